@@ -1,0 +1,1 @@
+"""The HTTP front door: dialects in, one `orchestrator.submit` behind them."""

@@ -1,0 +1,1 @@
+"""Cogmill's control plane: jobs, leases, dispatch and the stack around them."""

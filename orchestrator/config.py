@@ -1,0 +1,242 @@
+"""Settings: read once from the environment and one TOML file, validated, frozen, passed down.
+
+`COGMILL_CONFIG` names the TOML file; every key can be overridden by an environment variable, `COGMILL_` and the path
+with `__` between its parts (`COGMILL_S3__BUCKET`). The environment wins over the file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from orchestrator.domain.catalog import FAMILIES, ModelFamily
+from orchestrator.domain.errors import ConfigError, UnknownModel
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelSettings(_Section):
+    """One loadable model: the catalogue's family, and the directory of its diffusers checkpoint."""
+
+    family: str
+    path: Path
+    accept_licence: bool = False
+
+    @model_validator(mode="after")
+    def _known_and_licensed(self) -> Self:
+        family = FAMILIES.get(self.family)
+        if family is None:
+            raise ValueError(f"family {self.family!r} is none of {', '.join(FAMILIES)}")
+        if family.must_accept_licence and not self.accept_licence:
+            raise ValueError(f"accept_licence must be true to load {family.name}: read the {family.licence}")
+        return self
+
+
+class PoolSettings(_Section):
+    """Workers that hold the same model."""
+
+    model: str
+    workers: int = Field(default=1, ge=0, le=10_000)
+    gpus_per_worker: int = Field(default=1, ge=1, le=1)
+
+
+class S3Settings(_Section):
+    """`public_url` is the host that callers reach for signed URLs; S3 signs the host, so it must have no path."""
+
+    endpoint_url: str | None = None
+    public_url: str | None = None
+    region: str = "us-east-1"
+    bucket: str = "cogmill"
+    access_key: str | None = None
+    secret_key: SecretStr | None = None
+    url_lifetime_s: int = Field(default=24 * 3600, ge=1, le=7 * 24 * 3600)
+    connect_timeout_s: Seconds = 5
+    read_timeout_s: Seconds = 60
+    max_attempts: int = Field(default=5, ge=1, le=20)
+    multipart_threshold_bytes: int = Field(default=16 * 2**20, ge=5 * 2**20)
+
+    @model_validator(mode="after")
+    def _host_only(self) -> Self:
+        for name in ("endpoint_url", "public_url"):
+            url = getattr(self, name)
+            if url is None:
+                continue
+            scheme, _, rest = url.partition("://")
+            if scheme not in ("http", "https") or not rest:
+                raise ValueError(f"{name} must be an http(s) URL, not {url!r}")
+            if name == "public_url" and "/" in rest.rstrip("/"):
+                raise ValueError("public_url must be a host without a path: presigned URLs under a path do not verify")
+        return self
+
+
+class ApiSettings(_Section):
+    """`key_cache_s` is how long a revoked key may go on working on a replica that has just seen it."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    max_body_bytes: int = Field(default=1 * 2**20, ge=1024)
+    key_cache_s: float = Field(default=2.0, ge=0)
+    max_prompt_chars: int = Field(default=2_000, ge=1)
+
+
+class RaySettings(_Section):
+    """`address` is what `ray.init` takes (`host:port`); `cluster` names it in the database."""
+
+    address: str | None = None
+    cluster: str = "default"
+
+
+class LeaseSettings(_Section):
+    """`ttl_s` must outlast a redeploy of the dispatcher plus Ray's own detection of a lost head."""
+
+    ttl_s: Seconds = 180
+    beat_s: Seconds = 5
+    unheld_grace_s: Seconds = 30
+    cancel_poll_s: Seconds = 0.5
+    poll_timeout_s: Seconds = 20
+
+
+class RetrySettings(_Section):
+    max_attempts: int = Field(default=3, ge=1, le=100)
+    base_s: Seconds = 5
+    cap_s: Seconds = 300
+
+
+class WatchdogSettings(_Section):
+    """The longest silence of a stage: at least `floor_s`, else `factor` times its predicted seconds."""
+
+    floor_s: Seconds = 120
+    factor: Seconds = 10
+    upload_s: Seconds = 900
+    load_s: Seconds = 1800
+
+
+class RetentionSettings(_Section):
+    """`jobs_s` after its end a job and its objects go; `losers_s` after it, what losing claims uploaded."""
+
+    jobs_s: Seconds = 30 * 24 * 3600
+    losers_s: Seconds = 3600
+    outbox_s: Seconds = 7 * 24 * 3600
+    every_s: Seconds = 60
+
+
+class MetricsSettings(_Section):
+    """Where the dispatcher and the maintainer serve `/metrics` and `/healthz`; the API serves them itself."""
+
+    host: str = "127.0.0.1"
+    dispatch_port: int = Field(default=9101, ge=0, le=65535)
+    maintain_port: int = Field(default=9102, ge=0, le=65535)
+    queue_every_s: Seconds = 5
+
+
+class LogSettings(_Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "console"] = "json"
+
+
+class Settings(BaseSettings):
+    """Everything a Cogmill process is told. Frozen; build it with `load`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="COGMILL_", env_nested_delimiter="__", frozen=True, extra="forbid", env_ignore_empty=True
+    )
+
+    database_url: str
+    master_key: SecretStr
+    default_model: str
+    models: dict[str, ModelSettings]
+    pools: dict[str, PoolSettings]
+    aliases: dict[str, str] = Field(default_factory=dict)
+    s3: S3Settings = S3Settings()
+    api: ApiSettings = ApiSettings()
+    ray: RaySettings = RaySettings()
+    lease: LeaseSettings = LeaseSettings()
+    retry: RetrySettings = RetrySettings()
+    watchdog: WatchdogSettings = WatchdogSettings()
+    retention: RetentionSettings = RetentionSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    log: LogSettings = LogSettings()
+
+    @model_validator(mode="after")
+    def _names_resolve(self) -> Self:
+        if len(self.master_key.get_secret_value()) < 16:
+            raise ValueError("master_key must have at least 16 characters")
+        if not self.database_url.startswith("postgresql://"):
+            raise ValueError("database_url must start with postgresql://")
+        for pool_name, pool in self.pools.items():
+            if pool.model not in self.models:
+                raise ValueError(f"pools.{pool_name}.model {pool.model!r} is none of models: {', '.join(self.models)}")
+        served = {pool.model for pool in self.pools.values()}
+        for model in self.models:
+            if model not in served:
+                raise ValueError(f"models.{model} is served by no pool")
+        for alias, model in {"default_model": self.default_model, **self.aliases}.items():
+            where = alias if alias == "default_model" else f"aliases.{alias}"
+            if model not in self.models:
+                raise ValueError(f"{where} {model!r} is none of models: {', '.join(self.models)}")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        path = os.environ.get("COGMILL_CONFIG")
+        toml = (TomlConfigSettingsSource(settings_cls, Path(path)),) if path else ()
+        return (init_settings, env_settings, *toml)
+
+    def resolve_model(self, name: str | None) -> str:
+        """The configured model behind a requested name, an alias or None (the default). Raises `UnknownModel`."""
+        if name is None:
+            return self.default_model
+        folded = name.strip().casefold()
+        for known in self.models:
+            if known.casefold() == folded:
+                return known
+        for alias, model in self.aliases.items():
+            if alias.casefold() == folded:
+                return model
+        raise UnknownModel(name, (*self.models, *self.aliases))
+
+    def family_of(self, model: str) -> ModelFamily:
+        """The catalogue's entry for a configured model."""
+        return FAMILIES[self.models[model].family]
+
+    def pool_of(self, model: str) -> str:
+        """The pool that serves a configured model (the first one configured)."""
+        return next(name for name, pool in self.pools.items() if pool.model == model)
+
+
+def load(**overrides: Any) -> Settings:
+    """Read and validate the settings; raise `ConfigError` with one line per wrong key."""
+    path = os.environ.get("COGMILL_CONFIG")
+    if path and not Path(path).is_file():
+        raise ConfigError(f"COGMILL_CONFIG: no such file: {path}")
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(item) for item in error.errors(include_url=False))) from None
+    except ValueError as error:  # a TOML file that does not parse
+        raise ConfigError(f"COGMILL_CONFIG {path}: {error}") from None
+
+
+def _explain(item: Mapping[str, Any]) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if not key:
+        return message
+    variable = "COGMILL_" + "__".join(str(part) for part in item["loc"]).upper()
+    return f"{key}: {message} (environment: {variable})"

@@ -1,0 +1,45 @@
+"""Predicted GPU seconds of a render, and the factor that finished renders teach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.domain.catalog import ModelFamily
+from orchestrator.domain.job import RenderSpec
+
+
+def tokens(family: ModelFamily, width: int, height: int, num_frames: int) -> int:
+    """Length of the transformer's sequence: 16x16 pixel patches of each latent frame, plus the prompt's tokens."""
+    latent_frames = (num_frames - 1) // 4 + 1
+    return latent_frames * (height // 16) * (width // 16) + family.max_prompt_tokens
+
+
+def predict_step_s(family: ModelFamily, spec: RenderSpec) -> float:
+    """Seconds of one denoise step on the family's reference device."""
+    ratio = _ratio(family, spec)
+    return family.reference_step_s * (family.linear_share * ratio + (1 - family.linear_share) * ratio * ratio)
+
+
+def predict(family: ModelFamily, spec: RenderSpec) -> float:
+    """GPU seconds of the whole render on the family's reference device: every step, then the decode."""
+    return spec.num_inference_steps * predict_step_s(family, spec) + family.reference_decode_s * _ratio(family, spec)
+
+
+def _ratio(family: ModelFamily, spec: RenderSpec) -> float:
+    reference = tokens(family, *family.default_size, family.max_frames)
+    return tokens(family, spec.width, spec.height, spec.num_frames) / reference
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """How many real seconds one predicted second takes on a pool: a moving average over finished renders."""
+
+    factor: float = 1.0
+    samples: int = 0
+
+    def learn(self, *, predicted_s: float, actual_s: float) -> Speed:
+        """A new average with one more sample. Early samples weigh more, so that a cold start is soon forgotten."""
+        if predicted_s <= 0 or actual_s <= 0:
+            return self
+        weight = max(0.1, 1 / (self.samples + 1))
+        return Speed(self.factor + weight * (actual_s / predicted_s - self.factor), self.samples + 1)

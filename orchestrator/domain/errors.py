@@ -1,0 +1,142 @@
+"""The error tree, and the map of it.
+
+CogmillError
+├── RequestError             the caller can mend it; each dialect translates `code` and `param` into its own body
+│   ├── InvalidField         a field is missing, of the wrong type, or out of range
+│   ├── UnknownModel         no configured model has that name
+│   ├── Unsupported          legal in the dialect, but this deployment cannot do it; named, never ignored
+│   ├── Unauthenticated      no key, a malformed key, a revoked key
+│   ├── NotFound             no such job of this tenant (someone else's is not found either)
+│   ├── NotReady             the video is asked for before it is finished
+│   └── TooLarge             the body is larger than this deployment accepts
+├── Unavailable              a part that is needed does not answer: trying again later helps
+│   ├── StoreUnavailable     PostgreSQL
+│   └── ObjectsUnavailable   S3
+├── WorkerError              talking to a worker went wrong
+│   ├── WorkerLost           its process or node is gone for good; an actor of that name has a new incarnation
+│   ├── WorkerUnreachable    it does not answer now; it may yet
+│   └── StaleEpoch           a newer dispatcher drives this cluster: this one must stop
+├── RenderFailed             an attempt ended without a video; says whether another try could help
+├── IntegrityError           an object read back is not the object that was written
+├── ConfigError              a setting is missing or wrong; the message names its key
+└── IllegalTransition        a bug: somebody asked for a transition that the table does not have
+"""
+
+from __future__ import annotations
+
+
+class CogmillError(Exception):
+    """Base of everything Cogmill raises on purpose."""
+
+
+class RequestError(CogmillError):
+    """A request that its caller can mend.
+
+    Attributes: `code`, a stable machine-readable word; `param`, the field to blame as the caller wrote it, or None.
+    """
+
+    code = "invalid_request"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class InvalidField(RequestError):
+    """A field has the wrong type or a value out of range. `code` may be set to say more (`missing`, `too_long`)."""
+
+    code = "invalid_value"
+
+    def __init__(self, message: str, *, param: str | None, code: str | None = None) -> None:
+        super().__init__(message, param=param)
+        if code is not None:
+            self.code = code
+
+
+class UnknownModel(RequestError):
+    code = "model_not_found"
+
+    def __init__(self, model: str, known: tuple[str, ...]) -> None:
+        super().__init__(f"unknown model {model[:80]!r}; this deployment has: {', '.join(known)}", param="model")
+
+
+class Unsupported(RequestError):
+    code = "unsupported_value"
+
+
+class Unauthenticated(RequestError):
+    """`reason` is one of `missing`, `malformed`, `invalid`, `revoked`."""
+
+    code = "invalid_api_key"
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class NotFound(RequestError):
+    code = "not_found"
+
+
+class NotReady(RequestError):
+    code = "video_not_ready"
+
+
+class TooLarge(RequestError):
+    code = "request_too_large"
+
+
+class Unavailable(CogmillError):
+    """A part that is needed does not answer now."""
+
+
+class StoreUnavailable(Unavailable):
+    pass
+
+
+class ObjectsUnavailable(Unavailable):
+    pass
+
+
+class WorkerError(CogmillError):
+    """Talking to a worker went wrong."""
+
+
+class WorkerLost(WorkerError):
+    pass
+
+
+class WorkerUnreachable(WorkerError):
+    pass
+
+
+class StaleEpoch(WorkerError):
+    pass
+
+
+class RenderFailed(CogmillError):
+    """An attempt ended without a video.
+
+    `code` is stable and machine-readable (`out_of_memory`, `hung`, `upload_failed`, ...); `retryable` says whether
+    another try, perhaps on another worker, could end differently.
+    """
+
+    def __init__(self, code: str, message: str, *, retryable: bool = True) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retryable = retryable
+
+
+class IntegrityError(CogmillError):
+    pass
+
+
+class ConfigError(CogmillError):
+    pass
+
+
+class IllegalTransition(CogmillError):
+    def __init__(self, current: object, target: object) -> None:
+        super().__init__(f"no transition from {current} to {target}")

@@ -1,0 +1,192 @@
+"""The values a job is made of: what to render, who holds it, what came out. All frozen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from orchestrator.domain.states import JobState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderSpec:
+    """One video to render, complete: two equal specs on equal numerics give equal frames.
+
+    `width` and `height` are pixels, `num_frames` counts the rendered frames, `fps` is frames per second of the MP4.
+    """
+
+    model: str
+    prompt: str
+    negative_prompt: str = ""
+    width: int
+    height: int
+    num_frames: int
+    fps: int
+    num_inference_steps: int
+    guidance_scale: float
+    seed: int
+
+    @property
+    def seconds(self) -> float:
+        """Length of the video in seconds."""
+        return self.num_frames / self.fps
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form kept in the row; `from_dict` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> RenderSpec:
+        return cls(**data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why an attempt or a job failed: a stable `code`, a sentence for the owner, and whether a retry may help."""
+
+    code: str
+    message: str
+    retryable: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """One object in S3. `size` is bytes; `sha256` is lower-case hex of the whole object."""
+
+    key: str
+    size: int
+    sha256: str
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoResult:
+    """What a finished render left in S3. `gpu_seconds` is the time the GPU was held; `stages` maps stage to seconds."""
+
+    video: Artifact
+    cover: Artifact
+    width: int
+    height: int
+    num_frames: int
+    fps: int
+    gpu_seconds: float
+    stages: Mapping[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> VideoResult:
+        return cls(**{**data, "video": Artifact(**data["video"]), "cover": Artifact(**data["cover"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """What `submit` inserts.
+
+    `priority` 0 is the most urgent; `cost` is the predicted GPU seconds; `deadline` orders jobs within a lane;
+    `run_at` None means now; `request` keeps what the dialect needs to answer later (the model name as asked, ...).
+    """
+
+    id: UUID
+    tenant: str
+    pool: str
+    priority: int
+    spec: RenderSpec
+    cost: float
+    max_attempts: int
+    request: Mapping[str, Any] = field(default_factory=dict)
+    deadline: datetime | None = None
+    run_at: datetime | None = None
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A row as its owner may read it. `step` of `steps` denoise steps are done; times are UTC."""
+
+    id: UUID
+    tenant: str
+    pool: str
+    priority: int
+    state: JobState
+    spec: RenderSpec
+    cost: float
+    request: Mapping[str, Any]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    claims: int
+    failures: int
+    evictions: int
+    max_attempts: int
+    cancel_requested: bool
+    stage: str | None
+    step: int
+    failure: Failure | None
+    result: VideoResult | None
+
+    @property
+    def steps(self) -> int:
+        return self.spec.num_inference_steps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerRef:
+    """One life of one worker: an actor that restarts keeps its name and gets a new incarnation."""
+
+    name: str
+    incarnation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A job as its owner holds it. Nothing here changes while `token` is the row's token, except a cancel request."""
+
+    job_id: UUID
+    token: UUID
+    number: int
+    tenant: str
+    pool: str
+    priority: int
+    spec: RenderSpec
+    cost: float
+    failures: int
+    evictions: int
+    max_attempts: int
+    worker: WorkerRef
+    age_s: float = 0.0
+    cancel_requested: bool = False
+
+    @property
+    def prefix(self) -> str:
+        """Where this claim's objects live in the bucket; a claim number is never used twice."""
+        return claim_prefix(self.job_id, self.number)
+
+
+def claim_prefix(job_id: UUID, number: int) -> str:
+    """Key prefix of one claim's objects, with the closing slash."""
+    return f"{job_prefix(job_id)}{number}/"
+
+
+def job_prefix(job_id: UUID) -> str:
+    """Key prefix of all of a job's objects, with the closing slash."""
+    return f"videos/{job_id.hex}/"
+
+
+_PUBLIC_ID = re.compile(r"video_([0-9a-f]{32})")
+
+
+def public_id(job_id: UUID) -> str:
+    """The id that callers see, URL-safe and the same in every dialect: `video_` and 32 hex digits."""
+    return f"video_{job_id.hex}"
+
+
+def parse_public_id(text: str) -> UUID | None:
+    """The job id behind a public id, or None when `text` is not one (path tricks included)."""
+    match = _PUBLIC_ID.fullmatch(text)
+    return UUID(hex=match[1]) if match else None

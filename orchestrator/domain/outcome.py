@@ -1,0 +1,154 @@
+"""What happened to an attempt, and what becomes of the job: one pure function, `settle`.
+
+A claim's counters cannot change while its token is valid, so its owner can decide alone. The one thing that can is a
+cancel request, and commit order decides that: the statement that writes a settlement turns any of them into
+`cancelled` when the request committed first (`store/settle.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+from orchestrator.domain.job import Claim, Failure, VideoResult
+from orchestrator.domain.protocol import Broke, Rendered, Stopped
+from orchestrator.domain.retry import RetryPolicy
+from orchestrator.domain.states import JobState, require
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """The worker vanished, hung past its deadline, or no longer knows the claim. Counts as a failure."""
+
+    failure: Failure
+    gpu_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evicted:
+    """The render left a healthy worker before it was done (a drain, a spot notice). Free, up to a cap."""
+
+    reason: str
+    gpu_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Released:
+    """The claim never started: its worker refused it, or never got it. Costs the job nothing."""
+
+    reason: str
+
+
+Ending = Rendered | Broke | Stopped | Lost | Evicted | Released
+
+
+class AttemptOutcome(StrEnum):
+    """How an attempt ended, as the attempts table and the metrics say it."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    LOST = "lost"
+    EVICTED = "evicted"
+    RELEASED = "released"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """One guarded write: valid only while the row still carries `token`.
+
+    `state` is where the job goes unless a cancel request committed first. `delay_s` is how long a queued job waits
+    before it may be claimed again. `failures` and `evictions` are the new values of the counters.
+    """
+
+    job_id: UUID
+    token: UUID
+    state: JobState
+    outcome: AttemptOutcome
+    failures: int
+    evictions: int
+    delay_s: float = 0.0
+    gpu_seconds: float = 0.0
+    failure: Failure | None = None
+    result: VideoResult | None = None
+
+
+def settle(claim: Claim, ending: Ending, policy: RetryPolicy, jitter: float) -> Settlement:
+    """Decide what becomes of a job after this ending of its claim.
+
+    `jitter` in [0, 1) comes from the caller, so that equal arguments give an equal settlement.
+    """
+    match ending:
+        case Rendered(result=result):
+            return _settlement(
+                claim, JobState.SUCCEEDED, AttemptOutcome.SUCCEEDED, gpu_seconds=result.gpu_seconds, result=result
+            )
+        case Stopped(gpu_seconds=gpu_seconds):
+            return _stopped(claim, gpu_seconds)
+        case Released():
+            return _settlement(claim, JobState.QUEUED, AttemptOutcome.RELEASED)
+        case Evicted(gpu_seconds=gpu_seconds):
+            return _evicted(claim, gpu_seconds, policy, jitter)
+        case Broke(failure=failure, gpu_seconds=gpu_seconds):
+            return _failed(claim, AttemptOutcome.FAILED, failure, gpu_seconds, policy, jitter)
+        case Lost(failure=failure, gpu_seconds=gpu_seconds):
+            return _failed(claim, AttemptOutcome.LOST, failure, gpu_seconds, policy, jitter)
+
+
+def _stopped(claim: Claim, gpu_seconds: float) -> Settlement:
+    # A worker stops a render only when it is told to. If nobody asked to cancel the job, the job goes on elsewhere.
+    if claim.cancel_requested:
+        return _settlement(claim, JobState.CANCELLED, AttemptOutcome.CANCELLED, gpu_seconds=gpu_seconds)
+    return _settlement(claim, JobState.QUEUED, AttemptOutcome.RELEASED, gpu_seconds=gpu_seconds)
+
+
+def _evicted(claim: Claim, gpu_seconds: float, policy: RetryPolicy, jitter: float) -> Settlement:
+    if claim.evictions >= policy.max_evictions:
+        failure = Failure(code="evicted_too_often", message=f"evicted {claim.evictions} times without finishing")
+        return _failed(claim, AttemptOutcome.EVICTED, failure, gpu_seconds, policy, jitter)
+    return _settlement(
+        claim, JobState.QUEUED, AttemptOutcome.EVICTED, gpu_seconds=gpu_seconds, evictions=claim.evictions + 1
+    )
+
+
+def _failed(
+    claim: Claim, outcome: AttemptOutcome, failure: Failure, gpu_seconds: float, policy: RetryPolicy, jitter: float
+) -> Settlement:
+    failures = claim.failures + 1
+    again = failure.retryable and failures < claim.max_attempts
+    return _settlement(
+        claim,
+        JobState.QUEUED if again else JobState.FAILED,
+        outcome,
+        failures=failures,
+        delay_s=policy.delay_s(failures, jitter) if again else 0.0,
+        gpu_seconds=gpu_seconds,
+        failure=failure,
+    )
+
+
+def _settlement(
+    claim: Claim,
+    state: JobState,
+    outcome: AttemptOutcome,
+    *,
+    failures: int | None = None,
+    evictions: int | None = None,
+    delay_s: float = 0.0,
+    gpu_seconds: float = 0.0,
+    failure: Failure | None = None,
+    result: VideoResult | None = None,
+) -> Settlement:
+    return Settlement(
+        job_id=claim.job_id,
+        token=claim.token,
+        state=require(JobState.RUNNING, state),
+        outcome=outcome,
+        failures=claim.failures if failures is None else failures,
+        evictions=claim.evictions if evictions is None else evictions,
+        delay_s=delay_s,
+        gpu_seconds=gpu_seconds,
+        failure=failure,
+        result=result,
+    )

@@ -1,0 +1,1 @@
+"""What runs on a GPU: the Ray actor, the engine it feeds, and the artifacts it makes."""
