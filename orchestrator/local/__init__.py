@@ -1,0 +1,1 @@
+"""The local stack: PostgreSQL, S3 and Ray from pip, embedded, supervised and stopped again."""

@@ -1,0 +1,116 @@
+"""Child processes that outlive a killed parent and are recognised again by pid and start time, never guessed at."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+# psutil reads a start time in clock ticks; two readings of one process differ by less than this many seconds.
+_START_TIME_TOLERANCE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessId:
+    """A process for good: its pid, and when it started (seconds since the epoch, as psutil says it)."""
+
+    pid: int
+    started: float
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessId:
+        """The identity of a process that is running now; raises `psutil.NoSuchProcess` when it is gone."""
+        return cls(pid, psutil.Process(pid).create_time())
+
+    def process(self) -> psutil.Process | None:
+        """The live process, or None when it has ended or its pid belongs to another one now."""
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.started) < _START_TIME_TOLERANCE
+            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        except psutil.NoSuchProcess:
+            return None
+
+
+def spawn(
+    argv: Sequence[str | Path],
+    *,
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    user: str | None = None,
+    cwd: Path | None = None,
+) -> ProcessId:
+    """Start a child in a session of its own (a Ctrl-C on our terminal does not reach it), output appended to `log`."""
+    with log.open("ab") as out:
+        child = subprocess.Popen(
+            [str(part) for part in argv],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env=dict(os.environ if env is None else env),
+            user=user,
+            cwd=cwd,
+            start_new_session=True,
+        )
+    return ProcessId.of(child.pid)
+
+
+def stop(target: ProcessId, *, sig: signal.Signals = signal.SIGTERM, grace_s: float = 10.0) -> None:
+    """Signal a process and wait; after `grace_s` kill it together with every child it had. Gone already is fine."""
+    process = target.process()
+    if process is None:
+        return
+    try:
+        family = [process, *process.children(recursive=True)]
+        process.send_signal(sig)
+        process.wait(grace_s)
+    except psutil.NoSuchProcess:
+        return
+    except psutil.TimeoutExpired:
+        kill_all(family)
+        return
+    kill_all([child for child in family[1:] if child.is_running()], grace_s=2.0)
+
+
+def kill_all(processes: Sequence[psutil.Process], *, grace_s: float = 0.0) -> None:
+    """Give processes `grace_s` to end by themselves, then SIGKILL what is left and reap it."""
+    _, alive = psutil.wait_procs(processes, timeout=grace_s)
+    for process in alive:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(alive, timeout=5)
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A TCP port that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def port_taken(port: int, host: str = "127.0.0.1") -> bool:
+    """True when something accepts connections on the port."""
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex((host, port)) == 0
+
+
+def wait_until_listening(port: int, target: ProcessId, *, timeout_s: float, host: str = "127.0.0.1") -> bool:
+    """Wait until the port accepts connections; False when the process ends first or the time is up."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if port_taken(port, host):
+            return True
+        if target.process() is None:
+            return False
+        time.sleep(0.02)
+    return False
