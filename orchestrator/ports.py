@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Protocol
 from uuid import UUID
 
+from orchestrator.config import S3Settings
 from orchestrator.domain.job import Artifact, Claim, Job, NewJob, WorkerRef
 from orchestrator.domain.outcome import Settlement
 from orchestrator.domain.protocol import Answer, Assignment, Caller, WorkerStatus
@@ -216,13 +217,18 @@ class KeyStore(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerPlan:
-    """All it takes to start one worker: its name, its pool, and the model to load."""
+    """All it takes to start one worker: its name, its pool, the checkpoint to load, and the bucket to upload to.
+
+    `family` names the catalogue's entry; `path` is a diffusers checkpoint's directory on the worker's node.
+    """
 
     name: str
     pool: str
     model: str
+    family: str
+    path: Path
+    s3: S3Settings
     gpus: int = 1
-    settings: Mapping[str, object] = field(default_factory=dict)
 
 
 class WorkerPool(Protocol):
