@@ -63,20 +63,17 @@ def spawn(
 
 
 def stop(target: ProcessId, *, sig: signal.Signals = signal.SIGTERM, grace_s: float = 10.0) -> None:
-    """Signal a process and wait; after `grace_s` kill it together with every child it had. Gone already is fine."""
+    """Signal a process, kill it after `grace_s`, then end every child that it left. Gone already is fine."""
     process = target.process()
     if process is None:
         return
     try:
-        family = [process, *process.children(recursive=True)]
+        children = process.children(recursive=True)
         process.send_signal(sig)
-        process.wait(grace_s)
     except psutil.NoSuchProcess:
         return
-    except psutil.TimeoutExpired:
-        kill_all(family)
-        return
-    kill_all([child for child in family[1:] if child.is_running()], grace_s=2.0)
+    kill_all([process], grace_s=grace_s)
+    kill_all([child for child in children if child.is_running()], grace_s=2.0)
 
 
 def kill_all(processes: Sequence[psutil.Process], *, grace_s: float = 0.0) -> None:

@@ -1,0 +1,78 @@
+"""Every Prometheus name and label, in one place. Base units: seconds, bytes, counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from orchestrator.domain.protocol import WorkerState
+from orchestrator.ports import QueueDepth
+
+_HTTP_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+_RENDER_BUCKETS = (0.1, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 90, 120, 180, 300, 600, 1200, 3600)
+_WAIT_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600)
+
+http_seconds = Histogram(
+    "cogmill_http_request_seconds",
+    "Time to answer a request, by route template.",
+    ("method", "route", "status"),
+    buckets=_HTTP_BUCKETS,
+)
+submitted = Counter("cogmill_jobs_submitted_total", "Jobs accepted, by pool.", ("pool",))
+
+jobs = Gauge("cogmill_jobs", "Jobs that have not ended, by pool and state.", ("pool", "state"))
+oldest_age = Gauge(
+    "cogmill_queue_oldest_age_seconds", "For how long the oldest job of a pool has been in a state.", ("pool", "state")
+)
+jobs_ended = Counter("cogmill_jobs_ended_total", "Jobs that ended, by pool and final state.", ("pool", "state"))
+
+attempts = Counter("cogmill_attempts_total", "Attempts that ended, by pool and outcome.", ("pool", "outcome"))
+settle_results = Counter(
+    "cogmill_settlements_total", "Guarded writes, by what they found: applied, already or stale.", ("settled",)
+)
+wait_seconds = Histogram(
+    "cogmill_job_wait_seconds",
+    "From a job's claim becoming possible to its claim.",
+    ("pool",),
+    buckets=_WAIT_BUCKETS,
+)
+render_seconds = Histogram(
+    "cogmill_render_seconds", "GPU seconds of a finished render.", ("pool",), buckets=_RENDER_BUCKETS
+)
+stage_seconds = Histogram(
+    "cogmill_stage_seconds", "Seconds of each stage of a finished render.", ("pool", "stage"), buckets=_RENDER_BUCKETS
+)
+steps = Counter("cogmill_denoise_steps_total", "Denoise steps seen, by pool.", ("pool",))
+
+claims = Counter("cogmill_claims_total", "Jobs claimed, by pool.", ("pool",))
+lease_renewals = Counter("cogmill_lease_renewals_total", "Heartbeats written for workers, by pool.", ("pool",))
+lease_expiries = Counter(
+    "cogmill_lease_expiries_total", "Workers declared dead, by reason: silent, vanished or hung.", ("reason",)
+)
+recovered = Counter("cogmill_recovered_total", "Lost claims whose finished video was published from result.json.")
+unknown_tokens = Counter("cogmill_unknown_tokens_total", "Renders cancelled because the database disowned their token.")
+
+workers = Gauge("cogmill_workers", "Workers, by pool and state.", ("pool", "state"))
+gpu_busy_seconds = Counter("cogmill_gpu_busy_seconds_total", "Seconds that workers held their GPU busy.", ("pool",))
+
+loop_failures = Counter("cogmill_loop_failures_total", "Runs of a background loop that raised, by loop.", ("loop",))
+swept_objects = Counter("cogmill_swept_objects_total", "Objects deleted by retention.")
+
+
+def show_queue(depths: Iterable[QueueDepth]) -> None:
+    """Replace the queue gauges by this reading; pools and states that are gone disappear."""
+    jobs.clear()
+    oldest_age.clear()
+    for depth in depths:
+        jobs.labels(depth.pool, depth.state).set(depth.count)
+        oldest_age.labels(depth.pool, depth.state).set(depth.oldest_age_s)
+
+
+def show_workers(states: Iterable[tuple[str, WorkerState]]) -> None:
+    """Replace the worker gauges by these (pool, state) pairs; every state of a known pool is shown, zero included."""
+    workers.clear()
+    for pool, state in states:
+        for known in WorkerState:
+            workers.labels(pool, known)
+        workers.labels(pool, state).inc()
