@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import socket
 import subprocess
@@ -47,7 +48,10 @@ def spawn(
     user: str | None = None,
     cwd: Path | None = None,
 ) -> ProcessId:
-    """Start a child in a session of its own (a Ctrl-C on our terminal does not reach it), output appended to `log`."""
+    """Start a child in a session of its own (a Ctrl-C on our terminal does not reach it), output appended to `log`.
+
+    With `user` it gets that user's primary group and none of ours.
+    """
     with log.open("ab") as out:
         child = subprocess.Popen(
             [str(part) for part in argv],
@@ -56,10 +60,17 @@ def spawn(
             stderr=subprocess.STDOUT,
             env=dict(os.environ if env is None else env),
             user=user,
+            group=group_of(user),
+            extra_groups=None if user is None else [],
             cwd=cwd,
             start_new_session=True,
         )
     return ProcessId.of(child.pid)
+
+
+def group_of(user: str | None) -> int | None:
+    """The primary group of a user, as `subprocess` takes it."""
+    return None if user is None else pwd.getpwnam(user).pw_gid
 
 
 def stop(target: ProcessId, *, sig: signal.Signals = signal.SIGTERM, grace_s: float = 10.0) -> None:

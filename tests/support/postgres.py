@@ -1,0 +1,121 @@
+"""Real PostgreSQL for every test that asks: one server per session (or xdist worker), one fresh database per test."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from orchestrator.local import postgres, process
+from orchestrator.local.process import ProcessId
+from orchestrator.store import Store, migrate
+
+PASSWORD = "tests-only"
+
+# A test's data need not survive a power cut; it should not wait for the disk.
+FAST = {"fsync": "off", "full_page_writes": "off", "max_connections": "200", "shared_buffers": "64MB"}
+
+
+@dataclass
+class Server:
+    """A running PostgreSQL that tests may stop and start again on the same port."""
+
+    directory: Path
+    port: int
+    process: ProcessId
+    settings: dict[str, str]
+    _names: Iterator[int] = field(default_factory=itertools.count)
+
+    @property
+    def data_dir(self) -> Path:
+        return self.directory / "data"
+
+    @classmethod
+    def create(cls, settings: dict[str, str] | None = None, *, durable: bool = False) -> Server:
+        """Initialise and start a server in a directory that the unprivileged server user can enter."""
+        directory = Path(tempfile.mkdtemp(prefix="cogmill-pg-"))
+        directory.chmod(0o711)
+        postgres.initialise(directory / "data", PASSWORD, durable=durable)
+        port = process.free_port()
+        chosen = settings if settings is not None else FAST
+        started = postgres.start(directory / "data", port, directory / "log", settings=chosen)
+        return cls(directory, port, started, chosen)
+
+    def url(self, database: str = postgres.DATABASE) -> str:
+        return postgres.url(self.port, PASSWORD, database)
+
+    def stop(self) -> None:
+        postgres.stop(self.process)
+
+    def start(self) -> None:
+        self.process = postgres.start(self.data_dir, self.port, self.directory / "log", settings=self.settings)
+
+    def remove(self) -> None:
+        self.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def execute(self, sql: str, database: str = "postgres") -> str:
+        """Run SQL through psql, in a session of its own; returns the bare rows."""
+        psql = postgres.programs(self.data_dir) / "psql"
+        done = subprocess.run(
+            [psql, "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", sql, self.url(database)],
+            capture_output=True,
+            text=True,
+            env={"PATH": os.environ["PATH"]},
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def new_database(self, template: str = "template1") -> str:
+        name = f"test_{next(self._names)}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def drop_database(self, name: str) -> None:
+        self.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    server = Server.create()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres_server: Server) -> str:
+    """A database with the newest schema, from which each test's own is cloned."""
+    postgres_server.execute("CREATE DATABASE migrated")
+    migrate(postgres_server.url("migrated"))
+    return "migrated"
+
+
+@pytest.fixture
+def empty_database_url(postgres_server: Server) -> Iterator[str]:
+    """A database without a schema."""
+    name = postgres_server.new_database()
+    yield postgres_server.url(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def database_url(postgres_server: Server, migrated_template: str) -> Iterator[str]:
+    """A fresh database with the newest schema."""
+    name = postgres_server.new_database(migrated_template)
+    yield postgres_server.url(name)
+    postgres_server.drop_database(name)
+
+
+@pytest_asyncio.fixture
+async def store(database_url: str) -> AsyncIterator[Store]:
+    async with Store.open(database_url) as opened:
+        yield opened
