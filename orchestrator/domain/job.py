@@ -145,7 +145,10 @@ class WorkerRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A job as its owner holds it. Nothing here changes while `token` is the row's token, except a cancel request."""
+    """A job as its owner holds it. Nothing here changes while `token` is the row's token, except a cancel request.
+
+    `age_s` is seconds since the claim, `waited_s` the seconds that the job was claimable before it.
+    """
 
     job_id: UUID
     token: UUID
@@ -160,6 +163,7 @@ class Claim:
     max_attempts: int
     worker: WorkerRef
     age_s: float = 0.0
+    waited_s: float = 0.0
     cancel_requested: bool = False
 
     @property

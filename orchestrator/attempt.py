@@ -1,0 +1,126 @@
+"""One attempt's life, decided in pure code: a worker's state and its claims in, what to do about them out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from orchestrator.domain.job import Claim, Failure
+from orchestrator.domain.outcome import Ending, Evicted, Lost, Released
+from orchestrator.domain.protocol import RenderStatus, Stage, WorkerState, WorkerStatus
+from orchestrator.domain.watchdog import Patience
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Settle this claim with this ending; afterwards the worker may forget it."""
+
+    claim: Claim
+    ending: Ending
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """The owner asked to cancel: tell the worker to stop this render."""
+
+    token: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Disown:
+    """The worker holds a token that we do not know. Ask the database, and stop the render if it does not either."""
+
+    render: RenderStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """End the worker's process now; it comes back as a new incarnation. Carried out before any `End` beside it."""
+
+    reason: str
+
+
+Action = End | Cancel | Disown | Kill
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What `decide` goes by. Seconds; `speed` is real seconds per predicted second on this pool."""
+
+    patience: Patience
+    unheld_grace_s: float
+    load_s: float
+    broken_s: float = 60.0
+    speed: float = 1.0
+
+
+def decide(status: WorkerStatus, state_age_s: float, claims: Sequence[Claim], rules: Rules) -> list[Action]:
+    """What a worker's answer calls for.
+
+    `claims` are all that we believe this worker's name to hold, of any incarnation; `state_age_s` is for how long the
+    worker has been in its present state.
+    """
+    held = {render.token: render for render in status.renders}
+    known = {claim.token: claim for claim in claims}
+    mine = [claim for claim in claims if claim.worker == status.worker]
+    actions: list[Action] = [
+        End(claim, Lost(failure=worker_vanished(claim))) for claim in claims if claim.worker != status.worker
+    ]
+    reason = _why_kill(status, state_age_s, mine, held, rules)
+    if reason is not None:
+        return [Kill(reason), *actions, *_after_kill(mine, held, rules)]
+    for render in status.renders:
+        claim = known.get(render.token)
+        if claim is None:
+            actions.append(Disown(render))
+        elif render.end is not None:
+            actions.append(End(claim, render.end))
+        elif claim.cancel_requested:
+            actions.append(Cancel(claim.token))
+    actions.extend(
+        End(claim, Released(reason="its worker does not hold it"))
+        for claim in mine
+        if claim.token not in held and claim.age_s > rules.unheld_grace_s
+    )
+    return actions
+
+
+def worker_vanished(claim: Claim) -> Failure:
+    """Why a claim is lost whose worker's process or node is gone."""
+    return Failure(code="worker_lost", message=f"worker {claim.worker.name} vanished during attempt {claim.number}")
+
+
+def _why_kill(
+    status: WorkerStatus, state_age_s: float, mine: Sequence[Claim], held: dict[UUID, RenderStatus], rules: Rules
+) -> str | None:
+    if status.state is WorkerState.LOADING and state_age_s > rules.load_s:
+        return f"loading for {state_age_s:.0f} s"
+    if status.state is WorkerState.BROKEN and state_age_s > rules.broken_s:
+        return f"broken: {status.error}"
+    for claim in mine:
+        render = held.get(claim.token)
+        if render is not None and _hung(claim, render, rules):
+            return f"no progress in {render.stage} for {render.progress_age_s:.0f} s"
+    return None
+
+
+def _hung(claim: Claim, render: RenderStatus, rules: Rules) -> bool:
+    render_s = claim.cost * rules.speed
+    step_s = render_s / claim.spec.num_inference_steps
+    return render.end is None and rules.patience.hung(render, step_s=step_s, render_s=render_s)
+
+
+def _after_kill(mine: Sequence[Claim], held: dict[UUID, RenderStatus], rules: Rules) -> Iterator[End]:
+    """Only the hung render pays for the kill: what waited goes back, what rendered beside it is evicted."""
+    for claim in mine:
+        render = held.get(claim.token)
+        if render is None or render.stage is Stage.ASSIGNED:
+            yield End(claim, Released(reason="its worker was killed before it began"))
+        elif render.end is not None:
+            yield End(claim, render.end)
+        elif _hung(claim, render, rules):
+            message = f"no progress in {render.stage} for {render.progress_age_s:.0f} s at step {render.step}"
+            yield End(claim, Lost(failure=Failure(code="hung", message=message)))
+        else:
+            yield End(claim, Evicted(reason="its worker was killed for another render"))

@@ -1,0 +1,68 @@
+"""`/metrics` and `/healthz` of a process that has no API: a thread that answers two paths and nothing else."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+
+
+class Pulse:
+    """When each loop last ran to its end, in monotonic seconds. Loops write, the health page reads."""
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._last: dict[str, float] = {}
+
+    def beat(self, loop: str) -> None:
+        """The loop has just run without an error."""
+        self._last[loop] = time.monotonic()
+
+    def silent(self) -> list[str]:
+        """Loops that have not run for longer than the patience allows."""
+        now = time.monotonic()
+        return sorted(loop for loop, last in self._last.items() if now - last > self._patience_s)
+
+
+@contextmanager
+def serve(host: str, port: int, pulse: Pulse) -> Iterator[int]:
+    """Serve until the block ends; yields the port. `/healthz` is 503 while a watched loop is silent.
+
+    Raises `OSError` when the port is taken.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/metrics":
+                self._answer(200, CONTENT_TYPE_LATEST, generate_latest(REGISTRY))
+            elif self.path == "/healthz":
+                silent = pulse.silent()
+                body = f"silent: {', '.join(silent)}\n" if silent else "ok\n"
+                self._answer(503 if silent else 200, "text/plain", body.encode())
+            else:
+                self._answer(404, "text/plain", b"not found\n")
+
+        def _answer(self, status: int, content_type: str, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Scrapes are not worth a line each."""
+
+    server = ThreadingHTTPServer((host, port), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

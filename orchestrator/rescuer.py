@@ -1,0 +1,65 @@
+"""Workers whose heartbeat has stood still for a time-to-live -> dead; their claims -> queued again, or failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from orchestrator import logs, metrics
+from orchestrator.attempt import worker_vanished
+from orchestrator.domain.outcome import Lost
+from orchestrator.ports import Clock, Heartbeat, JobStore
+from orchestrator.settler import Settler
+
+_log = logs.get("rescuer")
+
+_Key = tuple[str, str, str]
+
+
+@dataclass(slots=True)
+class Silence:
+    """For how long each heartbeat has been seen unchanged, on our own monotonic clock and no other.
+
+    A clock step on the database's host, or a database that was down, moves nothing here: only readings count.
+    """
+
+    _seen: dict[_Key, tuple[int, float]] = field(default_factory=dict)
+    _last_look: float | None = None
+
+    def expired(self, beats: Sequence[Heartbeat], now: float, ttl_s: float) -> list[Heartbeat]:
+        """Heartbeats unchanged for `ttl_s`. A gap between looks of over half of that starts every count anew."""
+        if self._last_look is not None and now - self._last_look > ttl_s / 2:
+            self._seen.clear()
+        self._last_look = now
+        seen: dict[_Key, tuple[int, float]] = {}
+        for beat in beats:
+            key = (beat.cluster, beat.worker.name, beat.worker.incarnation)
+            earlier = self._seen.get(key)
+            seen[key] = earlier if earlier is not None and earlier[0] == beat.beat else (beat.beat, now)
+        self._seen = seen
+        return [
+            beat for beat in beats if now - seen[beat.cluster, beat.worker.name, beat.worker.incarnation][1] >= ttl_s
+        ]
+
+
+class Rescuer:
+    """Ends what dead owners left. Several may run at once: every write is fenced."""
+
+    def __init__(self, store: JobStore, settler: Settler, clock: Clock, ttl_s: float) -> None:
+        self._store = store
+        self._settler = settler
+        self._clock = clock
+        self._ttl_s = ttl_s
+        self._silence = Silence()
+
+    async def run_once(self) -> int:
+        """Declare silent workers dead, then settle every claim of a dead worker; how many were settled."""
+        beats = await self._store.heartbeats()
+        for beat in self._silence.expired(beats, self._clock.monotonic(), self._ttl_s):
+            if await self._store.declare_dead(beat.cluster, beat.worker, beat=beat.beat):
+                metrics.lease_expiries.labels("silent").inc()
+                _log.error("worker_expired", worker=beat.worker.name, cluster=beat.cluster, silent_s=self._ttl_s)
+        orphans = await self._store.orphaned()
+        if not orphans:
+            return 0
+        return len(await self._settler.end([(claim, Lost(failure=worker_vanished(claim))) for claim in orphans]))

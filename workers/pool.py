@@ -1,0 +1,127 @@
+"""The `WorkerPool` port on Ray: detached, named actors in the deployment's namespace. The only `import ray`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+from uuid import UUID
+
+import ray
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError
+from ray.util import list_named_actors
+
+from orchestrator.domain.errors import WorkerError, WorkerLost, WorkerUnreachable
+from orchestrator.domain.protocol import Answer, Assignment, Caller, WorkerStatus
+from orchestrator.ports import WorkerPlan
+from workers.actor import RenderActor
+
+T = TypeVar("T")
+
+# A call that returns at once may take this many seconds before the worker counts as unreachable.
+CALL_S = 10.0
+
+
+class RayWorkerPool:
+    """The workers of one Ray cluster in one namespace. Build it with `connect`."""
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
+        self._handles: dict[str, Any] = {}
+
+    @classmethod
+    def connect(cls, address: str | None, namespace: str) -> RayWorkerPool:
+        """Join the cluster at `address` (`host:port`) as a driver. Blocks; raises `WorkerUnreachable`.
+
+        Only actors of `namespace` are seen or touched, so that two deployments can share a cluster.
+        """
+        try:
+            ray.init(address=address, namespace=namespace, log_to_driver=False, configure_logging=False)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise WorkerUnreachable(f"no Ray cluster answers at {address}: {error}") from error
+        return cls(namespace)
+
+    def close(self) -> None:
+        """Leave the cluster; the workers stay."""
+        ray.shutdown()
+
+    async def list_workers(self) -> list[str]:
+        return await asyncio.to_thread(_list_actors)
+
+    async def start(self, plan: WorkerPlan) -> None:
+        remote = ray.remote(RenderActor).options(
+            name=plan.name,
+            namespace=self._namespace,
+            lifetime="detached",
+            get_if_exists=True,
+            num_gpus=plan.gpus,
+            num_cpus=0,
+            max_restarts=-1,
+            max_task_retries=0,
+        )
+        self._handles[plan.name] = await asyncio.to_thread(remote.remote, plan)
+
+    async def kill(self, name: str, *, restart: bool) -> None:
+        with contextlib.suppress(WorkerLost):
+            handle = await self._handle(name)
+            await asyncio.to_thread(ray.kill, handle, no_restart=not restart)
+        if not restart:
+            self._handles.pop(name, None)
+
+    async def poll(self, name: str, caller: Caller, *, version: int, timeout_s: float) -> WorkerStatus:
+        return await self._call(name, lambda actor: actor.poll.remote(caller, version, timeout_s), timeout_s + CALL_S)
+
+    async def assign(self, name: str, caller: Caller, assignment: Assignment) -> Answer:
+        return await self._call(name, lambda actor: actor.assign.remote(caller, assignment))
+
+    async def release(self, name: str, caller: Caller, token: UUID) -> bool:
+        return await self._call(name, lambda actor: actor.release.remote(caller, token))
+
+    async def cancel(self, name: str, caller: Caller, token: UUID) -> None:
+        await self._call(name, lambda actor: actor.cancel.remote(caller, token))
+
+    async def forget(self, name: str, caller: Caller, token: UUID) -> None:
+        await self._call(name, lambda actor: actor.forget.remote(caller, token))
+
+    async def drain(self, name: str, caller: Caller) -> None:
+        await self._call(name, lambda actor: actor.drain.remote(caller))
+
+    async def _handle(self, name: str) -> Any:
+        handle = self._handles.get(name)
+        if handle is None:
+            try:
+                handle = await asyncio.to_thread(ray.get_actor, name, self._namespace)
+            except ValueError:
+                raise WorkerLost(f"no actor is named {name}") from None
+            except RayError as error:
+                raise WorkerUnreachable(str(error)) from error
+            self._handles[name] = handle
+        return handle
+
+    async def _call(self, name: str, call: Callable[[Any], Awaitable[T]], timeout_s: float = CALL_S) -> T:
+        """Call an actor and translate Ray's errors into ours. A reply that is lost leaves the call's effect open."""
+        actor = await self._handle(name)
+        try:
+            return await asyncio.wait_for(call(actor), timeout_s)
+        except TimeoutError:
+            raise WorkerUnreachable(f"{name} did not answer within {timeout_s:.0f} s") from None
+        except ActorUnavailableError as error:
+            raise WorkerUnreachable(f"{name}: {error}") from error
+        except ActorDiedError as error:
+            self._handles.pop(name, None)
+            raise WorkerLost(f"{name}: {error}") from error
+        except RayTaskError as error:
+            cause = error.cause
+            if isinstance(cause, WorkerError):
+                raise cause from None
+            raise WorkerUnreachable(f"{name}: {error}") from error
+        except RayError as error:
+            raise WorkerUnreachable(f"{name}: {error}") from error
+
+
+def _list_actors() -> list[str]:
+    # Asking for the nodes makes a driver whose head is gone for good abort instead of living on as a zombie.
+    nodes: Callable[[], object] = ray.nodes
+    nodes()
+    return sorted(list_named_actors())
