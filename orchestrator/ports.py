@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -282,10 +282,21 @@ class ObjectStore(Protocol):
     `IntegrityError` when what is read back is not what was written.
     """
 
-    def put(self, key: str, data: bytes, content_type: str) -> Artifact: ...
+    def put(self, key: str, data: bytes, content_type: str) -> Artifact:
+        """Write a small object and read it back."""
+        ...
 
-    def upload(self, key: str, path: Path, content_type: str) -> Artifact:
-        """Upload a file (multipart when it is large), read it back, and compare the SHA-256."""
+    def upload(
+        self, key: str, path: Path, content_type: str, *, on_progress: Callable[[], None] | None = None
+    ) -> Artifact:
+        """Upload a file (multipart when it is large), read it back, and compare the SHA-256.
+
+        `on_progress` is called as bytes move in either direction, from several threads; it must not raise.
+        """
+        ...
+
+    def verify(self, artifact: Artifact, *, on_progress: Callable[[], None] | None = None) -> None:
+        """Read the object back in chunks and compare its size and SHA-256."""
         ...
 
     def get(self, key: str) -> bytes: ...

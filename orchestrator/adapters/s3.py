@@ -1,0 +1,225 @@
+"""`ObjectStore` on S3 through boto3: every upload is read back, every error is one of ours."""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+from uuid import uuid4
+
+from boto3.exceptions import S3UploadFailedError
+from boto3.s3.transfer import TransferConfig
+from boto3.session import Session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from orchestrator.config import S3Settings
+from orchestrator.domain.errors import IntegrityError, InvalidField, NotFound, ObjectsUnavailable
+from orchestrator.domain.job import Artifact
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
+
+# S3's own limits: parts of one upload, and keys of one DeleteObjects call.
+_MAX_PARTS = 10_000
+_MAX_DELETE = 1_000
+_MIN_PART = 8 * 2**20
+_CHUNK = 2**20
+_NOT_FOUND = frozenset({"404", "NoSuchKey"})
+
+
+class S3Objects:
+    """One bucket. Thread-safe, and cheap in memory: no method but `get` and `put` holds a whole object."""
+
+    def __init__(self, settings: S3Settings) -> None:
+        self._settings = settings
+        self._client = _client(settings, settings.endpoint_url)
+        public = settings.public_url or settings.endpoint_url
+        self._public_client = self._client if public == settings.endpoint_url else _client(settings, public)
+
+    # ------------------------------------------------------------ writing
+
+    def put(self, key: str, data: bytes, content_type: str) -> Artifact:
+        artifact = Artifact(key=key, size=len(data), sha256=hashlib.sha256(data).hexdigest(), content_type=content_type)
+        with _our_errors(key):
+            self._client.put_object(Bucket=self._bucket, Key=key, Body=data, ContentType=content_type)
+        self.verify(artifact)
+        return artifact
+
+    def upload(
+        self, key: str, path: Path, content_type: str, *, on_progress: Callable[[], None] | None = None
+    ) -> Artifact:
+        # Hashed in a pass of its own: the parts are then read concurrently and again on a retry, and what matters is
+        # the file as it was handed over, whatever becomes of it on its way.
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        artifact = Artifact(key=key, size=path.stat().st_size, sha256=sha256, content_type=content_type)
+        with _our_errors(key):
+            self._client.upload_file(
+                str(path),
+                self._bucket,
+                key,
+                ExtraArgs={"ContentType": content_type},
+                Callback=None if on_progress is None else lambda _: on_progress(),
+                Config=transfer_config(artifact.size, self._settings.multipart_threshold_bytes),
+            )
+        self.verify(artifact, on_progress=on_progress)
+        return artifact
+
+    def delete(self, keys: Iterable[str]) -> None:
+        remaining = iter(keys)
+        while batch := list(islice(remaining, _MAX_DELETE)):
+            with _our_errors(batch[0]):
+                answer = self._client.delete_objects(
+                    Bucket=self._bucket, Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True}
+                )
+            if errors := answer.get("Errors"):
+                first = errors[0]
+                raise ObjectsUnavailable(
+                    f"S3 did not delete {len(errors)} objects, {first.get('Key')} first: {first.get('Code')}"
+                )
+
+    # ------------------------------------------------------------ reading
+
+    def get(self, key: str) -> bytes:
+        return b"".join(self.stream(key))
+
+    def size(self, key: str) -> int:
+        with _our_errors(key):
+            return self._client.head_object(Bucket=self._bucket, Key=key)["ContentLength"]
+
+    def stream(self, key: str, *, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        # A body that breaks off is taken up again where it broke: keys are written once, so the bytes are the same.
+        position = start
+        for attempts_left in reversed(range(self._settings.max_attempts)):
+            response = self._open(key, position, end)
+            stop = position + response["ContentLength"]
+            try:
+                with closing(response["Body"]) as body:
+                    for chunk in body.iter_chunks(_CHUNK):
+                        position += len(chunk)
+                        yield chunk
+                return
+            except BotoCoreError as error:
+                if position >= stop:
+                    return
+                if not attempts_left:
+                    raise ObjectsUnavailable(f"S3 broke off {key} at byte {position}: {error}") from error
+
+    def verify(self, artifact: Artifact, *, on_progress: Callable[[], None] | None = None) -> None:
+        digest, size = hashlib.sha256(), 0
+        for chunk in self.stream(artifact.key):
+            digest.update(chunk)
+            size += len(chunk)
+            if on_progress is not None:
+                on_progress()
+        if (size, digest.hexdigest()) != (artifact.size, artifact.sha256):
+            raise IntegrityError(
+                f"{artifact.key} reads back as {size} bytes with SHA-256 {digest.hexdigest()}; "
+                f"written were {artifact.size} bytes with {artifact.sha256}"
+            )
+
+    def list_keys(self, prefix: str) -> Iterator[str]:
+        with _our_errors(prefix):
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
+                yield from (item["Key"] for item in page.get("Contents", ()))
+
+    def presign(self, key: str, *, lifetime_s: int, filename: str | None = None) -> str:
+        params = {"Bucket": self._bucket, "Key": key}
+        # Asked for in the URL, since not every S3 keeps what an upload said.
+        if content_type := mimetypes.guess_type(key)[0]:
+            params["ResponseContentType"] = content_type
+        if filename is not None:
+            params["ResponseContentDisposition"] = f"attachment; filename*=UTF-8''{quote(filename, safe='')}"
+        with _our_errors(key):
+            return self._public_client.generate_presigned_url("get_object", Params=params, ExpiresIn=lifetime_s)
+
+    # ------------------------------------------------------------ the bucket itself
+
+    def ensure_bucket(self) -> None:
+        """Create the bucket unless it exists. For the local stack only: elsewhere the platform team owns it."""
+        already = (self._client.exceptions.BucketAlreadyExists, self._client.exceptions.BucketAlreadyOwnedByYou)
+        with _our_errors(self._bucket), suppress(*already):
+            self._client.create_bucket(Bucket=self._bucket)
+
+    def check(self) -> None:
+        """Write, read back, list and delete one small object: all that Cogmill needs of the bucket. Raises as usual."""
+        key = f"doctor/{uuid4().hex}"
+        self.put(key, b"cogmill doctor", "text/plain")
+        if key not in self.list_keys(key):
+            raise IntegrityError(f"{key} was written but is not listed")
+        self.delete([key])
+
+    @property
+    def _bucket(self) -> str:
+        return self._settings.bucket
+
+    def _open(self, key: str, start: int, end: int | None) -> GetObjectOutputTypeDef:
+        with _our_errors(key):
+            if start == 0 and end is None:  # an empty object has no satisfiable range
+                return self._client.get_object(Bucket=self._bucket, Key=key)
+            span = f"bytes={start}-{'' if end is None else end}"
+            return self._client.get_object(Bucket=self._bucket, Key=key, Range=span)
+
+
+def transfer_config(size: int, multipart_threshold: int) -> TransferConfig:
+    """How to upload a file of `size` bytes: in parts from the threshold on, never more of them than S3 takes."""
+    return TransferConfig(
+        multipart_threshold=multipart_threshold,
+        multipart_chunksize=max(_MIN_PART, -(-size // (_MAX_PARTS - 1))),
+        max_concurrency=4,
+        preferred_transfer_client="classic",
+    )
+
+
+def _client(settings: S3Settings, endpoint_url: str | None) -> S3Client:
+    secret = settings.secret_key
+    # A session of its own: boto3's default one is not thread-safe.
+    return Session(
+        aws_access_key_id=settings.access_key,
+        aws_secret_access_key=None if secret is None else secret.get_secret_value(),
+        region_name=settings.region,
+    ).client(
+        "s3",
+        endpoint_url=endpoint_url,
+        config=Config(
+            signature_version="s3v4",
+            s3={"addressing_style": "auto" if endpoint_url is None else "path"},
+            connect_timeout=settings.connect_timeout_s,
+            read_timeout=settings.read_timeout_s,
+            retries={"mode": "standard", "total_max_attempts": settings.max_attempts},
+            # boto3's newer checksum trailers are refused by older servers and ignored by others; `verify` needs none.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            tcp_keepalive=True,
+        ),
+    )
+
+
+@contextmanager
+def _our_errors(subject: str) -> Iterator[None]:
+    """Turn boto3's errors about `subject` (a key, a prefix or the bucket) into those of the port."""
+    try:
+        yield
+    except ClientError as error:
+        raise _ours(error, subject) from error
+    except S3UploadFailedError as error:
+        cause = error.__context__
+        raise _ours(cause if isinstance(cause, ClientError) else error, subject) from error
+    except BotoCoreError as error:
+        raise ObjectsUnavailable(f"S3 does not answer about {subject}: {error}") from error
+
+
+def _ours(error: Exception, subject: str) -> Exception:
+    code = error.response["Error"].get("Code", "") if isinstance(error, ClientError) else ""
+    if code in _NOT_FOUND:
+        return NotFound(f"no object {subject}")
+    if code == "InvalidRange":
+        return InvalidField(f"the range asked for is not within {subject}", param="range")
+    return ObjectsUnavailable(f"S3 refused {subject}: {error}")
