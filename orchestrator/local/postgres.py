@@ -191,14 +191,17 @@ def _refuse_other_major(data_dir: Path) -> None:
         )
 
 
-def _refuse_unreachable(data_dir: Path) -> None:
+def closed_ancestor(data_dir: Path) -> Path | None:
+    """The outermost ancestor that the server's user may not enter, or None."""
     user = server_user()
-    if user is None:
-        return
-    closed = _first_closed(data_dir, user)
+    return None if user is None else _first_closed(data_dir, user)
+
+
+def _refuse_unreachable(data_dir: Path) -> None:
+    closed = closed_ancestor(data_dir)
     if closed is not None:
         raise ConfigError(
-            f"PostgreSQL refuses to run as root, and the user {user!r} that it runs as instead cannot enter {closed}: "
+            f"PostgreSQL refuses to run as root, and the user {server_user()!r} that it runs as instead cannot enter {closed}: "
             f"choose a data directory outside {closed}, or run as an ordinary user"
         )
 

@@ -1,0 +1,52 @@
+# What a developer types. Each target works alone on a fresh clone: Python 3.11, pip, make and a C compiler will do.
+SHELL := /bin/sh
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: help demo up test test-unit check format toolchain
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo       render one video on a local stack, then stop it'
+	@echo 'make up         serve the local stack until Ctrl-C'
+	@echo 'make test       every test, on real parts'
+	@echo 'make test-unit  the pure ones, in seconds'
+	@echo 'make check      ruff, mypy and the import contracts'
+	@echo 'make format     mend layout and imports'
+
+demo: $(INSTALLED)
+	@$(BIN)/cogmill demo
+
+up: $(INSTALLED)
+	@$(BIN)/cogmill up
+
+test: $(INSTALLED)
+	@$(BIN)/pytest -n 2 --dist loadgroup
+
+test-unit: $(INSTALLED)
+	@$(BIN)/pytest tests/unit
+
+check: $(INSTALLED)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(INSTALLED)
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+# The environment is made anew whenever what it is made of has changed.
+$(INSTALLED): pyproject.toml constraints.txt | toolchain
+	@echo 'installing into .venv (the first time takes minutes: PyTorch is large)'
+	@$(PYTHON) -m venv .venv || { echo 'make: python has no venv module; on Debian: apt install python3.11-venv' >&2; exit 1; }
+	@$(BIN)/pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[worker,local]' --group dev
+	@touch $@
+
+toolchain:
+	@test -n '$(PYTHON)' && '$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'make: Python 3.11 or newer is needed and was not found; PYTHON=/path/to/python names one' >&2; exit 1; }
+	@command -v "$${CC:-cc}" >/dev/null || command -v gcc >/dev/null || command -v clang >/dev/null || \
+		{ echo 'make: a C compiler is needed and was not found; on Debian: apt install gcc' >&2; exit 1; }

@@ -1,0 +1,267 @@
+"""The composition root: one command per process and per errand. The only module that imports both api and workers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from threading import Event
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrator.domain.errors import CogmillError, ConfigError
+
+if TYPE_CHECKING:
+    from orchestrator.config import Settings
+    from orchestrator.local.layout import DataDir
+
+# Everything else is imported by the command that needs it: `cogmill --help` is instant, and no process loads more
+# than its own part.
+
+app = typer.Typer(
+    help="Render video with CogVideoX at high volume.", no_args_is_help=True, pretty_exceptions_enable=False
+)
+model = typer.Typer(help="Checkpoints.", no_args_is_help=True)
+keys = typer.Typer(help="API keys.", no_args_is_help=True)
+app.add_typer(model, name="model")
+app.add_typer(keys, name="keys")
+
+DataDirOption = Annotated[
+    Path | None, typer.Option("--data-dir", help="The local stack's directory.", show_default="./.cogmill")
+]
+
+
+def main() -> None:
+    """Run the command line. What Cogmill raises on purpose becomes one line on stderr and exit code 1 (settings: 2)."""
+    try:
+        app()
+    except ConfigError as error:
+        _fail(error, 2)
+    except CogmillError as error:
+        _fail(error, 1)
+
+
+@app.command()
+def up(
+    data_dir: DataDirOption = None,
+    port: Annotated[int | None, typer.Option(help="The API's port.", show_default="8000, then as before")] = None,
+    models: Annotated[Path | None, typer.Option(help="TOML of models and pools to serve, not the tiny ones.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON when ready.")] = False,
+) -> None:
+    """Serve the whole stack on this machine until Ctrl-C: PostgreSQL, S3, Ray, API, dispatcher, workers."""
+    from orchestrator.local import configuration, greeting, layout, stack
+
+    data = layout.DataDir((data_dir or layout.default()).absolute())
+    chosen = _tiny_models(data) if models is None else configuration.read_models(models)
+    with _one_interrupt(), stack.running(data, api_port=port, models=chosen, say=_say) as (running, ready):
+        typer.echo(json.dumps(asdict(ready)) if as_json else greeting.text(ready, running.settings))
+        running.watch(Event())
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where the video goes.")] = Path("cogmill-demo"),
+    data_dir: Annotated[
+        Path | None, typer.Option(help="The stack's directory.", show_default="./.cogmill/demo")
+    ] = None,
+    prompt: Annotated[str, typer.Option(help="What to render.")] = "A watermill turning at dawn, mist over the stream",
+) -> None:
+    """Start a stack, render one video, download and check it, stop the stack."""
+    from orchestrator import demo as show
+    from orchestrator.local import layout, stack
+
+    data = layout.DataDir((data_dir or layout.default() / "demo").absolute())
+    with _one_interrupt(), stack.running(data, api_port=0, models=_tiny_models(data), say=_say) as (_, ready):
+        show.run(ready, prompt, out)
+
+
+@app.command()
+def api() -> None:
+    """Serve the HTTP API."""
+    import uvicorn
+    from api.app import create_app
+
+    settings = _service_settings()
+    uvicorn.run(
+        create_app(settings),
+        host=settings.api.host,
+        port=settings.api.port,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=5,
+    )
+
+
+@app.command()
+def dispatch(
+    drain: Annotated[
+        float | None,
+        typer.Option(help="Seconds that a stop waits for renders, then evicts them.", show_default="render on"),
+    ] = None,
+) -> None:
+    """Drive the Ray cluster: claim jobs, assign them to workers, finish them."""
+    import uvloop
+
+    from orchestrator.service import run_dispatcher
+    from workers.pool import RayWorkerPool
+
+    uvloop.run(run_dispatcher(_service_settings(), RayWorkerPool.connect, drain_s=drain))
+
+
+@app.command()
+def maintain() -> None:
+    """Rescue what dead workers held, and sweep what is old."""
+    import uvloop
+
+    from orchestrator.service import run_maintainer
+
+    uvloop.run(run_maintainer(_service_settings()))
+
+
+@app.command()
+def migrate(data_dir: DataDirOption = None) -> None:
+    """Bring the database to this version's schema."""
+    from orchestrator.store import migrate as to_newest
+
+    to_newest(_settings(data_dir).database_url)
+
+
+@app.command()
+def doctor(data_dir: DataDirOption = None) -> None:
+    """Check every part that a deployment needs, one line each."""
+    from orchestrator import doctor as surgery
+    from workers.pool import RayWorkerPool
+
+    findings = surgery.examine(_settings(data_dir), RayWorkerPool.connect)
+    for finding in findings:
+        typer.echo(finding.line())
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+@model.command()
+def tiny(directory: Path) -> None:
+    """Make the two tiny random checkpoints (real classes, no art) below DIRECTORY; those that exist stay."""
+    from orchestrator.domain.catalog import TINY_2B, TINY_5B
+    from workers.tiny import make
+
+    for family in (TINY_2B, TINY_5B):
+        typer.echo(make(family, directory))
+
+
+@keys.command("create")
+def create_key(
+    tenant: str, name: Annotated[str, typer.Option(help="What it is for.")] = "", data_dir: DataDirOption = None
+) -> None:
+    """Make a key of TENANT and print it; the tenant is made if it is new."""
+    from orchestrator import keys as secret
+    from orchestrator.store import Store
+
+    settings = _settings(data_dir)
+    key_id = secret.new_id()
+
+    async def add() -> None:
+        async with Store.open(settings.database_url) as store:
+            await store.add_key(key_id, tenant, name)
+
+    asyncio.run(add())
+    typer.echo(secret.issue(settings.master_key.get_secret_value(), key_id))
+
+
+@keys.command("list")
+def list_keys(tenant: Annotated[str | None, typer.Argument()] = None, data_dir: DataDirOption = None) -> None:
+    """List the keys of TENANT or of everybody, without their secrets."""
+    from orchestrator.ports import ApiKey
+    from orchestrator.store import Store
+
+    async def read() -> list[ApiKey]:
+        async with Store.open(_settings(data_dir).database_url) as store:
+            return await store.list_keys(tenant)
+
+    for key in asyncio.run(read()):
+        state = f"revoked {key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else "valid"
+        typer.echo(f"{key.id}  {key.tenant}  {key.created_at:%Y-%m-%d %H:%M}  {state}  {key.name}")
+
+
+@keys.command("revoke")
+def revoke_key(key_id: str, data_dir: DataDirOption = None) -> None:
+    """Revoke a key for good, by its id (the part before the dot)."""
+    from orchestrator.store import Store
+
+    async def revoke() -> bool:
+        async with Store.open(_settings(data_dir).database_url) as store:
+            return await store.revoke_key(key_id.split(".")[0])
+
+    if not asyncio.run(revoke()):
+        raise CogmillError(f"no valid key has the id {key_id.split('.')[0]!r}")
+
+
+def _settings(data_dir: Path | None) -> Settings:
+    """The settings of an errand: of the stack in `data_dir`, else COGMILL_CONFIG's, else of the stack in ./.cogmill."""
+    from orchestrator import config
+    from orchestrator.local import configuration, layout
+
+    data = layout.DataDir(data_dir or layout.default())
+    if data_dir is not None and not data.config.is_file():
+        raise ConfigError(f"{data_dir} holds no stack: `cogmill up --data-dir {data_dir}` makes one")
+    if data_dir is not None or (not os.environ.get("COGMILL_CONFIG") and data.config.is_file()):
+        configuration.enter(data)
+    return config.load()
+
+
+def _service_settings() -> Settings:
+    """The settings of a service, from its environment alone; its logs go where they say."""
+    from orchestrator import config, logs
+
+    settings = config.load()
+    logs.configure(settings.log)
+    return settings
+
+
+def _tiny_models(data: DataDir) -> dict[str, Any]:
+    from orchestrator.domain.catalog import TINY_2B, TINY_5B
+    from orchestrator.local import configuration
+    from workers import tiny as checkpoints
+
+    return configuration.tiny_models(checkpoints.path(TINY_2B, data.models), checkpoints.path(TINY_5B, data.models))
+
+
+@contextmanager
+def _one_interrupt() -> Iterator[None]:
+    """SIGINT and SIGTERM end the block once, as KeyboardInterrupt; while it drains, more of them change nothing."""
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        for sig in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(sig, signal.SIG_IGN)
+        _say("stopping; what is rendering may end")
+        raise KeyboardInterrupt
+
+    for sig in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sig, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        return
+
+
+def _say(line: str) -> None:
+    typer.echo(f"cogmill: {line}", err=True)
+
+
+def _fail(error: CogmillError, code: int) -> None:
+    _say(str(error))
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

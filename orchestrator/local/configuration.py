@@ -1,0 +1,101 @@
+"""The configuration that a local stack writes for its own children: cogmill.toml, and their environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.domain.catalog import TINY_2B, TINY_5B
+from orchestrator.domain.errors import ConfigError
+from orchestrator.local import postgres, ray
+from orchestrator.local.layout import DataDir
+from orchestrator.local.ports import Ports
+from orchestrator.local.secrets import Secrets, write
+
+BUCKET = "cogmill"
+_MODEL_KEYS = ("default_model", "models", "pools", "aliases")
+
+
+def tiny_models(small: Path, large: Path) -> dict[str, Any]:
+    """The two tiny checkpoints, one worker each, and what the vendors' model names mean here."""
+    names = (TINY_2B.name, TINY_5B.name)
+    return {
+        "default_model": names[0],
+        "aliases": dict.fromkeys(("cogvideox", "cogvideox-2", "cogvideox-flash"), names[0])
+        | dict.fromkeys(("cogvideox-3", "sora-2", "sora-2-pro"), names[1]),
+        "models": {name: {"family": name, "path": str(path)} for name, path in zip(names, (small, large), strict=True)},
+        "pools": {name: {"model": name, "workers": 1} for name in names},
+    }
+
+
+def read_models(path: Path) -> dict[str, Any]:
+    """Models, pools and aliases from a TOML file, to serve instead of the tiny ones; relative paths are the file's.
+
+    Raises `ConfigError` when the file cannot be read or has other keys.
+    """
+    try:
+        chosen = tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read the models from {path}: {error}") from None
+    unknown = sorted(chosen.keys() - set(_MODEL_KEYS))
+    if unknown:
+        raise ConfigError(f"{path}: {unknown[0]} is none of {', '.join(_MODEL_KEYS)}")
+    for model in chosen.get("models", {}).values():
+        if isinstance(model, dict) and "path" in model:
+            model["path"] = str((path.parent / str(model["path"])).absolute())
+    return chosen
+
+
+def document(ports: Ports, secrets: Secrets, models: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole configuration of a stack, as the TOML file will hold it."""
+    s3 = f"http://127.0.0.1:{ports.s3}"
+    return {
+        "database_url": postgres.url(ports.database, secrets.database_password),
+        "master_key": secrets.master_key,
+        **models,
+        "s3": {
+            "endpoint_url": s3,
+            "public_url": s3,
+            "bucket": BUCKET,
+            "access_key": secrets.s3_access_key,
+            "secret_key": secrets.s3_secret_key,
+        },
+        "api": {"port": ports.api},
+        "ray": {"address": f"127.0.0.1:{ports.ray}", "cluster": "local"},
+        "metrics": {"dispatch_port": ports.dispatch, "maintain_port": ports.maintain},
+    }
+
+
+def save(data: DataDir, content: Mapping[str, Any]) -> None:
+    """Write the file, readable by its owner alone: it holds the secrets."""
+    write(data.config, to_toml(content))
+
+
+def enter(data: DataDir) -> None:
+    """Make this process and its children part of the stack: their environment names its file, and its Ray's token.
+
+    Variables of the caller that would override what the file says are dropped; others (`COGMILL_LOG__LEVEL`) count.
+    """
+    owned = {f"COGMILL_{key}".upper() for key in tomllib.loads(data.config.read_text())}
+    for variable in list(os.environ):
+        if variable.split("__")[0] in owned or variable.startswith("RAY_"):
+            del os.environ[variable]
+    os.environ.update({"COGMILL_CONFIG": str(data.config.absolute()), **ray.environment(data.ray_token)})
+
+
+def to_toml(content: Mapping[str, Any], path: tuple[str, ...] = ()) -> str:
+    """TOML of nested mappings of strings, numbers and booleans; a JSON string is a TOML basic string."""
+    plain = {key: value for key, value in content.items() if not isinstance(value, Mapping)}
+    tables = {key: value for key, value in content.items() if isinstance(value, Mapping)}
+    lines = [f"{_key(key)} = {json.dumps(value)}\n" for key, value in plain.items()]
+    header = f"\n[{'.'.join(map(_key, path))}]\n" if path and lines else ""
+    return header + "".join(lines) + "".join(to_toml(value, (*path, key)) for key, value in tables.items())
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)

@@ -1,0 +1,163 @@
+"""The parts of a local stack behind one small interface: start, wait, look after, stop."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Protocol
+
+from orchestrator.domain.errors import ConfigError
+from orchestrator.local import postgres, process, ray, s3
+from orchestrator.local.process import ProcessId
+from orchestrator.local.secrets import Secrets
+
+
+class Part(Protocol):
+    """One process (with whatever it forks) that listens on one port."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def port(self) -> int: ...
+
+    @property
+    def log(self) -> Path: ...
+
+    @property
+    def needs(self) -> str | None:
+        """The part whose death this one does not survive."""
+        ...
+
+    def start(self) -> ProcessId:
+        """Start it; it need not be ready yet. Raises `CogmillError`."""
+        ...
+
+    def wait_ready(self, identity: ProcessId) -> None:
+        """Wait until it serves. Raises `CogmillError` when it ends first or takes too long."""
+        ...
+
+    def healthy(self, identity: ProcessId) -> bool:
+        """True when this very process lives and serves."""
+        ...
+
+    def stop(self, identity: ProcessId) -> None:
+        """End it and all that it forked. Gone already is fine."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Postgres:
+    directory: Path
+    port: int
+    log: Path
+    secrets: Secrets
+    name: str = "database"
+    needs: None = None
+
+    def start(self) -> ProcessId:
+        postgres.initialise(self.directory, self.secrets.database_password)
+        return postgres.start(self.directory, self.port, self.log)
+
+    def wait_ready(self, identity: ProcessId) -> None:
+        """`start` has waited."""
+
+    def healthy(self, identity: ProcessId) -> bool:
+        return postgres.running(self.directory) == identity and process.port_taken(self.port)
+
+    def stop(self, identity: ProcessId) -> None:
+        postgres.stop(identity)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3:
+    directory: Path
+    bucket: str
+    port: int
+    log: Path
+    secrets: Secrets
+    name: str = "s3"
+    needs: None = None
+
+    def start(self) -> ProcessId:
+        (self.directory / self.bucket).mkdir(parents=True, exist_ok=True)  # a bucket is a directory to rclone
+        keys = (self.secrets.s3_access_key, self.secrets.s3_secret_key)
+        return s3.start(self.directory, self.port, *keys, self.log)
+
+    def wait_ready(self, identity: ProcessId) -> None:
+        """`start` has waited."""
+
+    def healthy(self, identity: ProcessId) -> bool:
+        return identity.process() is not None and process.port_taken(self.port)
+
+    def stop(self, identity: ProcessId) -> None:
+        process.stop(identity)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RayHead:
+    temp_dir: Path
+    gpus: int
+    port: int
+    log: Path
+    name: str = "ray"
+    needs: None = None
+
+    def start(self) -> ProcessId:
+        return ray.start(self.port, self.temp_dir, self.log, gpus=self.gpus)
+
+    def wait_ready(self, identity: ProcessId) -> None:
+        ray.wait_ready(identity, self.port, self.temp_dir, log=self.log)
+
+    def healthy(self, identity: ProcessId) -> bool:
+        return ray.healthy(identity, self.port, self.temp_dir)
+
+    def stop(self, identity: ProcessId) -> None:
+        ray.stop(identity)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlPlane:
+    """`cogmill api`, `cogmill dispatch` or `cogmill maintain`, each with `/healthz` on its port."""
+
+    name: str
+    port: int
+    log: Path
+    options: tuple[str, ...] = ()
+    needs: str | None = None
+    start_timeout_s: float = 60.0
+    stop_grace_s: float = 10.0
+
+    def start(self) -> ProcessId:
+        return process.spawn([sys.executable, "-m", "orchestrator.cli", self.name, *self.options], log=self.log)
+
+    def wait_ready(self, identity: ProcessId) -> None:
+        listening = process.wait_until_listening(self.port, identity, timeout_s=self.start_timeout_s)
+        if not listening or identity.process() is None:
+            raise ConfigError(
+                f"{self.name} did not start on port {self.port}: {_last_line(self.log)} (log: {self.log})"
+            )
+
+    def healthy(self, identity: ProcessId) -> bool:
+        return identity.process() is not None and _answers(self.port)
+
+    def stop(self, identity: ProcessId) -> None:
+        process.stop(identity, grace_s=self.stop_grace_s)
+
+
+def _answers(port: int) -> bool:
+    connection = HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").split("\n") if log.exists() else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")

@@ -1,0 +1,197 @@
+"""One local stack: embedded PostgreSQL, S3 and Ray, and the control plane on them, from the first file to the drain."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from orchestrator import config
+from orchestrator.domain.errors import ConfigError
+from orchestrator.local import configuration, ports, ray, secrets
+from orchestrator.local.layout import DataDir
+from orchestrator.local.parts import S3, ControlPlane, Part, Postgres, RayHead
+from orchestrator.local.ports import Ports
+from orchestrator.local.secrets import Secrets
+from orchestrator.local.state import StateFile
+from orchestrator.local.supervisor import Supervisor
+
+# How long a stop waits for what is rendering; the rest goes back to the queue and is rendered by the next `up`.
+DRAIN_S = 10
+TENANT = "local"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """What a client needs to know of a running stack. `metrics` maps each control-plane process to its page."""
+
+    api: str
+    key: str
+    database: str
+    s3: str
+    metrics: dict[str, str]
+    ray: str
+    config: str
+    data_dir: str
+
+
+class Stack:
+    """A stack that serves. Made by `running`."""
+
+    def __init__(
+        self, data: DataDir, api_port: int | None, models: Mapping[str, Any], say: Callable[[str], None]
+    ) -> None:
+        self._data = data
+        self._say = say
+        self._state = StateFile(data.state)
+        self._supervisor = Supervisor(self._state, say)
+        self._secrets = secrets.load_or_make(data.secrets)
+        self._ports = ports.choose(self._state.state.ports, api=api_port, free=ports.bindable)
+        configuration.save(data, configuration.document(self._ports, self._secrets, models))
+        configuration.enter(data)
+        self.settings = config.load()
+        self._state.keep_ports(asdict(self._ports))
+        temp_dir = self._temp_dir()
+        gpus = sum(pool.workers * pool.gpus_per_worker for pool in self.settings.pools.values())
+        self._infrastructure = _infrastructure(data, self._ports, self._secrets, temp_dir, gpus)
+        self._control_plane = _control_plane(data, self._ports)
+
+    def start(self) -> Ready:
+        """Bring everything up, adopting what a killed run left; returns when the API serves. Raises `CogmillError`."""
+        self._supervisor.kill_left_over(self._control_plane)
+        self._supervisor.refuse_taken_ports([*self._infrastructure, *self._control_plane])
+        with ThreadPoolExecutor(1) as threads:
+            models = threads.submit(self._make_tiny_models)
+            self._supervisor.bring_up(self._infrastructure)
+            key = _prepare_database(self.settings, self._data.secrets / "api_key")
+            models.result()
+        self._supervisor.bring_up(self._control_plane)
+        return self._ready(key)
+
+    def watch(self, until: Event) -> None:
+        """Start again what dies, until told to stop."""
+        self._supervisor.watch([*self._infrastructure, *self._control_plane], until=until)
+
+    def stop(self) -> None:
+        """Drain and end everything that this data directory ever started."""
+        self._supervisor.take_down(self._control_plane)
+        self._supervisor.take_down(self._infrastructure)
+        temp_dir = self._state.state.ray_temp_dir
+        if temp_dir is not None:
+            self._state.keep_ray_temp_dir(None)
+            shutil.rmtree(temp_dir, ignore_errors=True)
+
+    def _temp_dir(self) -> Path:
+        known = self._state.state.ray_temp_dir
+        if known is not None and known.is_dir():
+            return known
+        made = ray.make_temp_dir()
+        self._state.keep_ray_temp_dir(made)
+        return made
+
+    def _make_tiny_models(self) -> None:
+        ours = [model.path for model in self.settings.models.values() if model.path.parent == self._data.models]
+        if all(path.is_dir() for path in ours):
+            return
+        self._say("making the tiny checkpoints (random weights, once)")
+        command = [sys.executable, "-m", "orchestrator.cli", "model", "tiny", str(self._data.models)]
+        log = self._data.log("models")
+        with log.open("ab") as out:
+            done = subprocess.run(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, check=False)
+        if done.returncode != 0:
+            raise ConfigError(f"the tiny checkpoints could not be made; the log is {log}")
+
+    def _ready(self, key: str) -> Ready:
+        api, dispatch, maintain = (f"http://127.0.0.1:{part.port}" for part in self._control_plane)
+        return Ready(
+            api=api,
+            key=key,
+            database=self.settings.database_url,
+            s3=str(self.settings.s3.endpoint_url),
+            metrics={"api": f"{api}/metrics", "dispatch": f"{dispatch}/metrics", "maintain": f"{maintain}/metrics"},
+            ray=str(self.settings.ray.address),
+            config=str(self._data.config.absolute()),
+            data_dir=str(self._data.root.absolute()),
+        )
+
+
+@contextmanager
+def running(
+    data: DataDir, *, api_port: int | None, models: Mapping[str, Any], say: Callable[[str], None]
+) -> Iterator[tuple[Stack, Ready]]:
+    """A stack in a data directory, served until the block ends; then nothing of it runs.
+
+    `api_port` None keeps the port of earlier runs, 0 takes a free one; `models` are the configuration's models, pools
+    and aliases, and tiny checkpoints among them are made when they are missing. Raises `CogmillError` when it cannot start.
+    """
+    data.create()
+    with data.locked():
+        stack = Stack(data, api_port, models, say)
+        try:
+            yield stack, stack.start()
+        finally:
+            stack.stop()
+
+
+def _infrastructure(data: DataDir, chosen: Ports, private: Secrets, ray_temp_dir: Path, gpus: int) -> tuple[Part, ...]:
+    return (
+        Postgres(directory=data.database, port=chosen.database, log=data.log("database"), secrets=private),
+        S3(
+            directory=data.objects,
+            bucket=configuration.BUCKET,
+            port=chosen.s3,
+            log=data.log("s3"),
+            secrets=private,
+        ),
+        RayHead(temp_dir=ray_temp_dir, gpus=gpus, port=chosen.ray, log=data.log("ray")),
+    )
+
+
+def _control_plane(data: DataDir, chosen: Ports) -> tuple[Part, ...]:
+    return (
+        ControlPlane(name="api", port=chosen.api, log=data.log("api")),
+        ControlPlane(
+            name="dispatch",
+            port=chosen.dispatch,
+            log=data.log("dispatch"),
+            options=("--drain", str(DRAIN_S)),
+            needs="ray",
+            stop_grace_s=2 * DRAIN_S,
+        ),
+        ControlPlane(name="maintain", port=chosen.maintain, log=data.log("maintain")),
+    )
+
+
+def _prepare_database(settings: config.Settings, key_file: Path) -> str:
+    """Migrate to the newest schema, and return the stack's own API key, made once."""
+    from orchestrator import keys
+    from orchestrator.store import migrate
+
+    migrate(settings.database_url)
+    known = key_file.read_text().split(".")[0] if key_file.exists() else keys.new_id()
+    key_id = asyncio.run(_valid_key(settings.database_url, known))
+    key = keys.issue(settings.master_key.get_secret_value(), key_id)
+    secrets.write(key_file, key)
+    return key
+
+
+async def _valid_key(database_url: str, key_id: str) -> str:
+    """This key's id, inserted if the database does not have it; a new one's if it was revoked."""
+    from orchestrator import keys
+    from orchestrator.store import Store
+
+    async with Store.open(database_url) as store:
+        key = await store.find_key(key_id)
+        if key is not None and key.revoked_at is None:
+            return key_id
+        fresh = key_id if key is None else keys.new_id()
+        await store.add_key(fresh, TENANT, "made by cogmill up")
+        return fresh

@@ -1,0 +1,81 @@
+"""What `cogmill up` remembers between runs in stack.json: its ports, and the processes that it started."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from threading import Lock
+
+from orchestrator.domain.errors import ConfigError
+from orchestrator.local.process import ProcessId
+from orchestrator.local.secrets import write
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """`ports` and `parts` are by part name; `ray_temp_dir` is the running Ray's directory, or None."""
+
+    ports: Mapping[str, int] = field(default_factory=dict)
+    parts: Mapping[str, ProcessId] = field(default_factory=dict)
+    ray_temp_dir: Path | None = None
+
+    def to_json(self) -> str:
+        parts = {name: asdict(identity) for name, identity in self.parts.items()}
+        temp = None if self.ray_temp_dir is None else str(self.ray_temp_dir)
+        return json.dumps({"ports": dict(self.ports), "parts": parts, "ray_temp_dir": temp}, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> State:
+        """Raises `ValueError`, `KeyError`, `TypeError` or `AttributeError` for what `to_json` did not write."""
+        data = json.loads(text)
+        ports = {str(name): int(port) for name, port in data["ports"].items()}
+        parts = {str(name): ProcessId(int(part["pid"]), float(part["started"])) for name, part in data["parts"].items()}
+        temp = data["ray_temp_dir"]
+        return cls(ports=ports, parts=parts, ray_temp_dir=None if temp is None else Path(temp))
+
+
+class StateFile:
+    """The state on disk, written through on every change; parts that start in parallel threads may share it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = Lock()
+        self._state = self._read()
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    def keep_ports(self, ports: Mapping[str, int]) -> None:
+        with self._lock:
+            self._replace(replace(self._state, ports=dict(ports)))
+
+    def keep_ray_temp_dir(self, path: Path | None) -> None:
+        with self._lock:
+            self._replace(replace(self._state, ray_temp_dir=path))
+
+    def started(self, part: str, identity: ProcessId) -> None:
+        with self._lock:
+            self._replace(replace(self._state, parts={**self._state.parts, part: identity}))
+
+    def ended(self, part: str) -> None:
+        with self._lock:
+            parts = {name: identity for name, identity in self._state.parts.items() if name != part}
+            self._replace(replace(self._state, parts=parts))
+
+    def _replace(self, state: State) -> None:
+        write(self._path, state.to_json())
+        self._state = state
+
+    def _read(self) -> State:
+        try:
+            return State.from_json(self._path.read_text())
+        except FileNotFoundError:
+            return State()
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise ConfigError(
+                f"{self._path} is damaged: what a killed run left behind cannot be told. "
+                f"End its processes by hand, then delete the file"
+            ) from None
