@@ -1,0 +1,43 @@
+"""One render's state between two denoise steps: everything that the next step needs and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.domain.job import RenderSpec
+
+if TYPE_CHECKING:
+    import torch
+    from diffusers import CogVideoXDDIMScheduler, CogVideoXDPMScheduler
+
+
+@dataclass(slots=True, kw_only=True)
+class Render:
+    """A render under way; `CogVideoX.step` moves it on in place.
+
+    Shapes: `embeddings` [2, tokens, dim], negative prompt first, or [1, tokens, dim] when the guidance scale switches
+    guidance off; `latents` [1, latent frames, channels, height / 8, width / 8]; `rotary` cosines and sines
+    [patches, head dim] or None; `timesteps` [steps] on the CPU, descending. `predicted` is the clean latents that the
+    DPM scheduler predicted in the step before. The scheduler belongs to this render alone, since it keeps state.
+    """
+
+    spec: RenderSpec
+    embeddings: torch.Tensor
+    latents: torch.Tensor
+    rotary: tuple[torch.Tensor, torch.Tensor] | None
+    scheduler: CogVideoXDDIMScheduler | CogVideoXDPMScheduler
+    timesteps: torch.Tensor
+    generator: torch.Generator
+    step: int = 0
+    predicted: torch.Tensor | None = None
+
+    @property
+    def guided(self) -> bool:
+        """True when each step predicts twice, with the prompt and without, and extrapolates."""
+        return self.spec.guidance_scale > 1.0
+
+    @property
+    def done(self) -> bool:
+        """True when every step is done and the latents are ready to be decoded."""
+        return self.step == self.spec.num_inference_steps

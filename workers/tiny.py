@@ -1,0 +1,158 @@
+"""Makes the tiny checkpoints: the real CogVideoX classes with small random weights, saved like any real model.
+
+They give a laptop and the tests the whole path, `from_pretrained` included, in a megabyte and a few milliseconds a
+step. Their videos show moving colours and mean nothing.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.domain.catalog import TINY_2B, TINY_5B, ModelFamily
+from orchestrator.domain.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+    from diffusers import AutoencoderKLCogVideoX, CogVideoXPipeline, CogVideoXTransformer3DModel
+    from transformers import T5EncoderModel, T5Tokenizer
+
+# Part of the directory's name, so that a changed recipe makes a new checkpoint beside the old one.
+RECIPE = 1
+
+_SEEDS = {TINY_2B.name: 2, TINY_5B.name: 5}
+_TEXT_DIM = 32
+_LATENT_CHANNELS = 4
+
+
+def path(family: ModelFamily, directory: Path) -> Path:
+    """Where `make` puts the checkpoint of a tiny family: `<directory>/<family>-r<recipe>`."""
+    return directory / f"{family.name}-r{RECIPE}"
+
+
+def make(family: ModelFamily, directory: Path) -> Path:
+    """Make the checkpoint of a tiny family under `directory` and return its path, `<family>-r<recipe>`.
+
+    Returns at once, without importing torch, when it exists: it is built under another name and renamed, so what
+    exists is whole. Several processes may make the same one. Raises `ConfigError` for a family that is not tiny.
+    """
+    if family.name not in _SEEDS:
+        raise ConfigError(f"only {', '.join(_SEEDS)} can be made here, not {family.name}")
+    target = path(family, directory)
+    if target.is_dir():
+        return target
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=directory) as scratch:
+        whole = Path(scratch) / target.name
+        _pipeline(family).save_pretrained(whole)
+        try:
+            whole.rename(target)
+        except OSError:
+            if not target.is_dir():  # otherwise another process was faster, and made the same
+                raise
+    return target
+
+
+def _pipeline(family: ModelFamily) -> CogVideoXPipeline:
+    import torch
+    from diffusers import CogVideoXDDIMScheduler, CogVideoXDPMScheduler, CogVideoXPipeline
+
+    # The global generator is forked, so that making a checkpoint changes nobody else's random numbers.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_SEEDS[family.name])
+        transformer, vae, text_encoder = _transformer(family), _vae(), _text_encoder()
+    scheduler = {"ddim": CogVideoXDDIMScheduler, "dpm": CogVideoXDPMScheduler}[family.scheduler](
+        beta_start=0.00085,
+        beta_end=0.012,
+        clip_sample=False,
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        snr_shift_scale=1.0,
+        timestep_spacing="trailing",
+    )
+    return CogVideoXPipeline(
+        tokenizer=_tokenizer(family),
+        text_encoder=text_encoder,
+        vae=vae,
+        transformer=transformer,
+        scheduler=scheduler,
+    )
+
+
+def _transformer(family: ModelFamily) -> CogVideoXTransformer3DModel:
+    from diffusers import CogVideoXTransformer3DModel
+
+    width, height = family.default_size
+    rotary = family.scheduler == "dpm"  # as in the real family: 5B turns its positions, 2B adds them
+    model: CogVideoXTransformer3DModel = CogVideoXTransformer3DModel(
+        num_attention_heads=2 if rotary else 4,
+        attention_head_dim=16 if rotary else 8,
+        in_channels=_LATENT_CHANNELS,
+        out_channels=_LATENT_CHANNELS,
+        time_embed_dim=16,
+        text_embed_dim=_TEXT_DIM,
+        num_layers=2,
+        sample_width=width // 8,
+        sample_height=height // 8,
+        sample_frames=family.max_frames,
+        max_text_seq_length=family.max_prompt_tokens,
+        use_rotary_positional_embeddings=rotary,
+    )
+    return model
+
+
+def _vae() -> AutoencoderKLCogVideoX:
+    import torch
+    from diffusers import AutoencoderKLCogVideoX
+
+    vae: AutoencoderKLCogVideoX = AutoencoderKLCogVideoX(
+        down_block_types=("CogVideoXDownBlock3D",) * 4,
+        up_block_types=("CogVideoXUpBlock3D",) * 4,
+        block_out_channels=(8, 8, 8, 8),
+        latent_channels=_LATENT_CHANNELS,
+        layers_per_block=1,
+        norm_num_groups=2,
+    )
+    for module in vae.decoder.modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Conv3d):
+            _soften(module)
+    return vae
+
+
+def _soften(convolution: torch.nn.Conv2d | torch.nn.Conv3d) -> None:
+    """Pull each kernel towards its own spatial mean: random kernels then blend colours, where they would draw grids."""
+    import torch
+
+    with torch.no_grad():
+        weight = convolution.weight
+        mean = weight.mean(dim=(-2, -1), keepdim=True)
+        weight.copy_(0.2 * weight + 1.3 * mean)
+
+
+def _text_encoder() -> T5EncoderModel:
+    from transformers import T5Config, T5EncoderModel
+
+    return T5EncoderModel(
+        T5Config(
+            vocab_size=200,
+            d_model=_TEXT_DIM,
+            d_kv=8,
+            d_ff=37,
+            num_layers=2,
+            num_heads=4,
+            relative_attention_num_buckets=8,
+            feed_forward_proj="gated-gelu",
+            is_encoder_decoder=False,
+            use_cache=False,
+        )
+    )
+
+
+def _tokenizer(family: ModelFamily) -> T5Tokenizer:
+    """One token for each printable ASCII character; everything else is `<unk>`."""
+    from transformers import T5Tokenizer
+
+    vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
+    vocabulary += [(chr(code), -3.0) for code in range(ord("!"), ord("~") + 1)]
+    return T5Tokenizer(vocab=vocabulary, extra_ids=0, model_max_length=family.max_prompt_tokens)
