@@ -1,0 +1,37 @@
+"""Problems as the bigmodel dialect words them: business codes, which are strings of digits."""
+
+from __future__ import annotations
+
+from api.bigmodel.schemas import BigmodelError, BigmodelErrorDetail
+from api.problem import Problem
+
+PREFIX = "/api/paas/"
+
+_BAD_REQUEST = "1210"
+_CODES = {
+    "api_key_missing": "1001",
+    "api_key_malformed": "1002",
+    "api_key_invalid": "1000",
+    "api_key_revoked": "1000",
+    "method_not_allowed": "1212",
+    "unknown_route": "1222",
+    "not_found": "1222",
+    "model_not_found": "1211",
+    "missing": "1213",
+    "invalid_value": "1214",
+    "unsupported_value": "1214",
+    "too_long": "1261",
+    "unavailable": "1234",
+    "internal_error": "500",
+}
+
+# The neutral names that this dialect calls otherwise.
+_FIELDS = {"seconds": "duration"}
+
+
+def body(problem: Problem) -> BigmodelError:
+    """`{"error": {code, message}}`; the message begins with the field to blame, which has no other place."""
+    message = problem.message
+    if problem.param is not None:
+        message = f"{_FIELDS.get(problem.param, problem.param)}: {message}"
+    return BigmodelError(error=BigmodelErrorDetail(code=_CODES.get(problem.code, _BAD_REQUEST), message=message))

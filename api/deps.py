@@ -1,0 +1,71 @@
+"""What every route needs: the services that the lifespan opened, and the tenant behind a request."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated, Protocol
+
+from fastapi import Depends, Request
+from fastapi.responses import Response
+from pydantic import BaseModel
+
+from orchestrator.adapters.s3 import S3Objects
+from orchestrator.config import Settings
+from orchestrator.keys import Keyring
+from orchestrator.ports import JobStore, KeyStore, ObjectStore
+from orchestrator.store import Store
+from orchestrator.submit import Jobs
+
+
+class ApiStore(JobStore, KeyStore, Protocol):
+    """What the API asks of the store."""
+
+    async def ping(self) -> None:
+        """Raises `StoreUnavailable` unless the database answers and has this release's schema."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The open parts of one API process."""
+
+    settings: Settings
+    store: ApiStore
+    objects: ObjectStore
+    jobs: Jobs
+    keyring: Keyring
+
+    @classmethod
+    def of(cls, settings: Settings, store: ApiStore, objects: ObjectStore) -> Services:
+        keyring = Keyring(store, settings.master_key.get_secret_value(), cache_s=settings.api.key_cache_s)
+        return cls(settings, store, objects, Jobs(settings, store), keyring)
+
+
+Connect = Callable[[Settings], AbstractAsyncContextManager[Services]]
+
+
+@asynccontextmanager
+async def connect(settings: Settings) -> AsyncIterator[Services]:
+    """The real services, open for as long as the context lasts."""
+    async with Store.open(settings.database_url) as store:
+        yield Services.of(settings, store, S3Objects(settings.s3))
+
+
+def services(request: Request) -> Services:
+    opened: Services = request.app.state.services
+    return opened
+
+
+async def _tenant(request: Request) -> str:
+    return await services(request).keyring.tenant(request.headers.get("authorization"))
+
+
+# The tenant of the request's key, found before anything else of the request is read.
+Tenant = Annotated[str, Depends(_tenant)]
+
+
+def reply(body: BaseModel, *, headers: dict[str, str] | None = None, exclude_none: bool = False) -> Response:
+    """A 200 with this body, serialised once."""
+    return Response(body.model_dump_json(exclude_none=exclude_none), 200, headers, "application/json")

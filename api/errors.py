@@ -1,0 +1,38 @@
+"""Errors on the wire: each in the dialect that its path belongs to, whatever raised it."""
+
+from __future__ import annotations
+
+import json
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from api.bigmodel import errors as bigmodel
+from api.openai import errors as openai
+from api.problem import Problem, problem_of
+from orchestrator import logs
+from orchestrator.domain.errors import CogmillError, Unavailable
+
+log = logs.get("api")
+
+
+def install(app: FastAPI) -> None:
+    """Answer every foreseen exception; the unforeseen ones are `middleware.Edge`'s."""
+    for kind in (CogmillError, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, _answer)
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    if isinstance(error, Unavailable):
+        log.warning("unavailable", part=type(error).__name__, error=str(error), path=request.url.path)
+    return response(request.url.path, problem_of(error))
+
+
+def response(path: str, problem: Problem) -> Response:
+    """The answer to a problem on `path`. Paths of no dialect get the OpenAI form."""
+    dialect = bigmodel if path.startswith(bigmodel.PREFIX) else openai
+    # Escaped to ASCII: a message may quote half a surrogate pair, which UTF-8 cannot encode.
+    content = json.dumps(dialect.body(problem).model_dump(), ensure_ascii=True)
+    return Response(content, problem.status, dict(problem.headers), "application/json")

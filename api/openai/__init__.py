@@ -1,0 +1,1 @@
+"""The OpenAI Videos dialect, `/v1`: a thin translation onto `orchestrator.submit`."""

@@ -1,0 +1,102 @@
+"""`/v1/videos/{id}/content`: the bytes of a finished video or of its cover, whole or in ranges."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response, StreamingResponse
+from starlette.concurrency import run_in_threadpool
+
+from api import deps, errors
+from api.docs import KEYED
+from api.openai.schemas import OpenAIError
+from api.problem import Problem
+from api.ranges import ByteRange, NotSatisfiable, parse_range
+from orchestrator.domain.errors import InvalidField, NotFound, NotReady, Unsupported
+from orchestrator.domain.job import Artifact, Job, public_id
+
+router = APIRouter(tags=["openai"])
+
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
+
+
+@router.get(
+    "/v1/videos/{video_id}/content",
+    response_class=Response,
+    openapi_extra=KEYED,
+    responses={
+        200: {"content": {"video/mp4": _BYTES, "image/png": _BYTES}},
+        206: {"description": "The bytes of the range asked for."},
+        "4XX": {"model": OpenAIError},
+        "5XX": {"model": OpenAIError},
+    },
+)
+async def content(request: Request, video_id: str, tenant: deps.Tenant, variant: str = "video") -> Response:
+    """The MP4 (`variant=video`) or the cover PNG (`variant=thumbnail`). A `Range` header is honoured."""
+    services = deps.services(request)
+    job = await services.jobs.get(tenant, video_id)
+    artifact = _artifact(job, variant)
+    headers = {
+        "accept-ranges": "bytes",
+        "etag": f'"{artifact.sha256}"',
+        "content-disposition": f'attachment; filename="{_filename(job, artifact)}"',
+    }
+    try:
+        part = parse_range(_range_header(request, headers["etag"]), artifact.size)
+    except NotSatisfiable:
+        return _not_satisfiable(request, artifact.size)
+    wanted = part or ByteRange(0, artifact.size - 1)
+    if part is not None:
+        headers["content-range"] = f"bytes {part.start}-{part.end}/{artifact.size}"
+    headers["content-length"] = str(wanted.length)
+    chunks = services.objects.stream(artifact.key, start=wanted.start, end=wanted.end)
+    # The first chunk comes before the status, so that a missing object or a silent S3 is an error and not a torn 200.
+    first = await run_in_threadpool(_first_chunk, chunks)
+    status = 200 if part is None else 206
+    return StreamingResponse(_join(first, chunks), status, headers, artifact.content_type)
+
+
+def _artifact(job: Job, variant: str) -> Artifact:
+    if variant == "spritesheet":
+        raise Unsupported("this deployment makes no sprite sheets yet", param="variant")
+    if variant not in ("video", "thumbnail"):
+        raise InvalidField(f"must be video or thumbnail, not {variant[:80]!r}", param="variant")
+    if job.result is None:
+        raise NotReady(f"the video is {job.state}; there is nothing to download")
+    return job.result.video if variant == "video" else job.result.cover
+
+
+def _filename(job: Job, artifact: Artifact) -> str:
+    return f"{public_id(job.id)}.{artifact.key.rpartition('.')[2]}"
+
+
+def _range_header(request: Request, etag: str) -> str | None:
+    if request.headers.get("if-range", etag) != etag:
+        return None
+    return request.headers.get("range")
+
+
+def _not_satisfiable(request: Request, size: int) -> Response:
+    return errors.response(
+        request.url.path,
+        Problem(
+            status=416,
+            code="range_not_satisfiable",
+            message=f"the object has {size} bytes",
+            headers={"content-range": f"bytes */{size}"},
+        ),
+    )
+
+
+def _first_chunk(chunks: Iterator[bytes]) -> bytes:
+    try:
+        return next(chunks, b"")
+    except NotFound:
+        raise NotFound("the file of this video is gone") from None
+
+
+async def _join(first: bytes, rest: Iterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    while chunk := await run_in_threadpool(next, rest, b""):
+        yield chunk

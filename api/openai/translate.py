@@ -1,0 +1,131 @@
+"""Between the OpenAI dialect and the jobs behind it: pure translations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+from api.bodies import parse_object
+from api.openai.schemas import CreateVideo, Video, VideoError
+from orchestrator.domain.catalog import Size
+from orchestrator.domain.errors import InvalidField
+from orchestrator.domain.job import Job, public_id
+from orchestrator.domain.states import JobState
+from orchestrator.submit import VideoRequest
+
+DEFAULT_SECONDS = 4
+
+# Other servers of this dialect nest their extensions in these, as an object or as JSON text.
+_ENVELOPES = ("extra_body", "extra_params")
+
+_POLL_SHARE = 20
+_POLL_MS = (250, 5_000)
+
+_STATUS: dict[JobState, Literal["queued", "in_progress", "completed", "failed"]] = {
+    JobState.HELD: "queued",
+    JobState.QUEUED: "queued",
+    JobState.RUNNING: "in_progress",
+    JobState.SUCCEEDED: "completed",
+    JobState.FAILED: "failed",
+    JobState.CANCELLED: "failed",
+}
+
+
+def flatten(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The body with the extensions of its envelopes at the top, where a field of the same name wins."""
+    flat: dict[str, Any] = {}
+    for name in _ENVELOPES:
+        value = body.get(name)
+        if isinstance(value, str):
+            value = parse_object(value, param=name) if value.strip() else None
+        if value is None:
+            continue
+        if not isinstance(value, Mapping):
+            raise InvalidField("must be an object, or the JSON text of one", param=name)
+        flat |= value
+    return flat | {name: value for name, value in body.items() if name not in _ENVELOPES and value is not None}
+
+
+def request_of(fields: CreateVideo) -> VideoRequest:
+    """The neutral request; `size` wins over width and height, `num_frames` over `seconds`."""
+    seconds = DEFAULT_SECONDS if fields.seconds is None else fields.seconds
+    origin: dict[str, Any] = {"dialect": "openai"}
+    if fields.model is not None:
+        origin["model"] = fields.model.strip()
+    if fields.num_frames is None:
+        origin["seconds"] = str(seconds)
+    return VideoRequest(
+        model=fields.model,
+        prompt=fields.prompt,
+        negative_prompt=fields.negative_prompt,
+        size=fields.size or _size(fields),
+        seconds=seconds,
+        num_frames=fields.num_frames,
+        fps=fields.fps,
+        num_inference_steps=fields.num_inference_steps,
+        guidance_scale=fields.guidance_scale,
+        seed=fields.seed,
+        origin=origin,
+    )
+
+
+def _size(fields: CreateVideo) -> Size | None:
+    if fields.width is None and fields.height is None:
+        return None
+    if fields.width is None or fields.height is None:
+        absent = "width" if fields.width is None else "height"
+        raise InvalidField("width and height come together", param=absent, code="missing")
+    return fields.width, fields.height
+
+
+def video_of(job: Job, *, keep_s: float) -> Video:
+    """The video object. `keep_s` is how long an ended job and its objects are kept."""
+    done = job.state is JobState.SUCCEEDED
+    return Video(
+        id=public_id(job.id),
+        created_at=_unix(job.created_at),
+        status=_STATUS[job.state],
+        model=str(job.request.get("model") or job.spec.model),
+        progress=progress_of(job),
+        seconds=str(job.request.get("seconds") or f"{job.spec.seconds:g}"),
+        size=f"{job.spec.width}x{job.spec.height}",
+        prompt=job.spec.prompt,
+        completed_at=_unix(job.finished_at) if done and job.finished_at else None,
+        expires_at=_unix(job.finished_at) + int(keep_s) if done and job.finished_at else None,
+        error=_error(job),
+        stage=job.stage,
+        step=job.step,
+        steps=job.steps,
+        seed=job.spec.seed,
+    )
+
+
+def progress_of(job: Job) -> int:
+    """Percent, from denoise steps really done; 100 only for a video that is there."""
+    if job.state is JobState.SUCCEEDED:
+        return 100
+    return min(99, 100 * job.step // job.steps)
+
+
+def poll_after_ms(job: Job) -> int | None:
+    """When asking again is worth it: a share of the predicted time that is left; None once the job has ended."""
+    if job.state.terminal:
+        return None
+    left_s = job.cost * (1 - job.step / job.steps)
+    shortest, longest = _POLL_MS
+    return max(shortest, min(longest, round(1000 * left_s / _POLL_SHARE)))
+
+
+def _error(job: Job) -> VideoError | None:
+    match job.state:
+        case JobState.CANCELLED:
+            return VideoError(code="cancelled", message="the video was cancelled")
+        case JobState.FAILED if job.failure is not None:
+            return VideoError(code=job.failure.code, message=job.failure.message)
+        case _:
+            return None
+
+
+def _unix(moment: datetime) -> int:
+    return int(moment.timestamp())

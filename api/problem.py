@@ -1,0 +1,80 @@
+"""What went wrong, free of any dialect: the one value between an exception and the body of an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from orchestrator.domain.errors import (
+    InvalidField,
+    NotFound,
+    RequestError,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
+
+_RETRY_AFTER_S = 2
+_HTTP_CODES = {404: "unknown_route", 405: "method_not_allowed", 413: "request_too_large"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """`status` is HTTP's; `code` a stable word; `param` the field to blame, by its neutral name, or None."""
+
+    status: int
+    code: str
+    message: str
+    param: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def problem_of(error: Exception) -> Problem:
+    """The problem that an exception stands for. What nobody foresaw becomes a 500 that tells nothing of the inside."""
+    match error:
+        case Unauthenticated():
+            headers = {"www-authenticate": "Bearer"}
+            return Problem(status=401, code=f"api_key_{error.reason}", message=error.message, headers=headers)
+        case RequestError():
+            return Problem(status=_status(error), code=error.code, message=error.message, param=error.param)
+        case Unavailable():
+            headers = {"retry-after": str(_RETRY_AFTER_S), "x-should-retry": "true"}
+            message = "a part of the service does not answer; please try again"
+            return Problem(status=503, code="unavailable", message=message, headers=headers)
+        case RequestValidationError():
+            return _invalid_parameter(error)
+        case HTTPException():
+            return _http(error)
+        case _:
+            # Not to be retried by machines: a POST that broke after its commit would render twice.
+            headers = {"x-should-retry": "false"}
+            return Problem(status=500, code="internal_error", message="internal error", headers=headers)
+
+
+def _status(error: RequestError) -> int:
+    match error:
+        case NotFound():
+            return 404
+        case TooLarge():
+            return 413
+        case _:
+            return 400
+
+
+def _invalid_parameter(error: RequestValidationError) -> Problem:
+    first = error.errors()[0]
+    return Problem(status=422, code=InvalidField.code, message=str(first["msg"]), param=str(first["loc"][-1]))
+
+
+def _http(error: HTTPException) -> Problem:
+    detail = str(error.detail)
+    if detail == HTTPStatus(error.status_code).phrase:
+        detail = {404: "there is no such route", 405: "this route does not have that method"}.get(
+            error.status_code, detail
+        )
+    code = _HTTP_CODES.get(error.status_code, RequestError.code)
+    return Problem(status=error.status_code, code=code, message=detail, headers=error.headers or {})
