@@ -1,0 +1,88 @@
+"""What a worker's answer calls for, decided without a worker."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from orchestrator.attempt import Cancel, Disown, End, Kill, Rules, decide
+from orchestrator.domain.job import WorkerRef
+from orchestrator.domain.outcome import Evicted, Lost, Released
+from orchestrator.domain.protocol import Rendered, Stage, WorkerState
+from orchestrator.domain.watchdog import Patience
+from tests.support.builders import WORKER, a_claim, a_render, a_result, a_status
+
+RULES = Rules(patience=Patience(floor_s=60, factor=10, upload_s=300), unheld_grace_s=30, load_s=600)
+
+
+def test_a_render_that_moves_is_left_alone() -> None:
+    claim = a_claim()
+    assert decide(a_status(a_render(claim)), 0, [claim], RULES) == []
+
+
+def test_a_finished_render_ends_its_claim() -> None:
+    claim, done = a_claim(), Rendered(result=a_result())
+    assert decide(a_status(a_render(claim, stage=Stage.ENDED, end=done)), 0, [claim], RULES) == [End(claim, done)]
+
+
+def test_a_cancel_request_is_passed_on_until_the_render_ends() -> None:
+    claim = a_claim(cancel_requested=True)
+    assert decide(a_status(a_render(claim)), 0, [claim], RULES) == [Cancel(claim.token)]
+
+
+def test_a_render_that_nobody_claimed_is_asked_about() -> None:
+    render = a_render()
+    assert decide(a_status(render), 0, [], RULES) == [Disown(render)]
+
+
+def test_a_new_incarnation_has_lost_what_the_old_one_held() -> None:
+    claim = a_claim(worker=WorkerRef(name=WORKER.name, incarnation="older"))
+    (action,) = decide(a_status(), 0, [claim], RULES)
+    assert isinstance(action, End)
+    assert isinstance(action.ending, Lost)
+    assert action.ending.failure.code == "worker_lost"
+
+
+def test_a_claim_that_its_worker_does_not_hold_is_released_after_a_grace() -> None:
+    fresh, old = a_claim(age_s=29), a_claim(age_s=31)
+    (action,) = decide(a_status(), 0, [fresh, old], RULES)
+    assert isinstance(action, End)
+    assert action.claim == old
+    assert isinstance(action.ending, Released)
+
+
+def test_a_hung_render_costs_its_worker_and_only_itself() -> None:
+    hung, beside, waiting, done = (a_claim() for _ in range(4))
+    status = a_status(
+        a_render(hung, progress_age_s=61),
+        a_render(beside, stage=Stage.UPLOADING),
+        a_render(waiting, stage=Stage.ASSIGNED, progress_age_s=500),
+        a_render(done, stage=Stage.ENDED, end=Rendered(result=a_result())),
+    )
+    kill, *ends = decide(status, 0, [hung, beside, waiting, done], RULES)
+    assert isinstance(kill, Kill)
+    endings = {end.claim.token: end.ending for end in ends if isinstance(end, End)}
+    assert isinstance(endings[hung.token], Lost)
+    assert endings[hung.token].failure.code == "hung"
+    assert isinstance(endings[beside.token], Evicted)
+    assert isinstance(endings[waiting.token], Released)
+    assert isinstance(endings[done.token], Rendered)
+
+
+def test_patience_grows_with_what_the_render_is_predicted_to_take() -> None:
+    slow = a_claim(cost=400.0)  # 4 steps of 100 s
+    status = a_status(a_render(slow, progress_age_s=900))
+    assert decide(status, 0, [slow], RULES) == []
+    assert decide(status, 0, [replace(slow, cost=300.0)], RULES) != []
+
+
+def test_a_slow_upload_is_not_a_hang_while_it_moves() -> None:
+    claim = a_claim()
+    assert decide(a_status(a_render(claim, stage=Stage.UPLOADING, progress_age_s=299)), 0, [claim], RULES) == []
+
+
+def test_a_model_that_never_loads_or_cannot_load_is_tried_afresh() -> None:
+    loading = a_status(state=WorkerState.LOADING)
+    assert decide(loading, 599, [], RULES) == []
+    assert decide(loading, 601, [], RULES) == [Kill("loading for 601 s")]
+    broken = a_status(state=WorkerState.BROKEN, error="no such directory")
+    assert decide(broken, 61, [], RULES) == [Kill("broken: no such directory")]

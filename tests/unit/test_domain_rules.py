@@ -1,0 +1,166 @@
+"""The rules of the domain: transitions, endings, backoff, sizes, cost."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.domain import cost
+from orchestrator.domain.catalog import COGVIDEOX_2B, COGVIDEOX_5B, FAMILIES, TINY_2B
+from orchestrator.domain.errors import IllegalTransition, Unsupported
+from orchestrator.domain.job import Failure, parse_public_id, public_id
+from orchestrator.domain.outcome import AttemptOutcome, Ending, Evicted, Lost, Released, settle
+from orchestrator.domain.protocol import Broke, Rendered, Stopped
+from orchestrator.domain.retry import RetryPolicy
+from orchestrator.domain.states import TERMINAL, TRANSITIONS, JobState, require
+from tests.support.builders import a_claim, a_result, a_spec
+
+POLICY = RetryPolicy(base_s=10, cap_s=100, max_evictions=2)
+BROKEN = Failure(code="render_error", message="it broke")
+FATAL = Failure(code="bad_model", message="it can never work", retryable=False)
+
+endings = st.sampled_from(
+    [
+        Rendered(result=a_result()),
+        Broke(failure=BROKEN),
+        Broke(failure=FATAL),
+        Stopped(),
+        Lost(failure=BROKEN),
+        Evicted(reason="drain"),
+        Released(reason="refused"),
+    ]
+)
+
+
+def decided(ending: Ending, **changes: object) -> tuple[JobState, AttemptOutcome]:
+    settlement = settle(a_claim(**changes), ending, POLICY, 0.5)
+    return settlement.state, settlement.outcome
+
+
+def test_terminal_states_have_no_way_out_and_every_other_state_can_reach_one() -> None:
+    assert {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED} == TERMINAL
+    for state in set(JobState) - TERMINAL:
+        assert JobState.CANCELLED in TRANSITIONS[state]
+
+
+def test_a_finished_job_never_runs_again() -> None:
+    with pytest.raises(IllegalTransition):
+        require(JobState.SUCCEEDED, JobState.RUNNING)
+
+
+@given(endings, st.integers(0, 5), st.integers(0, 5), st.booleans())
+def test_every_ending_takes_a_running_job_along_a_legal_transition(
+    ending: Ending, failures: int, evictions: int, cancel: bool
+) -> None:
+    claim = a_claim(failures=failures, evictions=evictions, cancel_requested=cancel)
+    settlement = settle(claim, ending, POLICY, 0.0)
+    assert settlement.state in TRANSITIONS[JobState.RUNNING]
+    assert settlement.token == claim.token
+    assert settlement.failures >= failures
+    assert settlement.evictions >= evictions
+    assert (settlement.result is not None) == (settlement.state is JobState.SUCCEEDED)
+    if settlement.state is JobState.FAILED:
+        assert settlement.failure is not None
+
+
+@given(endings)
+def test_no_job_is_tried_for_ever(ending: Ending) -> None:
+    claim = a_claim(max_attempts=3)
+    for _ in range(3 + POLICY.max_evictions):
+        settlement = settle(claim, ending, POLICY, 0.0)
+        if settlement.state.terminal or isinstance(ending, Released | Stopped):
+            return
+        claim = a_claim(failures=settlement.failures, evictions=settlement.evictions)
+    pytest.fail("still being tried")
+
+
+def test_a_failure_is_retried_until_the_attempts_are_spent() -> None:
+    assert decided(Broke(failure=BROKEN), failures=1) == (JobState.QUEUED, AttemptOutcome.FAILED)
+    assert decided(Broke(failure=BROKEN), failures=2) == (JobState.FAILED, AttemptOutcome.FAILED)
+
+
+def test_an_error_that_no_retry_mends_fails_at_once() -> None:
+    assert decided(Broke(failure=FATAL)) == (JobState.FAILED, AttemptOutcome.FAILED)
+
+
+def test_a_lost_worker_counts_as_a_failure_and_a_release_costs_nothing() -> None:
+    assert settle(a_claim(), Lost(failure=BROKEN), POLICY, 0.0).failures == 1
+    released = settle(a_claim(failures=1), Released(reason="full"), POLICY, 0.0)
+    assert (released.state, released.failures, released.delay_s) == (JobState.QUEUED, 1, 0.0)
+
+
+def test_evictions_are_free_until_the_cap() -> None:
+    assert settle(a_claim(), Evicted(reason="drain"), POLICY, 0.0).failures == 0
+    capped = settle(a_claim(evictions=2), Evicted(reason="drain"), POLICY, 0.0)
+    assert (capped.failures, capped.failure.code if capped.failure else None) == (1, "evicted_too_often")
+
+
+def test_a_stopped_render_is_cancelled_only_when_its_owner_asked() -> None:
+    assert decided(Stopped(), cancel_requested=True)[0] is JobState.CANCELLED
+    assert decided(Stopped())[0] is JobState.QUEUED
+
+
+@given(st.integers(1, 100), st.floats(0, 1, exclude_max=True))
+def test_backoff_grows_to_its_cap_and_spreads_by_a_quarter(failures: int, jitter: float) -> None:
+    full = min(100.0, 10.0 * 2 ** min(failures - 1, 32))
+    assert 0.75 * full <= POLICY.delay_s(failures, jitter) <= 1.25 * full
+
+
+def test_each_family_makes_its_default_size_and_longest_video() -> None:
+    for family in FAMILIES.values():
+        family.check(size=family.default_size, num_frames=family.max_frames, fps=family.fps)
+
+
+@pytest.mark.parametrize(
+    ("size", "frames", "fps", "param"),
+    [
+        ((1280, 720), 49, 8, "size"),
+        ((720, 480), 48, 8, "num_frames"),
+        ((720, 480), 57, 8, "num_frames"),
+        ((720, 480), 49, 30, "fps"),
+    ],
+)
+def test_what_a_model_cannot_make_is_refused_by_name(size: tuple[int, int], frames: int, fps: int, param: str) -> None:
+    with pytest.raises(Unsupported) as caught:
+        COGVIDEOX_5B.check(size=size, num_frames=frames, fps=fps)
+    assert caught.value.param == param
+
+
+@given(st.floats(0.1, 6))
+def test_seconds_become_the_nearest_legal_frame_count(seconds: float) -> None:
+    frames = TINY_2B.frames_for(seconds)
+    assert frames in TINY_2B.legal_frames()
+    assert frames == 9 or abs(frames - 1 - seconds * 8) <= 4
+
+
+def test_the_longest_native_render_costs_its_reference_time() -> None:
+    spec = a_spec(width=720, height=480, num_frames=49, num_inference_steps=50)
+    family = COGVIDEOX_2B
+    assert cost.tokens(family, 720, 480, 49) == 17_776
+    assert cost.predict(family, spec) == pytest.approx(50 * family.reference_step_s + family.reference_decode_s)
+
+
+def test_a_smaller_render_is_predicted_to_cost_less() -> None:
+    small, large = a_spec(num_frames=9), a_spec(num_frames=49)
+    assert cost.predict(TINY_2B, small) < cost.predict(TINY_2B, large)
+
+
+def test_speed_converges_on_what_renders_really_take() -> None:
+    speed = cost.Speed()
+    for _ in range(50):
+        speed = speed.learn(predicted_s=10, actual_s=25)
+    assert speed.factor == pytest.approx(2.5)
+    assert speed.learn(predicted_s=0, actual_s=1) == speed
+
+
+@given(st.uuids())
+def test_a_public_id_leads_back_to_its_job(job_id: object) -> None:
+    assert parse_public_id(public_id(job_id)) == job_id  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "video_", "../../etc", "video_" + "g" * 32, "VIDEO_" + "0" * 32, "video_" + "0" * 33]
+)
+def test_what_is_no_public_id_leads_nowhere(text: str) -> None:
+    assert parse_public_id(text) is None
