@@ -1,0 +1,131 @@
+"""What `encode` promises of its files, told by decoding them again."""
+
+from __future__ import annotations
+
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+import pytest
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from PIL import Image
+
+from tests.support.frames import moving
+from workers.finish import encode
+
+Frames = npt.NDArray[np.uint8]
+
+
+def decode(path: Path) -> list[VideoFrame]:
+    with av.open(str(path)) as container:
+        return list(container.decode(video=0))
+
+
+def atoms(path: Path) -> list[str]:
+    """Names of the top-level atoms in file order."""
+    data, names, at = path.read_bytes(), [], 0
+    while at < len(data):
+        length, name = struct.unpack_from(">I4s", data, at)
+        names.append(name.decode())
+        at += length
+    assert at == len(data)
+    return names
+
+
+def psnr(a: Frames, b: Frames) -> float:
+    """Peak signal-to-noise ratio in dB over whole frames."""
+    return float(10 * np.log10(255**2 / np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2)))
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "height", "width", "fps"),
+    [(49, 480, 720, 8), (9, 64, 96, 8), (17, 96, 64, 16), (1, 64, 64, 8), (10, 66, 98, 30)],
+)
+def test_every_frame_comes_back_in_its_size_and_at_its_time(
+    tmp_path: Path, num_frames: int, height: int, width: int, fps: int
+) -> None:
+    encoded = encode(moving(num_frames, height, width), fps, tmp_path)
+    assert (encoded.width, encoded.height, encoded.num_frames, encoded.fps) == (width, height, num_frames, fps)
+    with av.open(str(encoded.video)) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
+        assert stream.frames == num_frames
+        assert stream.average_rate == fps
+        assert stream.duration is not None
+        assert stream.time_base is not None
+        assert stream.duration * stream.time_base == Fraction(num_frames, fps)
+        frames = list(container.decode(stream))
+    assert [(frame.width, frame.height) for frame in frames] == [(width, height)] * num_frames
+    times = [frame.pts * frame.time_base for frame in frames if frame.pts is not None and frame.time_base is not None]
+    assert times == [Fraction(index, fps) for index in range(num_frames)]
+
+
+def test_the_picture_survives(tmp_path: Path) -> None:
+    """Luma against luma: chroma at half the resolution is the format's own loss."""
+    x = np.tile(np.arange(720), (480, 1))
+    frames = np.stack([np.stack([(x // 3 + 5 * i) % 256] * 3, axis=-1) for i in range(9)]).astype(np.uint8)
+    frames[:, 200:280, 300:380] = 255 - frames[:, 200:280, 300:380] // 2
+    shown = np.stack([frame.to_ndarray(format="rgb24") for frame in decode(encode(frames, 8, tmp_path).video)])
+    assert psnr(frames, shown.astype(np.uint8)) > 42
+
+
+def test_saturated_colours_come_back_as_they_were(tmp_path: Path) -> None:
+    """Converted with another matrix than the declared one, red would come back as (255, 23, 0)."""
+    colours = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (200, 100, 50)], np.uint8)
+    frames = np.broadcast_to(np.repeat(colours, 32, axis=0), (9, 64, 192, 3)).copy()
+    shown = decode(encode(frames, 8, tmp_path).video)[4].to_ndarray(format="rgb24", src_colorspace=Colorspace.ITU709)
+    middles = shown[32, 16::32].astype(int)
+    assert np.abs(middles - colours).max() <= 3
+
+
+def test_colour_tags_say_bt709_in_limited_range(tmp_path: Path) -> None:
+    with av.open(str(encode(moving(9, 64, 96), 8, tmp_path).video)) as container:
+        codec = container.streams.video[0].codec_context
+        assert codec.colorspace == Colorspace.ITU709
+        assert codec.color_range == ColorRange.MPEG
+        assert codec.color_primaries == ColorPrimaries.BT709
+        assert codec.color_trc == ColorTrc.BT709
+
+
+def test_the_index_comes_before_the_pictures(tmp_path: Path) -> None:
+    names = atoms(encode(moving(9, 64, 96), 8, tmp_path).video)
+    assert names.index("moov") < names.index("mdat")
+
+
+def test_the_cover_is_the_first_frame_exactly(tmp_path: Path) -> None:
+    frames = moving(9, 64, 96)
+    encoded = encode(frames, 8, tmp_path)
+    with Image.open(encoded.cover) as cover:
+        assert cover.format == "PNG"
+        assert np.array_equal(np.asarray(cover), frames[0])
+
+
+def test_frames_need_not_be_contiguous(tmp_path: Path) -> None:
+    channels_first = np.ascontiguousarray(moving(9, 64, 96).transpose(3, 0, 1, 2))
+    encoded = encode(channels_first.transpose(1, 2, 3, 0), 8, tmp_path)
+    assert len(decode(encoded.video)) == 9
+
+
+@pytest.mark.parametrize(
+    ("frames", "fps", "blame"),
+    [
+        (np.zeros((9, 63, 96, 3), np.uint8), 8, "even width and height .* not 96x63"),
+        (np.zeros((9, 64, 95, 3), np.uint8), 8, "even width and height .* not 95x64"),
+        (np.zeros((9, 64, 96, 3), np.float32), 8, "uint8 .* not float32"),
+        (np.zeros((9, 3, 64, 96), np.uint8), 8, r"\[F, H, W, 3\] .* \[9, 3, 64, 96\]"),
+        (np.zeros((64, 96, 3), np.uint8), 8, r"not uint8 \[64, 96, 3\]"),
+        (np.zeros((0, 64, 96, 3), np.uint8), 8, "F > 0"),
+        (np.zeros((9, 64, 96, 3), np.uint8), 0, "fps"),
+    ],
+    ids=["odd height", "odd width", "floats", "channels first", "one frame", "no frames", "no fps"],
+)
+def test_frames_that_cannot_be_encoded_are_refused_by_name(
+    tmp_path: Path, frames: Frames, fps: int, blame: str
+) -> None:
+    with pytest.raises(ValueError, match=blame):
+        encode(frames, fps, tmp_path)
+    assert list(tmp_path.iterdir()) == []

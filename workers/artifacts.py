@@ -1,0 +1,83 @@
+"""A finished render into S3: the video, the cover, and `result.json` last."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from orchestrator import logs, results
+from orchestrator.domain.errors import IntegrityError, ObjectsUnavailable, RenderFailed
+from orchestrator.domain.job import VideoResult, claim_prefix
+from orchestrator.domain.protocol import Assignment
+from orchestrator.ports import ObjectStore
+from workers.finish import Encoded
+
+T = TypeVar("T")
+
+# A render costs far more than a wait for S3, and waiting holds no GPU. Shorter than the watchdog's patience with a
+# silent upload (`WatchdogSettings.upload_s`), so that a long outage ends with a reason instead of a kill.
+_PATIENCE_S = 480.0
+_LONGEST_PAUSE_S = 20.0
+# One corrupt upload can be chance; three are a broken link or memory, and another node should render.
+_MAX_CORRUPT = 3
+
+_log = logs.get("artifacts")
+
+
+def publish(
+    objects: ObjectStore,
+    assignment: Assignment,
+    encoded: Encoded,
+    *,
+    gpu_seconds: float,
+    stages: Mapping[str, float],
+    on_progress: Callable[[], None],
+    patience_s: float = _PATIENCE_S,
+) -> VideoResult:
+    """Upload a claim's objects, each read back and compared, and say what they are. The local files stay.
+
+    Outlasts an S3 that is away for up to `patience_s` at a time. `on_progress` is called from several threads as bytes
+    move, and not while nothing moves. Raises `RenderFailed` (`upload_failed`) when S3 stays away or keeps corrupting.
+    """
+    prefix = claim_prefix(assignment.job_id, assignment.claim)
+
+    def patiently(upload: Callable[[], T]) -> T:
+        return _patiently(upload, patience_s, job=assignment.job_id.hex, attempt=assignment.claim)
+
+    video = patiently(lambda: objects.upload(f"{prefix}video.mp4", encoded.video, "video/mp4", on_progress=on_progress))
+    cover = patiently(lambda: objects.upload(f"{prefix}cover.png", encoded.cover, "image/png", on_progress=on_progress))
+    result = VideoResult(
+        video=video,
+        cover=cover,
+        width=encoded.width,
+        height=encoded.height,
+        num_frames=encoded.num_frames,
+        fps=encoded.fps,
+        gpu_seconds=gpu_seconds,
+        stages=dict(stages),
+    )
+    document = results.dump(assignment.job_id, assignment.claim, result)
+    patiently(lambda: objects.put(results.key(assignment.job_id, assignment.claim), document, results.CONTENT_TYPE))
+    on_progress()
+    return result
+
+
+def _patiently(upload: Callable[[], T], patience_s: float, **fields: object) -> T:
+    """Try until it succeeds, corrupts too often, or has failed for `patience_s` in a row."""
+    first_failure: float | None = None
+    failures = corrupt = 0
+    while True:
+        try:
+            return upload()
+        except (ObjectsUnavailable, IntegrityError) as error:
+            now = time.monotonic()
+            if first_failure is None:
+                first_failure = now
+            failures += 1
+            corrupt += isinstance(error, IntegrityError)
+            if corrupt >= _MAX_CORRUPT or now - first_failure > patience_s:
+                raise RenderFailed("upload_failed", f"the finished video could not be stored: {error}") from error
+            _log.warning("upload_tried_again", failures=failures, error=str(error), **fields)
+        time.sleep(min(_LONGEST_PAUSE_S, 0.5 * 2.0 ** min(failures, 10)) * random.uniform(0.5, 1.0))
