@@ -1,3 +1,9 @@
 """Registers the fixtures of tests/support for every suite."""
 
-pytest_plugins = ["tests.support.models", "tests.support.postgres", "tests.support.s3"]
+pytest_plugins = [
+    "tests.support.models",
+    "tests.support.noskip",
+    "tests.support.postgres",
+    "tests.support.ray",
+    "tests.support.s3",
+]

@@ -1,0 +1,28 @@
+"""Programs that some tests need and pip does not bring: found on PATH or in the folder that .ci/run fills."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cogmill-tools"
+SHARED = Path(__file__).parents[2].parent / "shared"
+
+
+def need(program: str) -> Path:
+    """The program's path; skips the test, by name, where it is not installed."""
+    found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:{CACHE}")
+    if found is None:
+        pytest.skip(f"{program} is not installed (.ci/run installs it)")
+    return Path(found)
+
+
+def need_shared(name: str) -> Path:
+    """A file of the folder beside the repository; skips the test where that is not there."""
+    path = SHARED / name
+    if not path.exists():
+        pytest.skip(f"../shared/{name} is not there")
+    return path
