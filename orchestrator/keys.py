@@ -13,9 +13,10 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from orchestrator.domain.errors import Unauthenticated
-from orchestrator.ports import ApiKey, KeyStore
+from orchestrator.ports import ApiKey
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _DIGEST_BITS = 256
@@ -61,6 +62,12 @@ def _secret(master_key: str, key_id: str) -> str:
     return "".join(reversed(digits))
 
 
+class KeyFinder(Protocol):
+    """The one part of `KeyStore` that checking keys needs."""
+
+    async def find_key(self, key_id: str) -> ApiKey | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Lookup:
     """A read of one key, perhaps still under way; its answer is good until `fresh_until` (monotonic seconds)."""
@@ -77,7 +84,7 @@ class Keyring:
     """
 
     def __init__(
-        self, store: KeyStore, master_key: str, *, cache_s: float, monotonic: Callable[[], float] = time.monotonic
+        self, store: KeyFinder, master_key: str, *, cache_s: float, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._store = store
         self._master_key = master_key
