@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 # than its own part.
 
 app = typer.Typer(
-    help="Render video with CogVideoX at high volume.", no_args_is_help=True, pretty_exceptions_enable=False
+    help="Render video with CogVideoX at high volume.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
 )
 model = typer.Typer(help="Checkpoints.", no_args_is_help=True)
 keys = typer.Typer(help="API keys.", no_args_is_help=True)
@@ -86,10 +89,12 @@ def demo(
 @app.command()
 def api() -> None:
     """Serve the HTTP API."""
+    settings = _service_settings()
+
     import uvicorn
+
     from api.app import create_app
 
-    settings = _service_settings()
     uvicorn.run(
         create_app(settings),
         host=settings.api.host,
@@ -110,22 +115,26 @@ def dispatch(
     ] = None,
 ) -> None:
     """Drive the Ray cluster: claim jobs, assign them to workers, finish them."""
+    settings = _service_settings()
+
     import uvloop
 
     from orchestrator.service import run_dispatcher
     from workers.pool import RayWorkerPool
 
-    uvloop.run(run_dispatcher(_service_settings(), RayWorkerPool.connect, drain_s=drain))
+    uvloop.run(run_dispatcher(settings, RayWorkerPool.connect, drain_s=drain))
 
 
 @app.command()
 def maintain() -> None:
     """Rescue what dead workers held, and sweep what is old."""
+    settings = _service_settings()
+
     import uvloop
 
     from orchestrator.service import run_maintainer
 
-    uvloop.run(run_maintainer(_service_settings()))
+    uvloop.run(run_maintainer(settings))
 
 
 @app.command()

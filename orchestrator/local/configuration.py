@@ -89,13 +89,18 @@ def enter(data: DataDir) -> None:
 
 
 def to_toml(content: Mapping[str, Any], path: tuple[str, ...] = ()) -> str:
-    """TOML of nested mappings of strings, numbers and booleans; a JSON string is a TOML basic string."""
+    """TOML of nested mappings of strings, integers and booleans."""
     plain = {key: value for key, value in content.items() if not isinstance(value, Mapping)}
     tables = {key: value for key, value in content.items() if isinstance(value, Mapping)}
-    lines = [f"{_key(key)} = {json.dumps(value)}\n" for key, value in plain.items()]
+    lines = [f"{_key(key)} = {_value(value)}\n" for key, value in plain.items()]
     header = f"\n[{'.'.join(map(_key, path))}]\n" if path and lines else ""
     return header + "".join(lines) + "".join(to_toml(value, (*path, key)) for key, value in tables.items())
 
 
 def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _value(name)
+
+
+def _value(value: object) -> str:
+    """A JSON string is a TOML basic string, but for U+007F, and for the surrogate pairs that JSON escapes to."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -61,7 +61,7 @@ class DataDir:
         return self.root / "logs" / f"{part}.log"
 
     def create(self) -> None:
-        """Make the directory, private but for PostgreSQL's unprivileged user, who must pass through when we are root."""
+        """Make the directory: private, but PostgreSQL's unprivileged user must pass through when we are root."""
         try:
             if not self.root.exists():
                 self.root.mkdir(parents=True)

@@ -201,8 +201,8 @@ def _refuse_unreachable(data_dir: Path) -> None:
     closed = closed_ancestor(data_dir)
     if closed is not None:
         raise ConfigError(
-            f"PostgreSQL refuses to run as root, and the user {server_user()!r} that it runs as instead cannot enter {closed}: "
-            f"choose a data directory outside {closed}, or run as an ordinary user"
+            f"PostgreSQL refuses to run as root, and the user {server_user()!r} that it runs as instead cannot enter "
+            f"{closed}: choose a data directory outside {closed}, or run as an ordinary user"
         )
 
 

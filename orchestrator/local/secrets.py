@@ -30,7 +30,7 @@ def write(path: Path, value: str) -> None:
     """Write a private file, whole or not at all."""
     partial = path.with_name(f"{path.name}.partial")
     partial.unlink(missing_ok=True)
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         file.write(value)
         file.flush()
         os.fsync(file.fileno())
@@ -41,7 +41,7 @@ def _load_or_make(path: Path) -> str:
     if not path.exists():
         write(path, secrets.token_hex(32))
     try:
-        value = path.read_text().strip()
+        value = path.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the secret {path}: {error}") from None
     if not value:

@@ -130,7 +130,7 @@ def running(
     """A stack in a data directory, served until the block ends; then nothing of it runs.
 
     `api_port` None keeps the port of earlier runs, 0 takes a free one; `models` are the configuration's models, pools
-    and aliases, and tiny checkpoints among them are made when they are missing. Raises `CogmillError` when it cannot start.
+    and aliases, and tiny checkpoints among them are made when they are missing. Raises `CogmillError`.
     """
     data.create()
     with data.locked():

@@ -1,0 +1,233 @@
+"""The local stack's decisions: ports, state, secrets, configuration, restarts, and whose process is whose."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.domain.errors import ConfigError
+from orchestrator.local import configuration, ports, process, ray, secrets
+from orchestrator.local.layout import DataDir
+from orchestrator.local.process import ProcessId
+from orchestrator.local.state import State, StateFile
+from orchestrator.local.supervisor import Restart
+
+
+def always(_: int) -> bool:
+    return True
+
+
+class TestPorts:
+    def test_the_ports_of_earlier_runs_are_kept_even_when_they_are_taken_now(self) -> None:
+        first = asdict(ports.choose({}, api=None, free=always))
+        assert asdict(ports.choose(first, api=None, free=lambda port: port not in first.values())) == first
+
+    def test_the_api_has_8000_at_first_then_what_was_asked_for_last(self) -> None:
+        first = ports.choose({}, api=None, free=always)
+        moved = ports.choose(asdict(first), api=9000, free=always)
+        assert (first.api, moved.api, ports.choose(asdict(moved), api=None, free=always).api) == (8000, 9000, 9000)
+
+    def test_port_zero_asks_for_a_free_one(self) -> None:
+        assert ports.choose({"api": 9000}, api=0, free=always).api not in (0, 9000)
+
+    def test_new_ports_are_free_distinct_and_below_the_ephemeral_range(self) -> None:
+        chosen = list(asdict(ports.choose({}, api=0, free=lambda port: port % 2 == 0)).values())
+        assert len(set(chosen)) == len(chosen)
+        assert all(port % 2 == 0 and port < 32768 for port in chosen)
+
+    def test_a_port_that_somebody_listens_on_is_not_bindable(self) -> None:
+        with process.socket.create_server(("127.0.0.1", 0)) as server:
+            assert not ports.bindable(server.getsockname()[1])
+
+
+class TestState:
+    def test_what_is_written_is_read_back(self, tmp_path: Path) -> None:
+        file = StateFile(tmp_path / "stack.json")
+        file.keep_ports({"api": 8000})
+        file.keep_ray_temp_dir(Path("/tmp/x"))
+        file.started("s3", ProcessId(12, 34.5))
+        file.started("ray", ProcessId(13, 35.5))
+        file.ended("s3")
+        expected = State(ports={"api": 8000}, parts={"ray": ProcessId(13, 35.5)}, ray_temp_dir=Path("/tmp/x"))
+        assert StateFile(tmp_path / "stack.json").state == expected
+
+    def test_a_stack_that_never_ran_has_an_empty_state(self, tmp_path: Path) -> None:
+        assert StateFile(tmp_path / "stack.json").state == State()
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"ports": {}}', '{"ports": 1, "parts": {}}'])
+    def test_a_damaged_state_is_one_clear_line_and_never_a_guess(self, tmp_path: Path, text: str) -> None:
+        path = tmp_path / "stack.json"
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=r"stack\.json is damaged") as caught:
+            StateFile(path)
+        assert "\n" not in str(caught.value)
+
+
+class TestSecrets:
+    def test_they_are_made_once_distinct_and_private(self, tmp_path: Path) -> None:
+        made = secrets.load_or_make(tmp_path)
+        assert secrets.load_or_make(tmp_path) == made
+        assert len(set(asdict(made).values())) == len(asdict(made))
+        assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+
+    def test_an_empty_one_is_refused_rather_than_replaced(self, tmp_path: Path) -> None:
+        (tmp_path / "master_key").touch()
+        with pytest.raises(ConfigError, match="master_key is empty"):
+            secrets.load_or_make(tmp_path)
+
+    def test_they_do_not_show_in_a_log(self, tmp_path: Path) -> None:
+        made = secrets.load_or_make(tmp_path)
+        assert made.master_key not in repr(made)
+
+
+class TestDataDir:
+    def test_a_second_holder_is_told_who_the_first_one_is(self, tmp_path: Path) -> None:
+        data = DataDir(tmp_path)
+        with data.locked(), pytest.raises(ConfigError, match=f"already running in .* \\(pid {os.getpid()}\\)"):
+            data.locked().__enter__()
+
+    def test_a_lock_ends_with_its_holder(self, tmp_path: Path) -> None:
+        data = DataDir(tmp_path)
+        with data.locked():
+            pass
+        with data.locked():
+            assert (tmp_path / "lock").read_text() == str(os.getpid())
+
+
+_keys = st.text(min_size=1)
+_plain = st.text() | st.integers(-(2**63), 2**63 - 1) | st.booleans()
+
+
+class TestConfiguration:
+    @given(st.recursive(st.dictionaries(_keys, _plain), lambda inner: st.dictionaries(_keys, _plain | inner)))
+    def test_what_is_written_as_toml_is_read_back(self, content: dict[str, object]) -> None:
+        text = configuration.to_toml(content)
+        assert _without_empty(tomllib.loads(text)) == _without_empty(content)
+
+    def test_paths_of_models_are_relative_to_their_file(self, tmp_path: Path) -> None:
+        file = tmp_path / "models.toml"
+        file.write_text('[models.m]\nfamily = "cogvideox-2b"\npath = "weights"\n')
+        assert configuration.read_models(file)["models"]["m"]["path"] == str(tmp_path / "weights")
+
+    def test_a_models_file_may_not_set_anything_else(self, tmp_path: Path) -> None:
+        file = tmp_path / "models.toml"
+        file.write_text('database_url = "postgresql://elsewhere"\n')
+        with pytest.raises(ConfigError, match="database_url is none of"):
+            configuration.read_models(file)
+
+    def test_the_callers_environment_does_not_steer_the_stack(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data = DataDir(tmp_path)
+        configuration.save(data, {"database_url": "postgresql://ours", "s3": {"bucket": "ours"}})
+        monkeypatch.setattr(os, "environ", {"COGMILL_S3__BUCKET": "theirs", "COGMILL_DATABASE_URL": "theirs",
+                                            "RAY_ADDRESS": "theirs", "COGMILL_LOG__LEVEL": "debug"})  # fmt: skip
+        configuration.enter(data)
+        assert os.environ["COGMILL_CONFIG"] == str(data.config)
+        assert os.environ["RAY_AUTH_TOKEN_PATH"] == str(data.ray_token)
+        assert os.environ["COGMILL_LOG__LEVEL"] == "debug"
+        assert "theirs" not in os.environ.values()
+
+
+class TestRestarts:
+    def test_each_death_within_a_minute_doubles_the_wait_up_to_ten_seconds(self) -> None:
+        restart, waits = Restart(), []
+        for _ in range(7):
+            restart = restart.died(now=100.0)
+            waits.append(restart.at - 100.0)
+        assert waits == [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
+
+    def test_a_steady_minute_forgives(self) -> None:
+        restart = Restart().died(now=100.0).died(now=101.0)
+        assert restart.died(now=restart.at + 61.0).deaths == 1
+
+
+class TestSessions:
+    def test_what_a_killed_leader_left_is_found_and_ended(self, tmp_path: Path) -> None:
+        with _family(tmp_path) as (leader, orphan):
+            os.kill(leader.pid, signal.SIGKILL)
+            _wait_until(lambda: leader.process() is None)
+            assert [member.pid for member in ray.session(leader)] == [orphan.pid]
+            ray.stop(leader)
+            assert orphan.process() is None
+
+    def test_a_pid_that_belongs_to_another_process_now_is_left_alone(self, tmp_path: Path) -> None:
+        with _family(tmp_path) as (leader, orphan):
+            earlier = ProcessId(leader.pid, leader.started - 1000)
+            ray.stop(earlier)
+            assert leader.process() is not None
+            assert orphan.process() is not None
+
+
+class TestCommandLine:
+    def test_help_loads_nothing_heavy(self) -> None:
+        program = (
+            "import sys; from orchestrator import cli; "
+            "print([m for m in ('torch', 'ray', 'sqlalchemy', 'fastapi', 'boto3', 'pydantic') if m in sys.modules])"
+        )
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert done.stdout == "[]\n"
+
+    @pytest.mark.parametrize(
+        ("environment", "expected"),
+        [
+            ({"COGMILL_CONFIG": "/nowhere.toml"}, "cogmill: COGMILL_CONFIG: no such file: /nowhere.toml\n"),
+            ({"COGMILL_DATABASE_URL": "sqlite://"}, "cogmill: master_key: Field required"),
+        ],
+    )
+    def test_a_wrong_setting_is_a_line_that_names_it_and_exit_code_2(
+        self, environment: dict[str, str], expected: str, tmp_path: Path
+    ) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "orchestrator.cli", "maintain"],
+            env={"PATH": os.environ["PATH"], **environment},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert done.stderr.startswith(expected)
+        assert "Traceback" not in done.stderr
+
+
+def _without_empty(content: object) -> object:
+    """TOML's writer here leaves out empty tables: a section without keys says nothing."""
+    if not isinstance(content, dict):
+        return content
+    kept = {key: _without_empty(value) for key, value in content.items()}
+    return {key: value for key, value in kept.items() if value != {}}
+
+
+@contextmanager
+def _family(directory: Path) -> Iterator[tuple[ProcessId, ProcessId]]:
+    """A leader in a session of its own, and a child of it that survives its death."""
+    note = directory / "child"
+    script = f"sleep 60 & echo $! > {note}.tmp; mv {note}.tmp {note}; wait"
+    leader = process.spawn(["/bin/sh", "-c", script], log=directory / "log")
+    try:
+        _wait_until(note.exists)
+        child = ProcessId.of(int(note.read_text()))
+        yield leader, child
+    finally:
+        members = [found for identity in (leader, child) if (found := identity.process()) is not None]
+        process.kill_all(members)
+
+
+def _wait_until(condition: object) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
