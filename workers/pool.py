@@ -46,6 +46,10 @@ class RayWorkerPool:
         """Leave the cluster; the workers stay."""
         ray.shutdown()
 
+    def gpus(self) -> float:
+        """GPUs of all nodes, in use or not."""
+        return float(ray.cluster_resources().get("GPU", 0))
+
     async def list_workers(self) -> list[str]:
         return await asyncio.to_thread(_list_actors)
 
