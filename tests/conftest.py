@@ -1,6 +1,7 @@
 """Registers the fixtures of tests/support for every suite."""
 
 pytest_plugins = [
+    "tests.support.helm",
     "tests.support.models",
     "tests.support.noskip",
     "tests.support.postgres",

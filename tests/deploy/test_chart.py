@@ -1,0 +1,264 @@
+"""The chart prints objects that Kubernetes and KubeRay accept, and that hold together."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from orchestrator import config
+from tests.support.helm import CHART, LEAST, Helm, Rendered
+from tests.support.tools import need, need_shared
+
+LONG_NAME = "a-release-whose-name-is-as-long-as-helm-lets-it-be-53"
+
+EVERYTHING: dict[str, Any] = LEAST | {
+    "s3": {"existingSecret": "cogmill-s3"},
+    "image": {"repository": "registry.example/cogmill", "tag": "1.2.3"},
+    "imagePullSecrets": [{"name": "registry"}],
+    "serviceAccount": {"annotations": {"example.com/role": "renderer"}},
+    "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy.example:3128"}],
+    "config": {
+        "pools": {"main": {"workers": 3}, "large": {"model": "cogvideox-5b", "workers": 2}},
+        "models": {
+            "cogvideox-5b": {"family": "cogvideox-5b", "path": "/models/CogVideoX-5b", "accept_licence": True},
+        },
+        "aliases": {"cogvideox-3": "cogvideox-5b"},
+        "s3": {"endpoint_url": "https://s3.example", "bucket": "videos", "multipart_threshold_bytes": 33554432},
+        "lease": {"ttl_s": 240, "cancel_poll_s": 0.25},
+        "log": {"level": "warning"},
+    },
+    "api": {
+        "replicas": 4,
+        "ingress": {"enabled": True, "className": "nginx", "host": "video.example", "tlsSecret": "tls"},
+        "pod": {"nodeSelector": {"disk": "ssd"}, "priorityClassName": "high", "labels": {"team": "video"}},
+    },
+    "ray": {
+        "authSecret": "ray-token",
+        "worker": {
+            "gpus": 2,
+            "runtimeClassName": "nvidia",
+            "pod": {"tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}], "annotations": {"a/b": "c"}},
+        },
+    },
+    "weights": {"volume": {"persistentVolumeClaim": {"claimName": "models", "readOnly": True}}},
+    "monitoring": {"enabled": True, "labels": {"release": "prometheus"}},
+}
+PLAIN_JOB = LEAST | {
+    "migration": {"hook": False},
+    "serviceAccount": {"create": False, "name": "video"},
+    "networkPolicy": {"enabled": False},
+    "podDisruptionBudget": {"enabled": False},
+}
+
+
+def container(pod: dict[str, Any]) -> dict[str, Any]:
+    [only] = pod["containers"]
+    return only
+
+
+def cluster_of(rendered: Rendered) -> dict[str, Any]:
+    return rendered.find("RayCluster", "")
+
+
+def environment(pod: dict[str, Any]) -> dict[str, Any]:
+    return {item["name"]: item for item in container(pod).get("env", [])}
+
+
+def test_lint_finds_nothing_to_blame(helm: Helm) -> None:
+    run = helm.run("lint", LEAST)
+
+    assert run.returncode == 0, run.stdout
+    assert "WARNING" not in run.stdout
+
+
+@pytest.mark.parametrize("kubernetes", ["1.30", "1.34"])
+@pytest.mark.parametrize(
+    ("values", "release"),
+    [(LEAST, "cogmill"), (LEAST, LONG_NAME), (EVERYTHING, "prod"), (PLAIN_JOB, "video")],
+    ids=["least", "long name", "everything", "plain job"],
+)
+def test_every_object_is_valid_under_the_restricted_pod_security_standard(
+    helm: Helm, values: dict[str, Any], release: str, kubernetes: str
+) -> None:
+    validator = need_shared("validate_manifests.py")
+    need("promtool")
+    rendered = helm.render(values, release=release)
+
+    options = ["--kube-version", kubernetes, "--pss-restricted", "--promtool"]
+    run = subprocess.run([sys.executable, validator, *options], input=rendered.text, capture_output=True, text=True)
+
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("values", [LEAST, EVERYTHING], ids=["least", "everything"])
+def test_the_configuration_loads(
+    helm: Helm, values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered = helm.render(values)
+    path = tmp_path / "cogmill.toml"
+    path.write_text(rendered.find("ConfigMap", "cogmill")["data"]["cogmill.toml"])
+    secrets = {"COGMILL_DATABASE_URL": "postgresql://cogmill@db/cogmill", "COGMILL_MASTER_KEY": "k" * 32}
+    for name, value in {"COGMILL_CONFIG": str(path), **secrets}.items():
+        monkeypatch.setenv(name, value)
+
+    settings = config.load()
+
+    assert settings.ray.cluster == cluster_of(rendered)["metadata"]["name"]
+    assert (settings.api.host, settings.metrics.host) == ("0.0.0.0", "0.0.0.0")
+    pods = dict(rendered.pods())
+    ports = {
+        name: container(pod)["ports"][0]["containerPort"] for name, pod in pods.items() if "ports" in container(pod)
+    }
+    assert ports["cogmill-api"] == settings.api.port
+    assert ports["cogmill-dispatcher"] == settings.metrics.dispatch_port
+    assert ports["cogmill-maintainer"] == settings.metrics.maintain_port
+    for pool, wanted in values.get("config", {}).get("pools", {"main": {"workers": 1}}).items():
+        assert settings.pools[pool].workers == wanted["workers"]
+
+
+def test_the_migration_hook_and_the_processes_read_the_same_configuration(helm: Helm) -> None:
+    rendered = helm.render(EVERYTHING)
+
+    assert rendered.find("ConfigMap", "-migrate")["data"] == rendered.find("ConfigMap", "cogmill")["data"]
+
+
+def test_a_change_of_the_configuration_restarts_what_reads_it(helm: Helm) -> None:
+    def checksum(values: dict[str, Any]) -> str:
+        deployment = helm.render(values).find("Deployment", "-dispatcher")
+        return str(deployment["spec"]["template"]["metadata"]["annotations"]["checksum/config"])
+
+    assert checksum(LEAST) != checksum(LEAST | {"config": {"log": {"level": "debug"}}})
+
+
+@pytest.mark.parametrize(
+    ("workers", "gpus", "pods"),
+    [({"main": 1}, 1, 1), ({"main": 3}, 2, 2), ({"main": 3, "b": 5}, 4, 2), ({"main": 0}, 1, 0)],
+)
+def test_there_are_as_many_gpu_pods_as_the_pools_need(
+    helm: Helm, workers: dict[str, int], gpus: int, pods: int
+) -> None:
+    pools = {name: {"model": "cogvideox-2b", "workers": count} for name, count in workers.items()}
+    rendered = helm.render(LEAST | {"config": {"pools": pools}, "ray": {"worker": {"gpus": gpus}}})
+
+    [group] = cluster_of(rendered)["spec"]["workerGroupSpecs"]
+    assert group["minReplicas"] == group["maxReplicas"] == pods
+    assert "replicas" not in group
+    assert group["rayStartParams"]["num-gpus"] == str(gpus)
+    assert container(group["template"]["spec"])["resources"]["limits"]["nvidia.com/gpu"] == gpus
+
+
+@pytest.mark.parametrize("changed", [{"workerImage": {"tag": "2"}}, {"ray": {"version": "2.61.0"}}])
+def test_another_worker_image_or_ray_version_makes_another_cluster(helm: Helm, changed: dict[str, Any]) -> None:
+    before, after = helm.render(LEAST), helm.render(LEAST | changed)
+
+    assert cluster_of(before)["metadata"]["name"] != cluster_of(after)["metadata"]["name"]
+
+
+def test_a_new_control_plane_image_leaves_the_cluster_alone(helm: Helm) -> None:
+    old, new = (helm.render(LEAST | {"image": {"tag": tag}, "workerImage": {"tag": "1"}}) for tag in ("1", "2"))
+
+    assert cluster_of(old)["metadata"]["name"] == cluster_of(new)["metadata"]["name"]
+
+
+@pytest.mark.parametrize(("values", "secret"), [(EVERYTHING, "ray-token"), (LEAST, None)])
+def test_the_dispatcher_joins_its_cluster_with_its_token(
+    helm: Helm, values: dict[str, Any], secret: str | None
+) -> None:
+    rendered = helm.render(values)
+    cluster = cluster_of(rendered)
+    name = cluster["metadata"]["name"]
+
+    env = environment(dict(rendered.pods())["cogmill-dispatcher"])
+
+    assert env["COGMILL_RAY__ADDRESS"]["value"] == f"{name}-head-svc:6379"
+    assert env["RAY_AUTH_MODE"]["value"] == cluster["spec"]["authOptions"]["mode"] == "token"
+    assert env["RAY_AUTH_TOKEN"]["valueFrom"]["secretKeyRef"] == {"name": secret or name, "key": "auth_token"}
+    assert cluster["spec"]["authOptions"].get("secretName") == secret
+
+
+def test_there_is_one_dispatcher_and_the_old_one_ends_first(helm: Helm) -> None:
+    spec = helm.render().find("Deployment", "-dispatcher")["spec"]
+
+    assert spec["replicas"] == 1
+    assert spec["strategy"] == {"type": "Recreate"}
+
+
+def test_names_stay_within_what_kuberay_and_services_take(helm: Helm) -> None:
+    rendered = helm.render(release=LONG_NAME)
+
+    assert all(len(found["metadata"]["name"]) < 53 for found in rendered.objects)
+    # KubeRay cuts generated names at 50 characters, and then the head's Service has another name than the one we dial.
+    assert len(cluster_of(rendered)["metadata"]["name"] + "-head-svc") <= 50
+
+
+def test_long_release_names_that_begin_alike_stay_apart(helm: Helm) -> None:
+    names = [f"{LONG_NAME[:-1]}{last}" for last in "12"]
+
+    first, second = ({o["metadata"]["name"] for o in helm.render(release=name).objects} for name in names)
+
+    assert first.isdisjoint(second)
+
+
+def test_no_pod_gets_service_links_or_a_kubernetes_token(helm: Helm) -> None:
+    """Service links would put variables into the environment that begin like our settings."""
+    for name, pod in helm.render(EVERYTHING).pods():
+        assert pod["enableServiceLinks"] is False, name
+        assert pod["automountServiceAccountToken"] is False, name
+
+
+def test_the_ray_version_and_the_tags_are_those_of_this_release(helm: Helm) -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    pins = dict(
+        line.split("==", 1)
+        for line in (CHART.parents[1] / "constraints.txt").read_text().splitlines()
+        if "==" in line and not line.startswith("#")
+    )
+
+    assert values["ray"]["version"] == pins["ray"]
+    assert chart["appVersion"] == chart["version"]
+    assert f'version = "{chart["version"]}"' in (CHART.parents[1] / "pyproject.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({}, "/database/existingSecret"),
+        (LEAST | {"databse": {}}, "databse"),
+        (LEAST | {"config": {"database_url": "postgresql://u:p@h/d"}}, "/config/database_url"),
+        (LEAST | {"config": {"s3": {"secret_key": "x"}}}, "/config/s3/secret_key"),
+        (LEAST | {"config": {"api": {"port": 1}}}, "/config/api/port"),
+        (LEAST | {"config": {"pools": {"main": {"workers": "two"}}}}, "/config/pools/main/workers"),
+        (LEAST | {"config": {"pools": {"main": {"model": "sora"}}}}, 'config.pools.main.model is "sora"'),
+        (LEAST | {"config": {"default_model": "sora"}}, 'config.default_model is "sora"'),
+        (LEAST | {"weights": {"volume": {"hostPath": {"path": "/models"}}}}, "/weights/volume/hostPath"),
+        (LEAST | {"api": {"ingress": {"enabled": True}}}, "api.ingress.host is needed"),
+        (LEAST | {"api": {"replicas": 0}}, "/api/replicas"),
+        (LEAST | {"ray": {"version": "latest"}}, "/ray/version"),
+        (LEAST | {"ray": {"worker": {"gpus": 0}}}, "/ray/worker/gpus"),
+        (
+            LEAST | {"extraEnv": [{"name": "RAY_AUTH_TOKEN", "value": "x"}]},
+            "extraEnv: RAY_AUTH_TOKEN is set by the chart",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_wrong_value_is_refused_by_name(helm: Helm, values: dict[str, Any], says: str) -> None:
+    assert says in helm.refuse(values)
+
+
+def test_a_release_that_no_service_can_be_named_after_is_refused(helm: Helm) -> None:
+    assert "must start with a letter" in helm.refuse(LEAST | {"fullnameOverride": "1st"})
+
+
+def test_the_chart_holds_the_alert_rules_unchanged(helm: Helm) -> None:
+    rules = (CHART / "files" / "alerts.yaml").read_text()
+
+    rendered = helm.render(EVERYTHING).find("PrometheusRule", "")
+
+    assert rendered["spec"] == yaml.safe_load(rules)

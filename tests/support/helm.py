@@ -1,0 +1,84 @@
+"""Renders the chart, as `helm template` does, into Kubernetes objects."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.tools import need
+
+CHART = Path(__file__).parents[2] / "helm" / "cogmill"
+
+# The least that an installation must say.
+LEAST: dict[str, Any] = {"database": {"existingSecret": "cogmill-db"}, "masterKey": {"existingSecret": "cogmill-key"}}
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What Helm printed, and the objects in it."""
+
+    text: str
+
+    @property
+    def objects(self) -> list[dict[str, Any]]:
+        return [document for document in yaml.safe_load_all(self.text) if document]
+
+    def find(self, kind: str, name: str) -> dict[str, Any]:
+        """The one object of that kind whose name ends in `name`."""
+        [found] = [o for o in self.objects if o["kind"] == kind and o["metadata"]["name"].endswith(name)]
+        return found
+
+    def pods(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Every pod specification, under its object's name."""
+        for found in self.objects:
+            name, spec = found["metadata"]["name"], found.get("spec", {})
+            if found["kind"] == "Pod":
+                yield name, spec
+            elif found["kind"] in ("Deployment", "Job"):
+                yield name, spec["template"]["spec"]
+            elif found["kind"] == "RayCluster":
+                yield f"{name} head", spec["headGroupSpec"]["template"]["spec"]
+                for group in spec["workerGroupSpecs"]:
+                    yield f"{name} {group['groupName']}", group["template"]["spec"]
+
+
+class Helm:
+    """The `helm` program, at work on the chart of this repository."""
+
+    def __init__(self, program: Path, folder: Path) -> None:
+        self._program = program
+        self._folder = folder
+
+    def run(
+        self, command: str, values: Mapping[str, Any], *, release: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """`helm COMMAND [RELEASE] CHART` with these values over the chart's."""
+        path = self._folder / "values.json"
+        path.write_text(json.dumps(values))
+        argv = [self._program, command, *([release] if release else []), CHART, "--values", path]
+        return subprocess.run(argv, capture_output=True, text=True)
+
+    def render(self, values: Mapping[str, Any] = LEAST, *, release: str = "cogmill") -> Rendered:
+        """The chart's objects; fails the test when Helm refuses."""
+        run = self.run("template", values, release=release)
+        assert run.returncode == 0, run.stderr
+        return Rendered(run.stdout)
+
+    def refuse(self, values: Mapping[str, Any], *, release: str = "cogmill") -> str:
+        """What Helm says against these values; fails the test when it takes them."""
+        run = self.run("template", values, release=release)
+        assert run.returncode != 0, "helm took the values"
+        return run.stderr
+
+
+@pytest.fixture
+def helm(tmp_path: Path) -> Helm:
+    """Helm on this chart; skips the test where Helm is not installed."""
+    return Helm(need("helm"), tmp_path)
