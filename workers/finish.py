@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +40,6 @@ def encode(frames: npt.NDArray[np.uint8], fps: int, directory: Path) -> Encoded:
     video, cover = directory / "video.mp4", directory / "cover.png"
     try:
         _write_video(frames, fps, video)
-        _require_whole(video)
         Image.fromarray(frames[0]).save(cover)
     except BaseException:
         video.unlink(missing_ok=True)
@@ -76,25 +73,3 @@ def _write_video(frames: npt.NDArray[np.uint8], fps: int, path: Path) -> None:
             yuv = rgb.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
             container.mux(stream.encode(yuv))
         container.mux(stream.encode())
-
-
-def _require_whole(path: Path) -> None:
-    """Raise the `OSError` of the muxer's last write, which FFmpeg makes while closing the file and does not report.
-
-    The top-level atoms (ISO/IEC 14496-12, 4.2) say how long the file should be. Writing what is missing makes the
-    system name its reason again: a full disk, a quota, a size limit.
-    """
-    size, end = path.stat().st_size, 0
-    with path.open("r+b") as file:
-        while end < size:
-            file.seek(end)
-            (length,) = struct.unpack(">I", file.read(4))
-            if length == 1:  # a 64-bit length follows the atom's name
-                (length,) = struct.unpack(">4xQ", file.read(12))
-            end += length
-        if end == size:
-            return
-        file.seek(size)
-        file.write(bytes(end - size))
-        file.flush()
-    raise OSError(errno.EIO, f"{end - size} bytes were lost while writing", str(path))

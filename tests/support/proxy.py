@@ -1,0 +1,81 @@
+"""A TCP proxy on 127.0.0.1 that slows down, or damages, what a client sends."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+_CHUNK = 16 * 1024
+
+
+class Proxy:
+    """Forwards connections to a port of this machine.
+
+    `bytes_per_s` limits what goes up; `corruptions` is how many more full chunks on their way up get one bit flipped
+    (a full chunk is the inside of a body, never a header).
+    """
+
+    def __init__(self, target: int, *, bytes_per_s: float | None = None, corruptions: int = 0) -> None:
+        self._target = target
+        self._bytes_per_s = bytes_per_s
+        self._one_at_a_time = threading.Lock()
+        self._sockets: list[socket.socket] = []
+        self._listener = socket.socket()
+        # Small buffers, inherited by every connection: a large one would swallow a file and hide that the way is slow.
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * _CHUNK)
+        self._listener.bind(("127.0.0.1", 0))
+        self._listener.listen()
+        self.corruptions = corruptions
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    @contextmanager
+    def running(self) -> Iterator[Proxy]:
+        _background(self._accept)
+        try:
+            yield self
+        finally:
+            for each in (self._listener, *self._sockets):
+                with suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+                each.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # the listener was closed
+            while True:
+                client, _ = self._listener.accept()
+                try:
+                    server = socket.create_connection(("127.0.0.1", self._target), timeout=None)
+                except ConnectionRefusedError:
+                    client.close()
+                    continue
+                self._sockets += [client, server]
+                _background(lambda c=client, s=server: _pump(c, s, self._on_the_way_up))
+                _background(lambda c=client, s=server: _pump(s, c, bytes))
+
+    def _on_the_way_up(self, data: bytes) -> bytes:
+        if self._bytes_per_s is not None:
+            with self._one_at_a_time:  # connections share the link
+                time.sleep(len(data) / self._bytes_per_s)
+        if self.corruptions and len(data) == _CHUNK:
+            self.corruptions -= 1
+            return data[:1000] + bytes([data[1000] ^ 1]) + data[1001:]
+        return data
+
+
+def _background(target: Callable[[], None]) -> None:
+    threading.Thread(target=target, daemon=True).start()
+
+
+def _pump(source: socket.socket, sink: socket.socket, change: Callable[[bytes], bytes]) -> None:
+    with suppress(OSError):  # either end hung up, or the proxy was stopped
+        while data := source.recv(_CHUNK):
+            sink.sendall(change(data))
+    for each in (source, sink):
+        with suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
