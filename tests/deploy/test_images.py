@@ -1,0 +1,143 @@
+"""The Dockerfiles name only what exists, and the dispatcher's container ends when either of its two processes does."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ENTRYPOINT = ROOT / "deploy" / "dispatcher-entrypoint.sh"
+DOCKERFILES = sorted((ROOT / "deploy").glob("*.Dockerfile"))
+
+
+def instructions(dockerfile: Path) -> list[tuple[str, str]]:
+    """(instruction, arguments) in order, comments gone and continued lines joined."""
+    lines = [line for line in dockerfile.read_text().splitlines() if not line.lstrip().startswith("#")]
+    joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
+    return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in joined.splitlines() if line)]
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.stem)
+def test_everything_copied_from_the_repository_is_there(dockerfile: Path) -> None:
+    for instruction, arguments in instructions(dockerfile):
+        words = [word for word in arguments.split() if not word.startswith("--")]
+        if instruction == "COPY" and "--from=" not in arguments:
+            for source in words[:-1]:
+                assert (ROOT / source).exists(), source
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.stem)
+def test_an_image_is_pinned_unprivileged_and_buildable_by_older_builders(dockerfile: Path) -> None:
+    text = dockerfile.read_text()
+    steps = instructions(dockerfile)
+
+    assert [rest for word, rest in steps if word == "USER"][-1] == "10001:10001"
+    assert "<<" not in text
+    assert "--link" not in text
+    installs = [rest for word, rest in steps if word == "RUN" and "pip install" in rest]
+    assert installs
+    assert all("--constraint" in rest or "--no-deps" in rest for rest in installs)
+
+
+def test_the_worker_is_built_on_the_control_plane() -> None:
+    """One base image is what keeps Ray and Python alike to the patch level."""
+    assert instructions(ROOT / "deploy" / "worker.Dockerfile")[:2] == [
+        ("ARG", "BASE=cogmill:0.1.0"),
+        ("FROM", "${BASE}"),
+    ]
+
+
+def test_the_pins_fit_the_public_index() -> None:
+    """A local version such as `+cpu` is on no public index, and would keep the worker from its GPU."""
+    assert "+" not in re.sub(r"#.*", "", (ROOT / "constraints.txt").read_text())
+
+
+# ---------------------------------------------------------------- the dispatcher's entrypoint
+
+
+@contextmanager
+def container(tmp_path: Path, *, ray: str, cogmill: str) -> Iterator[subprocess.Popen[str]]:
+    """The entrypoint, running with these two shell scripts in the place of `ray` and `cogmill`."""
+    for name, body in {"ray": ray, "cogmill": cogmill}.items():
+        program = tmp_path / name
+        program.write_text(f'#!/bin/bash\necho "{name} $*" >> "{tmp_path}/log"\n{body}\n')
+        program.chmod(0o755)
+    process = subprocess.Popen(
+        [ENTRYPOINT, "--disable-usage-stats"],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "COGMILL_RAY__ADDRESS": "head:6379"},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def lives_until_told(log: Path, name: str) -> str:
+    """A script that runs until SIGTERM, says so in the log, and ends well."""
+    return f"""trap 'echo "{name} told" >> {log}; exit 0' TERM
+echo "{name} up" >> {log}
+while :; do sleep 0.05; done"""
+
+
+def wait_for(log: Path, *lines: str) -> None:
+    deadline = time.monotonic() + 20
+    while not log.exists() or not set(lines) <= set(log.read_text().splitlines()):
+        assert time.monotonic() < deadline, log.read_text() if log.exists() else "nothing started"
+        time.sleep(0.02)
+
+
+def test_the_raylet_offers_no_resources_and_joins_the_head(tmp_path: Path) -> None:
+    with container(tmp_path, ray="exit 0", cogmill="exec sleep 20") as process:
+        process.wait(20)
+
+    log = (tmp_path / "log").read_text()
+    assert "ray start --block --address head:6379 --num-cpus=0 --num-gpus=0 --disable-usage-stats" in log
+
+
+@pytest.mark.parametrize(
+    ("dying", "living"), [("ray", "cogmill"), ("cogmill", "ray")], ids=["raylet dies", "driver dies"]
+)
+def test_when_one_of_the_two_dies_the_other_is_stopped_and_its_status_is_kept(
+    tmp_path: Path, dying: str, living: str
+) -> None:
+    log = tmp_path / "log"
+    dies = f'until grep -qs "{living} up" {log}; do sleep 0.02; done; exit 7'
+    scripts = {dying: dies, living: lives_until_told(log, living)}
+
+    with container(tmp_path, **scripts) as process:
+        assert process.wait(20) == 7
+
+    assert f"{living} told" in log.read_text()
+
+
+def test_on_sigterm_the_driver_stops_first_and_then_its_raylet(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    slow = lives_until_told(log, "cogmill").replace("exit 0", f'sleep 0.3; echo "cogmill ended" >> {log}; exit 0')
+
+    with container(tmp_path, ray=lives_until_told(log, "ray"), cogmill=slow) as process:
+        wait_for(log, "ray up", "cogmill up")
+        process.terminate()
+        assert process.wait(20) == 0
+
+    told = [line for line in log.read_text().splitlines() if line.endswith(("told", "ended"))]
+    assert told == ["cogmill told", "cogmill ended", "ray told"]
+
+
+def test_without_an_address_it_says_so(tmp_path: Path) -> None:
+    run = subprocess.run([ENTRYPOINT], env={"PATH": os.environ["PATH"]}, capture_output=True, text=True)
+
+    assert run.returncode != 0
+    assert "COGMILL_RAY__ADDRESS" in run.stderr
