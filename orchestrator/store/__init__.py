@@ -1,0 +1,6 @@
+"""All SQL: jobs, leases, heartbeats, tenants and keys in PostgreSQL."""
+
+from orchestrator.store.schema import migrate, schema_version
+from orchestrator.store.store import Store
+
+__all__ = ["Store", "migrate", "schema_version"]

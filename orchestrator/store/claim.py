@@ -1,0 +1,124 @@
+"""Claiming: start-time fair queueing over predicted GPU seconds, in one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ARRAY, Integer, Row, Text, bindparam, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from orchestrator.domain.job import Claim, WorkerRef
+from orchestrator.store import rows
+from orchestrator.store.part import Part
+
+# One claimer per pool at a time. The lock needs a statement of its own: the claim's snapshot must come after it.
+# Correctness rests on row locks and tokens, not on this lock, so a claim need not wait for the disk either: what a
+# crash forgets is ready again, and its token is nobody's.
+_ENTER = text("""
+    SELECT set_config('synchronous_commit', 'off', true),
+           pg_advisory_xact_lock(hashtextextended('cogmill:claim:' || :pool, 0))
+""")
+
+# Goyal, Vin, Cheng: Start-time Fair Queueing (SIGCOMM 1996). A lane's virtual time is the weighted GPU seconds that it
+# has been charged; the job with the least start tag goes first, within a lane by deadline and then age.
+_CLAIM = text("""
+    WITH slot AS MATERIALIZED (
+        -- The slots, numbered; a worker that is dead by its row gets nothing.
+        SELECT worker, incarnation, row_number() OVER (ORDER BY place) AS i
+        FROM unnest(:workers, :incarnations) WITH ORDINALITY AS s(worker, incarnation, place)
+        WHERE NOT EXISTS (SELECT FROM workers AS w WHERE w.cluster = :cluster AND w.name = s.worker
+                          AND w.incarnation = s.incarnation AND NOT w.alive)
+    ), registered AS (
+        -- No claim without a worker's row: else it would be an orphan before the worker's first beat.
+        INSERT INTO workers (cluster, name, incarnation, pool)
+        SELECT :cluster, worker, incarnation, :pool FROM slot
+        ON CONFLICT DO NOTHING
+    ), lane AS MATERIALIZED (
+        -- A lane that wakes up starts at the clock (the least time of the active lanes), so idling saves nothing up.
+        -- Among equals it goes first, or a stream of busy lanes that reach the clock could hold it up for ever.
+        SELECT priority, tenant, weight, active, start,
+               row_number() OVER (ORDER BY priority, start, active, tenant) AS place
+        FROM (SELECT *, CASE WHEN active THEN vtime ELSE greatest(vtime, clock) END AS start
+              FROM (SELECT *, coalesce(min(vtime) FILTER (WHERE active) OVER same, max(vtime) OVER same) AS clock
+                    FROM lanes WHERE pool = :pool WINDOW same AS (PARTITION BY priority)) AS timed) AS started
+    ), front AS MATERIALIZED (
+        -- The first n lanes that have ready jobs. The inner order makes the probes stop at the n-th.
+        SELECT ordered.*, row_number() OVER (ORDER BY place) AS rank
+        FROM (SELECT * FROM lane ORDER BY place) AS ordered
+        CROSS JOIN LATERAL (
+            SELECT FROM jobs AS j
+            WHERE j.ready AND j.pool = :pool AND j.priority = ordered.priority AND j.tenant = ordered.tenant
+            LIMIT 1) AS probe
+        LIMIT :n
+    ), candidate AS (
+        -- Every lane before the k-th has a job that goes first, so the k-th can win at most n - k + 1 slots.
+        SELECT f.priority, f.place, f.tenant, c.id, c.cost, c.turn, f.start + (c.total - c.cost) / f.weight AS tag
+        FROM front AS f
+        CROSS JOIN LATERAL (
+            SELECT id, cost, row_number() OVER line AS turn, sum(cost) OVER line AS total
+            FROM (SELECT id, cost, deadline FROM jobs AS j
+                  WHERE j.ready AND j.pool = :pool AND j.priority = f.priority AND j.tenant = f.tenant
+                  ORDER BY j.deadline, j.id
+                  LIMIT :n - f.rank + 1) AS first
+            WINDOW line AS (ORDER BY deadline, id ROWS UNBOUNDED PRECEDING)) AS c
+    ), picked AS MATERIALIZED (
+        SELECT * FROM candidate ORDER BY priority, tag, place, turn LIMIT (SELECT count(*) FROM slot)
+    ), locked AS MATERIALIZED (
+        -- A job that is being cancelled is not waited for; one that was is not ready any more.
+        SELECT j.id FROM picked AS p JOIN jobs AS j ON j.id = p.id
+        WHERE j.ready
+        FOR UPDATE OF j SKIP LOCKED
+    ), dealt AS MATERIALIZED (
+        SELECT p.*, row_number() OVER (ORDER BY priority, tag, place, turn) AS i
+        FROM picked AS p JOIN locked USING (id)
+    ), claimed AS (
+        UPDATE jobs AS j
+        SET state = 'running', ready = false, token = gen_random_uuid(), claims = claims + 1,
+            cluster = :cluster, worker = s.worker, incarnation = s.incarnation,
+            claimed_at = cogmill_now(), started_at = coalesce(j.started_at, cogmill_now()), stage = 'assigned', step = 0
+        FROM dealt AS d JOIN slot AS s USING (i)
+        WHERE j.id = d.id
+        RETURNING j.*, d.i
+    ), charged AS (
+        -- Relative to the row as it is now: a finish may have corrected it since our snapshot.
+        UPDATE lanes AS l
+        SET vtime = CASE WHEN l.active THEN l.vtime ELSE c.start END + c.charge / l.weight, active = c.waiting
+        FROM (
+            SELECT lane.priority, lane.tenant, lane.start, front.place IS NOT NULL AS waiting,
+                   coalesce((SELECT sum(d.cost) FROM dealt AS d WHERE d.place = lane.place), 0) AS charge
+            FROM lane LEFT JOIN front USING (place)
+            WHERE lane.place <= (SELECT CASE WHEN count(*) < :n THEN (SELECT count(*) FROM lane) ELSE max(place) END
+                                 FROM front)
+            ORDER BY lane.priority, lane.tenant
+        ) AS c
+        WHERE l.pool = :pool AND l.priority = c.priority AND l.tenant = c.tenant
+          AND (l.active IS DISTINCT FROM c.waiting OR c.charge > 0)
+    )
+    SELECT id, token, claims, tenant, pool, priority, spec, cost, failures, evictions, max_attempts, worker,
+           incarnation, 0.0::float8 AS age_s, cancel_requested_at IS NOT NULL AS cancel_requested
+    FROM claimed ORDER BY i
+""").bindparams(
+    bindparam("workers", type_=ARRAY(Text)),
+    bindparam("incarnations", type_=ARRAY(Text)),
+    bindparam("n", type_=Integer),
+)
+
+
+class Claims(Part):
+    async def claim(self, pool: str, cluster: str, slots: Sequence[WorkerRef]) -> list[Claim]:
+        if not slots:
+            return []
+        parameters = {
+            "pool": pool,
+            "cluster": cluster,
+            "workers": [slot.name for slot in slots],
+            "incarnations": [slot.incarnation for slot in slots],
+            "n": len(slots),
+        }
+
+        async def claim(connection: AsyncConnection) -> Sequence[Row[Any]]:
+            await connection.execute(_ENTER, {"pool": pool})
+            return (await connection.execute(_CLAIM, parameters)).all()
+
+        return [rows.claim(row) for row in await self._database.transact(claim)]

@@ -1,0 +1,63 @@
+"""From rows to domain values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Row
+
+from orchestrator.domain.job import Claim, Failure, Job, RenderSpec, VideoResult, WorkerRef
+from orchestrator.domain.states import JobState
+from orchestrator.store.tables import jobs
+
+JOB_COLUMNS = (
+    jobs.c.id, jobs.c.tenant, jobs.c.pool, jobs.c.priority, jobs.c.state, jobs.c.spec, jobs.c.cost, jobs.c.request,
+    jobs.c.created_at, jobs.c.started_at, jobs.c.finished_at, jobs.c.claims, jobs.c.failures, jobs.c.evictions,
+    jobs.c.max_attempts, jobs.c.cancel_requested_at, jobs.c.stage, jobs.c.step, jobs.c.failure, jobs.c.result,
+)  # fmt: skip
+
+
+def job(row: Row[Any]) -> Job:
+    """A job from a row of `JOB_COLUMNS`."""
+    return Job(
+        id=row.id,
+        tenant=row.tenant,
+        pool=row.pool,
+        priority=row.priority,
+        state=JobState(row.state),
+        spec=RenderSpec.from_dict(row.spec),
+        cost=row.cost,
+        request=row.request,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        claims=row.claims,
+        failures=row.failures,
+        evictions=row.evictions,
+        max_attempts=row.max_attempts,
+        cancel_requested=row.cancel_requested_at is not None,
+        stage=row.stage,
+        step=row.step,
+        failure=None if row.failure is None else Failure(**row.failure),
+        result=None if row.result is None else VideoResult.from_dict(row.result),
+    )
+
+
+def claim(row: Row[Any]) -> Claim:
+    """A claim from a row that names its columns as the table does, and has `age_s` and `cancel_requested`."""
+    return Claim(
+        job_id=row.id,
+        token=row.token,
+        number=row.claims,
+        tenant=row.tenant,
+        pool=row.pool,
+        priority=row.priority,
+        spec=RenderSpec.from_dict(row.spec),
+        cost=row.cost,
+        failures=row.failures,
+        evictions=row.evictions,
+        max_attempts=row.max_attempts,
+        worker=WorkerRef(name=row.worker, incarnation=row.incarnation),
+        age_s=row.age_s,
+        cancel_requested=row.cancel_requested,
+    )

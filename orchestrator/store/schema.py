@@ -1,0 +1,64 @@
+"""Bring a database to this package's schema, and say how far it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from orchestrator.store.engine import async_url, unavailable
+
+T = TypeVar("T")
+
+# One migration at a time, whoever starts it: the chart's hook, the local stack, a person.
+_LOCK = text("SELECT pg_advisory_lock(hashtextextended('cogmill:migrate', 0))")
+
+
+def migrate(database_url: str) -> None:
+    """Upgrade to the newest schema, all of it in one transaction. Raises `StoreUnavailable`. Call it outside a loop."""
+
+    def upgrade(connection: Connection) -> None:
+        connection.execute(_LOCK)
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        connection.commit()
+
+    asyncio.run(_with_connection(database_url, upgrade))
+
+
+def schema_version(database_url: str) -> tuple[str | None, str]:
+    """The database's revision (None before the first migration) and this package's newest one."""
+
+    def current(connection: Connection) -> str | None:
+        return MigrationContext.configure(connection).get_current_revision()
+
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    assert head is not None, "the package holds no migrations"
+    return asyncio.run(_with_connection(database_url, current)), head
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+async def _with_connection(database_url: str, work: Callable[[Connection], T]) -> T:
+    engine = create_async_engine(async_url(database_url), poolclass=NullPool)
+    try:
+        with unavailable():
+            async with engine.connect() as connection:
+                return await connection.run_sync(work)
+    finally:
+        await engine.dispose()

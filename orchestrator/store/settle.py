@@ -1,0 +1,161 @@
+"""Ending claims: every write filtered on its token, and all that follows from it in the same transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ARRAY, Integer, Text, Uuid, bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from orchestrator.domain.outcome import Settlement
+from orchestrator.domain.states import JobState
+from orchestrator.ports import Progress, Settled, SettleResult
+from orchestrator.store.part import Part
+
+# `held` is the fence: it locks, in one order, the rows that still carry their token, and reads each as it is then.
+# A cancel request that committed first turns every ending into `cancelled`; one that comes later finds the row ended.
+_SETTLE = text("""
+    WITH batch AS MATERIALIZED (
+        SELECT * FROM jsonb_to_recordset(:batch) AS b(
+            id uuid, token uuid, state text, outcome text, failures int, evictions int, delay_s float8,
+            gpu_seconds float8, failure jsonb, result jsonb)
+    ), held AS MATERIALIZED (
+        SELECT j.id, j.token, j.claims, j.tenant, j.pool, j.priority, j.cost,
+               j.cluster, j.worker, j.incarnation, j.claimed_at, b.gpu_seconds, b.failures, b.evictions, b.delay_s,
+               b.failure, b.result,
+               CASE WHEN j.cancel_requested_at IS NULL THEN b.state ELSE 'cancelled' END AS state,
+               CASE WHEN j.cancel_requested_at IS NULL THEN b.outcome ELSE 'cancelled' END AS outcome
+        FROM batch AS b JOIN jobs AS j ON j.id = b.id
+        WHERE j.token = b.token AND j.state = 'running'
+        ORDER BY j.id
+        FOR UPDATE OF j
+    ), ended AS (
+        UPDATE jobs AS j
+        SET state = h.state,
+            ready = h.state = 'queued' AND h.delay_s <= 0,
+            run_at = CASE WHEN h.state = 'queued' THEN cogmill_now() + make_interval(secs => h.delay_s)
+                     ELSE j.run_at END,
+            failures = h.failures, evictions = h.evictions,
+            failure = CASE WHEN h.state = 'failed' THEN h.failure END,
+            result = CASE WHEN h.state = 'succeeded' THEN h.result END,
+            finished_at = CASE WHEN h.state <> 'queued' THEN cogmill_now() END,
+            -- A waiting job belongs to nobody; a finished one keeps the claim that ended it.
+            token = CASE WHEN h.state <> 'queued' THEN h.token END,
+            cluster = CASE WHEN h.state <> 'queued' THEN h.cluster END,
+            worker = CASE WHEN h.state <> 'queued' THEN h.worker END,
+            incarnation = CASE WHEN h.state <> 'queued' THEN h.incarnation END,
+            claimed_at = CASE WHEN h.state <> 'queued' THEN h.claimed_at END,
+            stage = NULL,
+            step = CASE h.state WHEN 'queued' THEN 0 WHEN 'succeeded' THEN (j.spec ->> 'num_inference_steps')::int
+                   ELSE j.step END
+        FROM held AS h
+        WHERE j.id = h.id
+    ), attempt AS (
+        INSERT INTO attempts (job_id, number, token, cluster, worker, incarnation, outcome, gpu_seconds, claimed_at,
+                              failure)
+        SELECT id, claims, token, cluster, worker, incarnation, outcome, gpu_seconds, claimed_at, failure FROM held
+    ), used AS (
+        INSERT INTO usage (job_id, claim, tenant, pool, outcome, gpu_seconds)
+        SELECT id, claims, tenant, pool, outcome, gpu_seconds FROM held WHERE gpu_seconds > 0
+    ), told AS (
+        INSERT INTO outbox (job_id, tenant, event)
+        SELECT id, tenant, 'job.' || state FROM held WHERE state <> 'queued'
+    ), corrected AS (
+        -- The claim charged the prediction; the lane pays what was used.
+        UPDATE lanes AS l SET vtime = l.vtime + d.owed / l.weight
+        FROM (SELECT pool, priority, tenant, sum(gpu_seconds - cost) AS owed FROM held
+              GROUP BY pool, priority, tenant ORDER BY pool, priority, tenant) AS d
+        WHERE l.pool = d.pool AND l.priority = d.priority AND l.tenant = d.tenant
+    )
+    SELECT token, state FROM held
+""").bindparams(bindparam("batch", type_=JSONB))
+
+# Whoever wrote with this token before left an attempt behind.
+_READ_BACK = text("""
+    SELECT b.token, j.state, EXISTS (SELECT FROM attempts AS a WHERE a.job_id = b.id AND a.token = b.token) AS mine
+    FROM unnest(:ids, :tokens) AS b(id, token) LEFT JOIN jobs AS j ON j.id = b.id
+""").bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("tokens", type_=ARRAY(Uuid)))
+
+_PROGRESS = text("""
+    UPDATE jobs AS j SET stage = p.stage, step = p.step
+    FROM (SELECT b.*, set_config('synchronous_commit', 'off', true)
+          FROM unnest(:ids, :tokens, :stages, :steps) AS b(id, token, stage, step) ORDER BY b.id) AS p
+    WHERE j.id = p.id AND j.token = p.token AND j.state = 'running'
+""").bindparams(
+    bindparam("ids", type_=ARRAY(Uuid)),
+    bindparam("tokens", type_=ARRAY(Uuid)),
+    bindparam("stages", type_=ARRAY(Text)),
+    bindparam("steps", type_=ARRAY(Integer)),
+)
+
+
+class Settlements(Part):
+    async def settle(self, settlements: Sequence[Settlement]) -> list[SettleResult]:
+        if not settlements:
+            return []
+        # The first of several with one token is the one that counts.
+        first: dict[UUID, Settlement] = {}
+        for settlement in settlements:
+            first.setdefault(settlement.token, settlement)
+        batch = sorted(first.values(), key=lambda settlement: settlement.job_id)
+        rows = await self._database.fetch(_SETTLE, {"batch": [_record(settlement) for settlement in batch]})
+        applied = {row.token: JobState(row.state) for row in rows}
+        found = {token: SettleResult(settled=Settled.APPLIED, state=state) for token, state in applied.items()}
+        found |= await self._read_back([settlement for settlement in batch if settlement.token not in applied])
+        if JobState.QUEUED in applied.values():
+            self._announcer.announce()
+        return [
+            found[s.token]
+            if first[s.token] is s
+            else SettleResult(
+                settled=Settled.STALE if found[s.token].settled is Settled.STALE else Settled.ALREADY,
+                state=found[s.token].state,
+            )
+            for s in settlements
+        ]
+
+    async def _read_back(self, missed: Sequence[Settlement]) -> dict[UUID, SettleResult]:
+        """Zero rows say that the token is not the row's; the attempts say whether it once was and we ended it."""
+        if not missed:
+            return {}
+        rows = await self._database.fetch(
+            _READ_BACK, {"ids": [s.job_id for s in missed], "tokens": [s.token for s in missed]}
+        )
+        return {
+            row.token: SettleResult(
+                settled=Settled.ALREADY if row.mine else Settled.STALE,
+                state=None if row.state is None else JobState(row.state),
+            )
+            for row in rows
+        }
+
+    async def record_progress(self, progress: Sequence[Progress]) -> None:
+        if not progress:
+            return
+        await self._database.fetch(
+            _PROGRESS,
+            {
+                "ids": [p.job_id for p in progress],
+                "tokens": [p.token for p in progress],
+                "stages": [p.stage for p in progress],
+                "steps": [p.step for p in progress],
+            },
+        )
+
+
+def _record(settlement: Settlement) -> dict[str, Any]:
+    return {
+        "id": str(settlement.job_id),
+        "token": str(settlement.token),
+        "state": settlement.state.value,
+        "outcome": settlement.outcome.value,
+        "failures": settlement.failures,
+        "evictions": settlement.evictions,
+        "delay_s": settlement.delay_s,
+        "gpu_seconds": settlement.gpu_seconds,
+        "failure": None if settlement.failure is None else asdict(settlement.failure),
+        "result": None if settlement.result is None else settlement.result.to_dict(),
+    }

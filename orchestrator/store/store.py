@@ -1,0 +1,47 @@
+"""The store: PostgreSQL behind `JobStore` and `KeyStore`. Each part has a file of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Self
+
+from orchestrator.ports import Wakeups
+from orchestrator.store.claim import Claims
+from orchestrator.store.engine import Database
+from orchestrator.store.housekeeping import Housekeeping
+from orchestrator.store.jobs import Jobs
+from orchestrator.store.settle import Settlements
+from orchestrator.store.submissions import Submissions
+from orchestrator.store.tenants import Tenants
+from orchestrator.store.wakeups import Announcer, listen
+from orchestrator.store.workers import Workers
+
+
+class Store(Jobs, Claims, Settlements, Workers, Housekeeping, Tenants):
+    """Implements `ports.JobStore` and `ports.KeyStore`. One per process and event loop."""
+
+    def __init__(self, database_url: str, *, connections: int = 10) -> None:
+        self._url = database_url
+        self._database = Database(database_url, connections=connections)
+        self._announcer = Announcer(self._database)
+        self._submissions = Submissions(self._database, self._announcer)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, database_url: str, *, connections: int = 10) -> AsyncIterator[Self]:
+        """A store that closes at the block's end. Opening does not connect: the database may come up later."""
+        store = cls(database_url, connections=connections)
+        try:
+            yield store
+        finally:
+            await store.close()
+
+    async def close(self) -> None:
+        """Land what was submitted, then close the connections."""
+        await self._submissions.close()
+        await self._announcer.close()
+        await self._database.close()
+
+    def wakeups(self) -> AbstractAsyncContextManager[Wakeups]:
+        return listen(self._url)

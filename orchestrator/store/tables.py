@@ -1,0 +1,255 @@
+"""The tables, with the invariants that the database itself enforces. The migrations must build exactly this.
+
+Every time comes from `cogmill_now()`, the one clock of leases and queues; a test may replace the function.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+from sqlalchemy.types import UserDefinedType
+
+metadata = MetaData()
+
+
+class Xid8(UserDefinedType[str]):
+    """PostgreSQL's 64-bit transaction id, which never wraps around."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        return "xid8"
+
+
+_NOW = text("cogmill_now()")
+_ZERO = text("0")
+
+# Rows of a hot table are rewritten several times. Room on the page keeps those updates heap-only, and vacuum must come
+# after a fixed number of dead rows: a share of a million waiting rows would be far too late for the queue's head.
+_HOT = {
+    "fillfactor": 60,
+    "autovacuum_vacuum_scale_factor": 0,
+    "autovacuum_vacuum_threshold": 5000,
+    "autovacuum_vacuum_cost_delay": 0,
+}
+
+
+def _time(name: str, **options: Any) -> Column[Any]:
+    return Column(name, TIMESTAMP(timezone=True), **options)
+
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("pool", Text, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    # Queued and due: the claim looks at nothing else, so jobs scheduled for later never slow it down.
+    Column("ready", Boolean, nullable=False),
+    Column("cost", Double, nullable=False),
+    Column("max_attempts", Integer, nullable=False),
+    Column("claims", Integer, nullable=False, server_default=_ZERO),
+    Column("failures", Integer, nullable=False, server_default=_ZERO),
+    Column("evictions", Integer, nullable=False, server_default=_ZERO),
+    Column("step", Integer, nullable=False, server_default=_ZERO),
+    Column("stage", Text),
+    # The claim that holds the job, or that ended it.
+    Column("token", Uuid),
+    Column("cluster", Text),
+    Column("worker", Text),
+    Column("incarnation", Text),
+    _time("claimed_at"),
+    _time("created_at", nullable=False, server_default=_NOW),
+    _time("run_at", nullable=False, server_default=_NOW),
+    _time("deadline"),
+    _time("started_at"),
+    _time("finished_at"),
+    _time("cancel_requested_at"),
+    _time("deleted_at"),
+    _time("swept_at"),
+    Column("spec", JSONB, nullable=False),
+    Column("request", JSONB, nullable=False),
+    Column("failure", JSONB),
+    Column("result", JSONB),
+    CheckConstraint("state IN ('held', 'queued', 'running', 'succeeded', 'failed', 'cancelled')", name="jobs_state"),
+    CheckConstraint("NOT ready OR state = 'queued'", name="jobs_ready_is_queued"),
+    CheckConstraint("num_nulls(token, cluster, worker, incarnation, claimed_at) IN (0, 5)", name="jobs_claim_is_whole"),
+    CheckConstraint("state NOT IN ('running', 'succeeded') OR token IS NOT NULL", name="jobs_running_is_claimed"),
+    CheckConstraint("state NOT IN ('held', 'queued') OR token IS NULL", name="jobs_waiting_is_unclaimed"),
+    CheckConstraint(
+        "(state IN ('succeeded', 'failed', 'cancelled')) = (finished_at IS NOT NULL)", name="jobs_ended_is_finished"
+    ),
+    CheckConstraint("(state = 'succeeded') = (result IS NOT NULL)", name="jobs_succeeded_has_result"),
+    CheckConstraint("(state = 'failed') = (failure IS NOT NULL)", name="jobs_failed_has_failure"),
+    CheckConstraint(
+        "claims >= 0 AND failures >= 0 AND evictions >= 0 AND failures + evictions <= claims", name="jobs_counters"
+    ),
+    CheckConstraint("cost >= 0 AND max_attempts >= 1 AND priority >= 0 AND step >= 0", name="jobs_ranges"),
+    postgresql_with=_HOT,
+)
+
+# A lane's jobs in the order of their claim.
+Index(
+    "jobs_ready", jobs.c.pool, jobs.c.priority, jobs.c.tenant, jobs.c.deadline, jobs.c.id,
+    postgresql_where=jobs.c.ready, postgresql_include=["run_at"],
+)  # fmt: skip
+Index(
+    "jobs_waiting", jobs.c.state, jobs.c.run_at, postgresql_include=["pool"],
+    postgresql_where=text("state IN ('held', 'queued') AND NOT ready"),
+)  # fmt: skip
+Index("jobs_running", jobs.c.cluster, postgresql_where=text("state = 'running'"))
+Index(
+    "jobs_cancel_requested", jobs.c.cluster,
+    postgresql_where=text("state = 'running' AND cancel_requested_at IS NOT NULL"),
+)  # fmt: skip
+Index("jobs_listing", jobs.c.tenant, jobs.c.id, postgresql_where=text("deleted_at IS NULL"))
+Index("jobs_finished", jobs.c.finished_at, postgresql_where=text("finished_at IS NOT NULL"))
+Index(
+    "jobs_deleted", jobs.c.deleted_at, postgresql_where=text("deleted_at IS NOT NULL AND finished_at IS NOT NULL")
+)  # fmt: skip
+Index(
+    "jobs_losers", jobs.c.finished_at,
+    postgresql_where=text(
+        "finished_at IS NOT NULL AND swept_at IS NULL AND (claims > 1 OR claims = 1 AND state <> 'succeeded')"
+    ),
+)  # fmt: skip
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("job_id", Uuid, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("token", Uuid, nullable=False),
+    Column("cluster", Text, nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("incarnation", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("gpu_seconds", Double, nullable=False),
+    _time("claimed_at", nullable=False),
+    _time("ended_at", nullable=False, server_default=_NOW),
+    Column("failure", JSONB),
+    # A claim number is never used twice and ends once; that also makes the token unique within its job.
+    PrimaryKeyConstraint("job_id", "number"),
+    CheckConstraint("number >= 1 AND gpu_seconds >= 0", name="attempts_ranges"),
+    CheckConstraint(
+        "outcome IN ('succeeded', 'failed', 'lost', 'evicted', 'released', 'cancelled')", name="attempts_outcome"
+    ),
+)
+
+lanes = Table(
+    "lanes",
+    metadata,
+    Column("pool", Text, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("weight", Double, nullable=False),
+    # Virtual time: GPU seconds used, divided by the weight.
+    Column("vtime", Double, nullable=False, server_default=_ZERO),
+    # Had ready jobs when a claim last looked. Only the claim writes this.
+    Column("active", Boolean, nullable=False, server_default=text("false")),
+    PrimaryKeyConstraint("pool", "priority", "tenant"),
+    CheckConstraint("weight > 0", name="lanes_weight"),
+    postgresql_with={
+        "fillfactor": 40,
+        "autovacuum_vacuum_scale_factor": 0,
+        "autovacuum_vacuum_threshold": 2000,
+        "autovacuum_vacuum_cost_delay": 0,
+    },
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("cluster", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("incarnation", Text, nullable=False),
+    Column("pool", Text, nullable=False),
+    Column("beat", BigInteger, nullable=False, server_default=_ZERO),
+    _time("beat_at", nullable=False, server_default=_NOW),
+    Column("alive", Boolean, nullable=False, server_default=text("true")),
+    PrimaryKeyConstraint("cluster", "name", "incarnation"),
+    postgresql_with=_HOT,
+)
+
+dispatchers = Table(
+    "dispatchers",
+    metadata,
+    Column("cluster", Text, primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+)
+
+# What was used, for ever: rows outlive their jobs and are never changed.
+usage = Table(
+    "usage",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("job_id", Uuid, nullable=False),
+    Column("claim", Integer, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("pool", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("gpu_seconds", Double, nullable=False),
+    _time("at", nullable=False, server_default=_NOW),
+    CheckConstraint("gpu_seconds > 0", name="usage_positive"),
+)
+
+# What the world should be told. Ids may commit out of order: a reader stops at the oldest running transaction (`xid`).
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("xid", Xid8, nullable=False, server_default=text("pg_current_xact_id()")),
+    Column("job_id", Uuid, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    _time("at", nullable=False, server_default=_NOW),
+)
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("weight", Double, nullable=False, server_default=text("1")),
+    _time("created_at", nullable=False, server_default=_NOW),
+    CheckConstraint("weight > 0", name="tenants_weight"),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    _time("created_at", nullable=False, server_default=_NOW),
+    _time("revoked_at"),
+)
+
+deployment = Table(
+    "deployment",
+    metadata,
+    # The primary key of a table that can have one row only.
+    Column("singleton", Boolean, primary_key=True, server_default=text("true")),
+    Column("id", Text, nullable=False),
+    _time("created_at", nullable=False, server_default=_NOW),
+    CheckConstraint("singleton", name="deployment_is_one"),
+)
