@@ -20,9 +20,14 @@ def predict_step_s(family: ModelFamily, spec: RenderSpec) -> float:
     return family.reference_step_s * (family.linear_share * ratio + (1 - family.linear_share) * ratio * ratio)
 
 
+def predict_decode_s(family: ModelFamily, spec: RenderSpec) -> float:
+    """Seconds of the decode, from latents to frames, on the family's reference device."""
+    return family.reference_decode_s * _ratio(family, spec)
+
+
 def predict(family: ModelFamily, spec: RenderSpec) -> float:
     """GPU seconds of the whole render on the family's reference device: every step, then the decode."""
-    return spec.num_inference_steps * predict_step_s(family, spec) + family.reference_decode_s * _ratio(family, spec)
+    return spec.num_inference_steps * predict_step_s(family, spec) + predict_decode_s(family, spec)
 
 
 def _ratio(family: ModelFamily, spec: RenderSpec) -> float:

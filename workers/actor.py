@@ -1,0 +1,159 @@
+"""The worker as a dispatcher sees it: DESIGN's protocol on top of one engine. Knows neither Ray nor torch.
+
+Built in a Ray actor by `workers/pool.py`, whose event loop runs the methods; the model is loaded and stepped in a
+thread, so that every call is answered at once, also while a model loads or a GPU hangs.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+from orchestrator import logs
+from orchestrator.domain.catalog import FAMILIES
+from orchestrator.domain.errors import StaleEpoch, WorkerError
+from orchestrator.domain.job import WorkerRef
+from orchestrator.domain.protocol import PROTOCOL_VERSION, Answer, Assignment, Caller, WorkerState, WorkerStatus
+from orchestrator.ports import WorkerPlan
+from workers.changes import Changes
+from workers.engine import Engine, Finish, Model
+from workers.meter import Meter
+from workers.roster import Roster
+from workers.scratch import Scratch
+
+Assemble = Callable[[WorkerPlan, Path], tuple[Model[Any], Finish]]
+
+
+def _assemble(plan: WorkerPlan, scratch: Path) -> tuple[Model[Any], Finish]:
+    from workers.assembly import assemble  # imports torch, which takes seconds
+
+    return assemble(plan, scratch)
+
+
+class RenderActor:
+    """One worker: one model, one life. `assemble` loads the model and returns what finishes its frames.
+
+    Every call raises `StaleEpoch` when a newer dispatcher has called before, and `WorkerError` when the caller speaks
+    another protocol.
+    """
+
+    def __init__(self, plan: WorkerPlan, *, assemble: Assemble = _assemble) -> None:
+        self._plan = plan
+        self._assemble = assemble
+        self._ref = WorkerRef(name=plan.name, incarnation=uuid4().hex)
+        self._log = logs.get("worker").bind(worker=plan.name, incarnation=self._ref.incarnation)
+        self._scratch = Scratch()
+        self._changes = Changes()
+        self._roster = Roster(Meter(FAMILIES[plan.family]), self._changes)
+        self._epoch = 0
+        self._loaded = False
+        self._draining = False
+        self._error: str | None = None
+        self._thread = threading.Thread(target=self._live, name="engine", daemon=True)
+        self._thread.start()
+
+    async def poll(self, caller: Caller, version: int, timeout_s: float) -> WorkerStatus:
+        """The worker's state as soon as its version is not `version`, or after `timeout_s`.
+
+        A render that ended, room and the worker's state are announced at once; steps, a few times a second.
+        """
+        self._admit(caller)
+        await self._changes.wait(version, timeout_s)
+        self._admit(caller)  # a newer dispatcher may have called meanwhile
+        return self._status()
+
+    async def assign(self, caller: Caller, assignment: Assignment) -> Answer:
+        """Hold a render, or say why not. A token that is held, also one that has ended, is accepted again."""
+        self._admit(caller)
+        if self._roster.holds(assignment.token):
+            return Answer.ACCEPTED
+        if assignment.incarnation != self._ref.incarnation:
+            return Answer.WRONG_INCARNATION
+        if assignment.spec.model != self._plan.model:
+            return Answer.WRONG_MODEL
+        match self._state():
+            case WorkerState.LOADING | WorkerState.BROKEN:
+                return Answer.NOT_READY
+            case WorkerState.DRAINING:
+                return Answer.DRAINING
+            case WorkerState.READY:
+                return Answer.ACCEPTED if self._roster.assign(assignment) else Answer.FULL
+
+    async def release(self, caller: Caller, token: UUID) -> bool:
+        """Take back a render that has not begun; it ends as `Stopped`. False when it has begun, or is not held."""
+        self._admit(caller)
+        return self._roster.release(token)
+
+    async def cancel(self, caller: Caller, token: UUID) -> None:
+        """Stop a render within one denoise step; one that is being uploaded is finished. Ignores unknown tokens."""
+        self._admit(caller)
+        self._roster.cancel(token)
+
+    async def forget(self, caller: Caller, token: UUID) -> None:
+        """Drop a render that has ended. Ignores unknown tokens, and renders that go on."""
+        self._admit(caller)
+        self._roster.forget(token)
+
+    async def drain(self, caller: Caller) -> None:
+        """Take no more renders; those held go on to their end. There is no way back."""
+        self._admit(caller)
+        if not self._draining:
+            self._draining = True
+            self._changes.urgent()
+
+    def close(self) -> None:
+        """Stop at the next step, wait for the uploads, and remove what is on the disk. For whoever is not killed."""
+        self._roster.close()
+        self._thread.join()
+        self._scratch.close()
+
+    def _live(self) -> None:
+        """The engine's thread: load the model, then render until the end."""
+        started = time.monotonic()
+        try:
+            model, finish = self._assemble(self._plan, self._scratch.path)
+            self._log.info("worker.ready", model=self._plan.model, seconds=round(time.monotonic() - started, 3))
+            self._loaded = True
+            self._changes.urgent()
+            Engine(self._roster, model, finish, self._log).run()
+        except Exception as error:  # whatever it is, polls must be able to say it
+            self._log.exception("worker.broken")
+            self._error = f"{type(error).__name__}: {error}"
+            self._changes.urgent()
+
+    def _admit(self, caller: Caller) -> None:
+        if caller.protocol != PROTOCOL_VERSION:
+            raise WorkerError(f"{self._ref.name} speaks protocol {PROTOCOL_VERSION}, its caller {caller.protocol}")
+        if caller.epoch < self._epoch:
+            raise StaleEpoch(f"{self._ref.name} was called by epoch {self._epoch}; this is epoch {caller.epoch}")
+        self._epoch = caller.epoch
+
+    def _state(self) -> WorkerState:
+        if self._error is not None:
+            return WorkerState.BROKEN
+        if not self._loaded:
+            return WorkerState.LOADING
+        return WorkerState.DRAINING if self._draining else WorkerState.READY
+
+    def _status(self) -> WorkerStatus:
+        # The version first: whatever changes after it is read is announced by the next one.
+        version = self._changes.version
+        state = self._state()
+        ready = state is WorkerState.READY
+        return WorkerStatus(
+            worker=self._ref,
+            pool=self._plan.pool,
+            model=self._plan.model,
+            state=state,
+            version=version,
+            free_in_s=self._roster.free_in_s if ready else float("inf"),
+            room=self._roster.room if ready else 0,
+            step_s=self._roster.step_s,
+            gpu_busy_s=self._roster.gpu_busy_s,
+            renders=self._roster.statuses(),
+            error=self._error,
+        )

@@ -1,0 +1,55 @@
+"""Puts a real worker's parts together: the checkpoint on its device, and the way of its videos into the bucket."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from orchestrator.adapters.s3 import S3Objects
+from orchestrator.domain.catalog import FAMILIES
+from orchestrator.domain.job import VideoResult
+from orchestrator.domain.protocol import Assignment, Stage
+from orchestrator.ports import ObjectStore, WorkerPlan
+from workers import artifacts, cogvideox, finish
+from workers.engine import Finish, Watch
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def assemble(plan: WorkerPlan, scratch: Path) -> tuple[cogvideox.CogVideoX, Finish]:
+    """Load the plan's model and connect to its bucket; videos pass through `scratch`. Takes seconds to minutes."""
+    family = FAMILIES[plan.family]
+    device, dtype = cogvideox.numerics(family)
+    if device.type == "cpu":
+        # The actors of one machine share its cores; more than one thread each only makes them wait for each other.
+        torch.set_num_threads(1)
+    model = cogvideox.load(plan.path, family, device, dtype)
+    return model, publisher(S3Objects(plan.s3), scratch)
+
+
+def publisher(objects: ObjectStore, scratch: Path) -> Finish:
+    """What turns a render's frames into objects of its claim."""
+
+    def publish(assignment: Assignment, frames: NDArray[np.uint8], watch: Watch) -> VideoResult:
+        directory = scratch / assignment.token.hex
+        directory.mkdir()
+        try:
+            encoded = finish.encode(frames, assignment.spec.fps, directory)
+            watch.enter(Stage.UPLOADING)
+            return artifacts.publish(
+                objects,
+                assignment,
+                encoded,
+                gpu_seconds=watch.gpu_seconds,
+                stages=watch.stages,
+                on_progress=watch.moved,
+            )
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    return publish

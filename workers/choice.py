@@ -1,0 +1,50 @@
+"""What the engine does next: one pure function over what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+
+class Act(StrEnum):
+    """The moves between two of which the engine may change its mind. None of them can be interrupted."""
+
+    BEGIN = "begin"
+    STEP = "step"
+    DECODE = "decode"
+    DROP = "drop"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A render that needs the GPU: not yet begun, with `steps_left` to denoise, or (0 left) to be decoded."""
+
+    token: UUID
+    begun: bool
+    steps_left: int
+    cancelled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    act: Act
+    token: UUID
+
+
+def choose(candidates: Sequence[Candidate], *, finishers_free: int) -> Choice | None:
+    """The next move, or None when there is none until something changes. `candidates` are in order of arrival.
+
+    What is cancelled goes first, since it only frees. The render that has begun goes on to its end; it is decoded only
+    when a finisher is free to take the frames, so that finished frames never pile up in memory.
+    """
+    for candidate in candidates:
+        if candidate.cancelled:
+            return Choice(Act.DROP, candidate.token)
+    for candidate in candidates:
+        if candidate.begun:
+            if candidate.steps_left:
+                return Choice(Act.STEP, candidate.token)
+            return Choice(Act.DECODE, candidate.token) if finishers_free else None
+    return Choice(Act.BEGIN, candidates[0].token) if candidates else None

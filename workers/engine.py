@@ -1,0 +1,184 @@
+"""The step loop: one render steps on the GPU while finished ones are encoded and uploaded on other threads.
+
+Nothing here knows torch: the model, and what finishes its frames, are given.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from uuid import UUID
+
+from structlog.stdlib import BoundLogger
+
+from orchestrator.domain.errors import CogmillError
+from orchestrator.domain.job import Failure, RenderSpec, VideoResult
+from orchestrator.domain.protocol import Assignment, Broke, Rendered, Stage, Stopped
+from workers.choice import Act
+from workers.failures import failure_of
+from workers.held import End, Held
+from workers.roster import FINISHERS, Roster
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+R = TypeVar("R")
+
+
+class Model(Protocol[R]):
+    """A loaded model (`CogVideoX`); `R` is its state of one render. Every method holds the GPU until it returns."""
+
+    def begin(self, spec: RenderSpec) -> R: ...
+
+    def step(self, render: R) -> None: ...
+
+    def decode(self, render: R) -> NDArray[np.uint8]:
+        """Frames, [frames, height, width, 3] RGB."""
+        ...
+
+    def recover(self) -> None:
+        """Give back what a failed render held. Raises when the model can render no more."""
+        ...
+
+
+class Watch:
+    """How whoever finishes a render's frames says how far it is."""
+
+    def __init__(self, roster: Roster, held: Held) -> None:
+        self._roster = roster
+        self._held = held
+
+    @property
+    def gpu_seconds(self) -> float:
+        """What the render has cost."""
+        return self._held.gpu_seconds
+
+    @property
+    def stages(self) -> dict[str, float]:
+        """Seconds of every stage that is over."""
+        return dict(self._held.stages)
+
+    def enter(self, stage: Stage) -> None:
+        """A stage begins. Raises when the render was cancelled meanwhile; let that pass through."""
+        if self._held.cancelled:
+            raise _Cancelled
+        self._roster.enter(self._held, stage)
+
+    def moved(self) -> None:
+        """The present stage goes on."""
+        self._roster.moved(self._held)
+
+
+Finish = Callable[[Assignment, "NDArray[np.uint8]", Watch], VideoResult]
+
+
+class _Cancelled(CogmillError):
+    """A render was cancelled while its frames were being finished."""
+
+
+class Engine(Generic[R]):
+    """Works through a roster with one model, in the thread that calls `run`."""
+
+    def __init__(
+        self,
+        roster: Roster,
+        model: Model[R],
+        finish: Finish,
+        log: BoundLogger,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._roster = roster
+        self._model = model
+        self._finish = finish
+        self._log = log
+        self._clock = clock
+        self._renders: dict[UUID, R] = {}
+
+    def run(self) -> None:
+        """Render until the roster is closed, and then until the finishers are done.
+
+        Raises what broke the model for good, after every render that needed it has ended.
+        """
+        with ThreadPoolExecutor(FINISHERS, thread_name_prefix="finish") as finishers:
+            try:
+                while (move := self._roster.next()) is not None:
+                    self._carry_out(*move, finishers)
+            except Exception as error:
+                message = f"the worker's model broke down: {error}"
+                self._roster.abandon(Failure(code="worker_failed", message=message[:300]))
+                raise
+
+    def _carry_out(self, act: Act, held: Held, finishers: ThreadPoolExecutor) -> None:
+        started = self._clock()
+        outcome = self._attempt(act, held)
+        seconds = self._clock() - started
+        self._roster.used(held, seconds)
+        if isinstance(outcome, Failure):
+            # Only now: the exception behind it kept alive the tensors of the call that failed.
+            self._renders.pop(held.assignment.token, None)
+            self._end(held, Broke(failure=outcome, gpu_seconds=held.gpu_seconds))
+            self._model.recover()
+        elif outcome is not None:
+            self._roster.enter(held, Stage.FINISHING)
+            finishers.submit(self._finish_frames, held, outcome)
+        elif act is Act.DROP:
+            self._end(held, Stopped(gpu_seconds=held.gpu_seconds))
+
+    def _attempt(self, act: Act, held: Held) -> NDArray[np.uint8] | Failure | None:
+        """One move on the GPU; frames when it was the decode."""
+        try:
+            match act:
+                case Act.BEGIN:
+                    self._begin(held)
+                case Act.STEP:
+                    self._step(held)
+                case Act.DECODE:
+                    return self._decode(held)
+                case Act.DROP:
+                    self._renders.pop(held.assignment.token, None)
+        except Exception as error:  # whatever it is, it must not reach the next render
+            self._log.exception("render.broke", **_fields(held))
+            return failure_of(error)
+        return None
+
+    def _begin(self, held: Held) -> None:
+        self._roster.enter(held, Stage.ENCODING)
+        self._renders[held.assignment.token] = self._model.begin(held.assignment.spec)
+        self._roster.enter(held, Stage.DENOISING)
+
+    def _step(self, held: Held) -> None:
+        started = self._clock()
+        self._model.step(self._renders[held.assignment.token])
+        self._roster.stepped(held, self._clock() - started)
+
+    def _decode(self, held: Held) -> NDArray[np.uint8]:
+        self._roster.enter(held, Stage.DECODING)
+        started = self._clock()
+        frames = self._model.decode(self._renders.pop(held.assignment.token))
+        self._roster.decoded(held, self._clock() - started)
+        return frames
+
+    def _finish_frames(self, held: Held, frames: NDArray[np.uint8]) -> None:
+        watch = Watch(self._roster, held)
+        end: End
+        try:
+            watch.enter(Stage.FINISHING)
+            end = Rendered(result=self._finish(held.assignment, frames, watch))
+        except _Cancelled:
+            end = Stopped(gpu_seconds=held.gpu_seconds)
+        except Exception as error:
+            self._log.exception("render.broke", **_fields(held))
+            end = Broke(failure=failure_of(error), gpu_seconds=held.gpu_seconds)
+        self._end(held, end)
+
+    def _end(self, held: Held, end: End) -> None:
+        self._roster.end(held, end)
+        self._log.info("render.ended", end=type(end).__name__.lower(), step=held.step, **_fields(held))
+
+
+def _fields(held: Held) -> dict[str, object]:
+    return {"job": held.assignment.job_id.hex, "attempt": held.assignment.claim}

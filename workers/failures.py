@@ -1,0 +1,27 @@
+"""Why a render broke, as its owner reads it: from an exception to a `Failure` with a stable code."""
+
+from __future__ import annotations
+
+import errno
+
+from orchestrator.domain.errors import IntegrityError, ObjectsUnavailable, RenderFailed
+from orchestrator.domain.job import Failure
+
+_MAX_MESSAGE = 300
+
+
+def failure_of(error: Exception) -> Failure:
+    """The failure behind an exception. Codes: the model's own, `upload_failed`, `disk_full`, `render_error`.
+
+    All but what `RenderFailed` rules out may be tried again: another worker has another GPU and another disk.
+    """
+    match error:
+        case RenderFailed():
+            return Failure(code=error.code, message=error.message, retryable=error.retryable)
+        case ObjectsUnavailable() | IntegrityError():
+            return Failure(code="upload_failed", message=f"the video could not be stored: {error}"[:_MAX_MESSAGE])
+        case OSError(errno=errno.ENOSPC):
+            return Failure(code="disk_full", message="the worker's disk is full")
+        case _:
+            message = f"the render failed: {type(error).__name__}: {error}"
+            return Failure(code="render_error", message=message[:_MAX_MESSAGE])
