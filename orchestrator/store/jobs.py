@@ -16,7 +16,7 @@ from orchestrator.store.part import Part
 from orchestrator.store.tables import jobs
 
 # One statement: whoever commits first, the claim or the cancel, the other one sees it when the row's lock is free.
-_CANCEL = text("""
+_CANCEL = text(f"""
     WITH changed AS (
         UPDATE jobs
         SET cancel_requested_at = coalesce(cancel_requested_at, cogmill_now()),
