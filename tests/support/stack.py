@@ -1,0 +1,147 @@
+"""A real `cogmill up --json` for tests that need the whole stack: one per session, and more for those that kill it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from orchestrator.local import ray
+from orchestrator.local.process import kill_all
+from orchestrator.local.state import State
+
+COGMILL = [sys.executable, "-m", "orchestrator.cli"]
+START_S = 120
+
+
+@dataclass
+class Up:
+    """One run of `cogmill up --json`, and the line of JSON that it printed when it was ready."""
+
+    process: subprocess.Popen[str]
+    data_dir: Path
+    ready: dict[str, Any]
+
+    @classmethod
+    def start(cls, data_dir: Path, *arguments: str) -> Up:
+        with (data_dir.parent / f"{data_dir.name}.stderr").open("a+") as stderr:
+            command = [*COGMILL, "up", "--json", "--data-dir", str(data_dir), *arguments]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
+            watchdog = threading.Timer(START_S, process.kill)
+            watchdog.start()
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            watchdog.cancel()
+            stderr.seek(0)
+            assert line, f"cogmill up ended without a line: {stderr.read()}"
+        return cls(process, data_dir, json.loads(line))
+
+    @property
+    def state(self) -> State:
+        return State.from_json((self.data_dir / "stack.json").read_text())
+
+    def client(self, **headers: str) -> httpx.Client:
+        """A client of the API with the stack's key."""
+        authorization = {"Authorization": f"Bearer {self.ready['key']}", **headers}
+        return httpx.Client(base_url=self.ready["api"], headers=authorization, timeout=30)
+
+    def kill(self) -> None:
+        """`kill -9` of `cogmill up` alone."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> tuple[int, str]:
+        """Ctrl-C; the exit code, and what it printed after the first line."""
+        self.process.send_signal(signal.SIGINT)
+        rest, _ = self.process.communicate(timeout=60)
+        return self.process.returncode, rest
+
+    def end(self) -> None:
+        """Whatever state it is in, nothing of it runs afterwards."""
+        family = self.family()
+        if self.process.poll() is None:
+            self.stop()
+        kill_all(family)
+
+    def family(self) -> list[psutil.Process]:
+        """Every living process of the stack's parts: their sessions, and PostgreSQL's backends, which leave theirs."""
+        members = [member for identity in self.state.parts.values() for member in ray.session(identity)]
+        return members + [child for member in members for child in member.children(recursive=True)]
+
+
+def cogmill(*arguments: str | Path, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+    """Run one command to its end."""
+    return subprocess.run(
+        [*COGMILL, *map(str, arguments)], capture_output=True, text=True, timeout=timeout_s, check=False
+    )
+
+
+@contextmanager
+def data_dirs() -> Iterator[Path]:
+    """A directory to put data directories in, where PostgreSQL's unprivileged user may go; removed at the end."""
+    directory = Path(tempfile.mkdtemp(prefix="cogmill-test-"))
+    directory.chmod(0o711)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def wait_for(
+    client: httpx.Client,
+    video_id: str,
+    *,
+    status: str = "completed",
+    within_s: float = 90,
+    seen: Callable[[dict[str, Any]], object] = lambda video: None,
+) -> dict[str, Any]:
+    """Poll a video of the OpenAI dialect, showing each answer to `seen`, until it has this status and no other end."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        video: dict[str, Any] = client.get(f"/v1/videos/{video_id}").raise_for_status().json()
+        seen(video)
+        if video["status"] == status:
+            return video
+        assert video["status"] not in ("failed", "completed"), video
+        time.sleep(0.05)
+    raise AssertionError(f"{video_id} was not {status} within {within_s} s")
+
+
+@pytest.fixture(scope="session")
+def seeded_data_dir(tiny_checkpoint: Callable[[str], Path]) -> Iterator[Callable[[str], Path]]:
+    """Makes data directories that have the tiny checkpoints already, which spares every stack ten seconds."""
+    with data_dirs() as parent:
+
+        def make(name: str) -> Path:
+            root = parent / name
+            for family in ("tiny-2b", "tiny-5b"):
+                checkpoint = tiny_checkpoint(family)
+                shutil.copytree(checkpoint, root / "models" / checkpoint.name)
+            root.chmod(0o711)
+            return root
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def stack(seeded_data_dir: Callable[[str], Path]) -> Iterator[Up]:
+    """The session's stack. Tests that use it must leave it running."""
+    running = Up.start(seeded_data_dir("shared"), "--port", "0")
+    try:
+        yield running
+    finally:
+        running.end()
