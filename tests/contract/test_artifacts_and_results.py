@@ -1,0 +1,98 @@
+"""From a worker's files to `result.json` and back: what one publishes, the control plane finds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from orchestrator import results
+from orchestrator.adapters.s3 import S3Objects
+from orchestrator.config import S3Settings
+from orchestrator.domain.job import Claim, VideoResult
+from orchestrator.domain.protocol import Assignment
+from tests.support.builders import a_claim
+from tests.support.frames import moving
+from tests.support.s3 import S3Server
+from workers.artifacts import publish
+from workers.finish import encode
+
+
+@pytest.fixture
+def claim() -> Claim:
+    return a_claim(job_id=uuid4(), number=7)
+
+
+@pytest.fixture
+def published(objects: S3Objects, claim: Claim, tmp_path: Path) -> VideoResult:
+    encoded = encode(moving(9, 64, 96), 8, tmp_path)
+    stages = {"denoising": 1.25, "decoding": 0.25}
+    return publish(objects, Assignment.of(claim), encoded, gpu_seconds=1.5, stages=stages, on_progress=lambda: None)
+
+
+def test_a_claims_objects_lie_under_its_own_prefix(objects: S3Objects, claim: Claim, published: VideoResult) -> None:
+    prefix = f"videos/{claim.job_id.hex}/7/"
+    assert list(objects.list_keys("")) == [f"{prefix}{name}" for name in ("cover.png", "result.json", "video.mp4")]
+    assert (published.video.key, published.video.content_type) == (f"{prefix}video.mp4", "video/mp4")
+    assert (published.cover.key, published.cover.content_type) == (f"{prefix}cover.png", "image/png")
+    assert (published.width, published.height, published.num_frames, published.fps) == (96, 64, 9, 8)
+
+
+def test_the_result_is_written_after_everything_it_names(objects: S3Objects, claim: Claim, tmp_path: Path) -> None:
+    order: list[str] = []
+    objects._client.meta.events.register(
+        "before-call.s3.PutObject", lambda params, **_: order.append(params["url_path"])
+    )
+    encoded = encode(moving(9, 64, 96), 8, tmp_path)
+    publish(objects, Assignment.of(claim), encoded, gpu_seconds=0, stages={}, on_progress=lambda: None)
+    assert [path.rpartition("/")[2] for path in order] == ["video.mp4", "cover.png", "result.json"]
+
+
+def test_a_published_video_is_recovered_whole(objects: S3Objects, claim: Claim, published: VideoResult) -> None:
+    assert results.recover(objects, claim) == published
+
+
+def test_a_claim_without_a_result_has_nothing_to_recover(objects: S3Objects, published: VideoResult) -> None:
+    assert results.recover(objects, a_claim(job_id=uuid4())) is None
+
+
+def test_a_result_is_recovered_for_its_own_claim_only(objects: S3Objects, claim: Claim, published: VideoResult) -> None:
+    assert results.recover(objects, a_claim(job_id=claim.job_id, number=8)) is None
+    copied = results.key(claim.job_id, 8)
+    objects.put(copied, objects.get(results.key(claim.job_id, 7)), results.CONTENT_TYPE)
+    assert results.recover(objects, a_claim(job_id=claim.job_id, number=8)) is None
+
+
+@pytest.mark.parametrize("name", ["video.mp4", "cover.png"])
+@pytest.mark.parametrize("damage", ["missing", "cut", "changed"])
+def test_a_damaged_object_is_rendered_again_instead_of_published(
+    objects: S3Objects,
+    claim: Claim,
+    published: VideoResult,
+    s3_server: S3Server,
+    s3_settings: S3Settings,
+    name: str,
+    damage: str,
+) -> None:
+    key = claim.prefix + name
+    data = objects.get(key)
+    match damage:
+        case "missing":
+            objects.delete([key])
+        case "cut":
+            objects.put(key, data[:-1], "video/mp4")
+        case "changed":
+            objects.put(key, data[:-1] + bytes([data[-1] ^ 1]), "video/mp4")
+    assert results.recover(objects, claim) is None
+
+
+def test_half_a_result_counts_as_none(objects: S3Objects, claim: Claim, published: VideoResult) -> None:
+    key = results.key(claim.job_id, claim.number)
+    whole = objects.get(key)
+    objects.put(key, whole[: len(whole) // 2], results.CONTENT_TYPE)
+    assert results.recover(objects, claim) is None
+    objects.put(key, b"\xff\x00 not json", results.CONTENT_TYPE)
+    assert results.recover(objects, claim) is None
+    objects.put(key, whole, results.CONTENT_TYPE)
+    assert results.recover(objects, claim) == published
