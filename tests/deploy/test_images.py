@@ -26,12 +26,14 @@ def instructions(dockerfile: Path) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.stem)
-def test_everything_copied_from_the_repository_is_there(dockerfile: Path) -> None:
+def test_everything_copied_is_there_and_in_the_build_context(dockerfile: Path) -> None:
+    context = (ROOT / ".dockerignore").read_text().splitlines()
     for instruction, arguments in instructions(dockerfile):
         words = [word for word in arguments.split() if not word.startswith("--")]
         if instruction == "COPY" and "--from=" not in arguments:
             for source in words[:-1]:
                 assert (ROOT / source).exists(), source
+                assert f"!{source.rstrip('/')}" in context
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.stem)
