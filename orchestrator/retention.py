@@ -11,18 +11,17 @@ from orchestrator.domain.errors import ObjectsUnavailable
 from orchestrator.domain.job import claim_prefix, job_prefix
 from orchestrator.ports import JobStore, ObjectStore, Sweep
 
-_BATCH = 200
-
 _log = logs.get("retention")
 
 
 class Retention:
     """Deletes what the store says may go, then tells the store. Several may run side by side: both halves repeat."""
 
-    def __init__(self, store: JobStore, objects: ObjectStore, settings: RetentionSettings) -> None:
+    def __init__(self, store: JobStore, objects: ObjectStore, settings: RetentionSettings, *, batch: int = 200) -> None:
         self._store = store
         self._objects = objects
         self._settings = settings
+        self._batch = batch
 
     async def run_once(self) -> int:
         """Sweep until nothing is due or S3 fails; how many jobs were swept. Raises `StoreUnavailable`.
@@ -32,12 +31,12 @@ class Retention:
         total = 0
         while True:
             due = await self._store.objects_to_sweep(
-                keep_s=self._settings.jobs_s, losers_after_s=self._settings.losers_s, limit=_BATCH
+                keep_s=self._settings.jobs_s, losers_after_s=self._settings.losers_s, limit=self._batch
             )
             swept = await self._sweep(due)
             await self._store.swept(swept)
             total += len(swept)
-            if len(swept) < _BATCH:
+            if len(swept) < self._batch:
                 return total
 
     async def _sweep(self, due: list[Sweep]) -> list[Sweep]:
