@@ -1,0 +1,139 @@
+"""A real Prometheus scrapes a real stack's three processes and finds what a render leaves behind."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from orchestrator.local import process
+from tests.support.helm import CHART
+from tests.support.stack import Up, wait_for
+from tests.support.tools import need
+
+pytestmark = pytest.mark.xdist_group("stack")
+
+DEPLOY = CHART.parents[1] / "deploy"
+PROCESSES = ["api", "dispatch", "maintain"]
+
+# PromQL that must have an answer, once one video of a pool has been rendered, with each process that must give it.
+EXPECTED = {
+    'cogmill_http_request_seconds_count{method="POST", route="/v1/videos"} > 0': ["cogmill-api"],
+    "cogmill_jobs_submitted_total > 0": ["cogmill-api"],
+    "cogmill_claims_total > 0": ["cogmill-dispatcher"],
+    'cogmill_attempts_total{outcome="succeeded"} > 0': ["cogmill-dispatcher"],
+    'cogmill_jobs_ended_total{state="succeeded"} > 0': ["cogmill-dispatcher"],
+    'cogmill_settlements_total{settled="applied"} > 0': ["cogmill-dispatcher"],
+    "cogmill_job_wait_seconds_count > 0": ["cogmill-dispatcher"],
+    "cogmill_render_seconds_sum > 0": ["cogmill-dispatcher"],
+    'cogmill_stage_seconds_count{stage="denoising"} > 0': ["cogmill-dispatcher"],
+    "cogmill_denoise_steps_total > 0": ["cogmill-dispatcher"],
+    "cogmill_gpu_busy_seconds_total > 0": ["cogmill-dispatcher"],
+    "cogmill_lease_renewals_total > 0": ["cogmill-dispatcher"],
+    'cogmill_workers{state="ready"} > 0': ["cogmill-dispatcher"],
+    "cogmill_swept_objects_total >= 0": ["cogmill-maintainer"],
+    "process_resident_memory_bytes > 0": ["cogmill-api", "cogmill-dispatcher", "cogmill-maintainer"],
+}
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    """A running Prometheus, asked over HTTP."""
+
+    url: str
+
+    def ask(self, path: str, **params: str) -> Any:
+        answer = httpx.get(f"{self.url}/api/v1/{path}", params=params, timeout=10).raise_for_status().json()
+        assert answer["status"] == "success", answer
+        return answer["data"]
+
+    def jobs_that_answer(self, query: str) -> set[str]:
+        return {sample["metric"]["job"] for sample in self.ask("query", query=query)["result"]}
+
+
+@pytest.fixture(scope="module")
+def prometheus(stack: Up, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """Prometheus with compose's configuration and rules, its targets moved to the stack's ports, scraping fast."""
+    folder = tmp_path_factory.mktemp("prometheus")
+    configuration = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yaml").read_text())
+    configuration["global"] = {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "500ms"}
+    configuration["rule_files"] = [str(CHART / "files" / "alerts.yaml")]
+    for scrape in configuration["scrape_configs"]:
+        [static] = scrape["static_configs"]
+        service = static["targets"][0].split(":")[0]
+        static["targets"] = [stack.ready["metrics"][service].removeprefix("http://").removesuffix("/metrics")]
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
+    port = process.free_port()
+    running = process.spawn(
+        [
+            need("prometheus"),
+            f"--config.file={folder / 'prometheus.yml'}",
+            f"--storage.tsdb.path={folder / 'data'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+        ],
+        log=folder / "log",
+    )
+    try:
+        assert process.wait_until_listening(port, running, timeout_s=30), (folder / "log").read_text()
+        yield Prometheus(f"http://127.0.0.1:{port}")
+    finally:
+        process.stop(running)
+
+
+def test_what_a_render_leaves_behind_is_found(stack: Up, prometheus: Prometheus) -> None:
+    with stack.client() as client:
+        request = {"prompt": "a watermill", "num_inference_steps": 2, "num_frames": 9}
+        wait_for(client, client.post("/v1/videos", json=request).raise_for_status().json()["id"])
+
+    missing = dict(EXPECTED)
+    deadline = time.monotonic() + 30
+    while missing and time.monotonic() < deadline:
+        missing = {
+            query: jobs for query, jobs in missing.items() if not set(jobs) <= prometheus.jobs_that_answer(query)
+        }
+        time.sleep(0.1)
+
+    assert not missing
+
+
+def test_every_alert_can_be_evaluated_and_none_says_that_a_process_is_down(prometheus: Prometheus) -> None:
+    deadline = time.monotonic() + 30
+    while len(prometheus.jobs_that_answer("up == 1")) < len(PROCESSES):
+        assert time.monotonic() < deadline, prometheus.ask("targets")
+        time.sleep(0.1)
+    while True:
+        rules = [rule for group in prometheus.ask("rules")["groups"] for rule in group["rules"]]
+        down = [rule["name"] for rule in rules if rule["name"].endswith("Down") and rule["state"] != "inactive"]
+        if all(rule["health"] == "ok" for rule in rules) and not down:
+            return
+        assert time.monotonic() < deadline, rules
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_a_metrics_page_follows_the_conventions(stack: Up, name: str) -> None:
+    page = httpx.get(stack.ready["metrics"][name]).raise_for_status()
+
+    run = subprocess.run([need("promtool"), "check", "metrics"], input=page.text, capture_output=True, text=True)
+
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert page.headers["content-type"].startswith("text/plain; version=")
+
+
+def test_the_configuration_is_one_that_prometheus_takes(tmp_path: Path) -> None:
+    configuration = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yaml").read_text())
+    (tmp_path / "alerts.yaml").write_text((CHART / "files" / "alerts.yaml").read_text())
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(configuration))
+
+    run = subprocess.run(
+        [need("promtool"), "check", "config", tmp_path / "prometheus.yml"], capture_output=True, text=True
+    )
+
+    assert run.returncode == 0, run.stdout + run.stderr
