@@ -35,7 +35,7 @@ class Meter:
         self._decodes = self._decodes.learn(predicted_s=predict_decode_s(self._family, spec), actual_s=seconds)
 
     def remaining_s(self, spec: RenderSpec, *, steps_left: int, idle_s: float) -> float:
-        """Seconds until a render leaves the GPU. `idle_s` is how long ago it last moved, hence part of the next move."""
+        """Seconds until a render leaves the GPU. `idle_s` is how long ago it last moved: part of the next move."""
         step_s = predict_step_s(self._family, spec) * self._steps.factor
         decode_s = predict_decode_s(self._family, spec) * self._decodes.factor
         current_s = step_s if steps_left else decode_s

@@ -1,0 +1,207 @@
+"""A worker on a real tiny checkpoint, without Ray: from an assignment to a video in the bucket, and what goes wrong."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from orchestrator.adapters.s3 import S3Objects
+from orchestrator.config import S3Settings
+from orchestrator.domain.catalog import FAMILIES
+from orchestrator.domain.job import VideoResult, claim_prefix
+from orchestrator.domain.protocol import Assignment, Broke, Rendered, Stage, Stopped, WorkerState
+from tests.support.builders import a_result, a_spec
+from tests.support.workers import CALLER, Gate, a_plan, an_actor, assigned, ended, ready, render_of
+from workers import cogvideox
+from workers.actor import Assemble
+from workers.engine import Finish, Watch
+from workers.render import Render
+
+Checkpoint = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """As an actor on a CPU has it; sums over several threads differ in their last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module", params=["tiny-2b", "tiny-5b"])
+def family(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def model(family: str, tiny_checkpoint: Checkpoint) -> cogvideox.CogVideoX:
+    return cogvideox.load(tiny_checkpoint(family), FAMILIES[family], torch.device("cpu"), torch.float32)
+
+
+@dataclass
+class Gated:
+    """A real model that stops once, before one of its steps."""
+
+    model: cogvideox.CogVideoX
+    gate: Gate
+    step_number: int
+
+    def begin(self, spec: Any) -> Render:
+        return self.model.begin(spec)
+
+    def step(self, render: Render) -> None:
+        if render.step == self.step_number:
+            self.gate.stop_here()
+        self.model.step(render)
+
+    def decode(self, render: Render) -> np.ndarray:
+        raise AssertionError("decoded")
+
+    def recover(self) -> None:
+        self.model.recover()
+
+
+def given(model: Any, finish: Finish) -> Assemble:
+    return lambda plan, scratch: (model, finish)
+
+
+class Frames:
+    """Finishes by keeping the frames by seed."""
+
+    def __init__(self) -> None:
+        self.by_seed: dict[int, np.ndarray] = {}
+
+    def __call__(self, assignment: Assignment, frames: np.ndarray, watch: Watch) -> VideoResult:
+        self.by_seed[assignment.spec.seed] = frames
+        return a_result()
+
+
+async def test_a_render_ends_with_its_objects_in_the_bucket(
+    family: str, tiny_checkpoint: Checkpoint, s3_settings: S3Settings, objects: S3Objects
+) -> None:
+    with an_actor(a_plan(family, tiny_checkpoint(family), s3_settings)) as actor:
+        assignment = await assigned(actor, num_frames=17, prompt="a 🦊 in the snow")
+        render = await ended(actor, assignment.token)
+        scratch = actor._scratch.path
+        assert [path.name for path in scratch.iterdir()] == ["lock"], "nothing is left on the disk"
+        status = await actor.poll(CALLER, 0, 0)
+    assert isinstance(render.end, Rendered)
+    result = render.end.result
+    prefix = claim_prefix(assignment.job_id, assignment.claim)
+    assert sorted(objects.list_keys(prefix)) == [
+        f"{prefix}{name}" for name in ("cover.png", "result.json", "video.mp4")
+    ]
+    with av.open(io.BytesIO(objects.get(result.video.key))) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert np.stack(frames).shape == (17, 64, 96, 3)
+    assert np.stack(frames).std() > 20, "it shows something"
+    assert set(result.stages) == {"encoding", "denoising", "decoding", "finishing"}
+    assert set(render.stages) == {*result.stages, "uploading"}
+    assert 0 < result.gpu_seconds == pytest.approx(status.gpu_busy_s)
+    assert status.step_s > 0
+    assert status.free_in_s == 0.0
+    assert json.loads(objects.get(f"{prefix}result.json"))
+
+
+async def test_cancelling_takes_effect_within_one_step_and_skips_the_decode(model: cogvideox.CogVideoX) -> None:
+    gate = Gate()
+    with an_actor(a_plan(), given(Gated(model, gate, step_number=2), Frames())) as actor:
+        assignment = await assigned(actor, num_inference_steps=50)
+        gate.wait_reached()
+        await actor.cancel(CALLER, assignment.token)
+        gate.opened.set()
+        render = await ended(actor, assignment.token)
+    assert isinstance(render.end, Stopped)
+    assert render.step == 3
+    assert render.end.gpu_seconds > 0
+
+
+async def test_the_next_render_denoises_while_the_one_before_is_being_finished(model: cogvideox.CogVideoX) -> None:
+    gate = Gate()
+
+    def finish(assignment: Assignment, frames: np.ndarray, watch: Watch) -> VideoResult:
+        if assignment.spec.seed == 1:
+            gate.stop_here()
+        return a_result()
+
+    with an_actor(a_plan(), given(model, finish)) as actor:
+        first = await assigned(actor, seed=1)
+        second = await assigned(actor, seed=2)
+        assert isinstance((await ended(actor, second.token)).end, Rendered)
+        assert render_of(await actor.poll(CALLER, 0, 0), first.token).stage is Stage.FINISHING
+        gate.opened.set()
+        assert isinstance((await ended(actor, first.token)).end, Rendered)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"), "out_of_memory"),
+        (RuntimeError("CUDA error: unspecified launch failure"), "render_error"),
+    ],
+)
+async def test_after_a_failure_in_the_middle_of_a_step_the_next_render_is_as_if_nothing_had_been(
+    model: cogvideox.CogVideoX, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str
+) -> None:
+    spec = a_spec(seed=2)
+    untouched = model.begin(spec)
+    while not untouched.done:
+        model.step(untouched)
+    expected = model.decode(untouched)
+
+    block = model._pipeline.transformer.transformer_blocks[1]
+    calls = 0
+
+    def fails_at_the_third_step(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise error
+        return type(block).forward(block, *args, **kwargs)
+
+    monkeypatch.setattr(block, "forward", fails_at_the_third_step)
+    frames = Frames()
+    with an_actor(a_plan(), given(model, frames)) as actor:
+        failing, clean = await assigned(actor, seed=1), await assigned(actor, seed=2)
+        broke = await ended(actor, failing.token)
+        assert isinstance(broke.end, Broke)
+        assert (broke.end.failure.code, broke.end.failure.retryable, broke.step) == (code, True, 2)
+        assert isinstance((await ended(actor, clean.token)).end, Rendered)
+    assert np.array_equal(frames.by_seed[2], expected)
+
+
+async def test_latents_that_are_not_finite_end_as_a_failure(
+    model: cogvideox.CogVideoX, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bias = model._pipeline.transformer.proj_out.bias
+    monkeypatch.setattr(bias, "data", torch.full_like(bias.data, float("inf")))
+    frames = Frames()
+    with an_actor(a_plan(), given(model, frames)) as actor:
+        end = (await ended(actor, (await assigned(actor)).token)).end
+    assert isinstance(end, Broke)
+    assert end.failure.code == "nan_frames"
+    assert frames.by_seed == {}
+
+
+async def test_a_checkpoint_that_cannot_be_loaded_leaves_a_worker_that_says_why(
+    tiny_checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    with an_actor(a_plan(path=tmp_path)) as missing:
+        status = await ready(missing)
+        assert status.state is WorkerState.BROKEN
+        assert status.error == f"ConfigError: no diffusers checkpoint at {tmp_path}: model_index.json is missing"
+    (tmp_path / "model_index.json").write_text((tiny_checkpoint("tiny-2b") / "model_index.json").read_text())
+    with an_actor(a_plan(path=tmp_path)) as hollow:
+        status = await ready(hollow)
+        assert status.state is WorkerState.BROKEN
+        assert status.error
