@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 
+from api.readiness import Readiness
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import Settings
 from orchestrator.keys import Keyring
@@ -22,10 +23,6 @@ from orchestrator.submit import Jobs
 class ApiStore(JobStore, KeyStore, Protocol):
     """What the API asks of the store."""
 
-    async def ping(self) -> None:
-        """Raises `StoreUnavailable` unless the database answers and has this release's schema."""
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class Services:
@@ -36,11 +33,13 @@ class Services:
     objects: ObjectStore
     jobs: Jobs
     keyring: Keyring
+    readiness: Readiness
 
     @classmethod
     def of(cls, settings: Settings, store: ApiStore, objects: ObjectStore) -> Services:
         keyring = Keyring(store, settings.master_key.get_secret_value(), cache_s=settings.api.key_cache_s)
-        return cls(settings, store, objects, Jobs(settings, store), keyring)
+        readiness = Readiness(settings.database_url, store)
+        return cls(settings, store, objects, Jobs(settings, store), keyring, readiness)
 
 
 Connect = Callable[[Settings], AbstractAsyncContextManager[Services]]

@@ -26,8 +26,8 @@ async def alive() -> Health:
 
 @router.get("/readyz")
 async def ready(request: Request) -> Health:
-    """The database answers and has this release's schema; 503 otherwise."""
-    await deps.services(request).store.ping()
+    """The database answers and its schema is new enough; 503 otherwise."""
+    await deps.services(request).readiness.check()
     return Health()
 
 

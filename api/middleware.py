@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
+from contextlib import suppress
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -21,6 +23,7 @@ log = logs.get("api")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _CLIENT_GONE = 499
+_LINGER_S = 2.0
 
 
 class Edge:
@@ -86,31 +89,51 @@ class BodyLimit:
             return
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdecimal() and int(announced) > self._max_bytes:
-            await self._refuse(scope, receive, send)
+            answer = errors.response(scope["path"], problem_of(self._too_large()))
+            await answer(scope, receive, _last_words(receive, send))
             return
         received = 0
 
         async def bounded_receive() -> Message:
             nonlocal received
             message = await receive()
-            if message["type"] == "http.request":
-                received += len(message.get("body", b""))
-                if received > self._max_bytes:
-                    raise self._too_large()
+            received += len(message.get("body", b""))
+            if received > self._max_bytes:
+                raise self._too_large()
             return message
 
-        async def send_and_close(message: Message) -> None:
-            if message["type"] == "http.response.start" and received > self._max_bytes:
-                MutableHeaders(raw=message["headers"])["connection"] = "close"
-            await send(message)
+        last_words = _last_words(receive, send)
 
-        await self._app(scope, bounded_receive, send_and_close)
+        async def bounded_send(message: Message) -> None:
+            await (last_words if received > self._max_bytes else send)(message)
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = errors.response(scope["path"], problem_of(self._too_large()))
-        # The rest of the body is not read, so nothing can follow it on this connection.
-        answer.headers["connection"] = "close"
-        await answer(scope, receive, send)
+        await self._app(scope, bounded_receive, bounded_send)
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"the body may have at most {self._max_bytes} bytes")
+
+
+def _last_words(receive: Receive, send: Send) -> Send:
+    """A `send` that answers at once and then closes the connection, but not in the face of a caller still sending.
+
+    Closing with unread bytes resets the connection, and most clients would lose the answer over that. So what still
+    comes is discarded for a moment, as web servers do (nginx calls it lingering close).
+    """
+
+    async def send_and_linger(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(raw=message["headers"])["connection"] = "close"
+        elif not message.get("more_body"):
+            await send({**message, "more_body": True})
+            await _discard(receive)
+            message = {"type": "http.response.body", "body": b""}
+        await send(message)
+
+    return send_and_linger
+
+
+async def _discard(receive: Receive) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER_S):
+            while (await receive()).get("more_body"):
+                pass

@@ -19,6 +19,7 @@ from orchestrator.domain.errors import InvalidField, NotFound, Unsupported
 from orchestrator.domain.job import Job, NewJob, RenderSpec, parse_public_id
 from orchestrator.ports import JobStore, Page
 
+DEFAULT_PRIORITY = 10  # with room on both sides
 MAX_STEPS = 200
 MAX_GUIDANCE = 20.0
 MAX_SEED = 2**63 - 1
@@ -49,7 +50,7 @@ class VideoRequest:
     num_inference_steps: int | None = None
     guidance_scale: float | None = None
     seed: int | None = None
-    priority: int = 0
+    priority: int = DEFAULT_PRIORITY
     origin: Mapping[str, Any] = field(default_factory=dict)
 
 

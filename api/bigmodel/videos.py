@@ -11,7 +11,7 @@ from api import deps
 from api.bigmodel.schemas import BigmodelError, GenerateVideo, Task, VideoLink
 from api.bigmodel.translate import request_of, task_of
 from api.bodies import read_json, typed
-from api.docs import json_body
+from api.docs import KEYED, json_body
 from orchestrator.domain.job import VideoResult, public_id
 
 router = APIRouter(tags=["bigmodel"], responses={"4XX": {"model": BigmodelError}, "5XX": {"model": BigmodelError}})
@@ -31,7 +31,12 @@ async def generate(request: Request, tenant: deps.Tenant) -> Response:
     return deps.reply(task_of(job), exclude_none=True)
 
 
-@router.get("/api/paas/v4/async-result/{video_id}", response_model=Task, response_model_exclude_none=True)
+@router.get(
+    "/api/paas/v4/async-result/{video_id}",
+    response_model=Task,
+    response_model_exclude_none=True,
+    openapi_extra=KEYED,
+)
 async def result(request: Request, video_id: str, tenant: deps.Tenant) -> Response:
     """The task as it stands; once it succeeded, with fresh signed URLs."""
     services = deps.services(request)

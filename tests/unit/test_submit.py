@@ -16,7 +16,7 @@ from orchestrator.domain.catalog import TINY_2B
 from orchestrator.domain.cost import predict
 from orchestrator.domain.errors import InvalidField, RequestError, UnknownModel, Unsupported
 from orchestrator.domain.job import NewJob
-from orchestrator.submit import MAX_SEED, VideoRequest, plan
+from orchestrator.submit import DEFAULT_PRIORITY, MAX_SEED, VideoRequest, plan
 
 JOB = UUID("0198c5a7-e3b9-7d6f-8a0c-1f2e3d4c5b6a")
 ASKED = VideoRequest(prompt="a lighthouse in a storm")
@@ -54,7 +54,7 @@ def refused(request: VideoRequest, kind: type[RequestError] = InvalidField) -> R
 
 def test_a_bare_prompt_becomes_the_default_models_native_video() -> None:
     job = planned()
-    assert (job.id, job.tenant, job.pool, job.priority, job.held) == (JOB, "acme", "pool-s", 0, False)
+    assert (job.id, job.tenant, job.pool, job.priority, job.held) == (JOB, "acme", "pool-s", DEFAULT_PRIORITY, False)
     assert job.spec.to_dict() == {
         "model": "small",
         "prompt": "a lighthouse in a storm",

@@ -1,0 +1,160 @@
+"""The API on a real database and a real bucket, called in process; and what workers would do to its jobs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import pytest_asyncio
+from fastapi import FastAPI
+
+from api.app import create_app
+from api.deps import Services
+from orchestrator import keys
+from orchestrator.config import S3Settings, Settings
+from orchestrator.domain.job import Artifact, Claim, Failure, VideoResult, WorkerRef, parse_public_id
+from orchestrator.domain.outcome import Ending, settle
+from orchestrator.domain.protocol import Broke, Rendered
+from orchestrator.domain.retry import RetryPolicy
+from orchestrator.ports import Progress, Settled
+
+if TYPE_CHECKING:
+    from tests.support.postgres import Server
+    from tests.support.s3 import S3Server
+
+MASTER_KEY = "the master key of the tests"
+POOL = "small"
+CLUSTER = "tests"
+WORKER = WorkerRef(name="small-0", incarnation="first")
+VIDEO = bytes(range(256)) * 64
+COVER = b"\x89PNG and the rest of a cover"
+
+
+def api_settings(database_url: str, s3: S3Settings | None = None, **api: Any) -> Settings:
+    """One tiny model in one pool, with the vendors' names as aliases."""
+    return Settings.model_validate(
+        {
+            "database_url": database_url,
+            "master_key": MASTER_KEY,
+            "default_model": "tiny-2b",
+            "models": {"tiny-2b": {"family": "tiny-2b", "path": "/models/tiny-2b"}},
+            "pools": {POOL: {"model": "tiny-2b"}},
+            "aliases": {"cogvideox-3": "tiny-2b", "sora-2": "tiny-2b"},
+            "s3": s3 or S3Settings(access_key="unused", secret_key="unused"),
+            "api": {"key_cache_s": 0, **api},
+        }
+    )
+
+
+def in_process(app: FastAPI, key: str | None = None) -> httpx.AsyncClient:
+    """A client of an app, with this key in its header."""
+    headers = {} if key is None else {"authorization": f"Bearer {key}"}
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api", headers=headers)
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[FastAPI]:
+    """The app between its startup and its shutdown."""
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+@dataclass
+class Api:
+    """`http` speaks for `tenant`."""
+
+    app: FastAPI
+    settings: Settings
+    tenant: str
+    http: httpx.AsyncClient
+
+    @property
+    def services(self) -> Services:
+        services: Services = self.app.state.services
+        return services
+
+    async def key(self, tenant: str) -> str:
+        key_id = keys.new_id()
+        await self.services.store.add_key(key_id, tenant, "tests")
+        return keys.issue(MASTER_KEY, key_id)
+
+    async def client(self, tenant: str) -> httpx.AsyncClient:
+        return in_process(self.app, await self.key(tenant))
+
+    async def rows(self) -> int:
+        """How many jobs the tenant has in the table, deleted ones included."""
+        connection = await asyncpg.connect(self.settings.database_url)
+        try:
+            return int(await connection.fetchval("SELECT count(*) FROM jobs WHERE tenant = $1", self.tenant))
+        finally:
+            await connection.close()
+
+    async def claim(self, video_id: str) -> Claim:
+        """Claim as a dispatcher does, until it is this job's turn."""
+        await self.services.store.beat(CLUSTER, {WORKER: POOL})
+        while True:
+            (claim,) = await self.services.store.claim(POOL, CLUSTER, [WORKER])
+            if claim.job_id == parse_public_id(video_id):
+                return claim
+
+    async def step(self, claim: Claim, step: int) -> None:
+        await self.services.store.record_progress(
+            [Progress(job_id=claim.job_id, token=claim.token, stage="denoising", step=step)]
+        )
+
+    async def end(self, claim: Claim, ending: Ending) -> None:
+        settlement = settle(claim, ending, RetryPolicy(), jitter=0)
+        (result,) = await self.services.store.settle([settlement])
+        assert result.settled is Settled.APPLIED
+
+    async def succeed(self, video_id: str) -> VideoResult:
+        """Claim the job, put its objects into the bucket and publish them."""
+        claim = await self.claim(video_id)
+        result = VideoResult(
+            video=self._put(f"{claim.prefix}video.mp4", VIDEO, "video/mp4"),
+            cover=self._put(f"{claim.prefix}cover.png", COVER, "image/png"),
+            width=96,
+            height=64,
+            num_frames=33,
+            fps=8,
+            gpu_seconds=1.0,
+        )
+        await self.end(claim, Rendered(result=result))
+        return result
+
+    async def fail(self, video_id: str) -> None:
+        failure = Failure(code="out_of_memory", message="the render did not fit", retryable=False)
+        await self.end(await self.claim(video_id), Broke(failure=failure))
+
+    def _put(self, key: str, data: bytes, content_type: str) -> Artifact:
+        artifact = self.services.objects.put(key, data, content_type)
+        assert artifact.sha256 == hashlib.sha256(data).hexdigest()
+        return artifact
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def api_app(
+    postgres_server: Server, migrated_template: str, s3_server: S3Server
+) -> AsyncIterator[tuple[FastAPI, Settings]]:
+    """One app for a module's tests, which `api` keeps apart by their tenants."""
+    database = postgres_server.new_database(migrated_template)
+    settings = api_settings(postgres_server.url(database), s3_server.new_bucket())
+    async with serving(settings) as app:
+        yield app, settings
+    postgres_server.drop_database(database)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def api(api_app: tuple[FastAPI, Settings]) -> AsyncIterator[Api]:
+    """The API for a tenant that nobody else is. Its tests run in their module's event loop."""
+    opened = Api(*api_app, tenant=uuid4().hex, http=in_process(api_app[0]))
+    opened.http.headers["authorization"] = f"Bearer {await opened.key(opened.tenant)}"
+    async with opened.http:
+        yield opened
