@@ -1,10 +1,12 @@
 """Registers the fixtures of tests/support for every suite."""
 
 pytest_plugins = [
+    "tests.support.api",
     "tests.support.helm",
     "tests.support.models",
     "tests.support.noskip",
     "tests.support.postgres",
     "tests.support.ray",
     "tests.support.s3",
+    "tests.support.stack",
 ]
