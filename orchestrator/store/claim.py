@@ -27,8 +27,8 @@ _CLAIM = text("""
         -- The slots, numbered; a worker that is dead by its row gets nothing.
         SELECT worker, incarnation, row_number() OVER (ORDER BY place) AS i
         FROM unnest(:workers, :incarnations) WITH ORDINALITY AS s(worker, incarnation, place)
-        WHERE NOT EXISTS (SELECT FROM workers AS w WHERE w.cluster = :cluster AND w.name = s.worker
-                          AND w.incarnation = s.incarnation AND NOT w.alive)
+        WHERE coalesce((SELECT w.alive FROM workers AS w WHERE w.cluster = :cluster AND w.name = s.worker
+                        AND w.incarnation = s.incarnation), true)
     ), registered AS (
         -- No claim without a worker's row: else it would be an orphan before the worker's first beat.
         INSERT INTO workers (cluster, name, incarnation, pool)
@@ -67,7 +67,7 @@ _CLAIM = text("""
     ), locked AS MATERIALIZED (
         -- A job that is being cancelled is not waited for; one that was is not ready any more.
         SELECT j.id FROM picked AS p JOIN jobs AS j ON j.id = p.id
-        WHERE j.ready
+        WHERE j.state = 'queued'
         FOR UPDATE OF j SKIP LOCKED
     ), dealt AS MATERIALIZED (
         SELECT p.*, row_number() OVER (ORDER BY priority, tag, place, turn) AS i

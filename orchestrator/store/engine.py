@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, TypeVar
+from uuid import UUID
 
 from sqlalchemy import Executable, Row, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError
@@ -56,6 +59,7 @@ class Database:
             pool_size=connections,
             max_overflow=0,
             pool_timeout=10,
+            json_serializer=dumps,
             connect_args={
                 "server_settings": SESSION,
                 "timeout": _CONNECT_TIMEOUT_S,
@@ -96,6 +100,22 @@ class Database:
                 if _sqlstate(error) not in _RETRYABLE or not left:
                     raise
         raise AssertionError("unreachable")
+
+
+def dumps(value: object) -> str:
+    """JSON of plain values and of the domain's dataclasses, whose field names the statements use."""
+    return json.dumps(value, default=_plain)
+
+
+def _plain(value: Any) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    # Every dataclass of the domain has slots; `dataclasses.asdict` would deep-copy all they hold.
+    return {name: getattr(value, name) for name in value.__slots__}
 
 
 @contextmanager

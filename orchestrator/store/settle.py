@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ARRAY, Integer, Text, Uuid, bindparam, text
@@ -15,12 +13,14 @@ from orchestrator.domain.states import JobState
 from orchestrator.ports import Progress, Settled, SettleResult
 from orchestrator.store.part import Part
 
-# `held` is the fence: it locks, in one order, the rows that still carry their token, and reads each as it is then.
+# `held` is the fence: it locks, in the batch's order, the rows that still carry their token, and reads each as it is
+# then. A row with a token and without an end is running; `state = 'running'` would say the same and lead the planner to
+# the index of running jobs, which it would scan from end to end.
 # A cancel request that committed first turns every ending into `cancelled`; one that comes later finds the row ended.
 _SETTLE = text("""
     WITH batch AS MATERIALIZED (
         SELECT * FROM jsonb_to_recordset(:batch) AS b(
-            id uuid, token uuid, state text, outcome text, failures int, evictions int, delay_s float8,
+            job_id uuid, token uuid, state text, outcome text, failures int, evictions int, delay_s float8,
             gpu_seconds float8, failure jsonb, result jsonb)
     ), held AS MATERIALIZED (
         SELECT j.id, j.token, j.claims, j.tenant, j.pool, j.priority, j.cost,
@@ -28,10 +28,8 @@ _SETTLE = text("""
                b.failure, b.result,
                CASE WHEN j.cancel_requested_at IS NULL THEN b.state ELSE 'cancelled' END AS state,
                CASE WHEN j.cancel_requested_at IS NULL THEN b.outcome ELSE 'cancelled' END AS outcome
-        FROM batch AS b JOIN jobs AS j ON j.id = b.id
-        WHERE j.token = b.token AND j.state = 'running'
-        ORDER BY j.id
-        FOR UPDATE OF j
+        FROM batch AS b CROSS JOIN LATERAL (
+            SELECT * FROM jobs WHERE id = b.job_id AND token = b.token AND finished_at IS NULL FOR UPDATE) AS j
     ), ended AS (
         UPDATE jobs AS j
         SET state = h.state,
@@ -83,7 +81,7 @@ _PROGRESS = text("""
     UPDATE jobs AS j SET stage = p.stage, step = p.step
     FROM (SELECT b.*, set_config('synchronous_commit', 'off', true)
           FROM unnest(:ids, :tokens, :stages, :steps) AS b(id, token, stage, step) ORDER BY b.id) AS p
-    WHERE j.id = p.id AND j.token = p.token AND j.state = 'running'
+    WHERE j.id = p.id AND j.token = p.token AND j.finished_at IS NULL
 """).bindparams(
     bindparam("ids", type_=ARRAY(Uuid)),
     bindparam("tokens", type_=ARRAY(Uuid)),
@@ -101,7 +99,7 @@ class Settlements(Part):
         for settlement in settlements:
             first.setdefault(settlement.token, settlement)
         batch = sorted(first.values(), key=lambda settlement: settlement.job_id)
-        rows = await self._database.fetch(_SETTLE, {"batch": [_record(settlement) for settlement in batch]})
+        rows = await self._database.fetch(_SETTLE, {"batch": batch})
         applied = {row.token: JobState(row.state) for row in rows}
         found = {token: SettleResult(settled=Settled.APPLIED, state=state) for token, state in applied.items()}
         found |= await self._read_back([settlement for settlement in batch if settlement.token not in applied])
@@ -144,18 +142,3 @@ class Settlements(Part):
                 "steps": [p.step for p in progress],
             },
         )
-
-
-def _record(settlement: Settlement) -> dict[str, Any]:
-    return {
-        "id": str(settlement.job_id),
-        "token": str(settlement.token),
-        "state": settlement.state.value,
-        "outcome": settlement.outcome.value,
-        "failures": settlement.failures,
-        "evictions": settlement.evictions,
-        "delay_s": settlement.delay_s,
-        "gpu_seconds": settlement.gpu_seconds,
-        "failure": None if settlement.failure is None else asdict(settlement.failure),
-        "result": None if settlement.result is None else settlement.result.to_dict(),
-    }

@@ -6,7 +6,6 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import bindparam, select, text
@@ -111,7 +110,7 @@ class Submissions:
 
     async def _insert(self, batch: Sequence[NewJob]) -> dict[UUID, Job]:
         try:
-            inserted = await self._database.fetch(_INSERT, {"batch": [_record(job) for job in batch]})
+            inserted = await self._database.fetch(_INSERT, {"batch": batch})
         except DBAPIError as error:
             raise InvalidField(f"the database cannot hold this job: {error.orig}", param=None) from error
         created = {row.id: row.created_at for row in inserted}
@@ -130,21 +129,6 @@ def _land(seats: Sequence[tuple[NewJob, asyncio.Future[Job]]], error: Exception)
     for _, landed in seats:
         if not landed.done():
             landed.set_exception(error)
-
-
-def _record(job: NewJob) -> dict[str, Any]:
-    return {
-        **{name: getattr(job, name) for name in ("tenant", "pool", "priority", "cost", "max_attempts", "held")},
-        "id": str(job.id),
-        "spec": job.spec.to_dict(),
-        "request": dict(job.request),
-        "deadline": _iso(job.deadline),
-        "run_at": _iso(job.run_at),
-    }
-
-
-def _iso(time: datetime | None) -> str | None:
-    return None if time is None else time.isoformat()
 
 
 def _fresh(job: NewJob, created_at: datetime) -> Job:
