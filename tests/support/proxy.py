@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
 _CHUNK = 16 * 1024
 
@@ -55,8 +56,8 @@ class Proxy:
                     client.close()
                     continue
                 self._sockets += [client, server]
-                _background(lambda c=client, s=server: _pump(c, s, self._on_the_way_up))
-                _background(lambda c=client, s=server: _pump(s, c, bytes))
+                _background(partial(_pump, client, server, self._on_the_way_up))
+                _background(partial(_pump, server, client, bytes))
 
     def _on_the_way_up(self, data: bytes) -> bytes:
         if self._bytes_per_s is not None:
