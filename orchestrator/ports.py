@@ -256,7 +256,7 @@ class WorkerPool(Protocol):
     async def assign(self, name: str, caller: Caller, assignment: Assignment) -> Answer: ...
 
     async def release(self, name: str, caller: Caller, token: UUID) -> bool:
-        """Take back an assignment that has not started; False when it has, or is not held."""
+        """Take back an assignment that has not started; it ends as `Stopped`. False when it has, or is not held."""
         ...
 
     async def cancel(self, name: str, caller: Caller, token: UUID) -> None:

@@ -8,11 +8,14 @@ import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from orchestrator.local import process, ray
-from workers.pool import RayWorkerPool
+
+if TYPE_CHECKING:
+    from workers.pool import RayWorkerPool
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +44,9 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @asynccontextmanager
 async def joined(address: str) -> AsyncIterator[RayWorkerPool]:
     """A pool in a fresh namespace of the head at `address`; its workers end with the block."""
+    # Ray reads its token's place and its network when it is imported, so not before the head's fixture has set them.
+    from workers.pool import RayWorkerPool
+
     pool = RayWorkerPool.connect(address, f"test-{os.getpid()}-{secrets.token_hex(4)}")
     try:
         yield pool

@@ -58,6 +58,7 @@ class SimulatedWorker:
     draining: bool = False
     reachable: bool = True
     hung: bool = False
+    released: set[UUID] = field(default_factory=set)
     renders: dict[UUID, tuple[Assignment, RenderStatus]] = field(default_factory=dict)
     moved_at: dict[UUID, float] = field(default_factory=dict)
 
@@ -140,11 +141,10 @@ class SimulatedPool:
     async def release(self, name: str, caller: Caller, token: UUID) -> bool:
         worker = self._reach(name, caller)
         held = worker.renders.get(token)
-        waiting = held is not None and held[1].stage is Stage.ASSIGNED
-        if waiting:
-            del worker.renders[token]
-            worker.version += 1
-        return self._reply(name, waiting)
+        if held is not None and held[1].stage is Stage.ASSIGNED:
+            worker.released.add(token)
+            worker.update(token, stage=Stage.ENDED, end=Stopped())
+        return self._reply(name, token in worker.released)
 
     async def cancel(self, name: str, caller: Caller, token: UUID) -> None:
         worker = self._reach(name, caller)

@@ -1,0 +1,173 @@
+"""Kill or stop any part of a running stack: accepted jobs still end, once, and no step is rendered twice for nothing."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from orchestrator.local import ray
+from orchestrator.local.process import kill_all
+from tests.support.stack import Up, wait_for
+
+SETTINGS = {
+    "COGMILL_LEASE__TTL_S": "8",
+    "COGMILL_LEASE__BEAT_S": "1",
+    "COGMILL_LEASE__POLL_TIMEOUT_S": "2",
+    "COGMILL_LEASE__UNHELD_GRACE_S": "6",
+    "COGMILL_RETRY__BASE_S": "0.2",
+}
+
+
+@pytest.fixture(scope="module")
+def faulty(seeded_data_dir: Callable[[str], Path]) -> Iterator[Up]:
+    """A stack of this module's own, with short leases."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in SETTINGS.items():
+            patch.setenv(name, value)
+        running = Up.start(seeded_data_dir("faulty"), "--port", "0")
+    try:
+        yield running
+    finally:
+        family = running.family()
+        running.stop()
+        kill_all(family)
+
+
+@pytest.fixture
+def client(faulty: Up) -> Iterator[httpx.Client]:
+    with faulty.client() as opened:
+        yield opened
+
+
+def submit(client: httpx.Client, *, steps: int) -> str:
+    """A render of the small model that takes about `steps` / 30 seconds here."""
+    body = {"prompt": "a mill in a storm", "size": "160x96", "num_frames": 17, "num_inference_steps": steps}
+    video: dict[str, Any] = client.post("/v1/videos", json=body).raise_for_status().json()
+    return str(video["id"])
+
+
+def read(client: httpx.Client, video_id: str) -> dict[str, Any]:
+    video: dict[str, Any] = client.get(f"/v1/videos/{video_id}").raise_for_status().json()
+    return video
+
+
+def stepping(client: httpx.Client, video_id: str, *, at_least: int = 1) -> int:
+    """Wait until the video has that many denoise steps; the step that it is at."""
+    return eventually(lambda: (step := read(client, video_id)["step"]) >= at_least and step)
+
+
+def eventually(look: Callable[[], Any], *, within_s: float = 60) -> Any:
+    """Look again until it is true."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if found := look():
+            return found
+        time.sleep(0.05)
+    raise AssertionError("it never came")
+
+
+def pid_of(stack: Up, part: str) -> psutil.Process:
+    return psutil.Process(stack.state.parts[part].pid)
+
+
+def render_actors(stack: Up, pool: str) -> list[psutil.Process]:
+    """The processes of a pool's workers, found by the title that Ray gives them."""
+    members = ray.session(stack.state.parts["ray"])
+    titles = [(member, " ".join(member.cmdline())) for member in members]
+    return [member for member, title in titles if title.startswith("ray::") and f"{pool}-0" in title]
+
+
+def attempts(stack: Up, video_id: str) -> list[tuple[int, str]]:
+    """(number, outcome) of every attempt of the video, from the database itself."""
+    import asyncio
+
+    import asyncpg
+
+    async def query() -> list[tuple[int, str]]:
+        connection = await asyncpg.connect(stack.ready["database"])
+        try:
+            rows = await connection.fetch(
+                "SELECT number, outcome FROM attempts WHERE job_id = $1::uuid ORDER BY number",
+                video_id.removeprefix("video_"),
+            )
+            return [(row["number"], row["outcome"]) for row in rows]
+        finally:
+            await connection.close()
+
+    return asyncio.run(query())
+
+
+def test_a_killed_dispatcher_costs_no_step(faulty: Up, client: httpx.Client) -> None:
+    video = submit(client, steps=150)
+    before = stepping(client, video, at_least=5)
+    dispatcher = pid_of(faulty, "dispatch")
+    dispatcher.kill()
+    eventually(lambda: faulty.state.parts["dispatch"].pid != dispatcher.pid)
+    steps = [before]
+    while read(client, video)["status"] == "in_progress":
+        steps.append(read(client, video)["step"])
+    assert steps == sorted(steps)
+    wait_for(client, video)
+    assert attempts(faulty, video) == [(1, "succeeded")]
+
+
+def test_a_killed_worker_costs_one_attempt(faulty: Up, client: httpx.Client) -> None:
+    video = submit(client, steps=150)
+    stepping(client, video)
+    (worker,) = render_actors(faulty, "tiny-2b")
+    worker.kill()
+    wait_for(client, video)
+    assert attempts(faulty, video) == [(1, "lost"), (2, "succeeded")]
+
+
+def test_a_worker_that_stands_still_is_replaced_and_publishes_nothing_more(faulty: Up, client: httpx.Client) -> None:
+    video = submit(client, steps=150)
+    stepping(client, video)
+    (worker,) = render_actors(faulty, "tiny-2b")
+    worker.send_signal(signal.SIGSTOP)
+    wait_for(client, video, within_s=120)
+    assert attempts(faulty, video) == [(1, "lost"), (2, "succeeded")]
+    assert not worker.is_running()
+
+
+def test_a_database_that_crashes_costs_no_step(faulty: Up, client: httpx.Client) -> None:
+    video = submit(client, steps=150)
+    stepping(client, video)
+    pid_of(faulty, "database").kill()
+    eventually(lambda: client.get("/readyz").status_code == 200)
+    wait_for(client, video)
+    assert attempts(faulty, video) == [(1, "succeeded")]
+
+
+def test_storage_that_goes_away_during_a_render_is_waited_for(faulty: Up, client: httpx.Client) -> None:
+    video = submit(client, steps=60)
+    stepping(client, video)
+    pid_of(faulty, "s3").kill()
+    wait_for(client, video, within_s=120)
+    assert attempts(faulty, video)[-1][1] == "succeeded"
+    assert client.get(f"/v1/videos/{video}/content").status_code == 200
+
+
+def test_a_cluster_that_dies_takes_its_attempt_with_it_and_no_job(faulty: Up, client: httpx.Client) -> None:
+    video = submit(client, steps=150)
+    stepping(client, video)
+    pid_of(faulty, "ray").kill()
+    for member in ray.session(faulty.state.parts["ray"]):
+        member.kill()
+    wait_for(client, video, within_s=150)
+    assert attempts(faulty, video) == [(1, "lost"), (2, "succeeded")]
+
+
+def test_a_cancelled_render_stops_within_a_moment(faulty: Up, client: httpx.Client) -> None:
+    video = submit(client, steps=200)
+    stepping(client, video)
+    client.delete(f"/v1/videos/{video}").raise_for_status()
+    assert client.get(f"/v1/videos/{video}").status_code == 404
+    eventually(lambda: attempts(faulty, video) == [(1, "cancelled")])
