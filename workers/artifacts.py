@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from orchestrator import logs, results
-from orchestrator.domain.errors import IntegrityError, ObjectsUnavailable, RenderFailed
+from orchestrator.domain.errors import IntegrityError, NotFound, ObjectsUnavailable, RenderFailed
 from orchestrator.domain.job import VideoResult, claim_prefix
 from orchestrator.domain.protocol import Assignment
 from orchestrator.ports import ObjectStore
@@ -71,7 +71,7 @@ def _patiently(upload: Callable[[], T], patience_s: float, **fields: object) -> 
     while True:
         try:
             return upload()
-        except (ObjectsUnavailable, IntegrityError) as error:
+        except (ObjectsUnavailable, IntegrityError, NotFound) as error:  # not found: gone when read back
             now = time.monotonic()
             if first_failure is None:
                 first_failure = now
