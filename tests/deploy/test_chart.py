@@ -188,6 +188,13 @@ def test_there_is_one_dispatcher_and_the_old_one_ends_first(helm: Helm) -> None:
     assert spec["strategy"] == {"type": "Recreate"}
 
 
+def test_a_draining_dispatcher_is_given_the_time(helm: Helm) -> None:
+    pod = dict(helm.render(LEAST | {"dispatcher": {"drainSeconds": 600}}).pods())["cogmill-dispatcher"]
+
+    assert environment(pod)["DISPATCHER_DRAIN_S"]["value"] == "600"
+    assert pod["terminationGracePeriodSeconds"] > 600
+
+
 def test_names_stay_within_what_kuberay_and_services_take(helm: Helm) -> None:
     rendered = helm.render(release=LONG_NAME)
 

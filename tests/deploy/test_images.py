@@ -66,7 +66,7 @@ def test_the_pins_fit_the_public_index() -> None:
 
 
 @contextmanager
-def container(tmp_path: Path, *, ray: str, cogmill: str) -> Iterator[subprocess.Popen[str]]:
+def container(tmp_path: Path, *, ray: str, cogmill: str, **env: str) -> Iterator[subprocess.Popen[str]]:
     """The entrypoint, running with these two shell scripts in the place of `ray` and `cogmill`."""
     for name, body in {"ray": ray, "cogmill": cogmill}.items():
         program = tmp_path / name
@@ -74,7 +74,7 @@ def container(tmp_path: Path, *, ray: str, cogmill: str) -> Iterator[subprocess.
         program.chmod(0o755)
     process = subprocess.Popen(
         [ENTRYPOINT, "--disable-usage-stats"],
-        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "COGMILL_RAY__ADDRESS": "head:6379"},
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "COGMILL_RAY__ADDRESS": "head:6379", **env},
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
@@ -107,6 +107,16 @@ def test_the_raylet_offers_no_resources_and_joins_the_head(tmp_path: Path) -> No
 
     log = (tmp_path / "log").read_text()
     assert "ray start --block --address head:6379 --num-cpus=0 --num-gpus=0 --disable-usage-stats" in log
+
+
+@pytest.mark.parametrize(
+    ("env", "command"), [({}, "cogmill dispatch"), ({"DISPATCHER_DRAIN_S": "600"}, "cogmill dispatch --drain 600")]
+)
+def test_the_driver_drains_when_it_is_told_to(tmp_path: Path, env: dict[str, str], command: str) -> None:
+    with container(tmp_path, ray="exec sleep 20", cogmill="exit 0", **env) as process:
+        process.wait(20)
+
+    assert command in [line.rstrip() for line in (tmp_path / "log").read_text().splitlines()]
 
 
 @pytest.mark.parametrize(

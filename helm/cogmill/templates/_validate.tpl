@@ -18,7 +18,7 @@
 {{- if and .Values.api.ingress.enabled (not .Values.api.ingress.host) -}}
 {{- fail "api.ingress.host is needed when api.ingress.enabled is true" -}}
 {{- end -}}
-{{- $own := list "COGMILL_CONFIG" "COGMILL_DATABASE_URL" "COGMILL_MASTER_KEY" "COGMILL_RAY__ADDRESS" "COGMILL_RAY__CLUSTER" "COGMILL_S3__ACCESS_KEY" "COGMILL_S3__SECRET_KEY" "RAY_AUTH_MODE" "RAY_AUTH_TOKEN" "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S" -}}
+{{- $own := list "COGMILL_CONFIG" "COGMILL_DATABASE_URL" "COGMILL_MASTER_KEY" "COGMILL_RAY__ADDRESS" "COGMILL_S3__ACCESS_KEY" "COGMILL_S3__SECRET_KEY" "DISPATCHER_DRAIN_S" "RAY_AUTH_MODE" "RAY_AUTH_TOKEN" "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S" -}}
 {{- range .Values.extraEnv -}}
 {{- if has .name $own -}}
 {{- fail (printf "extraEnv: %s is set by the chart" .name) -}}
