@@ -148,13 +148,16 @@ def migrate(data_dir: DataDirOption = None) -> None:
 @app.command()
 def doctor(data_dir: DataDirOption = None) -> None:
     """Check every part that a deployment needs, one line each."""
+    settings = _settings(data_dir)  # first: Ray reads its environment when it is imported
+
     from orchestrator import doctor as surgery
     from workers.pool import RayWorkerPool
 
-    findings = surgery.examine(_settings(data_dir), RayWorkerPool.connect)
-    for finding in findings:
+    healthy = True
+    for finding in surgery.examine(settings, RayWorkerPool.connect):
         typer.echo(finding.line())
-    if not all(finding.ok for finding in findings):
+        healthy = healthy and finding.ok
+    if not healthy:
         raise typer.Exit(1)
 
 

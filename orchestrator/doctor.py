@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -90,11 +91,23 @@ def _bucket(settings: S3Settings) -> str:
 
 
 def _ray(settings: Settings, connect: Connect) -> str:
+    _knock(settings.ray.address)
     wanted = sum(pool.workers * pool.gpus_per_worker for pool in settings.pools.values())
     gpus = connect(settings.ray.address, "cogmill-doctor").gpus()
     if gpus < wanted:
         raise _Ill(f"the cluster has {gpus:g} GPUs now, and the pools want {wanted}")
     return f"{settings.ray.address or 'local'}: {gpus:g} GPUs, {wanted} wanted"
+
+
+def _knock(address: str | None) -> None:
+    """Fail at once where `ray.init` would try for minutes; None lets Ray find its own cluster."""
+    host, _, port = (address or "").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        raise _Ill(f"nothing answers at {address}: {error}") from None
 
 
 def _checkpoint(path: Path) -> str:

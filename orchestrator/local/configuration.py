@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from orchestrator import config
+from orchestrator.config import Settings
 from orchestrator.domain.catalog import TINY_2B, TINY_5B
 from orchestrator.domain.errors import ConfigError
 from orchestrator.local import postgres, ray
@@ -71,21 +73,31 @@ def document(ports: Ports, secrets: Secrets, models: Mapping[str, Any]) -> dict[
     }
 
 
-def save(data: DataDir, content: Mapping[str, Any]) -> None:
-    """Write the file, readable by its owner alone: it holds the secrets."""
+def establish(data: DataDir, content: Mapping[str, Any]) -> Settings:
+    """Check the configuration, write it (its owner alone may read it), and make this process part of the stack.
+
+    Raises `ConfigError` and writes nothing when a key is wrong.
+    """
+    _disown(content)
+    os.environ.pop("COGMILL_CONFIG", None)
+    settings = config.load(**content)
     write(data.config, to_toml(content))
+    enter(data)
+    return settings
 
 
 def enter(data: DataDir) -> None:
-    """Make this process and its children part of the stack: their environment names its file, and its Ray's token.
+    """Make this process and its children part of a stack: their environment names its file, and its Ray's token."""
+    _disown(tomllib.loads(data.config.read_text("utf-8")))
+    os.environ.update({"COGMILL_CONFIG": str(data.config.absolute()), **ray.environment(data.ray_token)})
 
-    Variables of the caller that would override what the file says are dropped; others (`COGMILL_LOG__LEVEL`) count.
-    """
-    owned = {f"COGMILL_{key}".upper() for key in tomllib.loads(data.config.read_text())}
+
+def _disown(content: Mapping[str, Any]) -> None:
+    """Drop what the caller's environment says about Ray and these keys; the rest (`COGMILL_LOG__LEVEL`) counts."""
+    owned = {f"COGMILL_{key}".upper() for key in content}
     for variable in list(os.environ):
         if variable.split("__")[0] in owned or variable.startswith("RAY_"):
             del os.environ[variable]
-    os.environ.update({"COGMILL_CONFIG": str(data.config.absolute()), **ray.environment(data.ray_token)})
 
 
 def to_toml(content: Mapping[str, Any], path: tuple[str, ...] = ()) -> str:

@@ -45,7 +45,7 @@ def make_temp_dir() -> Path:
 def start(port: int, temp_dir: Path, log: Path, *, gpus: int) -> ProcessId:
     """Start a head with `gpus` logical GPUs on 127.0.0.1 and return at once; `wait_ready` waits for it.
 
-    Sessions that an earlier head left in `temp_dir` are removed.
+    Sessions that an earlier head left in `temp_dir` are removed; workers put their temporary files there as well.
     """
     for leftover in temp_dir.glob("session_*"):
         leftover.unlink() if leftover.is_symlink() else shutil.rmtree(leftover, ignore_errors=True)
@@ -57,7 +57,8 @@ def start(port: int, temp_dir: Path, log: Path, *, gpus: int) -> ProcessId:
         "--min-worker-port=0", "--max-worker-port=0",
         "--include-dashboard=false", "--include-log-monitor=false", "--no-monitor", "--disable-usage-stats",
     ]  # fmt: skip
-    return process.spawn([Path(sys.executable).with_name("ray"), *arguments], log=log)
+    env = {**os.environ, "TMPDIR": str(temp_dir)}
+    return process.spawn([Path(sys.executable).with_name("ray"), *arguments], log=log, env=env)
 
 
 def wait_ready(head: ProcessId, port: int, temp_dir: Path, *, log: Path, timeout_s: float = 60.0) -> None:
@@ -74,13 +75,12 @@ def healthy(head: ProcessId, port: int, temp_dir: Path) -> bool:
     return head.process() is not None and process.port_taken(port) and _answers(temp_dir)
 
 
-def stop(head: ProcessId, *, grace_s: float = 10.0) -> None:
-    """End the head, its agents and its workers, also when the head itself is dead already."""
-    family = session(head)
-    leader = head.process()
-    if leader is not None:
-        leader.terminate()
-    process.kill_all(family, grace_s=grace_s if leader is not None else 0.0)
+def stop(head: ProcessId) -> None:
+    """Kill the head, its agents and its workers, also when the head itself is dead already.
+
+    Nothing of theirs is worth a drain: whoever stops a stack has drained the dispatcher before.
+    """
+    process.kill_all(session(head))
     process.kill_all(session(head))  # a worker that was being forked while we looked
 
 

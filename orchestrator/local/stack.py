@@ -55,9 +55,7 @@ class Stack:
         self._supervisor = Supervisor(self._state, say)
         self._secrets = secrets.load_or_make(data.secrets)
         self._ports = ports.choose(self._state.state.ports, api=api_port, free=ports.bindable)
-        configuration.save(data, configuration.document(self._ports, self._secrets, models))
-        configuration.enter(data)
-        self.settings = config.load()
+        self.settings = configuration.establish(data, configuration.document(self._ports, self._secrets, models))
         self._state.keep_ports(asdict(self._ports))
         temp_dir = self._temp_dir()
         gpus = sum(pool.workers * pool.gpus_per_worker for pool in self.settings.pools.values())
@@ -68,11 +66,13 @@ class Stack:
         """Bring everything up, adopting what a killed run left; returns when the API serves. Raises `CogmillError`."""
         self._supervisor.kill_left_over(self._control_plane)
         self._supervisor.refuse_taken_ports([*self._infrastructure, *self._control_plane])
-        with ThreadPoolExecutor(1) as threads:
-            models = threads.submit(self._make_tiny_models)
-            self._supervisor.bring_up(self._infrastructure)
+        database, *others = self._infrastructure
+        with ThreadPoolExecutor(2) as threads:
+            meanwhile = [threads.submit(self._make_tiny_models), threads.submit(self._supervisor.bring_up, others)]
+            self._supervisor.bring_up([database])
             key = _prepare_database(self.settings, self._data.secrets / "api_key")
-            models.result()
+            for work in meanwhile:
+                work.result()
         self._supervisor.bring_up(self._control_plane)
         return self._ready(key)
 

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator import config
 from orchestrator.domain.errors import ConfigError
 from orchestrator.local import configuration, ports, process, ray, secrets
 from orchestrator.local.layout import DataDir
@@ -130,15 +131,26 @@ class TestConfiguration:
     def test_the_callers_environment_does_not_steer_the_stack(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        theirs = {"COGMILL_S3__BUCKET": "theirs", "COGMILL_CONFIG": "theirs", "RAY_ADDRESS": "theirs"}
+        monkeypatch.setattr(os, "environ", {**theirs, "COGMILL_LOG__LEVEL": "debug"})
         data = DataDir(tmp_path)
-        configuration.save(data, {"database_url": "postgresql://ours", "s3": {"bucket": "ours"}})
-        monkeypatch.setattr(os, "environ", {"COGMILL_S3__BUCKET": "theirs", "COGMILL_DATABASE_URL": "theirs",
-                                            "RAY_ADDRESS": "theirs", "COGMILL_LOG__LEVEL": "debug"})  # fmt: skip
-        configuration.enter(data)
+        settings = configuration.establish(data, _document(tmp_path))
+        assert (settings.s3.bucket, settings.log.level) == ("cogmill", "debug")
         assert os.environ["COGMILL_CONFIG"] == str(data.config)
         assert os.environ["RAY_AUTH_TOKEN_PATH"] == str(data.ray_token)
-        assert os.environ["COGMILL_LOG__LEVEL"] == "debug"
         assert "theirs" not in os.environ.values()
+        assert config.load() == settings
+
+    def test_a_wrong_key_is_named_and_the_file_stays_as_it_was(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(os, "environ", {})
+        data = DataDir(tmp_path)
+        data.config.write_text("as it was")
+        wrong = {**_document(tmp_path), "default_model": "nonesuch"}
+        with pytest.raises(ConfigError, match="default_model 'nonesuch' is none of"):
+            configuration.establish(data, wrong)
+        assert data.config.read_text() == "as it was"
 
 
 class TestRestarts:
@@ -201,6 +213,12 @@ class TestCommandLine:
         assert done.returncode == 2
         assert done.stderr.startswith(expected)
         assert "Traceback" not in done.stderr
+
+
+def _document(directory: Path) -> dict[str, object]:
+    chosen = ports.choose({}, api=None, free=always)
+    models = configuration.tiny_models(directory / "tiny-2b", directory / "tiny-5b")
+    return configuration.document(chosen, secrets.load_or_make(directory), models)
 
 
 def _without_empty(content: object) -> object:
