@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
+import pytest_asyncio
 
-from orchestrator.config import S3Settings
-from orchestrator.domain.catalog import TINY_2B
-from orchestrator.domain.errors import StaleEpoch, WorkerLost
+from orchestrator.domain.errors import StaleEpoch, WorkerLost, WorkerUnreachable
 from orchestrator.domain.job import Artifact, VideoResult, claim_prefix
 from orchestrator.domain.protocol import (
     Answer,
@@ -29,11 +29,13 @@ from orchestrator.domain.protocol import (
 from orchestrator.ports import WorkerPlan, WorkerPool
 from tests.support.builders import a_result, a_spec
 from tests.support.ray import joined
+from tests.support.s3 import S3Server
 from tests.support.simulated_pool import SimulatedPool
-from workers.tiny import make
 
 NAME = "small-0"
-CALLER = Caller(epoch=5)
+
+# One worker serves the whole module, since a real one takes seconds to load: `ready` mends what a test has left.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 class RealClock:
@@ -45,39 +47,50 @@ class RealClock:
 
 
 class Bench:
-    """One started worker of some pool, and a way to let its renders move."""
+    """One worker of some pool, and a dispatcher's view of it."""
 
     def __init__(self, pool: WorkerPool, plan: WorkerPlan) -> None:
         self.pool = pool
         self.plan = plan
-
-    @classmethod
-    async def started(cls, pool: WorkerPool, plan: WorkerPlan) -> Bench:
-        await pool.start(plan)
-        return cls(pool, plan)
+        self.caller = Caller(epoch=1)
 
     async def status(self) -> WorkerStatus:
-        return await self.pool.poll(NAME, CALLER, version=0, timeout_s=5)
+        return await self.pool.poll(NAME, self.caller, version=0, timeout_s=5)
 
-    async def ready(self) -> WorkerStatus:
-        return await self.until(lambda status: status.state is WorkerState.READY)
+    async def fresh(self) -> WorkerStatus:
+        """A worker that is ready and holds nothing, started again if the last test has drained or ended it."""
+        self.caller = Caller(epoch=self.caller.epoch + 1)
+        await self.pool.start(self.plan)
+        status = await self.until(lambda status: status.state is not WorkerState.LOADING)
+        if status.state is not WorkerState.READY:
+            await self.pool.kill(NAME, restart=True)
+            return await self.until(lambda status: status.state is WorkerState.READY)
+        for render in status.renders:
+            await self.pool.cancel(NAME, self.caller, render.token)
+        await self.until(lambda status: all(render.end for render in status.renders))
+        for render in status.renders:
+            await self.pool.forget(NAME, self.caller, render.token)
+        return await self.until(lambda status: not status.renders)
 
-    async def until(self, wanted: object, *, within_s: float = 60) -> WorkerStatus:
-        """Poll until `wanted(status)`; a simulated worker moves a little with each look."""
-        assert callable(wanted)
+    async def until(self, wanted: Callable[[WorkerStatus], object], *, within_s: float = 60) -> WorkerStatus:
+        """Poll until `wanted(status)`, also across a restart; a simulated worker moves a little with each look."""
         deadline = time.monotonic() + within_s
         version = 0
         while time.monotonic() < deadline:
-            status = await self.pool.poll(NAME, CALLER, version=version, timeout_s=0.2)
+            try:
+                status = await self.pool.poll(NAME, self.caller, version=version, timeout_s=0.2)
+            except WorkerUnreachable:
+                continue
             if wanted(status):
                 return status
             version = status.version
             if isinstance(self.pool, SimulatedPool):
                 self.pool.advance(NAME)
-        pytest.fail(f"never came: {status}")
+        pytest.fail("it never came")
 
-    async def assign(self, *, steps: int = 4, **changes: object) -> Assignment:
-        status = await self.ready()
+    async def assign(self, *, steps: int = 4) -> Assignment:
+        """Assign a new render to the present incarnation."""
+        status = await self.status()
         assignment = Assignment(
             job_id=uuid4(),
             claim=1,
@@ -86,9 +99,21 @@ class Bench:
             priority=10,
             incarnation=status.worker.incarnation,
         )
-        assignment = replace(assignment, **changes)  # type: ignore[arg-type]
-        assert await self.pool.assign(NAME, CALLER, assignment) is Answer.ACCEPTED
+        assert await self.pool.assign(NAME, self.caller, assignment) is Answer.ACCEPTED
         return assignment
+
+    async def started(self, *, steps: int = 200) -> Assignment:
+        """A render that is denoising."""
+        assignment = await self.assign(steps=steps)
+        await self.until(lambda status: (render := held(status, assignment)) and render.step > 0)
+        return assignment
+
+    async def ended(self, assignment: Assignment) -> RenderStatus:
+        """The render, once it is over."""
+        status = await self.until(lambda status: (render := held(status, assignment)) and render.end)
+        render = held(status, assignment)
+        assert render is not None
+        return render
 
 
 def held(status: WorkerStatus, assignment: Assignment) -> RenderStatus | None:
@@ -102,116 +127,107 @@ def publish(assignment: Assignment) -> VideoResult:
     return a_result(video=video)
 
 
-@pytest.fixture(params=["simulated", "ray"])
-async def bench(request: pytest.FixtureRequest, tmp_path: Path, s3_settings: S3Settings) -> AsyncIterator[Bench]:
-    path = make(TINY_2B, tmp_path)
-    plan = WorkerPlan(name=NAME, pool="small", model="tiny-2b", family="tiny-2b", path=path, s3=s3_settings)
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["simulated", "ray"])
+async def worker(
+    request: pytest.FixtureRequest, tiny_checkpoint: Callable[[str], Path], s3_server: S3Server
+) -> AsyncIterator[Bench]:
+    path, s3 = tiny_checkpoint("tiny-2b"), s3_server.new_bucket()
+    plan = WorkerPlan(name=NAME, pool="small", model="tiny-2b", family="tiny-2b", path=path, s3=s3)
     if request.param == "simulated":
-        yield await Bench.started(SimulatedPool(RealClock(), publish), plan)
+        yield Bench(SimulatedPool(RealClock(), publish), plan)
         return
     async with joined(request.getfixturevalue("ray_address")) as pool:
-        yield await Bench.started(pool, plan)
+        yield Bench(pool, plan)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def bench(worker: Bench) -> Bench:
+    await worker.fresh()
+    return worker
 
 
 async def test_a_worker_renders_what_it_is_assigned_and_keeps_the_result_until_told_to_forget(bench: Bench) -> None:
     assignment = await bench.assign()
-    status = await bench.until(lambda status: (render := held(status, assignment)) and render.end)
-    render = held(status, assignment)
-    assert render is not None
+    render = await bench.ended(assignment)
     assert isinstance(render.end, Rendered)
     assert render.step == render.steps == 4
     assert render.end.result.video.key.startswith(claim_prefix(assignment.job_id, 1))
     assert held(await bench.status(), assignment) is not None
-    await bench.pool.forget(NAME, CALLER, assignment.token)
+    await bench.pool.forget(NAME, bench.caller, assignment.token)
     assert held(await bench.status(), assignment) is None
 
 
 async def test_assigning_the_same_token_twice_renders_once(bench: Bench) -> None:
     assignment = await bench.assign(steps=20)
-    assert await bench.pool.assign(NAME, CALLER, assignment) is Answer.ACCEPTED
+    assert await bench.pool.assign(NAME, bench.caller, assignment) is Answer.ACCEPTED
     assert len((await bench.status()).renders) == 1
 
 
-async def test_what_cannot_be_taken_is_refused_and_leaves_nothing_behind(bench: Bench) -> None:
-    first = await bench.assign(steps=200)
-    stranger = replace(first, token=uuid4(), incarnation="another")
-    assert await bench.pool.assign(NAME, CALLER, stranger) is Answer.WRONG_INCARNATION
-    other_model = replace(first, token=uuid4(), spec=a_spec(model="tiny-5b"))
-    assert await bench.pool.assign(NAME, CALLER, other_model) is Answer.WRONG_MODEL
-    await bench.assign(steps=200)
-    assert await bench.pool.assign(NAME, CALLER, replace(first, token=uuid4())) is Answer.FULL
-    await bench.pool.drain(NAME, CALLER)
-    assert await bench.pool.assign(NAME, CALLER, replace(first, token=uuid4())) is Answer.DRAINING
-    assert len((await bench.status()).renders) == 2
-
-
 async def test_a_waiting_assignment_can_be_taken_back_and_a_started_one_cannot(bench: Bench) -> None:
-    first = await bench.assign(steps=200)
-    await bench.until(lambda status: (render := held(status, first)) and render.step > 0)
+    first = await bench.started()
     second = await bench.assign(steps=200)
-    assert await bench.pool.release(NAME, CALLER, second.token)
-    assert await bench.pool.release(NAME, CALLER, second.token)  # the first reply may have been lost
-    assert not await bench.pool.release(NAME, CALLER, first.token)
+    assert await bench.pool.release(NAME, bench.caller, second.token)
+    assert await bench.pool.release(NAME, bench.caller, second.token)  # the first reply may have been lost
+    assert not await bench.pool.release(NAME, bench.caller, first.token)
     ends = {render.token: render.end for render in (await bench.status()).renders}
     assert ends[first.token] is None
     assert isinstance(ends[second.token], Stopped)
 
 
 async def test_a_cancelled_render_stops_and_the_next_one_is_whole(bench: Bench) -> None:
-    first = await bench.assign(steps=200)
-    await bench.until(lambda status: (render := held(status, first)) and render.step > 0)
-    await bench.pool.cancel(NAME, CALLER, first.token)
-    status = await bench.until(lambda status: (render := held(status, first)) and render.end)
-    stopped = held(status, first)
-    assert stopped is not None
+    first = await bench.started()
+    await bench.pool.cancel(NAME, bench.caller, first.token)
+    stopped = await bench.ended(first)
     assert isinstance(stopped.end, Stopped)
     assert stopped.step < 200
-    second = await bench.assign()
-    status = await bench.until(lambda status: (render := held(status, second)) and render.end)
-    whole = held(status, second)
-    assert whole is not None
-    assert isinstance(whole.end, Rendered)
+    assert isinstance((await bench.ended(await bench.assign())).end, Rendered)
 
 
 async def test_unknown_tokens_are_ignored(bench: Bench) -> None:
-    await bench.ready()
-    await bench.pool.cancel(NAME, CALLER, uuid4())
-    await bench.pool.forget(NAME, CALLER, uuid4())
-    assert not await bench.pool.release(NAME, CALLER, uuid4())
+    await bench.pool.cancel(NAME, bench.caller, uuid4())
+    await bench.pool.forget(NAME, bench.caller, uuid4())
+    assert not await bench.pool.release(NAME, bench.caller, uuid4())
 
 
 async def test_an_older_dispatcher_is_refused_once_a_newer_one_has_called(bench: Bench) -> None:
-    await bench.ready()
-    await bench.pool.poll(NAME, Caller(epoch=6), version=0, timeout_s=1)
+    older, bench.caller = bench.caller, Caller(epoch=bench.caller.epoch + 1)
+    await bench.status()
     with pytest.raises(StaleEpoch):
-        await bench.pool.poll(NAME, CALLER, version=0, timeout_s=1)
+        await bench.pool.poll(NAME, older, version=0, timeout_s=1)
+
+
+async def test_starting_a_worker_that_exists_changes_nothing(bench: Bench) -> None:
+    before = await bench.status()
+    await bench.pool.start(bench.plan)
+    assert (await bench.status()).worker == before.worker
+
+
+async def test_what_cannot_be_taken_is_refused_and_leaves_nothing_behind(bench: Bench) -> None:
+    first = await bench.started()
+
+    async def answer(**changes: Any) -> Answer:
+        return await bench.pool.assign(NAME, bench.caller, replace(first, token=uuid4(), **changes))
+
+    assert await answer(incarnation="another") is Answer.WRONG_INCARNATION
+    assert await answer(spec=a_spec(model="tiny-5b")) is Answer.WRONG_MODEL
+    await bench.assign(steps=200)
+    assert await answer() is Answer.FULL
+    await bench.pool.drain(NAME, bench.caller)
+    assert await answer() is Answer.DRAINING
+    assert len((await bench.status()).renders) == 2
 
 
 async def test_a_killed_worker_comes_back_empty_as_a_new_incarnation(bench: Bench) -> None:
-    assignment = await bench.assign(steps=200)
+    assignment = await bench.started()
     before = await bench.status()
     await bench.pool.kill(NAME, restart=True)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            after = await bench.pool.poll(NAME, CALLER, version=before.version, timeout_s=1)
-            break
-        except Exception:
-            await asyncio.sleep(0.1)
-    assert after.worker.incarnation != before.worker.incarnation
+    after = await bench.until(lambda status: status.worker != before.worker)
     assert held(after, assignment) is None
 
 
 async def test_a_worker_that_is_gone_for_good_is_lost_and_no_longer_listed(bench: Bench) -> None:
-    await bench.ready()
     assert await bench.pool.list_workers() == [NAME]
     await bench.pool.kill(NAME, restart=False)
     with pytest.raises(WorkerLost):
         await bench.until(lambda _: False, within_s=30)
     assert await bench.pool.list_workers() == []
-
-
-async def test_starting_a_worker_that_exists_changes_nothing(bench: Bench) -> None:
-    before = await bench.ready()
-    await bench.pool.start(bench.plan)
-    assert (await bench.status()).worker == before.worker
