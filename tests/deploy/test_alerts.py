@@ -46,7 +46,7 @@ TROUBLE = {
     "CogmillApiErrors": {'cogmill_http_request_seconds_count{job="cogmill-api", status="503"}': "0+60x90"},
     "CogmillQueueStuck": {CLAIMS: "50x90"},
     "CogmillNoReadyWorker": {READY: "0x90", BUSY: "0x90"},
-    "CogmillWorkerBroken": {'cogmill_workers{pool="main", state="broken"}': " ".join("1 0 0".split() * 30)},
+    "CogmillWorkerBroken": {'cogmill_workers{pool="main", state="broken"}': "1 0 0 " * 30},
     "CogmillWorkersDying": {'cogmill_lease_expiries_total{reason="silent"}': "0+1x90"},
     "CogmillJobsFailing": {'cogmill_jobs_ended_total{pool="main", state="failed"}': "0+1x90"},
     "CogmillGpusIdle": {BUSY: "0+30x90"},

@@ -1,0 +1,71 @@
+"""OPERATIONS.md says what is so: every setting with its default, every alert, every command."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import pytest
+import yaml
+from pydantic import BaseModel
+from typer.testing import CliRunner
+
+from orchestrator import cli
+from orchestrator.config import Settings
+from tests.support.helm import CHART
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "OPERATIONS.md", "SECURITY.md", "CHANGELOG.md"]
+OPERATIONS = (ROOT / "OPERATIONS.md").read_text()
+
+
+def settings_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Every key below a section, with its default as the table writes it."""
+    for name, field in model.model_fields.items():
+        kind: Any = field.annotation
+        values = get_args(kind)[1] if get_origin(kind) is dict else None
+        if isinstance(values, type) and issubclass(values, BaseModel):
+            yield from settings_of(values, f"{prefix}{name}.NAME.")
+        elif isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from settings_of(kind, f"{prefix}{name}.")
+        elif field.is_required():
+            yield f"{prefix}{name}", "required"
+        else:
+            yield f"{prefix}{name}", written(field.get_default(call_default_factory=True))
+
+
+def written(default: object) -> str:
+    if default is None:
+        return "none"
+    return f"`{str(default).lower()}`" if isinstance(default, bool) else f"`{default}`"
+
+
+def test_the_table_of_settings_is_complete_and_has_their_defaults() -> None:
+    section = OPERATIONS.split("## Configuration")[1].split("\n## ")[0]
+    table = re.findall(r"^\| `([\w.]+)` \| (.+?) \|", section, re.MULTILINE)
+
+    assert table == list(settings_of(Settings))
+
+
+def test_every_alert_is_explained() -> None:
+    rules = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
+    alerts = [rule for group in rules["groups"] for rule in group["rules"]]
+
+    explained = re.findall(r"^\| `(Cogmill\w+)` \|", OPERATIONS, re.MULTILINE)
+
+    assert explained == [rule["alert"] for rule in alerts]
+    assert all(rule["annotations"]["runbook"] == f"OPERATIONS.md, {rule['alert']}" for rule in alerts)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_command_and_file_that_a_document_names_exists(document: str) -> None:
+    text = (ROOT / document).read_text()
+    for command in set(re.findall(r"(?<![\w./])cogmill ((?:keys |model )?[a-z]+)(?= |`|$)", text, re.MULTILINE)):
+        shown = CliRunner().invoke(cli.app, [*command.split(), "--help"])
+        assert shown.exit_code == 0, f"cogmill {command}"
+    for path in set(re.findall(r"`((?:orchestrator|workers|api|deploy|helm|tests)/[\w./-]+)`", text)):
+        assert (ROOT / path).exists(), path
+    for link in set(re.findall(r"\]\((?!https?:|#)([^)#]+)", text)):
+        assert (ROOT / link).exists(), link
