@@ -35,12 +35,14 @@ _CLAIM = text("""
         SELECT :cluster, worker, incarnation, :pool FROM slot
         ON CONFLICT DO NOTHING
     ), lane AS MATERIALIZED (
-        -- A lane that wakes up starts at the clock (the least time of the active lanes), so idling saves nothing up.
-        -- Among equals it goes first, or a stream of busy lanes that reach the clock could hold it up for ever.
+        -- A lane that wakes up starts at the clock, so idling saves nothing up. The clock is the start tag that was
+        -- served last, or less where finishes gave time back: the least time of an active lane.
+        -- Among equals the woken lane goes first: busy lanes that keep reaching the clock must not hold it up for ever.
         SELECT priority, tenant, weight, active, start,
                row_number() OVER (ORDER BY priority, start, active, tenant) AS place
         FROM (SELECT *, CASE WHEN active THEN vtime ELSE greatest(vtime, clock) END AS start
-              FROM (SELECT *, coalesce(min(vtime) FILTER (WHERE active) OVER same, max(vtime) OVER same) AS clock
+              FROM (SELECT *, least(max(served) OVER same,
+                                    coalesce(min(vtime) FILTER (WHERE active) OVER same, max(vtime) OVER same)) AS clock
                     FROM lanes WHERE pool = :pool WINDOW same AS (PARTITION BY priority)) AS timed) AS started
     ), front AS MATERIALIZED (
         -- The first n lanes that have ready jobs. The inner order makes the probes stop at the n-th.
@@ -83,11 +85,14 @@ _CLAIM = text("""
     ), charged AS (
         -- Relative to the row as it is now: a finish may have corrected it since our snapshot.
         UPDATE lanes AS l
-        SET vtime = CASE WHEN l.active THEN l.vtime ELSE c.start END + c.charge / l.weight, active = c.waiting
+        SET vtime = CASE WHEN l.active THEN l.vtime ELSE c.start END + c.charge / l.weight,
+            served = greatest(l.served, c.last), active = c.waiting
         FROM (
             SELECT lane.priority, lane.tenant, lane.start, front.place IS NOT NULL AS waiting,
-                   coalesce((SELECT sum(d.cost) FROM dealt AS d WHERE d.place = lane.place), 0) AS charge
+                   coalesce(won.charge, 0) AS charge, won.last
             FROM lane LEFT JOIN front USING (place)
+            LEFT JOIN (SELECT place, sum(cost) AS charge, max(tag) AS last FROM dealt GROUP BY place) AS won
+                USING (place)
             WHERE lane.place <= (SELECT CASE WHEN count(*) < :n THEN (SELECT count(*) FROM lane) ELSE max(place) END
                                  FROM front)
             ORDER BY lane.priority, lane.tenant

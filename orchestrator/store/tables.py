@@ -165,6 +165,8 @@ lanes = Table(
     Column("weight", Double, nullable=False),
     # Virtual time: GPU seconds used, divided by the weight.
     Column("vtime", Double, nullable=False, server_default=_ZERO),
+    # The start tag of the last job that was claimed from it.
+    Column("served", Double, nullable=False, server_default=_ZERO),
     # Had ready jobs when a claim last looked. Only the claim writes this.
     Column("active", Boolean, nullable=False, server_default=text("false")),
     PrimaryKeyConstraint("pool", "priority", "tenant"),

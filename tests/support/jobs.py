@@ -6,28 +6,22 @@ from typing import Any
 
 import uuid_utils.compat
 
-from orchestrator.domain.job import Artifact, Claim, Failure, NewJob, RenderSpec, VideoResult, WorkerRef
-from orchestrator.domain.outcome import Ending, Lost, Released, Settlement, settle
+from orchestrator.domain.job import Claim, Failure, NewJob, WorkerRef
+from orchestrator.domain.outcome import Ending, Evicted, Lost, Released, Settlement, settle
 from orchestrator.domain.protocol import Broke, Rendered
 from orchestrator.domain.retry import RetryPolicy
+from tests.support.builders import a_job, a_result, a_spec
 
 POOL = "tiny"
 CLUSTER = "here"
+SPEC = a_spec()
 AT_ONCE = RetryPolicy(base_s=0.0, cap_s=0.0)
-
-SPEC = RenderSpec(
-    model="tiny", prompt="a lighthouse at dusk", width=96, height=64, num_frames=9, fps=8, num_inference_steps=4,
-    guidance_scale=6.0, seed=1,
-)  # fmt: skip
 
 
 def new_job(tenant: str = "acme", **changes: Any) -> NewJob:
-    """A job worth 90 predicted GPU seconds that may be tried three times."""
-    defaults: dict[str, Any] = {
-        "id": uuid_utils.compat.uuid7(), "tenant": tenant, "pool": POOL, "priority": 0, "spec": SPEC, "cost": 90.0,
-        "max_attempts": 3,
-    }  # fmt: skip
-    return NewJob(**{**defaults, **changes})
+    """A job worth 90 predicted GPU seconds, with a time-ordered id as `submit` makes it."""
+    defaults: dict[str, Any] = {"id": uuid_utils.compat.uuid7(), "tenant": tenant, "pool": POOL, "priority": 0}
+    return a_job(**{**defaults, "cost": 90.0, "spec": SPEC, **changes})
 
 
 def worker(name: str = "w0", incarnation: str = "first") -> WorkerRef:
@@ -40,12 +34,7 @@ def workers(count: int) -> list[WorkerRef]:
 
 def rendered(claim: Claim, gpu_seconds: float = 90.0) -> Rendered:
     """The claim's success, with artefacts below its own prefix."""
-    video = Artifact(key=f"{claim.prefix}video.mp4", size=1, sha256="0" * 64, content_type="video/mp4")
-    cover = Artifact(key=f"{claim.prefix}cover.png", size=1, sha256="0" * 64, content_type="image/png")
-    result = VideoResult(
-        video=video, cover=cover, width=96, height=64, num_frames=9, fps=8, gpu_seconds=gpu_seconds, stages={}
-    )
-    return Rendered(result=result)
+    return Rendered(result=a_result(claim.prefix, gpu_seconds=gpu_seconds))
 
 
 def broke(*, retryable: bool = True, gpu_seconds: float = 0.0) -> Broke:
@@ -54,6 +43,10 @@ def broke(*, retryable: bool = True, gpu_seconds: float = 0.0) -> Broke:
 
 def lost() -> Lost:
     return Lost(failure=Failure(code="worker_lost", message="its worker vanished"))
+
+
+def evicted() -> Evicted:
+    return Evicted(reason="drain")
 
 
 def released() -> Released:

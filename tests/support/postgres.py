@@ -9,8 +9,10 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
@@ -113,6 +115,42 @@ def database_url(postgres_server: Server, migrated_template: str) -> Iterator[st
     name = postgres_server.new_database(migrated_template)
     yield postgres_server.url(name)
     postgres_server.drop_database(name)
+
+
+class Clock:
+    """The database's own clock, stopped: leases, backoffs and retention see time pass only when a test says so."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    async def install(cls, connection: asyncpg.Connection) -> Clock:
+        await connection.execute("""
+            CREATE TABLE IF NOT EXISTS test_clock AS SELECT timestamptz '2030-01-01 00:00:00Z' AS now;
+            CREATE OR REPLACE FUNCTION cogmill_now() RETURNS timestamptz LANGUAGE sql STABLE
+                RETURN (SELECT now FROM test_clock);
+        """)
+        return cls(connection)
+
+    async def advance(self, seconds: float) -> None:
+        await self._connection.execute("UPDATE test_clock SET now = now + make_interval(secs => $1)", seconds)
+
+    async def now(self) -> datetime:
+        time: datetime = await self._connection.fetchval("SELECT cogmill_now()")
+        return time
+
+
+@pytest_asyncio.fixture
+async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A session beside the store's, to look at rows and to get in the way."""
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest_asyncio.fixture
+async def clock(database: asyncpg.Connection) -> Clock:
+    return await Clock.install(database)
 
 
 @pytest_asyncio.fixture

@@ -98,6 +98,7 @@ CREATE TABLE lanes (
     tenant text NOT NULL,
     weight double precision NOT NULL,
     vtime double precision DEFAULT 0 NOT NULL,
+    served double precision DEFAULT 0 NOT NULL,
     active boolean DEFAULT false NOT NULL,
     PRIMARY KEY (pool, priority, tenant),
     CONSTRAINT lanes_weight CHECK (weight > 0)
