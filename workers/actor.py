@@ -1,4 +1,4 @@
-"""The worker as a dispatcher sees it: DESIGN's protocol on top of one engine. Knows neither Ray nor torch.
+"""The worker as a dispatcher sees it: the protocol on top of one engine. Knows neither Ray nor torch.
 
 Built in a Ray actor by `workers/pool.py`, whose event loop runs the methods; the model is loaded and stepped in a
 thread, so that every call is answered at once, also while a model loads or a GPU hangs.

@@ -9,7 +9,7 @@ from uuid import UUID
 
 
 class Act(StrEnum):
-    """The moves between two of which the engine may change its mind. None of them can be interrupted."""
+    """One move. Between two of them the engine may change its mind; within one it cannot."""
 
     BEGIN = "begin"
     STEP = "step"

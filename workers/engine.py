@@ -13,7 +13,6 @@ from uuid import UUID
 
 from structlog.stdlib import BoundLogger
 
-from orchestrator.domain.errors import CogmillError
 from orchestrator.domain.job import Failure, RenderSpec, VideoResult
 from orchestrator.domain.protocol import Assignment, Broke, Rendered, Stage, Stopped
 from workers.choice import Act
@@ -75,7 +74,7 @@ class Watch:
 Finish = Callable[[Assignment, "NDArray[np.uint8]", Watch], VideoResult]
 
 
-class _Cancelled(CogmillError):
+class _Cancelled(Exception):
     """A render was cancelled while its frames were being finished."""
 
 

@@ -56,8 +56,10 @@ def make(family: ModelFamily, directory: Path) -> Path:
 
 def _pipeline(family: ModelFamily) -> CogVideoXPipeline:
     import torch
+    import transformers
     from diffusers import CogVideoXDDIMScheduler, CogVideoXDPMScheduler, CogVideoXPipeline
 
+    transformers.utils.logging.disable_progress_bar()
     # The global generator is forked, so that making a checkpoint changes nobody else's random numbers.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEEDS[family.name])
@@ -72,7 +74,7 @@ def _pipeline(family: ModelFamily) -> CogVideoXPipeline:
         timestep_spacing="trailing",
     )
     return CogVideoXPipeline(
-        tokenizer=_tokenizer(family),
+        tokenizer=tokenizer(family),
         text_encoder=text_encoder,
         vae=vae,
         transformer=transformer,
@@ -149,7 +151,7 @@ def _text_encoder() -> T5EncoderModel:
     )
 
 
-def _tokenizer(family: ModelFamily) -> T5Tokenizer:
+def tokenizer(family: ModelFamily) -> T5Tokenizer:
     """One token for each printable ASCII character; everything else is `<unk>`."""
     from transformers import T5Tokenizer
 
