@@ -44,7 +44,7 @@ def create_app(settings: Settings, *, connect: deps.Connect = deps.connect) -> F
     app.add_middleware(BodyLimit, max_bytes=settings.api.max_body_bytes)
     app.add_middleware(Edge)
     errors.install(app)
-    for module in (openai_videos, openai_content, bigmodel_videos, health):
+    for module in (bigmodel_videos, openai_videos, openai_content, health):  # matched in this order: busiest first
         app.include_router(module.router)
     return app
 

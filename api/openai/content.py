@@ -12,7 +12,7 @@ from api import deps, errors
 from api.docs import KEYED
 from api.openai.schemas import OpenAIError
 from api.problem import Problem
-from api.ranges import ByteRange, NotSatisfiable, parse_range
+from api.ranges import NotSatisfiable, parse_range
 from orchestrator.domain.errors import InvalidField, NotFound, NotReady, Unsupported
 from orchestrator.domain.job import Artifact, Job, public_id
 
@@ -46,11 +46,13 @@ async def content(request: Request, video_id: str, tenant: deps.Tenant, variant:
         part = parse_range(_range_header(request, headers["etag"]), artifact.size)
     except NotSatisfiable:
         return _not_satisfiable(request, artifact.size)
-    wanted = part or ByteRange(0, artifact.size - 1)
-    if part is not None:
+    if part is None:
+        headers["content-length"] = str(artifact.size)
+        chunks = services.objects.stream(artifact.key)
+    else:
+        headers["content-length"] = str(part.length)
         headers["content-range"] = f"bytes {part.start}-{part.end}/{artifact.size}"
-    headers["content-length"] = str(wanted.length)
-    chunks = services.objects.stream(artifact.key, start=wanted.start, end=wanted.end)
+        chunks = services.objects.stream(artifact.key, start=part.start, end=part.end)
     # The first chunk comes before the status, so that a missing object or a silent S3 is an error and not a torn 200.
     first = await run_in_threadpool(_first_chunk, chunks)
     status = 200 if part is None else 206

@@ -18,6 +18,7 @@ from orchestrator import keys
 from orchestrator.local.process import free_port
 from orchestrator.submit import Jobs
 from tests.support.api import MASTER_KEY, Api, api_settings, in_process, serving
+from tests.support.postgres import Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -101,6 +102,17 @@ async def test_health_needs_no_key_and_readiness_wants_the_schema(api: Api, empt
     async with serving(api_settings(empty_database_url)) as app, in_process(app) as anybody:
         assert (await anybody.get("/healthz")).status_code == 200
         assert (await anybody.get("/readyz")).status_code == 503
+
+
+@pytest.mark.parametrize(("revision", "status"), [("0000", 503), ("9999", 200)])
+async def test_an_older_schema_is_not_ready_and_a_newer_one_is(
+    postgres_server: Server, migrated_template: str, revision: str, status: int
+) -> None:
+    database = postgres_server.new_database(migrated_template)
+    postgres_server.execute(f"UPDATE alembic_version SET version_num = '{revision}'", database)
+    async with serving(api_settings(postgres_server.url(database))) as app, in_process(app) as anybody:
+        assert (await anybody.get("/readyz")).status_code == status
+    postgres_server.drop_database(database)
 
 
 async def test_without_a_database_every_route_is_a_503_that_asks_to_come_back() -> None:
