@@ -48,7 +48,8 @@ class RayWorkerPool:
 
     def gpus(self) -> float:
         """GPUs of all nodes, in use or not."""
-        return float(ray.cluster_resources().get("GPU", 0))
+        resources: Callable[[], dict[str, float]] = ray.cluster_resources
+        return resources().get("GPU", 0.0)
 
     async def list_workers(self) -> list[str]:
         return await asyncio.to_thread(_list_actors)

@@ -101,7 +101,8 @@ _CLAIM = text("""
           AND (l.active IS DISTINCT FROM c.waiting OR c.charge > 0)
     )
     SELECT id, token, claims, tenant, pool, priority, spec, cost, failures, evictions, max_attempts, worker,
-           incarnation, 0.0::float8 AS age_s, cancel_requested_at IS NOT NULL AS cancel_requested
+           incarnation, 0.0::float8 AS age_s, cancel_requested_at IS NOT NULL AS cancel_requested,
+           greatest(0, extract(epoch FROM claimed_at - run_at))::float8 AS waited_s
     FROM claimed ORDER BY i
 """).bindparams(
     bindparam("workers", type_=ARRAY(Text)),

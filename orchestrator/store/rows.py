@@ -44,7 +44,7 @@ def job(row: Row[Any]) -> Job:
 
 
 def claim(row: Row[Any]) -> Claim:
-    """A claim from a row that names its columns as the table does, and has `age_s` and `cancel_requested`."""
+    """A claim from a row that names its columns as the table does, and has `age_s`, `waited_s`, `cancel_requested`."""
     return Claim(
         job_id=row.id,
         token=row.token,
@@ -59,5 +59,6 @@ def claim(row: Row[Any]) -> Claim:
         max_attempts=row.max_attempts,
         worker=WorkerRef(name=row.worker, incarnation=row.incarnation),
         age_s=row.age_s,
+        waited_s=row.waited_s,
         cancel_requested=row.cancel_requested,
     )
