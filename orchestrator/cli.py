@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -37,6 +37,8 @@ keys = typer.Typer(help="API keys.", no_args_is_help=True)
 app.add_typer(model, name="model")
 app.add_typer(keys, name="keys")
 
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 DataDirOption = Annotated[
     Path | None, typer.Option("--data-dir", help="The local stack's directory.", show_default="./.cogmill")
 ]
@@ -55,7 +57,9 @@ def main() -> None:
 @app.command()
 def up(
     data_dir: DataDirOption = None,
-    port: Annotated[int | None, typer.Option(help="The API's port.", show_default="8000, then as before")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="The API's port.", show_default="8000, then as before")
+    ] = None,
     models: Annotated[Path | None, typer.Option(help="TOML of models and pools to serve, not the tiny ones.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON when ready.")] = False,
 ) -> None:
@@ -64,9 +68,12 @@ def up(
 
     data = layout.DataDir((data_dir or layout.default()).absolute())
     chosen = _tiny_models(data) if models is None else configuration.read_models(models)
-    with _one_interrupt(), stack.running(data, api_port=port, models=chosen, say=_say) as (running, ready):
+    with (
+        _interruptible() as serve,
+        stack.running(data, api_port=port, models=chosen, say=_say) as (running, ready),
+    ):
         typer.echo(json.dumps(asdict(ready)) if as_json else greeting.text(ready, running.settings))
-        running.watch(Event())
+        running.watch(until=serve())
 
 
 @app.command()
@@ -82,7 +89,7 @@ def demo(
     from orchestrator.local import layout, stack
 
     data = layout.DataDir((data_dir or layout.default() / "demo").absolute())
-    with _one_interrupt(), stack.running(data, api_port=0, models=_tiny_models(data), say=_say) as (_, ready):
+    with _interruptible(), stack.running(data, api_port=0, models=_tiny_models(data), say=_say) as (_, ready):
         show.run(ready, prompt, out)
 
 
@@ -249,21 +256,33 @@ def _tiny_models(data: DataDir) -> dict[str, Any]:
 
 
 @contextmanager
-def _one_interrupt() -> Iterator[None]:
-    """SIGINT and SIGTERM end the block once, as KeyboardInterrupt; while it drains, more of them change nothing."""
+def _interruptible() -> Iterator[Callable[[], Event]]:
+    """SIGINT, SIGTERM and SIGHUP end the block, once; while it cleans up, more of them change nothing.
+
+    They raise KeyboardInterrupt in it, until it calls what it is given: from then on they set the event that it got.
+    """
+    stopping, serving = Event(), False
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
-        for sig in (signal.SIGINT, signal.SIGTERM):
+        for sig in _ENDING:
             signal.signal(sig, signal.SIG_IGN)
-        _say("stopping; what is rendering may end")
-        raise KeyboardInterrupt
+        _say("stopping: what is rendering has some seconds to end, the rest is kept for the next start")
+        stopping.set()
+        if not serving:
+            raise KeyboardInterrupt
 
-    for sig in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(sig, interrupt)
+    def serve() -> Event:
+        nonlocal serving
+        serving = True
+        return stopping
+
+    for sig in _ENDING:
+        if sig is not signal.SIGHUP or signal.getsignal(sig) is not signal.SIG_IGN:  # nohup means it
+            signal.signal(sig, interrupt)
     try:
-        yield
+        yield serve
     except KeyboardInterrupt:
-        return
+        raise typer.Exit(130) from None
 
 
 def _say(line: str) -> None:

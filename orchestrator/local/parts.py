@@ -115,7 +115,7 @@ class RayHead:
         return ray.healthy(identity, self.port, self.temp_dir)
 
     def stop(self, identity: ProcessId) -> None:
-        ray.stop(identity)
+        ray.stop(identity, self.temp_dir)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,30 +75,42 @@ def healthy(head: ProcessId, port: int, temp_dir: Path) -> bool:
     return head.process() is not None and process.port_taken(port) and _answers(temp_dir)
 
 
-def stop(head: ProcessId) -> None:
+def stop(head: ProcessId, temp_dir: Path) -> None:
     """Kill the head, its agents and its workers, also when the head itself is dead already.
 
     Nothing of theirs is worth a drain: whoever stops a stack has drained the dispatcher before.
     """
-    process.kill_all(session(head))
-    process.kill_all(session(head))  # a worker that was being forked while we looked
+    process.kill_all(family(head, temp_dir))
+    process.kill_all(family(head, temp_dir))  # a worker that was being forked while we looked
 
 
-def session(leader: ProcessId) -> list[psutil.Process]:
-    """The living processes of the session that `leader` began, whether or not it lives itself.
+def family(head: ProcessId, temp_dir: Path) -> list[psutil.Process]:
+    """Every living process of a head, itself included: the session that it began.
 
-    No pid is given out anew while it still names a session. So either the members are the leader's, or the pid belongs
-    to another process now, which its start time tells.
+    Once the head is dead, its session's number alone proves nothing, since after a reboot it may be anybody's: then
+    only those count that have a file of this head's `temp_dir` open, as each of Ray's processes has its log.
     """
+    members = session(head.pid)
+    return members if head.process() is not None else [member for member in members if _works_in(member, temp_dir)]
+
+
+def session(number: int) -> list[psutil.Process]:
+    """The living processes of a session, by its number: the pid of the process that began it."""
     members = []
     for candidate in psutil.process_iter():
         try:
-            if os.getsid(candidate.pid) == leader.pid and candidate.status() != psutil.STATUS_ZOMBIE:
+            if os.getsid(candidate.pid) == number and candidate.status() != psutil.STATUS_ZOMBIE:
                 members.append(candidate)
         except (ProcessLookupError, PermissionError, psutil.NoSuchProcess):
             continue
-    reused = any(member.pid == leader.pid for member in members) and leader.process() is None
-    return [] if reused else members
+    return members
+
+
+def _works_in(candidate: psutil.Process, directory: Path) -> bool:
+    try:
+        return any(Path(file.path).is_relative_to(directory) for file in candidate.open_files())
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
 
 
 def _answers(temp_dir: Path) -> bool:

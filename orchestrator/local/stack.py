@@ -76,8 +76,8 @@ class Stack:
         self._supervisor.bring_up(self._control_plane)
         return self._ready(key)
 
-    def watch(self, until: Event) -> None:
-        """Start again what dies, until told to stop."""
+    def watch(self, *, until: Event) -> None:
+        """Start again what dies, until the event is set."""
         self._supervisor.watch([*self._infrastructure, *self._control_plane], until=until)
 
     def stop(self) -> None:

@@ -36,7 +36,7 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         ray.wait_ready(head, port, temp_dir, log=log)
         yield f"127.0.0.1:{port}"
     finally:
-        ray.stop(head)
+        ray.stop(head, temp_dir)
         shutil.rmtree(temp_dir, ignore_errors=True)
         patch.undo()
 

@@ -79,7 +79,7 @@ class Up:
 
     def family(self) -> list[psutil.Process]:
         """Every living process of the stack's parts: their sessions, and PostgreSQL's backends, which leave theirs."""
-        members = [member for identity in self.state.parts.values() for member in ray.session(identity)]
+        members = [member for identity in self.state.parts.values() for member in ray.session(identity.pid)]
         return members + [child for member in members for child in member.children(recursive=True)]
 
 

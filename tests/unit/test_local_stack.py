@@ -167,20 +167,20 @@ class TestRestarts:
 
 
 class TestSessions:
-    def test_what_a_killed_leader_left_is_found_and_ended(self, tmp_path: Path) -> None:
-        with _family(tmp_path) as (leader, orphan):
-            os.kill(leader.pid, signal.SIGKILL)
-            _wait_until(lambda: leader.process() is None)
-            assert [member.pid for member in ray.session(leader)] == [orphan.pid]
-            ray.stop(leader)
+    def test_what_a_killed_head_left_is_found_and_ended(self, tmp_path: Path) -> None:
+        with _family(tmp_path) as (head, orphan):
+            os.kill(head.pid, signal.SIGKILL)
+            _wait_until(lambda: head.process() is None)
+            assert [member.pid for member in ray.family(head, tmp_path)] == [orphan.pid]
+            ray.stop(head, tmp_path)
             assert orphan.process() is None
 
-    def test_a_pid_that_belongs_to_another_process_now_is_left_alone(self, tmp_path: Path) -> None:
-        with _family(tmp_path) as (leader, orphan):
-            earlier = ProcessId(leader.pid, leader.started - 1000)
-            ray.stop(earlier)
-            assert leader.process() is not None
-            assert orphan.process() is not None
+    def test_a_session_that_only_has_the_number_is_left_alone(self, tmp_path: Path) -> None:
+        with _family(tmp_path) as (stranger, child):
+            before_the_reboot = ProcessId(stranger.pid, stranger.started - 1000)
+            ray.stop(before_the_reboot, tmp_path / "elsewhere")
+            assert stranger.process() is not None
+            assert child.process() is not None
 
 
 class TestCommandLine:
