@@ -97,10 +97,11 @@ async def test_no_statement_of_the_queue_scans_the_jobs(
         await database.execute("ANALYZE")
         await store.claim(POOL, CLUSTER, some_workers(32))
     session = await asyncpg.connect(database_url, server_settings=SESSION)
-    arguments = {"pool": "'tiny'", "cluster": "'here'", "workers": "'{w0}'::text[]", "n": "32",
-                 "incarnations": "'{first}'::text[]", "batch": "'[]'", "chunk": "100", "ids": "'{}'::uuid[]", "tokens": "'{}'::uuid[]",
-                 "stages": "'{}'::text[]", "steps": "'{}'::int[]", "id": "gen_random_uuid()", "tenant": "'acme'",
-                 "tombstone": "false"}  # fmt: skip
+    arguments = {
+        **{"pool": "'tiny'", "cluster": "'here'", "tenant": "'acme'", "workers": "'{w0}'", "incarnations": "'{first}'"},
+        **{"n": "32", "batch": "'[]'", "chunk": "100", "id": "gen_random_uuid()", "tombstone": "false"},
+        **{"ids": "'{}'", "tokens": "'{}'", "stages": "'{}'", "steps": "'{}'"},
+    }
     for statement in (claim._CLAIM, settle._SETTLE, settle._PROGRESS, workers._WAKE, jobs._CANCEL, workers._RUNNING):
         sql, names = _compiled(statement)
         await session.execute(f"PREPARE statement AS {sql}")
