@@ -8,16 +8,22 @@ from pathlib import Path
 import pytest
 
 from orchestrator.domain.catalog import FAMILIES
+from workers import tiny
 
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The checkpoint's path for a tiny family's name; made at the first call."""
+    """The checkpoint's path for a tiny family's name; made at the first call.
+
+    Torch gets one thread, as in an actor on a CPU: results then agree to the last bit between the threads of a test,
+    and parallel tests do not spin on each other's cores.
+    """
+    import torch
+
+    torch.set_num_threads(1)
     directory = tmp_path_factory.getbasetemp() / "models"
 
     def path_of(family: str) -> Path:
-        from workers import tiny
-
         return tiny.make(FAMILIES[family], directory)
 
     return path_of
