@@ -22,7 +22,7 @@ up: $(INSTALLED)
 	@$(BIN)/cogmill up
 
 test: $(INSTALLED)
-	@$(BIN)/pytest -n 2 --dist loadgroup
+	@$(BIN)/pytest -n 2 --dist loadfile
 
 test-unit: $(INSTALLED)
 	@$(BIN)/pytest tests/unit

@@ -1,17 +1,18 @@
-"""One video, end to end, in each dialect: from the request over HTTP to an MP4 that plays."""
+"""A serving stack: a video in each dialect, and what its operator sees and does. One stack for the whole file."""
 
 from __future__ import annotations
 
 import io
+import os
+import re
+import signal
 import time
 
 import av
 import httpx
 import pytest
 
-from tests.support.stack import Up, wait_for
-
-pytestmark = pytest.mark.xdist_group("stack")
+from tests.support.stack import Up, cogmill, wait_for
 
 STEPS = 4
 
@@ -66,6 +67,52 @@ def test_a_request_without_a_key_is_refused_in_each_dialect(stack: Up) -> None:
     assert bigmodel.json()["error"]["code"] == "1001"
 
 
+def test_its_line_of_json_says_where_everything_is(stack: Up) -> None:
+    assert {"api", "key", "database", "s3", "metrics"} <= stack.ready.keys()
+    for part, url in stack.ready["metrics"].items():
+        assert "cogmill_" in httpx.get(url).raise_for_status().text, part
+
+
+def test_a_second_up_on_its_directory_is_refused_in_one_line(stack: Up) -> None:
+    second = cogmill("up", "--json", "--data-dir", stack.data_dir)
+    assert (second.returncode, second.stdout) == (2, "")
+    expected = f"cogmill: a stack is already running in {stack.data_dir} (pid {stack.process.pid})\n"
+    assert second.stderr == expected
+
+
+def test_the_doctor_finds_it_healthy(stack: Up) -> None:
+    examined = cogmill("doctor", "--data-dir", stack.data_dir)
+    assert examined.returncode == 0, examined.stdout + examined.stderr
+    checked = [line.split()[1] for line in examined.stdout.splitlines() if line.startswith("ok ")]
+    assert checked == ["database", "schema", "bucket", "ray", "model", "model"]
+
+
+def test_a_key_works_until_it_is_revoked(stack: Up) -> None:
+    where = ("--data-dir", stack.data_dir)
+    key = cogmill("keys", "create", "acme", "--name", "a test", *where).stdout.strip()
+    key_id = key.split(".")[0]
+    url, header = f"{stack.ready['api']}/v1/videos", {"Authorization": f"Bearer {key}"}
+    assert httpx.get(url, headers=header).json()["data"] == []
+    assert cogmill("keys", "revoke", key, *where).returncode == 0
+    assert re.search(f"{key_id}  acme .* revoked .* a test", cogmill("keys", "list", "acme", *where).stdout)
+    deadline = time.monotonic() + 10
+    while httpx.get(url, headers=header).status_code != 401:  # a replica may remember a key for two seconds
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    again = cogmill("keys", "revoke", key_id, *where)
+    assert (again.returncode, again.stderr) == (1, f"cogmill: no valid key has the id '{key_id}'\n")
+
+
+@pytest.mark.parametrize("part", ["api", "dispatch", "maintain"])
+def test_a_part_of_the_control_plane_that_dies_is_started_again(stack: Up, part: str) -> None:
+    before = stack.state.parts[part]
+    os.kill(before.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while stack.state.parts.get(part, before) == before or not _answers(stack.ready["metrics"][part]):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def _decoded(data: bytes) -> tuple[int, int, int, float]:
     """Width, height, frames and frames per second of an MP4, by decoding all of it."""
     with av.open(io.BytesIO(data)) as container:
@@ -74,3 +121,10 @@ def _decoded(data: bytes) -> tuple[int, int, int, float]:
         frames = sum(1 for _ in container.decode(stream))
         assert stream.average_rate is not None
         return stream.width, stream.height, frames, float(stream.average_rate)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2).is_success
+    except httpx.TransportError:
+        return False
