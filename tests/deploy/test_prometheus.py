@@ -18,8 +18,6 @@ from tests.support.helm import CHART
 from tests.support.stack import Up, wait_for
 from tests.support.tools import need
 
-pytestmark = pytest.mark.xdist_group("stack")
-
 DEPLOY = CHART.parents[1] / "deploy"
 PROCESSES = ["api", "dispatch", "maintain"]
 
