@@ -18,6 +18,7 @@ def text(ready: Ready, settings: Settings) -> str:
         for model in settings.models
     )
     tiny = all(settings.family_of(model).name.startswith("tiny-") for model in settings.models)
+    vendors = "cogvideox-flash" if "cogvideox-flash" in settings.aliases else settings.default_model
     note = "\n  Random weights: the whole path is real, the pictures are not art.\n" if tiny else ""
     return f"""\
 Cogmill is ready.
@@ -37,7 +38,7 @@ The OpenAI dialect:
   curl {ready.api}/v1/videos -H 'Authorization: Bearer {ready.key}'
 
 The bigmodel dialect:
-  {_curl(ready, "/api/paas/v4/videos/generations", "cogvideox-flash")}
+  {_curl(ready, "/api/paas/v4/videos/generations", vendors)}
   curl {ready.api}/api/paas/v4/async-result/ID -H 'Authorization: Bearer {ready.key}'
 
 Ctrl-C stops everything."""
