@@ -12,6 +12,8 @@ import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError
 from ray.util import list_named_actors
 
+from orchestrator import logs
+from orchestrator.config import LogSettings
 from orchestrator.domain.errors import WorkerError, WorkerLost, WorkerUnreachable
 from orchestrator.domain.protocol import Answer, Assignment, Caller, WorkerStatus
 from orchestrator.ports import WorkerPlan
@@ -21,6 +23,14 @@ T = TypeVar("T")
 
 # A call that returns at once may take this many seconds before the worker counts as unreachable.
 CALL_S = 10.0
+
+
+class HostedRenderActor(RenderActor):
+    """A `RenderActor` in a process of its own, whose logs are this deployment's."""
+
+    def __init__(self, plan: WorkerPlan) -> None:
+        logs.configure(LogSettings())
+        super().__init__(plan)
 
 
 class RayWorkerPool:
@@ -55,7 +65,7 @@ class RayWorkerPool:
         return await asyncio.to_thread(_list_actors)
 
     async def start(self, plan: WorkerPlan) -> None:
-        remote = ray.remote(RenderActor).options(
+        remote = ray.remote(HostedRenderActor).options(
             name=plan.name,
             namespace=self._namespace,
             lifetime="detached",
