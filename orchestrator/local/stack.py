@@ -82,8 +82,10 @@ class Stack:
 
     def stop(self) -> None:
         """Drain and end everything that this data directory ever started."""
-        self._supervisor.take_down(self._control_plane)
-        self._supervisor.take_down(self._infrastructure)
+        try:
+            self._supervisor.take_down(self._control_plane)
+        finally:  # whatever befell the data directory meanwhile, nothing is left running
+            self._supervisor.take_down(self._infrastructure)
         temp_dir = self._state.state.ray_temp_dir
         if temp_dir is not None:
             self._state.keep_ray_temp_dir(None)
