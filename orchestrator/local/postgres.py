@@ -27,6 +27,7 @@ ROLE = "cogmill"
 DATABASE = "cogmill"
 _MAJOR = 18
 _UNPRIVILEGED = "nobody"
+_STATUS_LINE = 7  # of postmaster.pid (PostgreSQL's utils/pidfile.h counts from 1)
 
 
 def server_user() -> str | None:
@@ -88,16 +89,15 @@ def start(
     _clear_leftovers(data_dir)
     options = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "port": str(port), **(settings or {})}
     arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-    binaries = programs(data_dir)
     server = process.spawn(
-        [binaries / "postgres", "-D", data_dir, *arguments],
+        [programs(data_dir) / "postgres", "-D", data_dir, *arguments],
         log=log,
         env=_environment(),
         user=server_user(),
         cwd=data_dir,
     )
     deadline = time.monotonic() + timeout_s
-    while not _accepting(binaries, port):
+    while not _accepting(data_dir, server):
         if server.process() is None or time.monotonic() > deadline:
             process.stop(server, sig=signal.SIGINT)
             raise ConfigError(f"PostgreSQL did not start in {data_dir}; the last of {log}: {_tail(log)}")
@@ -134,9 +134,13 @@ def _works_in(candidate: psutil.Process, data_dir: Path) -> bool:
         return False
 
 
-def _accepting(binaries: Path, port: int) -> bool:
-    probe: list[str | Path] = [binaries / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
-    return subprocess.run(probe, env=_environment(), check=False).returncode == 0
+def _accepting(data_dir: Path, server: ProcessId) -> bool:
+    """What the server says of itself, as pg_ctl reads it: a probe of the port might meet somebody else's server."""
+    try:
+        lines = (data_dir / "postmaster.pid").read_text().split("\n")
+    except FileNotFoundError:
+        return False
+    return len(lines) > _STATUS_LINE and lines[0] == str(server.pid) and lines[_STATUS_LINE].strip() == "ready"
 
 
 def _run(data_dir: Path, program: str, *arguments: str | Path, stdin: str = "") -> None:
