@@ -17,10 +17,11 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from operator import attrgetter, methodcaller
 from typing import Any
 
 import psutil
@@ -120,14 +121,22 @@ def server(store: str, database_url: str) -> Iterator[tuple[int, psutil.Process]
 
 @dataclass
 class Run:
-    """Seconds of each request that was sent and answered within the measured window, and the window's length."""
+    """One drive: seconds of each request within the measured window, the window's length, and for all requests, the
+    warm-up included, their count and the CPU time of the API and PostgreSQL together, which other load hardly moves.
+    """
 
     window_s: float
     latencies: list[float] = field(default_factory=list)
+    answered: int = 0
+    cpu_s: float = 0.0
 
     @property
     def rate(self) -> float:
         return len(self.latencies) / self.window_s
+
+    @property
+    def cpu_us(self) -> float:
+        return self.cpu_s / self.answered * 1e6
 
     def ms(self, share: float) -> float:
         return sorted(self.latencies)[int(len(self.latencies) * share)] * 1e3
@@ -154,6 +163,7 @@ class Caller(asyncio.Protocol):
             self.done.set_exception(RuntimeError(self._received.decode()))
             return
         now = time.perf_counter()
+        self._run.answered += 1
         if self._opens <= self._sent and now <= self._closes:
             self._run.latencies.append(now - self._sent)
         if now < self._closes:
@@ -196,11 +206,12 @@ def measure(sizes: Sizes) -> None:
     try:
         migrate(database.url())
         asyncio.run(add_key(database.url()))
+        postmaster = psutil.Process(database.process.pid)
         with server(STORES[0], database.url()) as bare, server(STORES[1], database.url()) as durable:
-            ports = {STORES[0]: bare[0], STORES[1]: durable[0]}
+            servers = dict(zip(STORES, (bare, durable), strict=True))
             for connections in (16, 64):
-                report(connections, ports, sizes)
-            for name, (_, served) in zip(STORES, (bare, durable), strict=True):
+                report(connections, servers, postmaster, sizes)
+            for name, (_, served) in servers.items():
                 print(f"memory of the API process, {name}: {served.memory_info().rss / 1e6:.0f} MB")
     finally:
         database.remove()
@@ -211,17 +222,34 @@ async def add_key(database_url: str) -> None:
         await store.add_key(KEY_ID, "acme", "benchmark")
 
 
-def report(connections: int, ports: dict[str, int], sizes: Sizes) -> None:
+def report(
+    connections: int, servers: dict[str, tuple[int, psutil.Process]], postmaster: psutil.Process, sizes: Sizes
+) -> None:
     """Alternate the stores, so that both see the same machine; print medians over the rounds."""
-    runs: dict[str, list[Run]] = {name: [] for name in ports}
+    runs: dict[str, list[Run]] = {name: [] for name in servers}
     for _ in range(sizes.rounds):
-        for name, port in ports.items():
-            runs[name].append(uvloop.run(drive(port, connections, sizes)))
-    rates = {name: statistics.median(run.rate for run in done) for name, done in runs.items()}
+        for name, (port, served) in servers.items():
+            watched = [served, postmaster, *postmaster.children()]
+            before = cpu_s(watched)
+            run = uvloop.run(drive(port, connections, sizes))
+            run.cpu_s = cpu_s(watched) - before
+            runs[name].append(run)
     for name, done in runs.items():
-        p50, p99 = (statistics.median(run.ms(share) for run in done) for share in (0.5, 0.99))
-        print(f"{connections} connections, {name:11}: {rates[name]:6.0f}/s  p50 {p50:5.1f} ms  p99 {p99:5.1f} ms")
-    print(f"{connections} connections, ratio: {rates['PostgreSQL'] / rates['no database']:.2f}")
+        rate, p50, p99, cpu = (
+            statistics.median(figure(run) for run in done)
+            for figure in (attrgetter("rate"), methodcaller("ms", 0.5), methodcaller("ms", 0.99), attrgetter("cpu_us"))
+        )
+        print(
+            f"{connections} connections, {name:11}: {rate:6.0f}/s  p50 {p50:5.1f} ms  p99 {p99:5.1f} ms  "
+            f"CPU {cpu:4.0f} us a request"
+        )
+    bare, durable = (statistics.median(run.rate for run in runs[name]) for name in STORES)
+    print(f"{connections} connections, ratio: {durable / bare:.2f}")
+
+
+def cpu_s(processes: Sequence[psutil.Process]) -> float:
+    times = [one.cpu_times() for one in processes]
+    return sum(one.user + one.system for one in times)
 
 
 def main() -> None:
