@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from orchestrator import logs, metrics
-from orchestrator.attempt import worker_vanished
 from orchestrator.domain.errors import WorkerLost, WorkerUnreachable
 from orchestrator.domain.job import Claim
-from orchestrator.domain.outcome import Evicted, Lost, Released
+from orchestrator.domain.outcome import Evicted, Released
 from orchestrator.domain.protocol import Answer, Assignment
 from orchestrator.watcher import Desk
 
@@ -97,22 +96,11 @@ class Dispatcher:
         return len(fresh)
 
     async def reconcile(self) -> None:
-        """Make our claims agree with the database's, and end those whose worker does not exist."""
+        """Make our claims agree with the database's: adopt what is ours, drop what somebody else has settled."""
         desk = self._desk
         before = set(desk.fleet.claims)
         running = await desk.store.running(desk.cluster)
-        now = desk.clock.monotonic()
-        desk.fleet.reconcile(before, running, now)
-        homeless = [
-            claim
-            for claim in running
-            if claim.token in desk.fleet.claims
-            and claim.worker.name not in desk.fleet.seats
-            and claim.age_s > desk.limits.unheld_grace_s
-        ]
-        endings = await desk.settler.end([(claim, Lost(failure=worker_vanished(claim))) for claim in homeless])
-        for claim, _, _ in endings:
-            desk.fleet.drop(claim.token)
+        desk.fleet.reconcile(before, running, desk.clock.monotonic())
 
     async def write_progress(self) -> int:
         """Write where renders stand that have moved; how many."""

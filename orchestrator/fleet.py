@@ -100,7 +100,11 @@ class Fleet:
 
     def aged(self, name: str, now: float) -> list[Claim]:
         """`held_by`, each with its age in seconds."""
-        return [replace(claim, age_s=now - self.claimed_at[claim.token]) for claim in self.held_by(name)]
+        return [claim for claim in self.all_aged(now) if claim.worker.name == name]
+
+    def all_aged(self, now: float) -> list[Claim]:
+        """Every claim, each with its age in seconds."""
+        return [replace(claim, age_s=now - self.claimed_at[token]) for token, claim in self.claims.items()]
 
     def reconcile(self, before: Iterable[UUID], running: Sequence[Claim], now: float) -> None:
         """Make our claims agree with the database's; `before` are the tokens that we held when the reading began.

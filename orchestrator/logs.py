@@ -41,7 +41,7 @@ def configure(settings: LogSettings) -> None:
         )
     )
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
-    for noisy in ("botocore", "boto3", "urllib3", "s3transfer", "httpx", "httpcore"):
+    for noisy in ("alembic", "botocore", "boto3", "urllib3", "s3transfer", "httpx", "httpcore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from orchestrator import logs
+from orchestrator.attempt import worker_vanished
 from orchestrator.config import Settings
 from orchestrator.domain.errors import WorkerLost, WorkerUnreachable
+from orchestrator.domain.outcome import Lost
 from orchestrator.fleet import Seat
 from orchestrator.ports import WorkerPlan
 from orchestrator.watcher import Desk
@@ -37,7 +39,7 @@ def surplus(existing: Collection[str], wanted: Collection[str]) -> list[str]:
 
 
 class Scaler:
-    """Starts what is missing; drains what is too much and ends it once it holds nothing."""
+    """Starts what is missing, ends what is too much once it holds nothing, and the claims of what is gone for good."""
 
     def __init__(self, desk: Desk, wanted: Mapping[str, WorkerPlan]) -> None:
         self._desk = desk
@@ -56,7 +58,16 @@ class Scaler:
         for name in set(desk.fleet.seats) - names:
             desk.fleet.leave(name)
         now = desk.clock.monotonic()
+        await self._end_homeless(names, now)
         return [desk.fleet.seat(name, self._pool_of(name), now) for name in sorted(names)]
+
+    async def _end_homeless(self, names: Collection[str], now: float) -> None:
+        """End the claims of workers that do not exist and that nobody will start again."""
+        desk = self._desk
+        homeless = [claim for claim in desk.fleet.all_aged(now) if claim.worker.name not in names]
+        late = [claim for claim in homeless if claim.age_s > desk.limits.unheld_grace_s]
+        for claim, _, _ in await desk.settler.end([(claim, Lost(failure=worker_vanished(claim))) for claim in late]):
+            desk.fleet.drop(claim.token)
 
     def _pool_of(self, name: str) -> str:
         plan = self._wanted.get(name)
