@@ -176,6 +176,10 @@ class JobStore(Protocol):
         """The objects are gone: drop the tombstones and pruned rows, remember the losers as swept."""
         ...
 
+    async def prune_history(self, *, keep_s: float) -> int:
+        """Delete outbox rows and dead workers' rows that are older than `keep_s` seconds; how many."""
+        ...
+
 
 class Wakeups(Protocol):
     """A subscription to new work."""

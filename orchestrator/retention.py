@@ -24,10 +24,12 @@ class Retention:
         self._batch = batch
 
     async def run_once(self) -> int:
-        """Sweep until nothing is due or S3 fails; how many jobs were swept. Raises `StoreUnavailable`.
+        """Prune old rows, then sweep until nothing is due or S3 fails; how many jobs were swept.
 
-        A job counts as swept only once all its objects are gone, so a run that breaks off loses nothing.
+        A job counts as swept only once all its objects are gone, so a run that breaks off loses nothing. Raises
+        `StoreUnavailable`.
         """
+        await self._store.prune_history(keep_s=self._settings.outbox_s)
         total = 0
         while True:
             due = await self._store.objects_to_sweep(
