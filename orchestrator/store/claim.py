@@ -12,23 +12,26 @@ from orchestrator.domain.job import Claim, WorkerRef
 from orchestrator.store import rows
 from orchestrator.store.part import Part
 
-# One claimer per pool at a time. The lock needs a statement of its own: the claim's snapshot must come after it.
-# Correctness rests on row locks and tokens, not on this lock, so a claim need not wait for the disk either: what a
-# crash forgets is ready again, and its token is nobody's.
-_ENTER = text("""
-    SELECT set_config('synchronous_commit', 'off', true),
-           pg_advisory_xact_lock(hashtextextended('cogmill:claim:' || :pool, 0))
-""")
+# One claimer per pool at a time, or two would pick the same jobs and one of them get none. Whoever finds the lock taken
+# waits for it in a statement of its own, so that the claim's snapshot comes after it.
+_WAIT = text("SELECT pg_advisory_xact_lock(hashtextextended('cogmill:claim:' || :pool, 0))")
 
 # Goyal, Vin, Cheng: Start-time Fair Queueing (SIGCOMM 1996). A lane's virtual time is the weighted GPU seconds that it
 # has been charged; the job with the least start tag goes first, within a lane by deadline and then age.
+#
+# Safety rests on row locks and tokens, not on the advisory lock; so the commit need not wait for the disk either: what
+# a crash forgets is ready again, and its token is nobody's.
 _CLAIM = text("""
-    WITH slot AS MATERIALIZED (
+    WITH turn AS MATERIALIZED (
+        SELECT pg_try_advisory_xact_lock(hashtextextended('cogmill:claim:' || :pool, 0)) AS ours,
+               set_config('synchronous_commit', 'off', true)
+    ), slot AS MATERIALIZED (
         -- The slots, numbered; a worker that is dead by its row gets nothing.
         SELECT worker, incarnation, row_number() OVER (ORDER BY place) AS i
         FROM unnest(:workers, :incarnations) WITH ORDINALITY AS s(worker, incarnation, place)
         WHERE coalesce((SELECT w.alive FROM workers AS w WHERE w.cluster = :cluster AND w.name = s.worker
                         AND w.incarnation = s.incarnation), true)
+          AND (SELECT ours FROM turn)
     ), registered AS (
         -- No claim without a worker's row: else it would be an orphan before the worker's first beat.
         INSERT INTO workers (cluster, name, incarnation, pool)
@@ -43,7 +46,8 @@ _CLAIM = text("""
         FROM (SELECT *, CASE WHEN active THEN vtime ELSE greatest(vtime, clock) END AS start
               FROM (SELECT *, least(max(served) OVER same,
                                     coalesce(min(vtime) FILTER (WHERE active) OVER same, max(vtime) OVER same)) AS clock
-                    FROM lanes WHERE pool = :pool WINDOW same AS (PARTITION BY priority)) AS timed) AS started
+                    FROM lanes WHERE pool = :pool AND (SELECT ours FROM turn)
+                    WINDOW same AS (PARTITION BY priority)) AS timed) AS started
     ), front AS MATERIALIZED (
         -- The first n lanes that have ready jobs. The inner order makes the probes stop at the n-th.
         SELECT ordered.*, row_number() OVER (ORDER BY place) AS rank
@@ -55,24 +59,24 @@ _CLAIM = text("""
         LIMIT :n
     ), candidate AS (
         -- Every lane before the k-th has a job that goes first, so the k-th can win at most n - k + 1 slots.
-        SELECT f.priority, f.place, f.tenant, c.id, c.cost, c.turn, f.start + (c.total - c.cost) / f.weight AS tag
+        SELECT f.priority, f.place, f.tenant, c.id, c.cost, c.nth, f.start + (c.total - c.cost) / f.weight AS tag
         FROM front AS f
         CROSS JOIN LATERAL (
-            SELECT id, cost, row_number() OVER line AS turn, sum(cost) OVER line AS total
+            SELECT id, cost, row_number() OVER line AS nth, sum(cost) OVER line AS total
             FROM (SELECT id, cost, deadline FROM jobs AS j
                   WHERE j.ready AND j.pool = :pool AND j.priority = f.priority AND j.tenant = f.tenant
                   ORDER BY j.deadline, j.id
                   LIMIT :n - f.rank + 1) AS first
             WINDOW line AS (ORDER BY deadline, id ROWS UNBOUNDED PRECEDING)) AS c
     ), picked AS MATERIALIZED (
-        SELECT * FROM candidate ORDER BY priority, tag, place, turn LIMIT (SELECT count(*) FROM slot)
+        SELECT * FROM candidate ORDER BY priority, tag, place, nth LIMIT (SELECT count(*) FROM slot)
     ), locked AS MATERIALIZED (
         -- A job that is being cancelled is not waited for; one that was is not ready any more.
         SELECT j.id FROM picked AS p JOIN jobs AS j ON j.id = p.id
         WHERE j.state = 'queued'
         FOR UPDATE OF j SKIP LOCKED
     ), dealt AS MATERIALIZED (
-        SELECT p.*, row_number() OVER (ORDER BY priority, tag, place, turn) AS i
+        SELECT p.*, row_number() OVER (ORDER BY priority, tag, place, nth) AS i
         FROM picked AS p JOIN locked USING (id)
     ), claimed AS (
         UPDATE jobs AS j
@@ -102,8 +106,8 @@ _CLAIM = text("""
     )
     SELECT id, token, claims, tenant, pool, priority, spec, cost, failures, evictions, max_attempts, worker,
            incarnation, 0.0::float8 AS age_s, cancel_requested_at IS NOT NULL AS cancel_requested,
-           greatest(0, extract(epoch FROM claimed_at - run_at))::float8 AS waited_s
-    FROM claimed ORDER BY i
+           greatest(0, extract(epoch FROM claimed_at - run_at))::float8 AS waited_s, ours
+    FROM turn LEFT JOIN claimed ON true ORDER BY i
 """).bindparams(
     bindparam("workers", type_=ARRAY(Text)),
     bindparam("incarnations", type_=ARRAY(Text)),
@@ -123,8 +127,11 @@ class Claims(Part):
             "n": len(slots),
         }
 
-        async def claim(connection: AsyncConnection) -> Sequence[Row[Any]]:
-            await connection.execute(_ENTER, {"pool": pool})
+        async def in_turn(connection: AsyncConnection) -> Sequence[Row[Any]]:
+            await connection.execute(_WAIT, {"pool": pool})
             return (await connection.execute(_CLAIM, parameters)).all()
 
-        return [rows.claim(row) for row in await self._database.transact(claim)]
+        found = await self._database.fetch(_CLAIM, parameters)
+        if not found[0].ours:
+            found = await self._database.transact(in_turn)
+        return [rows.claim(row) for row in found if row.id is not None]

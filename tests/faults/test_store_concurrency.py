@@ -120,7 +120,8 @@ async def test_row_locks_alone_keep_two_claimers_apart(
     store: Store, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the advisory lock a claim is only less fair: it is the row locks that make it safe."""
-    monkeypatch.setattr(claiming, "_ENTER", text("SELECT CAST(:pool AS text)"))
+    nobodys = text(claiming._CLAIM.text.replace("'cogmill:claim:'", "random()::text"))
+    monkeypatch.setattr(claiming, "_CLAIM", nobodys.bindparams(*claiming._CLAIM._bindparams.values()))
     for i in range(4):
         await store.submit(new_job(f"t{i}"))
     async with paused(database_url, lambda s: s.claim(POOL, "blue", workers(2))) as commit:
