@@ -36,9 +36,13 @@ class Disown:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """End the worker's process now; it comes back as a new incarnation. Carried out before any `End` beside it."""
+    """End the worker's process, after every `End` beside it; it comes back as a new incarnation.
+
+    `reason` is `hung`, `loading` or `broken`.
+    """
 
     reason: str
+    detail: str
 
 
 Action = End | Cancel | Disown | Kill
@@ -67,9 +71,9 @@ def decide(status: WorkerStatus, state_age_s: float, claims: Sequence[Claim], ru
     actions: list[Action] = [
         End(claim, Lost(failure=worker_vanished(claim))) for claim in claims if claim.worker != status.worker
     ]
-    reason = _why_kill(status, state_age_s, mine, held, rules)
-    if reason is not None:
-        return [Kill(reason), *actions, *_after_kill(mine, held, rules)]
+    kill = _kill(status, state_age_s, mine, held, rules)
+    if kill is not None:
+        return [*actions, *_ends_of_kill(mine, held, rules), kill]
     for render in status.renders:
         claim = known.get(render.token)
         if claim is None:
@@ -91,17 +95,17 @@ def worker_vanished(claim: Claim) -> Failure:
     return Failure(code="worker_lost", message=f"worker {claim.worker.name} vanished during attempt {claim.number}")
 
 
-def _why_kill(
+def _kill(
     status: WorkerStatus, state_age_s: float, mine: Sequence[Claim], held: dict[UUID, RenderStatus], rules: Rules
-) -> str | None:
+) -> Kill | None:
     if status.state is WorkerState.LOADING and state_age_s > rules.load_s:
-        return f"loading for {state_age_s:.0f} s"
+        return Kill("loading", f"for {state_age_s:.0f} s")
     if status.state is WorkerState.BROKEN and state_age_s > rules.broken_s:
-        return f"broken: {status.error}"
+        return Kill("broken", status.error or "")
     for claim in mine:
         render = held.get(claim.token)
         if render is not None and _hung(claim, render, rules):
-            return f"no progress in {render.stage} for {render.progress_age_s:.0f} s"
+            return Kill("hung", f"no progress in {render.stage} for {render.progress_age_s:.0f} s")
     return None
 
 
@@ -111,7 +115,7 @@ def _hung(claim: Claim, render: RenderStatus, rules: Rules) -> bool:
     return render.end is None and rules.patience.hung(render, step_s=step_s, render_s=render_s)
 
 
-def _after_kill(mine: Sequence[Claim], held: dict[UUID, RenderStatus], rules: Rules) -> Iterator[End]:
+def _ends_of_kill(mine: Sequence[Claim], held: dict[UUID, RenderStatus], rules: Rules) -> Iterator[End]:
     """Only the hung render pays for the kill: what waited goes back, what rendered beside it is evicted."""
     for claim in mine:
         render = held.get(claim.token)

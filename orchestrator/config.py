@@ -104,6 +104,13 @@ class LeaseSettings(_Section):
     cancel_poll_s: Seconds = 0.5
     poll_timeout_s: Seconds = 20
 
+    @model_validator(mode="after")
+    def _beats_in_time(self) -> Self:
+        for name in ("beat_s", "poll_timeout_s"):
+            if getattr(self, name) > self.ttl_s / 2:
+                raise ValueError(f"{name} must be at most half of ttl_s, or workers that live are taken for dead")
+        return self
+
 
 class RetrySettings(_Section):
     max_attempts: int = Field(default=3, ge=1, le=100)

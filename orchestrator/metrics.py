@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter as Counted
+from collections.abc import Iterable, Mapping, Sequence
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -48,7 +49,9 @@ steps = Counter("cogmill_denoise_steps_total", "Denoise steps seen, by pool.", (
 claims = Counter("cogmill_claims_total", "Jobs claimed, by pool.", ("pool",))
 lease_renewals = Counter("cogmill_lease_renewals_total", "Heartbeats written for workers, by pool.", ("pool",))
 lease_expiries = Counter(
-    "cogmill_lease_expiries_total", "Workers declared dead, by reason: silent, vanished or hung.", ("reason",)
+    "cogmill_lease_expiries_total",
+    "Workers declared dead, by reason: silent, vanished, hung, loading or broken.",
+    ("reason",),
 )
 recovered = Counter("cogmill_recovered_total", "Lost claims whose finished video was published from result.json.")
 unknown_tokens = Counter("cogmill_unknown_tokens_total", "Renders cancelled because the database disowned their token.")
@@ -60,19 +63,24 @@ loop_failures = Counter("cogmill_loop_failures_total", "Runs of a background loo
 swept_objects = Counter("cogmill_swept_objects_total", "Objects deleted by retention.")
 
 
-def show_queue(depths: Iterable[QueueDepth]) -> None:
+def show_queue(depths: Sequence[QueueDepth]) -> None:
     """Replace the queue gauges by this reading; pools and states that are gone disappear."""
-    jobs.clear()
-    oldest_age.clear()
-    for depth in depths:
-        jobs.labels(depth.pool, depth.state).set(depth.count)
-        oldest_age.labels(depth.pool, depth.state).set(depth.oldest_age_s)
+    _replace(jobs, {(depth.pool, str(depth.state)): depth.count for depth in depths})
+    _replace(oldest_age, {(depth.pool, str(depth.state)): depth.oldest_age_s for depth in depths})
 
 
 def show_workers(states: Iterable[tuple[str, WorkerState]]) -> None:
     """Replace the worker gauges by these (pool, state) pairs; every state of a known pool is shown, zero included."""
-    workers.clear()
-    for pool, state in states:
-        for known in WorkerState:
-            workers.labels(pool, known)
-        workers.labels(pool, state).inc()
+    counted = Counted((pool, str(state)) for pool, state in states)
+    pools = {pool for pool, _ in counted}
+    _replace(workers, {(pool, str(state)): counted[pool, str(state)] for pool in pools for state in WorkerState})
+
+
+def _replace(gauge: Gauge, values: Mapping[tuple[str, str], float]) -> None:
+    """Set these and remove the rest; a scrape in between sees old or new values, never none."""
+    for labels, value in values.items():
+        gauge.labels(*labels).set(value)
+    for sample in next(iter(gauge.collect())).samples:
+        known = tuple(sample.labels.values())
+        if known not in values:
+            gauge.remove(*known)

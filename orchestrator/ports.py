@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Protocol
 from uuid import UUID
 
-from orchestrator.config import S3Settings
+from orchestrator.config import LogSettings, S3Settings
 from orchestrator.domain.job import Artifact, Claim, Job, NewJob, WorkerRef
 from orchestrator.domain.outcome import Settlement
 from orchestrator.domain.protocol import Answer, Assignment, Caller, WorkerStatus
@@ -232,7 +233,15 @@ class WorkerPlan:
     family: str
     path: Path
     s3: S3Settings
+    log: LogSettings = field(default_factory=LogSettings)
     gpus: int = 1
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that differ when anything differs that a running worker would not notice."""
+        secret = self.s3.secret_key.get_secret_value() if self.s3.secret_key is not None else ""
+        told = (self.model, self.family, self.path, self.gpus, self.s3.model_dump_json(), secret, self.log)
+        return hashlib.sha256(repr(tuple(map(str, told))).encode()).hexdigest()[:16]
 
 
 class WorkerPool(Protocol):

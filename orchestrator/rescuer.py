@@ -1,4 +1,4 @@
-"""Workers whose heartbeat has stood still for a time-to-live -> dead; their claims -> queued again, or failed."""
+"""Workers whose heartbeat stood still for a time-to-live -> dead; claims of dead workers -> recovered or lost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from orchestrator import logs, metrics
 from orchestrator.attempt import worker_vanished
 from orchestrator.domain.outcome import Lost
 from orchestrator.ports import Clock, Heartbeat, JobStore
-from orchestrator.settler import Settler
+from orchestrator.recovery import Recovery
 
 _log = logs.get("rescuer")
 
@@ -45,21 +45,26 @@ class Silence:
 class Rescuer:
     """Ends what dead owners left. Several may run at once: every write is fenced."""
 
-    def __init__(self, store: JobStore, settler: Settler, clock: Clock, ttl_s: float) -> None:
+    def __init__(self, store: JobStore, recovery: Recovery, clock: Clock, ttl_s: float) -> None:
         self._store = store
-        self._settler = settler
+        self._recovery = recovery
         self._clock = clock
         self._ttl_s = ttl_s
         self._silence = Silence()
 
-    async def run_once(self) -> int:
-        """Declare silent workers dead, then settle every claim of a dead worker; how many were settled."""
+    async def expire(self) -> int:
+        """Declare silent workers dead; how many. Waits for nothing but the database, so that it looks often enough."""
         beats = await self._store.heartbeats()
+        expired = 0
         for beat in self._silence.expired(beats, self._clock.monotonic(), self._ttl_s):
             if await self._store.declare_dead(beat.cluster, beat.worker, beat=beat.beat):
+                expired += 1
                 metrics.lease_expiries.labels("silent").inc()
-                _log.error("worker_expired", worker=beat.worker.name, cluster=beat.cluster, silent_s=self._ttl_s)
+                _log.error("lease_expired", worker=beat.worker.name, cluster=beat.cluster, reason="silent")
+        return expired
+
+    async def rescue(self) -> int:
+        """End every claim of a dead worker; how many. May wait for S3."""
         orphans = await self._store.orphaned()
-        if not orphans:
-            return 0
-        return len(await self._settler.end([(claim, Lost(failure=worker_vanished(claim))) for claim in orphans]))
+        self._recovery.add((claim, Lost(failure=worker_vanished(claim))) for claim in orphans)
+        return await self._recovery.run_once()

@@ -1,4 +1,4 @@
-"""How many workers each pool should have -> that many workers."""
+"""The workers that a cluster should have -> the workers that it has."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Collection, Mapping
 
 from orchestrator import logs
 from orchestrator.attempt import worker_vanished
+from orchestrator.cluster import Cluster
 from orchestrator.config import Settings
-from orchestrator.domain.errors import WorkerLost, WorkerUnreachable
+from orchestrator.domain.errors import WorkerError
 from orchestrator.domain.outcome import Lost
-from orchestrator.fleet import Seat
+from orchestrator.fleet import Worker
 from orchestrator.ports import WorkerPlan
-from orchestrator.watcher import Desk
 
 _log = logs.get("scaler")
 
@@ -26,6 +26,7 @@ def plans(settings: Settings) -> dict[str, WorkerPlan]:
             family=settings.models[pool.model].family,
             path=settings.models[pool.model].path,
             s3=settings.s3,
+            log=settings.log,
             gpus=pool.gpus_per_worker,
         )
         for name, pool in settings.pools.items()
@@ -33,57 +34,58 @@ def plans(settings: Settings) -> dict[str, WorkerPlan]:
     }
 
 
-def surplus(existing: Collection[str], wanted: Collection[str]) -> list[str]:
-    """Workers that exist and are not wanted, in a stable order."""
-    return sorted(set(existing) - set(wanted))
-
-
 class Scaler:
-    """Starts what is missing, ends what is too much once it holds nothing, and the claims of what is gone for good."""
+    """Starts what is missing; ends what is too much or was started from another plan, once it holds nothing."""
 
-    def __init__(self, desk: Desk, wanted: Mapping[str, WorkerPlan]) -> None:
-        self._desk = desk
+    def __init__(self, cluster: Cluster, wanted: Mapping[str, WorkerPlan]) -> None:
+        self._cluster = cluster
         self._wanted = wanted
 
-    async def run_once(self) -> list[Seat]:
-        """Bring the workers closer to what is wanted; the seats of all that exist now."""
-        desk = self._desk
-        existing = await desk.pool.list_workers()
+    async def run_once(self) -> list[Worker]:
+        """Bring the workers closer to what is wanted; all that exist now."""
+        cluster = self._cluster
+        existing = await cluster.pool.list_workers()
         for name in sorted(set(self._wanted) - set(existing)):
             _log.info("worker_started", worker=name)
-            await desk.pool.start(self._wanted[name])
-        for name in surplus(existing, self._wanted):
-            await self._let_go(name)
+            await cluster.pool.start(self._wanted[name])
         names = {*existing, *self._wanted}
-        for name in set(desk.fleet.seats) - names:
-            desk.fleet.leave(name)
-        now = desk.clock.monotonic()
-        await self._end_homeless(names, now)
-        return [desk.fleet.seat(name, self._pool_of(name), now) for name in sorted(names)]
+        for name in set(cluster.fleet.workers) - names:
+            cluster.fleet.forget(name)
+        now = cluster.clock.monotonic()
+        workers = [cluster.fleet.worker(name, self._pool_of(name), now) for name in sorted(names)]
+        for worker in workers:
+            if self._outdated(worker):
+                await self._let_go(worker)
+        self._lose_homeless(names, now)
+        return workers
 
-    async def _end_homeless(self, names: Collection[str], now: float) -> None:
-        """End the claims of workers that do not exist and that nobody will start again."""
-        desk = self._desk
-        homeless = [claim for claim in desk.fleet.all_aged(now) if claim.worker.name not in names]
-        late = [claim for claim in homeless if claim.age_s > desk.limits.unheld_grace_s]
-        for claim, _, _ in await desk.settler.end([(claim, Lost(failure=worker_vanished(claim))) for claim in late]):
-            desk.fleet.drop(claim.token)
+    def _outdated(self, worker: Worker) -> bool:
+        """True for a worker that nobody wants, or not as it is. One that has not answered yet cannot be judged."""
+        plan = self._wanted.get(worker.name)
+        return worker.status is not None and (plan is None or worker.status.plan != plan.fingerprint)
+
+    async def _let_go(self, worker: Worker) -> None:
+        """Drain it; end it once it holds nothing. If it is wanted it is missing then, and started from its new plan."""
+        cluster = self._cluster
+        worker.draining = True
+        try:
+            await cluster.pool.drain(worker.name, cluster.caller)
+        except WorkerError as error:
+            _log.info("drain_unanswered", worker=worker.name, error=str(error)[:200])
+            return
+        if worker.status is not None and not worker.status.renders and not cluster.fleet.held_by(worker.name):
+            _log.info("worker_stopped", worker=worker.name)
+            await cluster.store.declare_dead(cluster.name, worker.status.worker)
+            await cluster.pool.kill(worker.name, restart=False)
+            cluster.fleet.forget(worker.name)
+
+    def _lose_homeless(self, names: Collection[str], now: float) -> None:
+        """Lose the claims of workers that do not exist and that nobody will start again."""
+        cluster = self._cluster
+        homeless = [claim for claim in cluster.fleet.claims.values() if claim.worker.name not in names]
+        late = [claim for claim in cluster.fleet.aged(homeless, now) if claim.age_s > cluster.rules.unheld_grace_s]
+        cluster.recovery.add((claim, Lost(failure=worker_vanished(claim))) for claim in late)
 
     def _pool_of(self, name: str) -> str:
         plan = self._wanted.get(name)
         return plan.pool if plan is not None else name.rpartition("-")[0]
-
-    async def _let_go(self, name: str) -> None:
-        desk = self._desk
-        seat = desk.fleet.seats.get(name)
-        if seat is None or seat.status is None:
-            return  # not heard from yet: what it holds is unknown
-        try:
-            seat.draining = True
-            await desk.pool.drain(name, desk.caller)
-        except (WorkerUnreachable, WorkerLost) as error:
-            _log.info("drain_unanswered", worker=name, error=str(error)[:200])
-            return
-        if not seat.status.renders and not desk.fleet.held_by(name):
-            _log.info("worker_stopped", worker=name)
-            await desk.pool.kill(name, restart=False)

@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 
 from orchestrator import logs
 from orchestrator.domain.catalog import FAMILIES
-from orchestrator.domain.errors import StaleEpoch, WorkerError
+from orchestrator.domain.errors import ProtocolMismatch, StaleEpoch
 from orchestrator.domain.job import WorkerRef
 from orchestrator.domain.protocol import PROTOCOL_VERSION, Answer, Assignment, Caller, WorkerState, WorkerStatus
 from orchestrator.ports import WorkerPlan
@@ -37,8 +37,8 @@ def _assemble(plan: WorkerPlan, scratch: Path) -> tuple[Model[Any], Finish]:
 class RenderActor:
     """One worker: one model, one life. `assemble` loads the model and returns what finishes its frames.
 
-    Every call raises `StaleEpoch` when a newer dispatcher has called before, and `WorkerError` when the caller speaks
-    another protocol.
+    Every call raises `StaleEpoch` when a newer dispatcher has called before, and `ProtocolMismatch` when the caller
+    speaks another protocol.
     """
 
     def __init__(self, plan: WorkerPlan, *, assemble: Assemble = _assemble) -> None:
@@ -127,7 +127,7 @@ class RenderActor:
 
     def _admit(self, caller: Caller) -> None:
         if caller.protocol != PROTOCOL_VERSION:
-            raise WorkerError(f"{self._ref.name} speaks protocol {PROTOCOL_VERSION}, its caller {caller.protocol}")
+            raise ProtocolMismatch(f"{self._ref.name} speaks protocol {PROTOCOL_VERSION}, its caller {caller.protocol}")
         if caller.epoch < self._epoch:
             raise StaleEpoch(f"{self._ref.name} was called by epoch {self._epoch}; this is epoch {caller.epoch}")
         self._epoch = caller.epoch
@@ -147,6 +147,7 @@ class RenderActor:
         return WorkerStatus(
             worker=self._ref,
             pool=self._plan.pool,
+            plan=self._plan.fingerprint,
             model=self._plan.model,
             state=state,
             version=version,

@@ -13,7 +13,6 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayT
 from ray.util import list_named_actors
 
 from orchestrator import logs
-from orchestrator.config import LogSettings
 from orchestrator.domain.errors import WorkerError, WorkerLost, WorkerUnreachable
 from orchestrator.domain.protocol import Answer, Assignment, Caller, WorkerStatus
 from orchestrator.ports import WorkerPlan
@@ -29,7 +28,7 @@ class HostedRenderActor(RenderActor):
     """A `RenderActor` in a process of its own, whose logs are this deployment's."""
 
     def __init__(self, plan: WorkerPlan) -> None:
-        logs.configure(LogSettings())
+        logs.configure(plan.log)
         super().__init__(plan)
 
 

@@ -15,6 +15,7 @@ CogmillError
 ├── WorkerError              talking to a worker went wrong
 │   ├── WorkerLost           its process or node is gone for good; an actor of that name has a new incarnation
 │   ├── WorkerUnreachable    it does not answer now; it may yet
+│   ├── ProtocolMismatch     it runs a release that speaks another protocol
 │   └── StaleEpoch           a newer dispatcher drives this cluster: this one must stop
 ├── RenderFailed             an attempt ended without a video; says whether another try could help
 ├── IntegrityError           an object read back is not the object that was written
@@ -108,6 +109,10 @@ class WorkerLost(WorkerError):
 
 
 class WorkerUnreachable(WorkerError):
+    pass
+
+
+class ProtocolMismatch(WorkerError):
     pass
 
 

@@ -121,7 +121,7 @@ class RenderStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerStatus:
-    """All that a worker knows of itself.
+    """All that a worker knows of itself. `plan` is the fingerprint of the plan that it was started from.
 
     `version` grows with every change and is what the next poll passes back; `free_in_s` estimates the seconds until
     another render could start stepping; `room` is how many more assignments it would accept now;
@@ -130,6 +130,7 @@ class WorkerStatus:
 
     worker: WorkerRef
     pool: str
+    plan: str
     model: str
     state: WorkerState
     version: int

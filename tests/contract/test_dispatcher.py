@@ -3,74 +3,50 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import asyncpg
 import pytest
 
-from orchestrator.config import S3Settings
-from orchestrator.dispatcher import Dispatcher
+from orchestrator.domain.errors import ObjectsUnavailable, ProtocolMismatch, StaleEpoch
 from orchestrator.domain.job import NewJob, VideoResult
-from orchestrator.domain.protocol import Assignment, Caller
-from orchestrator.domain.retry import RetryPolicy
+from orchestrator.domain.protocol import Assignment, Stage
 from orchestrator.domain.states import JobState
-from orchestrator.domain.watchdog import Patience
-from orchestrator.fleet import Fleet
 from orchestrator.ports import ObjectStore, WorkerPlan
-from orchestrator.scaler import Scaler
-from orchestrator.settler import Settler
 from orchestrator.store import Store
-from orchestrator.watcher import Desk, Limits, Watcher
 from tests.support.builders import a_job, a_result
+from tests.support.control import GRACE_S, RULES, Control, a_plan, publisher
 from tests.support.postgres import Clock
 from tests.support.simulated_pool import SimulatedPool, VirtualClock
 
-LIMITS = Limits(poll_s=1, ttl_s=60, patience=Patience(floor_s=60, factor=5, upload_s=60), unheld_grace_s=30, load_s=100)
-A_WORKER = WorkerPlan(
-    name="small-0", pool="small", model="tiny-2b", family="tiny-2b", path=Path("/none"), s3=S3Settings()
-)
+ONE = {"small-0": a_plan()}
 
 
 def publish(_: Assignment) -> VideoResult:
     return a_result()
 
 
-class Cluster:
-    """One cluster's dispatcher, which `restarts`, and the workers that live through it."""
+@dataclass
+class Site:
+    """One database, one bucket and one cluster, whose dispatcher may begin again."""
 
-    def __init__(self, store: Store, objects: ObjectStore, pool: SimulatedPool) -> None:
-        self.store = store
-        self.objects = objects
-        self.pool = pool
+    store: Store
+    objects: ObjectStore
+    database: asyncpg.Connection
+    pool: SimulatedPool = field(default_factory=lambda: SimulatedPool(VirtualClock(), publish))
+    control: Control = field(init=False)
 
-    async def restarts(self, *workers: WorkerPlan) -> None:
-        """A new dispatcher, in the order in which `service.run_dispatcher` begins."""
-        self.desk = Desk(
-            cluster="default",
-            caller=Caller(epoch=await self.store.next_epoch("default")),
-            fleet=Fleet(),
-            store=self.store,
-            pool=self.pool,
-            settler=Settler(self.store, self.objects, RetryPolicy(base_s=1, cap_s=1), random.Random(1)),
-            clock=self.pool.clock,
-            limits=LIMITS,
-        )
-        self.dispatcher = Dispatcher(self.desk, ("small",))
-        self.scaler = Scaler(self.desk, {plan.name: plan for plan in workers})
-        await self.dispatcher.reconcile()
-        await self.looks()
+    async def begins(self, wanted: Mapping[str, WorkerPlan] = ONE) -> None:
+        self.control = await Control.begin(self.store, self.objects, self.pool, wanted, random.Random(1))
+        await self.control.round()
 
-    async def looks(self) -> None:
-        """One round of every loop that matters here."""
-        for seat in await self.scaler.run_once():
-            await Watcher(self.desk, seat).run_once()
-        await self.dispatcher.reconcile()
-        self.dispatcher.announce()
-        await self.dispatcher.run_once()
-
-    async def submits(self) -> NewJob:
+    async def runs_a_job(self) -> NewJob:
+        """A job that some worker has been given."""
         job = a_job()
         await self.store.submit(job)
+        await self.control.round()
+        assert await self.state(job) is JobState.RUNNING
         return job
 
     async def state(self, job: NewJob) -> JobState:
@@ -78,68 +54,160 @@ class Cluster:
         assert found is not None
         return found.state
 
-    def finishes_rendering(self) -> None:
-        for _ in range(10):
-            self.pool.advance("small-0")
+    async def outcomes(self, job: NewJob) -> list[str]:
+        rows = await self.database.fetch("SELECT outcome FROM attempts WHERE job_id = $1 ORDER BY number", job.id)
+        return [row["outcome"] for row in rows]
+
+    async def finishes(self, job: NewJob) -> None:
+        """Rounds of rendering until the job has succeeded."""
+        for _ in range(20):
+            for name in sorted(self.pool.workers):
+                self.pool.advance(name)
+            await self.control.round()
+            if await self.state(job) is JobState.SUCCEEDED:
+                return
+        pytest.fail(f"still {await self.state(job)}")
 
 
 @pytest.fixture
-def cluster(store: Store, objects: ObjectStore) -> Cluster:
-    return Cluster(store, objects, SimulatedPool(VirtualClock(), publish))
+def site(store: Store, objects: ObjectStore, database: asyncpg.Connection) -> Site:
+    return Site(store, objects, database)
 
 
-async def outcomes(database: asyncpg.Connection, job: NewJob) -> list[str]:
-    rows = await database.fetch("SELECT outcome FROM attempts WHERE job_id = $1 ORDER BY number", job.id)
-    return [row["outcome"] for row in rows]
-
-
-async def test_a_render_of_an_hour_survives_any_number_of_dispatchers(
-    cluster: Cluster, clock: Clock, database: asyncpg.Connection
-) -> None:
-    await cluster.restarts(A_WORKER)
-    job = await cluster.submits()
-    await cluster.looks()
+async def test_a_render_of_an_hour_survives_any_number_of_dispatchers(site: Site, clock: Clock) -> None:
+    await site.begins()
+    job = await site.runs_a_job()
     for _ in range(3):
         await clock.advance(1200)
-        await cluster.restarts(A_WORKER)
-        assert await cluster.state(job) is JobState.RUNNING
-    cluster.finishes_rendering()
-    await cluster.looks()
-    assert await cluster.state(job) is JobState.SUCCEEDED
-    assert await outcomes(database, job) == ["succeeded"]
+        await site.begins()
+        assert await site.state(job) is JobState.RUNNING
+    await site.finishes(job)
+    assert await site.outcomes(job) == ["succeeded"]
 
 
-async def test_a_claim_whose_worker_was_configured_away_and_is_gone_is_lost_and_tried_elsewhere(
-    cluster: Cluster, clock: Clock, database: asyncpg.Connection
+async def test_a_claim_whose_worker_was_configured_away_and_is_gone_is_tried_elsewhere(
+    site: Site, clock: Clock
 ) -> None:
-    await cluster.restarts(A_WORKER)
-    job = await cluster.submits()
-    await cluster.looks()
-    cluster.pool.vanish("small-0")
-    await clock.advance(LIMITS.unheld_grace_s + 1)
-    await cluster.restarts()
-    assert await outcomes(database, job) == ["lost"]
-    assert await cluster.state(job) is JobState.QUEUED
+    await site.begins()
+    job = await site.runs_a_job()
+    site.pool.vanish("small-0")
+    await clock.advance(GRACE_S + 1)
+    await site.begins({"small-1": a_plan("small-1")})
+    await site.control.round()
+    await clock.advance(1)  # the backoff of a lost attempt
+    await site.finishes(job)
+    assert await site.outcomes(job) == ["lost", "succeeded"]
 
 
-async def test_a_worker_too_many_is_ended_once_it_holds_nothing(cluster: Cluster) -> None:
-    await cluster.restarts(A_WORKER)
-    job = await cluster.submits()
-    await cluster.looks()
-    await cluster.restarts()
-    await cluster.looks()
-    assert await cluster.state(job) is JobState.RUNNING
-    cluster.finishes_rendering()
+async def test_a_worker_too_many_is_ended_once_it_holds_nothing(site: Site) -> None:
+    await site.begins()
+    job = await site.runs_a_job()
+    await site.begins({})
+    await site.control.round()
+    assert await site.state(job) is JobState.RUNNING
+    await site.finishes(job)
+    for _ in range(2):
+        await site.control.round()
+    assert site.pool.workers == {}
+
+
+async def test_a_worker_started_from_another_plan_ends_its_render_and_is_started_anew(site: Site) -> None:
+    await site.begins()
+    job = await site.runs_a_job()
+    before = site.pool.workers["small-0"]
+    await site.begins({"small-0": a_plan(model="tiny-5b")})
+    await site.finishes(job)
     for _ in range(3):
-        await cluster.looks()
-    assert await cluster.state(job) is JobState.SUCCEEDED
-    assert cluster.pool.workers == {}
+        await site.control.round()
+    after = site.pool.workers["small-0"]
+    assert after is not before
+    assert after.plan.model == "tiny-5b"
 
 
-async def test_a_drained_stack_evicts_what_does_not_end_in_time(cluster: Cluster, database: asyncpg.Connection) -> None:
-    await cluster.restarts(A_WORKER)
-    job = await cluster.submits()
-    await cluster.looks()
-    assert await cluster.dispatcher.drain(within_s=5) == 1
-    assert await outcomes(database, job) == ["evicted"]
-    assert await cluster.state(job) is JobState.QUEUED
+async def test_a_job_that_its_worker_refuses_is_not_claimed_for_it_again_at_once(site: Site) -> None:
+    await site.begins()
+    site.pool.workers["small-0"].plan = a_plan(model="tiny-5b")
+    job = a_job()
+    await site.store.submit(job)
+    for _ in range(10):
+        await site.control.dispatch()
+    assert await site.outcomes(job) == ["released"]
+
+
+async def test_a_drained_stack_evicts_what_does_not_end_in_time(site: Site) -> None:
+    await site.begins()
+    job = await site.runs_a_job()
+    assert await site.control.dispatcher.drain(within_s=5) == 1
+    assert await site.outcomes(job) == ["evicted"]
+    assert await site.state(job) is JobState.QUEUED
+
+
+async def test_only_the_hung_render_pays_for_its_worker(site: Site, clock: Clock) -> None:
+    await site.begins()
+    hung = await site.runs_a_job()
+    site.pool.advance("small-0")
+    await site.control.round()
+    waiting = a_job()
+    await site.store.submit(waiting)
+    await site.control.round()
+    site.pool.workers["small-0"].hung = True
+    await site.pool.clock.sleep(RULES.patience.floor_s + 1)
+    await site.control.round()
+    await site.control.round()
+    assert await site.outcomes(hung) == ["lost"]
+    assert await site.outcomes(waiting) == ["released"]
+    row = await site.database.fetchrow("SELECT failure FROM attempts WHERE job_id = $1", hung.id)
+    assert '"hung"' in row["failure"]
+
+
+async def test_storage_that_does_not_answer_delays_lost_claims_and_no_worker(
+    site: Site, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    def unavailable(*_: object, **__: object) -> bytes:
+        raise ObjectsUnavailable("S3 is away")
+
+    await site.begins()
+    lost = await site.runs_a_job()
+    with monkeypatch.context() as patch:
+        patch.setattr(type(site.objects), "get", unavailable)
+        site.pool.crash("small-0")
+        other = await site.runs_a_job()
+        await site.finishes(other)
+        assert await site.state(lost) is JobState.RUNNING
+    await site.control.round()
+    assert await site.outcomes(lost) == ["lost"]
+
+
+async def test_a_finished_video_of_a_crashed_worker_is_published_and_not_rendered_again(site: Site) -> None:
+    site.pool.publish = publisher(site.objects)
+    await site.begins()
+    job = await site.runs_a_job()
+    site.pool.upload_unseen("small-0")
+    for _ in range(3):
+        await site.control.round()
+    assert await site.outcomes(job) == ["succeeded"]
+
+
+async def test_an_older_dispatcher_ends_when_it_hears_of_a_newer_one(site: Site) -> None:
+    await site.begins()
+    older = site.control
+    await site.begins()
+    with pytest.raises(StaleEpoch):
+        await older.watchers["small-0"].run_once()
+
+
+async def test_a_worker_of_another_release_is_replaced(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    await site.begins()
+
+    async def another_language(*_: object, **__: object) -> None:
+        raise ProtocolMismatch("it speaks protocol 0")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(site.pool, "poll", another_language)
+        await site.control.watchers["small-0"].run_once()
+    assert site.pool.workers == {}
+    job = await site.runs_a_job()
+    assert site.pool.workers["small-0"].renders
+    status = site.pool.workers["small-0"].status()
+    assert [render.stage for render in status.renders] == [Stage.ASSIGNED]
+    await site.finishes(job)

@@ -89,6 +89,7 @@ def a_status(*renders: RenderStatus, **changes: Any) -> WorkerStatus:
     values: dict[str, Any] = {
         "worker": WORKER,
         "pool": "small",
+        "plan": "",
         "model": "tiny-2b",
         "state": WorkerState.READY,
         "version": 1,

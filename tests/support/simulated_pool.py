@@ -77,6 +77,7 @@ class SimulatedWorker:
         return WorkerStatus(
             worker=WorkerRef(name=self.plan.name, incarnation=self.incarnation),
             pool=self.plan.pool,
+            plan=self.plan.fingerprint,
             model=self.plan.model,
             state=WorkerState.DRAINING if self.draining else WorkerState.READY,
             version=self.version,

@@ -58,7 +58,7 @@ def test_a_hung_render_costs_its_worker_and_only_itself() -> None:
         a_render(waiting, stage=Stage.ASSIGNED, progress_age_s=500),
         a_render(done, stage=Stage.ENDED, end=Rendered(result=a_result())),
     )
-    kill, *ends = decide(status, 0, [hung, beside, waiting, done], RULES)
+    *ends, kill = decide(status, 0, [hung, beside, waiting, done], RULES)
     assert isinstance(kill, Kill)
     endings = {end.claim.token: end.ending for end in ends if isinstance(end, End)}
     assert isinstance(endings[hung.token], Lost)
@@ -83,6 +83,6 @@ def test_a_slow_upload_is_not_a_hang_while_it_moves() -> None:
 def test_a_model_that_never_loads_or_cannot_load_is_tried_afresh() -> None:
     loading = a_status(state=WorkerState.LOADING)
     assert decide(loading, 599, [], RULES) == []
-    assert decide(loading, 601, [], RULES) == [Kill("loading for 601 s")]
+    assert decide(loading, 601, [], RULES) == [Kill("loading", "for 601 s")]
     broken = a_status(state=WorkerState.BROKEN, error="no such directory")
-    assert decide(broken, 61, [], RULES) == [Kill("broken: no such directory")]
+    assert decide(broken, 61, [], RULES) == [Kill("broken", "no such directory")]

@@ -13,9 +13,9 @@ from tests.support.builders import WORKER, a_claim, a_render, a_status
 def fleet_with(*statuses: WorkerStatus) -> Fleet:
     fleet = Fleet()
     for status in statuses:
-        seat = fleet.seat(status.worker.name, status.pool, 0.0)
-        seat.registered = status.worker
-        fleet.heard(seat, status, 0.0)
+        worker = fleet.worker(status.worker.name, status.pool, 0.0)
+        worker.registered = status.worker
+        fleet.heard(worker, status, 0.0)
     return fleet
 
 
@@ -43,10 +43,10 @@ def test_who_is_not_ready_full_draining_or_without_a_row_gets_nothing() -> None:
     assert fleet_with(a_status(room=0)).slots("small") == []
     assert fleet_with(a_status()).slots("another-pool") == []
     fleet = fleet_with(a_status())
-    fleet.seats[WORKER.name].draining = True
+    fleet.workers[WORKER.name].draining = True
     assert fleet.slots("small") == []
     fleet = fleet_with(a_status())
-    fleet.seats[WORKER.name].registered = None
+    fleet.workers[WORKER.name].registered = None
     assert fleet.slots("small") == []
 
 
@@ -60,16 +60,34 @@ def test_reconciling_drops_what_others_settled_and_keeps_what_was_claimed_meanwh
     fleet = Fleet()
     settled, kept, meanwhile, adopted = (a_claim() for _ in range(4))
     fleet.hold([settled, kept], 0.0)
-    before = set(fleet.claims)
-    fleet.hold([meanwhile], 1.0)
-    fleet.reconcile(before, [kept, adopted], 2.0)
+    with fleet.reading() as reading:
+        fleet.hold([meanwhile], 1.0)
+        reading.reconcile([kept, adopted], 2.0)
     assert set(fleet.claims) == {kept.token, meanwhile.token, adopted.token}
+
+
+def test_a_claim_that_was_settled_while_the_database_was_read_is_not_adopted_again() -> None:
+    fleet = Fleet()
+    claim = a_claim()
+    fleet.hold([claim], 0.0)
+    with fleet.reading() as reading:
+        fleet.drop(claim.token)
+        reading.reconcile([claim], 1.0)
+    assert fleet.claims == {}
+    assert fleet.held_by(WORKER.name) == []
+
+
+def test_a_claim_of_a_worker_s_earlier_life_does_not_keep_its_new_life_idle() -> None:
+    fleet = fleet_with(a_status())
+    fleet.hold([a_claim(worker=WorkerRef(name=WORKER.name, incarnation="earlier"))], 0.0)
+    assert fleet.slots("small") == [WORKER]
 
 
 def test_an_adopted_claim_keeps_its_age() -> None:
     fleet = Fleet()
-    fleet.reconcile([], [a_claim(age_s=100)], 50.0)
-    assert fleet.aged(WORKER.name, 60.0)[0].age_s == 110
+    with fleet.reading() as reading:
+        reading.reconcile([a_claim(age_s=100)], 50.0)
+    assert fleet.aged(fleet.held_by(WORKER.name), 60.0)[0].age_s == 110
 
 
 def test_progress_is_written_once_per_place() -> None:

@@ -1,0 +1,43 @@
+"""Everything that drives one Ray cluster, in one value: what is known of it, and the ports to act on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from orchestrator import logs, metrics
+from orchestrator.attempt import Rules
+from orchestrator.domain.job import WorkerRef
+from orchestrator.domain.protocol import Caller
+from orchestrator.fleet import Fleet
+from orchestrator.ports import Clock, JobStore, WorkerPool
+from orchestrator.recovery import Recovery
+from orchestrator.settler import Settler
+
+_log = logs.get("cluster")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """One cluster and its dispatcher. `poll_s` is how long a poll waits, `ttl_s` how long a worker may be silent."""
+
+    name: str
+    caller: Caller
+    fleet: Fleet
+    store: JobStore
+    pool: WorkerPool
+    settler: Settler
+    recovery: Recovery
+    clock: Clock
+    rules: Rules
+    poll_s: float
+    ttl_s: float
+
+    def rules_for(self, pool: str) -> Rules:
+        """The rules, with the speed that the pool's finished renders have taught."""
+        return replace(self.rules, speed=self.fleet.speed(pool).factor)
+
+    async def expire(self, worker: WorkerRef, reason: str) -> None:
+        """End an incarnation's lease for good, and count why: `silent`, `vanished`, `hung`, `loading` or `broken`."""
+        if await self.store.declare_dead(self.name, worker):
+            metrics.lease_expiries.labels(reason).inc()
+            _log.warning("lease_expired", worker=worker.name, incarnation=worker.incarnation, reason=reason)

@@ -1,0 +1,119 @@
+"""A dispatcher's parts wired as `service.py` wires them, around simulated workers and time."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator import results
+from orchestrator.attempt import Rules
+from orchestrator.cluster import Cluster
+from orchestrator.config import S3Settings
+from orchestrator.dispatcher import Dispatcher
+from orchestrator.domain.job import Artifact, VideoResult, claim_prefix
+from orchestrator.domain.protocol import Assignment, Caller
+from orchestrator.domain.retry import RetryPolicy
+from orchestrator.domain.watchdog import Patience
+from orchestrator.fleet import Fleet, Worker
+from orchestrator.ports import JobStore, ObjectStore, WorkerPlan
+from orchestrator.recovery import Recovery
+from orchestrator.scaler import Scaler
+from orchestrator.settler import Settler
+from orchestrator.watcher import Watcher
+from tests.support.builders import a_result
+from tests.support.simulated_pool import SimulatedPool
+
+GRACE_S = 10.0
+TTL_S = 60.0
+RULES = Rules(patience=Patience(floor_s=40, factor=5, upload_s=40), unheld_grace_s=GRACE_S, load_s=100)
+
+
+def a_plan(name: str = "small-0", *, model: str = "tiny-2b") -> WorkerPlan:
+    return WorkerPlan(name=name, pool="small", model=model, family="tiny-2b", path=Path("/none"), s3=S3Settings())
+
+
+def a_settler(store: JobStore, jitter: random.Random) -> Settler:
+    return Settler(store, RetryPolicy(base_s=0.001, cap_s=0.001), jitter)
+
+
+def publisher(objects: ObjectStore) -> Callable[[Assignment], VideoResult]:
+    """What a real worker does at the end of a render: video, cover, and result.json last."""
+
+    def put(key: str) -> Artifact:
+        return objects.put(key, key.encode(), "application/octet-stream")
+
+    def publish(assignment: Assignment) -> VideoResult:
+        prefix = claim_prefix(assignment.job_id, assignment.claim)
+        result = a_result(video=put(f"{prefix}video.mp4"), cover=put(f"{prefix}cover.png"))
+        document = results.dump(assignment.job_id, assignment.claim, result)
+        objects.put(results.key(assignment.job_id, assignment.claim), document, results.CONTENT_TYPE)
+        return result
+
+    return publish
+
+
+@dataclass
+class Control:
+    """One life of a dispatcher: build it with `begin`, which is what a start does."""
+
+    cluster: Cluster
+    dispatcher: Dispatcher
+    scaler: Scaler
+    watchers: dict[str, Watcher] = field(default_factory=dict)
+    _watched: dict[str, Worker] = field(default_factory=dict)
+
+    @classmethod
+    async def begin(
+        cls,
+        store: JobStore,
+        objects: ObjectStore,
+        pool: SimulatedPool,
+        wanted: Mapping[str, WorkerPlan],
+        jitter: random.Random,
+    ) -> Control:
+        fleet, settler = Fleet(), a_settler(store, jitter)
+        cluster = Cluster(
+            name="default",
+            caller=Caller(epoch=await store.next_epoch("default")),
+            fleet=fleet,
+            store=store,
+            pool=pool,
+            settler=settler,
+            recovery=Recovery(settler, objects, ended=lambda claim: fleet.drop(claim.token)),
+            clock=pool.clock,
+            rules=RULES,
+            poll_s=1,
+            ttl_s=TTL_S,
+        )
+        control = cls(cluster, Dispatcher(cluster, ("small",)), Scaler(cluster, wanted))
+        await control.dispatcher.reconcile()
+        await control.scale()
+        return control
+
+    async def scale(self) -> None:
+        await self.scaler.run_once()
+        for name, worker in self.cluster.fleet.workers.items():
+            if self._watched.get(name) is not worker:
+                self._watched[name], self.watchers[name] = worker, Watcher(self.cluster, worker)
+        for name in set(self.watchers) - set(self.cluster.fleet.workers):
+            del self._watched[name], self.watchers[name]
+
+    async def dispatch(self) -> None:
+        """Look into every queue, and wait for the workers' answers."""
+        self.dispatcher.announce()
+        await self.dispatcher.run_once()
+        await self.dispatcher.assigned()
+
+    async def round(self) -> None:
+        """One turn of every loop that `service.py` starts."""
+        await self.scale()
+        for watcher in list(self.watchers.values()):
+            await watcher.run_once()
+        await self.cluster.recovery.run_once()
+        await self.dispatcher.beat()
+        await self.dispatcher.cancel()
+        await self.dispatcher.reconcile()
+        await self.dispatcher.wake_due()
+        await self.dispatch()
