@@ -16,7 +16,7 @@ from orchestrator.domain.catalog import TINY_2B, TINY_5B
 from orchestrator.domain.errors import ConfigError
 from orchestrator.local import postgres, ray
 from orchestrator.local.layout import DataDir
-from orchestrator.local.ports import Ports
+from orchestrator.local.portbook import Ports
 from orchestrator.local.secrets import Secrets, write
 
 BUCKET = "cogmill"

@@ -14,7 +14,7 @@ from orchestrator.local.process import ProcessId
 from orchestrator.local.secrets import Secrets
 
 
-class Part(Protocol):
+class StackPart(Protocol):
     """One process (with whatever it forks) that listens on one port."""
 
     @property
@@ -31,8 +31,8 @@ class Part(Protocol):
         """The part whose death this one does not survive."""
         ...
 
-    def start(self) -> ProcessId:
-        """Start it; it need not be ready yet. Raises `CogmillError`."""
+    def start(self, mark: str) -> ProcessId:
+        """Start it, marked for `process.marked`, and return at once. Raises `CogmillError`."""
         ...
 
     def wait_ready(self, identity: ProcessId) -> None:
@@ -57,15 +57,15 @@ class Postgres:
     name: str = "database"
     needs: None = None
 
-    def start(self) -> ProcessId:
+    def start(self, mark: str) -> ProcessId:
         postgres.initialise(self.directory, self.secrets.database_password)
-        return postgres.start(self.directory, self.port, self.log)
+        return postgres.start(self.directory, self.port, self.log, mark=mark)
 
     def wait_ready(self, identity: ProcessId) -> None:
-        """`start` has waited."""
+        postgres.wait_ready(identity, self.directory, self.log)
 
     def healthy(self, identity: ProcessId) -> bool:
-        return postgres.running(self.directory) == identity and process.port_taken(self.port)
+        return identity.process() is not None and postgres.accepting(identity, self.directory)
 
     def stop(self, identity: ProcessId) -> None:
         postgres.stop(identity)
@@ -74,20 +74,18 @@ class Postgres:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class S3:
     directory: Path
-    bucket: str
     port: int
     log: Path
     secrets: Secrets
     name: str = "s3"
     needs: None = None
 
-    def start(self) -> ProcessId:
-        (self.directory / self.bucket).mkdir(parents=True, exist_ok=True)  # a bucket is a directory to rclone
+    def start(self, mark: str) -> ProcessId:
         keys = (self.secrets.s3_access_key, self.secrets.s3_secret_key)
-        return s3.start(self.directory, self.port, *keys, self.log)
+        return s3.start(self.directory, self.port, *keys, self.log, mark=mark)
 
     def wait_ready(self, identity: ProcessId) -> None:
-        """`start` has waited."""
+        s3.wait_ready(identity, self.port, self.log)
 
     def healthy(self, identity: ProcessId) -> bool:
         return identity.process() is not None and process.port_taken(self.port)
@@ -105,8 +103,8 @@ class RayHead:
     name: str = "ray"
     needs: None = None
 
-    def start(self) -> ProcessId:
-        return ray.start(self.port, self.temp_dir, self.log, gpus=self.gpus)
+    def start(self, mark: str) -> ProcessId:
+        return ray.start(self.port, self.temp_dir, self.log, gpus=self.gpus, mark=mark)
 
     def wait_ready(self, identity: ProcessId) -> None:
         ray.wait_ready(identity, self.port, self.temp_dir, log=self.log)
@@ -130,8 +128,9 @@ class ControlPlane:
     start_timeout_s: float = 60.0
     stop_grace_s: float = 10.0
 
-    def start(self) -> ProcessId:
-        return process.spawn([sys.executable, "-m", "orchestrator.cli", self.name, *self.options], log=self.log)
+    def start(self, mark: str) -> ProcessId:
+        command = [sys.executable, "-m", "orchestrator.cli", self.name, *self.options]
+        return process.spawn(command, log=self.log, mark=mark)
 
     def wait_ready(self, identity: ProcessId) -> None:
         listening = process.wait_until_listening(self.port, identity, timeout_s=self.start_timeout_s)

@@ -12,6 +12,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,10 +54,11 @@ def initialise(data_dir: Path, password: str, *, durable: bool = True) -> None:
         raise ConfigError(f"{data_dir} is not empty and holds no PostgreSQL cluster")
     data_dir.parent.mkdir(parents=True, exist_ok=True)
     _refuse_unreachable(data_dir)
-    partial = data_dir.with_name(f"{data_dir.name}.partial")
+    for leftover in data_dir.parent.glob(f"{data_dir.name}.partial-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    # A new name each time: an initdb that outlived its killed parent removes the directory that it failed in.
+    partial = Path(tempfile.mkdtemp(prefix=f"{data_dir.name}.partial-", dir=data_dir.parent))
     secret = data_dir.with_name(f"{data_dir.name}.secret")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(mode=0o700)
     try:
         secret.touch(mode=0o600)
         secret.write_text(password)
@@ -75,11 +77,12 @@ def initialise(data_dir: Path, password: str, *, durable: bool = True) -> None:
 
 
 def start(
-    data_dir: Path, port: int, log: Path, *, settings: Mapping[str, str] | None = None, timeout_s: float = 60.0
+    data_dir: Path, port: int, log: Path, *, mark: str = "", settings: Mapping[str, str] | None = None
 ) -> ProcessId:
-    """Start the server on 127.0.0.1 (TCP only) and wait until it answers; `settings` are `-c` parameters.
+    """Start the server on 127.0.0.1 (TCP only) and return at once; `wait_ready` waits for it.
 
-    Ends what an earlier, killed server left in this data directory. Raises `ConfigError` when it does not come up.
+    `settings` are `-c` parameters, and `mark` is the server's `cluster_name`, which shows in the titles of all its
+    processes. Ends what an earlier, killed server left in this data directory. Raises `ConfigError`.
     """
     data_dir = data_dir.absolute()
     _refuse_other_major(data_dir)
@@ -87,22 +90,29 @@ def start(
     if running(data_dir) is not None:
         raise ConfigError(f"PostgreSQL is already running in {data_dir}")
     _clear_leftovers(data_dir)
-    options = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "port": str(port), **(settings or {})}
+    options = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "port": str(port)}
+    options |= {"cluster_name": mark, **(settings or {})}
     arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-    server = process.spawn(
+    return process.spawn(
         [programs(data_dir) / "postgres", "-D", data_dir, *arguments],
         log=log,
+        mark=mark,
         env=_environment(),
         user=server_user(),
         cwd=data_dir,
     )
+
+
+def wait_ready(server: ProcessId, data_dir: Path, log: Path, *, timeout_s: float = 300.0) -> None:
+    """Wait until the server accepts sessions: after a crash, once it has replayed its log, which may take minutes.
+
+    Raises `ConfigError` when it ends first or the time is up.
+    """
     deadline = time.monotonic() + timeout_s
-    while not _accepting(data_dir, server):
+    while not accepting(server, data_dir):
         if server.process() is None or time.monotonic() > deadline:
-            process.stop(server, sig=signal.SIGINT)
             raise ConfigError(f"PostgreSQL did not start in {data_dir}; the last of {log}: {_tail(log)}")
         time.sleep(0.02)
-    return server
 
 
 def stop(server: ProcessId, *, grace_s: float = 30.0) -> None:
@@ -111,30 +121,33 @@ def stop(server: ProcessId, *, grace_s: float = 30.0) -> None:
 
 
 def running(data_dir: Path) -> ProcessId | None:
-    """The server of this data directory if one runs, told by its pid file and by where it works, not by pid alone."""
+    """The server of this data directory if one runs, told by its pid file and by what it serves, not by pid alone."""
     try:
         pid = int((data_dir / "postmaster.pid").read_text().split("\n", 1)[0])
         candidate = psutil.Process(pid)
-        return ProcessId.of(pid) if _works_in(candidate, data_dir.absolute()) else None
+        return ProcessId.of(pid) if _serves(candidate, data_dir.absolute()) else None
     except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
         return None
 
 
 def _clear_leftovers(data_dir: Path) -> None:
     """Backends may outlive a killed server for a moment; and its pid file may name a pid that is someone else's now."""
-    left = [p for p in psutil.process_iter() if _works_in(p, data_dir)]
+    left = [p for p in psutil.process_iter() if _serves(p, data_dir)]
     process.kill_all(left, grace_s=5.0)
     (data_dir / "postmaster.pid").unlink(missing_ok=True)
 
 
-def _works_in(candidate: psutil.Process, data_dir: Path) -> bool:
+def _serves(candidate: psutil.Process, data_dir: Path) -> bool:
+    """By the command line, or (backends have none) by where it works, which not every container lets even root see."""
     try:
-        return candidate.name().startswith("postgres") and Path(candidate.cwd()) == data_dir.resolve()
+        if not candidate.name().startswith("postgres"):
+            return False
+        return str(data_dir) in candidate.cmdline() or Path(candidate.cwd()) == data_dir.resolve()
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return False
 
 
-def _accepting(data_dir: Path, server: ProcessId) -> bool:
+def accepting(server: ProcessId, data_dir: Path) -> bool:
     """What the server says of itself, as pg_ctl reads it: a probe of the port might meet somebody else's server."""
     try:
         lines = (data_dir / "postmaster.pid").read_text().split("\n")

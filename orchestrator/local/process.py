@@ -1,4 +1,4 @@
-"""Child processes that outlive a killed parent and are recognised again by pid and start time, never guessed at."""
+"""Child processes that outlive a killed parent and are recognised again: by pid and start time, or by their mark."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ import psutil
 
 # psutil reads a start time in clock ticks; two readings of one process differ by less than this many seconds.
 _START_TIME_TOLERANCE = 0.05
+
+# The environment variable that carries a mark.
+_MARK = "COGMILL_MARK"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +47,15 @@ def spawn(
     argv: Sequence[str | Path],
     *,
     log: Path,
+    mark: str = "",
     env: Mapping[str, str] | None = None,
     user: str | None = None,
     cwd: Path | None = None,
 ) -> ProcessId:
     """Start a child in a session of its own (a Ctrl-C on our terminal does not reach it), output appended to `log`.
 
-    With `user` it gets that user's primary group and none of ours.
+    `mark` goes into its environment, for `marked` to find it by. With `user` it gets that user's primary group and
+    none of ours.
     """
     with log.open("ab") as out:
         child = subprocess.Popen(
@@ -58,7 +63,7 @@ def spawn(
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
-            env=dict(os.environ if env is None else env),
+            env={**(os.environ if env is None else env), _MARK: mark},
             user=user,
             group=group_of(user),
             extra_groups=None if user is None else [],
@@ -66,6 +71,32 @@ def spawn(
             start_new_session=True,
         )
     return ProcessId.of(child.pid)
+
+
+def marked(mark: str) -> list[psutil.Process]:
+    """The living processes that carry a mark: the one that `spawn` gave it to, if it lives, and what that one forked.
+
+    It counts as an option's value on the command line too: in a container without CAP_SYS_PTRACE not even root may
+    read the environment of another user's process.
+    """
+    return [candidate for candidate in psutil.process_iter() if _carries(candidate, mark)]
+
+
+def leads(candidate: psutil.Process) -> bool:
+    """True for the process that began its session, as whatever `spawn` starts does."""
+    try:
+        return os.getsid(candidate.pid) == candidate.pid
+    except ProcessLookupError:
+        return False
+
+
+def _carries(candidate: psutil.Process, mark: str) -> bool:
+    try:
+        if candidate.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return any(part.endswith(f"={mark}") for part in candidate.cmdline()) or candidate.environ().get(_MARK) == mark
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
 
 
 def group_of(user: str | None) -> int | None:
@@ -96,13 +127,6 @@ def kill_all(processes: Sequence[psutil.Process], *, grace_s: float = 0.0) -> No
         except psutil.NoSuchProcess:
             continue
     psutil.wait_procs(alive, timeout=5)
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
 
 
 def port_taken(port: int, host: str = "127.0.0.1") -> bool:

@@ -42,7 +42,7 @@ def make_temp_dir() -> Path:
     return Path(tempfile.mkdtemp(prefix="cogmill-ray-", dir="/tmp"))
 
 
-def start(port: int, temp_dir: Path, log: Path, *, gpus: int) -> ProcessId:
+def start(port: int, temp_dir: Path, log: Path, *, gpus: int, mark: str = "") -> ProcessId:
     """Start a head with `gpus` logical GPUs on 127.0.0.1 and return at once; `wait_ready` waits for it.
 
     Sessions that an earlier head left in `temp_dir` are removed; workers put their temporary files there as well.
@@ -58,7 +58,7 @@ def start(port: int, temp_dir: Path, log: Path, *, gpus: int) -> ProcessId:
         "--include-dashboard=false", "--include-log-monitor=false", "--no-monitor", "--disable-usage-stats",
     ]  # fmt: skip
     env = {**os.environ, "TMPDIR": str(temp_dir)}
-    return process.spawn([Path(sys.executable).with_name("ray"), *arguments], log=log, env=env)
+    return process.spawn([Path(sys.executable).with_name("ray"), *arguments], log=log, mark=mark, env=env)
 
 
 def wait_ready(head: ProcessId, port: int, temp_dir: Path, *, log: Path, timeout_s: float = 60.0) -> None:

@@ -16,10 +16,10 @@ from typing import Any
 
 from orchestrator import config
 from orchestrator.domain.errors import ConfigError
-from orchestrator.local import configuration, ports, ray, secrets
+from orchestrator.local import configuration, portbook, ray, secrets
 from orchestrator.local.layout import DataDir
-from orchestrator.local.parts import S3, ControlPlane, Part, Postgres, RayHead
-from orchestrator.local.ports import Ports
+from orchestrator.local.parts import S3, ControlPlane, Postgres, RayHead, StackPart
+from orchestrator.local.portbook import Ports
 from orchestrator.local.secrets import Secrets
 from orchestrator.local.state import StateFile
 from orchestrator.local.supervisor import Supervisor
@@ -54,7 +54,7 @@ class Stack:
         self._state = StateFile(data.state)
         self._supervisor = Supervisor(self._state, say)
         self._secrets = secrets.load_or_make(data.secrets)
-        self._ports = ports.choose(self._state.state.ports, api=api_port, free=ports.bindable)
+        self._ports = portbook.choose(self._state.state.ports, api=api_port, free=portbook.bindable)
         self.settings = configuration.establish(data, configuration.document(self._ports, self._secrets, models))
         self._state.keep_ports(asdict(self._ports))
         temp_dir = self._temp_dir()
@@ -65,10 +65,15 @@ class Stack:
     def start(self) -> Ready:
         """Bring everything up, adopting what a killed run left; returns when the API serves. Raises `CogmillError`."""
         self._supervisor.kill_left_over(self._control_plane)
+        self._supervisor.adopt(self._infrastructure)
         self._supervisor.refuse_taken_ports([*self._infrastructure, *self._control_plane])
-        database, *others = self._infrastructure
-        with ThreadPoolExecutor(2) as threads:
-            meanwhile = [threads.submit(self._make_tiny_models), threads.submit(self._supervisor.bring_up, others)]
+        database, objects, cluster = self._infrastructure
+        with ThreadPoolExecutor(3) as threads:
+            meanwhile = [
+                threads.submit(self._make_tiny_models),
+                threads.submit(self._supervisor.bring_up, [cluster]),
+                threads.submit(self._prepare_bucket, objects),
+            ]
             self._supervisor.bring_up([database])
             key = _prepare_database(self.settings, self._data.secrets / "api_key")
             for work in meanwhile:
@@ -111,6 +116,12 @@ class Stack:
         if done.returncode != 0:
             raise ConfigError(f"the tiny checkpoints could not be made; the log is {log}")
 
+    def _prepare_bucket(self, objects: StackPart) -> None:
+        from orchestrator.adapters.s3 import S3Objects
+
+        self._supervisor.bring_up([objects])
+        S3Objects(self.settings.s3).ensure_bucket()
+
     def _ready(self, key: str) -> Ready:
         api, dispatch, maintain = (f"http://127.0.0.1:{part.port}" for part in self._control_plane)
         return Ready(
@@ -143,21 +154,17 @@ def running(
             stack.stop()
 
 
-def _infrastructure(data: DataDir, chosen: Ports, private: Secrets, ray_temp_dir: Path, gpus: int) -> tuple[Part, ...]:
+def _infrastructure(
+    data: DataDir, chosen: Ports, private: Secrets, ray_temp_dir: Path, gpus: int
+) -> tuple[StackPart, ...]:
     return (
         Postgres(directory=data.database, port=chosen.database, log=data.log("database"), secrets=private),
-        S3(
-            directory=data.objects,
-            bucket=configuration.BUCKET,
-            port=chosen.s3,
-            log=data.log("s3"),
-            secrets=private,
-        ),
+        S3(directory=data.objects, port=chosen.s3, log=data.log("s3"), secrets=private),
         RayHead(temp_dir=ray_temp_dir, gpus=gpus, port=chosen.ray, log=data.log("ray")),
     )
 
 
-def _control_plane(data: DataDir, chosen: Ports) -> tuple[Part, ...]:
+def _control_plane(data: DataDir, chosen: Ports) -> tuple[StackPart, ...]:
     return (
         ControlPlane(name="api", port=chosen.api, log=data.log("api")),
         ControlPlane(

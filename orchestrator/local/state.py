@@ -7,24 +7,32 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from threading import Lock
+from typing import TypeVar
 
 from orchestrator.domain.errors import ConfigError
 from orchestrator.local.process import ProcessId
 from orchestrator.local.secrets import write
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """`ports` and `parts` are by part name; `ray_temp_dir` is the running Ray's directory, or None."""
+    """`ports`, `parts` and `starting` are by part name; `ray_temp_dir` is the running Ray's directory, or None.
+
+    `starting` has the mark of a process that was about to be started: it may run, and be in `parts` any moment.
+    """
 
     ports: Mapping[str, int] = field(default_factory=dict)
     parts: Mapping[str, ProcessId] = field(default_factory=dict)
+    starting: Mapping[str, str] = field(default_factory=dict)
     ray_temp_dir: Path | None = None
 
     def to_json(self) -> str:
         parts = {name: asdict(identity) for name, identity in self.parts.items()}
         temp = None if self.ray_temp_dir is None else str(self.ray_temp_dir)
-        return json.dumps({"ports": dict(self.ports), "parts": parts, "ray_temp_dir": temp}, indent=2) + "\n"
+        content = {"ports": dict(self.ports), "parts": parts, "starting": dict(self.starting), "ray_temp_dir": temp}
+        return json.dumps(content, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> State:
@@ -32,8 +40,9 @@ class State:
         data = json.loads(text)
         ports = {str(name): int(port) for name, port in data["ports"].items()}
         parts = {str(name): ProcessId(int(part["pid"]), float(part["started"])) for name, part in data["parts"].items()}
+        starting = {str(name): str(mark) for name, mark in data["starting"].items()}
         temp = data["ray_temp_dir"]
-        return cls(ports=ports, parts=parts, ray_temp_dir=None if temp is None else Path(temp))
+        return cls(ports=ports, parts=parts, starting=starting, ray_temp_dir=None if temp is None else Path(temp))
 
 
 class StateFile:
@@ -56,14 +65,21 @@ class StateFile:
         with self._lock:
             self._replace(replace(self._state, ray_temp_dir=path))
 
+    def starts(self, part: str, mark: str) -> None:
+        with self._lock:
+            self._replace(replace(self._state, starting={**self._state.starting, part: mark}))
+
     def started(self, part: str, identity: ProcessId) -> None:
         with self._lock:
-            self._replace(replace(self._state, parts={**self._state.parts, part: identity}))
+            known = self._state
+            self._replace(
+                replace(known, parts={**known.parts, part: identity}, starting=_without(part, known.starting))
+            )
 
     def ended(self, part: str) -> None:
         with self._lock:
-            parts = {name: identity for name, identity in self._state.parts.items() if name != part}
-            self._replace(replace(self._state, parts=parts))
+            known = self._state
+            self._replace(replace(known, parts=_without(part, known.parts), starting=_without(part, known.starting)))
 
     def _replace(self, state: State) -> None:
         write(self._path, state.to_json())
@@ -79,3 +95,7 @@ class StateFile:
                 f"{self._path} is damaged: what a killed run left behind cannot be told. "
                 f"End its processes by hand, then delete the file"
             ) from None
+
+
+def _without(part: str, entries: Mapping[str, T]) -> dict[str, T]:
+    return {name: entry for name, entry in entries.items() if name != part}

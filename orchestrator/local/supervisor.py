@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -11,8 +12,9 @@ from threading import Event
 
 from orchestrator.domain.errors import CogmillError, ConfigError
 from orchestrator.local import process
-from orchestrator.local.parts import Part
-from orchestrator.local.ports import bindable
+from orchestrator.local.parts import StackPart
+from orchestrator.local.portbook import bindable
+from orchestrator.local.process import ProcessId
 from orchestrator.local.state import StateFile
 
 _LOOK_EVERY_S = 0.5
@@ -39,28 +41,41 @@ class Supervisor:
         self._say = say
         self._restarts: dict[str, Restart] = {}
 
-    def refuse_taken_ports(self, parts: Sequence[Part]) -> None:
-        """Raise `ConfigError` for the first port that somebody else holds."""
+    def adopt(self, parts: Sequence[StackPart]) -> None:
+        """Keep what a killed run left of these parts and serves; end what of it does not (yet) serve."""
         for part in parts:
-            if not self._adoptable(part) and not bindable(part.port):
-                raise ConfigError(f"port {part.port} is taken by another program, and the stack's {part.name} needs it")
+            self._recognise(part)
+            identity = self._identity(part)
+            if identity is not None and not part.healthy(identity):
+                self._end(part)
 
-    def kill_left_over(self, parts: Sequence[Part]) -> None:
+    def kill_left_over(self, parts: Sequence[StackPart]) -> None:
         """Kill what a killed run left of these parts: they hold nothing, and their successors adopt what they led."""
         for part in parts:
+            self._recognise(part)
             self._kill(part)
+            self._state.ended(part.name)
 
-    def take_down(self, parts: Sequence[Part]) -> None:
+    def refuse_taken_ports(self, parts: Sequence[StackPart]) -> None:
+        """Raise `ConfigError` for the first port of a part to be started that somebody else holds."""
+        for part in parts:
+            if self._identity(part) is None and not bindable(part.port):
+                raise ConfigError(f"port {part.port} is taken by another program, and the stack's {part.name} needs it")
+
+    def take_down(self, parts: Sequence[StackPart]) -> None:
         """Stop these parts, all at once."""
         with ThreadPoolExecutor(len(parts)) as threads:
             list(threads.map(self._end, parts))
 
-    def bring_up(self, parts: Sequence[Part]) -> None:
-        """Adopt or start these parts, all at once, and wait until each serves. Raises `CogmillError`."""
-        with ThreadPoolExecutor(len(parts)) as threads:
-            list(threads.map(self._adopt_or_start, parts))
+    def bring_up(self, parts: Sequence[StackPart]) -> None:
+        """Start those of these parts that were not adopted, all at once, and wait until each serves.
 
-    def watch(self, parts: Sequence[Part], *, until: Event) -> None:
+        Raises `CogmillError`.
+        """
+        with ThreadPoolExecutor(len(parts)) as threads:
+            list(threads.map(self._start, [part for part in parts if self._identity(part) is None]))
+
+    def watch(self, parts: Sequence[StackPart], *, until: Event) -> None:
         """Start again what dies, with whatever does not survive that death, until told to stop."""
         while not until.wait(_LOOK_EVERY_S):
             for part in parts:
@@ -69,9 +84,9 @@ class Supervisor:
                         if dependant.needs == part.name:
                             self._kill(dependant)
 
-    def _tend(self, part: Part) -> bool:
+    def _tend(self, part: StackPart) -> bool:
         """Look after one part; True when it has come back from the dead just now."""
-        identity = self._state.state.parts.get(part.name)
+        identity = self._identity(part)
         if identity is not None and identity.process() is not None:
             return False
         now = time.monotonic()
@@ -81,7 +96,7 @@ class Supervisor:
             self._end(part)
         return now >= self._restarts[part.name].at and self._start_again(part)
 
-    def _start_again(self, part: Part) -> bool:
+    def _start_again(self, part: StackPart) -> bool:
         try:
             self._start(part)
         except CogmillError as error:
@@ -89,27 +104,37 @@ class Supervisor:
             return False
         return True
 
-    def _adoptable(self, part: Part) -> bool:
-        identity = self._state.state.parts.get(part.name)
-        return identity is not None and part.healthy(identity)
+    def _identity(self, part: StackPart) -> ProcessId | None:
+        return self._state.state.parts.get(part.name)
 
-    def _adopt_or_start(self, part: Part) -> None:
-        if not self._adoptable(part):
-            self._end(part)
-            self._start(part)
-
-    def _start(self, part: Part) -> None:
-        identity = part.start()
+    def _start(self, part: StackPart) -> None:
+        # Whenever we are killed, what we started is found again: until its identity is on disk, by its mark.
+        mark = f"cogmill-{part.name}-{secrets.token_hex(8)}"
+        self._state.starts(part.name, mark)
+        identity = part.start(mark)
         self._state.started(part.name, identity)
         part.wait_ready(identity)
 
-    def _kill(self, part: Part) -> None:
-        identity = self._state.state.parts.get(part.name)
+    def _recognise(self, part: StackPart) -> None:
+        """Find what was started and never recorded, because whoever started it was killed in between."""
+        mark = self._state.state.starting.get(part.name)
+        if mark is None:
+            return
+        found = process.marked(mark)
+        leader = next(filter(process.leads, found), None)
+        if leader is not None:
+            self._state.started(part.name, ProcessId.of(leader.pid))
+        else:
+            process.kill_all(found)
+            self._state.ended(part.name)
+
+    def _kill(self, part: StackPart) -> None:
+        identity = self._identity(part)
         if identity is not None:
             process.stop(identity, sig=signal.SIGKILL)
 
-    def _end(self, part: Part) -> None:
-        identity = self._state.state.parts.get(part.name)
+    def _end(self, part: StackPart) -> None:
+        identity = self._identity(part)
         if identity is not None:
             part.stop(identity)
             self._state.ended(part.name)

@@ -41,6 +41,7 @@ from orchestrator.ports import ApiKey
 from orchestrator.store import Store, migrate
 from tests.support.api import MASTER_KEY, api_settings
 from tests.support.postgres import Server
+from tests.support.sockets import free_port
 
 DURABLE = {"shared_buffers": "256MB", "max_wal_size": "4GB"}
 KEY_ID = "benchmark"
@@ -104,7 +105,7 @@ def serve(store: str, port: int, database_url: str) -> None:
 
 @contextmanager
 def server(store: str, database_url: str) -> Iterator[tuple[int, psutil.Process]]:
-    port = process.free_port()
+    port = free_port()
     child = subprocess.Popen(
         [sys.executable, "-m", "tests.benchmarks.submit", "--serve", store, str(port), database_url]
     )

@@ -15,10 +15,10 @@ from fastapi import FastAPI
 from structlog.testing import capture_logs
 
 from orchestrator import keys
-from orchestrator.local.process import free_port
 from orchestrator.submit import Jobs
 from tests.support.api import MASTER_KEY, Api, api_settings, in_process, serving
 from tests.support.postgres import Server
+from tests.support.sockets import free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.domain.errors import ConfigError
-from orchestrator.local import postgres, process
+from orchestrator.local import postgres
 from tests.support.postgres import FAST, PASSWORD, Server
+from tests.support.sockets import free_port
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_a_killed_server_is_started_again_over_its_leftovers(server: Server) -> 
 def test_a_running_server_is_recognised_and_not_started_twice(server: Server) -> None:
     assert postgres.running(server.data_dir) == server.process
     with pytest.raises(ConfigError, match="already running"):
-        postgres.start(server.data_dir, process.free_port(), server.directory / "log")
+        postgres.start(server.data_dir, free_port(), server.directory / "log")
 
 
 def test_another_process_with_the_pid_of_a_dead_server_is_neither_taken_for_it_nor_harmed(server: Server) -> None:
@@ -75,8 +76,10 @@ def test_another_process_with_the_pid_of_a_dead_server_is_neither_taken_for_it_n
 def test_a_port_that_is_taken_is_reported_with_the_servers_own_words(server: Server) -> None:
     second = server.directory / "second"
     postgres.initialise(second, PASSWORD, durable=False)
+    log = server.directory / "second.log"
+    started = postgres.start(second, server.port, log, settings=FAST)
     with pytest.raises(ConfigError, match="could not create any TCP"):
-        postgres.start(second, server.port, server.directory / "second.log", settings=FAST)
+        postgres.wait_ready(started, second, log)
 
 
 def test_a_cluster_of_another_major_version_is_refused(server: Server) -> None:
@@ -124,7 +127,8 @@ def test_programs_in_a_closed_place_are_copied_beside_the_data(
     second = server.directory / "second"
     postgres.initialise(second, PASSWORD, durable=False)
     assert postgres.programs(second).is_relative_to(server.directory)
-    port = process.free_port()
-    started = postgres.start(second, port, server.directory / "second.log", settings=FAST)
+    log = server.directory / "second.log"
+    started = postgres.start(second, free_port(), log, settings=FAST)
+    postgres.wait_ready(started, second, log)
     postgres.stop(started)
     assert started.process() is None

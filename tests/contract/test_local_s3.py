@@ -12,8 +12,8 @@ import pytest
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.domain.errors import ConfigError
 from orchestrator.local import s3
-from orchestrator.local.process import free_port
 from tests.support.s3 import ACCESS_KEY, SECRET_KEY, S3Server
+from tests.support.sockets import free_port
 
 
 def test_objects_and_signed_urls_survive_a_crash(own_s3_server: S3Server) -> None:
@@ -79,5 +79,6 @@ def test_a_server_that_cannot_start_is_quoted(tmp_path: Path) -> None:
     with socket.socket() as bound:  # held, yet nothing answers there
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]
+        server = s3.start(tmp_path / "data", port, ACCESS_KEY, SECRET_KEY, tmp_path / "log")
         with pytest.raises(ConfigError, match=f"S3 did not start on port {port};.* address already in use"):
-            s3.start(tmp_path / "data", port, ACCESS_KEY, SECRET_KEY, tmp_path / "log")
+            s3.wait_ready(server, port, tmp_path / "log")

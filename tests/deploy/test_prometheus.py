@@ -15,6 +15,7 @@ import yaml
 
 from orchestrator.local import process
 from tests.support.helm import CHART
+from tests.support.sockets import free_port
 from tests.support.stack import Up, wait_for
 from tests.support.tools import need
 
@@ -68,7 +69,7 @@ def prometheus(stack: Up, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         service = static["targets"][0].split(":")[0]
         static["targets"] = [stack.ready["metrics"][service].removeprefix("http://").removesuffix("/metrics")]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
-    port = process.free_port()
+    port = free_port()
     running = process.spawn(
         [
             need("prometheus"),

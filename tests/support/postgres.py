@@ -16,9 +16,10 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from orchestrator.local import postgres, process
+from orchestrator.local import postgres
 from orchestrator.local.process import ProcessId
 from orchestrator.store import Store, migrate
+from tests.support.sockets import free_port
 
 PASSWORD = "tests-only"
 
@@ -46,10 +47,9 @@ class Server:
         directory = Path(tempfile.mkdtemp(prefix="cogmill-pg-"))
         directory.chmod(0o711)
         postgres.initialise(directory / "data", PASSWORD, durable=durable)
-        port = process.free_port()
+        port = free_port()
         chosen = settings if settings is not None else FAST
-        started = postgres.start(directory / "data", port, directory / "log", settings=chosen)
-        return cls(directory, port, started, chosen)
+        return cls(directory, port, _start(directory, port, chosen), chosen)
 
     def url(self, database: str = postgres.DATABASE) -> str:
         return postgres.url(self.port, PASSWORD, database)
@@ -58,7 +58,7 @@ class Server:
         postgres.stop(self.process)
 
     def start(self) -> None:
-        self.process = postgres.start(self.data_dir, self.port, self.directory / "log", settings=self.settings)
+        self.process = _start(self.directory, self.port, self.settings)
 
     def remove(self) -> None:
         self.stop()
@@ -84,6 +84,12 @@ class Server:
 
     def drop_database(self, name: str) -> None:
         self.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+def _start(directory: Path, port: int, settings: dict[str, str]) -> ProcessId:
+    server = postgres.start(directory / "data", port, directory / "log", settings=settings)
+    postgres.wait_ready(server, directory / "data", directory / "log")
+    return server
 
 
 @pytest.fixture(scope="session")

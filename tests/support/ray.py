@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchestrator.local import process, ray
+from orchestrator.local import ray
+from tests.support.sockets import free_port
 
 if TYPE_CHECKING:
     from workers.pool import RayWorkerPool
@@ -30,7 +31,7 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         patch.setenv(name, value)
     temp_dir: Path = ray.make_temp_dir()
     log = directory / "ray.log"
-    port = process.free_port()
+    port = free_port()
     head = ray.start(port, temp_dir, log, gpus=2)
     try:
         ray.wait_ready(head, port, temp_dir, log=log)

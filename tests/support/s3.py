@@ -17,6 +17,7 @@ from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import S3Settings
 from orchestrator.local import process, s3
 from orchestrator.local.process import ProcessId
+from tests.support.sockets import free_port
 
 ACCESS_KEY = "tests-access"
 SECRET_KEY = "tests-only-secret"
@@ -34,7 +35,7 @@ class S3Server:
     @classmethod
     def create(cls) -> S3Server:
         directory = Path(tempfile.mkdtemp(prefix="cogmill-s3-"))
-        port = process.free_port()
+        port = free_port()
         return cls(directory, port, _start(directory, port))
 
     @property
@@ -73,7 +74,9 @@ class S3Server:
 
 
 def _start(directory: Path, port: int) -> ProcessId:
-    return s3.start(directory / "data", port, ACCESS_KEY, SECRET_KEY, directory / "log")
+    server = s3.start(directory / "data", port, ACCESS_KEY, SECRET_KEY, directory / "log")
+    s3.wait_ready(server, port, directory / "log")
+    return server
 
 
 @pytest.fixture(scope="session")

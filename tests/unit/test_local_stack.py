@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from orchestrator import config
 from orchestrator.domain.errors import ConfigError
-from orchestrator.local import configuration, ports, process, ray, secrets
+from orchestrator.local import configuration, portbook, process, ray, secrets
 from orchestrator.local.layout import DataDir
 from orchestrator.local.process import ProcessId
 from orchestrator.local.state import State, StateFile
@@ -32,25 +32,25 @@ def always(_: int) -> bool:
 
 class TestPorts:
     def test_the_ports_of_earlier_runs_are_kept_even_when_they_are_taken_now(self) -> None:
-        first = asdict(ports.choose({}, api=None, free=always))
-        assert asdict(ports.choose(first, api=None, free=lambda port: port not in first.values())) == first
+        first = asdict(portbook.choose({}, api=None, free=always))
+        assert asdict(portbook.choose(first, api=None, free=lambda port: port not in first.values())) == first
 
     def test_the_api_has_8000_at_first_then_what_was_asked_for_last(self) -> None:
-        first = ports.choose({}, api=None, free=always)
-        moved = ports.choose(asdict(first), api=9000, free=always)
-        assert (first.api, moved.api, ports.choose(asdict(moved), api=None, free=always).api) == (8000, 9000, 9000)
+        first = portbook.choose({}, api=None, free=always)
+        moved = portbook.choose(asdict(first), api=9000, free=always)
+        assert (first.api, moved.api, portbook.choose(asdict(moved), api=None, free=always).api) == (8000, 9000, 9000)
 
     def test_port_zero_asks_for_a_free_one(self) -> None:
-        assert ports.choose({"api": 9000}, api=0, free=always).api not in (0, 9000)
+        assert portbook.choose({"api": 9000}, api=0, free=always).api not in (0, 9000)
 
     def test_new_ports_are_free_distinct_and_below_the_ephemeral_range(self) -> None:
-        chosen = list(asdict(ports.choose({}, api=0, free=lambda port: port % 2 == 0)).values())
+        chosen = list(asdict(portbook.choose({}, api=0, free=lambda port: port % 2 == 0)).values())
         assert len(set(chosen)) == len(chosen)
         assert all(port % 2 == 0 and port < 32768 for port in chosen)
 
     def test_a_port_that_somebody_listens_on_is_not_bindable(self) -> None:
         with process.socket.create_server(("127.0.0.1", 0)) as server:
-            assert not ports.bindable(server.getsockname()[1])
+            assert not portbook.bindable(server.getsockname()[1])
 
 
 class TestState:
@@ -59,9 +59,16 @@ class TestState:
         file.keep_ports({"api": 8000})
         file.keep_ray_temp_dir(Path("/tmp/x"))
         file.started("s3", ProcessId(12, 34.5))
+        file.starts("ray", "a mark")
         file.started("ray", ProcessId(13, 35.5))
+        file.starts("database", "another")
         file.ended("s3")
-        expected = State(ports={"api": 8000}, parts={"ray": ProcessId(13, 35.5)}, ray_temp_dir=Path("/tmp/x"))
+        expected = State(
+            ports={"api": 8000},
+            parts={"ray": ProcessId(13, 35.5)},
+            starting={"database": "another"},
+            ray_temp_dir=Path("/tmp/x"),
+        )
         assert StateFile(tmp_path / "stack.json").state == expected
 
     def test_a_stack_that_never_ran_has_an_empty_state(self, tmp_path: Path) -> None:
@@ -216,7 +223,7 @@ class TestCommandLine:
 
 
 def _document(directory: Path) -> dict[str, object]:
-    chosen = ports.choose({}, api=None, free=always)
+    chosen = portbook.choose({}, api=None, free=always)
     models = configuration.tiny_models(directory / "tiny-2b", directory / "tiny-5b")
     return configuration.document(chosen, secrets.load_or_make(directory), models)
 
