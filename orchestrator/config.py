@@ -17,7 +17,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from orchestrator.domain.catalog import FAMILIES, ModelFamily
 from orchestrator.domain.errors import ConfigError, UnknownModel
 
-Seconds = Annotated[float, Field(gt=0)]
+# Up to a hundred years: PostgreSQL's intervals and the system's timers take no infinity.
+Seconds = Annotated[float, Field(gt=0, le=100 * 365.25 * 24 * 3600, allow_inf_nan=False)]
 
 
 class _Section(BaseModel):
@@ -84,7 +85,7 @@ class ApiSettings(_Section):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     max_body_bytes: int = Field(default=1 * 2**20, ge=1024)
-    key_cache_s: float = Field(default=2.0, ge=0)
+    key_cache_s: float = Field(default=2.0, ge=0, le=60)
     max_prompt_chars: int = Field(default=2_000, ge=1)
 
 
@@ -232,12 +233,25 @@ def load(**overrides: Any) -> Settings:
     path = os.environ.get("COGMILL_CONFIG")
     if path and not Path(path).is_file():
         raise ConfigError(f"COGMILL_CONFIG: no such file: {path}")
+    _refuse_unknown_variables()
     try:
         return Settings(**overrides)
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(item) for item in error.errors(include_url=False))) from None
     except ValueError as error:  # a TOML file that does not parse
         raise ConfigError(f"COGMILL_CONFIG {path}: {error}") from None
+
+
+def _refuse_unknown_variables() -> None:
+    """Raise for `COGMILL_X__Y` without a section X, which pydantic-settings passes over in silence.
+
+    Others are let be: Kubernetes itself sets `COGMILL_API_PORT` and the like beside a service of that name.
+    """
+    sections = sorted(name.upper() for name in Settings.model_fields)
+    for variable in sorted(os.environ):
+        section, nested, _ = variable.removeprefix("COGMILL_").partition("__")
+        if variable.startswith("COGMILL_") and nested and section not in sections:
+            raise ConfigError(f"{variable}: there is no section {section}; known are {', '.join(sections)}")
 
 
 def _explain(item: Mapping[str, Any]) -> str:

@@ -1,0 +1,113 @@
+"""Settings are validated once, and every mistake is reported by the name of its key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator import config
+from orchestrator.domain.errors import ConfigError, UnknownModel
+
+TOML = """
+database_url = "postgresql://cogmill@localhost/cogmill"
+master_key = "sixteen characters"
+default_model = "small"
+[models.small]
+family = "tiny-2b"
+path = "/models/small"
+[pools.gpu]
+model = "small"
+[aliases]
+"cogvideox-3" = "small"
+"""
+
+
+@pytest.fixture
+def toml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "cogmill.toml"
+    path.write_text(TOML)
+    monkeypatch.setenv("COGMILL_CONFIG", str(path))
+    return path
+
+
+def complaint() -> str:
+    with pytest.raises(ConfigError) as caught:
+        config.load()
+    return str(caught.value)
+
+
+def test_the_environment_wins_over_the_file(toml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COGMILL_S3__BUCKET", "elsewhere")
+    monkeypatch.setenv("COGMILL_DEFAULT_MODEL", "small")
+    assert config.load().s3.bucket == "elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("COGMILL_API__PORT", "90000", "api.port"),
+        ("COGMILL_API__PROT", "80", "api.prot"),
+        ("COGMILL_LEAES__TTL_S", "9", "COGMILL_LEAES__TTL_S"),
+        ("COGMILL_RETENTION__JOBS_S", "inf", "retention.jobs_s"),
+        ("COGMILL_RETENTION__JOBS_S", "1e300", "retention.jobs_s"),
+        ("COGMILL_LEASE__TTL_S", "8", "ttl_s"),
+        ("COGMILL_S3__PUBLIC_URL", "https://cdn.example/videos", "public_url"),
+        ("COGMILL_S3__ENDPOINT_URL", "minio:9000", "endpoint_url"),
+        ("COGMILL_DATABASE_URL", "mysql://x", "database_url"),
+        ("COGMILL_MASTER_KEY", "short", "master_key"),
+        ("COGMILL_DEFAULT_MODEL", "other", "default_model"),
+        ("COGMILL_LOG__LEVEL", "loud", "log.level"),
+    ],
+)
+def test_a_wrong_setting_is_told_by_name(
+    toml: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, told: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert told in complaint()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ('model = "small"', 'model = "large"', "pools.gpu.model"),
+        ('"cogvideox-3" = "small"', '"cogvideox-3" = "large"', "aliases.cogvideox-3"),
+        ('family = "tiny-2b"', 'family = "tiny-9b"', "models.small"),
+        ('family = "tiny-2b"', 'family = "cogvideox-5b"', "accept_licence"),
+        ("[pools.gpu]", "[pools.gpu]\nworker = 2", "pools.gpu.worker"),
+        ("[pools.gpu]", "[models.idle]\nfamily = 'tiny-5b'\npath = '/x'\n[pools.gpu]", "models.idle"),
+        ("[pools.gpu]", "[pools.gpu", "COGMILL_CONFIG"),
+    ],
+)
+def test_a_wrong_line_of_the_file_is_told_by_name(toml: Path, before: str, after: str, told: str) -> None:
+    toml.write_text(TOML.replace(before, after))
+    assert told in complaint()
+
+
+def test_a_missing_file_is_told_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COGMILL_CONFIG", "/no/such.toml")
+    assert "/no/such.toml" in complaint()
+
+
+def test_variables_that_kubernetes_sets_beside_us_are_let_be(toml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COGMILL_API_SERVICE_HOST", "10.0.0.1")
+    assert config.load().default_model == "small"
+
+
+def test_a_licence_that_was_accepted_lets_the_model_load(toml: Path) -> None:
+    toml.write_text(TOML.replace('family = "tiny-2b"', 'family = "cogvideox-5b"\naccept_licence = true'))
+    assert config.load().family_of("small").name == "cogvideox-5b"
+
+
+def test_models_are_found_by_name_or_alias_in_any_case(toml: Path) -> None:
+    settings = config.load()
+    assert {settings.resolve_model(name) for name in (None, "small", "SMALL", "CogVideoX-3")} == {"small"}
+    assert settings.pool_of("small") == "gpu"
+    with pytest.raises(UnknownModel):
+        settings.resolve_model("large")
+
+
+def test_the_master_key_and_the_s3_secret_are_in_no_text(toml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COGMILL_S3__SECRET_KEY", "hush-hush")
+    assert "sixteen" not in repr(config.load())
+    assert "hush" not in repr(config.load())
