@@ -17,11 +17,15 @@ def failure_of(error: Exception) -> Failure:
     """
     match error:
         case RenderFailed():
-            return Failure(code=error.code, message=error.message, retryable=error.retryable)
+            return Failure(code=error.code, message=_plain(error.message), retryable=error.retryable)
         case ObjectsUnavailable() | IntegrityError():
-            return Failure(code="upload_failed", message=f"the video could not be stored: {error}"[:_MAX_MESSAGE])
+            return Failure(code="upload_failed", message=_plain(f"the video could not be stored: {error}"))
         case OSError(errno=errno.ENOSPC):
             return Failure(code="disk_full", message="the worker's disk is full")
         case _:
-            message = f"the render failed: {type(error).__name__}: {error}"
-            return Failure(code="render_error", message=message[:_MAX_MESSAGE])
+            return Failure(code="render_error", message=_plain(f"the render failed: {type(error).__name__}: {error}"))
+
+
+def _plain(text: str) -> str:
+    """What PostgreSQL and UTF-8 can hold of a text, cut: one NUL would make the whole settlement unwritable."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "?")[:_MAX_MESSAGE]

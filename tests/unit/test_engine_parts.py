@@ -43,6 +43,12 @@ def test_a_long_error_becomes_a_short_sentence() -> None:
     assert len(failure_of(RuntimeError("x" * 10_000)).message) <= 300
 
 
+def test_a_failure_s_message_is_text_that_the_database_can_hold() -> None:
+    message = failure_of(RuntimeError("a\0b\ud800c")).message
+    assert message.encode()
+    assert "\0" not in message
+
+
 def test_estimates_follow_what_steps_and_decodes_took() -> None:
     meter = Meter(FAMILIES["tiny-2b"])
     spec = a_spec()
