@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.domain.errors import CogmillError, ConfigError
+from orchestrator.domain.errors import CogmillError, ConfigError, StaleEpoch
 
 if TYPE_CHECKING:
     from orchestrator.config import Settings
@@ -34,8 +35,10 @@ app = typer.Typer(
 )
 model = typer.Typer(help="Checkpoints.", no_args_is_help=True)
 keys = typer.Typer(help="API keys.", no_args_is_help=True)
+tenants = typer.Typer(help="Tenants.")
 app.add_typer(model, name="model")
 app.add_typer(keys, name="keys")
+app.add_typer(tenants, name="tenants")
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -45,13 +48,18 @@ DataDirOption = Annotated[
 
 
 def main() -> None:
-    """Run the command line. What Cogmill raises on purpose becomes one line on stderr and exit code 1 (settings: 2)."""
+    """Run the command line. What Cogmill raises on purpose becomes one line on stderr and an exit code.
+
+    2 for settings, 3 for a dispatcher whose cluster a newer one has taken over, 1 for the rest.
+    """
     try:
         app()
     except ConfigError as error:
-        _fail(error, 2)
+        _fail(str(error), 2)
+    except StaleEpoch as error:
+        _fail(f"a newer dispatcher has taken over this cluster, so this one ends ({error})", 3)
     except CogmillError as error:
-        _fail(error, 1)
+        _fail(str(error), 1)
 
 
 @app.command()
@@ -154,7 +162,7 @@ def migrate(data_dir: DataDirOption = None) -> None:
 
 @app.command()
 def doctor(data_dir: DataDirOption = None) -> None:
-    """Check every part that a deployment needs, one line each."""
+    """Check every part that a deployment needs, one line each; exit code 1 when one fails."""
     settings = _settings(data_dir)  # first: Ray reads its environment when it is imported
 
     from orchestrator import doctor as surgery
@@ -163,7 +171,7 @@ def doctor(data_dir: DataDirOption = None) -> None:
     healthy = True
     for finding in surgery.examine(settings, RayWorkerPool.connect):
         typer.echo(finding.line())
-        healthy = healthy and finding.ok
+        healthy = healthy and finding.verdict is not surgery.Verdict.FAIL
     if not healthy:
         raise typer.Exit(1)
 
@@ -223,6 +231,26 @@ def revoke_key(key_id: str, data_dir: DataDirOption = None) -> None:
 
     if not asyncio.run(revoke()):
         raise CogmillError(f"no valid key has the id {key_id.split('.')[0]!r}")
+
+
+@tenants.callback()
+def _tenants() -> None:
+    """Keeps `weight` a command of its own: Typer merges a lone one with its group."""
+
+
+@tenants.command("weight")
+def set_weight(tenant: str, weight: float, data_dir: DataDirOption = None) -> None:
+    """Give TENANT a share of WEIGHT relative to the others, whose is 1 unless set; it holds from the next claim on."""
+    if not 0 < weight < math.inf:
+        raise typer.BadParameter("must be a positive number", param_hint="WEIGHT")
+
+    from orchestrator.store import Store
+
+    async def change() -> None:
+        async with Store.open(_settings(data_dir).database_url) as store:
+            await store.set_weight(tenant, weight)
+
+    asyncio.run(change())
 
 
 def _settings(data_dir: Path | None) -> Settings:
@@ -289,8 +317,8 @@ def _say(line: str) -> None:
     typer.echo(f"cogmill: {line}", err=True)
 
 
-def _fail(error: CogmillError, code: int) -> None:
-    _say(str(error))
+def _fail(line: str, code: int) -> None:
+    _say(line)
     sys.exit(code)
 
 

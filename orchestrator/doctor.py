@@ -6,11 +6,12 @@ import json
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import S3Settings, Settings
@@ -18,22 +19,30 @@ from orchestrator.domain.errors import CogmillError
 from orchestrator.store import schema_version
 
 
+class Verdict(StrEnum):
+    """`note`: this could not be checked from here, and nothing says that it is wrong."""
+
+    OK = "ok"
+    NOTE = "note"
+    FAIL = "FAIL"
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What came of one check; `mend` is how to put right what failed."""
 
     part: str
-    ok: bool
+    verdict: Verdict
     detail: str
     mend: str = ""
 
     def line(self) -> str:
         """One line for a terminal."""
-        verdict, advice = ("ok  ", "") if self.ok else ("FAIL", f" -> {self.mend}")
-        return f"{verdict}  {self.part:<20} {self.detail}{advice}"
+        advice = f" -> {self.mend}" if self.verdict is Verdict.FAIL else ""
+        return f"{self.verdict:<4}  {self.part:<20} {self.detail}{advice}"
 
 
-class Cluster(Protocol):
+class RayCluster(Protocol):
     """The one thing that the doctor asks of a Ray cluster."""
 
     def gpus(self) -> float:
@@ -41,7 +50,7 @@ class Cluster(Protocol):
         ...
 
 
-Connect = Callable[[str | None, str], Cluster]
+Connect = Callable[[str | None, str], RayCluster]
 
 
 def examine(settings: Settings, connect: Connect) -> Iterator[Finding]:
@@ -49,10 +58,20 @@ def examine(settings: Settings, connect: Connect) -> Iterator[Finding]:
     yield _check("database", partial(_database, settings.database_url), "start PostgreSQL, or correct database_url")
     yield _check("schema", partial(_schema, settings.database_url), "run `cogmill migrate`")
     yield _check("bucket", partial(_bucket, settings.s3), "correct endpoint, keys or bucket in the section s3")
-    yield _check("ray", partial(_ray, settings, connect), "start Ray, or correct ray.address, RAY_AUTH_TOKEN_PATH")
+    joined: list[RayCluster] = []
+    advice = "start Ray, or correct ray.address and what RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN says"
+    yield _check("ray", lambda: _ray(settings.ray.address, connect, joined), advice)
+    yield _check("gpus", lambda: _gpus(settings, joined), "add GPU nodes, or lower pools.*.workers")
     for name, model in settings.models.items():
-        advice = f"put the checkpoint there, or correct models.{name}.path"
-        yield _check(f"model {name}", partial(_checkpoint, model.path), advice)
+        yield model_finding(name, model.path, settings.ray.address)
+
+
+def model_finding(name: str, path: Path, ray_address: str | None) -> Finding:
+    """Check a model's checkpoint, where its path can be seen: workers of a cluster elsewhere have their own disks."""
+    part = f"model {name}"
+    if not path.exists() and not _on_this_machine(ray_address):
+        return Finding(part, Verdict.NOTE, f"{path} is not on this machine; workers check theirs when they load it")
+    return _check(part, partial(_checkpoint, path), f"put the checkpoint there, or correct models.{name}.path")
 
 
 class _Ill(CogmillError):
@@ -61,9 +80,9 @@ class _Ill(CogmillError):
 
 def _check(part: str, attempt: Callable[[], str], mend: str) -> Finding:
     try:
-        return Finding(part, True, attempt())
+        return Finding(part, Verdict.OK, attempt())
     except CogmillError as error:
-        return Finding(part, False, " ".join(str(error).split())[:300], mend)
+        return Finding(part, Verdict.FAIL, " ".join(str(error).split())[:300], mend)
 
 
 def _database(database_url: str) -> str:
@@ -80,23 +99,33 @@ def _schema(database_url: str) -> str:
 
 
 def _bucket(settings: S3Settings) -> str:
-    objects, key, content = S3Objects(settings), f"doctor/{uuid4().hex}", uuid4().bytes
-    objects.put(key, content, "application/octet-stream")
-    try:
-        if objects.get(key) != content:
-            raise _Ill(f"{settings.bucket} returned other bytes than were written")
-    finally:
-        objects.delete([key])
-    return f"{settings.bucket}: written, read, deleted"
+    S3Objects(settings).check()
+    return f"{settings.bucket}: written, read, listed, deleted"
 
 
-def _ray(settings: Settings, connect: Connect) -> str:
-    _knock(settings.ray.address)
+def _ray(address: str | None, connect: Connect, joined: list[RayCluster]) -> str:
+    _knock(address)
+    joined.append(connect(address, "cogmill-doctor"))
+    return f"{address or 'the cluster of this machine'} answers"
+
+
+def _gpus(settings: Settings, joined: list[RayCluster]) -> str:
+    if not joined:
+        raise _Ill("nobody can count them while Ray does not answer")
     wanted = sum(pool.workers * pool.gpus_per_worker for pool in settings.pools.values())
-    gpus = connect(settings.ray.address, "cogmill-doctor").gpus()
-    if gpus < wanted:
-        raise _Ill(f"the cluster has {gpus:g} GPUs now, and the pools want {wanted}")
-    return f"{settings.ray.address or 'local'}: {gpus:g} GPUs, {wanted} wanted"
+    there = joined[0].gpus()
+    if there < wanted:
+        raise _Ill(f"the cluster has {there:g} now, and the pools want {wanted}")
+    return f"{there:g}, of which the pools want {wanted}"
+
+
+def _on_this_machine(address: str | None) -> bool:
+    """Whether Ray's address (`host:port`; None is Ray's own choice) is the loopback: then workers share our disk."""
+    host = (address or "").rpartition(":")[0].strip("[]")
+    try:
+        return host in ("", "localhost") or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _knock(address: str | None) -> None:

@@ -75,7 +75,7 @@ def test_ctrl_c_stops_everything_and_nothing_else_was_printed(revived: Revived) 
     examined = cogmill("doctor", "--data-dir", revived.up.data_dir)
     assert examined.returncode == 1
     failed = [line.split()[1] for line in examined.stdout.splitlines() if line.startswith("FAIL ")]
-    assert failed == ["database", "schema", "bucket", "ray"]
+    assert failed == ["database", "schema", "bucket", "ray", "gpus"]
 
 
 def _submit(client: httpx.Client, *, steps: int) -> dict[str, str]:

@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
-from orchestrator import config
-from orchestrator.domain.errors import ConfigError
+from orchestrator import cli, config, doctor
+from orchestrator.domain.errors import ConfigError, StaleEpoch
 from orchestrator.local import configuration, portbook, process, ray, secrets
 from orchestrator.local.layout import DataDir
 from orchestrator.local.process import ProcessId
@@ -199,6 +200,27 @@ class TestCommandLine:
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         assert done.stdout == "[]\n"
 
+    def test_a_dispatcher_that_was_taken_over_ends_with_one_line_and_a_code_of_its_own(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def taken_over() -> None:
+            raise StaleEpoch("tiny-2b-0 was called by epoch 2; this is epoch 1")
+
+        monkeypatch.setattr(cli, "app", taken_over)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 3
+        assert capsys.readouterr().err == (
+            "cogmill: a newer dispatcher has taken over this cluster, so this one ends "
+            "(tiny-2b-0 was called by epoch 2; this is epoch 1)\n"
+        )
+
+    @pytest.mark.parametrize("weight", ["0", "-1", "nan", "inf", "x"])
+    def test_a_weight_that_is_no_share_is_refused_by_name(self, weight: str) -> None:
+        done = CliRunner().invoke(cli.app, ["tenants", "weight", "--", "acme", weight])
+        assert done.exit_code == 2
+        assert "weight" in done.stderr.lower()
+
     @pytest.mark.parametrize(
         ("environment", "expected"),
         [
@@ -220,6 +242,34 @@ class TestCommandLine:
         assert done.returncode == 2
         assert done.stderr.startswith(expected)
         assert "Traceback" not in done.stderr
+
+
+class TestDoctor:
+    """What it says of a checkpoint; the other parts it tries on a whole stack, in tests/acceptance."""
+
+    @pytest.mark.parametrize(
+        ("address", "verdict"),
+        [
+            (None, doctor.Verdict.FAIL),
+            ("127.0.0.1:6379", doctor.Verdict.FAIL),
+            ("localhost:6379", doctor.Verdict.FAIL),
+            ("[::1]:6379", doctor.Verdict.FAIL),
+            ("cogmill-head-svc:6379", doctor.Verdict.NOTE),
+            ("10.0.0.7:6379", doctor.Verdict.NOTE),
+        ],
+    )
+    def test_a_missing_one_is_a_failure_only_where_workers_share_this_disk(
+        self, address: str | None, verdict: doctor.Verdict, tmp_path: Path
+    ) -> None:
+        assert doctor.model_finding("m", tmp_path / "nowhere", address).verdict is verdict
+
+    def test_one_that_lacks_a_component_fails_wherever_ray_is(self, tmp_path: Path) -> None:
+        (tmp_path / "model_index.json").write_text('{"vae": ["diffusers", "X"], "unet": ["diffusers", "Y"]}')
+        (tmp_path / "vae").mkdir()
+        (tmp_path / "vae" / "config.json").touch()
+        found = doctor.model_finding("m", tmp_path, "elsewhere:6379")
+        assert (found.verdict, found.detail) == (doctor.Verdict.FAIL, f"{tmp_path} lacks unet")
+        assert found.line().startswith("FAIL  model m ")
 
 
 def _document(directory: Path) -> dict[str, object]:
