@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -19,6 +20,10 @@ from orchestrator.domain.errors import ConfigError, UnknownModel
 
 # Up to a hundred years: PostgreSQL's intervals and the system's timers take no infinity.
 Seconds = Annotated[float, Field(gt=0, le=100 * 365.25 * 24 * 3600, allow_inf_nan=False)]
+
+
+# What asyncpg takes from a URL: `ssl=require`, `verify-full`, ...; `host` and `port` for sockets and several servers.
+_DATABASE_OPTIONS = ("ssl", "host", "port")
 
 
 class _Section(BaseModel):
@@ -178,8 +183,7 @@ class Settings(BaseSettings):
     def _names_resolve(self) -> Self:
         if len(self.master_key.get_secret_value()) < 16:
             raise ValueError("master_key must have at least 16 characters")
-        if not self.database_url.startswith("postgresql://"):
-            raise ValueError("database_url must start with postgresql://")
+        _check_database_url(self.database_url)
         for pool_name, pool in self.pools.items():
             if pool.model not in self.models:
                 raise ValueError(f"pools.{pool_name}.model {pool.model!r} is none of models: {', '.join(self.models)}")
@@ -240,6 +244,20 @@ def load(**overrides: Any) -> Settings:
         raise ConfigError("\n".join(_explain(item) for item in error.errors(include_url=False))) from None
     except ValueError as error:  # a TOML file that does not parse
         raise ConfigError(f"COGMILL_CONFIG {path}: {error}") from None
+
+
+def _check_database_url(url: str) -> None:
+    """Raise `ValueError` for what the driver would only trip over later. The password is in no message."""
+    if not url.startswith("postgresql://"):
+        raise ValueError("database_url must start with postgresql://")
+    parts = urlsplit(url)
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ValueError("database_url has no valid port") from None
+    for name in parse_qs(parts.query, keep_blank_values=True):
+        if name not in _DATABASE_OPTIONS:
+            raise ValueError(f"database_url has the option {name!r}; known are {', '.join(_DATABASE_OPTIONS)}")
 
 
 def _refuse_unknown_variables() -> None:

@@ -21,9 +21,12 @@ Parameters = Mapping[str, Any]
 
 SESSION = {
     "application_name": "cogmill",
-    # The plans of the queue's statements must not depend on how old the statistics are: plan once, always by index.
+    # The plans of the queue's statements must not depend on how old the statistics are: plan once, read by index, join
+    # by looking keys up. No statement of the store wants anything else.
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
     "jit": "off",
     # A forgotten transaction keeps dead rows in the queue's way; a stuck statement keeps its caller.
     "idle_in_transaction_session_timeout": "10s",
@@ -31,7 +34,7 @@ SESSION = {
     "default_transaction_isolation": "read committed",
     "timezone": "UTC",
 }
-_CONNECT_TIMEOUT_S = 5.0
+CONNECT_TIMEOUT_S = 5.0
 # Above the server's own statement timeout: this one is for a server that does not answer at all.
 _COMMAND_TIMEOUT_S = 35.0
 
@@ -62,7 +65,7 @@ class Database:
             json_serializer=dumps,
             connect_args={
                 "server_settings": SESSION,
-                "timeout": _CONNECT_TIMEOUT_S,
+                "timeout": CONNECT_TIMEOUT_S,
                 "command_timeout": _COMMAND_TIMEOUT_S,
             },
         )

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from orchestrator.store.engine import async_url, unavailable
+from orchestrator.store.engine import CONNECT_TIMEOUT_S, async_url, unavailable
 
 T = TypeVar("T")
 
@@ -55,7 +55,9 @@ def _config() -> Config:
 
 
 async def _with_connection(database_url: str, work: Callable[[Connection], T]) -> T:
-    engine = create_async_engine(async_url(database_url), poolclass=NullPool)
+    engine = create_async_engine(
+        async_url(database_url), poolclass=NullPool, connect_args={"timeout": CONNECT_TIMEOUT_S}
+    )
     try:
         with unavailable():
             async with engine.connect() as connection:

@@ -6,19 +6,22 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
+from typing import cast
 from uuid import UUID
 
 from sqlalchemy import bindparam, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
 
-from orchestrator.domain.errors import CogmillError, InvalidField
+from orchestrator.domain.errors import CogmillError, InvalidField, StoreUnavailable
 from orchestrator.domain.job import Job, NewJob
 from orchestrator.domain.states import JobState
 from orchestrator.store import rows
 from orchestrator.store.engine import Database
 from orchestrator.store.tables import jobs
 from orchestrator.store.wakeups import Announcer
+
+_Seat = tuple[NewJob, "asyncio.Future[Job]"]
 
 _FLIGHTS = 2
 _SEATS = 64
@@ -53,7 +56,7 @@ class Submissions:
     def __init__(self, database: Database, announcer: Announcer) -> None:
         self._database = database
         self._announcer = announcer
-        self._waiting: deque[tuple[NewJob, asyncio.Future[Job]]] = deque()
+        self._waiting: deque[_Seat] = deque()
         self._flights: set[asyncio.Task[None]] = set()
 
     async def submit(self, job: NewJob) -> Job:
@@ -61,9 +64,7 @@ class Submissions:
         landed: asyncio.Future[Job] = asyncio.get_running_loop().create_future()
         self._waiting.append((job, landed))
         if len(self._flights) < _FLIGHTS:
-            task = asyncio.create_task(self._fly())
-            self._flights.add(task)
-            task.add_done_callback(self._flights.discard)
+            self._flights.add(asyncio.create_task(self._fly()))
         return await landed
 
     async def close(self) -> None:
@@ -72,41 +73,54 @@ class Submissions:
             await asyncio.gather(*self._flights)
 
     async def _fly(self) -> None:
-        while seats := self._board():
-            batch = [job for job, _ in seats]
-            try:
-                inserted = await self._insert(batch)
-            except InvalidField as error:
-                await self._fly_alone(seats, error)
-            except Exception as error:
-                _land(seats, error)
-            else:
-                for job, landed in seats:
-                    if not landed.done():
-                        landed.set_result(inserted[job.id])
-                self._announcer.announce()
+        try:
+            while seats := self._board():
+                await self._carry(seats)
+        finally:
+            # At once, not when the task is done: a submit in between would count us in, and wait for nobody.
+            self._flights.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
-    def _board(self) -> list[tuple[NewJob, asyncio.Future[Job]]]:
-        seats: list[tuple[NewJob, asyncio.Future[Job]]] = []
+    async def _carry(self, seats: list[_Seat]) -> None:
+        """Insert a batch and tell each caller its own fate."""
+        try:
+            inserted = await self._insert_surely([job for job, _ in seats])
+            for job, landed in seats:
+                if not landed.done():
+                    landed.set_result(inserted[job.id])
+            self._announcer.announce()
+        except InvalidField as error:
+            await self._carry_singly(seats, error)
+        except Exception as error:
+            _refuse(seats, error)
+
+    def _board(self) -> list[_Seat]:
+        seats: list[_Seat] = []
         while self._waiting and len(seats) < _SEATS:
             job, landed = self._waiting.popleft()
             if not landed.done():
                 seats.append((job, landed))
         return seats
 
-    async def _fly_alone(self, seats: list[tuple[NewJob, asyncio.Future[Job]]], error: InvalidField) -> None:
+    async def _carry_singly(self, seats: list[_Seat], error: InvalidField) -> None:
         """One row that PostgreSQL refuses fails the whole statement: give every row its own, so only that one fails."""
         if len(seats) == 1:
-            _land(seats, error)
+            _refuse(seats, error)
             return
         for seat in seats:
             try:
-                seat[1].set_result((await self._insert([seat[0]]))[seat[0].id])
+                seat[1].set_result((await self._insert_surely([seat[0]]))[seat[0].id])
                 self._announcer.announce()
             except asyncio.InvalidStateError:  # its caller left
                 continue
             except CogmillError as own:
-                _land([seat], own)
+                _refuse([seat], own)
+
+    async def _insert_surely(self, batch: Sequence[NewJob]) -> dict[UUID, Job]:
+        """Insert, and once more when the connection broke: the first commit may have gone through unheard."""
+        try:
+            return await self._insert(batch)
+        except StoreUnavailable:
+            return await self._insert(batch)
 
     async def _insert(self, batch: Sequence[NewJob]) -> dict[UUID, Job]:
         try:
@@ -125,7 +139,7 @@ class Submissions:
         return {row.id: rows.job(row) for row in found}
 
 
-def _land(seats: Sequence[tuple[NewJob, asyncio.Future[Job]]], error: Exception) -> None:
+def _refuse(seats: Sequence[_Seat], error: Exception) -> None:
     for _, landed in seats:
         if not landed.done():
             landed.set_exception(error)
