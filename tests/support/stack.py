@@ -50,6 +50,11 @@ class Up:
             assert line, f"cogmill up ended without a line: {stderr.read()}"
         return cls(process, data_dir, json.loads(line))
 
+    def start_again(self) -> None:
+        """Run `cogmill up` on this directory again, in place of the run that has ended."""
+        again = Up.start(self.data_dir)
+        self.process, self.ready = again.process, again.ready
+
     @property
     def state(self) -> State:
         return State.from_json((self.data_dir / "stack.json").read_text())
@@ -138,10 +143,17 @@ def seeded_data_dir(tiny_checkpoint: Callable[[str], Path]) -> Iterator[Callable
 
 
 @pytest.fixture(scope="session")
-def stack(seeded_data_dir: Callable[[str], Path]) -> Iterator[Up]:
-    """The session's stack. Tests that use it must leave it running."""
+def _shared_stack(seeded_data_dir: Callable[[str], Path]) -> Iterator[Up]:
     running = Up.start(seeded_data_dir("shared"), "--port", "0")
     try:
         yield running
     finally:
         running.end()
+
+
+@pytest.fixture(scope="module")
+def stack(_shared_stack: Up) -> Up:
+    """The session's stack. A module's last test may stop it: the next module finds it started again."""
+    if _shared_stack.process.poll() is not None:
+        _shared_stack.start_again()
+    return _shared_stack

@@ -1,4 +1,4 @@
-"""A serving stack: a video in each dialect, and what its operator sees and does. One stack for the whole file."""
+"""One stack from its first video to Ctrl-C: both dialects, what its operator sees and does, and a `kill -9` of it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ import os
 import re
 import signal
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import av
 import httpx
 import pytest
 
+from orchestrator.local.process import ProcessId
 from tests.support.stack import Up, cogmill, wait_for
 
 STEPS = 4
+LONG = 200  # steps of a render that is still going on when the stack has come back from a kill
 
 
 def test_the_openai_dialect_renders_shows_its_steps_and_serves_the_content(stack: Up) -> None:
@@ -103,7 +107,7 @@ def test_a_key_works_until_it_is_revoked(stack: Up) -> None:
     assert (again.returncode, again.stderr) == (1, f"cogmill: no valid key has the id '{key_id}'\n")
 
 
-@pytest.mark.parametrize("part", ["api", "dispatch", "maintain"])
+@pytest.mark.parametrize("part", ["api", "maintain"])  # the dispatcher is killed while it renders, in tests/faults
 def test_a_part_of_the_control_plane_that_dies_is_started_again(stack: Up, part: str) -> None:
     before = stack.state.parts[part]
     os.kill(before.pid, signal.SIGKILL)
@@ -111,6 +115,69 @@ def test_a_part_of_the_control_plane_that_dies_is_started_again(stack: Up, part:
     while stack.state.parts.get(part, before) == before or not _answers(stack.ready["metrics"][part]):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@dataclass
+class Killed:
+    """What a stack was before its kill: a job was rendering, another had ended."""
+
+    ready: dict[str, object]
+    parts: Mapping[str, ProcessId]
+    ended_id: str
+    rendering_id: str
+    signed_url: str
+
+
+@pytest.fixture(scope="module")
+def killed(stack: Up) -> Killed:
+    """The stack's past: it was killed and started again."""
+    with stack.client() as client:
+        ended = wait_for(client, _submit(client, steps=2))
+        task = client.get(f"/api/paas/v4/async-result/{ended['id']}").raise_for_status().json()
+        rendering = wait_for(client, _submit(client, steps=LONG), status="in_progress")
+    past = Killed(stack.ready, stack.state.parts, ended["id"], rendering["id"], task["video_result"][0]["url"])
+    stack.kill()
+    stack.start_again()
+    return past
+
+
+class TestAfterAKill:
+    def test_every_address_and_the_key_are_as_before(self, stack: Up, killed: Killed) -> None:
+        assert stack.ready == killed.ready
+
+    def test_the_infrastructure_is_adopted_and_the_control_plane_is_new(self, stack: Up, killed: Killed) -> None:
+        before, after = killed.parts, stack.state.parts
+        kept = {name for name, identity in after.items() if before[name] == identity}
+        assert kept == {"database", "s3", "ray"}
+        assert all(before[name].process() is None for name in before.keys() - kept)
+
+    def test_every_job_is_still_there_and_the_render_goes_on_where_it_was(self, stack: Up, killed: Killed) -> None:
+        with stack.client() as client:
+            assert client.get(f"/v1/videos/{killed.ended_id}").json()["status"] == "completed"
+            steps: list[int] = []
+            wait_for(client, killed.rendering_id, seen=lambda video: steps.append(video["step"]))
+        assert steps == sorted(steps)
+        assert steps[-1] == LONG
+
+    def test_a_url_that_was_signed_before_still_opens(self, killed: Killed) -> None:
+        assert httpx.get(killed.signed_url).raise_for_status().headers["content-type"] == "video/mp4"
+
+
+def test_ctrl_c_stops_everything_and_nothing_else_was_printed(stack: Up) -> None:
+    family = stack.family()
+    assert len(family) > 8
+    assert stack.stop() == (0, "")
+    assert [process for process in family if process.is_running() and process.status() != "zombie"] == []
+    assert stack.state.parts == {}
+    examined = cogmill("doctor", "--data-dir", stack.data_dir)
+    assert examined.returncode == 1
+    failed = [line.split()[1] for line in examined.stdout.splitlines() if line.startswith("FAIL ")]
+    assert failed == ["database", "schema", "bucket", "ray", "gpus"]
+
+
+def _submit(client: httpx.Client, *, steps: int) -> str:
+    request = {"prompt": "a watermill", "num_inference_steps": steps, "num_frames": 9}
+    return str(client.post("/v1/videos", json=request).raise_for_status().json()["id"])
 
 
 def _decoded(data: bytes) -> tuple[int, int, int, float]:
