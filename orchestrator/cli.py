@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import math
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -18,7 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orchestrator import accounts
 from orchestrator.domain.errors import CogmillError, ConfigError, StaleEpoch
+from orchestrator.local.errand import DataDirOption, settings_of
 
 if TYPE_CHECKING:
     from orchestrator.config import Settings
@@ -34,17 +33,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 model = typer.Typer(help="Checkpoints.", no_args_is_help=True)
-keys = typer.Typer(help="API keys.", no_args_is_help=True)
-tenants = typer.Typer(help="Tenants.")
 app.add_typer(model, name="model")
-app.add_typer(keys, name="keys")
-app.add_typer(tenants, name="tenants")
+app.add_typer(accounts.keys, name="keys")
+app.add_typer(accounts.tenants, name="tenants")
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-DataDirOption = Annotated[
-    Path | None, typer.Option("--data-dir", help="The local stack's directory.", show_default="./.cogmill")
-]
 
 
 def main() -> None:
@@ -157,13 +150,13 @@ def migrate(data_dir: DataDirOption = None) -> None:
     """Bring the database to this version's schema."""
     from orchestrator.store import migrate as to_newest
 
-    to_newest(_settings(data_dir).database_url)
+    to_newest(settings_of(data_dir).database_url)
 
 
 @app.command()
 def doctor(data_dir: DataDirOption = None) -> None:
     """Check every part that a deployment needs, one line each; exit code 1 when one fails."""
-    settings = _settings(data_dir)  # first: Ray reads its environment when it is imported
+    settings = settings_of(data_dir)  # first: Ray reads its environment when it is imported
 
     from orchestrator import doctor as surgery
     from workers.pool import RayWorkerPool
@@ -184,86 +177,6 @@ def tiny(directory: Path) -> None:
 
     for family in (TINY_2B, TINY_5B):
         typer.echo(make(family, directory))
-
-
-@keys.command("create")
-def create_key(
-    tenant: str, name: Annotated[str, typer.Option(help="What it is for.")] = "", data_dir: DataDirOption = None
-) -> None:
-    """Make a key of TENANT and print it; the tenant is made if it is new."""
-    from orchestrator import keys as secret
-    from orchestrator.store import Store
-
-    settings = _settings(data_dir)
-    key_id = secret.new_id()
-
-    async def add() -> None:
-        async with Store.open(settings.database_url) as store:
-            await store.add_key(key_id, tenant, name)
-
-    asyncio.run(add())
-    typer.echo(secret.issue(settings.master_key.get_secret_value(), key_id))
-
-
-@keys.command("list")
-def list_keys(tenant: Annotated[str | None, typer.Argument()] = None, data_dir: DataDirOption = None) -> None:
-    """List the keys of TENANT or of everybody, without their secrets."""
-    from orchestrator.ports import ApiKey
-    from orchestrator.store import Store
-
-    async def read() -> list[ApiKey]:
-        async with Store.open(_settings(data_dir).database_url) as store:
-            return await store.list_keys(tenant)
-
-    for key in asyncio.run(read()):
-        state = f"revoked {key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else "valid"
-        typer.echo(f"{key.id}  {key.tenant}  {key.created_at:%Y-%m-%d %H:%M}  {state}  {key.name}")
-
-
-@keys.command("revoke")
-def revoke_key(key_id: str, data_dir: DataDirOption = None) -> None:
-    """Revoke a key for good, by its id (the part before the dot)."""
-    from orchestrator.store import Store
-
-    async def revoke() -> bool:
-        async with Store.open(_settings(data_dir).database_url) as store:
-            return await store.revoke_key(key_id.split(".")[0])
-
-    if not asyncio.run(revoke()):
-        raise CogmillError(f"no valid key has the id {key_id.split('.')[0]!r}")
-
-
-@tenants.callback()
-def _tenants() -> None:
-    """Keeps `weight` a command of its own: Typer merges a lone one with its group."""
-
-
-@tenants.command("weight")
-def set_weight(tenant: str, weight: float, data_dir: DataDirOption = None) -> None:
-    """Give TENANT a share of WEIGHT relative to the others, whose is 1 unless set; it holds from the next claim on."""
-    if not 0 < weight < math.inf:
-        raise typer.BadParameter("must be a positive number", param_hint="WEIGHT")
-
-    from orchestrator.store import Store
-
-    async def change() -> None:
-        async with Store.open(_settings(data_dir).database_url) as store:
-            await store.set_weight(tenant, weight)
-
-    asyncio.run(change())
-
-
-def _settings(data_dir: Path | None) -> Settings:
-    """The settings of an errand: of the stack in `data_dir`, else COGMILL_CONFIG's, else of the stack in ./.cogmill."""
-    from orchestrator import config
-    from orchestrator.local import configuration, layout
-
-    data = layout.DataDir(data_dir or layout.default())
-    if data_dir is not None and not data.config.is_file():
-        raise ConfigError(f"{data_dir} holds no stack: `cogmill up --data-dir {data_dir}` makes one")
-    if data_dir is not None or (not os.environ.get("COGMILL_CONFIG") and data.config.is_file()):
-        configuration.enter(data)
-    return config.load()
 
 
 def _service_settings() -> Settings:

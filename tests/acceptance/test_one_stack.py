@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import re
@@ -10,6 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import asyncpg
 import av
 import httpx
 import pytest
@@ -105,6 +107,16 @@ def test_a_key_works_until_it_is_revoked(stack: Up) -> None:
         time.sleep(0.1)
     again = cogmill("keys", "revoke", key_id, *where)
     assert (again.returncode, again.stderr) == (1, f"cogmill: no valid key has the id '{key_id}'\n")
+
+
+async def test_a_tenants_weight_is_set_from_the_command_line(stack: Up) -> None:
+    done = await asyncio.to_thread(cogmill, "tenants", "weight", "gold", "2.5", "--data-dir", stack.data_dir)
+    assert (done.returncode, done.stderr) == (0, "")
+    connection = await asyncpg.connect(stack.ready["database"])
+    try:
+        assert await connection.fetchval("SELECT weight FROM tenants WHERE name = 'gold'") == 2.5
+    finally:
+        await connection.close()
 
 
 @pytest.mark.parametrize("part", ["api", "maintain"])  # the dispatcher is killed while it renders, in tests/faults

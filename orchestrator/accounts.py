@@ -1,0 +1,79 @@
+"""`cogmill keys` and `cogmill tenants`: who may ask for videos, and for which share of the GPUs."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Annotated
+
+import typer
+
+from orchestrator.domain.errors import CogmillError
+from orchestrator.local.errand import DataDirOption, settings_of
+
+# The rest is imported by the command that needs it, as in orchestrator.cli.
+
+keys = typer.Typer(help="API keys.", no_args_is_help=True)
+tenants = typer.Typer(help="Tenants.", no_args_is_help=True)
+
+
+@keys.command("create")
+def create_key(
+    tenant: str, name: Annotated[str, typer.Option(help="What it is for.")] = "", data_dir: DataDirOption = None
+) -> None:
+    """Make a key of TENANT and print it; the tenant is made if it is new."""
+    from orchestrator import keys as secret
+    from orchestrator.store import Store
+
+    settings = settings_of(data_dir)
+    key_id = secret.new_id()
+
+    async def add() -> None:
+        async with Store.open(settings.database_url) as store:
+            await store.add_key(key_id, tenant, name)
+
+    asyncio.run(add())
+    typer.echo(secret.issue(settings.master_key.get_secret_value(), key_id))
+
+
+@keys.command("list")
+def list_keys(tenant: Annotated[str | None, typer.Argument()] = None, data_dir: DataDirOption = None) -> None:
+    """List the keys of TENANT or of everybody, without their secrets."""
+    from orchestrator.ports import ApiKey
+    from orchestrator.store import Store
+
+    async def read() -> list[ApiKey]:
+        async with Store.open(settings_of(data_dir).database_url) as store:
+            return await store.list_keys(tenant)
+
+    for key in asyncio.run(read()):
+        state = f"revoked {key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else "valid"
+        typer.echo(f"{key.id}  {key.tenant}  {key.created_at:%Y-%m-%d %H:%M}  {state}  {key.name}")
+
+
+@keys.command("revoke")
+def revoke_key(key_id: str, data_dir: DataDirOption = None) -> None:
+    """Revoke a key for good, by its id (the part before the dot)."""
+    from orchestrator.store import Store
+
+    async def revoke() -> bool:
+        async with Store.open(settings_of(data_dir).database_url) as store:
+            return await store.revoke_key(key_id.split(".")[0])
+
+    if not asyncio.run(revoke()):
+        raise CogmillError(f"no valid key has the id {key_id.split('.')[0]!r}")
+
+
+@tenants.command("weight")
+def set_weight(tenant: str, weight: float, data_dir: DataDirOption = None) -> None:
+    """Give TENANT a share of WEIGHT relative to the others, whose is 1 unless set; it holds from the next claim on."""
+    if not 0 < weight < math.inf:
+        raise typer.BadParameter("must be a positive number", param_hint="WEIGHT")
+
+    from orchestrator.store import Store
+
+    async def change() -> None:
+        async with Store.open(settings_of(data_dir).database_url) as store:
+            await store.set_weight(tenant, weight)
+
+    asyncio.run(change())

@@ -1,0 +1,31 @@
+"""Whose settings a command takes that is no service: a local stack's, or those of its environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.domain.errors import ConfigError
+
+if TYPE_CHECKING:
+    from orchestrator.config import Settings
+
+DataDirOption = Annotated[
+    Path | None, typer.Option("--data-dir", help="The local stack's directory.", show_default="./.cogmill")
+]
+
+
+def settings_of(data_dir: Path | None) -> Settings:
+    """Of the stack in `data_dir`, else COGMILL_CONFIG's, else of the stack in ./.cogmill."""
+    from orchestrator import config
+    from orchestrator.local import configuration, layout
+
+    data = layout.DataDir(data_dir or layout.default())
+    if data_dir is not None and not data.config.is_file():
+        raise ConfigError(f"{data_dir} holds no stack: `cogmill up --data-dir {data_dir}` makes one")
+    if data_dir is not None or (not os.environ.get("COGMILL_CONFIG") and data.config.is_file()):
+        configuration.enter(data)
+    return config.load()
