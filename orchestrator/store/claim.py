@@ -16,12 +16,20 @@ from orchestrator.store.part import Part
 # waits for it in a statement of its own, so that the claim's snapshot comes after it.
 _WAIT = text("SELECT pg_advisory_xact_lock(hashtextextended('cogmill:claim:' || :pool, 0))")
 
+# A lane's ready jobs after its cursor, or up to it. Behind the cursor lie the dead index entries of what was claimed
+# before: few as a rule, but all of them while some transaction is held open. So they are read again only every second,
+# or when nothing is left ahead. A job that becomes ready behind the cursor (a retry, an earlier deadline) may thus go a
+# second later than its turn, but it is never missed.
+_LINE = """
+    j.ready AND j.pool = :pool AND j.priority = {lane}.priority AND j.tenant = {lane}.tenant
+    AND (j.deadline, j.id) {side} ({lane}.cursor_deadline, {lane}.cursor_id)"""
+
 # Goyal, Vin, Cheng: Start-time Fair Queueing (SIGCOMM 1996). A lane's virtual time is the weighted GPU seconds that it
 # has been charged; the job with the least start tag goes first, within a lane by deadline and then age.
 #
 # Safety rests on row locks and tokens, not on the advisory lock; so the commit need not wait for the disk either: what
 # a crash forgets is ready again, and its token is nobody's.
-_CLAIM = text("""
+_CLAIM = text(f"""
     WITH turn AS MATERIALIZED (
         SELECT pg_try_advisory_xact_lock(hashtextextended('cogmill:claim:' || :pool, 0)) AS ours,
                set_config('synchronous_commit', 'off', true)
@@ -41,43 +49,52 @@ _CLAIM = text("""
         -- A lane that wakes up starts at the clock, so idling saves nothing up. The clock is the start tag that was
         -- served last, or less where finishes gave time back: the least time of an active lane.
         -- Among equals the woken lane goes first: busy lanes that keep reaching the clock must not hold it up for ever.
-        SELECT priority, tenant, weight, active, start,
+        SELECT priority, tenant, weight, active, start, read_at,
+               CASE WHEN read_at = cursor_at THEN cursor_deadline ELSE '-infinity' END AS cursor_deadline, cursor_id,
                row_number() OVER (ORDER BY priority, start, active, tenant) AS place
-        FROM (SELECT *, CASE WHEN active THEN vtime ELSE greatest(vtime, clock) END AS start
+        FROM (SELECT *, CASE WHEN active THEN vtime ELSE greatest(vtime, clock) END AS start,
+                     CASE WHEN cursor_at > cogmill_now() - interval '1 second' THEN cursor_at
+                     ELSE cogmill_now() END AS read_at
               FROM (SELECT *, least(max(served) OVER same,
                                     coalesce(min(vtime) FILTER (WHERE active) OVER same, max(vtime) OVER same)) AS clock
-                    FROM lanes WHERE pool = :pool AND (SELECT ours FROM turn)
+                    -- All of it, page by page: an index would lead through every version that a held transaction
+                    -- keeps alive.
+                    FROM lanes TABLESAMPLE SYSTEM (100)
+                    WHERE pool = :pool AND (SELECT ours FROM turn)
                     WINDOW same AS (PARTITION BY priority)) AS timed) AS started
     ), front AS MATERIALIZED (
         -- The first n lanes that have ready jobs. The inner order makes the probes stop at the n-th.
         SELECT ordered.*, row_number() OVER (ORDER BY place) AS rank
         FROM (SELECT * FROM lane ORDER BY place) AS ordered
         CROSS JOIN LATERAL (
-            SELECT FROM jobs AS j
-            WHERE j.ready AND j.pool = :pool AND j.priority = ordered.priority AND j.tenant = ordered.tenant
+            (SELECT FROM jobs AS j WHERE {_LINE.format(lane="ordered", side=">")} LIMIT 1)
+            UNION ALL
+            (SELECT FROM jobs AS j WHERE {_LINE.format(lane="ordered", side="<=")} LIMIT 1)
             LIMIT 1) AS probe
         LIMIT :n
     ), candidate AS (
         -- Every lane before the k-th has a job that goes first, so the k-th can win at most n - k + 1 slots.
-        SELECT f.priority, f.place, f.tenant, c.id, c.cost, c.nth, f.start + (c.total - c.cost) / f.weight AS tag
+        SELECT f.priority, f.place, f.tenant, c.id, c.deadline, c.cost, c.nth,
+               f.start + (c.total - c.cost) / f.weight AS tag
         FROM front AS f
         CROSS JOIN LATERAL (
-            SELECT id, cost, row_number() OVER line AS nth, sum(cost) OVER line AS total
-            FROM (SELECT id, cost, deadline FROM jobs AS j
-                  WHERE j.ready AND j.pool = :pool AND j.priority = f.priority AND j.tenant = f.tenant
-                  ORDER BY j.deadline, j.id
+            SELECT id, deadline, cost, row_number() OVER line AS nth, sum(cost) OVER line AS total
+            FROM ((SELECT 0 AS side, id, deadline, cost FROM jobs AS j WHERE {_LINE.format(lane="f", side=">")}
+                   ORDER BY deadline, id LIMIT :n - f.rank + 1)
+                  UNION ALL
+                  (SELECT 1, id, deadline, cost FROM jobs AS j WHERE {_LINE.format(lane="f", side="<=")}
+                   ORDER BY deadline, id LIMIT :n - f.rank + 1)
                   LIMIT :n - f.rank + 1) AS first
-            WINDOW line AS (ORDER BY deadline, id ROWS UNBOUNDED PRECEDING)) AS c
+            WINDOW line AS (ORDER BY side, deadline, id ROWS UNBOUNDED PRECEDING)) AS c
     ), picked AS MATERIALIZED (
         SELECT * FROM candidate ORDER BY priority, tag, place, nth LIMIT (SELECT count(*) FROM slot)
     ), locked AS MATERIALIZED (
         -- A job that is being cancelled is not waited for; one that was is not ready any more.
-        SELECT j.id FROM picked AS p JOIN jobs AS j ON j.id = p.id
+        SELECT p.* FROM picked AS p JOIN jobs AS j ON j.id = p.id
         WHERE j.state = 'queued'
         FOR UPDATE OF j SKIP LOCKED
     ), dealt AS MATERIALIZED (
-        SELECT p.*, row_number() OVER (ORDER BY priority, tag, place, nth) AS i
-        FROM picked AS p JOIN locked USING (id)
+        SELECT *, row_number() OVER (ORDER BY priority, tag, place, nth) AS i FROM locked
     ), claimed AS (
         UPDATE jobs AS j
         SET state = 'running', ready = false, token = gen_random_uuid(), claims = claims + 1,
@@ -90,13 +107,17 @@ _CLAIM = text("""
         -- Relative to the row as it is now: a finish may have corrected it since our snapshot.
         UPDATE lanes AS l
         SET vtime = CASE WHEN l.active THEN l.vtime ELSE c.start END + c.charge / l.weight,
-            served = greatest(l.served, c.last), active = c.waiting
+            served = greatest(l.served, c.last), active = c.waiting,
+            cursor_deadline = coalesce(c.deadline, l.cursor_deadline), cursor_id = coalesce(c.id, l.cursor_id),
+            cursor_at = coalesce(c.read_at, l.cursor_at)
         FROM (
             SELECT lane.priority, lane.tenant, lane.start, front.place IS NOT NULL AS waiting,
-                   coalesce(won.charge, 0) AS charge, won.last
+                   coalesce(won.charge, 0) AS charge, won.last, won.id, won.deadline,
+                   CASE WHEN won.id IS NOT NULL THEN lane.read_at END AS read_at
             FROM lane LEFT JOIN front USING (place)
-            LEFT JOIN (SELECT place, sum(cost) AS charge, max(tag) AS last FROM dealt GROUP BY place) AS won
-                USING (place)
+            LEFT JOIN (SELECT DISTINCT ON (place) place, sum(cost) OVER lane AS charge, max(tag) OVER lane AS last,
+                              id, deadline
+                       FROM dealt WINDOW lane AS (PARTITION BY place) ORDER BY place, nth DESC) AS won USING (place)
             WHERE lane.place <= (SELECT CASE WHEN count(*) < :n THEN (SELECT count(*) FROM lane) ELSE max(place) END
                                  FROM front)
             ORDER BY lane.priority, lane.tenant

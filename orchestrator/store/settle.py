@@ -65,7 +65,7 @@ _SETTLE = text("""
         -- The claim charged the prediction; the lane pays what was used.
         UPDATE lanes AS l SET vtime = l.vtime + d.owed / l.weight
         FROM (SELECT pool, priority, tenant, sum(gpu_seconds - cost) AS owed FROM held
-              GROUP BY pool, priority, tenant ORDER BY pool, priority, tenant) AS d
+              GROUP BY pool, priority, tenant HAVING sum(gpu_seconds - cost) <> 0 ORDER BY pool, priority, tenant) AS d
         WHERE l.pool = d.pool AND l.priority = d.priority AND l.tenant = d.tenant
     )
     SELECT token, state FROM held

@@ -39,7 +39,8 @@ _INSERT = text("""
         ON CONFLICT DO NOTHING
     )
     INSERT INTO jobs (id, tenant, pool, priority, spec, cost, max_attempts, request, deadline, run_at, state, ready)
-    SELECT id, tenant, pool, priority, spec, cost, max_attempts, request, deadline, coalesce(run_at, cogmill_now()),
+    SELECT id, tenant, pool, priority, spec, cost, max_attempts, request, coalesce(deadline, 'infinity'),
+           coalesce(run_at, cogmill_now()),
            CASE WHEN held THEN 'held' ELSE 'queued' END, NOT held AND coalesce(run_at <= cogmill_now(), true)
     FROM batch
     ON CONFLICT (id) DO NOTHING

@@ -81,7 +81,7 @@ jobs = Table(
     _time("claimed_at"),
     _time("created_at", nullable=False, server_default=_NOW),
     _time("run_at", nullable=False, server_default=_NOW),
-    _time("deadline"),
+    _time("deadline", nullable=False, server_default=text("'infinity'")),
     _time("started_at"),
     _time("finished_at"),
     _time("cancel_requested_at"),
@@ -167,12 +167,18 @@ lanes = Table(
     Column("vtime", Double, nullable=False, server_default=_ZERO),
     # The start tag of the last job that was claimed from it.
     Column("served", Double, nullable=False, server_default=_ZERO),
+    # The last job that was claimed from it, and when its jobs were last read from the first one on.
+    _time("cursor_deadline", nullable=False, server_default=text("'-infinity'")),
+    Column("cursor_id", Uuid, nullable=False, server_default=text("'00000000-0000-0000-0000-000000000000'")),
+    _time("cursor_at", nullable=False, server_default=text("'-infinity'")),
     # Had ready jobs when a claim last looked. Only the claim writes this.
     Column("active", Boolean, nullable=False, server_default=text("false")),
     PrimaryKeyConstraint("pool", "priority", "tenant"),
     CheckConstraint("weight > 0", name="lanes_weight"),
+    # The emptiest pages there are: while some transaction keeps every version alive, they pile up, and reading past
+    # them is cheap only as long as they stay on their row's page.
     postgresql_with={
-        "fillfactor": 40,
+        "fillfactor": 10,
         "autovacuum_vacuum_scale_factor": 0,
         "autovacuum_vacuum_threshold": 2000,
         "autovacuum_vacuum_cost_delay": 0,

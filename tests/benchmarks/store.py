@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import itertools
 import json
+import random
 import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ import psutil
 import uvloop
 
 from orchestrator.domain.job import Claim, WorkerRef
+from orchestrator.domain.outcome import Settlement
 from orchestrator.store import Store, migrate
 from tests.support.jobs import CLUSTER, POOL, SPEC, new_job, success, workers
 from tests.support.postgres import Server
@@ -95,13 +97,18 @@ async def settle_down(url: str) -> None:
     await connection.close()
 
 
+def finished(claim: Claim) -> Settlement:
+    """A success that took a little more or less than predicted, so that every finish corrects its lane."""
+    return success(claim, claim.cost * random.uniform(0.9, 1.1))
+
+
 async def burn(store: Store, slots: list[WorkerRef], budget: itertools.count[int], limit: int) -> int:
-    finished = 0
+    done = 0
     while next(budget) * len(slots) < limit:
         claims = await store.claim(POOL, CLUSTER, slots)
-        await store.settle([success(claim) for claim in claims])
-        finished += len(claims)
-    return finished
+        await store.settle([finished(claim) for claim in claims])
+        done += len(claims)
+    return done
 
 
 async def throughput(url: str, finishes: int, dispatchers: int, batch: int) -> float:
@@ -124,7 +131,7 @@ async def latencies(url: str, batch: int, samples: int, waiting: int, tenants: i
             started = time.perf_counter()
             claims = await store.claim(POOL, CLUSTER, slots)
             taken.append(time.perf_counter() - started)
-            await store.settle([success(claim) for claim in claims])
+            await store.settle([finished(claim) for claim in claims])
             missing += len(claims)
             if missing >= waiting / 10:
                 await load(url, missing, tenants)
@@ -204,7 +211,9 @@ class Backlog:
             await load(self._server.url(name), waiting, self._tenants)
             await settle_down(self._server.url(name))
             self._loaded[waiting] = name
-        return self._server.url(self._server.new_database(self._loaded[waiting]))
+        name = self._server.new_database(self._loaded[waiting])
+        self._server.execute("CHECKPOINT")
+        return self._server.url(name)
 
 
 async def report(server: Server, sizes: Sizes, only: set[str]) -> None:

@@ -180,3 +180,16 @@ async def test_a_newcomer_does_not_wait_for_time_that_finishes_gave_back(store: 
     await submit(store, "newcomer", 10)
     got = await shares(store, 8)
     assert got["newcomer"] >= 3
+
+
+async def test_a_job_behind_the_cursor_is_late_by_a_second_at_most_and_never_missed(store: Store, clock: Clock) -> None:
+    first = await store.submit(new_job())
+    await submit(store, "acme", 5)
+    [c] = await store.claim(POOL, CLUSTER, workers(1))
+    await claim(store, 1)
+    await store.settle([ending(c, released())])
+    assert first.id not in {c.job_id for c in await claim(store, 2)}
+    await clock.advance(1.0)
+    assert [c.job_id for c in await store.claim(POOL, CLUSTER, workers(1))] == [first.id]
+    urgent = await store.submit(new_job(deadline=await clock.now() + timedelta(hours=1)))
+    assert [c.job_id for c in await store.claim(POOL, CLUSTER, workers(9))][-1] == urgent.id

@@ -38,7 +38,7 @@ CREATE TABLE jobs (
     claimed_at timestamptz,
     created_at timestamptz DEFAULT cogmill_now() NOT NULL,
     run_at timestamptz DEFAULT cogmill_now() NOT NULL,
-    deadline timestamptz,
+    deadline timestamptz DEFAULT 'infinity' NOT NULL,
     started_at timestamptz,
     finished_at timestamptz,
     cancel_requested_at timestamptz,
@@ -99,10 +99,13 @@ CREATE TABLE lanes (
     weight double precision NOT NULL,
     vtime double precision DEFAULT 0 NOT NULL,
     served double precision DEFAULT 0 NOT NULL,
+    cursor_deadline timestamptz DEFAULT '-infinity' NOT NULL,
+    cursor_id uuid DEFAULT '00000000-0000-0000-0000-000000000000' NOT NULL,
+    cursor_at timestamptz DEFAULT '-infinity' NOT NULL,
     active boolean DEFAULT false NOT NULL,
     PRIMARY KEY (pool, priority, tenant),
     CONSTRAINT lanes_weight CHECK (weight > 0)
-) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
+) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
         autovacuum_vacuum_cost_delay = 0);
 
 CREATE TABLE workers (
