@@ -8,27 +8,39 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, LiteralString, NoReturn, TypeVar
 
 from fastapi import Request
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, WithJsonSchema
 from pydantic_core import PydanticCustomError
-from starlette.datastructures import UploadFile
 
+from api.forms import UploadedFile, parse_form
 from orchestrator.domain.errors import InvalidField, RequestError, Unsupported
 
 Fields = TypeVar("Fields", bound=BaseModel)
 
-_SIZE = re.compile(r"\s*(\d{1,5})\s*[xX]\s*(\d{1,5})\s*")
-_MAX_PARTS = 100
+_SIZE = re.compile(r"\s*(\d{1,5})\s*[xX]\s*(\d{1,5})\s*", re.ASCII)
+# Python's own readers of numbers would also take 1_0 and digits of other scripts.
+_INTEGER = re.compile(r"\s*[+-]?\d+(\.0*)?\s*", re.ASCII)
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
+# A root, and then nothing, `[]`, or keys in brackets.
+_FORM_NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 
 
 # ---------------------------------------------------------------- types of fields
 
 
-def _not_bool(value: object) -> object:
-    if isinstance(value, bool):
-        raise PydanticCustomError("invalid_value", "must be a number, not a boolean")
+def _integer(value: object) -> object:
+    return _written(value, _INTEGER, "must be an integer")
+
+
+def _number(value: object) -> object:
+    return _written(value, _NUMBER, "must be a number")
+
+
+def _written(value: object, pattern: re.Pattern[str], message: LiteralString) -> object:
+    if isinstance(value, bool) or (isinstance(value, str) and not pattern.fullmatch(value)):
+        raise PydanticCustomError("invalid_value", message)
     return value
 
 
@@ -45,8 +57,8 @@ def _refuse(value: object) -> object:
     return value
 
 
-Integer = Annotated[int, BeforeValidator(_not_bool), Field(ge=-(2**63), lt=2**63)]
-Number = Annotated[float, BeforeValidator(_not_bool), Field(allow_inf_nan=False)]
+Integer = Annotated[int, BeforeValidator(_integer), Field(ge=-(2**63), lt=2**63)]
+Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 SizeField = Annotated[
     tuple[int, int],
     BeforeValidator(_parse_size),
@@ -91,21 +103,22 @@ def _no_constant(name: str) -> NoReturn:
 async def read_form(request: Request) -> dict[str, Any]:
     """A multipart body as a dict. `a[b]` becomes a nested key and `a[]` a list; files without content are absent.
 
-    Source: how the OpenAI clients encode `extra_body` and optional files. Raises `HTTPException` 400 from the parser.
+    Source: how the OpenAI clients encode `extra_body` and optional files. Raises `InvalidField` and `TooLarge`.
     """
     fields: dict[str, Any] = {}
-    async with request.form(max_files=_MAX_PARTS, max_fields=_MAX_PARTS) as form:
-        for name, value in form.multi_items():
-            root, bracket, rest = name.partition("[")
-            if isinstance(value, UploadFile):
-                if value.size:
-                    fields[root] = {"file": value.filename}
-            elif not bracket:
-                fields[name] = value
-            elif rest == "]":
-                _nested(fields, root, list).append(value)
-            else:
-                _nested(fields, root, dict)[rest.removesuffix("]")] = value
+    for name, value in parse_form(await request.body(), request.headers["content-type"]):
+        match = _FORM_NAME.fullmatch(name)
+        if match is None:
+            raise InvalidField("is not a name that a form field may have", param=name, code="invalid_body")
+        root, brackets = match.groups()
+        if isinstance(value, UploadedFile) and not value.data:
+            continue
+        if brackets == "[]":
+            _nested(fields, root, list).append(value)
+        elif brackets:
+            _set_once(_nested(fields, root, dict), brackets[1:-1], value, param=name)
+        else:
+            _set_once(fields, root, value, param=name)
     return fields
 
 
@@ -114,6 +127,12 @@ def _nested(fields: dict[str, Any], root: str, kind: type[Any]) -> Any:
     if not isinstance(value, kind):
         raise InvalidField("is given in two forms that contradict each other", param=root)
     return value
+
+
+def _set_once(fields: dict[str, Any], key: str, value: object, *, param: str) -> None:
+    if key in fields:
+        raise InvalidField("is given twice", param=param)
+    fields[key] = value
 
 
 def content_type(request: Request) -> str:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 # More digits than any object has bytes would only cost time to parse.
-_ONE_RANGE = re.compile(r"bytes=\s*(\d{0,18})-(\d{0,18})\s*", re.IGNORECASE)
+_ONE_RANGE = re.compile(r"bytes=\s*(\d{0,18})-(\d{0,18})\s*", re.ASCII | re.IGNORECASE)
 
 
 class NotSatisfiable(Exception):

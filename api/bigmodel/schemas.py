@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from api.bodies import Integer, Later, Number, OnlyFalse, SizeField
 
 Ignored = Annotated[Any, Field(description="Accepted and ignored.")]
+
+
+def _integer_as_text(value: object) -> object:
+    return str(value) if type(value) is int else value
 
 
 class GenerateVideo(BaseModel):
@@ -23,7 +27,7 @@ class GenerateVideo(BaseModel):
     duration: Integer | None = Field(
         None, description="Seconds, rendered as the nearest count of frames that the model can make; 5 by default."
     )
-    request_id: Annotated[str, Field(coerce_numbers_to_str=True)] | None = None
+    request_id: Annotated[str, BeforeValidator(_integer_as_text)] | None = None
     quality: Literal["speed", "quality"] = Field(
         "speed", description="Both render the model's own number of steps; `num_inference_steps` trades between them."
     )

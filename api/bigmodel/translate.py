@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from api.bigmodel.schemas import BigmodelErrorDetail, GenerateVideo, Task, VideoLink
+from orchestrator.domain.errors import InvalidField
 from orchestrator.domain.job import Job, public_id
 from orchestrator.domain.states import JobState
 from orchestrator.submit import VideoRequest, check_text
@@ -27,6 +28,8 @@ def request_of(fields: GenerateVideo, *, fallback_request_id: str) -> VideoReque
     """The neutral request; `fallback_request_id` names it when the caller does not."""
     request_id = fields.request_id or fallback_request_id
     check_text(request_id, "request_id", max_chars=_MAX_REQUEST_ID)
+    if not request_id.isprintable() or request_id.isspace():
+        raise InvalidField("must be printable text on one line", param="request_id")
     return VideoRequest(
         model=fields.model,
         prompt=fields.prompt,

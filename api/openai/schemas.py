@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from api.bodies import Integer, Later, Number, OnlyFalse, SizeField
 
@@ -29,6 +30,12 @@ _VIDEO_EXAMPLE: dict[str, JsonValue] = {
 }
 
 
+def _one(value: int) -> int:
+    if value != 1:
+        raise PydanticCustomError("unsupported_value", "this deployment makes one video for each request")
+    return value
+
+
 class CreateVideo(BaseModel):
     """A video to render. Fields that are left out, or null, take the model's defaults."""
 
@@ -50,7 +57,7 @@ class CreateVideo(BaseModel):
     width: Integer | None = Field(None, description="With `height`; `size` wins over both.")
     height: Integer | None = None
     user: Any = Field(None, description="Accepted and ignored.")
-    n: Literal[1] | Literal["1"] = Field(1, description="One video for each request.")
+    n: Annotated[Integer, AfterValidator(_one)] = Field(1, description="One video for each request.")
 
     input_reference: Later = None
     image_reference: Later = None

@@ -19,6 +19,9 @@ DEFAULT_SECONDS = 4
 # Other servers of this dialect nest their extensions in these, as an object or as JSON text.
 _ENVELOPES = ("extra_body", "extra_params")
 
+# The last second of the year 9999: what every client's date type can still hold.
+_LAST_SECOND = 253_402_300_799
+
 _POLL_SHARE = 20
 _POLL_MS = (250, 5_000)
 
@@ -92,7 +95,7 @@ def video_of(job: Job, *, keep_s: float) -> Video:
         size=f"{job.spec.width}x{job.spec.height}",
         prompt=job.spec.prompt,
         completed_at=_unix(job.finished_at) if done and job.finished_at else None,
-        expires_at=_unix(job.finished_at) + int(keep_s) if done and job.finished_at else None,
+        expires_at=_expiry(job.finished_at, keep_s) if done and job.finished_at else None,
         error=_error(job),
         stage=job.stage,
         step=job.step,
@@ -125,6 +128,10 @@ def _error(job: Job) -> VideoError | None:
             return VideoError(code=job.failure.code, message=job.failure.message)
         case _:
             return None
+
+
+def _expiry(finished_at: datetime, keep_s: float) -> int:
+    return int(min(finished_at.timestamp() + keep_s, _LAST_SECOND))
 
 
 def _unix(moment: datetime) -> int:

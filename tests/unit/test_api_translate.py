@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
@@ -92,6 +93,11 @@ def test_openai_shows_every_state_with_every_key(
         "steps": 30,
         "seed": 7,
     }
+
+
+@pytest.mark.parametrize("keep_s", [math.inf, 1e300])
+def test_a_video_that_is_kept_for_ever_expires_at_the_end_of_the_calendar(keep_s: float) -> None:
+    assert datetime.fromtimestamp(video_of(SUCCEEDED, keep_s=keep_s).expires_at or 0, UTC).year == 9999
 
 
 def test_progress_is_never_100_before_the_video_is_there() -> None:

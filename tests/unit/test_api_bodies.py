@@ -1,0 +1,79 @@
+"""Fields, read leniently but never loosely: numbers as text are numbers, and nothing else is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from api.bigmodel.schemas import GenerateVideo
+from api.bigmodel.translate import request_of
+from api.bodies import typed
+from api.openai.schemas import CreateVideo
+from api.problem import problem_of
+from orchestrator.domain.errors import InvalidField, RequestError
+
+
+def field(name: str, value: object) -> Any:
+    return getattr(typed(CreateVideo, {"prompt": "sea", name: value}), name)
+
+
+def refused(name: str, value: object) -> RequestError:
+    with pytest.raises(RequestError) as caught:
+        field(name, value)
+    return caught.value
+
+
+@pytest.mark.parametrize(("written", "value"), [("9", 9), (" +9 ", 9), ("9.0", 9), (9.0, 9), ("-3", -3)])
+def test_integers_may_be_written_as_text(written: object, value: int) -> None:
+    assert field("num_frames", written) == value
+
+
+@pytest.mark.parametrize("written", ["1_0", "１０", "٣", "0x9", "9.5", "1e1", "", "9 9", True, "9" * 5000])
+def test_what_is_no_integer_is_refused_by_name(written: object) -> None:
+    assert refused("num_frames", written).param == "num_frames"
+
+
+@pytest.mark.parametrize(("written", "value"), [("1.5", 1.5), ("6", 6.0), (".5", 0.5), ("1e1", 10.0), (6, 6.0)])
+def test_numbers_may_be_written_as_text(written: object, value: float) -> None:
+    assert field("guidance_scale", written) == value
+
+
+@pytest.mark.parametrize("written", ["1_0.5", "１.5", "nan", "inf", "1e400", float("inf"), "", True])
+def test_what_is_no_finite_number_is_refused_by_name(written: object) -> None:
+    assert refused("guidance_scale", written).param == "guidance_scale"
+
+
+@pytest.mark.parametrize("written", ["９６x６４", "96x６4", "-96x64", "96×64", "96x64x3"])
+def test_a_size_is_written_in_plain_digits(written: str) -> None:
+    assert refused("size", written).param == "size"
+    assert field("size", " 96 X 64 ") == (96, 64)
+
+
+@pytest.mark.parametrize("written", [True, False, 2, 0, "2", "1_", 1.5])
+def test_one_video_is_made_for_each_request_and_true_is_not_one(written: object) -> None:
+    assert refused("n", written).param == "n"
+    assert (field("n", 1), field("n", "1")) == (1, 1)
+
+
+def test_the_name_of_an_unknown_field_is_not_echoed_at_full_length() -> None:
+    problem = problem_of(refused("x" * 900_000, 1))
+    assert problem.param == "x" * 80
+    assert len(problem.message) < 200
+
+
+@pytest.mark.parametrize(("given", "kept"), [("mine", "mine"), (12, "12"), ("a b/ü", "a b/ü")])
+def test_a_request_id_is_a_word_or_an_integer(given: object, kept: str) -> None:
+    assert request_id(given) == kept
+
+
+@pytest.mark.parametrize("given", ["\n", " ", "a\nb", "a\tb", "\u200b", "\u2028", float("inf"), 1.5, True, ["a"]])
+def test_a_request_id_of_anything_else_is_refused_by_name(given: object) -> None:
+    with pytest.raises(InvalidField) as caught:
+        request_id(given)
+    assert caught.value.param == "request_id"
+
+
+def request_id(given: object) -> object:
+    fields = typed(GenerateVideo, {"model": "cogvideox-3", "prompt": "sea", "request_id": given})
+    return request_of(fields, fallback_request_id="ours").origin["request_id"]
