@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
-from fastapi.responses import Response
-from pydantic import BaseModel
 
+from api.downloads import DEADLINE_S, Downloads
 from api.readiness import Readiness
 from orchestrator.adapters.s3 import S3Objects
-from orchestrator.config import Settings
+from orchestrator.config import S3Settings, Settings
 from orchestrator.keys import Keyring
 from orchestrator.ports import JobStore, KeyStore, ObjectStore
 from orchestrator.store import Store
@@ -31,6 +30,7 @@ class Services:
     settings: Settings
     store: ApiStore
     objects: ObjectStore
+    downloads: Downloads
     jobs: Jobs
     keyring: Keyring
     readiness: Readiness
@@ -39,7 +39,7 @@ class Services:
     def of(cls, settings: Settings, store: ApiStore, objects: ObjectStore) -> Services:
         keyring = Keyring(store, settings.master_key.get_secret_value(), cache_s=settings.api.key_cache_s)
         readiness = Readiness(settings.database_url, store)
-        return cls(settings, store, objects, Jobs(settings, store), keyring, readiness)
+        return cls(settings, store, objects, Downloads(objects), Jobs(settings, store), keyring, readiness)
 
 
 Connect = Callable[[Settings], AbstractAsyncContextManager[Services]]
@@ -49,7 +49,14 @@ Connect = Callable[[Settings], AbstractAsyncContextManager[Services]]
 async def connect(settings: Settings) -> AsyncIterator[Services]:
     """The real services, open for as long as the context lasts."""
     async with Store.open(settings.database_url) as store:
-        yield Services.of(settings, store, S3Objects(settings.s3))
+        yield Services.of(settings, store, S3Objects(_for_callers(settings.s3)))
+
+
+def _for_callers(s3: S3Settings) -> S3Settings:
+    """Less patient than what workers need: a thread whose caller has its 503 already must soon be free again."""
+    return s3.model_copy(
+        update={"read_timeout_s": min(s3.read_timeout_s, DEADLINE_S), "max_attempts": min(s3.max_attempts, 2)}
+    )
 
 
 def services(request: Request) -> Services:
@@ -63,8 +70,3 @@ async def _tenant(request: Request) -> str:
 
 # The tenant of the request's key, found before anything else of the request is read.
 Tenant = Annotated[str, Depends(_tenant)]
-
-
-def reply(body: BaseModel, *, headers: dict[str, str] | None = None, exclude_none: bool = False) -> Response:
-    """A 200 with this body, serialised once."""
-    return Response(body.model_dump_json(exclude_none=exclude_none), 200, headers, "application/json")

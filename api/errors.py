@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from api.bigmodel import errors as bigmodel
 from api.openai import errors as openai
@@ -17,6 +19,8 @@ from orchestrator.domain.errors import CogmillError, Unavailable
 
 log = logs.get("api")
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
 
 def install(app: FastAPI) -> None:
     """Answer every foreseen exception; the unforeseen ones are `middleware.Edge`'s."""
@@ -25,9 +29,24 @@ def install(app: FastAPI) -> None:
 
 
 async def _answer(request: Request, error: Exception) -> Response:
+    problem = problem_of(error)
+    path = request.url.path
     if isinstance(error, Unavailable):
-        log.warning("unavailable", part=type(error).__name__, error=str(error), path=request.url.path)
-    return response(request.url.path, problem_of(error))
+        log.warning("unavailable", part=type(error).__name__, error=str(error), path=path)
+    elif problem.status >= 500:
+        log.error("request_failed", part=type(error).__name__, error=str(error), path=path)
+    if problem.status == 405:
+        problem = replace(problem, headers={"allow": _methods(request)})
+    return response(path, problem)
+
+
+def _methods(request: Request) -> str:
+    """Every method of a path; the router itself knows only those of the first route that has the path."""
+    return ", ".join(
+        method
+        for method in METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+    )
 
 
 def response(path: str, problem: Problem) -> Response:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,8 +22,9 @@ log = logs.get("api")
 
 # A caller's own id is echoed when it is harmless in a header and a log line.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _CLIENT_GONE = 499
+IDLE_S = 30.0
+WHOLE_S = 300.0
 _LINGER_S = 2.0
 
 
@@ -56,12 +58,12 @@ class Edge:
         except ClientDisconnect:
             status = _CLIENT_GONE
         except Exception as error:
-            log.exception("request failed", request_id=request_id, method=scope["method"], path=scope["path"])
+            log.exception("request_failed", request_id=request_id, method=scope["method"], path=scope["path"])
             if status:  # the answer has begun: all that is left is to break it off
                 raise
             await errors.response(scope["path"], problem_of(error))(scope, receive, send_with_id)
         finally:
-            method = scope["method"] if scope["method"] in _METHODS else "other"
+            method = scope["method"] if scope["method"] in errors.METHODS else "other"
             seconds = time.perf_counter() - started
             metrics.http_seconds.labels(method, _template(scope), status).observe(seconds)
 
@@ -77,7 +79,10 @@ def _template(scope: Scope) -> str:
 
 
 class BodyLimit:
-    """Refuses a body of more than `max_bytes`: at once when the caller announces it, else as soon as it is seen."""
+    """Refuses a body of more than `max_bytes`: at once when the caller announces it, else as soon as it is seen.
+
+    And one that does not come: with a 408 after `IDLE_S` without a byte, or when it is not there after `WHOLE_S`.
+    """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
         self._app = app
@@ -89,28 +94,52 @@ class BodyLimit:
             return
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdecimal() and int(announced) > self._max_bytes:
-            answer = errors.response(scope["path"], problem_of(self._too_large()))
+            answer = errors.response(scope["path"], problem_of(_too_large(self._max_bytes)))
             await answer(scope, receive, _last_words(receive, send))
             return
-        received = 0
-
-        async def bounded_receive() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._max_bytes:
-                raise self._too_large()
-            return message
-
+        body = _Body(receive, self._max_bytes)
         last_words = _last_words(receive, send)
 
         async def bounded_send(message: Message) -> None:
-            await (last_words if received > self._max_bytes else send)(message)
+            await (last_words if body.refused else send)(message)
 
-        await self._app(scope, bounded_receive, bounded_send)
+        await self._app(scope, body.receive, bounded_send)
 
-    def _too_large(self) -> TooLarge:
-        return TooLarge(f"the body may have at most {self._max_bytes} bytes")
+
+class _Body:
+    """One body as it comes in; `refused` once it was too large or too slow."""
+
+    def __init__(self, receive: Receive, max_bytes: int) -> None:
+        self._receive = receive
+        self._max_bytes = max_bytes
+        self._received = 0
+        self._due: float | None = None
+        self._complete = False
+        self.refused = False
+
+    async def receive(self) -> Message:
+        """The next message. Raises `TooLarge`, or `HTTPException` 408."""
+        if self._complete:  # now the caller waits for the answer and owes nothing
+            return await self._receive()
+        now = asyncio.get_running_loop().time()
+        if self._due is None:
+            self._due = now + WHOLE_S
+        try:
+            async with asyncio.timeout_at(min(now + IDLE_S, self._due)):
+                message = await self._receive()
+        except TimeoutError:
+            self.refused = True
+            raise HTTPException(408, "the body did not come in time") from None
+        self._complete = not message.get("more_body")
+        self._received += len(message.get("body", b""))
+        if self._received > self._max_bytes:
+            self.refused = True
+            raise _too_large(self._max_bytes)
+        return message
+
+
+def _too_large(max_bytes: int) -> TooLarge:
+    return TooLarge(f"the body may have at most {max_bytes} bytes")
 
 
 def _last_words(receive: Receive, send: Send) -> Send:

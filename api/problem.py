@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from orchestrator.domain.errors import (
+    IntegrityError,
     InvalidField,
     NotFound,
     RequestError,
@@ -17,9 +18,12 @@ from orchestrator.domain.errors import (
     Unauthenticated,
     Unavailable,
 )
+from orchestrator.submit import SubmitUnconfirmed
 
 _RETRY_AFTER_S = 2
-_HTTP_CODES = {404: "unknown_route", 405: "method_not_allowed", 413: "request_too_large"}
+_LONGEST_NAME = 80
+_HTTP_CODES = {404: "unknown_route", 405: "method_not_allowed", 408: "request_timeout", 413: "request_too_large"}
+_NO_RETRY = {"x-should-retry": "false"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,19 +44,26 @@ def problem_of(error: Exception) -> Problem:
             headers = {"www-authenticate": "Bearer"}
             return Problem(status=401, code=f"api_key_{error.reason}", message=error.message, headers=headers)
         case RequestError():
-            return Problem(status=_status(error), code=error.code, message=error.message, param=error.param)
+            # Cut, since the name of an unknown field is the caller's own and may be most of the body.
+            param = None if error.param is None else error.param[:_LONGEST_NAME]
+            return Problem(status=_status(error), code=error.code, message=error.message, param=param)
+        case SubmitUnconfirmed():
+            message = "the request may have been accepted or not: look for its video before you send it again"
+            return Problem(status=503, code="unavailable", message=message, headers=_NO_RETRY)
         case Unavailable():
             headers = {"retry-after": str(_RETRY_AFTER_S), "x-should-retry": "true"}
             message = "a part of the service does not answer; please try again"
             return Problem(status=503, code="unavailable", message=message, headers=headers)
+        case IntegrityError():
+            message = "the stored file of this video is damaged"
+            return Problem(status=502, code="file_damaged", message=message, headers=_NO_RETRY)
         case RequestValidationError():
             return _invalid_parameter(error)
         case HTTPException():
             return _http(error)
         case _:
             # Not to be retried by machines: a POST that broke after its commit would render twice.
-            headers = {"x-should-retry": "false"}
-            return Problem(status=500, code="internal_error", message="internal error", headers=headers)
+            return Problem(status=500, code="internal_error", message="internal error", headers=_NO_RETRY)
 
 
 def _status(error: RequestError) -> int:

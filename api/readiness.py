@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+from api.threads import Threads
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.ports import JobStore
 from orchestrator.store import schema_version
+
+DEADLINE_S = 3.0
 
 
 class Readiness:
@@ -19,11 +22,25 @@ class Readiness:
         self._database_url = database_url
         self._store = store
         self._schema_seen = False
+        # One thread: probes of a database that hangs must not pile up behind each other.
+        self._thread = Threads("schema", count=1, deadline_s=DEADLINE_S)
 
     async def check(self) -> None:
-        """Raises `StoreUnavailable` when this process is not ready."""
+        """Raises `StoreUnavailable` when this process is not ready, within `DEADLINE_S` whatever hangs."""
+        asking = asyncio.create_task(self._ask())
+        # Not `asyncio.timeout`, which would wait until the abandoned question has also closed its connection.
+        await asyncio.wait({asking}, timeout=DEADLINE_S)
+        if not asking.done():
+            asking.cancel()
+            raise StoreUnavailable(f"the database did not answer within {DEADLINE_S:g} s")
+        asking.result()
+
+    async def _ask(self) -> None:
         if not self._schema_seen:
-            current, needed = await asyncio.to_thread(schema_version, self._database_url)
+            try:
+                current, needed = await self._thread.run(schema_version, self._database_url)
+            except TimeoutError:
+                raise StoreUnavailable("the database did not tell its schema in time") from None
             if current is None or current < needed:  # revisions are numbers of equal length
                 raise StoreUnavailable(f"the database has schema {current}, this release needs {needed}")
             self._schema_seen = True

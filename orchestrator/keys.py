@@ -19,7 +19,6 @@ from orchestrator.domain.errors import Unauthenticated
 from orchestrator.ports import ApiKey
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_DIGEST_BITS = 256
 _SECRET_LENGTH = 43  # digits that hold 256 bits in base 62
 _ID_LENGTH = 16
 

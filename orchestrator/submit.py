@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,13 +12,16 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from orchestrator import metrics
+from orchestrator import logs, metrics
 from orchestrator.config import Settings
 from orchestrator.domain.catalog import ModelFamily, Size
 from orchestrator.domain.cost import predict
-from orchestrator.domain.errors import InvalidField, NotFound, Unsupported
+from orchestrator.domain.errors import InvalidField, NotFound, StoreUnavailable, Unsupported
 from orchestrator.domain.job import Job, NewJob, RenderSpec, parse_public_id
+from orchestrator.domain.states import JobState
 from orchestrator.ports import JobStore, Page
+
+_log = logs.get("submit")
 
 DEFAULT_PRIORITY = 10  # with room on both sides
 MAX_STEPS = 200
@@ -27,6 +31,11 @@ MAX_SEED = 2**63 - 1
 # Seeds that we draw fit in 32 bits, so that every JSON reader can carry them back to us exactly.
 _RANDOM_SEED_BITS = 32
 _LONGEST_SECONDS = 3600
+
+_WAITING = (JobState.HELD, JobState.QUEUED)
+
+# What Unicode counts among letters and symbols and shows as nothing: fillers and the empty Braille cell.
+_INVISIBLE = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 
 # Control characters but for tab, newline and carriage return; and half surrogate pairs, which UTF-8 cannot say.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -54,6 +63,10 @@ class VideoRequest:
     origin: Mapping[str, Any] = field(default_factory=dict)
 
 
+class SubmitUnconfirmed(StoreUnavailable):
+    """The store did not confirm a submit: its job may be queued or may not, so sending it again could render twice."""
+
+
 class Jobs:
     """A tenant's jobs. Every id that is not one of the tenant's own raises `NotFound`, whatever the reason."""
 
@@ -62,10 +75,18 @@ class Jobs:
         self._store = store
 
     async def submit(self, tenant: str, request: VideoRequest) -> Job:
-        """Check the request and insert its job; returns after the commit. Raises a `RequestError` and inserts none."""
+        """Check the request and insert its job; returns after the commit.
+
+        Raises a `RequestError`, which inserts none, or `SubmitUnconfirmed`.
+        """
         seed = random.getrandbits(_RANDOM_SEED_BITS) if request.seed is None else request.seed
-        job = await self._store.submit(plan(self._settings, tenant, request, job_id=uuid7(), seed=seed))
+        planned = plan(self._settings, tenant, request, job_id=uuid7(), seed=seed)
+        try:
+            job = await self._store.submit(planned)
+        except StoreUnavailable as error:
+            raise SubmitUnconfirmed(str(error)) from error
         metrics.submitted.labels(job.pool).inc()
+        _log.info("job_accepted", job=job.id.hex, tenant=tenant, pool=job.pool, dialect=request.origin.get("dialect"))
         return job
 
     async def get(self, tenant: str, video_id: str) -> Job:
@@ -76,23 +97,36 @@ class Jobs:
         self, tenant: str, *, limit: int, after: str | None = None, order: Literal["asc", "desc"] = "desc"
     ) -> Page:
         """A page of jobs by creation time, starting behind the job `after`."""
-        cursor = None if after is None else _job_id(after, param="after")
-        return await self._store.list_jobs(tenant, limit=limit, after=cursor, order=order)
+        if after is None:
+            return await self._store.list_jobs(tenant, limit=limit, order=order)
+        cursor = _job_id(after, param="after")
+        try:
+            return await self._store.list_jobs(tenant, limit=limit, after=cursor, order=order)
+        except NotFound:
+            raise _not_found(after, param="after") from None
 
     async def cancel(self, tenant: str, video_id: str) -> Job:
         """Cancel a waiting job at once, or ask for a running one to be cancelled; ended jobs stay as they are."""
-        return _found(await self._store.request_cancel(_job_id(video_id), tenant), video_id)
+        before = await self.get(tenant, video_id)
+        if before.state.terminal:
+            return before
+        after = _found(await self._store.request_cancel(before.id, tenant), video_id)
+        # One that was running is counted where its owner ends it.
+        if before.state in _WAITING and after.state is JobState.CANCELLED:
+            metrics.jobs_ended.labels(after.pool, after.state).inc()
+        return after
 
     async def delete(self, tenant: str, video_id: str) -> None:
         """Cancel if need be, and hide the job for good; its objects are swept later."""
-        if not await self._store.delete(_job_id(video_id), tenant):
+        job = await self.cancel(tenant, video_id)
+        if not await self._store.delete(job.id, tenant):
             raise _not_found(video_id)
 
 
 def plan(settings: Settings, tenant: str, request: VideoRequest, *, job_id: UUID, seed: int) -> NewJob:
     """The job that a request becomes: checked, complete and priced. Raises a `RequestError` that names the field."""
     check_text(request.prompt, "prompt", max_chars=settings.api.max_prompt_chars)
-    if not request.prompt.strip():
+    if not any(map(_shows, request.prompt)):
         raise InvalidField("must not be blank", param="prompt")
     model = settings.resolve_model(request.model)
     family = settings.family_of(model)
@@ -160,6 +194,11 @@ def check_text(text: str, param: str, *, max_chars: int) -> None:
         raise InvalidField(
             f"holds U+{ord(forbidden[0]):04X} at position {forbidden.start()}, which no text may", param=param
         )
+
+
+def _shows(character: str) -> bool:
+    """Whether a character leaves a mark of its own: spaces, format characters and accents without a base do not."""
+    return unicodedata.category(character)[0] in "LNPS" and character not in _INVISIBLE
 
 
 def _within(value: float, param: str, low: float, high: float) -> None:

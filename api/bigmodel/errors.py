@@ -8,6 +8,7 @@ from api.problem import Problem
 PREFIX = "/api/paas/"
 
 _BAD_REQUEST = "1210"
+_OUR_FAULT = "500"
 _CODES = {
     "api_key_missing": "1001",
     "api_key_malformed": "1002",
@@ -22,7 +23,6 @@ _CODES = {
     "unsupported_value": "1214",
     "too_long": "1261",
     "unavailable": "1234",
-    "internal_error": "500",
 }
 
 # The neutral names that this dialect calls otherwise.
@@ -34,4 +34,5 @@ def body(problem: Problem) -> BigmodelError:
     message = problem.message
     if problem.param is not None:
         message = f"{_FIELDS.get(problem.param, problem.param)}: {message}"
-    return BigmodelError(error=BigmodelErrorDetail(code=_CODES.get(problem.code, _BAD_REQUEST), message=message))
+    code = _CODES.get(problem.code, _OUR_FAULT if problem.status >= 500 else _BAD_REQUEST)
+    return BigmodelError(error=BigmodelErrorDetail(code=code, message=message))

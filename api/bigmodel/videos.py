@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
@@ -12,6 +10,7 @@ from api.bigmodel.schemas import BigmodelError, GenerateVideo, Task, VideoLink
 from api.bigmodel.translate import request_of, task_of
 from api.bodies import read_json, typed
 from api.docs import KEYED, json_body
+from api.replies import reply
 from orchestrator.domain.job import VideoResult, public_id
 
 router = APIRouter(tags=["bigmodel"], responses={"4XX": {"model": BigmodelError}, "5XX": {"model": BigmodelError}})
@@ -28,7 +27,7 @@ async def generate(request: Request, tenant: deps.Tenant) -> Response:
     fields = typed(GenerateVideo, await read_json(request))
     wanted = request_of(fields, fallback_request_id=request.state.request_id)
     job = await deps.services(request).jobs.submit(tenant, wanted)
-    return deps.reply(task_of(job), exclude_none=True)
+    return reply(task_of(job), exclude_none=True)
 
 
 @router.get(
@@ -41,14 +40,14 @@ async def result(request: Request, video_id: str, tenant: deps.Tenant) -> Respon
     """The task as it stands; once it succeeded, with fresh signed URLs."""
     services = deps.services(request)
     job = await services.jobs.get(tenant, video_id)
-    links = None if job.result is None else await asyncio.to_thread(_links, services, job.result, public_id(job.id))
-    return deps.reply(task_of(job, links), exclude_none=True)
+    links = None if job.result is None else await _links(services, job.result, public_id(job.id))
+    return reply(task_of(job, links), exclude_none=True)
 
 
-def _links(services: deps.Services, video: VideoResult, name: str) -> VideoLink:
+async def _links(services: deps.Services, video: VideoResult, name: str) -> VideoLink:
     lifetime_s = services.settings.s3.url_lifetime_s
-    presign = services.objects.presign
+    sign = services.downloads.sign
     return VideoLink(
-        url=presign(video.video.key, lifetime_s=lifetime_s, filename=f"{name}.mp4"),
-        cover_image_url=presign(video.cover.key, lifetime_s=lifetime_s),
+        url=await sign(video.video, lifetime_s=lifetime_s, filename=f"{name}.mp4"),
+        cover_image_url=await sign(video.cover, lifetime_s=lifetime_s),
     )

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
-from starlette.concurrency import run_in_threadpool
 
 from api import deps, errors
 from api.docs import KEYED
 from api.openai.schemas import OpenAIError
 from api.problem import Problem
 from api.ranges import NotSatisfiable, parse_range
-from orchestrator.domain.errors import InvalidField, NotFound, NotReady, Unsupported
+from orchestrator.domain.errors import InvalidField, NotReady, Unsupported
 from orchestrator.domain.job import Artifact, Job, public_id
 
 router = APIRouter(tags=["openai"])
@@ -21,6 +18,7 @@ router = APIRouter(tags=["openai"])
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
 
 
+@router.head("/v1/videos/{video_id}/content", include_in_schema=False)
 @router.get(
     "/v1/videos/{video_id}/content",
     response_class=Response,
@@ -46,17 +44,16 @@ async def content(request: Request, video_id: str, tenant: deps.Tenant, variant:
         part = parse_range(_range_header(request, headers["etag"]), artifact.size)
     except NotSatisfiable:
         return _not_satisfiable(request, artifact.size)
-    if part is None:
-        headers["content-length"] = str(artifact.size)
-        chunks = services.objects.stream(artifact.key)
-    else:
-        headers["content-length"] = str(part.length)
+    headers["content-length"] = str(artifact.size if part is None else part.length)
+    if part is not None:
         headers["content-range"] = f"bytes {part.start}-{part.end}/{artifact.size}"
-        chunks = services.objects.stream(artifact.key, start=part.start, end=part.end)
-    # The first chunk comes before the status, so that a missing object or a silent S3 is an error and not a torn 200.
-    first = await run_in_threadpool(_first_chunk, chunks)
     status = 200 if part is None else 206
-    return StreamingResponse(_join(first, chunks), status, headers, artifact.content_type)
+    if request.method == "HEAD":
+        await services.downloads.check(artifact)
+        return Response(None, status, headers, artifact.content_type)
+    # Opened before the status goes out, so that a missing object or a silent S3 is an error and not a torn 200.
+    chunks = await services.downloads.open(artifact, part)
+    return StreamingResponse(chunks, status, headers, artifact.content_type)
 
 
 def _artifact(job: Job, variant: str) -> Artifact:
@@ -74,7 +71,8 @@ def _filename(job: Job, artifact: Artifact) -> str:
 
 
 def _range_header(request: Request, etag: str) -> str | None:
-    if request.headers.get("if-range", etag) != etag:
+    # A HEAD has no ranges (RFC 9110, section 14.2).
+    if request.method == "HEAD" or request.headers.get("if-range", etag) != etag:
         return None
     return request.headers.get("range")
 
@@ -89,16 +87,3 @@ def _not_satisfiable(request: Request, size: int) -> Response:
             headers={"content-range": f"bytes */{size}"},
         ),
     )
-
-
-def _first_chunk(chunks: Iterator[bytes]) -> bytes:
-    try:
-        return next(chunks, b"")
-    except NotFound:
-        raise NotFound("the file of this video is gone") from None
-
-
-async def _join(first: bytes, rest: Iterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    while chunk := await run_in_threadpool(next, rest, b""):
-        yield chunk

@@ -12,6 +12,7 @@ from api.bodies import content_type, read_form, read_json, typed
 from api.docs import KEYED, json_body
 from api.openai.schemas import CreateVideo, DeletedVideo, OpenAIError, Video, VideoList
 from api.openai.translate import flatten, poll_after_ms, request_of, video_of
+from api.replies import reply
 
 router = APIRouter(tags=["openai"], responses={"4XX": {"model": OpenAIError}, "5XX": {"model": OpenAIError}})
 
@@ -23,7 +24,7 @@ async def create(request: Request, tenant: deps.Tenant) -> Response:
     body = await read_form(request) if form else await read_json(request)
     services = deps.services(request)
     job = await services.jobs.submit(tenant, request_of(typed(CreateVideo, flatten(body))))
-    return deps.reply(video_of(job, keep_s=services.settings.retention.jobs_s))
+    return reply(video_of(job, keep_s=services.settings.retention.jobs_s))
 
 
 @router.get("/v1/videos", response_model=VideoList, openapi_extra=KEYED)
@@ -38,7 +39,7 @@ async def list_videos(
     services = deps.services(request)
     page = await services.jobs.list(tenant, limit=limit, after=after, order=order)
     videos = [video_of(job, keep_s=services.settings.retention.jobs_s) for job in page.jobs]
-    return deps.reply(
+    return reply(
         VideoList(
             data=videos,
             first_id=videos[0].id if videos else None,
@@ -55,11 +56,11 @@ async def retrieve(request: Request, video_id: str, tenant: deps.Tenant) -> Resp
     job = await services.jobs.get(tenant, video_id)
     wait_ms = poll_after_ms(job)
     headers = {} if wait_ms is None else {"openai-poll-after-ms": str(wait_ms)}
-    return deps.reply(video_of(job, keep_s=services.settings.retention.jobs_s), headers=headers)
+    return reply(video_of(job, keep_s=services.settings.retention.jobs_s), headers=headers)
 
 
 @router.delete("/v1/videos/{video_id}", response_model=DeletedVideo, openapi_extra=KEYED)
 async def delete(request: Request, video_id: str, tenant: deps.Tenant) -> Response:
     """Cancel the video if it is not finished, and delete it."""
     await deps.services(request).jobs.delete(tenant, video_id)
-    return deps.reply(DeletedVideo(id=video_id))
+    return reply(DeletedVideo(id=video_id))

@@ -122,6 +122,46 @@ async def test_what_a_form_adds_and_we_cannot_do_is_refused_by_name(api: Api, pa
     assert await api.rows() == 0
 
 
+@pytest.mark.parametrize(
+    ("parts", "field"),
+    [
+        ({"extra_body": ("x.json", b"{}", "application/json")}, "extra_body"),
+        ({"prompt": ("prompt.txt", b"sea", "text/plain")}, "prompt"),
+        ({"[": (None, "x")}, "["),
+        ({"[a]": (None, "x")}, "[a]"),
+        ({"extra_body[": (None, "x")}, "extra_body["),
+        ({"extra_body[sed]": (None, "7")}, "sed"),
+    ],
+)
+async def test_a_form_field_that_cannot_be_is_refused_by_its_own_name(
+    api: Api, parts: dict[str, Any], field: str
+) -> None:
+    answer = await api.http.post(OPENAI, files={"prompt": (None, "sea"), **parts})
+    assert (answer.status_code, blamed(answer)) == (400, field)
+    assert await api.rows() == 0
+
+
+async def test_a_form_field_given_twice_is_refused_rather_than_chosen_from(api: Api) -> None:
+    answer = await api.http.post(OPENAI, files=[("prompt", (None, "sea")), ("prompt", (None, "land"))])
+    assert (answer.status_code, blamed(answer)) == (400, "prompt")
+    assert await api.rows() == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("boundary=XX; charset=undefined", b'--XX\r\ncontent-disposition: form-data; name="prompt"\r\n\r\na\r\n--XX--'),
+        ("boundary=XX", b'--XX\r\ncontent-disposition: form-data; name="prompt"\r\n\r\n\xe9\r\n--XX--'),
+        ("boundary=XX", b'--XX\r\ncontent-disposition: form-data; name="prompt"\r\n\r\na\r\n--XX\r\ncontent-dis'),
+    ],
+)
+async def test_a_form_that_is_not_utf8_or_not_complete_is_a_400(api: Api, kind: str, body: bytes) -> None:
+    answer = await api.http.post(OPENAI, content=body, headers={"content-type": f"multipart/form-data; {kind}"})
+    assert answer.status_code == 400, answer.text
+    blamed(answer)
+    assert await api.rows() == 0
+
+
 @ROUTES
 @pytest.mark.parametrize(
     "body",
@@ -219,7 +259,11 @@ async def test_another_tenants_video_is_as_unknown_as_one_that_never_was(api: Ap
     async with await api.client("somebody else") as other:
         answers = [await other.request(method, path.format(video_id)) for video_id in (mine, never)]
         assert (await other.get(OPENAI)).json()["data"] == []
-        assert (await other.get(OPENAI, params={"after": mine})).status_code == 404
+        behind = [await other.get(OPENAI, params={"after": video_id}) for video_id in (mine, never)]
+    assert [(answer.status_code, blamed(answer)) for answer in behind] == [(404, "after")] * 2
+    assert [answer.json()["error"]["message"] for answer in behind] == [
+        f"after: no video with the id {video_id!r}" for video_id in (mine, never)
+    ]
     assert [answer.status_code for answer in answers] == [404, 404]
     told = [answer.text.replace(mine, "ID").replace(never, "ID") for answer in answers]
     assert told[0] == told[1]
@@ -234,6 +278,20 @@ async def test_a_path_trick_is_a_404(api: Api, method: str, path: str, trick: st
     answer = await api.http.request(method, path.format(trick))
     assert answer.status_code == 404
     blamed(answer)
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/v1/videos", "GET, POST"),
+        ("/v1/videos/video_1", "GET, DELETE"),
+        ("/v1/videos/video_1/content", "GET, HEAD"),
+        (BIGMODEL, "POST"),
+    ],
+)
+async def test_a_405_lists_every_method_of_the_path(api: Api, path: str, methods: str) -> None:
+    answer = await api.http.put(path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, methods)
 
 
 @pytest.mark.parametrize(

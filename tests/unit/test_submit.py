@@ -151,7 +151,9 @@ def test_an_unknown_model_is_refused_with_the_known_ones() -> None:
     assert "small, big, CogVideoX-3" in error.message
 
 
-@pytest.mark.parametrize("blank", ["", " ", "\n\t\r ", "\u3000"])
+@pytest.mark.parametrize(
+    "blank", ["", " ", "\n\t\r ", "\u3000", "\u200b\u200b", "\ufeff \u2060", "\u3164", "\u2800", "\ufe0f", "\u202e"]
+)
 def test_a_blank_prompt_is_refused(blank: str) -> None:
     assert refused(replace(ASKED, prompt=blank)).param == "prompt"
 
@@ -164,7 +166,9 @@ def test_control_characters_and_lone_surrogates_are_refused(forbidden: str, para
     assert error.message.isprintable()
 
 
-@pytest.mark.parametrize("prompt", ["a 🌊 wave 👩‍👩‍👧", "line\n\tnext\r\n", "灯塔", "\u202eright to left"])
+@pytest.mark.parametrize(
+    "prompt", ["a 🌊 wave 👩‍👩‍👧", "line\n\tnext\r\n", "灯塔", "\u202eright to left", "!", "1", "🌊"]
+)
 def test_emoji_lines_and_every_script_are_kept_as_they_are(prompt: str) -> None:
     assert planned(replace(ASKED, prompt=prompt)).spec.prompt == prompt
 

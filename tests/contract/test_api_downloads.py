@@ -1,0 +1,99 @@
+"""Downloads while S3 misbehaves: hung, short of bytes, or asked for headers only."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from api import downloads
+from orchestrator.config import S3Settings
+from tests.support.api import COVER, VIDEO, Api, api_settings, in_process, serving
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def finished(api: Api) -> str:
+    video_id = str((await api.http.post("/v1/videos", json={"prompt": "a lighthouse"})).json()["id"])
+    await api.succeed(video_id)
+    return video_id
+
+
+@asynccontextmanager
+async def with_a_silent_s3(api: Api) -> AsyncIterator[httpx.AsyncClient]:
+    """The same tenant's API on an S3 that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as silent:
+        s3 = S3Settings(
+            endpoint_url=f"http://127.0.0.1:{silent.getsockname()[1]}",
+            access_key="a", secret_key="s", read_timeout_s=6, max_attempts=1,
+        )  # fmt: skip
+        async with (
+            serving(api_settings(api.settings.database_url, s3)) as app,
+            in_process(app, await api.key(api.tenant)) as client,
+        ):
+            yield client
+
+
+async def every_reader_is_taken() -> None:
+    async with asyncio.timeout(2):
+        while sum(thread.name.startswith("s3-read") for thread in threading.enumerate()) < 32:
+            await asyncio.sleep(0.01)
+
+
+async def test_while_s3_hangs_downloads_end_in_a_503_and_nothing_else_waits_for_it(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads, "DEADLINE_S", 3.0)
+    video_id = await finished(api)
+    async with with_a_silent_s3(api) as client:
+        waiting = [asyncio.create_task(client.get(f"/v1/videos/{video_id}/content")) for _ in range(45)]
+        await every_reader_is_taken()
+        others = [
+            await client.post("/v1/videos", json={"prompt": "sea"}),
+            await client.post("/v1/videos", files={"prompt": (None, "sea")}),
+            await client.get(f"/v1/videos/{video_id}"),
+            await client.get(f"/api/paas/v4/async-result/{video_id}"),
+            await client.get("/readyz"),
+            await client.get("/metrics"),
+        ]
+        assert [answer.status_code for answer in others] == [200] * len(others)
+        assert not any(task.done() for task in waiting)
+        for answer in await asyncio.gather(*waiting):
+            assert answer.status_code == 503
+            assert int(answer.headers["retry-after"]) > 0
+            assert answer.headers["x-should-retry"] == "true"
+
+
+@pytest.mark.parametrize("stored", [VIDEO[:100], b"", VIDEO + b"more"], ids=["short", "empty", "long"])
+async def test_a_file_that_is_not_as_long_as_recorded_is_a_502_and_its_key_stays_inside(
+    api: Api, stored: bytes
+) -> None:
+    video_id = await finished(api)
+    path = f"/v1/videos/{video_id}/content"
+    (key,) = (key for key in api.services.objects.list_keys("") if video_id[6:] in key and key.endswith(".mp4"))
+    api.services.objects.put(key, stored, "video/mp4")
+    for headers in ({}, {"range": "bytes=200-299"}, {"range": "bytes=-10"}):
+        answer = await api.http.get(path, headers=headers)
+        assert answer.status_code == 502
+        assert answer.json()["error"]["type"] == "server_error"
+        assert answer.headers["x-should-retry"] == "false"
+        assert "mp4" not in answer.text
+    assert (await api.http.head(path)).status_code == 502
+
+
+async def test_head_tells_what_get_would_send_without_sending_it(api: Api) -> None:
+    video_id = await finished(api)
+    path = f"/v1/videos/{video_id}/content"
+    for variant, data in (("video", VIDEO), ("thumbnail", COVER)):
+        whole = await api.http.get(path, params={"variant": variant})
+        # Ranges are for GET alone.
+        head = await api.http.head(path, params={"variant": variant}, headers={"range": "bytes=0-1"})
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == str(len(data))
+        assert {**head.headers, "x-request-id": ""} == {**whole.headers, "x-request-id": ""}
+    assert (await api.http.head(f"/v1/videos/{video_id[:-1]}/content")).status_code == 404
