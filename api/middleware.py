@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from uuid import uuid4
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -69,8 +69,15 @@ class Edge:
 
 
 def _request_id(scope: Scope) -> str:
-    given = Headers(scope=scope).get("x-request-id", "")
+    given = _header(scope, b"x-request-id")
     return given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    for key, value in scope["headers"]:
+        if key == name:
+            return str(value, "latin-1")
+    return ""
 
 
 def _template(scope: Scope) -> str:
@@ -92,7 +99,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        announced = Headers(scope=scope).get("content-length", "")
+        announced = _header(scope, b"content-length")
         if announced.isdecimal() and int(announced) > self._max_bytes:
             answer = errors.response(scope["path"], problem_of(_too_large(self._max_bytes)))
             await answer(scope, receive, _last_words(receive, send))

@@ -19,6 +19,7 @@ from orchestrator.domain.errors import Unauthenticated
 from orchestrator.ports import ApiKey
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_PAIRS = [high + low for high in _BASE62 for low in _BASE62]  # two digits for each division of a large number
 _SECRET_LENGTH = 43  # digits that hold 256 bits in base 62
 _ID_LENGTH = 16
 
@@ -54,11 +55,11 @@ def verify(master_key: str, key_id: str, secret: str) -> bool:
 def _secret(master_key: str, key_id: str) -> str:
     digest = hmac.digest(master_key.encode(), key_id.encode(), "sha256")
     number = int.from_bytes(digest)
-    digits = []
-    for _ in range(_SECRET_LENGTH):
-        number, digit = divmod(number, 62)
-        digits.append(_BASE62[digit])
-    return "".join(reversed(digits))
+    pairs = []
+    for _ in range((_SECRET_LENGTH + 1) // 2):
+        number, pair = divmod(number, len(_PAIRS))
+        pairs.append(_PAIRS[pair])
+    return "".join(reversed(pairs))[-_SECRET_LENGTH:]
 
 
 class KeyFinder(Protocol):

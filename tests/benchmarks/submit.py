@@ -30,7 +30,7 @@ import uvloop
 
 from api import deps
 from api.app import create_app
-from orchestrator import keys
+from orchestrator import keys, logs
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import Settings
 from orchestrator.domain.job import Job, NewJob
@@ -99,6 +99,7 @@ async def without_database(settings: Settings) -> AsyncIterator[deps.Services]:
 def serve(store: str, port: int, database_url: str) -> None:
     """What `cogmill api` runs, with one of the two stores."""
     settings = api_settings(database_url, key_cache_s=2)
+    logs.configure(settings.log)
     app = create_app(settings, connect=deps.connect if store == "PostgreSQL" else without_database)
     uvicorn.run(app, port=port, loop="uvloop", http="httptools", access_log=False, log_config=None)
 
@@ -107,7 +108,8 @@ def serve(store: str, port: int, database_url: str) -> None:
 def server(store: str, database_url: str) -> Iterator[tuple[int, psutil.Process]]:
     port = free_port()
     child = subprocess.Popen(
-        [sys.executable, "-m", "tests.benchmarks.submit", "--serve", store, str(port), database_url]
+        [sys.executable, "-m", "tests.benchmarks.submit", "--serve", store, str(port), database_url],
+        stderr=subprocess.DEVNULL,  # a line for each accepted job: written, but not into this report
     )
     try:
         assert process.wait_until_listening(port, ProcessId.of(child.pid), timeout_s=30)
