@@ -27,12 +27,11 @@ _LINE = """
 # Goyal, Vin, Cheng: Start-time Fair Queueing (SIGCOMM 1996). A lane's virtual time is the weighted GPU seconds that it
 # has been charged; the job with the least start tag goes first, within a lane by deadline and then age.
 #
-# Safety rests on row locks and tokens, not on the advisory lock; so the commit need not wait for the disk either: what
-# a crash forgets is ready again, and its token is nobody's.
+# Safety rests on row locks and tokens, not on the advisory lock. The commit waits for the disk: a claim that a crash
+# forgot would give out its number again, and two workers would write to the same keys.
 _CLAIM = text(f"""
     WITH turn AS MATERIALIZED (
-        SELECT pg_try_advisory_xact_lock(hashtextextended('cogmill:claim:' || :pool, 0)) AS ours,
-               set_config('synchronous_commit', 'off', true)
+        SELECT pg_try_advisory_xact_lock(hashtextextended('cogmill:claim:' || :pool, 0)) AS ours
     ), slot AS MATERIALIZED (
         -- The slots, numbered; a worker that is dead by its row gets nothing.
         SELECT worker, incarnation, row_number() OVER (ORDER BY place) AS i
