@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -143,10 +144,35 @@ def _checkpoint(path: Path) -> str:
     """A diffusers checkpoint: its index, and a directory for each component that the index names."""
     try:
         index = json.loads((path / "model_index.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _Ill(f"{path} is no diffusers checkpoint on this machine: {error}") from None
+    if not isinstance(index, dict):
+        raise _Ill(f"{path / 'model_index.json'} is no table of components")
     components = [name for name, value in index.items() if isinstance(value, list) and all(value)]
     missing = [name for name in components if not any((path / name).glob("*"))]
     if missing:
         raise _Ill(f"{path} lacks {', '.join(missing)}")
+    for file in sorted(path.glob("*/*.safetensors")):
+        _whole(file)
     return f"{path}: {', '.join(components)}"
+
+
+def _whole(file: Path) -> None:
+    """Raise `_Ill` unless a safetensors file is as long as its header says.
+
+    It is the header's length (8 bytes, little-endian), the header (JSON), and the tensors, whose `data_offsets` count
+    from the header's end and leave no byte over: https://huggingface.co/docs/safetensors.
+    """
+    try:
+        with file.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            length = int.from_bytes(stream.read(8), "little")
+            if size < 8 + length:
+                raise _Ill(f"{file} is cut short: {size} bytes do not hold its header")
+            header: dict[str, dict[str, list[int]]] = json.loads(stream.read(length))
+        ends = (tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__")
+        expected = 8 + length + max(ends, default=0)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise _Ill(f"{file} is no safetensors file: {error}") from None
+    if size != expected:
+        raise _Ill(f"{file} has {size} bytes, and its header says {expected}")
