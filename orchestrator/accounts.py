@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from typing import Annotated
 
 import typer
@@ -17,9 +18,26 @@ keys = typer.Typer(help="API keys.", no_args_is_help=True)
 tenants = typer.Typer(help="Tenants.", no_args_is_help=True)
 
 
+def _tenant(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text):
+        raise typer.BadParameter("a tenant is 1 to 64 letters, digits or ._-")
+    return text
+
+
+def _key_name(text: str) -> str:
+    if len(text) > 200 or not text.isprintable():
+        raise typer.BadParameter("a name is at most 200 printable characters")
+    return text
+
+
+Tenant = Annotated[str, typer.Argument(parser=_tenant, metavar="TENANT")]
+
+
 @keys.command("create")
 def create_key(
-    tenant: str, name: Annotated[str, typer.Option(help="What it is for.")] = "", data_dir: DataDirOption = None
+    tenant: Tenant,
+    name: Annotated[str, typer.Option(help="What it is for.", parser=_key_name, metavar="TEXT")] = "",
+    data_dir: DataDirOption = None,
 ) -> None:
     """Make a key of TENANT and print it; the tenant is made if it is new."""
     from orchestrator import keys as secret
@@ -65,7 +83,7 @@ def revoke_key(key_id: str, data_dir: DataDirOption = None) -> None:
 
 
 @tenants.command("weight")
-def set_weight(tenant: str, weight: float, data_dir: DataDirOption = None) -> None:
+def set_weight(tenant: Tenant, weight: float, data_dir: DataDirOption = None) -> None:
     """Give TENANT a share of WEIGHT relative to the others, whose is 1 unless set; it holds from the next claim on."""
     if not 0 < weight < math.inf:
         raise typer.BadParameter("must be a positive number", param_hint="WEIGHT")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from threading import Event
@@ -17,7 +18,7 @@ import typer
 
 from orchestrator import accounts
 from orchestrator.domain.errors import CogmillError, ConfigError, StaleEpoch
-from orchestrator.local.errand import DataDirOption, settings_of
+from orchestrator.local.errand import DataDirOption, path, settings_of
 
 if TYPE_CHECKING:
     from orchestrator.config import Settings
@@ -37,15 +38,18 @@ app.add_typer(model, name="model")
 app.add_typer(accounts.keys, name="keys")
 app.add_typer(accounts.tenants, name="tenants")
 
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> None:
     """Run the command line. What Cogmill raises on purpose becomes one line on stderr and an exit code.
 
-    2 for settings, 3 for a dispatcher whose cluster a newer one has taken over, 1 for the rest.
+    2 for settings, 3 for a dispatcher whose cluster a newer one has taken over, 1 for the rest; and so does a file or
+    a disk that cannot be used, with code 1.
     """
     try:
+        _refuse_bytes(sys.argv[1:])
         app()
     except ConfigError as error:
         _fail(str(error), 2)
@@ -53,6 +57,10 @@ def main() -> None:
         _fail(f"a newer dispatcher has taken over this cluster, so this one ends ({error})", 3)
     except CogmillError as error:
         _fail(str(error), 1)
+    except OSError as error:
+        if error.filename is None and error.errno not in _DISK:
+            raise  # no file's fault, but ours: show where
+        _fail(": ".join(str(part) for part in (error.filename, error.strerror) if part is not None), 1)
 
 
 @app.command()
@@ -61,7 +69,10 @@ def up(
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="The API's port.", show_default="8000, then as before")
     ] = None,
-    models: Annotated[Path | None, typer.Option(help="TOML of models and pools to serve, not the tiny ones.")] = None,
+    models: Annotated[
+        Path | None,
+        typer.Option(help="TOML of models and pools to serve, not the tiny ones.", parser=path, metavar="PATH"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON when ready.")] = False,
 ) -> None:
     """Serve the whole stack on this machine until Ctrl-C: PostgreSQL, S3, Ray, API, dispatcher, workers."""
@@ -79,9 +90,12 @@ def up(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Where the video goes.")] = Path("cogmill-demo"),
+    out: Annotated[Path, typer.Option(help="Where the video goes.", parser=path, metavar="PATH")] = Path(
+        "cogmill-demo"
+    ),
     data_dir: Annotated[
-        Path | None, typer.Option(help="The stack's directory.", show_default="./.cogmill/demo")
+        Path | None,
+        typer.Option(help="The stack's directory.", show_default="./.cogmill/demo", parser=path, metavar="PATH"),
     ] = None,
     prompt: Annotated[str, typer.Option(help="What to render.")] = "A watermill turning at dawn, mist over the stream",
 ) -> None:
@@ -170,7 +184,7 @@ def doctor(data_dir: DataDirOption = None) -> None:
 
 
 @model.command()
-def tiny(directory: Path) -> None:
+def tiny(directory: Annotated[Path, typer.Argument(parser=path, metavar="DIRECTORY")]) -> None:
     """Make the two tiny random checkpoints (real classes, no art) below DIRECTORY; those that exist stay."""
     from orchestrator.domain.catalog import TINY_2B, TINY_5B
     from workers.tiny import make
@@ -226,8 +240,18 @@ def _interruptible() -> Iterator[Callable[[], Event]]:
         raise typer.Exit(130) from None
 
 
+def _refuse_bytes(arguments: Sequence[str]) -> None:
+    """Raise `ConfigError` for an argument that is not UTF-8: neither TOML, JSON nor the database could hold it."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise ConfigError(f"the argument {argument!r} is not UTF-8") from None
+
+
 def _say(line: str) -> None:
-    typer.echo(f"cogmill: {line}", err=True)
+    with suppress(OSError):  # a terminal that is gone or a log on a full disk must not keep a stack from stopping
+        typer.echo(f"cogmill: {line}", err=True)
 
 
 def _fail(line: str, code: int) -> None:

@@ -35,13 +35,23 @@ def make(family: ModelFamily, directory: Path) -> Path:
     """Make the checkpoint of a tiny family under `directory` and return its path, `<family>-r<recipe>`.
 
     Returns at once, without importing torch, when it exists: it is built under another name and renamed, so what
-    exists is whole. Several processes may make the same one. Raises `ConfigError` for a family that is not tiny.
+    exists is whole. Several processes may make the same one. Raises `ConfigError` for a family that is not tiny, and
+    when `directory` cannot be written.
     """
     if family.name not in _SEEDS:
         raise ConfigError(f"only {', '.join(_SEEDS)} can be made here, not {family.name}")
     target = path(family, directory)
     if target.is_dir():
         return target
+    try:
+        _write(family, target)
+    except OSError as error:
+        raise ConfigError(f"cannot make {target}: {error.strerror or error}") from None
+    return target
+
+
+def _write(family: ModelFamily, target: Path) -> None:
+    directory = target.parent
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=directory) as scratch:
         whole = Path(scratch) / target.name
@@ -51,7 +61,6 @@ def make(family: ModelFamily, directory: Path) -> Path:
         except OSError:
             if not target.is_dir():  # otherwise another process was faster, and made the same
                 raise
-    return target
 
 
 def _pipeline(family: ModelFamily) -> CogVideoXPipeline:

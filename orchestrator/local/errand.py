@@ -13,8 +13,19 @@ from orchestrator.domain.errors import ConfigError
 if TYPE_CHECKING:
     from orchestrator.config import Settings
 
+
+def path(text: str) -> Path:
+    """A path on the command line. An empty one, of an unset variable say, would quietly mean the current directory."""
+    if not text:
+        raise typer.BadParameter("an empty path names nothing")
+    return Path(text)
+
+
 DataDirOption = Annotated[
-    Path | None, typer.Option("--data-dir", help="The local stack's directory.", show_default="./.cogmill")
+    Path | None,
+    typer.Option(
+        "--data-dir", help="The local stack's directory.", show_default="./.cogmill", parser=path, metavar="PATH"
+    ),
 ]
 
 
