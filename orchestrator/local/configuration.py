@@ -47,9 +47,12 @@ def read_models(path: Path) -> dict[str, Any]:
     unknown = sorted(chosen.keys() - set(_MODEL_KEYS))
     if unknown:
         raise ConfigError(f"{path}: {unknown[0]} is none of {', '.join(_MODEL_KEYS)}")
-    for model in chosen.get("models", {}).values():
-        if isinstance(model, dict) and "path" in model:
-            model["path"] = str((path.parent / str(model["path"])).absolute())
+    models = chosen.get("models", {})
+    if not isinstance(models, dict):
+        raise ConfigError(f"{path}: models must be tables, [models.NAME]")
+    for model in models.values():
+        if isinstance(model, dict) and isinstance(model.get("path"), str):
+            model["path"] = str((path.parent / model["path"]).absolute())
     return chosen
 
 

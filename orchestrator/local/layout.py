@@ -46,6 +46,10 @@ class DataDir:
         return self.secrets / "ray_token"
 
     @property
+    def api_key(self) -> Path:
+        return self.secrets / "api_key"
+
+    @property
     def database(self) -> Path:
         return self.root / "postgres"
 
@@ -61,7 +65,14 @@ class DataDir:
         return self.root / "logs" / f"{part}.log"
 
     def create(self) -> None:
-        """Make the directory: private, but PostgreSQL's unprivileged user must pass through when we are root."""
+        """Make the directory: private, but PostgreSQL's unprivileged user must pass through when we are root.
+
+        Raises `ConfigError`.
+        """
+        try:
+            str(self.root.absolute()).encode()
+        except UnicodeEncodeError:
+            raise ConfigError(f"the name of the data directory {str(self.root)!r} is not UTF-8") from None
         try:
             if not self.root.exists():
                 self.root.mkdir(parents=True)
@@ -79,13 +90,24 @@ class DataDir:
         Raises `ConfigError` when another process holds it.
         """
         path = self.root / "lock"
-        with path.open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = path.read_text().strip() or "?"
-                raise ConfigError(f"a stack is already running in {self.root} (pid {holder})") from None
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise ConfigError(f"cannot write {path}: {error.strerror}") from None
+        try:
+            _lock(file, path)
             yield
+        finally:
+            os.close(file)
+
+
+def _lock(file: int, path: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.truncate(file, 0)
+        os.write(file, str(os.getpid()).encode())
+    except BlockingIOError:
+        holder = path.read_text().strip() or "?"
+        raise ConfigError(f"a stack is already running in {path.parent} (pid {holder})") from None
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -133,11 +134,13 @@ class ControlPlane:
         return process.spawn(command, log=self.log, mark=mark)
 
     def wait_ready(self, identity: ProcessId) -> None:
-        listening = process.wait_until_listening(self.port, identity, timeout_s=self.start_timeout_s)
-        if not listening or identity.process() is None:
-            raise ConfigError(
-                f"{self.name} did not start on port {self.port}: {_last_line(self.log)} (log: {self.log})"
-            )
+        deadline = time.monotonic() + self.start_timeout_s
+        while not self.healthy(identity):
+            if identity.process() is None or time.monotonic() > deadline:
+                raise ConfigError(
+                    f"{self.name} did not start on port {self.port}: {_last_line(self.log)} (log: {self.log})"
+                )
+            time.sleep(0.05)
 
     def healthy(self, identity: ProcessId) -> bool:
         return identity.process() is not None and _answers(self.port)

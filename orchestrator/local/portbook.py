@@ -7,6 +7,8 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
+from orchestrator.domain.errors import ConfigError
+
 DEFAULT_API_PORT = 8000
 
 # Below Linux's ephemeral range (32768 and up): an outgoing connection of anyone could hold a port from there.
@@ -29,13 +31,24 @@ def choose(known: Mapping[str, int], *, api: int | None, free: Callable[[int], b
     """The ports of earlier runs, and for the rest free ones drawn at random; the API has 8000 at first.
 
     `api` asks for another port now, 0 for any free one. A known or wanted port is taken as it is: `free` is not asked.
+    Raises `ConfigError` when the API would have the port of another part.
     """
     chosen = {"api": DEFAULT_API_PORT, **known}
     if api is not None:
         chosen["api"] = api
+    rival = next((name for name, port in known.items() if name != "api" and port == chosen["api"]), None)
+    if rival is not None:
+        raise ConfigError(f"port {chosen['api']} is the one of this stack's {rival}: give the API another with --port")
     drawn = (port for port in random.sample(_RANGE, len(_RANGE)) if port not in chosen.values() and free(port))
     names = [part.name for part in fields(Ports)]
     return Ports(**{name: chosen.get(name) or next(drawn) for name in names})
+
+
+def refuse_taken(ports: Mapping[str, int]) -> None:
+    """Raise `ConfigError` for the first of these ports, by part name, that somebody holds."""
+    for part, port in ports.items():
+        if not bindable(port):
+            raise ConfigError(f"port {port} is taken by another program, and the stack's {part} needs it")
 
 
 def bindable(port: int, host: str = "127.0.0.1") -> bool:

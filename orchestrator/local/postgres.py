@@ -53,7 +53,7 @@ def initialise(data_dir: Path, password: str, *, durable: bool = True) -> None:
     if data_dir.exists() and any(data_dir.iterdir()):
         raise ConfigError(f"{data_dir} is not empty and holds no PostgreSQL cluster")
     data_dir.parent.mkdir(parents=True, exist_ok=True)
-    _refuse_unreachable(data_dir)
+    refuse_unreachable(data_dir)
     for leftover in data_dir.parent.glob(f"{data_dir.name}.partial-*"):
         shutil.rmtree(leftover, ignore_errors=True)
     # A new name each time: an initdb that outlived its killed parent removes the directory that it failed in.
@@ -86,7 +86,7 @@ def start(
     """
     data_dir = data_dir.absolute()
     _refuse_other_major(data_dir)
-    _refuse_unreachable(data_dir)
+    refuse_unreachable(data_dir)
     if running(data_dir) is not None:
         raise ConfigError(f"PostgreSQL is already running in {data_dir}")
     _clear_leftovers(data_dir)
@@ -170,7 +170,7 @@ def _run(data_dir: Path, program: str, *arguments: str | Path, stdin: str = "") 
         extra_groups=None if server_user() is None else [],
     )
     if done.returncode != 0:
-        raise ConfigError(f"{program} failed for {data_dir}: {(done.stderr or done.stdout).strip()[-500:]}")
+        raise ConfigError(f"{program} failed for {data_dir}: {' '.join((done.stderr or done.stdout).split())[-500:]}")
 
 
 def programs(data_dir: Path) -> Path:
@@ -214,7 +214,8 @@ def closed_ancestor(data_dir: Path) -> Path | None:
     return None if user is None else _first_closed(data_dir, user)
 
 
-def _refuse_unreachable(data_dir: Path) -> None:
+def refuse_unreachable(data_dir: Path) -> None:
+    """Raise `ConfigError` when the server's user may not enter a directory above `data_dir`."""
     closed = closed_ancestor(data_dir)
     if closed is not None:
         raise ConfigError(
@@ -224,10 +225,13 @@ def _refuse_unreachable(data_dir: Path) -> None:
 
 
 def _first_closed(path: Path, user: str) -> Path | None:
-    """The outermost ancestor of `path` that `user` may not enter, or None."""
+    """The outermost ancestor of `path` that exists and that `user` may not enter, or None."""
     entry = pwd.getpwnam(user)
     for ancestor in reversed(path.absolute().parents):
-        status = ancestor.stat()
+        try:
+            status = ancestor.stat()
+        except OSError:  # it does not exist yet, or never can: whoever makes it will say so
+            return None
         if status.st_uid == entry.pw_uid:
             allowed = status.st_mode & 0o100
         elif status.st_gid == entry.pw_gid:

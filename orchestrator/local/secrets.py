@@ -27,14 +27,17 @@ def load_or_make(directory: Path) -> Secrets:
 
 
 def write(path: Path, value: str) -> None:
-    """Write a private file, whole or not at all."""
+    """Write a private file, whole or not at all. Raises `ConfigError` when the disk does not take it."""
     partial = path.with_name(f"{path.name}.partial")
-    partial.unlink(missing_ok=True)
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(value)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        partial.unlink(missing_ok=True)
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(value)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from None
 
 
 def _load_or_make(path: Path) -> str:
@@ -46,4 +49,6 @@ def _load_or_make(path: Path) -> str:
         raise ConfigError(f"cannot read the secret {path}: {error}") from None
     if not value:
         raise ConfigError(f"the secret {path} is empty")
+    if not value.isprintable():
+        raise ConfigError(f"the secret {path} holds a control character")
     return value

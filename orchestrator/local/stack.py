@@ -15,8 +15,8 @@ from threading import Event
 from typing import Any
 
 from orchestrator import config
-from orchestrator.domain.errors import ConfigError
-from orchestrator.local import configuration, portbook, ray, secrets
+from orchestrator.domain.errors import ConfigError, Unauthenticated
+from orchestrator.local import configuration, portbook, postgres, ray, secrets
 from orchestrator.local.layout import DataDir
 from orchestrator.local.parts import S3, ControlPlane, Postgres, RayHead, StackPart
 from orchestrator.local.portbook import Ports
@@ -54,6 +54,7 @@ class Stack:
         self._state = StateFile(data.state)
         self._supervisor = Supervisor(self._state, say)
         self._secrets = secrets.load_or_make(data.secrets)
+        self._key_id = _known_key_id(data.api_key)
         self._ports = portbook.choose(self._state.state.ports, api=api_port, free=portbook.bindable)
         self.settings = configuration.establish(data, configuration.document(self._ports, self._secrets, models))
         self._state.keep_ports(asdict(self._ports))
@@ -75,7 +76,8 @@ class Stack:
                 threads.submit(self._prepare_bucket, objects),
             ]
             self._supervisor.bring_up([database])
-            key = _prepare_database(self.settings, self._data.secrets / "api_key")
+            key = _prepare_database(self.settings, self._key_id)
+            secrets.write(self._data.api_key, key)
             for work in meanwhile:
                 work.result()
         self._supervisor.bring_up(self._control_plane)
@@ -93,15 +95,22 @@ class Stack:
             self._supervisor.take_down(self._infrastructure)
         temp_dir = self._state.state.ray_temp_dir
         if temp_dir is not None:
-            self._state.keep_ray_temp_dir(None)
             shutil.rmtree(temp_dir, ignore_errors=True)
+        try:
+            self._state.keep_ray_temp_dir(None)
+        except ConfigError as error:  # the next start finds notes of what has ended, and is not misled by them
+            self._say(f"everything has stopped, but could not be noted: {error}")
 
     def _temp_dir(self) -> Path:
         known = self._state.state.ray_temp_dir
         if known is not None and known.is_dir():
             return known
         made = ray.make_temp_dir()
-        self._state.keep_ray_temp_dir(made)
+        try:
+            self._state.keep_ray_temp_dir(made)
+        except ConfigError:
+            made.rmdir()
+            raise
         return made
 
     def _make_tiny_models(self) -> None:
@@ -145,6 +154,7 @@ def running(
     `api_port` None keeps the port of earlier runs, 0 takes a free one; `models` are the configuration's models, pools
     and aliases, and tiny checkpoints among them are made when they are missing. Raises `CogmillError`.
     """
+    _refuse_early(data, api_port)
     data.create()
     with data.locked():
         stack = Stack(data, api_port, models, say)
@@ -152,6 +162,18 @@ def running(
             yield stack, stack.start()
         finally:
             stack.stop()
+
+
+def _refuse_early(data: DataDir, api_port: int | None) -> None:
+    """Raise `ConfigError` for what is in the way, before anything is written.
+
+    Ports of parts that may still run from an earlier start are asked for later, when these have been recognised.
+    """
+    postgres.refuse_unreachable(data.database)
+    known = StateFile(data.state).state
+    ports = asdict(portbook.choose(known.ports, api=api_port, free=portbook.bindable))
+    ours = known.parts.keys() | known.starting.keys()
+    portbook.refuse_taken({name: port for name, port in ports.items() if name not in ours})
 
 
 def _infrastructure(
@@ -179,17 +201,26 @@ def _control_plane(data: DataDir, chosen: Ports) -> tuple[StackPart, ...]:
     )
 
 
-def _prepare_database(settings: config.Settings, key_file: Path) -> str:
-    """Migrate to the newest schema, and return the stack's own API key, made once."""
+def _prepare_database(settings: config.Settings, known_key_id: str | None) -> str:
+    """Migrate to the newest schema, and return the stack's own API key: the known one unless it was revoked."""
     from orchestrator import keys
     from orchestrator.store import migrate
 
     migrate(settings.database_url)
-    known = key_file.read_text().split(".")[0] if key_file.exists() else keys.new_id()
-    key_id = asyncio.run(_valid_key(settings.database_url, known))
-    key = keys.issue(settings.master_key.get_secret_value(), key_id)
-    secrets.write(key_file, key)
-    return key
+    key_id = asyncio.run(_valid_key(settings.database_url, known_key_id or keys.new_id()))
+    return keys.issue(settings.master_key.get_secret_value(), key_id)
+
+
+def _known_key_id(key_file: Path) -> str | None:
+    """The id of the key that an earlier start made. Raises `ConfigError` for a damaged file."""
+    from orchestrator import keys
+
+    try:
+        return keys.parse(key_file.read_text("utf-8"))[0]
+    except FileNotFoundError:
+        return None
+    except (Unauthenticated, UnicodeDecodeError):
+        raise ConfigError(f"{key_file} holds no API key: delete it, and the next start makes a new one") from None
 
 
 async def _valid_key(database_url: str, key_id: str) -> str:

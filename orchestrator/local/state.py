@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from threading import Lock
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from orchestrator.domain.errors import ConfigError
 from orchestrator.local.process import ProcessId
 from orchestrator.local.secrets import write
 
 T = TypeVar("T")
+
+MARK_PREFIX = "cogmill-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,17 +40,26 @@ class State:
 
     @classmethod
     def from_json(cls, text: str) -> State:
-        """Raises `ValueError`, `KeyError`, `TypeError` or `AttributeError` for what `to_json` did not write."""
-        data = json.loads(text)
-        ports = {str(name): int(port) for name, port in data["ports"].items()}
-        parts = {str(name): ProcessId(int(part["pid"]), float(part["started"])) for name, part in data["parts"].items()}
-        starting = {str(name): str(mark) for name, mark in data["starting"].items()}
+        """Raises `ValueError` for what `to_json` did not write."""
+        try:
+            return cls._of(json.loads(text))
+        except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise ValueError(str(error)) from None
+
+    @classmethod
+    def _of(cls, data: Any) -> State:
+        ports = {str(name): _within(range(1, 65536), port) for name, port in data["ports"].items()}
+        parts = {str(name): _identity(part) for name, part in data["parts"].items()}
+        starting = {str(name): _mark(mark) for name, mark in data["starting"].items()}
         temp = data["ray_temp_dir"]
         return cls(ports=ports, parts=parts, starting=starting, ray_temp_dir=None if temp is None else Path(temp))
 
 
 class StateFile:
-    """The state on disk, written through on every change; parts that start in parallel threads may share it."""
+    """The state on disk, written through on every change; parts that start in parallel threads may share it.
+
+    What it says in memory holds also when a write raises `ConfigError`.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -79,22 +92,47 @@ class StateFile:
     def ended(self, part: str) -> None:
         with self._lock:
             known = self._state
-            self._replace(replace(known, parts=_without(part, known.parts), starting=_without(part, known.starting)))
+            without = replace(known, parts=_without(part, known.parts), starting=_without(part, known.starting))
+            # A note that stays on a full disk does no harm: it names a process, or a mark, that nothing has any more.
+            with suppress(ConfigError):
+                self._replace(without)
 
     def _replace(self, state: State) -> None:
+        self._state = state  # first: what runs must be known to whoever stops it, whatever the disk says
         write(self._path, state.to_json())
-        self._state = state
 
     def _read(self) -> State:
         try:
             return State.from_json(self._path.read_text())
         except FileNotFoundError:
             return State()
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except OSError as error:
+            raise ConfigError(f"cannot read {self._path}: {error.strerror}") from None
+        except ValueError:
             raise ConfigError(
                 f"{self._path} is damaged: what a killed run left behind cannot be told. "
                 f"End its processes by hand, then delete the file"
             ) from None
+
+
+def _identity(part: Any) -> ProcessId:
+    started = float(part["started"])
+    if not math.isfinite(started):
+        raise ValueError(f"{started} is no time")
+    return ProcessId(_within(range(1, 2**31), part["pid"]), started)
+
+
+def _within(allowed: range, number: Any) -> int:
+    if type(number) is not int or number not in allowed:
+        raise ValueError(f"{number!r} is not within {allowed}")
+    return number
+
+
+def _mark(mark: Any) -> str:
+    """An empty or short one would be found on processes that are none of ours."""
+    if not mark.startswith(MARK_PREFIX):
+        raise ValueError(f"{mark!r} is no mark")
+    return str(mark)
 
 
 def _without(part: str, entries: Mapping[str, T]) -> dict[str, T]:

@@ -10,12 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Event
 
-from orchestrator.domain.errors import CogmillError, ConfigError
-from orchestrator.local import process
+from orchestrator.domain.errors import CogmillError
+from orchestrator.local import portbook, process
 from orchestrator.local.parts import StackPart
-from orchestrator.local.portbook import bindable
 from orchestrator.local.process import ProcessId
-from orchestrator.local.state import StateFile
+from orchestrator.local.state import MARK_PREFIX, StateFile
 
 _LOOK_EVERY_S = 0.5
 _STEADY_S = 60.0
@@ -58,14 +57,14 @@ class Supervisor:
 
     def refuse_taken_ports(self, parts: Sequence[StackPart]) -> None:
         """Raise `ConfigError` for the first port of a part to be started that somebody else holds."""
-        for part in parts:
-            if self._identity(part) is None and not bindable(part.port):
-                raise ConfigError(f"port {part.port} is taken by another program, and the stack's {part.name} needs it")
+        portbook.refuse_taken({part.name: part.port for part in parts if self._identity(part) is None})
 
     def take_down(self, parts: Sequence[StackPart]) -> None:
-        """Stop these parts, all at once."""
+        """Stop these parts, all at once; one that cannot be stopped keeps none of the others running."""
         with ThreadPoolExecutor(len(parts)) as threads:
-            list(threads.map(self._end, parts))
+            ends = [threads.submit(self._end, part) for part in parts]
+        for end in ends:
+            end.result()
 
     def bring_up(self, parts: Sequence[StackPart]) -> None:
         """Start those of these parts that were not adopted, all at once, and wait until each serves.
@@ -99,8 +98,10 @@ class Supervisor:
     def _start_again(self, part: StackPart) -> bool:
         try:
             self._start(part)
-        except CogmillError as error:
+        except (CogmillError, OSError) as error:
             self._say(str(error))
+            if self._identity(part) is None:
+                self._restarts[part.name] = self._restarts[part.name].died(time.monotonic())
             return False
         return True
 
@@ -109,7 +110,7 @@ class Supervisor:
 
     def _start(self, part: StackPart) -> None:
         # Whenever we are killed, what we started is found again: until its identity is on disk, by its mark.
-        mark = f"cogmill-{part.name}-{secrets.token_hex(8)}"
+        mark = f"{MARK_PREFIX}{part.name}-{secrets.token_hex(8)}"
         self._state.starts(part.name, mark)
         identity = part.start(mark)
         self._state.started(part.name, identity)
