@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from orchestrator.local import process
-from orchestrator.local.parts import S3, Postgres, StackPart
+from orchestrator.local import process, ray
+from orchestrator.local.parts import S3, Postgres, RayHead, StackPart
 from orchestrator.local.process import ProcessId
 from orchestrator.local.secrets import Secrets
 from orchestrator.local.state import StateFile
@@ -65,6 +66,21 @@ def test_a_part_that_was_noted_and_not_ready_is_adopted_or_replaced(part: StackP
     noted = StateFile(state).state.parts[part.name]
     assert noted.process() is not None
     assert _start_again(part, state) == noted or noted.process() is None
+
+
+def test_a_ray_that_was_still_starting_is_no_other_program_on_its_port() -> None:
+    with data_dirs() as directory:
+        temp_dir = ray.make_temp_dir()
+        head = RayHead(temp_dir=temp_dir, gpus=1, port=free_port(), log=directory / "log")
+        state = directory / "stack.json"
+        try:
+            _kill_who_starts(head, state, at=(RayHead, "wait_ready"))
+            noted = StateFile(state).state.parts["ray"]
+            assert process.wait_until_listening(head.port, noted, timeout_s=30)
+            assert _start_again(head, state) == noted or noted.process() is None
+        finally:
+            Supervisor(StateFile(state), print).take_down([head])
+            shutil.rmtree(temp_dir)
 
 
 def test_a_mark_that_no_process_got_is_forgotten(part: StackPart, state: Path) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
+import socket
 import time
 import tomllib
 from collections.abc import Iterator
@@ -16,15 +15,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
-from orchestrator import cli, config, doctor
-from orchestrator.domain.errors import ConfigError, StaleEpoch
-from orchestrator.local import configuration, portbook, process, ray, secrets
+from orchestrator import config
+from orchestrator.domain.errors import ConfigError
+from orchestrator.local import configuration, portbook, postgres, process, ray, secrets, stack
 from orchestrator.local.layout import DataDir
+from orchestrator.local.parts import ControlPlane
 from orchestrator.local.process import ProcessId
 from orchestrator.local.state import State, StateFile
-from orchestrator.local.supervisor import Restart
+from orchestrator.local.supervisor import Restart, Supervisor
 
 
 def always(_: int) -> bool:
@@ -49,9 +48,19 @@ class TestPorts:
         assert len(set(chosen)) == len(chosen)
         assert all(port % 2 == 0 and port < 32768 for port in chosen)
 
+    def test_the_api_may_not_have_the_port_of_another_part(self) -> None:
+        known = asdict(portbook.choose({}, api=None, free=always))
+        with pytest.raises(ConfigError, match=f"port {known['s3']} is the one of this stack's s3"):
+            portbook.choose(known, api=known["s3"], free=always)
+
     def test_a_port_that_somebody_listens_on_is_not_bindable(self) -> None:
-        with process.socket.create_server(("127.0.0.1", 0)) as server:
+        with socket.create_server(("127.0.0.1", 0)) as server:
             assert not portbook.bindable(server.getsockname()[1])
+
+
+def _state_with(*, pid: str = "12", started: str = "34.5", port: str = "8000", mark: str = '"cogmill-ray-1"') -> str:
+    parts = f'{{"s3": {{"pid": {pid}, "started": {started}}}}}'
+    return f'{{"ports": {{"api": {port}}}, "parts": {parts}, "starting": {{"ray": {mark}}}, "ray_temp_dir": null}}'
 
 
 class TestState:
@@ -60,14 +69,14 @@ class TestState:
         file.keep_ports({"api": 8000})
         file.keep_ray_temp_dir(Path("/tmp/x"))
         file.started("s3", ProcessId(12, 34.5))
-        file.starts("ray", "a mark")
+        file.starts("ray", "cogmill-ray-1")
         file.started("ray", ProcessId(13, 35.5))
-        file.starts("database", "another")
+        file.starts("database", "cogmill-database-1")
         file.ended("s3")
         expected = State(
             ports={"api": 8000},
             parts={"ray": ProcessId(13, 35.5)},
-            starting={"database": "another"},
+            starting={"database": "cogmill-database-1"},
             ray_temp_dir=Path("/tmp/x"),
         )
         assert StateFile(tmp_path / "stack.json").state == expected
@@ -75,13 +84,31 @@ class TestState:
     def test_a_stack_that_never_ran_has_an_empty_state(self, tmp_path: Path) -> None:
         assert StateFile(tmp_path / "stack.json").state == State()
 
-    @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"ports": {}}', '{"ports": 1, "parts": {}}'])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *("", "{", "[]", "null", '{"ports": {}}', '{"ports": 1, "parts": {}}', "[" * 100_000),
+            _state_with(pid="1e400"),
+            _state_with(pid="-1"),
+            _state_with(started="NaN"),
+            _state_with(port="70000"),
+            _state_with(mark='""'),
+        ],
+    )
     def test_a_damaged_state_is_one_clear_line_and_never_a_guess(self, tmp_path: Path, text: str) -> None:
         path = tmp_path / "stack.json"
         path.write_text(text)
         with pytest.raises(ConfigError, match=r"stack\.json is damaged") as caught:
             StateFile(path)
         assert "\n" not in str(caught.value)
+
+    def test_a_whole_one_is_not_damaged(self, tmp_path: Path) -> None:
+        (tmp_path / "stack.json").write_text(_state_with())
+        assert StateFile(tmp_path / "stack.json").state.parts == {"s3": ProcessId(12, 34.5)}
+
+    def test_one_that_is_a_directory_cannot_be_read(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match=r"cannot read .*: Is a directory"):
+            StateFile(tmp_path)
 
 
 class TestSecrets:
@@ -94,6 +121,11 @@ class TestSecrets:
     def test_an_empty_one_is_refused_rather_than_replaced(self, tmp_path: Path) -> None:
         (tmp_path / "master_key").touch()
         with pytest.raises(ConfigError, match="master_key is empty"):
+            secrets.load_or_make(tmp_path)
+
+    def test_one_with_a_control_character_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "master_key").write_text("a\0b")
+        with pytest.raises(ConfigError, match="master_key holds a control character"):
             secrets.load_or_make(tmp_path)
 
     def test_they_do_not_show_in_a_log(self, tmp_path: Path) -> None:
@@ -136,6 +168,13 @@ class TestConfiguration:
         with pytest.raises(ConfigError, match="database_url is none of"):
             configuration.read_models(file)
 
+    @pytest.mark.parametrize("models", ["1", "[]"])
+    def test_models_that_are_no_tables_are_refused(self, tmp_path: Path, models: str) -> None:
+        file = tmp_path / "models.toml"
+        file.write_text(f"models = {models}\n")
+        with pytest.raises(ConfigError, match="models must be tables"):
+            configuration.read_models(file)
+
     def test_the_callers_environment_does_not_steer_the_stack(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -174,6 +213,69 @@ class TestRestarts:
         assert restart.died(now=restart.at + 61.0).deaths == 1
 
 
+class TestRefusedStarts:
+    """What is in the way is said before a new directory is made."""
+
+    def test_a_taken_port_leaves_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(postgres, "server_user", lambda: None)
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            with pytest.raises(ConfigError, match=f"port {port} is taken by another program.* api needs it"):
+                _start(tmp_path / "new", port)
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root's PostgreSQL runs as somebody else")
+    def test_an_unreachable_directory_is_named_before_a_taken_port(self, tmp_path: Path) -> None:
+        tmp_path.chmod(0o700)
+        with (
+            socket.create_server(("127.0.0.1", 0)) as server,
+            pytest.raises(ConfigError, match="cannot enter"),
+        ):
+            _start(tmp_path / "new", server.getsockname()[1])
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("content", [b"\n", b"a\0.b", b"\xff.b"])
+    def test_a_damaged_api_key_is_named_and_nothing_is_started(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+    ) -> None:
+        monkeypatch.setattr(postgres, "server_user", lambda: None)
+        data = DataDir(tmp_path)
+        data.create()
+        data.api_key.write_bytes(content)
+        with pytest.raises(ConfigError, match=f"{data.api_key} holds no API key"):
+            _start(tmp_path, 0)
+        assert not data.state.exists()
+
+
+def _start(directory: Path, port: int) -> None:
+    with stack.running(DataDir(directory), api_port=port, models={}, say=print):
+        pytest.fail("it started")
+
+
+class TestTakeDown:
+    def test_what_runs_is_ended_also_when_its_notes_cannot_be_written(self, tmp_path: Path) -> None:
+        notes = StateFile(tmp_path / "gone" / "stack.json")
+        running = [process.spawn(["sleep", "60"], log=tmp_path / "log") for _ in range(2)]
+        parts = [ControlPlane(name=name, port=1, log=tmp_path / "log") for name in ("api", "maintain")]
+        for part, identity in zip(parts, running, strict=True):
+            with pytest.raises(ConfigError, match=r"cannot write .*stack\.json: No such file"):
+                notes.started(part.name, identity)
+        Supervisor(notes, print).take_down(parts)
+        assert [identity.process() for identity in running] == [None, None]
+        assert notes.state.parts == {}
+
+    def test_a_part_that_only_somebody_else_serves_is_not_ready(self, tmp_path: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as stranger:
+            part = ControlPlane(
+                name="api", port=stranger.getsockname()[1], log=tmp_path / "log", start_timeout_s=0.1, stop_grace_s=1
+            )
+            stranger.settimeout(0.0)
+            identity = process.spawn(["sleep", "60"], log=part.log)
+            with pytest.raises(ConfigError, match="api did not start on port"):
+                part.wait_ready(identity)
+            part.stop(identity)
+
+
 class TestSessions:
     def test_what_a_killed_head_left_is_found_and_ended(self, tmp_path: Path) -> None:
         with _family(tmp_path) as (head, orphan):
@@ -189,87 +291,6 @@ class TestSessions:
             ray.stop(before_the_reboot, tmp_path / "elsewhere")
             assert stranger.process() is not None
             assert child.process() is not None
-
-
-class TestCommandLine:
-    def test_help_loads_nothing_heavy(self) -> None:
-        program = (
-            "import sys; from orchestrator import cli; "
-            "print([m for m in ('torch', 'ray', 'sqlalchemy', 'fastapi', 'boto3', 'pydantic') if m in sys.modules])"
-        )
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-        assert done.stdout == "[]\n"
-
-    def test_a_dispatcher_that_was_taken_over_ends_with_one_line_and_a_code_of_its_own(
-        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        def taken_over() -> None:
-            raise StaleEpoch("tiny-2b-0 was called by epoch 2; this is epoch 1")
-
-        monkeypatch.setattr(cli, "app", taken_over)
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        assert ended.value.code == 3
-        assert capsys.readouterr().err == (
-            "cogmill: a newer dispatcher has taken over this cluster, so this one ends "
-            "(tiny-2b-0 was called by epoch 2; this is epoch 1)\n"
-        )
-
-    @pytest.mark.parametrize("weight", ["0", "-1", "nan", "inf", "x"])
-    def test_a_weight_that_is_no_share_is_refused_by_name(self, weight: str) -> None:
-        done = CliRunner().invoke(cli.app, ["tenants", "weight", "--", "acme", weight])
-        assert done.exit_code == 2
-        assert "weight" in done.stderr.lower()
-
-    @pytest.mark.parametrize(
-        ("environment", "expected"),
-        [
-            ({"COGMILL_CONFIG": "/nowhere.toml"}, "cogmill: COGMILL_CONFIG: no such file: /nowhere.toml\n"),
-            ({"COGMILL_DATABASE_URL": "sqlite://"}, "cogmill: master_key: Field required"),
-        ],
-    )
-    def test_a_wrong_setting_is_a_line_that_names_it_and_exit_code_2(
-        self, environment: dict[str, str], expected: str, tmp_path: Path
-    ) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "orchestrator.cli", "maintain"],
-            env={"PATH": os.environ["PATH"], **environment},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 2
-        assert done.stderr.startswith(expected)
-        assert "Traceback" not in done.stderr
-
-
-class TestDoctor:
-    """What it says of a checkpoint; the other parts it tries on a whole stack, in tests/acceptance."""
-
-    @pytest.mark.parametrize(
-        ("address", "verdict"),
-        [
-            (None, doctor.Verdict.FAIL),
-            ("127.0.0.1:6379", doctor.Verdict.FAIL),
-            ("localhost:6379", doctor.Verdict.FAIL),
-            ("[::1]:6379", doctor.Verdict.FAIL),
-            ("cogmill-head-svc:6379", doctor.Verdict.NOTE),
-            ("10.0.0.7:6379", doctor.Verdict.NOTE),
-        ],
-    )
-    def test_a_missing_one_is_a_failure_only_where_workers_share_this_disk(
-        self, address: str | None, verdict: doctor.Verdict, tmp_path: Path
-    ) -> None:
-        assert doctor.model_finding("m", tmp_path / "nowhere", address).verdict is verdict
-
-    def test_one_that_lacks_a_component_fails_wherever_ray_is(self, tmp_path: Path) -> None:
-        (tmp_path / "model_index.json").write_text('{"vae": ["diffusers", "X"], "unet": ["diffusers", "Y"]}')
-        (tmp_path / "vae").mkdir()
-        (tmp_path / "vae" / "config.json").touch()
-        found = doctor.model_finding("m", tmp_path, "elsewhere:6379")
-        assert (found.verdict, found.detail) == (doctor.Verdict.FAIL, f"{tmp_path} lacks unet")
-        assert found.line().startswith("FAIL  model m ")
 
 
 def _document(directory: Path) -> dict[str, object]:

@@ -1,0 +1,165 @@
+"""The command line and the doctor: what they refuse, in which words, and with which exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from orchestrator import cli, doctor
+from orchestrator.domain.errors import StaleEpoch
+
+
+class TestCommandLine:
+    def test_help_loads_nothing_heavy(self) -> None:
+        program = (
+            "import sys; from orchestrator import cli; "
+            "print([m for m in ('torch', 'ray', 'sqlalchemy', 'fastapi', 'boto3', 'pydantic') if m in sys.modules])"
+        )
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert done.stdout == "[]\n"
+
+    def test_a_dispatcher_that_was_taken_over_ends_with_one_line_and_a_code_of_its_own(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def taken_over() -> None:
+            raise StaleEpoch("tiny-2b-0 was called by epoch 2; this is epoch 1")
+
+        monkeypatch.setattr(cli, "app", taken_over)
+        monkeypatch.setattr(sys, "argv", ["cogmill"])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 3
+        assert capsys.readouterr().err == (
+            "cogmill: a newer dispatcher has taken over this cluster, so this one ends "
+            "(tiny-2b-0 was called by epoch 2; this is epoch 1)\n"
+        )
+
+    @pytest.mark.parametrize(
+        ("arguments", "named"),
+        [
+            (["keys", "create", "a" * 65], "TENANT"),
+            (["keys", "create", ""], "TENANT"),
+            (["keys", "create", "acme\n"], "TENANT"),
+            (["keys", "create", "a\x1bcme"], "TENANT"),
+            (["keys", "create", "acme", "--name", "x" * 201], "--name"),
+            (["keys", "create", "acme", "--name", "a\nb"], "--name"),
+            (["tenants", "weight", "", "1"], "TENANT"),
+            (["up", "--data-dir", ""], "--data-dir"),
+            (["doctor", "--data-dir", ""], "--data-dir"),
+            (["demo", "--out", ""], "--out"),
+            (["model", "tiny", ""], "DIRECTORY"),
+        ],
+    )
+    def test_an_argument_that_cannot_be_meant_is_refused_by_name(self, arguments: list[str], named: str) -> None:
+        done = CliRunner().invoke(cli.app, arguments)
+        assert done.exit_code == 2
+        assert named in done.stderr
+
+    @pytest.mark.parametrize(
+        ("arguments", "line"),
+        [
+            (["keys", "create", "\udcff"], "cogmill: the argument '\\udcff' is not UTF-8\n"),
+            (["model", "tiny", "/proc/x"], "cogmill: cannot make /proc/x/tiny-2b-r1: No such file or directory\n"),
+        ],
+    )
+    def test_what_cannot_be_used_is_one_line(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], line: str
+    ) -> None:
+        monkeypatch.setattr(sys, "argv", ["cogmill", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert (ended.value.code, capsys.readouterr().err) == (2, line)
+
+    @pytest.mark.parametrize(
+        ("error", "line"),
+        [
+            (OSError(errno.ENOSPC, "No space left on device"), "cogmill: No space left on device\n"),
+            (PermissionError(errno.EACCES, "Permission denied", "/x"), "cogmill: /x: Permission denied\n"),
+        ],
+    )
+    def test_a_file_that_cannot_be_used_is_one_line_whoever_meant_to(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: OSError, line: str
+    ) -> None:
+        def fail() -> None:
+            raise error
+
+        monkeypatch.setattr(cli, "app", fail)
+        monkeypatch.setattr(sys, "argv", ["cogmill"])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert (ended.value.code, capsys.readouterr().err) == (1, line)
+
+    @pytest.mark.parametrize("weight", ["0", "-1", "nan", "inf", "x"])
+    def test_a_weight_that_is_no_share_is_refused_by_name(self, weight: str) -> None:
+        done = CliRunner().invoke(cli.app, ["tenants", "weight", "--", "acme", weight])
+        assert done.exit_code == 2
+        assert "weight" in done.stderr.lower()
+
+    @pytest.mark.parametrize(
+        ("environment", "expected"),
+        [
+            ({"COGMILL_CONFIG": "/nowhere.toml"}, "cogmill: COGMILL_CONFIG: no such file: /nowhere.toml\n"),
+            ({"COGMILL_DATABASE_URL": "sqlite://"}, "cogmill: master_key: Field required"),
+        ],
+    )
+    def test_a_wrong_setting_is_a_line_that_names_it_and_exit_code_2(
+        self, environment: dict[str, str], expected: str, tmp_path: Path
+    ) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "orchestrator.cli", "maintain"],
+            env={"PATH": os.environ["PATH"], **environment},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert done.stderr.startswith(expected)
+        assert "Traceback" not in done.stderr
+
+
+class TestDoctor:
+    """What it says of a checkpoint; the other parts it tries on a whole stack, in tests/acceptance."""
+
+    @pytest.mark.parametrize(
+        ("address", "verdict"),
+        [
+            (None, doctor.Verdict.FAIL),
+            ("127.0.0.1:6379", doctor.Verdict.FAIL),
+            ("localhost:6379", doctor.Verdict.FAIL),
+            ("[::1]:6379", doctor.Verdict.FAIL),
+            ("cogmill-head-svc:6379", doctor.Verdict.NOTE),
+            ("10.0.0.7:6379", doctor.Verdict.NOTE),
+        ],
+    )
+    def test_a_missing_one_is_a_failure_only_where_workers_share_this_disk(
+        self, address: str | None, verdict: doctor.Verdict, tmp_path: Path
+    ) -> None:
+        assert doctor.model_finding("m", tmp_path / "nowhere", address).verdict is verdict
+
+    def test_one_that_lacks_a_component_fails_wherever_ray_is(self, tmp_path: Path) -> None:
+        (tmp_path / "model_index.json").write_text('{"vae": ["diffusers", "X"], "unet": ["diffusers", "Y"]}')
+        (tmp_path / "vae").mkdir()
+        (tmp_path / "vae" / "config.json").touch()
+        found = doctor.model_finding("m", tmp_path, "elsewhere:6379")
+        assert (found.verdict, found.detail) == (doctor.Verdict.FAIL, f"{tmp_path} lacks unet")
+        assert found.line().startswith("FAIL  model m ")
+
+    def test_tensors_that_are_cut_short_are_found(self, tmp_path: Path) -> None:
+        (tmp_path / "model_index.json").write_text('{"vae": ["diffusers", "X"]}')
+        (tmp_path / "vae").mkdir()
+        header = b'{"__metadata__": {"a": "b"}, "w": {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}}'
+        whole = len(header).to_bytes(8, "little") + header + bytes(4)
+        tensors = tmp_path / "vae" / "model.safetensors"
+        verdicts = {}
+        for size in (len(whole), len(whole) - 1, 10, 0):
+            tensors.write_bytes(whole[:size])
+            verdicts[size] = doctor.model_finding("m", tmp_path, None).verdict
+        assert verdicts.pop(len(whole)) is doctor.Verdict.OK
+        assert set(verdicts.values()) == {doctor.Verdict.FAIL}
