@@ -116,12 +116,12 @@ class RenderActor:
         started = time.monotonic()
         try:
             model, finish = self._assemble(self._plan, self._scratch.path)
-            self._log.info("worker.ready", model=self._plan.model, seconds=round(time.monotonic() - started, 3))
+            self._log.info("worker_ready", model=self._plan.model, seconds=round(time.monotonic() - started, 3))
             self._loaded = True
             self._changes.urgent()
             Engine(self._roster, model, finish, self._log).run()
         except Exception as error:  # whatever it is, polls must be able to say it
-            self._log.exception("worker.broken")
+            self._log.exception("worker_broken")
             self._error = f"{type(error).__name__}: {error}"
             self._changes.urgent()
 

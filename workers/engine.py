@@ -140,7 +140,7 @@ class Engine(Generic[R]):
                 case Act.DROP:
                     self._renders.pop(held.assignment.token, None)
         except Exception as error:  # whatever it is, it must not reach the next render
-            self._log.exception("render.broke", **_fields(held))
+            self._log.exception("render_broke", **_fields(held))
             return failure_of(error)
         return None
 
@@ -170,13 +170,13 @@ class Engine(Generic[R]):
         except _Cancelled:
             end = Stopped(gpu_seconds=held.gpu_seconds)
         except Exception as error:
-            self._log.exception("render.broke", **_fields(held))
+            self._log.exception("render_broke", **_fields(held))
             end = Broke(failure=failure_of(error), gpu_seconds=held.gpu_seconds)
         self._end(held, end)
 
     def _end(self, held: Held, end: End) -> None:
         self._roster.end(held, end)
-        self._log.info("render.ended", end=type(end).__name__.lower(), step=held.step, **_fields(held))
+        self._log.info("render_ended", end=type(end).__name__.lower(), step=held.step, **_fields(held))
 
 
 def _fields(held: Held) -> dict[str, object]:
