@@ -13,9 +13,17 @@ if TYPE_CHECKING:
     from orchestrator.domain.job import Claim
 
 
-def configure(settings: LogSettings) -> None:
-    """Send structlog's and the standard library's records to stderr, as JSON or for a console."""
+def configure(settings: LogSettings, **always: object) -> None:
+    """Send structlog's and the standard library's records to stderr, as JSON or for a console.
+
+    `always` are fields of every record of this process, such as the worker that it is.
+    """
+
+    def add_always(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        return {**always, **event}
+
     shared: list[structlog.typing.Processor] = [
+        add_always,
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -28,7 +28,7 @@ class HostedRenderActor(RenderActor):
     """A `RenderActor` in a process of its own, whose logs are this deployment's."""
 
     def __init__(self, plan: WorkerPlan) -> None:
-        logs.configure(plan.log)
+        logs.configure(plan.log, worker=plan.name)
         super().__init__(plan)
 
 

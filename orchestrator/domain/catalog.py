@@ -6,7 +6,7 @@ the same classes, which `workers/tiny.py` makes for laptops and tests.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from orchestrator.domain.errors import Unsupported
@@ -90,56 +90,27 @@ COGVIDEOX_2B = ModelFamily(
     licence="Apache-2.0",
     must_accept_licence=False,
 )
-COGVIDEOX_5B = ModelFamily(
+COGVIDEOX_5B = replace(
+    COGVIDEOX_2B,
     name="cogvideox-5b",
     scheduler="dpm",
     dtype="bfloat16",
     dynamic_cfg=True,
-    sizes=((720, 480),),
-    max_frames=49,
-    fps=8,
-    max_prompt_tokens=226,
-    default_steps=50,
-    default_guidance=6.0,
     reference_step_s=1.75,
-    reference_decode_s=2.5,
     linear_share=338 / 664,
     licence=_COGVIDEOX_LICENCE,
     must_accept_licence=True,
 )
-TINY_2B = ModelFamily(
+TINY_2B = replace(
+    COGVIDEOX_2B,
     name="tiny-2b",
-    scheduler="ddim",
     dtype="float32",
-    dynamic_cfg=False,
     sizes=_TINY_SIZES,
-    max_frames=49,
-    fps=8,
-    max_prompt_tokens=226,
     default_steps=20,
-    default_guidance=6.0,
     reference_step_s=0.06,
     reference_decode_s=1.2,
     linear_share=0.9,
-    licence="Apache-2.0",
-    must_accept_licence=False,
 )
-TINY_5B = ModelFamily(
-    name="tiny-5b",
-    scheduler="dpm",
-    dtype="float32",
-    dynamic_cfg=True,
-    sizes=_TINY_SIZES,
-    max_frames=49,
-    fps=8,
-    max_prompt_tokens=226,
-    default_steps=20,
-    default_guidance=6.0,
-    reference_step_s=0.06,
-    reference_decode_s=1.2,
-    linear_share=0.9,
-    licence="Apache-2.0",
-    must_accept_licence=False,
-)
+TINY_5B = replace(TINY_2B, name="tiny-5b", scheduler="dpm", dynamic_cfg=True)
 
 FAMILIES: dict[str, ModelFamily] = {f.name: f for f in (COGVIDEOX_2B, COGVIDEOX_5B, TINY_2B, TINY_5B)}

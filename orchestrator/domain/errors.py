@@ -11,7 +11,7 @@ CogmillError
 │   └── TooLarge             the body is larger than this deployment accepts
 ├── Unavailable              a part that is needed does not answer: trying again later helps
 │   ├── StoreUnavailable     PostgreSQL
-│   │   └── SubmitUnconfirmed    while a job was being inserted: it may be there (`orchestrator/submit.py`)
+│   │   └── SubmitUnconfirmed  while a job was being inserted: it may be there (`orchestrator/submit.py`)
 │   └── ObjectsUnavailable   S3
 ├── WorkerError              talking to a worker went wrong
 │   ├── WorkerLost           its process or node is gone for good; an actor of that name has a new incarnation

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -155,8 +157,8 @@ def test_speed_converges_on_what_renders_really_take() -> None:
 
 
 @given(st.uuids())
-def test_a_public_id_leads_back_to_its_job(job_id: object) -> None:
-    assert parse_public_id(public_id(job_id)) == job_id  # type: ignore[arg-type]
+def test_a_public_id_leads_back_to_its_job(job_id: UUID) -> None:
+    assert parse_public_id(public_id(job_id)) == job_id
 
 
 @pytest.mark.parametrize(
