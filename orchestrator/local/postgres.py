@@ -189,12 +189,20 @@ def programs(data_dir: Path) -> Path:
     site = data_dir.with_name(f"{data_dir.name}.programs")
     copied = site / package.name / installed.name
     if not copied.exists():
-        libraries = package.with_name(f"{package.name}.libs")  # the programs find it by $ORIGIN
-        if libraries.exists():
-            shutil.copytree(libraries, site / libraries.name, dirs_exist_ok=True)
-        shutil.copytree(installed, copied.with_suffix(".partial"), dirs_exist_ok=True)
-        copied.with_suffix(".partial").rename(copied)
+        try:
+            _copy_programs(package, site, installed, copied)
+        except OSError as error:  # copytree's own lists every file that it could not copy
+            reason = error.strerror or "see whether its disk is full"
+            raise ConfigError(f"cannot copy PostgreSQL's programs to {site}: {reason}") from None
     return copied / "bin"
+
+
+def _copy_programs(package: Path, site: Path, installed: Path, copied: Path) -> None:
+    libraries = package.with_name(f"{package.name}.libs")  # the programs find it by $ORIGIN
+    if libraries.exists():
+        shutil.copytree(libraries, site / libraries.name, dirs_exist_ok=True)
+    shutil.copytree(installed, copied.with_suffix(".partial"), dirs_exist_ok=True)
+    copied.with_suffix(".partial").rename(copied)
 
 
 def _refuse_other_major(data_dir: Path) -> None:
