@@ -63,27 +63,31 @@ _CLAIM = text(f"""
                     WINDOW same AS (PARTITION BY priority)) AS timed) AS started
     ), front AS MATERIALIZED (
         -- The first n lanes that have ready jobs. The inner order makes the probes stop at the n-th.
-        SELECT ordered.*, row_number() OVER (ORDER BY place) AS rank
+        SELECT ordered.*, head.cost, row_number() OVER (ORDER BY place) AS rank
         FROM (SELECT * FROM lane ORDER BY place) AS ordered
         CROSS JOIN LATERAL (
-            (SELECT FROM jobs AS j WHERE {_LINE.format(lane="ordered", side=">")} LIMIT 1)
+            (SELECT cost FROM jobs AS j WHERE {_LINE.format(lane="ordered", side=">")} ORDER BY deadline, id LIMIT 1)
             UNION ALL
-            (SELECT FROM jobs AS j WHERE {_LINE.format(lane="ordered", side="<=")} LIMIT 1)
-            LIMIT 1) AS probe
+            (SELECT cost FROM jobs AS j WHERE {_LINE.format(lane="ordered", side="<=")} ORDER BY deadline, id LIMIT 1)
+            LIMIT 1) AS head
         LIMIT :n
     ), candidate AS (
-        -- Every lane before the k-th has a job that goes first, so the k-th can win at most n - k + 1 slots.
+        -- Every lane before the k-th has a job that goes first, so the k-th can win at most n - k + 1 slots; and only
+        -- one, if its second job comes after the first job of the n-th lane.
         SELECT f.priority, f.place, f.tenant, c.id, c.deadline, c.cost, c.nth,
                f.start + (c.total - c.cost) / f.weight AS tag
         FROM front AS f
+        LEFT JOIN front AS final ON final.rank = :n AND final.priority = f.priority
+        CROSS JOIN LATERAL (SELECT CASE WHEN f.start + f.cost / f.weight > final.start THEN 1
+                                   ELSE :n - f.rank + 1 END AS most) AS chances
         CROSS JOIN LATERAL (
             SELECT id, deadline, cost, row_number() OVER line AS nth, sum(cost) OVER line AS total
             FROM ((SELECT 0 AS side, id, deadline, cost FROM jobs AS j WHERE {_LINE.format(lane="f", side=">")}
-                   ORDER BY deadline, id LIMIT :n - f.rank + 1)
+                   ORDER BY deadline, id LIMIT most)
                   UNION ALL
                   (SELECT 1, id, deadline, cost FROM jobs AS j WHERE {_LINE.format(lane="f", side="<=")}
-                   ORDER BY deadline, id LIMIT :n - f.rank + 1)
-                  LIMIT :n - f.rank + 1) AS first
+                   ORDER BY deadline, id LIMIT most)
+                  LIMIT most) AS first
             WINDOW line AS (ORDER BY side, deadline, id ROWS UNBOUNDED PRECEDING)) AS c
     ), picked AS MATERIALIZED (
         SELECT * FROM candidate ORDER BY priority, tag, place, nth LIMIT (SELECT count(*) FROM slot)

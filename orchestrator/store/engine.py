@@ -111,11 +111,11 @@ def dumps(value: object) -> str:
 
 
 def _plain(value: Any) -> object:
-    if isinstance(value, datetime):
-        return value.isoformat()
     if isinstance(value, UUID):
         return str(value)
-    if isinstance(value, Mapping):
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if not hasattr(value, "__slots__"):
         return dict(value)
     # Every dataclass of the domain has slots; `dataclasses.asdict` would deep-copy all they hold.
     return {name: getattr(value, name) for name in value.__slots__}
