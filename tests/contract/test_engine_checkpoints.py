@@ -36,7 +36,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(tiny, "_pipeline", lambda family: HalfMade())
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(ConfigError, match="No space left"):
         tiny.make(FAMILIES["tiny-2b"], tmp_path)
     assert list(tmp_path.iterdir()) == []
 
