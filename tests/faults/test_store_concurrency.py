@@ -39,7 +39,8 @@ class PausedDatabase(Database):
 
     async def fetch(self, statement: Executable, parameters: Parameters | None = None) -> Sequence[Row[Any]]:
         async def run(connection: AsyncConnection) -> Sequence[Row[Any]]:
-            return (await connection.execute(statement, parameters)).all()
+            result = await connection.execute(statement, parameters)
+            return result.all() if result.returns_rows else []
 
         return await self.transact(run)
 
