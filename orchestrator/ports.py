@@ -134,7 +134,7 @@ class JobStore(Protocol):
         ...
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[SettleResult]:
-        """End claims: state, attempt, usage and outbox in one transaction. A result each, in order."""
+        """End claims: state, attempt, usage, lane and outbox in one transaction. A result each, in order."""
         ...
 
     async def record_progress(self, progress: Sequence[Progress]) -> None:

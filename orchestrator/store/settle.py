@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import suppress
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Double, Integer, Row, Text, Uuid, bindparam, text
+from sqlalchemy import ARRAY, Integer, Text, Uuid, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.outcome import Settlement
 from orchestrator.domain.states import JobState
 from orchestrator.ports import Progress, Settled, SettleResult
@@ -65,24 +61,15 @@ _SETTLE = text("""
     ), told AS (
         INSERT INTO outbox (job_id, tenant, event)
         SELECT id, tenant, 'job.' || state FROM held WHERE state <> 'queued'
+    ), corrected AS (
+        -- The claim charged the prediction; the lane pays what was used.
+        UPDATE lanes AS l SET vtime = l.vtime + d.owed / l.weight
+        FROM (SELECT pool, priority, tenant, sum(gpu_seconds - cost) AS owed FROM held
+              GROUP BY pool, priority, tenant HAVING sum(gpu_seconds - cost) <> 0 ORDER BY pool, priority, tenant) AS d
+        WHERE l.pool = d.pool AND l.priority = d.priority AND l.tenant = d.tenant
     )
-    SELECT token, state, pool, priority, tenant, gpu_seconds - cost AS owed FROM held
+    SELECT token, state FROM held
 """).bindparams(bindparam("batch", type_=JSONB))
-
-# The claim charged the prediction; the lane pays what was used. A transaction of its own, which need not be durable:
-# within the settlement it would keep claims waiting for the disk, and a crash in between only bends a share a little.
-_CORRECT = text("""
-    UPDATE lanes AS l SET vtime = l.vtime + o.owed / l.weight
-    FROM (SELECT u.*, set_config('synchronous_commit', 'off', true)
-          FROM unnest(:pools, :priorities, :tenants, :owed) AS u(pool, priority, tenant, owed)
-          ORDER BY pool, priority, tenant) AS o
-    WHERE l.pool = o.pool AND l.priority = o.priority AND l.tenant = o.tenant
-""").bindparams(
-    bindparam("pools", type_=ARRAY(Text)),
-    bindparam("priorities", type_=ARRAY(Integer)),
-    bindparam("tenants", type_=ARRAY(Text)),
-    bindparam("owed", type_=ARRAY(Double)),
-)
 
 # Whoever wrote with this token before left an attempt behind.
 _READ_BACK = text("""
@@ -114,7 +101,6 @@ class Settlements(Part):
         batch = sorted(first.values(), key=lambda settlement: settlement.job_id)
         rows = await self._database.fetch(_SETTLE, {"batch": batch})
         applied = {row.token: JobState(row.state) for row in rows}
-        await self._correct_lanes(rows)
         found = {token: SettleResult(settled=Settled.APPLIED, state=state) for token, state in applied.items()}
         found |= await self._read_back([settlement for settlement in batch if settlement.token not in applied])
         if JobState.QUEUED in applied.values():
@@ -128,25 +114,6 @@ class Settlements(Part):
             )
             for s in settlements
         ]
-
-    async def _correct_lanes(self, ended: Sequence[Row[Any]]) -> None:
-        owed: defaultdict[tuple[str, int, str], float] = defaultdict(float)
-        for row in ended:
-            owed[row.pool, row.priority, row.tenant] += row.owed
-        lanes = {lane: seconds for lane, seconds in owed.items() if seconds}
-        if not lanes:
-            return
-        pools, priorities, tenants = zip(*lanes, strict=True)
-        with suppress(StoreUnavailable):  # the settlement has been committed: nobody must hear that it failed
-            await self._database.fetch(
-                _CORRECT,
-                {
-                    "pools": list(pools),
-                    "priorities": list(priorities),
-                    "tenants": list(tenants),
-                    "owed": list(lanes.values()),
-                },
-            )
 
     async def _read_back(self, missed: Sequence[Settlement]) -> dict[UUID, SettleResult]:
         """Zero rows say that the token is not the row's; the attempts say whether it once was and we ended it."""

@@ -39,8 +39,7 @@ class PausedDatabase(Database):
 
     async def fetch(self, statement: Executable, parameters: Parameters | None = None) -> Sequence[Row[Any]]:
         async def run(connection: AsyncConnection) -> Sequence[Row[Any]]:
-            result = await connection.execute(statement, parameters)
-            return result.all() if result.returns_rows else []
+            return (await connection.execute(statement, parameters)).all()
 
         return await self.transact(run)
 
