@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from orchestrator.domain.cost import predict_finish_s
 from orchestrator.domain.job import Claim, Failure
 from orchestrator.domain.outcome import Ending, Evicted, Lost, Released
 from orchestrator.domain.protocol import RenderStatus, Stage, WorkerState, WorkerStatus
@@ -112,7 +113,8 @@ def _kill(
 def _hung(claim: Claim, render: RenderStatus, rules: Rules) -> bool:
     render_s = claim.cost * rules.speed
     step_s = render_s / claim.spec.num_inference_steps
-    return render.end is None and rules.patience.hung(render, step_s=step_s, render_s=render_s)
+    finish_s = predict_finish_s(claim.spec)
+    return render.end is None and rules.patience.hung(render, step_s=step_s, render_s=render_s, finish_s=finish_s)
 
 
 def _ends_of_kill(mine: Sequence[Claim], held: dict[UUID, RenderStatus], rules: Rules) -> Iterator[End]:

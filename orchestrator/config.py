@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from orchestrator.domain.catalog import FAMILIES, ModelFamily
@@ -31,11 +31,16 @@ class _Section(BaseModel):
 
 
 class ModelSettings(_Section):
-    """One loadable model: the catalogue's family, and the directory of its diffusers checkpoint."""
+    """One loadable model: the catalogue's family, and the directory of its diffusers checkpoint.
+
+    `image_model` names the configured model that takes over when a request brings an image; without it that is the one
+    of the family's image-to-video sibling.
+    """
 
     family: str
     path: Path
     accept_licence: bool = False
+    image_model: str | None = None
 
     @model_validator(mode="after")
     def _known_and_licensed(self) -> Self:
@@ -92,6 +97,107 @@ class ApiSettings(_Section):
     max_body_bytes: int = Field(default=1 * 2**20, ge=1024)
     key_cache_s: float = Field(default=2.0, ge=0, le=60)
     max_prompt_chars: int = Field(default=2_000, ge=1)
+
+
+class FetchSettings(_Section):
+    """URLs that callers give: images to begin at, webhooks to call. `allow_networks` (CIDR) are let through although
+    they are private, loopback or otherwise reserved.
+    """
+
+    timeout_s: Seconds = 15
+    max_image_bytes: int = Field(default=5 * 2**20, ge=1024)
+    max_image_pixels: int = Field(default=40_000_000, ge=256)
+    max_redirects: int = Field(default=3, ge=0, le=10)
+    allow_networks: tuple[IPvAnyNetwork, ...] = ()
+
+
+class FinishSettings(_Section):
+    """From rendered frames to the file. `max_crop` is the share of a picture that another aspect ratio may cost.
+
+    `upscaler` is a super-resolution checkpoint that spandrel reads, `interpolator` a TorchScript file that maps two
+    frames and a moment to the frame between; without them, Lanczos and ffmpeg's minterpolate. `certificate` and
+    `certificate_key` (PEM, chain first) sign the C2PA manifest; without them a certificate made on the spot does.
+    `preview_at` is the share of the steps after which a preview frame is decoded; 0 is never.
+    """
+
+    max_crop: float = Field(default=0.4, ge=0, lt=1)
+    upscaler: Path | None = None
+    interpolator: Path | None = None
+    certificate: Path | None = None
+    certificate_key: Path | None = None
+    preview_at: float = Field(default=0.5, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _key_and_certificate(self) -> Self:
+        if (self.certificate is None) != (self.certificate_key is None):
+            raise ValueError("certificate and certificate_key come together")
+        return self
+
+
+class LimitSettings(_Section):
+    """What a tenant may do unless `cogmill tenants limit` says otherwise; None is no limit.
+
+    `storage` counts requests: `memory://` for each API process by itself, `redis://host` for all together.
+    `gpu_seconds_per_day` counts what was used since midnight UTC and what is queued or running; `largest_request` is in
+    predicted GPU seconds.
+    """
+
+    storage: str = "memory://"
+    requests_per_s: float | None = Field(default=None, gt=0)
+    queued: int | None = Field(default=None, ge=0)
+    running: int | None = Field(default=None, ge=0)
+    gpu_seconds_per_day: float | None = Field(default=None, ge=0)
+    largest_request: float | None = Field(default=None, gt=0)
+
+
+class ModerationSettings(_Section):
+    """Asked before a request is accepted (`prompt`, `image`) and before a video is published (`video`).
+
+    `url` is an HTTP endpoint, `entry_point` a Python callable (`package.module:function`); without either nothing is
+    asked. `fail_open` accepts when there is no answer within `timeout_s`.
+    """
+
+    url: str | None = None
+    entry_point: str | None = None
+    prompt: bool = True
+    image: bool = False
+    video: bool = False
+    fail_open: bool = False
+    timeout_s: Seconds = 10
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.url is not None and self.entry_point is not None:
+            raise ValueError("url and entry_point exclude each other")
+        return self
+
+    @property
+    def enabled(self) -> bool:
+        return self.url is not None or self.entry_point is not None
+
+
+class WebhookSettings(_Section):
+    """`per_host` deliveries are in flight to one host at most, `concurrency` in one process; tries end after
+    `give_up_s`, and pause from `base_s` to `cap_s`. After a rotation the old secret signs too for `overlap_s`.
+    """
+
+    per_host: int = Field(default=4, ge=1)
+    concurrency: int = Field(default=64, ge=1)
+    timeout_s: Seconds = 15
+    base_s: Seconds = 5
+    cap_s: Seconds = 4 * 3600
+    give_up_s: Seconds = 72 * 3600
+    overlap_s: Seconds = 24 * 3600
+    keep_s: Seconds = 30 * 24 * 3600
+
+
+class BatchSettings(_Section):
+    """`max_file_bytes` bounds an uploaded file; `ahead` is how many of a batch's jobs are in the queue at a time."""
+
+    max_lines: int = Field(default=50_000, ge=1)
+    max_file_bytes: int = Field(default=200 * 2**20, ge=1024)
+    ahead: int = Field(default=1000, ge=1)
+    priority: int = Field(default=20, ge=0, le=32_767)
 
 
 class RaySettings(_Section):
@@ -175,6 +281,12 @@ class Settings(BaseSettings):
     lease: LeaseSettings = LeaseSettings()
     retry: RetrySettings = RetrySettings()
     watchdog: WatchdogSettings = WatchdogSettings()
+    fetch: FetchSettings = FetchSettings()
+    finish: FinishSettings = FinishSettings()
+    limits: LimitSettings = LimitSettings()
+    moderation: ModerationSettings = ModerationSettings()
+    webhooks: WebhookSettings = WebhookSettings()
+    batches: BatchSettings = BatchSettings()
     retention: RetentionSettings = RetentionSettings()
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
@@ -187,14 +299,20 @@ class Settings(BaseSettings):
         for pool_name, pool in self.pools.items():
             if pool.model not in self.models:
                 raise ValueError(f"pools.{pool_name}.model {pool.model!r} is none of models: {', '.join(self.models)}")
+        for name, model in self.models.items():
+            sibling = model.image_model
+            if sibling is not None and (
+                sibling not in self.models or not FAMILIES[self.models[sibling].family].image_to_video
+            ):
+                raise ValueError(f"models.{name}.image_model {sibling!r} is no configured image-to-video model")
         served = {pool.model for pool in self.pools.values()}
-        for model in self.models:
-            if model not in served:
-                raise ValueError(f"models.{model} is served by no pool")
-        for alias, model in {"default_model": self.default_model, **self.aliases}.items():
+        for name in self.models:
+            if name not in served:
+                raise ValueError(f"models.{name} is served by no pool")
+        for alias, target in {"default_model": self.default_model, **self.aliases}.items():
             where = alias if alias == "default_model" else f"aliases.{alias}"
-            if model not in self.models:
-                raise ValueError(f"{where} {model!r} is none of models: {', '.join(self.models)}")
+            if target not in self.models:
+                raise ValueError(f"{where} {target!r} is none of models: {', '.join(self.models)}")
         return self
 
     @classmethod
@@ -226,6 +344,15 @@ class Settings(BaseSettings):
     def family_of(self, model: str) -> ModelFamily:
         """The catalogue's entry for a configured model."""
         return FAMILIES[self.models[model].family]
+
+    def image_model_of(self, model: str) -> str | None:
+        """The configured model that renders from an image what `model` renders without; None when there is none."""
+        family = self.family_of(model)
+        if family.image_to_video:
+            return model
+        if self.models[model].image_model is not None:
+            return self.models[model].image_model
+        return next((name for name in self.models if self.models[name].family == family.image_sibling), None)
 
     def pool_of(self, model: str) -> str:
         """The pool that serves a configured model (the first one configured)."""

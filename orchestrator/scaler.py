@@ -27,6 +27,8 @@ def plans(settings: Settings) -> dict[str, WorkerPlan]:
             path=settings.models[pool.model].path,
             s3=settings.s3,
             log=settings.log,
+            finish=settings.finish,
+            moderation=settings.moderation,
             gpus=pool.gpus_per_worker,
         )
         for name, pool in settings.pools.items()

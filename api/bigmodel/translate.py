@@ -8,7 +8,7 @@ from api.bigmodel.schemas import BigmodelErrorDetail, GenerateVideo, Task, Video
 from orchestrator.domain.errors import InvalidField
 from orchestrator.domain.job import Job, public_id
 from orchestrator.domain.states import JobState
-from orchestrator.submit import VideoRequest, check_text
+from orchestrator.request import VideoRequest, check_text
 
 DEFAULT_SECONDS = 5
 _MAX_REQUEST_ID = 128

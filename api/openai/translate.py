@@ -12,7 +12,7 @@ from orchestrator.domain.catalog import Size
 from orchestrator.domain.errors import InvalidField
 from orchestrator.domain.job import Job, public_id
 from orchestrator.domain.states import JobState
-from orchestrator.submit import VideoRequest
+from orchestrator.request import VideoRequest
 
 DEFAULT_SECONDS = 4
 
@@ -91,8 +91,8 @@ def video_of(job: Job, *, keep_s: float) -> Video:
         status=_STATUS[job.state],
         model=str(job.request.get("model") or job.spec.model),
         progress=progress_of(job),
-        seconds=str(job.request.get("seconds") or f"{job.spec.seconds:g}"),
-        size=f"{job.spec.width}x{job.spec.height}",
+        seconds=str(job.request.get("seconds") or f"{job.spec.delivery.seconds:g}"),
+        size=f"{job.spec.delivery.width}x{job.spec.delivery.height}",
         prompt=job.spec.prompt,
         completed_at=_unix(job.finished_at) if done and job.finished_at else None,
         expires_at=_expiry(job.finished_at, keep_s) if done and job.finished_at else None,

@@ -6,22 +6,35 @@ the same classes, which `workers/tiny.py` makes for laptops and tests.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Literal
 
-from orchestrator.domain.errors import Unsupported
-
 Size = tuple[int, int]
+
+
+class Profile(StrEnum):
+    """How much a render may cost. `exact` is the model as it was published; `fast` gives up detail for time."""
+
+    EXACT = "exact"
+    FAST = "fast"
+
+
+# Fewer denoise steps are the whole of `fast` today: 30 of the published 50.
+_STEPS_SHARE = {Profile.EXACT: 1.0, Profile.FAST: 0.6}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFamily:
     """What every checkpoint of one architecture has in common.
 
-    `sizes` are (width, height) in pixels, the first one native; frames are legal when they equal `8 * n + 1` up to
-    `max_frames`; `fps` is the rate that the model was trained at. `reference_step_s` and `reference_decode_s` are
-    seconds on one H100 for the native size and `max_frames`, at batch 2 (classifier-free guidance); `linear_share` is
-    the part of a step that grows linearly with the tokens, the rest being attention and quadratic.
+    `sizes` are (width, height) in pixels, the first one native; frames are legal when they equal `8 * n + 1` from
+    `min_frames` to `max_frames`; `fps` is the rate that the model was trained at. An `image_to_video` family begins at
+    a picture and cannot do without; `image_sibling` names the family that takes over when a request brings one.
+    `reference_step_s` and `reference_decode_s` are seconds on one H100 for the native size and `max_frames`, at batch 2
+    (classifier-free guidance); `linear_share` is the part of a step that grows linearly with the tokens, the rest being
+    attention and quadratic.
     """
 
     name: str
@@ -39,6 +52,9 @@ class ModelFamily:
     linear_share: float
     licence: str
     must_accept_licence: bool
+    min_frames: int = 9
+    image_to_video: bool = False
+    image_sibling: str | None = None
 
     @property
     def default_size(self) -> Size:
@@ -48,26 +64,25 @@ class ModelFamily:
     def max_seconds(self) -> float:
         return self.max_frames / self.fps
 
+    @property
+    def frames_rule(self) -> str:
+        """The legal frame counts, in words."""
+        if self.min_frames == self.max_frames:
+            return f"{self.max_frames} frames"
+        return f"{self.min_frames} to {self.max_frames} frames in steps of 8"
+
     def frames_for(self, seconds: float) -> int:
-        """The legal frame count nearest to `seconds` of video, at least 9; may exceed `max_frames`."""
-        return 8 * max(1, round(seconds * self.fps / 8)) + 1
+        """The least legal frame count that lasts for `seconds`; more than `max_frames` when none does."""
+        needed = math.ceil(seconds * self.fps - 1e-6)
+        return max(self.min_frames, 8 * math.ceil((needed - 1) / 8) + 1)
 
     def legal_frames(self) -> tuple[int, ...]:
         """Every frame count that this family renders as asked (diffusers drops the others silently)."""
-        return tuple(range(9, self.max_frames + 1, 8))
+        return tuple(range(self.min_frames, self.max_frames + 1, 8))
 
-    def check(self, *, size: Size, num_frames: int, fps: int) -> None:
-        """Raise `Unsupported` naming the first of size, num_frames and fps that this family cannot make."""
-        if size not in self.sizes:
-            legal = ", ".join(f"{w}x{h}" for w, h in self.sizes)
-            raise Unsupported(f"{self.name} renders {legal}, not {size[0]}x{size[1]}", param="size")
-        if num_frames not in self.legal_frames():
-            raise Unsupported(
-                f"{self.name} renders 9 to {self.max_frames} frames in steps of 8, not {num_frames}",
-                param="num_frames",
-            )
-        if fps != self.fps:
-            raise Unsupported(f"{self.name} renders {self.fps} frames per second, not {fps}", param="fps")
+    def steps_of(self, profile: Profile) -> int:
+        """Denoise steps of a render that asks for a profile and not for a number."""
+        return max(1, round(self.default_steps * _STEPS_SHARE[profile]))
 
 
 _COGVIDEOX_LICENCE = "CogVideoX licence (https://huggingface.co/zai-org/CogVideoX-5b/blob/main/LICENSE)"
@@ -89,6 +104,7 @@ COGVIDEOX_2B = ModelFamily(
     linear_share=94 / 240,
     licence="Apache-2.0",
     must_accept_licence=False,
+    image_sibling="cogvideox-5b-i2v",
 )
 COGVIDEOX_5B = replace(
     COGVIDEOX_2B,
@@ -101,6 +117,13 @@ COGVIDEOX_5B = replace(
     licence=_COGVIDEOX_LICENCE,
     must_accept_licence=True,
 )
+COGVIDEOX_5B_I2V = replace(
+    COGVIDEOX_5B,
+    name="cogvideox-5b-i2v",
+    min_frames=49,  # its learned positions fit one shape only; at another count diffusers drops them silently
+    image_to_video=True,
+    image_sibling=None,
+)
 TINY_2B = replace(
     COGVIDEOX_2B,
     name="tiny-2b",
@@ -110,7 +133,14 @@ TINY_2B = replace(
     reference_step_s=0.06,
     reference_decode_s=1.2,
     linear_share=0.9,
+    image_sibling="tiny-5b-i2v",
 )
 TINY_5B = replace(TINY_2B, name="tiny-5b", scheduler="dpm", dynamic_cfg=True)
+# One size and one length, as of its large sibling.
+TINY_5B_I2V = replace(
+    TINY_5B, name="tiny-5b-i2v", sizes=((96, 64),), min_frames=49, image_to_video=True, image_sibling=None
+)
 
-FAMILIES: dict[str, ModelFamily] = {f.name: f for f in (COGVIDEOX_2B, COGVIDEOX_5B, TINY_2B, TINY_5B)}
+FAMILIES: dict[str, ModelFamily] = {
+    family.name: family for family in (COGVIDEOX_2B, COGVIDEOX_5B, COGVIDEOX_5B_I2V, TINY_2B, TINY_5B, TINY_5B_I2V)
+}

@@ -1,4 +1,4 @@
-"""Predicted GPU seconds of a render, and the factor that finished renders teach."""
+"""Predicted seconds of a render on its GPU and of its finishing on the CPU, and the factor that renders teach."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from dataclasses import dataclass
 
 from orchestrator.domain.catalog import ModelFamily
 from orchestrator.domain.job import RenderSpec
+
+# Seconds of one CPU core: per video, per interpolated and per delivered megapixel (`tests/benchmarks/finish.py`).
+_FINISH_S = 0.5
+_INTERPOLATE_S = 0.02
+_ENCODE_S = 0.04
 
 
 def tokens(family: ModelFamily, width: int, height: int, num_frames: int) -> int:
@@ -28,6 +33,15 @@ def predict_decode_s(family: ModelFamily, spec: RenderSpec) -> float:
 def predict(family: ModelFamily, spec: RenderSpec) -> float:
     """GPU seconds of the whole render on the family's reference device: every step, then the decode."""
     return spec.num_inference_steps * predict_step_s(family, spec) + predict_decode_s(family, spec)
+
+
+def predict_finish_s(spec: RenderSpec) -> float:
+    """CPU seconds from rendered frames to the MP4: interpolating at the rendered size, then scaling and encoding."""
+    wanted = spec.delivery
+    made = 0 if wanted.fps == spec.fps else wanted.num_frames
+    interpolated = made * spec.width * spec.height / 1e6
+    delivered = wanted.num_frames * wanted.width * wanted.height / 1e6
+    return _FINISH_S + interpolated * _INTERPOLATE_S + delivered * _ENCODE_S
 
 
 def _ratio(family: ModelFamily, spec: RenderSpec) -> float:

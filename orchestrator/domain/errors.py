@@ -8,11 +8,16 @@ CogmillError
 │   ├── Unauthenticated      no key, a malformed key, a revoked key
 │   ├── NotFound             no such job of this tenant (someone else's is not found either)
 │   ├── NotReady             the video is asked for before it is finished
-│   └── TooLarge             the body is larger than this deployment accepts
+│   ├── TooLarge             the body, a file or an image is larger than this deployment accepts
+│   ├── KeyReused            an idempotency key came before, with another request
+│   ├── WrongState           what is asked for cannot be done to a job, batch or file that stands as it does
+│   ├── Refused              the moderation hook does not allow it
+│   └── LimitExceeded        one of the tenant's limits; says whether and when trying again helps
 ├── Unavailable              a part that is needed does not answer: trying again later helps
 │   ├── StoreUnavailable     PostgreSQL
 │   │   └── SubmitUnconfirmed  while a job was being inserted: it may be there (`orchestrator/submit.py`)
-│   └── ObjectsUnavailable   S3
+│   ├── ObjectsUnavailable   S3
+│   └── ModerationUnavailable  the moderation hook, where no answer means no
 ├── WorkerError              talking to a worker went wrong
 │   ├── WorkerLost           its process or node is gone for good; an actor of that name has a new incarnation
 │   ├── WorkerUnreachable    it does not answer now; it may yet
@@ -68,7 +73,7 @@ class Unsupported(RequestError):
 
 
 class Unauthenticated(RequestError):
-    """`reason` is one of `missing`, `malformed`, `invalid`, `revoked`."""
+    """`reason` is one of `missing`, `malformed`, `invalid`, `revoked`, `expired`."""
 
     code = "invalid_api_key"
 
@@ -89,6 +94,33 @@ class TooLarge(RequestError):
     code = "request_too_large"
 
 
+class KeyReused(RequestError):
+    code = "idempotency_key_reused"
+
+
+class WrongState(RequestError):
+    code = "wrong_state"
+
+
+class Refused(RequestError):
+    code = "content_policy_violation"
+
+
+class LimitExceeded(RequestError):
+    """A tenant's limit.
+
+    `limit` is one of `requests_per_s`, `queued`, `gpu_seconds_per_day`, `largest_request`. `retry_after_s` is when
+    trying again may help, None when it never does.
+    """
+
+    code = "limit_exceeded"
+
+    def __init__(self, message: str, *, limit: str, retry_after_s: float | None, param: str | None = None) -> None:
+        super().__init__(message, param=param)
+        self.limit = limit
+        self.retry_after_s = retry_after_s
+
+
 class Unavailable(CogmillError):
     """A part that is needed does not answer now."""
 
@@ -98,6 +130,10 @@ class StoreUnavailable(Unavailable):
 
 
 class ObjectsUnavailable(Unavailable):
+    pass
+
+
+class ModerationUnavailable(Unavailable):
     pass
 
 

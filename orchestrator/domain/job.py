@@ -9,48 +9,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from orchestrator.domain.catalog import Profile
+from orchestrator.domain.delivery import Delivery
 from orchestrator.domain.states import JobState
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RenderSpec:
-    """One video to render, complete: two equal specs on equal numerics give equal frames.
-
-    `width` and `height` are pixels, `num_frames` counts the rendered frames, `fps` is frames per second of the MP4.
-    """
-
-    model: str
-    prompt: str
-    negative_prompt: str = ""
-    width: int
-    height: int
-    num_frames: int
-    fps: int
-    num_inference_steps: int
-    guidance_scale: float
-    seed: int
-
-    @property
-    def seconds(self) -> float:
-        """Length of the video in seconds."""
-        return self.num_frames / self.fps
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form kept in the row; `from_dict` reads it back."""
-        return {name: getattr(self, name) for name in self.__slots__}  # flat, and a tenth of the time of `asdict`
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> RenderSpec:
-        return cls(**data)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """Why an attempt or a job failed: a stable `code`, a sentence for the owner, and whether a retry may help."""
-
-    code: str
-    message: str
-    retryable: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +25,74 @@ class Artifact:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RenderSpec:
+    """One video to render, complete: two equal specs on equal numerics give equal frames.
+
+    `width` and `height` are pixels, `num_frames` counts the rendered frames, `fps` is the model's own frames per
+    second; `delivery` is what becomes of them. `image` is the picture that an image-to-video model begins at.
+    """
+
+    model: str
+    prompt: str
+    negative_prompt: str = ""
+    width: int
+    height: int
+    num_frames: int
+    fps: int
+    num_inference_steps: int
+    guidance_scale: float
+    seed: int
+    delivery: Delivery
+    profile: Profile = Profile.EXACT
+    image: Artifact | None = None
+
+    @property
+    def as_rendered(self) -> bool:
+        """True when the delivery is the rendered frames as they are."""
+        wanted = self.delivery
+        return (self.width, self.height, self.num_frames, self.fps) == (
+            wanted.width,
+            wanted.height,
+            wanted.num_frames,
+            wanted.fps,
+        )
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> RenderSpec:
+        """From the JSON kept in the row. Rows of the first release have no delivery: theirs is what is rendered."""
+        delivery = data.get("delivery") or {name: data[name] for name in ("width", "height", "num_frames", "fps")}
+        image = data.get("image")
+        return cls(
+            **{
+                **data,
+                "delivery": Delivery(**delivery),
+                "profile": Profile(data.get("profile", Profile.EXACT)),
+                "image": None if image is None else Artifact(**image),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why an attempt or a job failed: a stable `code`, a sentence for the owner, and whether a retry may help."""
+
+    code: str
+    message: str
+    retryable: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VideoResult:
-    """What a finished render left in S3. `gpu_seconds` is the time the GPU was held; `stages` maps stage to seconds."""
+    """What a finished render left in S3. `gpu_seconds` is the time the GPU was held; `stages` maps stage to seconds.
+
+    `cover` is a PNG of the first frame, `thumbnail` a small WebP of it, `spritesheet` a JPEG of frames in rows; videos
+    of the first release have neither of the latter two.
+    """
 
     video: Artifact
     cover: Artifact
+    thumbnail: Artifact | None = None
+    spritesheet: Artifact | None = None
     width: int
     height: int
     num_frames: int
@@ -81,7 +105,12 @@ class VideoResult:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> VideoResult:
-        return cls(**{**data, "video": Artifact(**data["video"]), "cover": Artifact(**data["cover"])})
+        objects = {
+            name: Artifact(**data[name])
+            for name in ("video", "cover", "thumbnail", "spritesheet")
+            if data.get(name) is not None
+        }
+        return cls(**{**data, **objects})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +119,8 @@ class NewJob:
 
     `priority` 0 is the most urgent; `cost` is the predicted GPU seconds; `deadline` orders jobs within a lane;
     `run_at` None means now; `request` keeps what the dialect needs to answer later (the model name as asked, ...).
+    Of several jobs of a tenant with one `idempotency_key` only the first is inserted; `request_hash` tells a repetition
+    from another request.
     """
 
     id: UUID
@@ -103,11 +134,16 @@ class NewJob:
     deadline: datetime | None = None
     run_at: datetime | None = None
     held: bool = False
+    idempotency_key: str | None = None
+    request_hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A row as its owner may read it. `step` of `steps` denoise steps are done; times are UTC."""
+    """A row as its owner may read it. `step` of `steps` denoise steps are done; times are UTC.
+
+    `preview` is one frame of the render that goes on, as it looked when it was taken.
+    """
 
     id: UUID
     tenant: str
@@ -129,6 +165,7 @@ class Job:
     step: int
     failure: Failure | None
     result: VideoResult | None
+    preview: Artifact | None = None
 
     @property
     def steps(self) -> int:

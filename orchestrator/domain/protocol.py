@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
 
-from orchestrator.domain.job import Claim, Failure, RenderSpec, VideoResult, WorkerRef
+from orchestrator.domain.job import Artifact, Claim, Failure, RenderSpec, VideoResult, WorkerRef
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +105,7 @@ class Stopped:
 class RenderStatus:
     """One held render. `step` of `steps` are done; `progress_age_s` is seconds since anything last moved.
 
+    `preview` is one frame of what is coming, once there is one.
     `end` is None until the render is over, and then stays until `forget(token)`.
     """
 
@@ -116,6 +117,7 @@ class RenderStatus:
     steps: int
     progress_age_s: float
     stages: Mapping[str, float] = field(default_factory=dict)
+    preview: Artifact | None = None
     end: Rendered | Broke | Stopped | None = None
 
 

@@ -15,18 +15,19 @@ class Patience:
     factor: float = 10.0
     upload_s: float = 900.0
 
-    def deadline_s(self, stage: Stage, *, step_s: float, render_s: float) -> float:
-        """The longest silence allowed in `stage`, from the predicted seconds of one step and of the whole render."""
+    def deadline_s(self, stage: Stage, *, step_s: float, render_s: float, finish_s: float) -> float:
+        """The longest silence allowed in `stage`; the seconds predicted of a step, the render and its finishing."""
         match stage:
             case Stage.DENOISING:
                 return max(self.floor_s, self.factor * step_s)
             case Stage.ENCODING | Stage.DECODING:
                 return max(self.floor_s, self.factor * render_s)
             case Stage.FINISHING | Stage.UPLOADING:
-                return max(self.upload_s, self.factor * render_s)
+                return max(self.upload_s, self.factor * (render_s + finish_s))
             case Stage.ASSIGNED | Stage.ENDED:
                 return float("inf")
 
-    def hung(self, status: RenderStatus, *, step_s: float, render_s: float) -> bool:
+    def hung(self, status: RenderStatus, *, step_s: float, render_s: float, finish_s: float) -> bool:
         """True when this render has been silent for longer than its stage allows."""
-        return status.progress_age_s > self.deadline_s(status.stage, step_s=step_s, render_s=render_s)
+        longest = self.deadline_s(status.stage, step_s=step_s, render_s=render_s, finish_s=finish_s)
+        return status.progress_age_s > longest

@@ -54,6 +54,13 @@ class Jobs(Part):
         found = await self._database.fetch(select(*rows.JOB_COLUMNS).where(*_owned(job_id, tenant)))
         return rows.job(found[0]) if found else None
 
+    async def find_submitted(self, tenant: str, idempotency_key: str) -> tuple[Job, str | None] | None:
+        query = select(*rows.JOB_COLUMNS, jobs.c.request_hash).where(
+            jobs.c.tenant == tenant, jobs.c.idempotency_key == idempotency_key, jobs.c.deleted_at.is_(None)
+        )
+        found = await self._database.fetch(query)
+        return (rows.job(found[0]), found[0].request_hash) if found else None
+
     async def list_jobs(
         self, tenant: str, *, limit: int, after: UUID | None = None, order: Literal["asc", "desc"] = "desc"
     ) -> Page:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from orchestrator.domain.job import Claim, Failure, Job, RenderSpec, VideoResult, WorkerRef
+from orchestrator.domain.job import Artifact, Claim, Failure, Job, RenderSpec, VideoResult, WorkerRef
 from orchestrator.domain.states import JobState
 from orchestrator.store.tables import jobs
 
@@ -14,6 +14,7 @@ JOB_COLUMNS = (
     jobs.c.id, jobs.c.tenant, jobs.c.pool, jobs.c.priority, jobs.c.state, jobs.c.spec, jobs.c.cost, jobs.c.request,
     jobs.c.created_at, jobs.c.started_at, jobs.c.finished_at, jobs.c.claims, jobs.c.failures, jobs.c.evictions,
     jobs.c.max_attempts, jobs.c.cancel_requested_at, jobs.c.stage, jobs.c.step, jobs.c.failure, jobs.c.result,
+    jobs.c.preview,
 )  # fmt: skip
 
 
@@ -40,6 +41,7 @@ def job(row: Row[Any]) -> Job:
         step=row.step,
         failure=None if row.failure is None else Failure(**row.failure),
         result=None if row.result is None else VideoResult.from_dict(row.result),
+        preview=None if row.preview is None else Artifact(**row.preview),
     )
 
 

@@ -78,15 +78,17 @@ _READ_BACK = text("""
 """).bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("tokens", type_=ARRAY(Uuid)))
 
 _PROGRESS = text("""
-    UPDATE jobs AS j SET stage = p.stage, step = p.step
+    UPDATE jobs AS j SET stage = p.stage, step = p.step, preview = coalesce(p.preview, j.preview)
     FROM (SELECT b.*, set_config('synchronous_commit', 'off', true)
-          FROM unnest(:ids, :tokens, :stages, :steps) AS b(id, token, stage, step) ORDER BY b.id) AS p
+          FROM unnest(:ids, :tokens, :stages, :steps, :previews) AS b(id, token, stage, step, preview)
+          ORDER BY b.id) AS p
     WHERE j.id = p.id AND j.token = p.token AND j.finished_at IS NULL
 """).bindparams(
     bindparam("ids", type_=ARRAY(Uuid)),
     bindparam("tokens", type_=ARRAY(Uuid)),
     bindparam("stages", type_=ARRAY(Text)),
     bindparam("steps", type_=ARRAY(Integer)),
+    bindparam("previews", type_=ARRAY(JSONB(none_as_null=True))),
 )
 
 
@@ -140,5 +142,6 @@ class Settlements(Part):
                 "tokens": [p.token for p in progress],
                 "stages": [p.stage for p in progress],
                 "steps": [p.step for p in progress],
+                "previews": [p.preview for p in progress],
             },
         )

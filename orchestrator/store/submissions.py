@@ -31,17 +31,20 @@ _INSERT = text("""
     WITH batch AS MATERIALIZED (
         SELECT * FROM jsonb_to_recordset(:batch) AS b(
             id uuid, tenant text, pool text, priority smallint, spec jsonb, cost float8, max_attempts int,
-            request jsonb, deadline timestamptz, run_at timestamptz, held boolean)
+            request jsonb, deadline timestamptz, run_at timestamptz, held boolean, idempotency_key text,
+            request_hash text)
     ), lane AS (
         INSERT INTO lanes (pool, priority, tenant, weight)
         SELECT pool, priority, tenant, coalesce((SELECT weight FROM tenants WHERE name = tenant), 1)
         FROM (SELECT DISTINCT pool, priority, tenant FROM batch ORDER BY pool, priority, tenant) AS needed
         ON CONFLICT DO NOTHING
     )
-    INSERT INTO jobs (id, tenant, pool, priority, spec, cost, max_attempts, request, deadline, run_at, state, ready)
+    INSERT INTO jobs (id, tenant, pool, priority, spec, cost, max_attempts, request, deadline, run_at, state, ready,
+                      idempotency_key, request_hash, input)
     SELECT id, tenant, pool, priority, spec, cost, max_attempts, request, coalesce(deadline, 'infinity'),
            coalesce(run_at, cogmill_now()),
-           CASE WHEN held THEN 'held' ELSE 'queued' END, NOT held AND coalesce(run_at <= cogmill_now(), true)
+           CASE WHEN held THEN 'held' ELSE 'queued' END, NOT held AND coalesce(run_at <= cogmill_now(), true),
+           idempotency_key, request_hash, spec -> 'image' ->> 'sha256'
     FROM batch
     ON CONFLICT (id) DO NOTHING
     RETURNING id, created_at

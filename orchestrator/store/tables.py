@@ -91,6 +91,13 @@ jobs = Table(
     Column("request", JSONB, nullable=False),
     Column("failure", JSONB),
     Column("result", JSONB),
+    # One frame of the running claim's render, in S3.
+    Column("preview", JSONB),
+    # A repeated request carries the key of the first; the hash tells it from another request under the same key.
+    Column("idempotency_key", Text),
+    Column("request_hash", Text),
+    # The content hash of the image that the video begins at: what keeps that input from being swept.
+    Column("input", Text),
     CheckConstraint("state IN ('held', 'queued', 'running', 'succeeded', 'failed', 'cancelled')", name="jobs_state"),
     CheckConstraint("NOT ready OR state = 'queued'", name="jobs_ready_is_queued"),
     CheckConstraint("num_nulls(token, cluster, worker, incarnation, claimed_at) IN (0, 5)", name="jobs_claim_is_whole"),
@@ -104,6 +111,7 @@ jobs = Table(
     CheckConstraint(
         "claims >= 0 AND failures >= 0 AND evictions >= 0 AND failures + evictions <= claims", name="jobs_counters"
     ),
+    CheckConstraint("idempotency_key IS NULL OR request_hash IS NOT NULL", name="jobs_key_has_hash"),
     CheckConstraint("cost >= 0 AND max_attempts >= 1 AND priority >= 0 AND step >= 0", name="jobs_ranges"),
     postgresql_with=_HOT,
 )
@@ -133,6 +141,14 @@ Index(
         "finished_at IS NOT NULL AND swept_at IS NULL AND (claims > 1 OR claims = 1 AND state <> 'succeeded')"
     ),
 )  # fmt: skip
+
+# What a tenant has in the queue and on GPUs, for its limits.
+Index("jobs_live", jobs.c.tenant, jobs.c.state, postgresql_where=text("finished_at IS NULL"))
+Index(
+    "jobs_idempotency", jobs.c.tenant, jobs.c.idempotency_key, unique=True,
+    postgresql_where=text("idempotency_key IS NOT NULL AND deleted_at IS NULL"),
+)  # fmt: skip
+Index("jobs_input", jobs.c.input, postgresql_where=text("input IS NOT NULL"))
 
 attempts = Table(
     "attempts",
@@ -220,17 +236,20 @@ usage = Table(
     _time("at", nullable=False, server_default=_NOW),
     CheckConstraint("gpu_seconds > 0", name="usage_positive"),
 )
+Index("usage_of_tenant", usage.c.tenant, usage.c.at, postgresql_include=["gpu_seconds"])
 
-# What the world should be told. Ids may commit out of order: a reader stops at the oldest running transaction (`xid`).
+# What the world should be told, until `deliveries` holds it. About a job or about a batch.
 outbox = Table(
     "outbox",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("xid", Xid8, nullable=False, server_default=text("pg_current_xact_id()")),
-    Column("job_id", Uuid, nullable=False),
+    Column("job_id", Uuid),
+    Column("batch_id", Text),
     Column("tenant", Text, nullable=False),
     Column("event", Text, nullable=False),
     _time("at", nullable=False, server_default=_NOW),
+    CheckConstraint("num_nonnulls(job_id, batch_id) = 1", name="outbox_has_subject"),
 )
 
 tenants = Table(
@@ -238,8 +257,21 @@ tenants = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("weight", Double, nullable=False, server_default=text("1")),
+    # Limits; null means the configuration's default.
+    Column("requests_per_s", Double),
+    Column("queued", Integer),
+    Column("running", Integer),
+    Column("gpu_seconds_per_day", Double),
+    Column("largest_request", Double),
+    # Which of the secrets derived from the master key signs the deliveries to URLs that requests name.
+    Column("secret_generation", Integer, nullable=False, server_default=text("1")),
+    _time("previous_secret_until"),
     _time("created_at", nullable=False, server_default=_NOW),
     CheckConstraint("weight > 0", name="tenants_weight"),
+    CheckConstraint(
+        "requests_per_s > 0 AND queued >= 0 AND running >= 0 AND gpu_seconds_per_day >= 0 AND largest_request > 0",
+        name="tenants_limits",
+    ),
 )
 
 keys = Table(
@@ -261,3 +293,149 @@ deployment = Table(
     _time("created_at", nullable=False, server_default=_NOW),
     CheckConstraint("singleton", name="deployment_is_one"),
 )
+
+# Images that videos begin at, by content. `dying_at`: the sweeper has decided, and nobody may begin to use it.
+inputs = Table(
+    "inputs",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("sha256", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("content_type", Text, nullable=False),
+    _time("used_at", nullable=False, server_default=_NOW),
+    _time("dying_at"),
+)
+Index("inputs_content", inputs.c.sha256, unique=True, postgresql_where=text("dying_at IS NULL"))
+
+files = Table(
+    "files",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("filename", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("content_type", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    _time("created_at", nullable=False, server_default=_NOW),
+    _time("expires_at"),
+    _time("deleted_at"),
+    CheckConstraint("size >= 0", name="files_size"),
+)
+Index("files_listing", files.c.tenant, files.c.created_at, files.c.id, postgresql_where=text("deleted_at IS NULL"))
+Index("files_deleted", files.c.deleted_at, postgresql_where=text("deleted_at IS NOT NULL"))
+Index("files_expiry", files.c.expires_at, postgresql_where=text("expires_at IS NOT NULL AND deleted_at IS NULL"))
+
+# Many requests in one file. `dialect` says how its lines are read and answered.
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("dialect", Text, nullable=False),
+    Column("endpoint", Text, nullable=False),
+    Column("completion_window", Text, nullable=False),
+    Column("input_file", Text, nullable=False),
+    Column("output_file", Text),
+    Column("error_file", Text),
+    Column("delete_input", Boolean, nullable=False, server_default=text("false")),
+    Column("output_expires_s", Double),
+    Column("status", Text, nullable=False),
+    Column("errors", JSONB),
+    Column("metadata", JSONB),
+    # Lines: all of them, and those that ended in a video or without one.
+    Column("total", Integer, nullable=False, server_default=_ZERO),
+    Column("completed", Integer, nullable=False, server_default=_ZERO),
+    Column("failed", Integer, nullable=False, server_default=_ZERO),
+    _time("created_at", nullable=False, server_default=_NOW),
+    _time("expires_at", nullable=False),
+    _time("in_progress_at"),
+    _time("finalizing_at"),
+    _time("completed_at"),
+    _time("failed_at"),
+    _time("expired_at"),
+    _time("cancelling_at"),
+    _time("cancelled_at"),
+    # Who works on it, and until when nobody else does.
+    Column("lease", Uuid),
+    _time("leased_until"),
+    CheckConstraint(
+        "status IN ('validating', 'failed', 'in_progress', 'finalizing', 'completed', 'expired', 'cancelling', "
+        "'cancelled')",
+        name="batches_status",
+    ),
+    CheckConstraint("completed >= 0 AND failed >= 0 AND completed + failed <= total", name="batches_counts"),
+)
+Index("batches_listing", batches.c.tenant, batches.c.created_at, batches.c.id)
+Index(
+    "batches_live", batches.c.created_at,
+    postgresql_where=text("status IN ('validating', 'in_progress', 'finalizing', 'cancelling')"),
+)  # fmt: skip
+
+# One request of a batch or, later, of a campaign. Its job's id is fixed before the job exists, so that submitting it
+# again does nothing. `error` is why there is no job, or none any more.
+batch_items = Table(
+    "batch_items",
+    metadata,
+    Column("batch_id", Text, nullable=False),
+    Column("line", Integer, nullable=False),
+    Column("custom_id", Text, nullable=False),
+    Column("body", JSONB, nullable=False),
+    Column("job_id", Uuid, nullable=False),
+    Column("state", Text, nullable=False, server_default=text("'waiting'")),
+    Column("error", JSONB),
+    PrimaryKeyConstraint("batch_id", "line"),
+    CheckConstraint("state IN ('waiting', 'submitted', 'ended')", name="batch_items_state"),
+)
+Index("batch_items_state", batch_items.c.batch_id, batch_items.c.state, batch_items.c.line)
+
+webhook_endpoints = Table(
+    "webhook_endpoints",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("event_types", JSONB, nullable=False),
+    Column("secret_generation", Integer, nullable=False, server_default=text("1")),
+    _time("previous_secret_until"),
+    _time("created_at", nullable=False, server_default=_NOW),
+    _time("updated_at", nullable=False, server_default=_NOW),
+    _time("deleted_at"),
+)
+Index(
+    "webhook_endpoints_of_tenant", webhook_endpoints.c.tenant, webhook_endpoints.c.created_at,
+    postgresql_where=text("deleted_at IS NULL"),
+)  # fmt: skip
+
+# One event for one URL. `event_id` is the `webhook-id`, the same on every try. Due by `next_at`; a try holds a lease.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("event_id", Text, nullable=False),
+    Column("tenant", Text, nullable=False),
+    # None for a URL that a request named.
+    Column("endpoint_id", Text),
+    Column("url", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("event_type", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default=text("'pending'")),
+    Column("attempts", Integer, nullable=False, server_default=_ZERO),
+    _time("created_at", nullable=False, server_default=_NOW),
+    _time("next_at", nullable=False, server_default=_NOW),
+    _time("give_up_at", nullable=False),
+    Column("lease", Uuid),
+    _time("leased_until"),
+    Column("last_status", Integer),
+    Column("last_error", Text),
+    _time("delivered_at"),
+    CheckConstraint("state IN ('pending', 'delivered', 'failed')", name="deliveries_state"),
+    CheckConstraint("attempts >= 0", name="deliveries_attempts"),
+)
+Index(
+    "deliveries_due", deliveries.c.host, deliveries.c.next_at, postgresql_where=text("state = 'pending'")
+)  # fmt: skip
+Index("deliveries_listing", deliveries.c.tenant, deliveries.c.created_at, deliveries.c.id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID, uuid4
 
+from orchestrator.domain.delivery import Delivery
 from orchestrator.domain.job import Artifact, Claim, NewJob, RenderSpec, VideoResult, WorkerRef
 from orchestrator.domain.protocol import RenderStatus, Stage, WorkerState, WorkerStatus
 
@@ -23,7 +24,10 @@ def a_spec(**changes: Any) -> RenderSpec:
         "guidance_scale": 6.0,
         "seed": 7,
     }
-    return RenderSpec(**{**values, **changes})
+    values |= changes
+    if "delivery" not in values:
+        values["delivery"] = Delivery(**{name: values[name] for name in ("width", "height", "num_frames", "fps")})
+    return RenderSpec(**values)
 
 
 def a_job(**changes: Any) -> NewJob:

@@ -12,6 +12,7 @@ import pytest
 from api.bigmodel.schemas import VideoLink
 from api.bigmodel.translate import task_of
 from api.openai.translate import flatten, poll_after_ms, progress_of, video_of
+from orchestrator.domain.delivery import Delivery
 from orchestrator.domain.errors import InvalidField
 from orchestrator.domain.job import Artifact, Failure, Job, RenderSpec, VideoResult
 from orchestrator.domain.states import JobState
@@ -26,7 +27,7 @@ QUEUED = Job(
     state=JobState.QUEUED,
     spec=RenderSpec(
         model="tiny", prompt="sea", width=96, height=64, num_frames=49, fps=8, num_inference_steps=30,
-        guidance_scale=6.0, seed=7,
+        guidance_scale=6.0, seed=7, delivery=Delivery(width=96, height=64, num_frames=49, fps=8),
     ),
     cost=60.0,
     request={"dialect": "openai", "model": "sora-2", "seconds": "6"},

@@ -1,24 +1,17 @@
-"""What the loops and use-cases may touch: the store, the workers, the objects, the clock. One contract suite each."""
+"""The store of jobs, leases and heartbeats."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Literal, Protocol
 from uuid import UUID
 
-from orchestrator.config import LogSettings, S3Settings
 from orchestrator.domain.job import Artifact, Claim, Job, NewJob, WorkerRef
 from orchestrator.domain.outcome import Settlement
-from orchestrator.domain.protocol import Answer, Assignment, Caller, WorkerStatus
 from orchestrator.domain.states import JobState
-
-# ---------------------------------------------------------------- the store
 
 
 class Settled(StrEnum):
@@ -49,6 +42,7 @@ class Progress:
     token: UUID
     stage: str
     step: int
+    preview: Artifact | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +87,15 @@ class JobStore(Protocol):
 
     # submitting and reading
     async def submit(self, job: NewJob) -> Job:
-        """Insert one job, `queued` (or `held`); returns after the commit. Concurrent calls share a transaction."""
+        """Insert one job, `queued` (or `held`); returns after the commit. Concurrent calls share a transaction.
+
+        The first job of the same idempotency key is returned in its place; `KeyReused` when its request was another.
+        Raises `LimitExceeded` when the tenant may have no more, and inserts nothing then.
+        """
+        ...
+
+    async def find_submitted(self, tenant: str, idempotency_key: str) -> tuple[Job, str | None] | None:
+        """The job that was submitted with this key, and the hash of its request."""
         ...
 
     async def get(self, job_id: UUID, tenant: str) -> Job | None: ...
@@ -188,154 +190,3 @@ class Wakeups(Protocol):
     async def wait(self, timeout_s: float) -> bool:
         """Wait for work or the timeout; True when something was announced. Several announcements may come as one."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiKey:
-    """A key as the database knows it: no secret, which is derived from the master key and `id`."""
-
-    id: str
-    tenant: str
-    name: str
-    created_at: datetime
-    revoked_at: datetime | None = None
-
-
-class KeyStore(Protocol):
-    """API keys and the tenants that they belong to."""
-
-    async def add_key(self, key_id: str, tenant: str, name: str) -> ApiKey:
-        """Insert a key, and its tenant if it is new."""
-        ...
-
-    async def list_keys(self, tenant: str | None = None) -> list[ApiKey]: ...
-
-    async def revoke_key(self, key_id: str) -> bool:
-        """Revoke for good; False when there is no such key or it was revoked before."""
-        ...
-
-    async def find_key(self, key_id: str) -> ApiKey | None: ...
-
-
-# ---------------------------------------------------------------- the workers
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerPlan:
-    """All it takes to start one worker: its name, its pool, the checkpoint to load, and the bucket to upload to.
-
-    `family` names the catalogue's entry; `path` is a diffusers checkpoint's directory on the worker's node.
-    """
-
-    name: str
-    pool: str
-    model: str
-    family: str
-    path: Path
-    s3: S3Settings
-    log: LogSettings = field(default_factory=LogSettings)
-    gpus: int = 1
-
-    @property
-    def fingerprint(self) -> str:
-        """16 hex digits that differ when anything differs that a running worker would not notice."""
-        secret = self.s3.secret_key.get_secret_value() if self.s3.secret_key is not None else ""
-        told = (self.model, self.family, self.path, self.gpus, self.s3.model_dump_json(), secret, self.log)
-        return hashlib.sha256(repr(tuple(map(str, told))).encode()).hexdigest()[:16]
-
-
-class WorkerPool(Protocol):
-    """The workers of one cluster in one deployment's namespace.
-
-    Calls raise `WorkerUnreachable`, `WorkerLost` or `StaleEpoch`; none of them waits on a render.
-    """
-
-    async def list_workers(self) -> list[str]:
-        """Names of the workers that exist now, whoever started them."""
-        ...
-
-    async def start(self, plan: WorkerPlan) -> None:
-        """Start a worker, detached; does nothing when one of that name exists."""
-        ...
-
-    async def kill(self, name: str, *, restart: bool) -> None:
-        """End its process now. With `restart` it comes back as a new incarnation; without, it is gone."""
-        ...
-
-    async def poll(self, name: str, caller: Caller, *, version: int, timeout_s: float) -> WorkerStatus:
-        """The worker's state, as soon as its version differs from `version`, or after `timeout_s`."""
-        ...
-
-    async def assign(self, name: str, caller: Caller, assignment: Assignment) -> Answer: ...
-
-    async def release(self, name: str, caller: Caller, token: UUID) -> bool:
-        """Take back an assignment that has not started; it ends as `Stopped`. False when it has, or is not held."""
-        ...
-
-    async def cancel(self, name: str, caller: Caller, token: UUID) -> None:
-        """Stop a render within one denoise step; it ends as `Stopped`. Unknown tokens are ignored."""
-        ...
-
-    async def forget(self, name: str, caller: Caller, token: UUID) -> None:
-        """Drop an ended render. Unknown tokens are ignored."""
-        ...
-
-    async def drain(self, name: str, caller: Caller) -> None:
-        """Accept no more assignments; what is held goes on to its end."""
-        ...
-
-
-# ---------------------------------------------------------------- the objects
-
-
-class ObjectStore(Protocol):
-    """One S3 bucket. Calls block, so async code runs them in a thread.
-
-    They raise `ObjectsUnavailable` when S3 does not answer after the retries, `NotFound` for a missing key, and
-    `IntegrityError` when what is read back is not what was written.
-    """
-
-    def put(self, key: str, data: bytes, content_type: str) -> Artifact:
-        """Write a small object and read it back."""
-        ...
-
-    def upload(
-        self, key: str, path: Path, content_type: str, *, on_progress: Callable[[], None] | None = None
-    ) -> Artifact:
-        """Upload a file (multipart when it is large), read it back, and compare the SHA-256.
-
-        `on_progress` is called as bytes move in either direction, from several threads; it must not raise.
-        """
-        ...
-
-    def verify(self, artifact: Artifact, *, on_progress: Callable[[], None] | None = None) -> None:
-        """Read the object back in chunks and compare its size and SHA-256."""
-        ...
-
-    def get(self, key: str) -> bytes: ...
-
-    def size(self, key: str) -> int:
-        """Bytes of the object."""
-        ...
-
-    def stream(self, key: str, *, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """Bytes `start` to `end` (inclusive; None is the last) in chunks."""
-        ...
-
-    def list_keys(self, prefix: str) -> Iterator[str]: ...
-
-    def delete(self, keys: Iterable[str]) -> None:
-        """Delete; missing keys are no error."""
-        ...
-
-    def presign(self, key: str, *, lifetime_s: int, filename: str | None = None) -> str:
-        """A GET URL on the public endpoint that opens without a header until `lifetime_s` from now."""
-        ...
-
-
-class Clock(Protocol):
-    """Time for the loops, in seconds: monotonic to measure, asleep to wait."""
-
-    def monotonic(self) -> float: ...
-
-    async def sleep(self, seconds: float) -> None: ...

@@ -1,0 +1,125 @@
+"""What a model renders and what its owner gets: sizes, lengths and rates brought together, or refused by name.
+
+A model renders at the sizes, frame counts and rate that it was trained at. `workers/finish` then interpolates, crops
+and scales to the delivery. It never changes how long a movement takes, and never crops more than it is allowed to.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from orchestrator.domain.catalog import ModelFamily, Size
+from orchestrator.domain.errors import InvalidField, Unsupported
+
+MAX_FPS = 60
+_MIN_SIDE = 16
+_MAX_SIDE = 4096
+_MAX_PIXELS = 3840 * 2160
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """The finished video: pixels, frames, frames per second, and whether it carries a visible mark."""
+
+    width: int
+    height: int
+    num_frames: int
+    fps: int
+    watermark: bool = False
+
+    @property
+    def seconds(self) -> float:
+        """Length of the video in seconds."""
+        return self.num_frames / self.fps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What the model renders (`width`, `height`, `num_frames`, at its own rate), and what becomes of it."""
+
+    width: int
+    height: int
+    num_frames: int
+    delivery: Delivery
+
+
+def shape_of(
+    family: ModelFamily,
+    *,
+    size: Size | None,
+    seconds: float | None,
+    num_frames: int | None,
+    fps: int | None,
+    watermark: bool,
+    max_crop: float,
+) -> Shape:
+    """How `family` makes this video. None takes the family's own.
+
+    `num_frames` counts rendered frames, shows them all, and wins over `seconds`. With `seconds` the video lasts that
+    long to the frame: the model renders the next legal count and the rest is cut. `max_crop` in [0, 1) is the share of
+    a rendered picture that may be lost to another aspect ratio. Raises `InvalidField` or `Unsupported` with the field
+    to blame.
+    """
+    rate = family.fps if fps is None else fps
+    if not family.fps <= rate <= MAX_FPS:
+        raise Unsupported(f"{family.name} makes {family.fps} to {MAX_FPS} frames per second, not {rate}", param="fps")
+    rendered, shown = _lengths(family, seconds, num_frames, rate)
+    width, height = size or family.default_size
+    source = _source(family, (width, height), max_crop)
+    return Shape(
+        width=source[0],
+        height=source[1],
+        num_frames=rendered,
+        delivery=Delivery(width=width, height=height, num_frames=shown, fps=rate, watermark=watermark),
+    )
+
+
+def crop_loss(source: Size, target: Size) -> float:
+    """The share of a `source` picture that is lost when it fills `target` by a centre crop; 0 for equal ratios."""
+    ratio = (source[0] * target[1]) / (source[1] * target[0])
+    return 1 - min(ratio, 1 / ratio)
+
+
+def _lengths(family: ModelFamily, seconds: float | None, num_frames: int | None, rate: int) -> tuple[int, int]:
+    """Frames to render and frames to show."""
+    if num_frames is not None:
+        if num_frames not in family.legal_frames():
+            raise Unsupported(f"{family.name} renders {family.frames_rule}, not {num_frames}", param="num_frames")
+        return num_frames, round(num_frames * rate / family.fps)
+    if seconds is None:
+        return family.max_frames, round(family.max_frames * rate / family.fps)
+    if not 0 < seconds < math.inf:  # also true of NaN
+        raise InvalidField(f"must be more than 0, not {seconds:g}", param="seconds")
+    if seconds > family.max_seconds:
+        raise Unsupported(
+            f"{family.name} renders at most {family.max_seconds:g} seconds, not {seconds:g}", param="seconds"
+        )
+    return family.frames_for(seconds), max(1, round(seconds * rate))
+
+
+def _source(family: ModelFamily, target: Size, max_crop: float) -> Size:
+    """The size to render for `target`: itself, or else the one that loses least, then the one nearest in pixels."""
+    if target in family.sizes:
+        return target
+    width, height = target
+    if not (_MIN_SIDE <= width <= _MAX_SIDE and _MIN_SIDE <= height <= _MAX_SIDE and width * height <= _MAX_PIXELS):
+        raise Unsupported(
+            f"must have {_MIN_SIDE} to {_MAX_SIDE} pixels a side and no more than 3840x2160, not {width}x{height}",
+            param="size",
+        )
+    if width % 2 or height % 2:
+        raise Unsupported(f"must be even in width and height (4:2:0 chroma), not {width}x{height}", param="size")
+    best = min(
+        family.sizes,
+        key=lambda size: (round(crop_loss(size, target), 6), abs(size[0] * size[1] - width * height)),
+    )
+    loss = crop_loss(best, target)
+    if loss > max_crop:
+        legal = ", ".join(f"{w}x{h}" for w, h in family.sizes)
+        raise Unsupported(
+            f"{family.name} renders {legal}; {width}x{height} would crop {loss:.0%} of the picture away, "
+            f"and at most {max_crop:.0%} are allowed",
+            param="size",
+        )
+    return best

@@ -1,0 +1,177 @@
+"""The front door's schema: limits, idempotency, inputs, files, batches, webhooks."""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+COLUMNS = """
+ALTER TABLE jobs
+    ADD COLUMN preview jsonb,
+    ADD COLUMN idempotency_key text,
+    ADD COLUMN request_hash text,
+    ADD COLUMN input text,
+    ADD CONSTRAINT jobs_key_has_hash CHECK (idempotency_key IS NULL OR request_hash IS NOT NULL);
+
+ALTER TABLE outbox
+    ALTER COLUMN job_id DROP NOT NULL,
+    ADD COLUMN batch_id text,
+    ADD CONSTRAINT outbox_has_subject CHECK (num_nonnulls(job_id, batch_id) = 1);
+
+ALTER TABLE tenants
+    ADD COLUMN requests_per_s double precision,
+    ADD COLUMN queued integer,
+    ADD COLUMN running integer,
+    ADD COLUMN gpu_seconds_per_day double precision,
+    ADD COLUMN largest_request double precision,
+    ADD COLUMN secret_generation integer DEFAULT 1 NOT NULL,
+    ADD COLUMN previous_secret_until timestamptz,
+    ADD CONSTRAINT tenants_limits CHECK (requests_per_s > 0 AND queued >= 0 AND running >= 0
+        AND gpu_seconds_per_day >= 0 AND largest_request > 0);
+"""
+
+TABLES = """
+CREATE TABLE inputs (
+    key text NOT NULL,
+    sha256 text NOT NULL,
+    size bigint NOT NULL,
+    content_type text NOT NULL,
+    used_at timestamptz DEFAULT cogmill_now() NOT NULL,
+    dying_at timestamptz,
+    PRIMARY KEY (key)
+);
+
+CREATE TABLE files (
+    id text NOT NULL,
+    tenant text NOT NULL,
+    purpose text NOT NULL,
+    filename text NOT NULL,
+    size bigint NOT NULL,
+    sha256 text NOT NULL,
+    content_type text NOT NULL,
+    key text NOT NULL,
+    created_at timestamptz DEFAULT cogmill_now() NOT NULL,
+    expires_at timestamptz,
+    deleted_at timestamptz,
+    PRIMARY KEY (id),
+    CONSTRAINT files_size CHECK (size >= 0)
+);
+
+CREATE TABLE batches (
+    id text NOT NULL,
+    tenant text NOT NULL,
+    dialect text NOT NULL,
+    endpoint text NOT NULL,
+    completion_window text NOT NULL,
+    input_file text NOT NULL,
+    output_file text,
+    error_file text,
+    delete_input boolean DEFAULT false NOT NULL,
+    output_expires_s double precision,
+    status text NOT NULL,
+    errors jsonb,
+    metadata jsonb,
+    total integer DEFAULT 0 NOT NULL,
+    completed integer DEFAULT 0 NOT NULL,
+    failed integer DEFAULT 0 NOT NULL,
+    created_at timestamptz DEFAULT cogmill_now() NOT NULL,
+    expires_at timestamptz NOT NULL,
+    in_progress_at timestamptz,
+    finalizing_at timestamptz,
+    completed_at timestamptz,
+    failed_at timestamptz,
+    expired_at timestamptz,
+    cancelling_at timestamptz,
+    cancelled_at timestamptz,
+    lease uuid,
+    leased_until timestamptz,
+    PRIMARY KEY (id),
+    CONSTRAINT batches_status CHECK (status IN
+        ('validating', 'failed', 'in_progress', 'finalizing', 'completed', 'expired', 'cancelling', 'cancelled')),
+    CONSTRAINT batches_counts CHECK (completed >= 0 AND failed >= 0 AND completed + failed <= total)
+);
+
+CREATE TABLE batch_items (
+    batch_id text NOT NULL,
+    line integer NOT NULL,
+    custom_id text NOT NULL,
+    body jsonb NOT NULL,
+    job_id uuid NOT NULL,
+    state text DEFAULT 'waiting' NOT NULL,
+    error jsonb,
+    PRIMARY KEY (batch_id, line),
+    CONSTRAINT batch_items_state CHECK (state IN ('waiting', 'submitted', 'ended'))
+);
+
+CREATE TABLE webhook_endpoints (
+    id text NOT NULL,
+    tenant text NOT NULL,
+    name text NOT NULL,
+    url text NOT NULL,
+    event_types jsonb NOT NULL,
+    secret_generation integer DEFAULT 1 NOT NULL,
+    previous_secret_until timestamptz,
+    created_at timestamptz DEFAULT cogmill_now() NOT NULL,
+    updated_at timestamptz DEFAULT cogmill_now() NOT NULL,
+    deleted_at timestamptz,
+    PRIMARY KEY (id)
+);
+
+CREATE TABLE deliveries (
+    id uuid NOT NULL,
+    event_id text NOT NULL,
+    tenant text NOT NULL,
+    endpoint_id text,
+    url text NOT NULL,
+    host text NOT NULL,
+    event_type text NOT NULL,
+    body text NOT NULL,
+    state text DEFAULT 'pending' NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    created_at timestamptz DEFAULT cogmill_now() NOT NULL,
+    next_at timestamptz DEFAULT cogmill_now() NOT NULL,
+    give_up_at timestamptz NOT NULL,
+    lease uuid,
+    leased_until timestamptz,
+    last_status integer,
+    last_error text,
+    delivered_at timestamptz,
+    PRIMARY KEY (id),
+    CONSTRAINT deliveries_state CHECK (state IN ('pending', 'delivered', 'failed')),
+    CONSTRAINT deliveries_attempts CHECK (attempts >= 0)
+);
+"""
+
+INDEXES = """
+CREATE UNIQUE INDEX inputs_content ON inputs (sha256) WHERE dying_at IS NULL;
+CREATE INDEX files_deleted ON files (deleted_at) WHERE deleted_at IS NOT NULL;
+CREATE INDEX files_expiry ON files (expires_at) WHERE expires_at IS NOT NULL AND deleted_at IS NULL;
+CREATE INDEX files_listing ON files (tenant, created_at, id) WHERE deleted_at IS NULL;
+CREATE INDEX batches_listing ON batches (tenant, created_at, id);
+CREATE INDEX batches_live ON batches (created_at) WHERE status IN (
+    'validating', 'in_progress', 'finalizing', 'cancelling');
+CREATE INDEX batch_items_state ON batch_items (batch_id, state, line);
+CREATE INDEX webhook_endpoints_of_tenant ON webhook_endpoints (tenant, created_at) WHERE deleted_at IS NULL;
+CREATE INDEX deliveries_due ON deliveries (host, next_at) WHERE state = 'pending';
+CREATE INDEX deliveries_listing ON deliveries (tenant, created_at, id);
+CREATE INDEX jobs_live ON jobs (tenant, state) WHERE finished_at IS NULL;
+CREATE UNIQUE INDEX jobs_idempotency ON jobs (tenant, idempotency_key)
+    WHERE idempotency_key IS NOT NULL AND deleted_at IS NULL;
+CREATE INDEX jobs_input ON jobs (input) WHERE input IS NOT NULL;
+CREATE INDEX usage_of_tenant ON usage (tenant, at) INCLUDE (gpu_seconds);
+"""
+
+
+def upgrade() -> None:
+    # One by one: the driver prepares each statement.
+    for script in (COLUMNS, TABLES, INDEXES):
+        for statement in filter(str.strip, script.split(";")):
+            op.execute(statement)
+
+
+def downgrade() -> None:
+    raise NotImplementedError("files, batches and deliveries would be lost: restore a backup instead")
