@@ -13,9 +13,8 @@ from api.downloads import DEADLINE_S, Downloads
 from api.readiness import Readiness
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import S3Settings, Settings
-from orchestrator.inputs import Pictures
+from orchestrator.frontdoor import open_jobs
 from orchestrator.keys import Keyring
-from orchestrator.moderation import Moderation
 from orchestrator.ports import JobStore, KeyStore, ObjectStore
 from orchestrator.store import Store
 from orchestrator.submit import Jobs
@@ -41,7 +40,7 @@ class Services:
     def of(cls, settings: Settings, store: ApiStore, objects: ObjectStore) -> Services:
         keyring = Keyring(store, settings.master_key.get_secret_value(), cache_s=settings.api.key_cache_s)
         readiness = Readiness(settings.database_url, store)
-        jobs = Jobs(settings, store, Pictures(), Moderation())
+        jobs = open_jobs(settings, store, objects)
         return cls(settings, store, objects, Downloads(objects), jobs, keyring, readiness)
 
 
