@@ -11,4 +11,4 @@ from orchestrator.submit import Jobs
 
 def open_jobs(settings: Settings, store: JobStore, objects: ObjectStore) -> Jobs:
     """Submitting and reading jobs, with all that checks a request."""
-    return Jobs(settings, store, Pictures(), Moderation())
+    return Jobs(settings, store, Pictures(), Moderation(settings.moderation))

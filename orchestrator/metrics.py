@@ -21,6 +21,11 @@ http_seconds = Histogram(
     buckets=_HTTP_BUCKETS,
 )
 submitted = Counter("cogmill_jobs_submitted_total", "Jobs accepted, by pool.", ("pool",))
+moderated = Counter(
+    "cogmill_moderation_total",
+    "Answers of the moderation hook, by subject (request or video): allowed, refused or unanswered.",
+    ("subject", "verdict"),
+)
 
 jobs = Gauge("cogmill_jobs", "Jobs that have not ended, by pool and state.", ("pool", "state"))
 oldest_age = Gauge(
