@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
 from api.ranges import ByteRange
-from api.threads import Threads
 from orchestrator.domain.errors import IntegrityError, InvalidField, NotFound, ObjectsUnavailable
 from orchestrator.domain.job import Artifact
 from orchestrator.ports import ObjectStore
+from orchestrator.threads import Threads
 
 DEADLINE_S = 10.0
 _READERS = 32

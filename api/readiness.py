@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from api.threads import Threads
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.ports import JobStore
 from orchestrator.store import schema_version
+from orchestrator.threads import Threads
 
 DEADLINE_S = 3.0
 
