@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from copy import deepcopy
 from typing import Any
 
 from fastapi import FastAPI
 
 from api import deps, errors, health
 from api.bigmodel import videos as bigmodel_videos
-from api.docs import SECURITY_SCHEMES
+from api.docs import complete
 from api.middleware import BodyLimit, Edge
 from api.openai import content as openai_content
 from api.openai import videos as openai_videos
@@ -22,12 +23,12 @@ _GC_THRESHOLDS = (50_000, 20, 50)
 
 
 class _App(FastAPI):
-    """FastAPI, with the keys in its OpenAPI document."""
+    """FastAPI, with an OpenAPI document that tells of what is read and answered by hand too."""
 
     def openapi(self) -> dict[str, Any]:
-        document = super().openapi()
-        document.setdefault("components", {})["securitySchemes"] = SECURITY_SCHEMES
-        return document
+        if self.openapi_schema is None:
+            self.openapi_schema = complete(deepcopy(super().openapi()))
+        return self.openapi_schema
 
 
 def create_app(settings: Settings, *, connect: deps.Connect = deps.connect) -> FastAPI:

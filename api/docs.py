@@ -1,19 +1,115 @@
-"""The parts of the OpenAPI document that FastAPI cannot see, since bodies and keys are read by hand."""
+"""The parts of the OpenAPI document that FastAPI cannot see, since bodies, keys and errors are handled by hand."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
 
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
+from starlette.exceptions import HTTPException
+
+from api.problem import Problem, problem_of
+from orchestrator.domain.errors import (
+    IntegrityError,
+    LimitExceeded,
+    NotFound,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    Unsupported,
+)
 
 _KEY = "API key"
+_SCHEMAS = "#/components/schemas/{model}"
+
+# One problem for each status that a route may document; its dialect words it.
+_PROBLEMS: dict[int, tuple[str, Exception]] = {
+    400: ("A field that is wrong, or asks for what cannot be done.", Unsupported("must be even", param="size")),
+    401: ("No key, or one that is not good.", Unauthenticated("the API key is not valid", reason="invalid")),
+    404: ("Nothing of this tenant has that id.", NotFound("no video with the id 'video_0'")),
+    408: ("The body did not come in time.", HTTPException(408, "the body did not come in time")),
+    413: ("The body is too large.", TooLarge("the body may have at most 1048576 bytes")),
+    416: ("The range lies behind the end.", HTTPException(416, "the object has 4096 bytes")),
+    429: (
+        "One of the tenant's limits.",
+        LimitExceeded("at most 100 videos may wait", limit="queued", retry_after_s=30),
+    ),
+    500: ("A bug of ours.", RuntimeError()),
+    502: ("The stored file is damaged.", IntegrityError()),
+    503: ("A part of the service does not answer; trying again helps.", Unavailable()),
+}
+_OF_KEYED = (401, 429, 500, 503)
+_OF_BODIES = (400, 408, 413)
 
 
-def json_body(fields: type[BaseModel], *, multipart: bool = False) -> dict[str, Any]:
-    """`openapi_extra` of a route that reads this body, as JSON and perhaps as a multipart form."""
-    media = {"schema": fields.model_json_schema()}
-    content = {"application/json": media} | ({"multipart/form-data": media} if multipart else {})
-    return KEYED | {"requestBody": {"required": True, "content": content}}
+class Route(TypedDict):
+    """What a route's decorator takes: `@router.get(path, **dialect.route(...))`."""
+
+    responses: dict[int | str, dict[str, Any]]
+    openapi_extra: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """A body that a route reads by hand: its fields, examples of it by name, and whether it may be a form too."""
+
+    fields: type[BaseModel]
+    examples: Mapping[str, JsonValue] = field(default_factory=dict)
+    multipart: bool = False
+    json: bool = True
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """Documents the routes of one dialect: `error` is the model of its errors, and `word` makes one of a problem."""
+
+    error: type[BaseModel]
+    word: Callable[[Problem], BaseModel]
+
+    def route(
+        self,
+        *,
+        example: JsonValue = None,
+        reads: Body | None = None,
+        errors: Collection[int] = (),
+        answers: Mapping[int | str, dict[str, Any]] | None = None,
+    ) -> Route:
+        """A route that needs a key. `example` is a 200's body; `answers` are more, or other, answers.
+
+        `errors` are statuses beyond those that every keyed route, and every route with a body, may answer.
+        """
+        statuses = {*_OF_KEYED, *errors, *(_OF_BODIES if reads is not None else ())}
+        responses: dict[int | str, dict[str, Any]] = {status: self._error(status) for status in sorted(statuses)}
+        if example is not None:
+            responses[200] = {"content": {"application/json": {"example": example}}}
+        return Route(
+            responses=responses | dict(answers or {}),
+            openapi_extra=KEYED | ({} if reads is None else _request_body(reads)),
+        )
+
+    def _error(self, status: int) -> dict[str, Any]:
+        description, error = _PROBLEMS[status]
+        example = self.word(problem_of(error)).model_dump(mode="json")
+        return {
+            "model": self.error,
+            "description": description,
+            "content": {"application/json": {"example": example}},
+        }
+
+
+def binary(*media_types: str) -> dict[str, Any]:
+    """The `content` of an answer that is bytes."""
+    return {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in media_types}}
+
+
+def _request_body(body: Body) -> dict[str, Any]:
+    media: dict[str, Any] = {"schema": body.fields.model_json_schema(ref_template=_SCHEMAS)}
+    if body.examples:
+        media["examples"] = {name: {"value": value} for name, value in body.examples.items()}
+    kinds = (["application/json"] if body.json else []) + (["multipart/form-data"] if body.multipart else [])
+    return {"requestBody": {"required": body.required, "content": dict.fromkeys(kinds, media)}}
 
 
 # `openapi_extra` of every route that needs a key.
@@ -23,6 +119,24 @@ SECURITY_SCHEMES = {
     _KEY: {
         "type": "http",
         "scheme": "bearer",
-        "description": "`Authorization: Bearer id.secret`; `Bearer` may be left out.",
+        "description": (
+            "`Authorization: Bearer id.secret`, or a JSON Web Token signed with the secret (HS256; claims `api_key`, "
+            "`exp` and `timestamp` in milliseconds), as the bigmodel SDKs make it. `Bearer` may be left out."
+        ),
     }
 }
+
+
+def complete(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with its keys, with nested models where references point, and without FastAPI's own 422."""
+    components = document.setdefault("components", {})
+    components["securitySchemes"] = SECURITY_SCHEMES
+    schemas = components.setdefault("schemas", {})
+    for path in document["paths"].values():
+        for operation in path.values():
+            for media in operation.get("requestBody", {}).get("content", {}).values():
+                schemas |= media["schema"].pop("$defs", {})
+            operation["responses"].pop("422", None)  # parameters that are wrong are a 400 (`api.problem`)
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    return document

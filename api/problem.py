@@ -78,7 +78,7 @@ def _status(error: RequestError) -> int:
 
 def _invalid_parameter(error: RequestValidationError) -> Problem:
     first = error.errors()[0]
-    return Problem(status=422, code=InvalidField.code, message=str(first["msg"]), param=str(first["loc"][-1]))
+    return Problem(status=400, code=InvalidField.code, message=str(first["msg"]), param=str(first["loc"][-1]))
 
 
 def _http(error: HTTPException) -> Problem:

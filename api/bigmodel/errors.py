@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from api.bigmodel.schemas import BigmodelError, BigmodelErrorDetail
+from api.docs import Dialect
 from api.problem import Problem
 
 PREFIX = "/api/paas/"
@@ -36,3 +37,7 @@ def body(problem: Problem) -> BigmodelError:
         message = f"{_FIELDS.get(problem.param, problem.param)}: {message}"
     code = _CODES.get(problem.code, _OUR_FAULT if problem.status >= 500 else _BAD_REQUEST)
     return BigmodelError(error=BigmodelErrorDetail(code=code, message=message))
+
+
+# Documents this dialect's routes.
+DOCS = Dialect(BigmodelError, body)

@@ -6,21 +6,22 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from api import deps
-from api.bigmodel.schemas import BigmodelError, GenerateVideo, Task, VideoLink
+from api.bigmodel.errors import DOCS
+from api.bigmodel.schemas import GenerateVideo, Task, VideoLink
 from api.bigmodel.translate import request_of, task_of
 from api.bodies import read_json, typed
-from api.docs import KEYED, json_body
+from api.docs import Body
 from api.replies import reply
 from orchestrator.domain.job import VideoResult, public_id
 
-router = APIRouter(tags=["bigmodel"], responses={"4XX": {"model": BigmodelError}, "5XX": {"model": BigmodelError}})
+router = APIRouter(tags=["bigmodel"])
 
 
 @router.post(
     "/api/paas/v4/videos/generations",
     response_model=Task,
     response_model_exclude_none=True,
-    openapi_extra=json_body(GenerateVideo),
+    **DOCS.route(reads=Body(fields=GenerateVideo)),
 )
 async def generate(request: Request, tenant: deps.Tenant) -> Response:
     """Queue a video; the answer comes once the job is durable."""
@@ -34,7 +35,7 @@ async def generate(request: Request, tenant: deps.Tenant) -> Response:
     "/api/paas/v4/async-result/{video_id}",
     response_model=Task,
     response_model_exclude_none=True,
-    openapi_extra=KEYED,
+    **DOCS.route(errors=(404,)),
 )
 async def result(request: Request, video_id: str, tenant: deps.Tenant) -> Response:
     """The task as it stands; once it succeeded, with fresh signed URLs."""

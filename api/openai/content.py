@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
 from api import deps, errors
-from api.docs import KEYED
-from api.openai.schemas import OpenAIError
+from api.docs import binary
+from api.openai.errors import DOCS
 from api.problem import Problem
 from api.ranges import NotSatisfiable, parse_range
 from orchestrator.domain.errors import InvalidField, NotReady, Unsupported
@@ -15,20 +15,18 @@ from orchestrator.domain.job import Artifact, Job, public_id
 
 router = APIRouter(tags=["openai"])
 
-_BYTES = {"schema": {"type": "string", "format": "binary"}}
-
 
 @router.head("/v1/videos/{video_id}/content", include_in_schema=False)
 @router.get(
     "/v1/videos/{video_id}/content",
     response_class=Response,
-    openapi_extra=KEYED,
-    responses={
-        200: {"content": {"video/mp4": _BYTES, "image/png": _BYTES}},
-        206: {"description": "The bytes of the range asked for."},
-        "4XX": {"model": OpenAIError},
-        "5XX": {"model": OpenAIError},
-    },
+    **DOCS.route(
+        errors=(400, 404, 416, 502),
+        answers={
+            200: {"description": "The whole file."} | binary("video/mp4", "image/webp", "image/png", "image/jpeg"),
+            206: {"description": "The bytes of the range asked for."} | binary("video/mp4"),
+        },
+    ),
 )
 async def content(request: Request, video_id: str, tenant: deps.Tenant, variant: str = "video") -> Response:
     """The MP4 (`variant=video`) or the cover PNG (`variant=thumbnail`). A `Range` header is honoured."""

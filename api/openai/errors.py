@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from api.docs import Dialect
 from api.openai.schemas import OpenAIError, OpenAIErrorDetail
 from api.problem import Problem
 
@@ -18,3 +19,7 @@ def body(problem: Problem) -> OpenAIError:
     code = "invalid_api_key" if problem.code.startswith("api_key_") else _CODES.get(problem.code, problem.code)
     kind = "server_error" if problem.status >= 500 else "invalid_request_error"
     return OpenAIError(error=OpenAIErrorDetail(message=message, type=kind, param=problem.param, code=code))
+
+
+# Documents this dialect's routes.
+DOCS = Dialect(OpenAIError, body)

@@ -9,15 +9,16 @@ from fastapi.responses import Response
 
 from api import deps
 from api.bodies import content_type, read_form, read_json, typed
-from api.docs import KEYED, json_body
-from api.openai.schemas import CreateVideo, DeletedVideo, OpenAIError, Video, VideoList
+from api.docs import Body
+from api.openai.errors import DOCS
+from api.openai.schemas import CreateVideo, DeletedVideo, Video, VideoList
 from api.openai.translate import flatten, poll_after_ms, request_of, video_of
 from api.replies import reply
 
-router = APIRouter(tags=["openai"], responses={"4XX": {"model": OpenAIError}, "5XX": {"model": OpenAIError}})
+router = APIRouter(tags=["openai"])
 
 
-@router.post("/v1/videos", response_model=Video, openapi_extra=json_body(CreateVideo, multipart=True))
+@router.post("/v1/videos", response_model=Video, **DOCS.route(reads=Body(fields=CreateVideo, multipart=True)))
 async def create(request: Request, tenant: deps.Tenant) -> Response:
     """Queue a video; the answer comes once the job is durable."""
     form = content_type(request) == "multipart/form-data"
@@ -27,7 +28,7 @@ async def create(request: Request, tenant: deps.Tenant) -> Response:
     return reply(video_of(job, keep_s=services.settings.retention.jobs_s))
 
 
-@router.get("/v1/videos", response_model=VideoList, openapi_extra=KEYED)
+@router.get("/v1/videos", response_model=VideoList, **DOCS.route(errors=(400, 404)))
 async def list_videos(
     request: Request,
     tenant: deps.Tenant,
@@ -49,7 +50,7 @@ async def list_videos(
     )
 
 
-@router.get("/v1/videos/{video_id}", response_model=Video, openapi_extra=KEYED)
+@router.get("/v1/videos/{video_id}", response_model=Video, **DOCS.route(errors=(404,)))
 async def retrieve(request: Request, video_id: str, tenant: deps.Tenant) -> Response:
     """The video's job as it stands; `openai-poll-after-ms` says when asking again is worth it."""
     services = deps.services(request)
@@ -59,7 +60,7 @@ async def retrieve(request: Request, video_id: str, tenant: deps.Tenant) -> Resp
     return reply(video_of(job, keep_s=services.settings.retention.jobs_s), headers=headers)
 
 
-@router.delete("/v1/videos/{video_id}", response_model=DeletedVideo, openapi_extra=KEYED)
+@router.delete("/v1/videos/{video_id}", response_model=DeletedVideo, **DOCS.route(errors=(404,)))
 async def delete(request: Request, video_id: str, tenant: deps.Tenant) -> Response:
     """Cancel the video if it is not finished, and delete it."""
     await deps.services(request).jobs.delete(tenant, video_id)
