@@ -2,6 +2,7 @@
 
 pytest_plugins = [
     "tests.support.api",
+    "tests.support.clients",
     "tests.support.helm",
     "tests.support.models",
     "tests.support.noskip",
@@ -9,4 +10,5 @@ pytest_plugins = [
     "tests.support.ray",
     "tests.support.s3",
     "tests.support.stack",
+    "tests.support.web",
 ]

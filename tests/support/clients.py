@@ -1,0 +1,134 @@
+"""The official clients, unmodified: each in an environment of its own that is made once per machine, and run there."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.tools import CACHE, need
+
+SCRIPTS = Path(__file__).parents[1] / "acceptance" / "clients"
+BUILD_S = 120
+RUN_S = 150
+
+# They cannot share an environment: zhipuai needs pyjwt below 2.9, zai-sdk 2.9 and later. zhipuai does not declare
+# sniffio, which it imports.
+PYTHON_CLIENTS: Mapping[str, tuple[str, ...]] = {
+    "openai-3": ("openai==3.54.0", "standardwebhooks==1.1.0"),
+    "openai-2": ("openai==2.54.0",),
+    "zai-sdk": ("zai-sdk==0.2.3",),
+    "zhipuai": ("zhipuai==2.1.5.20250825", "sniffio==1.3.1"),
+}
+NODE_CLIENTS: Mapping[str, tuple[str, ...]] = {"openai-node": ("openai@7.57.0",)}
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """One client's environment. `command` is its interpreter; `modules`, where Node finds what it imports."""
+
+    command: Path
+    modules: Path | None = None
+
+    def observe(self, script: str, scenario: str, **inputs: Any) -> Any:
+        """Run one scenario of a script of tests/acceptance/clients; what it saw, as it printed it in JSON."""
+        code = (SCRIPTS / script).read_text()
+        with tempfile.TemporaryDirectory(prefix="cogmill-client-") as directory:
+            return json.loads(self.run(code, Path(directory), scenario, given=json.dumps(inputs)))
+
+    def run(
+        self,
+        code: str,
+        directory: Path,
+        *arguments: str,
+        given: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> str:
+        """Run a program in a directory, where it may leave files; what it printed."""
+        program = directory / ("main.py" if self.modules is None else "main.mjs")
+        program.write_text(code)
+        if self.modules is not None:
+            (directory / "node_modules").symlink_to(self.modules)
+        done = subprocess.run(
+            [self.command, program, *arguments],
+            input=given,
+            env={**_own_environment(), "PYTHONPATH": str(SCRIPTS), **(environment or {})},
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            timeout=RUN_S,
+            check=False,
+        )
+        assert done.returncode == 0, f"{' '.join(arguments)}\n{done.stderr}{done.stdout}"
+        return done.stdout
+
+
+def _own_environment() -> dict[str, str]:
+    """This process's, without what would lead a client elsewhere: proxies, keys and base URLs."""
+    led = ("_PROXY", "_API_KEY", "_BASE_URL")
+    return {name: value for name, value in os.environ.items() if not name.upper().endswith(led)}
+
+
+@pytest.fixture(scope="session")
+def official_client() -> Callable[[str], Client]:
+    """The client of a name of PYTHON_CLIENTS or NODE_CLIENTS, its environment made at the first call."""
+    return cache(_client)
+
+
+def _client(name: str) -> Client:
+    if name in NODE_CLIENTS:
+        directory = _made(name, NODE_CLIENTS[name], _install_node)
+        return Client(need("node"), directory / "node_modules")
+    return Client(_made(name, PYTHON_CLIENTS[name], _install_python) / "bin" / "python")
+
+
+def _made(name: str, requirements: tuple[str, ...], install: Callable[[Path, tuple[str, ...]], None]) -> Path:
+    """The environment of these requirements, built under another name and renamed: what exists is whole."""
+    recipe = json.dumps([requirements, sys.version])
+    target = CACHE / "clients" / f"{name}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(target.with_suffix(".lock")):
+        if not target.is_dir():
+            building = target.with_suffix(".building")
+            shutil.rmtree(building, ignore_errors=True)
+            install(building, requirements)
+            building.rename(target)
+    return target
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """For one process at a time: test workers, and runs side by side."""
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _install_python(directory: Path, requirements: tuple[str, ...]) -> None:
+    _do(sys.executable, "-m", "venv", "--without-pip", str(directory))
+    pip = (sys.executable, "-m", "pip", "--python", str(directory / "bin" / "python"), "--quiet", "--retries", "1")
+    _do(*pip, "install", "--disable-pip-version-check", *requirements)
+
+
+def _install_node(directory: Path, requirements: tuple[str, ...]) -> None:
+    directory.mkdir()
+    _do(str(need("npm")), "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(directory), *requirements)
+
+
+def _do(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_S, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"no package index: {' '.join(command[-3:])} failed: {done.stderr.strip()[-300:]}")
