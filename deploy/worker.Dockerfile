@@ -9,7 +9,7 @@ FROM ${BASE}
 USER root
 # `cogmill` is installed in the base: pip reads the extra from there, and the versions from the same constraints.
 RUN pip install --no-cache-dir --disable-pip-version-check \
-      --constraint /opt/cogmill/constraints.txt "cogmill[worker]"
+      --constraint /opt/cogmill/constraints.txt "cogmill[worker,upscale]"
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 10001:10001
 ENTRYPOINT ["ray"]
