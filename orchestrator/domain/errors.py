@@ -17,12 +17,14 @@ CogmillError
 │   ├── StoreUnavailable     PostgreSQL
 │   │   └── SubmitUnconfirmed  while a job was being inserted: it may be there (`orchestrator/submit.py`)
 │   ├── ObjectsUnavailable   S3
+│   ├── ScratchUnavailable   this process's own disk, full or broken
 │   └── ModerationUnavailable  the moderation hook, where no answer means no
 ├── WorkerError              talking to a worker went wrong
 │   ├── WorkerLost           its process or node is gone for good; an actor of that name has a new incarnation
 │   ├── WorkerUnreachable    it does not answer now; it may yet
 │   ├── ProtocolMismatch     it runs a release that speaks another protocol
 │   └── StaleEpoch           a newer dispatcher drives this cluster: this one must stop
+├── LeaseLost                what somebody held is another's now, or is no longer as it was: stop, write nothing
 ├── RenderFailed             an attempt ended without a video; says whether another try could help
 ├── IntegrityError           an object read back is not the object that was written
 ├── ConfigError              a setting is missing or wrong; the message names its key
@@ -73,7 +75,7 @@ class Unsupported(RequestError):
 
 
 class Unauthenticated(RequestError):
-    """`reason` is one of `missing`, `malformed`, `invalid`, `revoked`, `expired`."""
+    """`reason` is one of `missing`, `malformed`, `invalid`, `unverified` (a signature), `revoked`, `expired`."""
 
     code = "invalid_api_key"
 
@@ -133,6 +135,10 @@ class ObjectsUnavailable(Unavailable):
     pass
 
 
+class ScratchUnavailable(Unavailable):
+    pass
+
+
 class ModerationUnavailable(Unavailable):
     pass
 
@@ -154,6 +160,10 @@ class ProtocolMismatch(WorkerError):
 
 
 class StaleEpoch(WorkerError):
+    pass
+
+
+class LeaseLost(CogmillError):
     pass
 
 

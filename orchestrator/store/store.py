@@ -9,6 +9,7 @@ from typing import Self
 from orchestrator.ports import Wakeups
 from orchestrator.store.claim import Claims
 from orchestrator.store.engine import Database
+from orchestrator.store.files import Files
 from orchestrator.store.housekeeping import Housekeeping
 from orchestrator.store.jobs import Jobs
 from orchestrator.store.settle import Settlements
@@ -18,7 +19,7 @@ from orchestrator.store.wakeups import Announcer, listen
 from orchestrator.store.workers import Workers
 
 
-class Store(Jobs, Claims, Settlements, Workers, Housekeeping, Tenants):
+class Store(Jobs, Claims, Settlements, Workers, Housekeeping, Tenants, Files):
     """Implements `ports.JobStore` and `ports.KeyStore`. One per process and event loop."""
 
     def __init__(self, database_url: str, *, connections: int = 10) -> None:

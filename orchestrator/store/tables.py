@@ -323,7 +323,8 @@ files = Table(
     _time("deleted_at"),
     CheckConstraint("size >= 0", name="files_size"),
 )
-Index("files_listing", files.c.tenant, files.c.created_at, files.c.id, postgresql_where=text("deleted_at IS NULL"))
+# Ids are UUIDv7: their order is the order of creation.
+Index("files_listing", files.c.tenant, files.c.id, postgresql_where=text("deleted_at IS NULL"))
 Index("files_deleted", files.c.deleted_at, postgresql_where=text("deleted_at IS NOT NULL"))
 Index("files_expiry", files.c.expires_at, postgresql_where=text("expires_at IS NOT NULL AND deleted_at IS NULL"))
 
@@ -357,7 +358,9 @@ batches = Table(
     _time("expired_at"),
     _time("cancelling_at"),
     _time("cancelled_at"),
-    # Who works on it, and until when nobody else does.
+    # The last of the times above, once nothing more will happen; then its items go, and later the row.
+    _time("ended_at"),
+    # Who works on it, and until when nobody else does. Without a lease that is until when it rests.
     Column("lease", Uuid),
     _time("leased_until"),
     CheckConstraint(
@@ -366,22 +369,26 @@ batches = Table(
         name="batches_status",
     ),
     CheckConstraint("completed >= 0 AND failed >= 0 AND completed + failed <= total", name="batches_counts"),
+    CheckConstraint(
+        "(status IN ('failed', 'completed', 'expired', 'cancelled')) = (ended_at IS NOT NULL)", name="batches_ended_at"
+    ),
 )
-Index("batches_listing", batches.c.tenant, batches.c.created_at, batches.c.id)
+Index("batches_listing", batches.c.tenant, batches.c.id)
+Index("batches_ended", batches.c.ended_at, postgresql_where=text("ended_at IS NOT NULL"))
 Index(
     "batches_live", batches.c.created_at,
     postgresql_where=text("status IN ('validating', 'in_progress', 'finalizing', 'cancelling')"),
 )  # fmt: skip
 
 # One request of a batch or, later, of a campaign. Its job's id is fixed before the job exists, so that submitting it
-# again does nothing. `error` is why there is no job, or none any more.
+# again does nothing. `body` is JSON as its caller wrote it; `error` is why there is no job, or none any more.
 batch_items = Table(
     "batch_items",
     metadata,
     Column("batch_id", Text, nullable=False),
     Column("line", Integer, nullable=False),
     Column("custom_id", Text, nullable=False),
-    Column("body", JSONB, nullable=False),
+    Column("body", Text, nullable=False),
     Column("job_id", Uuid, nullable=False),
     Column("state", Text, nullable=False, server_default=text("'waiting'")),
     Column("error", JSONB),

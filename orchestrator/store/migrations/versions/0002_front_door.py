@@ -87,19 +87,22 @@ CREATE TABLE batches (
     expired_at timestamptz,
     cancelling_at timestamptz,
     cancelled_at timestamptz,
+    ended_at timestamptz,
     lease uuid,
     leased_until timestamptz,
     PRIMARY KEY (id),
     CONSTRAINT batches_status CHECK (status IN
         ('validating', 'failed', 'in_progress', 'finalizing', 'completed', 'expired', 'cancelling', 'cancelled')),
-    CONSTRAINT batches_counts CHECK (completed >= 0 AND failed >= 0 AND completed + failed <= total)
+    CONSTRAINT batches_counts CHECK (completed >= 0 AND failed >= 0 AND completed + failed <= total),
+    CONSTRAINT batches_ended_at CHECK
+        ((status IN ('failed', 'completed', 'expired', 'cancelled')) = (ended_at IS NOT NULL))
 );
 
 CREATE TABLE batch_items (
     batch_id text NOT NULL,
     line integer NOT NULL,
     custom_id text NOT NULL,
-    body jsonb NOT NULL,
+    body text NOT NULL,
     job_id uuid NOT NULL,
     state text DEFAULT 'waiting' NOT NULL,
     error jsonb,
@@ -150,8 +153,9 @@ INDEXES = """
 CREATE UNIQUE INDEX inputs_content ON inputs (sha256) WHERE dying_at IS NULL;
 CREATE INDEX files_deleted ON files (deleted_at) WHERE deleted_at IS NOT NULL;
 CREATE INDEX files_expiry ON files (expires_at) WHERE expires_at IS NOT NULL AND deleted_at IS NULL;
-CREATE INDEX files_listing ON files (tenant, created_at, id) WHERE deleted_at IS NULL;
-CREATE INDEX batches_listing ON batches (tenant, created_at, id);
+CREATE INDEX files_listing ON files (tenant, id) WHERE deleted_at IS NULL;
+CREATE INDEX batches_listing ON batches (tenant, id);
+CREATE INDEX batches_ended ON batches (ended_at) WHERE ended_at IS NOT NULL;
 CREATE INDEX batches_live ON batches (created_at) WHERE status IN (
     'validating', 'in_progress', 'finalizing', 'cancelling');
 CREATE INDEX batch_items_state ON batch_items (batch_id, state, line);

@@ -1,0 +1,175 @@
+"""Files of a tenant: kept, listed, read, deleted; and the sweeper of the objects that nothing points to any more."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from orchestrator import logs, metrics
+from orchestrator.domain.errors import InvalidField, NotFound, TooLarge, Unsupported
+from orchestrator.ports import ObjectStore
+from orchestrator.ports.files import File, FilePage, FileStore, NewFile
+from orchestrator.request import check_text
+
+_log = logs.get("files")
+
+BATCH = "batch"
+BATCH_OUTPUT = "batch_output"
+# What a caller may upload a file for. The others that the vendors have belong to services that are not ours.
+PURPOSES = (BATCH, "vision", "user_data")
+
+MIN_LIFETIME_S, MAX_LIFETIME_S = 3600, 30 * 24 * 3600  # OpenAI's bounds for `expires_after`
+
+_MAX_NAME_CHARS = 255
+_PREFIX = "files/"
+_ID = re.compile(r"file-([0-9a-f]{32})")
+
+
+def new_file_id() -> str:
+    """`file-` and the 32 hex digits of a UUIDv7, which sort by time."""
+    return f"file-{uuid7().hex}"
+
+
+def object_key(tenant: str, file_id: str) -> str:
+    """Where a file's bytes are. The tenant's name stays out of the bucket."""
+    return f"{_PREFIX}{hashlib.sha256(tenant.encode()).hexdigest()[:16]}/{file_id}"
+
+
+class Files:
+    """A tenant's files. Every id that is not one of the tenant's own raises `NotFound`, whatever the reason.
+
+    `batch_lifetime_s` is how long files of batches are kept when nobody says otherwise.
+    """
+
+    def __init__(self, store: FileStore, objects: ObjectStore, *, batch_lifetime_s: float) -> None:
+        self._store = store
+        self._objects = objects
+        self._batch_lifetime_s = batch_lifetime_s
+
+    async def add(
+        self, tenant: str, path: Path, *, filename: str, purpose: str, content_type: str, lifetime_s: int | None
+    ) -> File:
+        """Upload a scratch file, then insert its row: a row's object is always there.
+
+        Raises a `RequestError` before anything is uploaded, or `Unavailable`.
+        """
+        check_purpose(purpose)
+        check_text(filename, "file", max_chars=_MAX_NAME_CHARS)
+        if lifetime_s is not None and not MIN_LIFETIME_S <= lifetime_s <= MAX_LIFETIME_S:
+            raise InvalidField(
+                f"must be between {MIN_LIFETIME_S} and {MAX_LIFETIME_S} seconds, not {lifetime_s}",
+                param="expires_after",
+            )
+        file_id = new_file_id()
+        key = object_key(tenant, file_id)
+        kept_s: float | None = lifetime_s
+        if kept_s is None and purpose == BATCH:
+            kept_s = self._batch_lifetime_s
+        return await self._store.add_file(
+            NewFile(
+                id=file_id,
+                tenant=tenant,
+                purpose=purpose,
+                filename=filename,
+                object=await asyncio.to_thread(self._objects.upload, key, path, content_type),
+                lifetime_s=kept_s,
+            )
+        )
+
+    async def get(self, tenant: str, file_id: str) -> File:
+        """The file's row."""
+        found = await self._store.get_file(file_id, tenant) if _ID.fullmatch(file_id) else None
+        if found is None:
+            raise _not_found(file_id)
+        return found
+
+    async def list(
+        self,
+        tenant: str,
+        *,
+        limit: int,
+        after: str | None = None,
+        order: Literal["asc", "desc"] = "desc",
+        purpose: str | None = None,
+    ) -> FilePage:
+        """A page of files by creation time, starting behind the file `after`, which may be gone by now."""
+        if after is not None and not _ID.fullmatch(after):
+            raise _not_found(after, param="after")
+        return await self._store.list_files(tenant, limit=limit, after=after, order=order, purpose=purpose)
+
+    async def delete(self, tenant: str, file_id: str) -> None:
+        """Hide the file for good; its object is swept later."""
+        if not _ID.fullmatch(file_id) or not await self._store.delete_file(file_id, tenant):
+            raise _not_found(file_id)
+
+    async def read(self, tenant: str, file_id: str, *, max_bytes: int) -> bytes:
+        """The whole content of a small file. Raises `TooLarge` before a byte of a larger one is read."""
+        file = await self.get(tenant, file_id)
+        if file.object.size > max_bytes:
+            raise TooLarge(f"the file {file_id} has {file.object.size} bytes; at most {max_bytes} are allowed")
+        try:
+            return await asyncio.to_thread(self._objects.get, file.object.key)
+        except NotFound:  # deleted and swept since
+            raise _not_found(file_id) from None
+
+
+class FileSweeper:
+    """Deletes the objects of deleted and expired files, then their rows. Several may run side by side."""
+
+    def __init__(self, store: FileStore, objects: ObjectStore, *, batch: int = 500) -> None:
+        self._store = store
+        self._objects = objects
+        self._batch = batch
+
+    async def run_once(self) -> int:
+        """Sweep until nothing is due; how many files. A run that breaks off loses nothing. Raises `Unavailable`."""
+        total = 0
+        while due := await self._store.files_to_sweep(limit=self._batch):
+            await asyncio.to_thread(self._objects.delete, list(due.values()))
+            metrics.swept_objects.inc(len(due))
+            await self._store.files_swept(list(due))
+            total += len(due)
+        return total
+
+    async def orphans(self, *, older_than_s: float = 24 * 3600) -> int:
+        """Delete objects whose upload never came to a row, as a crash leaves them; how many. Raises `Unavailable`."""
+        total = 0
+        # Keys that no file of ours has are nobody's to delete.
+        keys = (key for key in self._objects.list_keys(_PREFIX) if _ID.fullmatch(_id_in(key)))
+        while page := await asyncio.to_thread(lambda: list(islice(keys, self._batch))):
+            made = {_id_in(key): _made_at(_id_in(key)) for key in page}
+            unknown = await self._store.files_unknown(made, older_than_s=older_than_s)
+            await asyncio.to_thread(self._objects.delete, [key for key in page if _id_in(key) in unknown])
+            metrics.swept_objects.inc(len(unknown))
+            total += len(unknown)
+        if total:
+            _log.info("orphans_swept", files=total)
+        return total
+
+
+def check_purpose(purpose: str) -> None:
+    """Raise `Unsupported` for a purpose that nobody here has a use for."""
+    if purpose not in PURPOSES:
+        raise Unsupported(f"must be one of {', '.join(PURPOSES)}, not {purpose[:80]!r}", param="purpose")
+
+
+def _id_in(key: str) -> str:
+    """The file id that an object's key ends in."""
+    return key.rpartition("/")[2]
+
+
+def _made_at(file_id: str) -> datetime:
+    """The moment in the first 48 bits of a UUIDv7, in milliseconds (RFC 9562, section 5.7)."""
+    return datetime.fromtimestamp((UUID(hex=file_id.removeprefix("file-")).int >> 80) / 1000, UTC)
+
+
+def _not_found(file_id: str, param: str | None = None) -> NotFound:
+    return NotFound(f"no file with the id {file_id[:80]!r}", param=param)

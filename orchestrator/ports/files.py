@@ -1,0 +1,81 @@
+"""The store of files that tenants upload and that batches leave behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+
+from orchestrator.domain.job import Artifact
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewFile:
+    """A file whose object is in S3 already. `lifetime_s` counts from its row's creation; None is for ever."""
+
+    id: str
+    tenant: str
+    purpose: str
+    filename: str
+    object: Artifact
+    lifetime_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A row as its owner may read it."""
+
+    id: str
+    tenant: str
+    purpose: str
+    filename: str
+    object: Artifact
+    created_at: datetime
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilePage:
+    """`files` in the order asked for; `has_more` when the listing goes on after the last of them."""
+
+    files: Sequence[File]
+    has_more: bool
+
+
+class FileStore(Protocol):
+    """Files in PostgreSQL. Every method may raise `StoreUnavailable`; none is half done then."""
+
+    async def add_file(self, file: NewFile) -> File:
+        """Insert the row; a second call with the same id returns the first's."""
+        ...
+
+    async def get_file(self, file_id: str, tenant: str) -> File | None: ...
+
+    async def list_files(
+        self,
+        tenant: str,
+        *,
+        limit: int,
+        after: str | None = None,
+        order: Literal["asc", "desc"] = "desc",
+        purpose: str | None = None,
+    ) -> FilePage:
+        """Files by creation order, behind the id `after`, whether that one still exists or not."""
+        ...
+
+    async def delete_file(self, file_id: str, tenant: str) -> bool:
+        """Hide the file from its owner: a tombstone, until its object is swept."""
+        ...
+
+    async def files_to_sweep(self, *, limit: int) -> dict[str, str]:
+        """Bury what has expired; then ids and object keys of files whose objects may be deleted."""
+        ...
+
+    async def files_swept(self, ids: Sequence[str]) -> None:
+        """The objects are gone: drop the tombstones."""
+        ...
+
+    async def files_unknown(self, made: Mapping[str, datetime], *, older_than_s: float) -> set[str]:
+        """Those ids (with the time of each) that no row has and that are older than that."""
+        ...
