@@ -105,8 +105,8 @@ class FetchSettings(_Section):
     """
 
     timeout_s: Seconds = 15
-    max_image_bytes: int = Field(default=5 * 2**20, ge=1024)
-    max_image_pixels: int = Field(default=40_000_000, ge=256)
+    max_image_bytes: int = Field(default=5 * 2**20, ge=1024, le=32 * 2**20)
+    max_image_pixels: int = Field(default=40_000_000, ge=256, le=80_000_000)
     max_redirects: int = Field(default=3, ge=0, le=10)
     allow_networks: tuple[IPvAnyNetwork, ...] = ()
 
