@@ -1,7 +1,8 @@
 """API keys: `id.secret`, where the secret follows from the master key and the id, so that nothing secret is stored.
 
-A wrong secret is refused before the database is asked, whatever its id: an unknown id and a wrong secret look the same,
-in the answer and in the time that it takes.
+A caller sends the key itself, or a JSON Web Token signed with its secret, as the bigmodel SDKs do. What is wrong is
+refused before the database is asked, whatever its id: an unknown id and a wrong secret look the same, in the answer and
+in the time that it takes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
+
+import jwt
 
 from orchestrator.domain.errors import Unauthenticated
 from orchestrator.ports import ApiKey
@@ -23,8 +26,18 @@ _PAIRS = [high + low for high in _BASE62 for low in _BASE62]  # two digits for e
 _SECRET_LENGTH = 43  # digits that hold 256 bits in base 62
 _ID_LENGTH = 16
 
-# One optional scheme word, then exactly one dot. A JWT has two dots and is refused as malformed.
-_CREDENTIAL = re.compile(r"(?:(?i:bearer) +)?([A-Za-z0-9_-]{1,64})\.([A-Za-z0-9]{1,128})")
+_ID = r"[A-Za-z0-9_-]{1,64}"
+# One optional scheme word; then one dot between id and secret, or a token's three parts.
+_CREDENTIAL = re.compile(
+    rf"(?:(?i:bearer) +)?(?:(?P<id>{_ID})\.(?P<secret>[A-Za-z0-9]{{1,128}})"
+    r"|(?P<token>[A-Za-z0-9_-]{1,1024}\.[A-Za-z0-9_-]{1,1024}\.[A-Za-z0-9_-]{1,128}))"
+)
+
+# A token's `exp` counts milliseconds, which PyJWT would take for seconds and never find expired. We compare it.
+_CHECKS: jwt.types.Options = {"verify_exp": False, "verify_iat": False, "verify_nbf": False, "verify_aud": False}
+# How far a token's own clock may be off, which is also the longest that one can be used.
+_MAX_SKEW_S = 600
+_MAX_MILLISECONDS = 1e15  # in the year 33658; also false of NaN, and of what no float can hold
 
 
 def new_id() -> str:
@@ -37,19 +50,74 @@ def issue(master_key: str, key_id: str) -> str:
     return f"{key_id}.{_secret(master_key, key_id)}"
 
 
-def parse(authorization: str | None) -> tuple[str, str]:
-    """Id and secret from an Authorization header, with or without `Bearer`. Raises `Unauthenticated`."""
+@dataclass(frozen=True, slots=True)
+class Key:
+    """The whole key, as its owner holds it."""
+
+    id: str
+    secret: str
+
+    def verify(self, master_key: str) -> None:
+        """Raises `Unauthenticated`, in time that does not depend on how much of the secret is right."""
+        if not hmac.compare_digest(_secret(master_key, self.id), self.secret):
+            raise _invalid()
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A JSON Web Token that says of itself which key signed it, until when it is good, and when it was made.
+
+    `expires_at` and `made_at` are Unix seconds. Source: zhipuai and zai-sdk, `core/_jwt_token.py`.
+    """
+
+    id: str
+    expires_at: float
+    made_at: float
+    text: str
+
+    def verify(self, master_key: str, now: float) -> None:
+        """Raises `Unauthenticated` for a wrong signature, and for a token that is expired or too old or too new."""
+        try:
+            jwt.decode(self.text, _secret(master_key, self.id), algorithms=["HS256"], options=_CHECKS)
+        except jwt.InvalidTokenError:
+            raise Unauthenticated("the token's signature is not valid", reason="unverified") from None
+        if now >= self.expires_at:
+            raise Unauthenticated("the token is expired ('exp' counts milliseconds)", reason="expired")
+        if abs(now - self.made_at) > _MAX_SKEW_S:
+            message = f"the token's timestamp is more than {_MAX_SKEW_S // 60} minutes away from now"
+            raise Unauthenticated(message, reason="expired" if self.made_at < now else "unverified")
+
+
+def parse(authorization: str | None) -> Key | Token:
+    """The credential in an Authorization header, with or without `Bearer`, unverified. Raises `Unauthenticated`."""
     if authorization is None or not authorization.strip():
         raise Unauthenticated("no Authorization header: send 'Authorization: Bearer <key>'", reason="missing")
     match = _CREDENTIAL.fullmatch(authorization.strip())
     if match is None:
         raise Unauthenticated("the Authorization header holds no key of the form id.secret", reason="malformed")
-    return match[1], match[2]
+    return Key(match["id"], match["secret"]) if match["token"] is None else _token(match["token"])
 
 
-def verify(master_key: str, key_id: str, secret: str) -> bool:
-    """Whether `secret` is the id's own, in time that does not depend on how much of it is right."""
-    return hmac.compare_digest(_secret(master_key, key_id), secret)
+def _token(text: str) -> Token:
+    try:
+        claims = jwt.decode(text, options={**_CHECKS, "verify_signature": False})
+    except (jwt.InvalidTokenError, RecursionError):
+        raise Unauthenticated("the token is no JSON Web Token", reason="malformed") from None
+    key_id = claims.get("api_key")
+    if not isinstance(key_id, str) or not re.fullmatch(_ID, key_id):
+        raise Unauthenticated("the token's 'api_key' is no key's id", reason="malformed")
+    return Token(key_id, _seconds(claims, "exp"), _seconds(claims, "timestamp"), text)
+
+
+def _seconds(claims: dict[str, Any], name: str) -> float:
+    value = claims.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _MAX_MILLISECONDS:
+        raise Unauthenticated(f"the token's {name!r} is no number of milliseconds", reason="malformed")
+    return value / 1000
+
+
+def _invalid() -> Unauthenticated:
+    return Unauthenticated("the API key is not valid", reason="invalid")
 
 
 def _secret(master_key: str, key_id: str) -> str:
@@ -79,27 +147,36 @@ class _Lookup:
 class Keyring:
     """Turns Authorization headers into tenants, and asks the database about each key at most every `cache_s` seconds.
 
-    Only ids that come with their right secret are ever looked up, so the cache holds no more entries than keys were
-    issued. Requests that arrive during a look-up share it.
+    Only ids that come with their right secret or signature are ever looked up, so the cache holds no more entries than
+    keys were issued. Requests that arrive during a look-up share it.
     """
 
     def __init__(
-        self, store: KeyFinder, master_key: str, *, cache_s: float, monotonic: Callable[[], float] = time.monotonic
+        self,
+        store: KeyFinder,
+        master_key: str,
+        *,
+        cache_s: float,
+        monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._master_key = master_key
         self._cache_s = cache_s
         self._monotonic = monotonic
+        self._wall = wall
         self._lookups: dict[str, _Lookup] = {}
 
     async def tenant(self, authorization: str | None) -> str:
         """The tenant that an Authorization header speaks for. Raises `Unauthenticated` or `StoreUnavailable`."""
-        key_id, secret = parse(authorization)
-        if not verify(self._master_key, key_id, secret):
-            raise Unauthenticated("the API key is not valid", reason="invalid")
-        key = await self._find(key_id)
+        credential = parse(authorization)
+        if isinstance(credential, Token):
+            credential.verify(self._master_key, self._wall())
+        else:
+            credential.verify(self._master_key)
+        key = await self._find(credential.id)
         if key is None:
-            raise Unauthenticated("the API key is not valid", reason="invalid")
+            raise _invalid()
         if key.revoked_at is not None:
             raise Unauthenticated("the API key was revoked", reason="revoked")
         return key.tenant

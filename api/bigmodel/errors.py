@@ -15,6 +15,8 @@ _CODES = {
     "api_key_malformed": "1002",
     "api_key_invalid": "1000",
     "api_key_revoked": "1000",
+    "api_key_expired": "1003",
+    "api_key_unverified": "1004",
     "method_not_allowed": "1212",
     "unknown_route": "1222",
     "not_found": "1222",

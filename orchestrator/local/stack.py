@@ -216,7 +216,7 @@ def _known_key_id(key_file: Path) -> str | None:
     from orchestrator import keys
 
     try:
-        return keys.parse(key_file.read_text("utf-8"))[0]
+        return keys.parse(key_file.read_text("utf-8")).id
     except FileNotFoundError:
         return None
     except (Unauthenticated, UnicodeDecodeError):

@@ -1,15 +1,18 @@
-"""Keys: derived, checked, cached and revoked."""
+"""Keys: derived, checked, signed with, cached and revoked."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import hmac
+import json
 from datetime import UTC, datetime
 
+import jwt
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from jwt.utils import base64url_encode
 
 from orchestrator import keys
 from orchestrator.domain.errors import StoreUnavailable, Unauthenticated
@@ -17,6 +20,7 @@ from orchestrator.ports import ApiKey
 
 MASTER = "a master key of the tests"
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
+NOW_MS = int(NOW.timestamp() * 1000)
 
 ids = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
 
@@ -52,7 +56,14 @@ def key(key_id: str = "k1", *, revoked: bool = False) -> ApiKey:
 
 
 def ring(rows: Rows, *, cache_s: float = 2.0, watch: Watch | None = None) -> keys.Keyring:
-    return keys.Keyring(rows, MASTER, cache_s=cache_s, monotonic=watch or Watch())
+    return keys.Keyring(rows, MASTER, cache_s=cache_s, monotonic=watch or Watch(), wall=NOW.timestamp)
+
+
+def signed(key_id: str = "k1", *, secret: str | None = None, algorithm: str = "HS256", **claims: object) -> str:
+    """A token as the SDKs make it: good for 210 seconds, in milliseconds."""
+    secret = keys.issue(MASTER, key_id).split(".")[1] if secret is None else secret
+    whole = {"api_key": key_id, "exp": NOW_MS + 210_000, "timestamp": NOW_MS, **claims}
+    return jwt.encode(whole, secret, algorithm=algorithm, headers={"alg": algorithm, "sign_type": "SIGN"})
 
 
 async def reason_of(keyring: keys.Keyring, header: str | None) -> str:
@@ -61,7 +72,7 @@ async def reason_of(keyring: keys.Keyring, header: str | None) -> str:
     return caught.value.reason
 
 
-def parse_or_reason(header: str) -> tuple[str, str] | str:
+def parse_or_reason(header: str) -> keys.Key | keys.Token | str:
     try:
         return keys.parse(header)
     except Unauthenticated as error:
@@ -81,27 +92,53 @@ def test_a_secret_is_the_base62_of_an_hmac_over_the_id() -> None:
 def test_every_issued_key_parses_and_verifies_with_and_without_bearer(key_id: str) -> None:
     issued = keys.issue(MASTER, key_id)
     for header in (issued, f"Bearer {issued}", f"bearer   {issued}  "):
-        parsed_id, secret = keys.parse(header)
-        assert parsed_id == key_id
-        assert keys.verify(MASTER, parsed_id, secret)
+        parsed = keys.parse(header)
+        assert isinstance(parsed, keys.Key)
+        assert parsed.id == key_id
+        parsed.verify(MASTER)
 
 
 @given(ids, ids)
 def test_a_secret_is_good_for_its_own_id_and_master_key_only(one: str, other: str) -> None:
     assume(one != other)
     secret = keys.issue(MASTER, one).split(".")[1]
-    assert not keys.verify(MASTER, other, secret)
-    assert not keys.verify(MASTER + "!", one, secret)
+    for key_id, master in ((other, MASTER), (one, MASTER + "!")):
+        with pytest.raises(Unauthenticated):
+            keys.Key(key_id, secret).verify(master)
 
 
-@given(st.text())
-def test_any_header_is_either_an_id_with_a_secret_or_refused_with_a_reason(header: str) -> None:
-    parsed = parse_or_reason(header)
+@given(st.one_of(st.text(), st.from_regex(r"(?:Bearer +)?[\w-]*\.[\w-]*(?:\.[\w-]*)?", fullmatch=True)))
+def test_any_header_is_a_credential_or_refused_with_a_reason(header: str) -> None:
+    match parse_or_reason(header):
+        case keys.Key(key_id, secret):
+            assert f"{key_id}.{secret}" in header
+            assert "." not in key_id + secret
+        case keys.Token(_, _, _, text):
+            assert text in header
+        case reason:
+            assert reason in ("missing", "malformed")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["api_key", "exp", "timestamp", "nbf", "sub", "aud"]), json_values), json_values)
+def test_any_claims_are_a_token_that_nobody_signed_or_refused_with_a_reason(
+    claims: dict[str, object], header: object
+) -> None:
+    parts = (json.dumps(header).encode(), json.dumps(claims).encode(), b"signature")
+    parsed = parse_or_reason(".".join(base64url_encode(part).decode() for part in parts))
     if isinstance(parsed, str):
-        assert parsed in ("missing", "malformed")
+        assert parsed == "malformed"
     else:
-        assert ".".join(parsed) in header
-        assert ".".join(parsed).count(".") == 1
+        assert isinstance(parsed, keys.Token)
+        with pytest.raises(Unauthenticated) as caught:
+            parsed.verify(MASTER, NOW.timestamp())
+        assert caught.value.reason == "unverified"
 
 
 def test_new_ids_are_url_safe_without_a_dot_and_differ() -> None:
@@ -116,9 +153,10 @@ async def test_no_header_is_missing(header: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["Bearer", "Basic dXNlcjpwdw==", "Bearer id", "Bearer a.b.c", "eyJh.eyJh.c2ln", "Bearer ../x.y", "é.y"]
+    "header",
+    ["Bearer", "Basic dXNlcjpwdw==", "Bearer id", "Bearer a.b.c", "eyJh.eyJh.c2ln", "Bearer ../x.y", "é.y", "a.b.c.d"],
 )
-async def test_what_is_no_id_and_secret_is_malformed_json_web_tokens_included(header: str) -> None:
+async def test_what_is_no_key_and_no_token_is_malformed(header: str) -> None:
     assert await reason_of(ring(Rows()), header) == "malformed"
 
 
@@ -140,8 +178,47 @@ async def test_an_unknown_id_and_a_wrong_secret_look_the_same_and_the_wrong_secr
     assert told == {("invalid", "the API key is not valid")}
 
 
-async def test_a_revoked_key_is_refused_as_revoked() -> None:
-    assert await reason_of(ring(Rows(key(revoked=True))), keys.issue(MASTER, "k1")) == "revoked"
+async def test_a_token_signed_with_the_secret_speaks_for_its_tenant_with_and_without_bearer() -> None:
+    for header in (signed(), f"Bearer {signed()}", f"bearer {signed(exp=NOW_MS + 1.5)}"):
+        assert await ring(Rows(key())).tenant(header) == "acme"
+
+
+@pytest.mark.parametrize(
+    ("token", "reason"),
+    [
+        (signed(exp=NOW_MS), "expired"),
+        (signed(exp=NOW_MS + 1), None),
+        (signed(exp=NOW_MS // 1000 + 210), "expired"),  # in seconds, where PyJWT itself would look for them
+        (signed(timestamp=NOW_MS - 600_000), None),
+        (signed(timestamp=NOW_MS - 600_001), "expired"),
+        (signed(timestamp=NOW_MS + 600_001), "unverified"),
+        (signed(exp=NOW_MS * 10, timestamp=0), "expired"),
+        (signed(secret="x" * 43), "unverified"),
+        (signed(algorithm="HS512", secret="x" * 64), "unverified"),
+        (signed(algorithm="none", secret=""), "malformed"),
+        (signed() + "A", "unverified"),
+        (signed(exp=None), "malformed"),
+        (signed(exp=True), "malformed"),
+        (signed(exp=str(NOW_MS)), "malformed"),
+        (signed(exp=10**400), "malformed"),
+        (signed(timestamp=float("nan")), "malformed"),
+        (signed(api_key="../k1"), "malformed"),
+        (signed(api_key=["k1"]), "malformed"),
+        (signed("nobody"), "invalid"),
+    ],
+)
+async def test_a_token_is_good_for_its_milliseconds_its_key_and_its_algorithm_only(
+    token: str, reason: str | None
+) -> None:
+    if reason is None:
+        assert await ring(Rows(key())).tenant(token) == "acme"
+    else:
+        assert await reason_of(ring(Rows(key())), token) == reason
+
+
+async def test_a_revoked_key_is_refused_as_revoked_and_so_are_its_tokens() -> None:
+    for header in (keys.issue(MASTER, "k1"), signed()):
+        assert await reason_of(ring(Rows(key(revoked=True))), header) == "revoked"
 
 
 async def test_a_key_is_read_once_while_its_cache_is_fresh_and_a_revocation_shows_right_after() -> None:
