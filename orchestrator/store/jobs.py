@@ -27,8 +27,8 @@ _CANCEL = text(f"""
         WHERE id = :id AND tenant = :tenant AND deleted_at IS NULL AND state IN ('held', 'queued', 'running')
         RETURNING *
     ), told AS (
-        INSERT INTO outbox (job_id, tenant, event)
-        SELECT id, tenant, 'job.cancelled' FROM changed WHERE state = 'cancelled'
+        INSERT INTO outbox (job_id, tenant, event, webhook_url)
+        SELECT id, tenant, 'job.cancelled', request ->> 'webhook_url' FROM changed WHERE state = 'cancelled'
     )
     SELECT {", ".join(column.name for column in rows.JOB_COLUMNS)} FROM changed
 """).bindparams(bindparam("id", type_=Uuid), bindparam("tombstone", type_=Boolean))

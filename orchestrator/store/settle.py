@@ -25,7 +25,7 @@ _SETTLE = text("""
     ), held AS MATERIALIZED (
         SELECT j.id, j.token, j.claims, j.tenant, j.pool, j.priority, j.cost,
                j.cluster, j.worker, j.incarnation, j.claimed_at, b.gpu_seconds, b.failures, b.evictions, b.delay_s,
-               b.failure, b.result,
+               b.failure, b.result, j.request ->> 'webhook_url' AS webhook_url,
                CASE WHEN j.cancel_requested_at IS NULL THEN b.state ELSE 'cancelled' END AS state,
                CASE WHEN j.cancel_requested_at IS NULL THEN b.outcome ELSE 'cancelled' END AS outcome
         FROM batch AS b CROSS JOIN LATERAL (
@@ -59,8 +59,8 @@ _SETTLE = text("""
         INSERT INTO usage (job_id, claim, tenant, pool, outcome, gpu_seconds)
         SELECT id, claims, tenant, pool, outcome, gpu_seconds FROM held WHERE gpu_seconds > 0
     ), told AS (
-        INSERT INTO outbox (job_id, tenant, event)
-        SELECT id, tenant, 'job.' || state FROM held WHERE state <> 'queued'
+        INSERT INTO outbox (job_id, tenant, event, webhook_url)
+        SELECT id, tenant, 'job.' || state, webhook_url FROM held WHERE state <> 'queued'
     ), corrected AS (
         -- The claim charged the prediction; the lane pays what was used.
         UPDATE lanes AS l SET vtime = l.vtime + d.owed / l.weight

@@ -248,6 +248,8 @@ outbox = Table(
     Column("batch_id", Text),
     Column("tenant", Text, nullable=False),
     Column("event", Text, nullable=False),
+    # The URL that the job's request named. Kept here, since the job itself may be swept before this is read.
+    Column("webhook_url", Text),
     _time("at", nullable=False, server_default=_NOW),
     CheckConstraint("num_nonnulls(job_id, batch_id) = 1", name="outbox_has_subject"),
 )
@@ -404,19 +406,19 @@ webhook_endpoints = Table(
     Column("tenant", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("url", Text, nullable=False),
+    Column("host", Text, nullable=False),
     Column("event_types", JSONB, nullable=False),
     Column("secret_generation", Integer, nullable=False, server_default=text("1")),
     _time("previous_secret_until"),
     _time("created_at", nullable=False, server_default=_NOW),
     _time("updated_at", nullable=False, server_default=_NOW),
-    _time("deleted_at"),
+    # Its receiver said that it is gone for good.
+    _time("disabled_at"),
 )
-Index(
-    "webhook_endpoints_of_tenant", webhook_endpoints.c.tenant, webhook_endpoints.c.created_at,
-    postgresql_where=text("deleted_at IS NULL"),
-)  # fmt: skip
+Index("webhook_endpoints_of_tenant", webhook_endpoints.c.tenant, webhook_endpoints.c.id)
 
-# One event for one URL. `event_id` is the `webhook-id`, the same on every try. Due by `next_at`; a try holds a lease.
+# One event for one URL. `event_id` is the `webhook-id`, the same on every try. Due by `next_at`; a try holds a lease,
+# which also says at which host it is in flight.
 deliveries = Table(
     "deliveries",
     metadata,
@@ -435,14 +437,29 @@ deliveries = Table(
     _time("next_at", nullable=False, server_default=_NOW),
     _time("give_up_at", nullable=False),
     Column("lease", Uuid),
+    Column("lease_host", Text),
     _time("leased_until"),
     Column("last_status", Integer),
     Column("last_error", Text),
-    _time("delivered_at"),
+    _time("ended_at"),
     CheckConstraint("state IN ('pending', 'delivered', 'failed')", name="deliveries_state"),
+    CheckConstraint("(state = 'pending') = (ended_at IS NULL)", name="deliveries_ended"),
+    CheckConstraint("num_nulls(lease, lease_host, leased_until) IN (0, 3)", name="deliveries_lease_is_whole"),
     CheckConstraint("attempts >= 0", name="deliveries_attempts"),
+    postgresql_with=_HOT,
 )
+# A lane of deliveries: those of one tenant to one host.
 Index(
-    "deliveries_due", deliveries.c.host, deliveries.c.next_at, postgresql_where=text("state = 'pending'")
+    "deliveries_due", deliveries.c.host, deliveries.c.tenant, deliveries.c.next_at,
+    postgresql_where=text("state = 'pending'"), postgresql_include=["created_at"],
 )  # fmt: skip
-Index("deliveries_listing", deliveries.c.tenant, deliveries.c.created_at, deliveries.c.id)
+Index(
+    "deliveries_in_flight", deliveries.c.lease_host, deliveries.c.tenant, postgresql_where=text("lease IS NOT NULL")
+)  # fmt: skip
+Index("deliveries_listing", deliveries.c.tenant, deliveries.c.id)
+Index("deliveries_listing_by_state", deliveries.c.tenant, deliveries.c.state, deliveries.c.id)
+Index(
+    "deliveries_of_endpoint", deliveries.c.endpoint_id, deliveries.c.id,
+    postgresql_where=text("endpoint_id IS NOT NULL"),
+)  # fmt: skip
+Index("deliveries_old", deliveries.c.ended_at, postgresql_where=text("ended_at IS NOT NULL"))

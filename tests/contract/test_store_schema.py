@@ -100,7 +100,7 @@ async def test_no_statement_of_the_queue_scans_the_jobs(
     arguments = {
         **{"pool": "'tiny'", "cluster": "'here'", "tenant": "'acme'", "workers": "'{w0}'", "incarnations": "'{first}'"},
         **{"n": "32", "batch": "'[]'", "chunk": "100", "id": "gen_random_uuid()", "tombstone": "false"},
-        **{"ids": "'{}'", "tokens": "'{}'", "stages": "'{}'", "steps": "'{}'"},
+        **{"ids": "'{}'", "tokens": "'{}'", "stages": "'{}'", "steps": "'{}'", "previews": "'{}'"},
     }
     for statement in (claim._CLAIM, settle._SETTLE, settle._PROGRESS, workers._WAKE, jobs._CANCEL, workers._RUNNING):
         sql, names = _compiled(statement)

@@ -20,6 +20,7 @@ ALTER TABLE jobs
 ALTER TABLE outbox
     ALTER COLUMN job_id DROP NOT NULL,
     ADD COLUMN batch_id text,
+    ADD COLUMN webhook_url text,
     ADD CONSTRAINT outbox_has_subject CHECK (num_nonnulls(job_id, batch_id) = 1);
 
 ALTER TABLE tenants
@@ -115,12 +116,13 @@ CREATE TABLE webhook_endpoints (
     tenant text NOT NULL,
     name text NOT NULL,
     url text NOT NULL,
+    host text NOT NULL,
     event_types jsonb NOT NULL,
     secret_generation integer DEFAULT 1 NOT NULL,
     previous_secret_until timestamptz,
     created_at timestamptz DEFAULT cogmill_now() NOT NULL,
     updated_at timestamptz DEFAULT cogmill_now() NOT NULL,
-    deleted_at timestamptz,
+    disabled_at timestamptz,
     PRIMARY KEY (id)
 );
 
@@ -139,14 +141,18 @@ CREATE TABLE deliveries (
     next_at timestamptz DEFAULT cogmill_now() NOT NULL,
     give_up_at timestamptz NOT NULL,
     lease uuid,
+    lease_host text,
     leased_until timestamptz,
     last_status integer,
     last_error text,
-    delivered_at timestamptz,
+    ended_at timestamptz,
     PRIMARY KEY (id),
     CONSTRAINT deliveries_state CHECK (state IN ('pending', 'delivered', 'failed')),
+    CONSTRAINT deliveries_ended CHECK ((state = 'pending') = (ended_at IS NULL)),
+    CONSTRAINT deliveries_lease_is_whole CHECK (num_nulls(lease, lease_host, leased_until) IN (0, 3)),
     CONSTRAINT deliveries_attempts CHECK (attempts >= 0)
-);
+) WITH (fillfactor = 60, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
+        autovacuum_vacuum_cost_delay = 0);
 """
 
 INDEXES = """
@@ -159,9 +165,13 @@ CREATE INDEX batches_ended ON batches (ended_at) WHERE ended_at IS NOT NULL;
 CREATE INDEX batches_live ON batches (created_at) WHERE status IN (
     'validating', 'in_progress', 'finalizing', 'cancelling');
 CREATE INDEX batch_items_state ON batch_items (batch_id, state, line);
-CREATE INDEX webhook_endpoints_of_tenant ON webhook_endpoints (tenant, created_at) WHERE deleted_at IS NULL;
-CREATE INDEX deliveries_due ON deliveries (host, next_at) WHERE state = 'pending';
-CREATE INDEX deliveries_listing ON deliveries (tenant, created_at, id);
+CREATE INDEX webhook_endpoints_of_tenant ON webhook_endpoints (tenant, id);
+CREATE INDEX deliveries_due ON deliveries (host, tenant, next_at) INCLUDE (created_at) WHERE state = 'pending';
+CREATE INDEX deliveries_in_flight ON deliveries (lease_host, tenant) WHERE lease IS NOT NULL;
+CREATE INDEX deliveries_listing ON deliveries (tenant, id);
+CREATE INDEX deliveries_listing_by_state ON deliveries (tenant, state, id);
+CREATE INDEX deliveries_of_endpoint ON deliveries (endpoint_id, id) WHERE endpoint_id IS NOT NULL;
+CREATE INDEX deliveries_old ON deliveries (ended_at) WHERE ended_at IS NOT NULL;
 CREATE INDEX jobs_live ON jobs (tenant, state) WHERE finished_at IS NULL;
 CREATE UNIQUE INDEX jobs_idempotency ON jobs (tenant, idempotency_key)
     WHERE idempotency_key IS NOT NULL AND deleted_at IS NULL;
