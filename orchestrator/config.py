@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from orchestrator.domain.catalog import FAMILIES, ModelFamily
 from orchestrator.domain.errors import ConfigError, UnknownModel
+from orchestrator.domain.limits import Limits
 
 # Up to a hundred years: PostgreSQL's intervals and the system's timers take no infinity.
 Seconds = Annotated[float, Field(gt=0, le=100 * 365.25 * 24 * 3600, allow_inf_nan=False)]
@@ -148,6 +149,11 @@ class LimitSettings(_Section):
     running: int | None = Field(default=None, ge=0)
     gpu_seconds_per_day: float | None = Field(default=None, ge=0)
     largest_request: float | None = Field(default=None, gt=0)
+
+    @property
+    def defaults(self) -> Limits:
+        """What holds for a tenant that has no limits of its own."""
+        return Limits(**self.model_dump(exclude={"storage"}))
 
 
 class ModerationSettings(_Section):

@@ -259,10 +259,10 @@ tenants = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("weight", Double, nullable=False, server_default=text("1")),
-    # Limits; null means the configuration's default.
+    # Limits; null means the configuration's default, infinity that there is none.
     Column("requests_per_s", Double),
-    Column("queued", Integer),
-    Column("running", Integer),
+    Column("queued", Double),
+    Column("running", Double),
     Column("gpu_seconds_per_day", Double),
     Column("largest_request", Double),
     # Which of the secrets derived from the master key signs the deliveries to URLs that requests name.
@@ -275,6 +275,8 @@ tenants = Table(
         name="tenants_limits",
     ),
 )
+# Whether there is any such tenant is asked by every claim.
+Index("tenants_capped", tenants.c.name, postgresql_where=text("running IS NOT NULL"))
 
 keys = Table(
     "keys",

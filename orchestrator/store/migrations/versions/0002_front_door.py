@@ -25,8 +25,8 @@ ALTER TABLE outbox
 
 ALTER TABLE tenants
     ADD COLUMN requests_per_s double precision,
-    ADD COLUMN queued integer,
-    ADD COLUMN running integer,
+    ADD COLUMN queued double precision,
+    ADD COLUMN running double precision,
     ADD COLUMN gpu_seconds_per_day double precision,
     ADD COLUMN largest_request double precision,
     ADD COLUMN secret_generation integer DEFAULT 1 NOT NULL,
@@ -176,6 +176,7 @@ CREATE INDEX jobs_live ON jobs (tenant, state) WHERE finished_at IS NULL;
 CREATE UNIQUE INDEX jobs_idempotency ON jobs (tenant, idempotency_key)
     WHERE idempotency_key IS NOT NULL AND deleted_at IS NULL;
 CREATE INDEX jobs_input ON jobs (input) WHERE input IS NOT NULL;
+CREATE INDEX tenants_capped ON tenants (name) WHERE running IS NOT NULL;
 CREATE INDEX usage_of_tenant ON usage (tenant, at) INCLUDE (gpu_seconds);
 """
 

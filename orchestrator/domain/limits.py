@@ -1,0 +1,93 @@
+"""What a tenant may do, and which of the jobs that it submits together fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from orchestrator.domain.errors import LimitExceeded
+
+# Nobody knows when a tenant's next job starts; what waits for a seat in the queue asks again after so long.
+_QUEUE_RETRY_S = 10.0
+# Costs are floats: a budget of three times 0.1 has room for three jobs of 0.1.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """A tenant's limits; None says nothing, and infinity that there is no limit.
+
+    `requests_per_s` counts authenticated requests, `queued` the jobs that have not started, `running` those that have;
+    `gpu_seconds_per_day` what was used since midnight UTC and what queued and running jobs are predicted to use;
+    `largest_request` is one job's predicted GPU seconds.
+    """
+
+    requests_per_s: float | None = None
+    queued: float | None = None
+    running: float | None = None
+    gpu_seconds_per_day: float | None = None
+    largest_request: float | None = None
+
+    def over(self, defaults: Limits) -> Limits:
+        """These limits, and the defaults where they say nothing."""
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Limits(**{name: getattr(defaults, name) if value is None else value for name, value in own.items()})
+
+    @property
+    def bounds_queue(self) -> bool:
+        """True when jobs have to be counted before one more is accepted."""
+        return self.queued is not None or self.gpu_seconds_per_day is not None
+
+    def check_size(self, cost: float) -> None:
+        """Raise `LimitExceeded` for one job of more predicted GPU seconds than are allowed."""
+        if self.largest_request is not None and cost > self.largest_request:
+            raise LimitExceeded(
+                f"this video is predicted to take {cost:.1f} GPU seconds; at most {self.largest_request:g} are allowed",
+                limit="largest_request",
+                retry_after_s=None,
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What counts against a tenant now; `day_left_s` is the time until midnight UTC."""
+
+    queued: int
+    gpu_seconds: float
+    day_left_s: float
+
+
+def admit(limits: Limits, standing: Standing, costs: Sequence[float]) -> list[LimitExceeded | None]:
+    """For each new job in order, by its cost in predicted GPU seconds: None when it fits, or why it does not."""
+    queued, gpu_seconds = standing.queued, standing.gpu_seconds
+    refusals: list[LimitExceeded | None] = []
+    for cost in costs:
+        refusal = _full(limits, queued) or _spent(limits, gpu_seconds, cost, standing.day_left_s)
+        if refusal is None:
+            queued += 1
+            gpu_seconds += cost
+        refusals.append(refusal)
+    return refusals
+
+
+def _full(limits: Limits, queued: int) -> LimitExceeded | None:
+    if limits.queued is None or queued < limits.queued:
+        return None
+    return LimitExceeded(
+        f"{queued} videos are waiting to be rendered; at most {limits.queued:g} may",
+        limit="queued",
+        retry_after_s=_QUEUE_RETRY_S if limits.queued > 0 else None,
+    )
+
+
+def _spent(limits: Limits, gpu_seconds: float, cost: float, day_left_s: float) -> LimitExceeded | None:
+    budget = math.inf if limits.gpu_seconds_per_day is None else limits.gpu_seconds_per_day
+    if gpu_seconds + cost <= budget * (1 + _ROUNDING):
+        return None
+    return LimitExceeded(
+        f"of today's {budget:g} GPU seconds {gpu_seconds:.1f} are used or spoken for, "
+        f"and this video is predicted to take {cost:.1f}",
+        limit="gpu_seconds_per_day",
+        retry_after_s=day_left_s if cost <= budget else None,
+    )
