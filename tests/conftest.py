@@ -2,7 +2,6 @@
 
 pytest_plugins = [
     "tests.support.api",
-    "tests.support.clients",
     "tests.support.helm",
     "tests.support.models",
     "tests.support.noskip",
@@ -10,5 +9,6 @@ pytest_plugins = [
     "tests.support.ray",
     "tests.support.s3",
     "tests.support.stack",
+    "tests.support.clients",  # imports the one before
     "tests.support.web",
 ]

@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from tests.support.stack import Up, cogmill
 from tests.support.tools import CACHE, need
 
 SCRIPTS = Path(__file__).parents[1] / "acceptance" / "clients"
@@ -86,6 +88,34 @@ def _own_environment() -> dict[str, str]:
 def official_client() -> Callable[[str], Client]:
     """The client of a name of PYTHON_CLIENTS or NODE_CLIENTS, its environment made at the first call."""
     return cache(_client)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """One official client, with the base URL of its dialect and the key of a tenant of its own."""
+
+    client: Client
+    script: str
+    url: str
+    key: str
+
+    def __call__(self, scenario: str, **inputs: Any) -> Any:
+        return self.client.observe(self.script, scenario, url=self.url, key=self.key, **inputs)
+
+
+NewCaller = Callable[[str, str, str], Caller]
+
+
+@pytest.fixture(scope="module")
+def caller(stack: Up, official_client: Callable[[str], Client]) -> NewCaller:
+    """Makes callers: the client's name, its script and the root of its dialect."""
+
+    def make(name: str, script: str, root: str) -> Caller:
+        made = cogmill("keys", "create", uuid4().hex, "--data-dir", stack.data_dir)
+        assert made.returncode == 0, made.stderr
+        return Caller(official_client(name), script, f"{stack.ready['api']}{root}", made.stdout.strip())
+
+    return make
 
 
 def _client(name: str) -> Client:

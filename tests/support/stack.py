@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -38,9 +39,11 @@ class Up:
 
     @classmethod
     def start(cls, data_dir: Path, *arguments: str) -> Up:
+        """The tests' own servers stand on 127.0.0.1, where a stack fetches and delivers nothing unless it is told to."""
+        environment = {**os.environ, "COGMILL_FETCH__ALLOW_NETWORKS": '["127.0.0.0/8"]'}
         with (data_dir.parent / f"{data_dir.name}.stderr").open("a+") as stderr:
             command = [*COGMILL, "up", "--json", "--data-dir", str(data_dir), *arguments]
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
+            process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True)
             watchdog = threading.Timer(START_S, process.kill)
             watchdog.start()
             assert process.stdout is not None

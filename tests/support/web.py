@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from queue import Queue
 
 import pytest
+from PIL import Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,15 @@ def web() -> Iterator[Web]:
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture(scope="session")
+def picture(tmp_path_factory: pytest.TempPathFactory, web: Web) -> dict[str, str]:
+    """One picture, 300x200, as a file (`picture`) and by its URL (`picture_url`)."""
+    path = tmp_path_factory.mktemp("pictures") / "first.png"
+    Image.linear_gradient("L").resize((300, 200)).convert("RGB").save(path)
+    web.pages["/first.png"] = path.read_bytes()
+    return {"picture": str(path), "picture_url": f"{web.url}/first.png"}
 
 
 def _handler(web: Web) -> type[BaseHTTPRequestHandler]:
