@@ -20,22 +20,22 @@ from orchestrator.domain.job import WorkerRef
 from orchestrator.domain.protocol import PROTOCOL_VERSION, Answer, Assignment, Caller, WorkerState, WorkerStatus
 from orchestrator.ports import WorkerPlan
 from workers.changes import Changes
-from workers.engine import Engine, Finish, Model
+from workers.engine import Engine, Parts
 from workers.meter import Meter
 from workers.roster import Roster
 from workers.scratch import Scratch
 
-Assemble = Callable[[WorkerPlan, Path], tuple[Model[Any], Finish]]
+Assemble = Callable[[WorkerPlan, Path], Parts[Any]]
 
 
-def _assemble(plan: WorkerPlan, scratch: Path) -> tuple[Model[Any], Finish]:
+def _assemble(plan: WorkerPlan, scratch: Path) -> Parts[Any]:
     from workers.assembly import assemble  # imports torch, which takes seconds
 
     return assemble(plan, scratch)
 
 
 class RenderActor:
-    """One worker: one model, one life. `assemble` loads the model and returns what finishes its frames.
+    """One worker: one model, one life. `assemble` loads the model and puts it together with what goes on beside it.
 
     Every call raises `StaleEpoch` when a newer dispatcher has called before, and `ProtocolMismatch` when the caller
     speaks another protocol.
@@ -48,7 +48,10 @@ class RenderActor:
         self._log = logs.get("worker").bind(worker=plan.name, incarnation=self._ref.incarnation)
         self._scratch = Scratch()
         self._changes = Changes()
-        self._roster = Roster(Meter(FAMILIES[plan.family]), self._changes)
+        # Moderation that looks at videos must see them before anyone does.
+        moderated = plan.moderation.enabled and plan.moderation.video
+        preview_at = 0.0 if moderated else plan.finish.preview_at
+        self._roster = Roster(Meter(FAMILIES[plan.family]), self._changes, preview_at=preview_at)
         self._epoch = 0
         self._loaded = False
         self._draining = False
@@ -115,11 +118,11 @@ class RenderActor:
         """The engine's thread: load the model, then render until the end."""
         started = time.monotonic()
         try:
-            model, finish = self._assemble(self._plan, self._scratch.path)
+            parts = self._assemble(self._plan, self._scratch.path)
             self._log.info("worker_ready", model=self._plan.model, seconds=round(time.monotonic() - started, 3))
             self._loaded = True
             self._changes.urgent()
-            Engine(self._roster, model, finish, self._log).run()
+            Engine(self._roster, parts, self._log).run()
         except Exception as error:  # whatever it is, polls must be able to say it
             self._log.exception("worker_broken")
             self._error = f"{type(error).__name__}: {error}"

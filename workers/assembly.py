@@ -1,8 +1,9 @@
-"""Puts a real worker's parts together: the checkpoint on its device, and the way of its videos into the bucket."""
+"""Puts a real worker's parts together: the checkpoint on its device, and what goes from and to the bucket."""
 
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,23 +14,29 @@ from orchestrator.domain.catalog import FAMILIES
 from orchestrator.domain.job import VideoResult
 from orchestrator.domain.protocol import Assignment, Stage
 from orchestrator.ports import ObjectStore, WorkerPlan
-from workers import artifacts, cogvideox, finish
-from workers.engine import Finish, Watch
+from workers import artifacts, cogvideox, finish, inputs, previews
+from workers.engine import Finish, Parts, Watch
+from workers.render import Render
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
-def assemble(plan: WorkerPlan, scratch: Path) -> tuple[cogvideox.CogVideoX, Finish]:
+def assemble(plan: WorkerPlan, scratch: Path) -> Parts[Render]:
     """Load the plan's model and connect to its bucket; videos pass through `scratch`. Takes seconds to minutes."""
     family = FAMILIES[plan.family]
     device, dtype = cogvideox.numerics(family)
     if device.type == "cpu":
         # The actors of one machine share its cores; more than one thread each only makes them wait for each other.
         torch.set_num_threads(1)
-    model = cogvideox.load(plan.path, family, device, dtype)
-    return model, publisher(S3Objects(plan.s3), scratch)
+    objects = S3Objects(plan.s3)
+    return Parts(
+        model=cogvideox.load(plan.path, family, device, dtype),
+        fetch=partial(inputs.fetch, objects),
+        finish=publisher(objects, scratch),
+        show=partial(previews.show, objects),
+    )
 
 
 def publisher(objects: ObjectStore, scratch: Path) -> Finish:

@@ -1,8 +1,9 @@
 """The components of a CogVideoX checkpoint: load them, begin a render, denoise one step, decode.
 
-The steps and their order are those of `diffusers.CogVideoXPipeline.__call__` (0.42); for the same seed the frames are
-the same, bit for bit on the CPU, and `tests/contract/test_engine_equality.py` holds them to that. Whatever the pipeline
-does without keeping state (`prepare_latents`, `decode_latents`, rotary embeddings) is called as it is.
+The steps and their order are those of `__call__` of `diffusers.CogVideoXPipeline` and `CogVideoXImageToVideoPipeline`
+(0.42); for the same seed the frames are the same, bit for bit on the CPU, and `tests/contract/test_engine_equality.py`
+holds them to that. Whatever a pipeline does without keeping state (`prepare_latents`, `decode_latents`, rotary
+embeddings) is called as it is.
 """
 
 from __future__ import annotations
@@ -18,7 +19,12 @@ from typing import TYPE_CHECKING
 import diffusers
 import torch
 import transformers
-from diffusers import CogVideoXDDIMScheduler, CogVideoXDPMScheduler, CogVideoXPipeline
+from diffusers import (
+    CogVideoXDDIMScheduler,
+    CogVideoXDPMScheduler,
+    CogVideoXImageToVideoPipeline,
+    CogVideoXPipeline,
+)
 
 from orchestrator.domain.catalog import ModelFamily
 from orchestrator.domain.errors import ConfigError, RenderFailed
@@ -28,11 +34,19 @@ from workers.render import Render
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from PIL import Image
+
+Pipeline = CogVideoXPipeline | CogVideoXImageToVideoPipeline
 
 _SCHEDULERS = {"ddim": CogVideoXDDIMScheduler, "dpm": CogVideoXDPMScheduler}
 
 # Prompts whose embeddings are kept: 1.9 MB each in 16 bits. The empty negative prompt is in nearly every render.
 _CACHED_PROMPTS = 32
+
+# Latent frames that a preview decodes, to show the last frame of what they become. One is the video's first frame,
+# which tells little when the render begins at a known picture; three are the VAE's own first batch, nine frames.
+_PREVIEWED = 1
+_PREVIEWED_AFTER_PICTURE = 3
 
 
 def numerics(family: ModelFamily) -> tuple[torch.device, torch.dtype]:
@@ -45,66 +59,72 @@ def numerics(family: ModelFamily) -> tuple[torch.device, torch.dtype]:
 def load(path: Path, family: ModelFamily, device: torch.device, dtype: torch.dtype) -> CogVideoX:
     """Load the diffusers checkpoint in the directory `path`, resident on `device`.
 
-    Raises `ConfigError` when `path` holds no checkpoint, or one that is not text-to-video of this family's kind.
+    Raises `ConfigError` when `path` holds no checkpoint, or one that is not of this family's kind.
     """
     # Without this check diffusers takes a missing directory for a repository's name and blames the network.
     if not (path / "model_index.json").is_file():
         raise ConfigError(f"no diffusers checkpoint at {path}: model_index.json is missing")
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
-    pipeline = CogVideoXPipeline.from_pretrained(path, torch_dtype=dtype, local_files_only=True).to(device)
+    kind = CogVideoXImageToVideoPipeline if family.image_to_video else CogVideoXPipeline
+    pipeline = kind.from_pretrained(path, torch_dtype=dtype, local_files_only=True).to(device)
     _check(pipeline, family, path)
     return CogVideoX(pipeline, family, device)
 
 
-def _check(pipeline: CogVideoXPipeline, family: ModelFamily, path: Path) -> None:
+def _check(pipeline: Pipeline, family: ModelFamily, path: Path) -> None:
     transformer = pipeline.transformer.config
+    takes_picture = transformer.in_channels == 2 * transformer.out_channels
+    width, height = family.default_size
+    positions = (8 * transformer.sample_width, 8 * transformer.sample_height, transformer.sample_frames)
     wrong = None
-    if transformer.in_channels != transformer.out_channels:
-        wrong = "is an image-to-video model"
+    if takes_picture is not family.image_to_video:
+        wrong = "is an image-to-video model" if takes_picture else "is a text-to-video model"
     elif transformer.patch_size_t is not None:
         wrong = "is a CogVideoX 1.5 model"
     elif transformer.max_text_seq_length != family.max_prompt_tokens:
         wrong = f"takes {transformer.max_text_seq_length} prompt tokens"
+    elif transformer.use_learned_positional_embeddings and positions != (width, height, family.max_frames):
+        # diffusers would replace learned positions that do not fit the frames, without a word.
+        wrong = f"has learned the positions of {positions[0]}x{positions[1]} and {positions[2]} frames"
     if wrong:
         raise ConfigError(f"the checkpoint at {path} {wrong}, which {family.name} is not")
 
 
 class CogVideoX:
-    """One loaded text-to-video model. Renders share its weights and nothing else. For one thread at a time.
+    """One loaded model. Renders share its weights and nothing else. For one thread at a time.
 
     Every method may raise `RenderFailed` with the code `out_of_memory`.
     """
 
-    def __init__(self, pipeline: CogVideoXPipeline, family: ModelFamily, device: torch.device) -> None:
+    def __init__(self, pipeline: Pipeline, family: ModelFamily, device: torch.device) -> None:
         self._pipeline = pipeline
         self._family = family
         self._device = device
         self._embed = lru_cache(maxsize=_CACHED_PROMPTS)(self._embed_uncached)
 
     @torch.inference_mode()
-    def begin(self, spec: RenderSpec) -> Render:
-        """Encode the prompts and draw the initial latents of a new render."""
+    def begin(self, spec: RenderSpec, picture: Image.Image | None) -> Render:
+        """Encode the prompts, and the picture that an image-to-video model begins at; draw the initial latents.
+
+        `picture` is RGB of the spec's size (diffusers would stretch another). Raises `RenderFailed` (`wrong_image`)
+        when the model needs one and there is none, or the other way round.
+        """
+        if (picture is not None) is not self._family.image_to_video:
+            problem = "needs a picture to begin at" if picture is None else "takes no picture"
+            raise RenderFailed("wrong_image", f"{self._family.name} {problem}", retryable=False)
         with _memory_errors():
             scheduler = self._scheduler()
             scheduler.set_timesteps(spec.num_inference_steps)
             # Drawn on the CPU, so that a seed means the same noise on every kind of GPU.
             generator = torch.Generator().manual_seed(spec.seed)
             embeddings = self._embeddings(spec)
-            latents = self._pipeline.prepare_latents(
-                1,
-                self._pipeline.transformer.config.in_channels,
-                spec.num_frames,
-                spec.height,
-                spec.width,
-                embeddings.dtype,
-                self._device,
-                generator,
-            )
+            latents, image_latents = self._latents(spec, picture, embeddings.dtype, generator)
             return Render(
                 spec=spec,
                 embeddings=embeddings,
                 latents=latents,
+                image_latents=image_latents,
                 rotary=self._rotary(spec, latents.size(1)),
                 scheduler=scheduler,
                 # For some counts (61, 103, ...) rounding in diffusers appends a timestep of -1, which is no timestep.
@@ -129,24 +149,30 @@ class CogVideoX:
                     return_dict=False,
                 )
             else:
-                latents = render.scheduler.step(noise, timestep, render.latents, return_dict=False)[0]
+                latents, render.predicted = render.scheduler.step(noise, timestep, render.latents, return_dict=False)
             render.latents = latents.to(render.embeddings.dtype)
             render.step += 1
             self._synchronize()
 
     def decode(self, render: Render) -> NDArray[np.uint8]:
         """The finished frames, [frames, height, width, 3] RGB. Raises `RenderFailed` (`nan_frames`)."""
-        pixels = self.pixels(render)
-        with torch.inference_mode(), _memory_errors():
-            frames: NDArray[np.uint8] = (pixels * 255).round().to(torch.uint8).cpu().numpy()
-            return frames
+        return _bytes(self.pixels(render.latents))
+
+    def preview(self, render: Render) -> NDArray[np.uint8]:
+        """One frame of the video that the last step predicted, [height, width, 3] RGB; `render` stays as it is.
+
+        For a render that has stepped. Costs the decode of one frame, of nine after a picture. Raises `RenderFailed`.
+        """
+        assert render.predicted is not None
+        count = _PREVIEWED if render.image_latents is None else _PREVIEWED_AFTER_PICTURE
+        return _bytes(self.pixels(render.predicted[:, :count].to(render.embeddings.dtype))[-1])
 
     @torch.inference_mode()
-    def pixels(self, render: Render) -> torch.Tensor:
-        """The finished frames as float32 in [0, 1], [frames, height, width, 3], on the device."""
+    def pixels(self, latents: torch.Tensor) -> torch.Tensor:
+        """Latents decoded to float32 in [0, 1], [frames, height, width, 3], on the device."""
         with _memory_errors():
-            _require_finite(render.latents, "latents")
-            video = self._pipeline.decode_latents(render.latents)[0]
+            _require_finite(latents, "latents")
+            video = self._pipeline.decode_latents(latents)[0]
             _require_finite(video, "frames")
             pixels: torch.Tensor = (video * 0.5 + 0.5).clamp(0, 1).permute(1, 2, 3, 0).float()
             return pixels
@@ -184,6 +210,18 @@ class CogVideoX:
         embeddings: torch.Tensor = encoder(tokens.input_ids.to(self._device))[0].to(encoder.dtype)
         return embeddings
 
+    def _latents(
+        self, spec: RenderSpec, picture: Image.Image | None, dtype: torch.dtype, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Initial latents and the picture's; encoding the picture draws from the generator first."""
+        channels = self._pipeline.transformer.config.out_channels
+        common = (1, channels, spec.num_frames, spec.height, spec.width, dtype, self._device, generator)
+        if picture is None:
+            return self._pipeline.prepare_latents(*common), None
+        pixels = self._pipeline.video_processor.preprocess(picture, height=spec.height, width=spec.width)
+        latents, image_latents = self._pipeline.prepare_latents(pixels.to(self._device, dtype=dtype), *common)
+        return latents, image_latents
+
     def _rotary(self, spec: RenderSpec, latent_frames: int) -> tuple[torch.Tensor, torch.Tensor] | None:
         if not self._pipeline.transformer.config.use_rotary_positional_embeddings:
             return None
@@ -193,7 +231,10 @@ class CogVideoX:
         return rotary
 
     def _predict(self, render: Render, timestep: torch.Tensor) -> torch.Tensor:
-        batch = torch.cat([render.latents] * 2) if render.guided else render.latents
+        seen = render.latents
+        if render.image_latents is not None:
+            seen = torch.cat([seen, render.image_latents], dim=2)
+        batch = torch.cat([seen] * 2) if render.guided else seen
         prediction: torch.Tensor = self._pipeline.transformer(
             hidden_states=batch,
             encoder_hidden_states=render.embeddings,
@@ -217,6 +258,13 @@ class CogVideoX:
     def _synchronize(self) -> None:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
+
+
+@torch.inference_mode()
+def _bytes(pixels: torch.Tensor) -> NDArray[np.uint8]:
+    with _memory_errors():
+        rounded: NDArray[np.uint8] = (pixels * 255).round().to(torch.uint8).cpu().numpy()
+        return rounded
 
 
 @contextmanager

@@ -1,6 +1,6 @@
-"""The step loop: one render steps on the GPU while finished ones are encoded and uploaded on other threads.
+"""The step loop: one render steps on the GPU; pictures come in, and videos go out, on other threads meanwhile.
 
-Nothing here knows torch: the model, and what finishes its frames, are given.
+Nothing here knows torch or S3: the parts that do are given.
 """
 
 from __future__ import annotations
@@ -8,21 +8,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from structlog.stdlib import BoundLogger
 
-from orchestrator.domain.job import Failure, RenderSpec, VideoResult
+from orchestrator.domain.job import Artifact, Failure, RenderSpec, VideoResult
 from orchestrator.domain.protocol import Assignment, Broke, Rendered, Stage, Stopped
 from workers.choice import Act
 from workers.failures import failure_of
 from workers.held import End, Held
-from workers.roster import FINISHERS, Roster
+from workers.roster import CAPACITY, FINISHERS, Roster
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from PIL import Image
 
 R = TypeVar("R")
 
@@ -30,9 +33,13 @@ R = TypeVar("R")
 class Model(Protocol[R]):
     """A loaded model (`CogVideoX`); `R` is its state of one render. Every method holds the GPU until it returns."""
 
-    def begin(self, spec: RenderSpec) -> R: ...
+    def begin(self, spec: RenderSpec, picture: Image.Image | None) -> R: ...
 
     def step(self, render: R) -> None: ...
+
+    def preview(self, render: R) -> NDArray[np.uint8]:
+        """One frame of what is coming, [height, width, 3] RGB; changes nothing about the render."""
+        ...
 
     def decode(self, render: R) -> NDArray[np.uint8]:
         """Frames, [frames, height, width, 3] RGB."""
@@ -72,6 +79,22 @@ class Watch:
 
 
 Finish = Callable[[Assignment, "NDArray[np.uint8]", Watch], VideoResult]
+Fetch = Callable[[Assignment, Callable[[], bool]], "Image.Image | None"]
+Show = Callable[[Assignment, "NDArray[np.uint8]"], Artifact]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts(Generic[R]):
+    """What an engine works with; all but the model are called on threads beside it, and may raise anything.
+
+    `fetch` gets the picture that a render begins at, RGB of the spec's size; None when what it was given said that
+    nobody wants it any more. `finish` makes frames into the objects of a claim. `show` adds a preview to them.
+    """
+
+    model: Model[R]
+    fetch: Fetch
+    finish: Finish
+    show: Show
 
 
 class _Cancelled(Exception):
@@ -82,36 +105,35 @@ class Engine(Generic[R]):
     """Works through a roster with one model, in the thread that calls `run`."""
 
     def __init__(
-        self,
-        roster: Roster,
-        model: Model[R],
-        finish: Finish,
-        log: BoundLogger,
-        *,
-        clock: Callable[[], float] = time.monotonic,
+        self, roster: Roster, parts: Parts[R], log: BoundLogger, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._roster = roster
-        self._model = model
-        self._finish = finish
+        self._model = parts.model
+        self._parts = parts
         self._log = log
         self._clock = clock
         self._renders: dict[UUID, R] = {}
+        self._fetchers = ThreadPoolExecutor(CAPACITY, "fetch")
+        self._finishers = ThreadPoolExecutor(FINISHERS, "finish")
+        self._shower = ThreadPoolExecutor(1, "show")  # its own: a preview must not hold up a video
 
     def run(self) -> None:
-        """Render until the roster is closed, and then until the finishers are done.
+        """Render until the roster is closed, and then until the threads beside are done.
 
         Raises what broke the model for good, after every render that needed it has ended.
         """
-        with ThreadPoolExecutor(FINISHERS, thread_name_prefix="finish") as finishers:
+        with self._fetchers, self._finishers, self._shower:
+            for _ in range(CAPACITY):
+                self._fetchers.submit(self._fetch_pictures)
             try:
                 while (move := self._roster.next()) is not None:
-                    self._carry_out(*move, finishers)
+                    self._carry_out(*move)
             except Exception as error:
                 message = f"the worker's model broke down: {error}"
                 self._roster.abandon(Failure(code="worker_failed", message=message[:300]))
                 raise
 
-    def _carry_out(self, act: Act, held: Held, finishers: ThreadPoolExecutor) -> None:
+    def _carry_out(self, act: Act, held: Held) -> None:
         started = self._clock()
         outcome = self._attempt(act, held)
         seconds = self._clock() - started
@@ -123,7 +145,7 @@ class Engine(Generic[R]):
             self._model.recover()
         elif outcome is not None:
             self._roster.enter(held, Stage.FINISHING)
-            finishers.submit(self._finish_frames, held, outcome)
+            self._finishers.submit(self._finish_frames, held, outcome)
         elif act is Act.DROP:
             self._end(held, Stopped(gpu_seconds=held.gpu_seconds))
 
@@ -135,6 +157,8 @@ class Engine(Generic[R]):
                     self._begin(held)
                 case Act.STEP:
                     self._step(held)
+                case Act.PREVIEW:
+                    self._preview(held)
                 case Act.DECODE:
                     return self._decode(held)
                 case Act.DROP:
@@ -146,13 +170,26 @@ class Engine(Generic[R]):
 
     def _begin(self, held: Held) -> None:
         self._roster.enter(held, Stage.ENCODING)
-        self._renders[held.assignment.token] = self._model.begin(held.assignment.spec)
+        self._renders[held.assignment.token] = self._model.begin(held.assignment.spec, held.picture)
+        held.picture = None
         self._roster.enter(held, Stage.DENOISING)
 
     def _step(self, held: Held) -> None:
         started = self._clock()
         self._model.step(self._renders[held.assignment.token])
         self._roster.stepped(held, self._clock() - started)
+
+    def _preview(self, held: Held) -> None:
+        """Whatever befalls a preview, its render goes on as long as the model can."""
+        frame = None
+        try:
+            frame = self._model.preview(self._renders[held.assignment.token])
+        except Exception:
+            self._log.exception("preview_broke", **_fields(held))
+        if frame is None:
+            self._model.recover()
+        else:
+            self._shower.submit(self._show, held, frame)
 
     def _decode(self, held: Held) -> NDArray[np.uint8]:
         self._roster.enter(held, Stage.DECODING)
@@ -161,12 +198,31 @@ class Engine(Generic[R]):
         self._roster.decoded(held, self._clock() - started)
         return frames
 
+    def _fetch_pictures(self) -> None:
+        while (held := self._roster.next_to_fetch()) is not None:
+            try:
+                picture = self._parts.fetch(held.assignment, partial(self._roster.wants_picture, held))
+            except Exception as error:
+                self._log.exception("picture_broke", **_fields(held))
+                self._roster.unfetched(held, failure_of(error))
+            else:
+                if picture is not None:
+                    self._roster.fetched(held, picture)
+
+    def _show(self, held: Held, frame: NDArray[np.uint8]) -> None:
+        if held.end is not None:
+            return  # it took so long to get here that there is nothing left to announce
+        try:
+            self._roster.previewed(held, self._parts.show(held.assignment, frame))
+        except Exception:
+            self._log.exception("preview_broke", **_fields(held))
+
     def _finish_frames(self, held: Held, frames: NDArray[np.uint8]) -> None:
         watch = Watch(self._roster, held)
         end: End
         try:
             watch.enter(Stage.FINISHING)
-            end = Rendered(result=self._finish(held.assignment, frames, watch))
+            end = Rendered(result=self._parts.finish(held.assignment, frames, watch))
         except _Cancelled:
             end = Stopped(gpu_seconds=held.gpu_seconds)
         except Exception as error:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from orchestrator.domain.job import Artifact
 from orchestrator.domain.protocol import Assignment, Broke, Rendered, RenderStatus, Stage, Stopped
 from workers.choice import Candidate
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 End = Rendered | Broke | Stopped
 
@@ -14,15 +19,23 @@ _ON_GPU = frozenset({Stage.ASSIGNED, Stage.ENCODING, Stage.DENOISING, Stage.DECO
 
 @dataclass(slots=True, eq=False)
 class Held:
-    """Guarded by the lock of the roster that it is in. Times are monotonic seconds."""
+    """Guarded by the lock of the roster that it is in. Times are monotonic seconds.
+
+    `preview_step` is the step after which a preview is taken, None once it is (and when there is none to take).
+    `fetching` is true from when a thread has begun to get the `picture`.
+    """
 
     assignment: Assignment
     entered_at: float
     moved_at: float
+    preview_step: int | None
     stage: Stage = Stage.ASSIGNED
     step: int = 0
+    fetching: bool = False
+    picture: Image.Image | None = None
     begun: bool = False
     cancelled: bool = False
+    preview: Artifact | None = None
     gpu_seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
     end: End | None = None
@@ -30,6 +43,11 @@ class Held:
     @property
     def needs_gpu(self) -> bool:
         return self.stage in _ON_GPU
+
+    @property
+    def ready(self) -> bool:
+        """True when it could begin: it needs no picture, or has it."""
+        return self.assignment.spec.image is None or self.picture is not None
 
     @property
     def steps_left(self) -> int:
@@ -44,7 +62,12 @@ class Held:
 
     def candidate(self) -> Candidate:
         return Candidate(
-            token=self.assignment.token, begun=self.begun, steps_left=self.steps_left, cancelled=self.cancelled
+            token=self.assignment.token,
+            ready=self.ready,
+            begun=self.begun,
+            steps_left=self.steps_left,
+            preview_due=self.preview_step is not None and self.step >= self.preview_step,
+            cancelled=self.cancelled,
         )
 
     def status(self, now: float) -> RenderStatus:
@@ -57,5 +80,6 @@ class Held:
             steps=self.assignment.spec.num_inference_steps,
             progress_age_s=0.0 if self.end else now - self.moved_at,
             stages=dict(self.stages),
+            preview=self.preview,
             end=self.end,
         )

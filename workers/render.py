@@ -17,14 +17,16 @@ class Render:
     """A render under way; `CogVideoX.step` moves it on in place.
 
     Shapes: `embeddings` [2, tokens, dim], negative prompt first, or [1, tokens, dim] when the guidance scale switches
-    guidance off; `latents` [1, latent frames, channels, height / 8, width / 8]; `rotary` cosines and sines
-    [patches, head dim] or None; `timesteps` [steps] on the CPU, descending. `predicted` is the clean latents that the
-    DPM scheduler predicted in the step before. The scheduler belongs to this render alone, since it keeps state.
+    guidance off; `latents` [1, latent frames, channels, height / 8, width / 8]; `image_latents` the same, the picture's
+    in the first frame and zeros after it, or None without a picture; `rotary` cosines and sines [patches, head dim] or
+    None; `timesteps` [steps] on the CPU, descending. `predicted` is the clean latents that the scheduler predicted in
+    the step before, shaped like `latents`. The scheduler belongs to this render alone, since it keeps state.
     """
 
     spec: RenderSpec
     embeddings: torch.Tensor
     latents: torch.Tensor
+    image_latents: torch.Tensor | None
     rotary: tuple[torch.Tensor, torch.Tensor] | None
     scheduler: CogVideoXDDIMScheduler | CogVideoXDPMScheduler
     timesteps: torch.Tensor

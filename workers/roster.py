@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-from orchestrator.domain.job import Failure
+from orchestrator.domain.job import Artifact, Failure, RenderSpec
 from orchestrator.domain.protocol import Assignment, Broke, RenderStatus, Stage, Stopped
 from workers.changes import Changes
 from workers.choice import Act, choose
 from workers.held import End, Held
 from workers.meter import Meter
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 # Renders that may need the GPU at a time: one that has begun, and one that waits so that no gap follows the first.
 CAPACITY = 2
@@ -25,14 +30,18 @@ _BLOCKED_S = 1.0
 
 
 class Roster:
-    """Every method may be called from any thread and returns at once, but for `next`, which is the step loop's.
+    """Every method may be called from any thread and returns at once, but for `next` and `next_to_fetch`, which wait.
 
-    One lock guards the renders and the meter; `changes` hears of everything that a status shows.
+    One lock guards the renders and the meter; `changes` hears of everything that a status shows. A preview is taken
+    after `preview_at` of a render's steps; 0 is never.
     """
 
-    def __init__(self, meter: Meter, changes: Changes, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, meter: Meter, changes: Changes, *, preview_at: float = 0.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._meter = meter
         self._changes = changes
+        self._preview_at = preview_at
         self._clock = clock
         self._lock = threading.Condition()
         self._held: dict[UUID, Held] = {}
@@ -50,8 +59,9 @@ class Roster:
             if self.room == 0:
                 return False
             now = self._clock()
-            self._held[assignment.token] = Held(assignment, entered_at=now, moved_at=now)
-            self._lock.notify()
+            preview_step = self._preview_step(assignment.spec)
+            self._held[assignment.token] = Held(assignment, entered_at=now, moved_at=now, preview_step=preview_step)
+            self._lock.notify_all()
             self._changes.urgent()
             return True
 
@@ -74,7 +84,7 @@ class Roster:
             held.cancelled = True
             if not held.begun:
                 self.end(held, Stopped())
-            self._lock.notify()
+            self._lock.notify_all()
 
     def forget(self, token: UUID) -> None:
         """Drop a render that has ended."""
@@ -111,7 +121,38 @@ class Roster:
         with self._lock:
             return self._meter.busy_s
 
-    # ------------------------------------------------------------ what the step loop and the finishers tell
+    # ------------------------------------------------------------ what the fetchers of pictures ask and tell
+
+    def next_to_fetch(self) -> Held | None:
+        """Wait for a render whose picture nobody fetches yet; None after `close`."""
+        with self._lock:
+            while self._open:
+                for held in self._on_gpu():
+                    if not held.ready and not held.fetching:
+                        held.fetching = True
+                        return held
+                self._lock.wait()
+            return None
+
+    def wants_picture(self, held: Held) -> bool:
+        """False when the render has ended, or the roster is closed."""
+        with self._lock:
+            return self._open and held.end is None
+
+    def fetched(self, held: Held, picture: Image.Image) -> None:
+        """The render can begin."""
+        with self._lock:
+            held.picture = picture
+            held.moved_at = self._clock()
+            self._lock.notify_all()
+
+    def unfetched(self, held: Held, failure: Failure) -> None:
+        """The render can never begin, and has cost nothing; unless nobody wants it any more."""
+        with self._lock:
+            if self.wants_picture(held):
+                self.end(held, Broke(failure=failure))
+
+    # ------------------------------------------------------------ what the step loop and the finishers ask and tell
 
     def next(self) -> tuple[Act, Held] | None:
         """Wait for the next move; None after `close`. A render that it says to begin cannot be released any more."""
@@ -122,10 +163,13 @@ class Roster:
                 if choice is not None:
                     held = self._held[choice.token]
                     held.begun = True
+                    if choice.act is Act.PREVIEW:
+                        held.preview_step = None  # taken once, whatever becomes of it
                     return choice.act, held
-                for held in on_gpu:
+                blocked = [held for held in on_gpu if held.begun]
+                for held in blocked:
                     held.moved_at = self._clock()
-                self._lock.wait(_BLOCKED_S if on_gpu else None)
+                self._lock.wait(_BLOCKED_S if blocked else None)
             return None
 
     def enter(self, held: Held, stage: Stage) -> None:
@@ -160,12 +204,19 @@ class Roster:
         with self._lock:
             self._meter.decoded(held.assignment.spec, seconds)
 
+    def previewed(self, held: Held, preview: Artifact) -> None:
+        """A frame of what is coming is in the bucket."""
+        with self._lock:
+            held.preview = preview
+            self._changes.progress()
+
     def end(self, held: Held, end: End) -> None:
         """A render is over; it stays until the dispatcher forgets it."""
         with self._lock:
             held.enter(Stage.ENDED, self._clock())
             held.end = end
-            self._lock.notify()
+            held.picture = None
+            self._lock.notify_all()
             self._changes.urgent()
 
     def abandon(self, failure: Failure) -> None:
@@ -174,12 +225,13 @@ class Roster:
             self._open = False
             for held in self._on_gpu():
                 self.end(held, Broke(failure=failure, gpu_seconds=held.gpu_seconds))
+            self._lock.notify_all()
 
     def close(self) -> None:
         """Let `next` return None. What needs the GPU stays as it is."""
         with self._lock:
             self._open = False
-            self._lock.notify()
+            self._lock.notify_all()
 
     # ------------------------------------------------------------ under the lock
 
@@ -188,6 +240,11 @@ class Roster:
 
     def _finishers_free(self) -> int:
         return FINISHERS - sum(1 for held in self._held.values() if held.end is None and not held.needs_gpu)
+
+    def _preview_step(self, spec: RenderSpec) -> int | None:
+        """The step to take a preview after; None when that is no step, or the last one."""
+        step = math.ceil(self._preview_at * spec.num_inference_steps)
+        return step if 0 < step < spec.num_inference_steps else None
 
     def _remaining_s(self, held: Held) -> float:
         idle_s = self._clock() - held.moved_at if held.begun else 0.0

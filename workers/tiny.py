@@ -10,18 +10,23 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.domain.catalog import TINY_2B, TINY_5B, ModelFamily
+from orchestrator.domain.catalog import TINY_2B, TINY_5B, TINY_5B_I2V, ModelFamily
 from orchestrator.domain.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
-    from diffusers import AutoencoderKLCogVideoX, CogVideoXPipeline, CogVideoXTransformer3DModel
+    from diffusers import (
+        AutoencoderKLCogVideoX,
+        CogVideoXImageToVideoPipeline,
+        CogVideoXPipeline,
+        CogVideoXTransformer3DModel,
+    )
     from transformers import T5EncoderModel, T5Tokenizer
 
 # Part of the directory's name, so that a changed recipe makes a new checkpoint beside the old one.
 RECIPE = 1
 
-_SEEDS = {TINY_2B.name: 2, TINY_5B.name: 5}
+_SEEDS = {TINY_2B.name: 2, TINY_5B.name: 5, TINY_5B_I2V.name: 52}
 _TEXT_DIM = 32
 _LATENT_CHANNELS = 4
 
@@ -63,10 +68,15 @@ def _write(family: ModelFamily, target: Path) -> None:
                 raise
 
 
-def _pipeline(family: ModelFamily) -> CogVideoXPipeline:
+def _pipeline(family: ModelFamily) -> CogVideoXPipeline | CogVideoXImageToVideoPipeline:
     import torch
     import transformers
-    from diffusers import CogVideoXDDIMScheduler, CogVideoXDPMScheduler, CogVideoXPipeline
+    from diffusers import (
+        CogVideoXDDIMScheduler,
+        CogVideoXDPMScheduler,
+        CogVideoXImageToVideoPipeline,
+        CogVideoXPipeline,
+    )
 
     transformers.utils.logging.disable_progress_bar()
     # The global generator is forked, so that making a checkpoint changes nobody else's random numbers.
@@ -82,7 +92,7 @@ def _pipeline(family: ModelFamily) -> CogVideoXPipeline:
         snr_shift_scale=1.0,
         timestep_spacing="trailing",
     )
-    return CogVideoXPipeline(
+    return (CogVideoXImageToVideoPipeline if family.image_to_video else CogVideoXPipeline)(
         tokenizer=tokenizer(family),
         text_encoder=text_encoder,
         vae=vae,
@@ -99,7 +109,8 @@ def _transformer(family: ModelFamily) -> CogVideoXTransformer3DModel:
     model: CogVideoXTransformer3DModel = CogVideoXTransformer3DModel(
         num_attention_heads=2 if rotary else 4,
         attention_head_dim=16 if rotary else 8,
-        in_channels=_LATENT_CHANNELS,
+        # An image-to-video model sees the picture's latents beside the noisy ones.
+        in_channels=_LATENT_CHANNELS * (2 if family.image_to_video else 1),
         out_channels=_LATENT_CHANNELS,
         time_embed_dim=16,
         text_embed_dim=_TEXT_DIM,
@@ -109,6 +120,7 @@ def _transformer(family: ModelFamily) -> CogVideoXTransformer3DModel:
         sample_frames=family.max_frames,
         max_text_seq_length=family.max_prompt_tokens,
         use_rotary_positional_embeddings=rotary,
+        use_learned_positional_embeddings=family.image_to_video,
     )
     return model
 

@@ -20,7 +20,7 @@ from orchestrator.domain.catalog import FAMILIES
 from orchestrator.domain.job import VideoResult, claim_prefix
 from orchestrator.domain.protocol import Assignment, Broke, Rendered, Stage, Stopped, WorkerState
 from tests.support.builders import a_result, a_spec
-from tests.support.workers import CALLER, Gate, a_plan, an_actor, assigned, ended, ready, render_of
+from tests.support.workers import CALLER, Gate, a_plan, an_actor, assigned, ended, parts, ready, render_of
 from workers import cogvideox
 from workers.actor import Assemble
 from workers.engine import Finish, Watch
@@ -47,13 +47,16 @@ class Gated:
     gate: Gate
     step_number: int
 
-    def begin(self, spec: Any) -> Render:
-        return self.model.begin(spec)
+    def begin(self, spec: Any, picture: Any) -> Render:
+        return self.model.begin(spec, picture)
 
     def step(self, render: Render) -> None:
         if render.step == self.step_number:
             self.gate.stop_here()
         self.model.step(render)
+
+    def preview(self, render: Render) -> np.ndarray:
+        return self.model.preview(render)
 
     def decode(self, render: Render) -> np.ndarray:
         raise AssertionError("decoded")
@@ -63,7 +66,7 @@ class Gated:
 
 
 def given(model: Any, finish: Finish) -> Assemble:
-    return lambda plan, scratch: (model, finish)
+    return lambda plan, scratch: parts(model, finish)
 
 
 class Frames:
@@ -90,7 +93,7 @@ async def test_a_render_ends_with_its_objects_in_the_bucket(
     result = render.end.result
     prefix = claim_prefix(assignment.job_id, assignment.claim)
     assert sorted(objects.list_keys(prefix)) == [
-        f"{prefix}{name}" for name in ("cover.png", "result.json", "video.mp4")
+        f"{prefix}{name}" for name in ("cover.png", "preview.webp", "result.json", "video.mp4")
     ]
     with av.open(io.BytesIO(objects.get(result.video.key))) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
@@ -145,7 +148,7 @@ async def test_after_a_failure_in_the_middle_of_a_step_the_next_render_is_as_if_
     model: cogvideox.CogVideoX, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str
 ) -> None:
     spec = a_spec(seed=2)
-    untouched = model.begin(spec)
+    untouched = model.begin(spec, None)
     while not untouched.done:
         model.step(untouched)
     expected = model.decode(untouched)

@@ -19,7 +19,7 @@ def contents(directory: Path) -> dict[str, bytes]:
     return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("family", ["tiny-2b", "tiny-5b"])
+@pytest.mark.parametrize("family", ["tiny-2b", "tiny-5b", "tiny-5b-i2v"])
 def test_the_same_recipe_makes_the_same_bytes(tiny_checkpoint: Checkpoint, tmp_path: Path, family: str) -> None:
     torch.manual_seed(1)
     before = torch.random.get_rng_state()

@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from orchestrator.config import S3Settings
-from orchestrator.domain.job import RenderSpec, VideoResult
+from orchestrator.domain.job import Artifact, RenderSpec, VideoResult, claim_prefix
 from orchestrator.domain.protocol import Assignment, Caller, RenderStatus, WorkerState, WorkerStatus
 from orchestrator.ports import WorkerPlan
 from tests.support.builders import a_result, a_spec
 from workers.actor import Assemble, RenderActor
 from workers.choice import Act
-from workers.engine import Watch
+from workers.engine import Fetch, Finish, Parts, Show, Watch
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from PIL import Image
 
 CALLER = Caller(epoch=1)
 
@@ -54,7 +55,8 @@ class ScriptedModel:
     recoveries: int = 0
     broken: Exception | None = None
 
-    def begin(self, spec: RenderSpec) -> list[Any]:
+    def begin(self, spec: RenderSpec, picture: Image.Image | None) -> list[Any]:
+        assert (picture is None) is (spec.image is None)
         self._move(Act.BEGIN, spec, 0)
         return [spec, 0]
 
@@ -62,6 +64,13 @@ class ScriptedModel:
         spec, step = render
         self._move(Act.STEP, spec, step)
         render[1] += 1
+
+    def preview(self, render: list[Any]) -> NDArray[np.uint8]:
+        import numpy as np
+
+        spec, step = render
+        self._move(Act.PREVIEW, spec, step)
+        return np.full((spec.height, spec.width, 3), spec.seed, np.uint8)
 
     def decode(self, render: list[Any]) -> NDArray[np.uint8]:
         import numpy as np
@@ -83,6 +92,22 @@ class ScriptedModel:
 
 def finish_at_once(assignment: Assignment, frames: NDArray[np.uint8], watch: Watch) -> VideoResult:
     return a_result(gpu_seconds=watch.gpu_seconds, stages=watch.stages)
+
+
+def no_picture(assignment: Assignment, wanted: Callable[[], bool]) -> Image.Image:
+    raise AssertionError("a picture was asked for")
+
+
+def show_nowhere(assignment: Assignment, frame: NDArray[np.uint8]) -> Artifact:
+    key = f"{claim_prefix(assignment.job_id, assignment.claim)}preview.webp"
+    return Artifact(key=key, size=1, sha256="2" * 64, content_type="image/webp")
+
+
+def parts(
+    model: Any, finish: Finish = finish_at_once, *, fetch: Fetch = no_picture, show: Show = show_nowhere
+) -> Parts[Any]:
+    """A worker's parts, of which only the model does anything unless more are given."""
+    return Parts(model=model, fetch=fetch, finish=finish, show=show)
 
 
 def an_assignment(incarnation: str = "", **changes: Any) -> Assignment:

@@ -14,7 +14,7 @@ import pytest
 
 from orchestrator.domain.errors import ConfigError, StaleEpoch, WorkerError
 from orchestrator.domain.job import RenderSpec
-from orchestrator.domain.protocol import Answer, Caller, Rendered, Stopped, WorkerState
+from orchestrator.domain.protocol import PROTOCOL_VERSION, Answer, Caller, Rendered, Stopped, WorkerState
 from orchestrator.ports import WorkerPlan
 from tests.support.workers import (
     CALLER,
@@ -26,18 +26,18 @@ from tests.support.workers import (
     an_assignment,
     assigned,
     ended,
-    finish_at_once,
+    parts,
     ready,
     render_of,
     until,
 )
 from workers.actor import Assemble, RenderActor
 from workers.choice import Act
-from workers.engine import Finish, Model
+from workers.engine import Parts
 
 
 def scripted(model: ScriptedModel) -> Assemble:
-    return lambda plan, scratch: (model, finish_at_once)
+    return lambda plan, scratch: parts(model)
 
 
 @pytest.fixture
@@ -87,8 +87,8 @@ async def test_a_long_poll_of_a_dispatcher_that_was_superseded_is_refused_when_i
 
 
 async def test_another_protocol_is_refused_by_name(actor: RenderActor) -> None:
-    with pytest.raises(WorkerError, match="protocol 1, its caller 2"):
-        await actor.poll(Caller(epoch=1, protocol=2), 0, 0)
+    with pytest.raises(WorkerError, match=f"protocol {PROTOCOL_VERSION}, its caller {PROTOCOL_VERSION + 1}"):
+        await actor.poll(Caller(epoch=1, protocol=PROTOCOL_VERSION + 1), 0, 0)
 
 
 async def test_every_life_has_its_own_incarnation_and_takes_no_other_ones_renders(actor: RenderActor) -> None:
@@ -104,9 +104,9 @@ async def test_every_life_has_its_own_incarnation_and_takes_no_other_ones_render
 async def test_a_model_that_loads_is_announced_and_takes_no_renders_meanwhile() -> None:
     gate = Gate()
 
-    def slow(plan: WorkerPlan, scratch: Path) -> tuple[Model[Any], Finish]:
+    def slow(plan: WorkerPlan, scratch: Path) -> Parts[Any]:
         gate.stop_here()
-        return ScriptedModel(), finish_at_once
+        return parts(ScriptedModel())
 
     with an_actor(a_plan(), slow) as actor:
         loading = await actor.poll(CALLER, 0, 0)
@@ -120,7 +120,7 @@ async def test_a_model_that_loads_is_announced_and_takes_no_renders_meanwhile() 
 
 
 async def test_a_model_that_does_not_load_says_why_in_every_poll() -> None:
-    def fail(plan: WorkerPlan, scratch: Path) -> tuple[Model[Any], Finish]:
+    def fail(plan: WorkerPlan, scratch: Path) -> Parts[Any]:
         raise ConfigError("no diffusers checkpoint at /models/x")
 
     with an_actor(a_plan(), fail) as actor:
@@ -232,10 +232,10 @@ async def test_progress_grows_old_while_a_step_hangs(held_at_a_step: tuple[Rende
 def test_the_scratch_directory_goes_with_the_actor() -> None:
     places: list[Path] = []
 
-    def assemble(plan: WorkerPlan, scratch: Path) -> tuple[Model[Any], Finish]:
+    def assemble(plan: WorkerPlan, scratch: Path) -> Parts[Any]:
         places.append(scratch)
         assert scratch.is_dir()
-        return ScriptedModel(), finish_at_once
+        return parts(ScriptedModel())
 
     with an_actor(a_plan(), assemble):
         pass

@@ -18,7 +18,7 @@ from orchestrator.domain.errors import RenderFailed
 from orchestrator.domain.job import RenderSpec, VideoResult
 from orchestrator.domain.protocol import Assignment, Broke, Rendered, RenderStatus, Stage, Stopped
 from tests.support.builders import a_result
-from tests.support.workers import PATIENCE_S, Gate, ScriptedModel, an_assignment, finish_at_once
+from tests.support.workers import PATIENCE_S, Gate, ScriptedModel, an_assignment, finish_at_once, parts
 from workers.changes import Changes
 from workers.choice import Act
 from workers.engine import Engine, Finish, Watch
@@ -27,9 +27,11 @@ from workers.roster import Roster
 
 
 @contextmanager
-def running(model: ScriptedModel, finish: Finish = finish_at_once) -> Iterator[Roster]:
-    roster = Roster(Meter(FAMILIES["tiny-2b"]), Changes())
-    engine = Engine(roster, model, finish, logs.get("test"))
+def running(
+    model: ScriptedModel, finish: Finish = finish_at_once, *, preview_at: float = 0.0, **others: Any
+) -> Iterator[Roster]:
+    roster = Roster(Meter(FAMILIES["tiny-2b"]), Changes(), preview_at=preview_at)
+    engine = Engine(roster, parts(model, finish, **others), logs.get("test"))
     thread = threading.Thread(target=engine.run)
     thread.start()
     try:
@@ -253,7 +255,7 @@ def test_a_model_that_does_not_recover_fails_what_waits_and_takes_nothing_more()
 
     def run() -> None:
         try:
-            Engine(roster, model, finish_at_once, logs.get("test")).run()
+            Engine(roster, parts(model), logs.get("test")).run()
         except RuntimeError as error:
             raised.append(error)
 
