@@ -13,14 +13,15 @@ from api.downloads import DEADLINE_S, Downloads
 from api.readiness import Readiness
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import S3Settings, Settings
-from orchestrator.frontdoor import open_jobs
+from orchestrator.files import Files
+from orchestrator.frontdoor import FrontdoorStore, open_jobs
 from orchestrator.keys import Keyring
-from orchestrator.ports import JobStore, KeyStore, ObjectStore
+from orchestrator.ports import KeyStore, ObjectStore
 from orchestrator.store import Store
 from orchestrator.submit import Jobs
 
 
-class ApiStore(JobStore, KeyStore, Protocol):
+class ApiStore(FrontdoorStore, KeyStore, Protocol):
     """What the API asks of the store."""
 
 
@@ -33,6 +34,7 @@ class Services:
     objects: ObjectStore
     downloads: Downloads
     jobs: Jobs
+    files: Files
     keyring: Keyring
     readiness: Readiness
 
@@ -41,7 +43,8 @@ class Services:
         keyring = Keyring(store, settings.master_key.get_secret_value(), cache_s=settings.api.key_cache_s)
         readiness = Readiness(settings.database_url, store)
         jobs = open_jobs(settings, store, objects)
-        return cls(settings, store, objects, Downloads(objects), jobs, keyring, readiness)
+        files = Files(settings, store, objects)
+        return cls(settings, store, objects, Downloads(objects), jobs, files, keyring, readiness)
 
 
 Connect = Callable[[Settings], AbstractAsyncContextManager[Services]]

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from orchestrator.config import Settings
+from orchestrator.files import Files
 from orchestrator.inputs import Pictures
 from orchestrator.moderation import Moderation
-from orchestrator.ports import JobStore, ObjectStore
+from orchestrator.ports import InputStore, JobStore, ObjectStore
+from orchestrator.ports.files import FileStore
 from orchestrator.submit import Jobs
 
 
-def open_jobs(settings: Settings, store: JobStore, objects: ObjectStore) -> Jobs:
+class FrontdoorStore(JobStore, InputStore, FileStore, Protocol):
+    """What the use-cases ask of the store."""
+
+
+def open_jobs(settings: Settings, store: FrontdoorStore, objects: ObjectStore) -> Jobs:
     """Submitting and reading jobs, with all that checks a request."""
-    return Jobs(settings, store, Pictures(), Moderation(settings.moderation))
+    pictures = Pictures(settings.fetch, store, objects, Files(settings, store, objects))
+    return Jobs(settings, store, pictures, Moderation(settings.moderation))

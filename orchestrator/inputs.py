@@ -1,18 +1,111 @@
-"""Pictures that callers bring: fetched or decoded, checked, and kept in S3 by their content."""
+"""Pictures that callers bring: fetched, read or decoded, checked, and kept in S3 by their content."""
 
 from __future__ import annotations
 
-from orchestrator.domain.errors import Unsupported
+import hashlib
+import re
+from contextlib import suppress
+from typing import Protocol
+
+from uuid_utils.compat import uuid7
+
+from orchestrator.adapters.fetch import Fetcher
+from orchestrator.config import FetchSettings
+from orchestrator.domain.errors import (
+    IntegrityError,
+    InvalidField,
+    NotFound,
+    ObjectsUnavailable,
+    TooLarge,
+    Unavailable,
+)
 from orchestrator.domain.job import Artifact
-from orchestrator.ports import Picture
-from orchestrator.request import ImageSource
+from orchestrator.images import check_picture
+from orchestrator.ports import InputStore, ObjectStore, Picture
+from orchestrator.request import ImageBytes, ImageFile, ImageSource, ImageUrl
+from orchestrator.threads import Threads
+
+PREFIX = "inputs/"
+
+# The hex digits of a UUIDv7, whose time tells how old an object is that no row knows.
+KEY = re.compile(PREFIX + r"[0-9a-f]{64}/([0-9a-f]{32})\.(?:png|jpeg|webp)")
+
+DEADLINE_S = 20.0
+
+# A picture takes up to 8 bytes a pixel while it is decoded: threads here are a bound on memory, not on cores.
+_DECODERS = 2
+_UPLOADERS = 16
+
+
+class FileReader(Protocol):
+    """The files that tenants uploaded."""
+
+    async def read(self, tenant: str, file_id: str, *, max_bytes: int) -> bytes:
+        """The file's content. Raises `NotFound`, `TooLarge` or `Unavailable`."""
+        ...
 
 
 class Pictures:
     """Implements `ports.Inputs`."""
 
+    def __init__(
+        self,
+        settings: FetchSettings,
+        store: InputStore,
+        objects: ObjectStore,
+        files: FileReader,
+        fetcher: Fetcher | None = None,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._objects = objects
+        self._files = files
+        self._fetcher = fetcher or Fetcher(settings)
+        self._decoding = Threads("decode", count=_DECODERS, deadline_s=DEADLINE_S)
+        self._uploading = Threads("s3-inputs", count=_UPLOADERS, deadline_s=DEADLINE_S)
+
     async def load(self, tenant: str, source: ImageSource) -> Picture:
-        raise Unsupported("this deployment takes no images yet", param="image")
+        data = await self._read(tenant, source)
+        try:
+            return await self._decoding.run(check_picture, data, self._settings)
+        except TimeoutError:
+            raise Unavailable(f"the image could not be checked within {DEADLINE_S:g} s") from None
 
     async def keep(self, picture: Picture) -> Artifact:
-        raise NotImplementedError
+        sha256 = hashlib.sha256(picture.data).hexdigest()
+        found = await self._store.use_input(sha256)
+        if found is not None:
+            return found
+        kind = picture.content_type.removeprefix("image/")
+        # Never a key that was there before: what is being deleted must not be what is being written.
+        uploaded = await self._upload(f"{PREFIX}{sha256}/{uuid7().hex}.{kind}", picture)
+        kept = await self._store.add_input(uploaded)
+        if kept.key != uploaded.key:  # another request with the same picture was quicker
+            with suppress(ObjectsUnavailable, TimeoutError):  # then the sweeper finds it
+                await self._uploading.run(self._objects.delete, [uploaded.key])
+        return kept
+
+    async def _read(self, tenant: str, source: ImageSource) -> bytes:
+        match source:
+            case ImageBytes(data=data):
+                return data
+            case ImageUrl(url=url):
+                return await self._fetcher.image(url)
+            case ImageFile(file_id=file_id):
+                return await self._read_file(tenant, file_id)
+
+    async def _read_file(self, tenant: str, file_id: str) -> bytes:
+        try:
+            return await self._files.read(tenant, file_id, max_bytes=self._settings.max_image_bytes)
+        except NotFound as error:
+            raise InvalidField(f"names a file that is not there: {error.message}", param="image") from None
+        except TooLarge as error:
+            raise TooLarge(error.message, param="image") from None
+
+    async def _upload(self, key: str, picture: Picture) -> Artifact:
+        try:
+            return await self._uploading.run(self._objects.put, key, picture.data, picture.content_type)
+        except TimeoutError:
+            raise ObjectsUnavailable(f"S3 did not take the image within {DEADLINE_S:g} s") from None
+        except (IntegrityError, NotFound) as error:  # it was written, and does not read back
+            raise ObjectsUnavailable(f"S3 did not keep the image: {error}") from error

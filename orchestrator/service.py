@@ -17,6 +17,7 @@ from orchestrator.domain.protocol import Caller
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.watchdog import Patience
 from orchestrator.fleet import Fleet
+from orchestrator.input_sweeper import InputSweeper
 from orchestrator.loops import Life, Loops, at_once, running, stop_signals
 from orchestrator.ports import JobStore, ObjectStore, WorkerPool
 from orchestrator.recovery import Recovery
@@ -31,6 +32,9 @@ _log = logs.get("service")
 
 # A watched loop that is silent for this many seconds makes `/healthz` fail.
 PATIENCE_S = 60.0
+
+# Looking for orphans lists every key of a kind: rarely.
+_ORPHANS_EVERY_S = 6 * 3600.0
 
 
 class SystemClock:
@@ -143,6 +147,7 @@ async def run_maintainer(settings: Settings) -> None:
         recovery = Recovery(_settler(settings, store), objects, ended=lambda _: None)
         rescuer = Rescuer(store, recovery, SystemClock(), settings.lease.ttl_s)
         retention = Retention(store, objects, settings.retention)
+        inputs = InputSweeper(store, objects)
         pulse = health.Pulse(PATIENCE_S)
         with stop_signals() as stopping, health.serve(settings.metrics.host, settings.metrics.maintain_port, pulse):
             async with running(pulse) as loops:
@@ -150,6 +155,8 @@ async def run_maintainer(settings: Settings) -> None:
                 loops.every(every_s, "expire", rescuer.expire, Life.GOES_ROUND)
                 loops.every(every_s, "rescue", rescuer.rescue)
                 loops.every(settings.retention.every_s, "retention", retention.run_once)
+                loops.every(settings.retention.every_s, "inputs", inputs.run_once)
+                loops.every(_ORPHANS_EVERY_S, "input_orphans", inputs.orphans)
                 _show_queue(loops, settings, store)
                 await stopping.wait()
 

@@ -21,7 +21,7 @@ MAX_URL_CHARS = 2048
 # Asking the resolver blocks, for as long as a stranger's name server likes: never in threads that others need.
 _RESOLVERS = 16
 
-_FETCHES = 128
+_FETCHES = 64
 _PARAM = "image"
 _HEADERS = {
     "accept": "image/png, image/jpeg, image/webp",

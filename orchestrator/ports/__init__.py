@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from orchestrator.ports.clock import Clock
-from orchestrator.ports.inputs import Inputs, Moderator, Picture
+from orchestrator.ports.inputs import Inputs, InputStore, Moderator, Picture
 from orchestrator.ports.jobs import (
+    EndedAttempt,
     Heartbeat,
     JobStore,
     Page,
@@ -12,21 +13,47 @@ from orchestrator.ports.jobs import (
     QueueDepth,
     Settled,
     SettleResult,
+    Snapshot,
     Sweep,
     Wakeups,
 )
-from orchestrator.ports.keys import ApiKey, KeyStore
+from orchestrator.ports.keys import ApiKey, KeyStore, Tenant
 from orchestrator.ports.objects import ObjectStore
+from orchestrator.ports.webhooks import (
+    Backlog,
+    Delivery,
+    DeliveryPage,
+    DeliveryState,
+    Endpoint,
+    EndpointPage,
+    Happening,
+    NewDelivery,
+    NewEndpoint,
+    Try,
+    WebhookSender,
+    WebhookStore,
+)
 from orchestrator.ports.workers import WorkerPlan, WorkerPool
 
 __all__ = [
     "ApiKey",
+    "Backlog",
     "Clock",
+    "Delivery",
+    "DeliveryPage",
+    "DeliveryState",
+    "EndedAttempt",
+    "Endpoint",
+    "EndpointPage",
+    "Happening",
     "Heartbeat",
+    "InputStore",
     "Inputs",
     "JobStore",
     "KeyStore",
     "Moderator",
+    "NewDelivery",
+    "NewEndpoint",
     "ObjectStore",
     "Page",
     "Picture",
@@ -34,8 +61,13 @@ __all__ = [
     "QueueDepth",
     "SettleResult",
     "Settled",
+    "Snapshot",
     "Sweep",
+    "Tenant",
+    "Try",
     "Wakeups",
+    "WebhookSender",
+    "WebhookStore",
     "WorkerPlan",
     "WorkerPool",
 ]

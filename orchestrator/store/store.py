@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Self
 
+from orchestrator.domain.limits import NO_LIMITS, Limits
 from orchestrator.ports import Wakeups
 from orchestrator.store.claim import Claims
 from orchestrator.store.engine import Database
 from orchestrator.store.files import Files
 from orchestrator.store.housekeeping import Housekeeping
+from orchestrator.store.inputs import Inputs
 from orchestrator.store.jobs import Jobs
 from orchestrator.store.settle import Settlements
 from orchestrator.store.submissions import Submissions
@@ -19,20 +21,24 @@ from orchestrator.store.wakeups import Announcer, listen
 from orchestrator.store.workers import Workers
 
 
-class Store(Jobs, Claims, Settlements, Workers, Housekeeping, Tenants, Files):
+class Store(Jobs, Claims, Settlements, Workers, Housekeeping, Tenants, Files, Inputs):
     """Implements `ports.JobStore` and `ports.KeyStore`. One per process and event loop."""
 
-    def __init__(self, database_url: str, *, connections: int = 10) -> None:
+    def __init__(self, database_url: str, *, connections: int = 10, limits: Limits = NO_LIMITS) -> None:
         self._url = database_url
+        self._defaults = limits
         self._database = Database(database_url, connections=connections)
         self._announcer = Announcer(self._database)
-        self._submissions = Submissions(self._database, self._announcer)
+        self._submissions = Submissions(self._database, self._announcer, limits)
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, database_url: str, *, connections: int = 10) -> AsyncIterator[Self]:
-        """A store that closes at the block's end. Opening does not connect: the database may come up later."""
-        store = cls(database_url, connections=connections)
+    async def open(cls, database_url: str, *, connections: int = 10, limits: Limits = NO_LIMITS) -> AsyncIterator[Self]:
+        """A store that closes at the block's end. Opening does not connect: the database may come up later.
+
+        `limits` hold for the tenants that have none of their own.
+        """
+        store = cls(database_url, connections=connections, limits=limits)
         try:
             yield store
         finally:

@@ -310,6 +310,8 @@ inputs = Table(
     _time("dying_at"),
 )
 Index("inputs_content", inputs.c.sha256, unique=True, postgresql_where=text("dying_at IS NULL"))
+Index("inputs_idle", inputs.c.used_at, postgresql_where=text("dying_at IS NULL"))
+Index("inputs_dying", inputs.c.dying_at, postgresql_where=text("dying_at IS NOT NULL"))
 
 files = Table(
     "files",

@@ -157,6 +157,8 @@ CREATE TABLE deliveries (
 
 INDEXES = """
 CREATE UNIQUE INDEX inputs_content ON inputs (sha256) WHERE dying_at IS NULL;
+CREATE INDEX inputs_idle ON inputs (used_at) WHERE dying_at IS NULL;
+CREATE INDEX inputs_dying ON inputs (dying_at) WHERE dying_at IS NOT NULL;
 CREATE INDEX files_deleted ON files (deleted_at) WHERE deleted_at IS NOT NULL;
 CREATE INDEX files_expiry ON files (expires_at) WHERE expires_at IS NOT NULL AND deleted_at IS NULL;
 CREATE INDEX files_listing ON files (tenant, id) WHERE deleted_at IS NULL;
