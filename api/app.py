@@ -6,17 +6,26 @@ import gc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
 
 from api import deps, errors, health
+from api.bigmodel import files as bigmodel_files
 from api.bigmodel import videos as bigmodel_videos
 from api.docs import complete
 from api.middleware import BodyLimit, Edge
 from api.openai import content as openai_content
+from api.openai import files as openai_files
 from api.openai import videos as openai_videos
 from orchestrator.config import Settings
+
+# Matched in this order: busiest first.
+_MODULES = (bigmodel_videos, openai_videos, openai_content, openai_files, bigmodel_files, health)
+
+_FILES = ("/v1/files", "/api/paas/v4/files")
+_VIDEOS = ("/v1/videos", "/api/paas/v4/videos")
 
 # Requests leave little garbage in cycles, and a full collection that walks every loaded module shows in the p99.
 _GC_THRESHOLDS = (50_000, 20, 50)
@@ -42,12 +51,22 @@ def create_app(settings: Settings, *, connect: deps.Connect = deps.connect) -> F
                 yield
 
     app = _App(title="Cogmill", lifespan=lifespan, redirect_slashes=False)
-    app.add_middleware(BodyLimit, max_bytes=settings.api.max_body_bytes)
+    app.add_middleware(BodyLimit, limit=partial(_largest_body, settings))
     app.add_middleware(Edge)
     errors.install(app)
-    for module in (bigmodel_videos, openai_videos, openai_content, health):  # matched in this order: busiest first
+    for module in _MODULES:
         app.include_router(module.router)
     return app
+
+
+def _largest_body(settings: Settings, path: str) -> int:
+    """Bytes that a body sent to `path` may have."""
+    ours = settings.api.max_body_bytes
+    if path.startswith(_FILES):
+        return ours + settings.batches.max_file_bytes
+    if path.startswith(_VIDEOS):
+        return ours + 2 * settings.fetch.max_image_bytes * 4 // 3  # a first and a last frame in base64
+    return ours
 
 
 @contextmanager

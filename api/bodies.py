@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, LiteralString, NoReturn, TypeVar
 
 from fastapi import Request
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from api.forms import UploadedFile, parse_form
+from api.forms import UploadedFile, Value, parse_form
 from orchestrator.domain.errors import InvalidField, RequestError, Unsupported
 
 Fields = TypeVar("Fields", bound=BaseModel)
@@ -105,8 +105,13 @@ async def read_form(request: Request) -> dict[str, Any]:
 
     Source: how the OpenAI clients encode `extra_body` and optional files. Raises `InvalidField` and `TooLarge`.
     """
+    return nested(parse_form(await request.body(), request.headers["content-type"]))
+
+
+def nested(form: Iterable[tuple[str, Value]]) -> dict[str, Any]:
+    """The parts of a form as a dict, names in brackets resolved. Raises `InvalidField`."""
     fields: dict[str, Any] = {}
-    for name, value in parse_form(await request.body(), request.headers["content-type"]):
+    for name, value in form:
         match = _FORM_NAME.fullmatch(name)
         if match is None:
             raise InvalidField("is not a name that a form field may have", param=name, code="invalid_body")

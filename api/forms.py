@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -57,7 +57,7 @@ class FormReader:
     `InvalidField`, and what the spool raises.
     """
 
-    def __init__(self, content_type: str, spool: BinaryIO | None = None) -> None:
+    def __init__(self, content_type: str, spool: IO[bytes] | None = None) -> None:
         _, parameters = parse_options_header(content_type)
         _require_utf8(parameters, param=None)
         boundary = parameters.get(b"boundary")
@@ -82,7 +82,7 @@ class FormReader:
 class _Parts:
     """Collects what the parser tells of one part after the other."""
 
-    def __init__(self, spool: BinaryIO | None) -> None:
+    def __init__(self, spool: IO[bytes] | None) -> None:
         self.found: list[tuple[str, Value]] = []
         self.ended = False
         self._spool = spool

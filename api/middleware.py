@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from uuid import uuid4
 
@@ -86,25 +87,26 @@ def _template(scope: Scope) -> str:
 
 
 class BodyLimit:
-    """Refuses a body of more than `max_bytes`: at once when the caller announces it, else as soon as it is seen.
+    """Refuses a body of more than `limit(path)` bytes: at once when it is announced, else as soon as it is seen.
 
     And one that does not come: with a 408 after `IDLE_S` without a byte, or when it is not there after `WHOLE_S`.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, limit: Callable[[str], int]) -> None:
         self._app = app
-        self._max_bytes = max_bytes
+        self._limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        max_bytes = self._limit(scope["path"])
         announced = _header(scope, b"content-length")
-        if announced.isdecimal() and int(announced) > self._max_bytes:
-            answer = errors.response(scope["path"], problem_of(_too_large(self._max_bytes)))
+        if announced.isdecimal() and int(announced) > max_bytes:
+            answer = errors.response(scope["path"], problem_of(_too_large(max_bytes)))
             await answer(scope, receive, _last_words(receive, send))
             return
-        body = _Body(receive, self._max_bytes)
+        body = _Body(receive, max_bytes)
         last_words = _last_words(receive, send)
 
         async def bounded_send(message: Message) -> None:

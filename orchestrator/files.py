@@ -14,6 +14,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from orchestrator import logs, metrics
+from orchestrator.config import Settings
 from orchestrator.domain.errors import InvalidField, NotFound, TooLarge, Unsupported
 from orchestrator.ports import ObjectStore
 from orchestrator.ports.files import File, FilePage, FileStore, NewFile
@@ -22,9 +23,10 @@ from orchestrator.request import check_text
 _log = logs.get("files")
 
 BATCH = "batch"
+VISION = "vision"
 BATCH_OUTPUT = "batch_output"
 # What a caller may upload a file for. The others that the vendors have belong to services that are not ours.
-PURPOSES = (BATCH, "vision", "user_data")
+PURPOSES = (BATCH, VISION, "user_data")
 
 MIN_LIFETIME_S, MAX_LIFETIME_S = 3600, 30 * 24 * 3600  # OpenAI's bounds for `expires_after`
 
@@ -44,25 +46,25 @@ def object_key(tenant: str, file_id: str) -> str:
 
 
 class Files:
-    """A tenant's files. Every id that is not one of the tenant's own raises `NotFound`, whatever the reason.
+    """A tenant's files. Every id that is not one of the tenant's own raises `NotFound`, whatever the reason."""
 
-    `batch_lifetime_s` is how long files of batches are kept when nobody says otherwise.
-    """
-
-    def __init__(self, store: FileStore, objects: ObjectStore, *, batch_lifetime_s: float) -> None:
+    def __init__(self, settings: Settings, store: FileStore, objects: ObjectStore) -> None:
+        self._settings = settings
         self._store = store
         self._objects = objects
-        self._batch_lifetime_s = batch_lifetime_s
 
     async def add(
         self, tenant: str, path: Path, *, filename: str, purpose: str, content_type: str, lifetime_s: int | None
     ) -> File:
         """Upload a scratch file, then insert its row: a row's object is always there.
 
+        A file of a batch is kept as long as a video, unless `lifetime_s` says otherwise; any other until it is deleted.
         Raises a `RequestError` before anything is uploaded, or `Unavailable`.
         """
-        check_purpose(purpose)
+        if purpose not in PURPOSES:
+            raise Unsupported(f"must be one of {', '.join(PURPOSES)}, not {purpose[:80]!r}", param="purpose")
         check_text(filename, "file", max_chars=_MAX_NAME_CHARS)
+        self._check_size((await asyncio.to_thread(path.stat)).st_size, purpose)
         if lifetime_s is not None and not MIN_LIFETIME_S <= lifetime_s <= MAX_LIFETIME_S:
             raise InvalidField(
                 f"must be between {MIN_LIFETIME_S} and {MAX_LIFETIME_S} seconds, not {lifetime_s}",
@@ -72,7 +74,7 @@ class Files:
         key = object_key(tenant, file_id)
         kept_s: float | None = lifetime_s
         if kept_s is None and purpose == BATCH:
-            kept_s = self._batch_lifetime_s
+            kept_s = self._settings.retention.jobs_s
         return await self._store.add_file(
             NewFile(
                 id=file_id,
@@ -120,6 +122,14 @@ class Files:
         except NotFound:  # deleted and swept since
             raise _not_found(file_id) from None
 
+    def _check_size(self, size: int, purpose: str) -> None:
+        if size == 0:
+            raise InvalidField("is empty", param="file")
+        settings = self._settings
+        largest = settings.fetch.max_image_bytes if purpose == VISION else settings.batches.max_file_bytes
+        if size > largest:
+            raise TooLarge(f"has {size} bytes; a {purpose} file may have at most {largest}", param="file")
+
 
 class FileSweeper:
     """Deletes the objects of deleted and expired files, then their rows. Several may run side by side."""
@@ -153,12 +163,6 @@ class FileSweeper:
         if total:
             _log.info("orphans_swept", files=total)
         return total
-
-
-def check_purpose(purpose: str) -> None:
-    """Raise `Unsupported` for a purpose that nobody here has a use for."""
-    if purpose not in PURPOSES:
-        raise Unsupported(f"must be one of {', '.join(PURPOSES)}, not {purpose[:80]!r}", param="purpose")
 
 
 def _id_in(key: str) -> str:

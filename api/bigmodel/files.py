@@ -1,0 +1,11 @@
+"""`/api/paas/v4/files`."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from api.bigmodel.errors import DOCS
+from api.file_routes import file_routes
+
+router = APIRouter(tags=["bigmodel"])
+router.include_router(file_routes("/api/paas/v4", DOCS))

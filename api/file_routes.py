@@ -1,0 +1,156 @@
+"""Files, which both dialects have alike: upload, list, retrieve, download, delete."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from api import deps
+from api.bodies import Integer, typed
+from api.docs import Body, Dialect, binary
+from api.replies import reply
+from api.uploads import received
+from orchestrator.ports.files import File
+
+_EXAMPLE: dict[str, JsonValue] = {
+    "id": "file-0198c5a7e3b97d6f8a0c1f2e3d4c5b6a",
+    "object": "file",
+    "bytes": 1204,
+    "created_at": 1758941485,
+    "filename": "prompts.jsonl",
+    "purpose": "batch",
+    "status": "processed",
+    "expires_at": 1761533485,
+}
+
+
+class ExpiresAfter(BaseModel):
+    """From when, and for how many seconds, a file is kept."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    anchor: Literal["created_at"]
+    seconds: Annotated[Integer, Field(ge=3600, le=2592000)]
+
+
+class UploadFile(BaseModel):
+    """A form with one file."""
+
+    file: Annotated[Any, Field(json_schema_extra={"type": "string", "format": "binary"})] = None
+    purpose: str = Field(description="`batch`, `vision` (an image of at most 5 MB) or `user_data`.")
+    expires_after: ExpiresAfter | None = Field(
+        None, description="Form fields `expires_after[anchor]` and `expires_after[seconds]`."
+    )
+
+
+class FileObject(BaseModel):
+    """A file as its owner may read it."""
+
+    id: str
+    object: Literal["file"] = "file"
+    bytes: int
+    created_at: int
+    filename: str
+    purpose: str
+    status: Literal["processed"] = "processed"
+    expires_at: int | None
+
+
+class FileList(BaseModel):
+    object: Literal["list"] = "list"
+    data: Sequence[FileObject]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class DeletedFile(BaseModel):
+    id: str
+    object: Literal["file"] = "file"
+    deleted: Literal[True] = True
+
+
+def file_routes(prefix: str, docs: Dialect) -> APIRouter:
+    """The routes below `prefix`, documented in one dialect's words."""
+    router = APIRouter()
+    form = Body(fields=UploadFile, multipart=True, json=False)
+
+    @router.post(f"{prefix}/files", response_model=FileObject, **docs.route(reads=form, example=_EXAMPLE))
+    async def upload(request: Request, tenant: deps.Tenant) -> Response:
+        """Keep a file; the answer comes once it is stored. Files of batches go after 30 days unless told otherwise."""
+        async with received(request, "file") as sent:
+            fields = typed(UploadFile, sent.fields)
+            file = await deps.services(request).files.add(
+                tenant,
+                sent.path,
+                filename=sent.filename,
+                purpose=fields.purpose,
+                content_type=mimetypes.guess_type(sent.filename)[0] or "application/octet-stream",
+                lifetime_s=None if fields.expires_after is None else fields.expires_after.seconds,
+            )
+        return reply(_shown(file))
+
+    @router.get(f"{prefix}/files", response_model=FileList, **docs.route(errors=(400, 404)))
+    async def list_files(
+        request: Request,
+        tenant: deps.Tenant,
+        limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+        after: Annotated[str | None, Query(description="The last id of the page before.")] = None,
+        order: Literal["asc", "desc"] = "desc",
+        purpose: Annotated[str | None, Query(description="Only files of this purpose.")] = None,
+    ) -> Response:
+        """A page of the tenant's files by creation time."""
+        page = await deps.services(request).files.list(tenant, limit=limit, after=after, order=order, purpose=purpose)
+        files = [_shown(file) for file in page.files]
+        first, last = (files[0].id, files[-1].id) if files else (None, None)
+        return reply(FileList(data=files, first_id=first, last_id=last, has_more=page.has_more))
+
+    @router.get(f"{prefix}/files/{{file_id}}", response_model=FileObject, **docs.route(errors=(404,), example=_EXAMPLE))
+    async def retrieve(request: Request, file_id: str, tenant: deps.Tenant) -> Response:
+        """What is known of a file."""
+        return reply(_shown(await deps.services(request).files.get(tenant, file_id)))
+
+    @router.get(
+        f"{prefix}/files/{{file_id}}/content",
+        response_class=Response,
+        **docs.route(errors=(404, 502), answers={200: binary("application/octet-stream")}),
+    )
+    async def content(request: Request, file_id: str, tenant: deps.Tenant) -> Response:
+        """The file's bytes."""
+        services = deps.services(request)
+        file = await services.files.get(tenant, file_id)
+        # Opened before the status goes out, so that a missing object or a silent S3 is an error and not a torn 200.
+        chunks = await services.downloads.open(file.object, None)
+        headers = {
+            "content-length": str(file.object.size),
+            "etag": f'"{file.object.sha256}"',
+            # What a tenant uploaded is never shown by a browser under our name.
+            "content-disposition": f"attachment; filename*=UTF-8''{quote(file.filename, safe='')}",
+            "x-content-type-options": "nosniff",
+        }
+        return StreamingResponse(chunks, 200, headers, "application/octet-stream")
+
+    @router.delete(f"{prefix}/files/{{file_id}}", response_model=DeletedFile, **docs.route(errors=(404,)))
+    async def delete(request: Request, file_id: str, tenant: deps.Tenant) -> Response:
+        """Delete a file."""
+        await deps.services(request).files.delete(tenant, file_id)
+        return reply(DeletedFile(id=file_id))
+
+    return router
+
+
+def _shown(file: File) -> FileObject:
+    return FileObject(
+        id=file.id,
+        bytes=file.object.size,
+        created_at=int(file.created_at.timestamp()),
+        filename=file.filename,
+        purpose=file.purpose,
+        expires_at=None if file.expires_at is None else int(file.expires_at.timestamp()),
+    )
