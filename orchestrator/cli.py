@@ -185,11 +185,11 @@ def doctor(data_dir: DataDirOption = None) -> None:
 
 @model.command()
 def tiny(directory: Annotated[Path, typer.Argument(parser=path, metavar="DIRECTORY")]) -> None:
-    """Make the two tiny random checkpoints (real classes, no art) below DIRECTORY; those that exist stay."""
-    from orchestrator.domain.catalog import TINY_2B, TINY_5B
+    """Make the tiny random checkpoints (real classes, no art) below DIRECTORY; those that exist stay."""
+    from orchestrator.domain.catalog import TINY
     from workers.tiny import make
 
-    for family in (TINY_2B, TINY_5B):
+    for family in TINY:
         typer.echo(make(family, directory))
 
 
@@ -203,11 +203,10 @@ def _service_settings() -> Settings:
 
 
 def _tiny_models(data: DataDir) -> dict[str, Any]:
-    from orchestrator.domain.catalog import TINY_2B, TINY_5B
     from orchestrator.local import configuration
     from workers import tiny as checkpoints
 
-    return configuration.tiny_models(checkpoints.path(TINY_2B, data.models), checkpoints.path(TINY_5B, data.models))
+    return configuration.tiny_models(lambda family: checkpoints.path(family, data.models))
 
 
 @contextmanager

@@ -67,7 +67,7 @@ class Fleet:
     _held_by: defaultdict[str, set[UUID]] = field(default_factory=lambda: defaultdict(set))
     _readings: list[Reading] = field(default_factory=list)
     _speeds: dict[str, Speed] = field(default_factory=dict)
-    _written: dict[UUID, tuple[str, int]] = field(default_factory=dict)
+    _written: dict[UUID, Progress] = field(default_factory=dict)
 
     # -------------------------------------------------------------- workers
     def worker(self, name: str, pool: str, now: float) -> Worker:
@@ -164,13 +164,19 @@ class Fleet:
         moved = []
         for worker in self.workers.values():
             for render in worker.status.renders if worker.status else ():
-                place = (str(render.stage), render.step)
-                if render.end is None and render.token in self.claims and self._written.get(render.token) != place:
-                    moved.append(Progress(job_id=render.job_id, token=render.token, stage=place[0], step=place[1]))
+                progress = Progress(
+                    job_id=render.job_id,
+                    token=render.token,
+                    stage=str(render.stage),
+                    step=render.step,
+                    preview=render.preview,
+                )
+                if render.end is None and render.token in self.claims and self._written.get(render.token) != progress:
+                    moved.append(progress)
         return moved
 
     def wrote(self, progress: Iterable[Progress]) -> None:
         """This progress is in the database."""
         for item in progress:
             if item.token in self.claims:
-                self._written[item.token] = (item.stage, item.step)
+                self._written[item.token] = item

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.domain.catalog import TINY_2B, TINY_5B, TINY_5B_I2V, ModelFamily
+from orchestrator.domain.catalog import TINY, ModelFamily
 from orchestrator.domain.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # Part of the directory's name, so that a changed recipe makes a new checkpoint beside the old one.
 RECIPE = 1
 
-_SEEDS = {TINY_2B.name: 2, TINY_5B.name: 5, TINY_5B_I2V.name: 52}
+_SEEDS = {"tiny-2b": 2, "tiny-5b": 5, "tiny-5b-i2v": 52}
 _TEXT_DIM = 32
 _LATENT_CHANNELS = 4
 
@@ -43,8 +43,8 @@ def make(family: ModelFamily, directory: Path) -> Path:
     exists is whole. Several processes may make the same one. Raises `ConfigError` for a family that is not tiny, and
     when `directory` cannot be written.
     """
-    if family.name not in _SEEDS:
-        raise ConfigError(f"only {', '.join(_SEEDS)} can be made here, not {family.name}")
+    if family not in TINY:
+        raise ConfigError(f"only {', '.join(tiny.name for tiny in TINY)} can be made here, not {family.name}")
     target = path(family, directory)
     if target.is_dir():
         return target

@@ -141,6 +141,7 @@ TINY_5B_I2V = replace(
     TINY_5B, name="tiny-5b-i2v", sizes=((96, 64),), min_frames=49, image_to_video=True, image_sibling=None
 )
 
+TINY = (TINY_2B, TINY_5B, TINY_5B_I2V)
 FAMILIES: dict[str, ModelFamily] = {
-    family.name: family for family in (COGVIDEOX_2B, COGVIDEOX_5B, COGVIDEOX_5B_I2V, TINY_2B, TINY_5B, TINY_5B_I2V)
+    family.name: family for family in (COGVIDEOX_2B, COGVIDEOX_5B, COGVIDEOX_5B_I2V, *TINY)
 }

@@ -6,13 +6,13 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from orchestrator import config
 from orchestrator.config import Settings
-from orchestrator.domain.catalog import TINY_2B, TINY_5B
+from orchestrator.domain.catalog import TINY, TINY_2B, TINY_5B, ModelFamily
 from orchestrator.domain.errors import ConfigError
 from orchestrator.local import postgres, ray
 from orchestrator.local.layout import DataDir
@@ -23,15 +23,14 @@ BUCKET = "cogmill"
 _MODEL_KEYS = ("default_model", "models", "pools", "aliases")
 
 
-def tiny_models(small: Path, large: Path) -> dict[str, Any]:
-    """The two tiny checkpoints, one worker each, and what the vendors' model names mean here."""
-    names = (TINY_2B.name, TINY_5B.name)
+def tiny_models(path_of: Callable[[ModelFamily], Path]) -> dict[str, Any]:
+    """The tiny checkpoints, one worker each, and what the vendors' model names mean here."""
     return {
-        "default_model": names[0],
-        "aliases": dict.fromkeys(("cogvideox", "cogvideox-2", "cogvideox-flash"), names[0])
-        | dict.fromkeys(("cogvideox-3", "sora-2", "sora-2-pro"), names[1]),
-        "models": {name: {"family": name, "path": str(path)} for name, path in zip(names, (small, large), strict=True)},
-        "pools": {name: {"model": name, "workers": 1} for name in names},
+        "default_model": TINY_2B.name,
+        "aliases": dict.fromkeys(("cogvideox", "cogvideox-2", "cogvideox-flash"), TINY_2B.name)
+        | dict.fromkeys(("cogvideox-3", "sora-2", "sora-2-pro"), TINY_5B.name),
+        "models": {family.name: {"family": family.name, "path": str(path_of(family))} for family in TINY},
+        "pools": {family.name: {"model": family.name, "workers": 1} for family in TINY},
     }
 
 

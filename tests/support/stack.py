@@ -136,7 +136,7 @@ def seeded_data_dir(tiny_checkpoint: Callable[[str], Path]) -> Iterator[Callable
 
         def make(name: str) -> Path:
             root = parent / name
-            for family in ("tiny-2b", "tiny-5b"):
+            for family in ("tiny-2b", "tiny-5b", "tiny-5b-i2v"):
                 checkpoint = tiny_checkpoint(family)
                 shutil.copytree(checkpoint, root / "models" / checkpoint.name)
             root.chmod(0o711)

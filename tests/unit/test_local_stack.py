@@ -295,7 +295,7 @@ class TestSessions:
 
 def _document(directory: Path) -> dict[str, object]:
     chosen = portbook.choose({}, api=None, free=always)
-    models = configuration.tiny_models(directory / "tiny-2b", directory / "tiny-5b")
+    models = configuration.tiny_models(lambda family: directory / family.name)
     return configuration.document(chosen, secrets.load_or_make(directory), models)
 
 
