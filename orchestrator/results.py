@@ -46,8 +46,8 @@ def parse(data: bytes, job_id: UUID, claim: int) -> VideoResult:
     """Read `dump` back. Raises `ValueError` unless it is whole, well-formed and about this very claim."""
     document = _DOCUMENT.validate_json(data)
     prefix = claim_prefix(job_id, claim)
-    keys = (document.result.video.key, document.result.cover.key)
-    if (document.job, document.claim) != (job_id, claim) or not all(name.startswith(prefix) for name in keys):
+    ours = all(artifact.key.startswith(prefix) for artifact in document.result.objects)
+    if (document.job, document.claim) != (job_id, claim) or not ours:
         raise ValueError(f"it belongs to claim {document.claim} of job {document.job.hex}, or names foreign objects")
     return document.result
 
@@ -60,7 +60,7 @@ def recover(objects: ObjectStore, claim: Claim) -> VideoResult | None:
     """
     try:
         result = parse(objects.get(key(claim.job_id, claim.number)), claim.job_id, claim.number)
-        for artifact in (result.video, result.cover):
+        for artifact in result.objects:
             objects.verify(artifact)
     except NotFound as error:
         _log.info("nothing_to_recover", reason=str(error), **logs.fields(claim))

@@ -1,18 +1,19 @@
-"""A finished render into S3: the video, the cover, and `result.json` last."""
+"""A finished render into S3: the video, its stills, and `result.json` last."""
 
 from __future__ import annotations
 
 import random
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TypeVar
 
 from orchestrator import logs, results
 from orchestrator.domain.errors import IntegrityError, NotFound, ObjectsUnavailable, RenderFailed
-from orchestrator.domain.job import VideoResult, claim_prefix
+from orchestrator.domain.job import Artifact, VideoResult, claim_prefix
 from orchestrator.domain.protocol import Assignment
 from orchestrator.ports import ObjectStore
-from workers.finish import Encoded
+from workers.finish import Finished
 
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ _log = logs.get("artifacts")
 def publish(
     objects: ObjectStore,
     assignment: Assignment,
-    encoded: Encoded,
+    finished: Finished,
     *,
     gpu_seconds: float,
     stages: Mapping[str, float],
@@ -46,15 +47,18 @@ def publish(
     def patiently(upload: Callable[[], T]) -> T:
         return _patiently(upload, patience_s, job=assignment.job_id.hex, attempt=assignment.claim)
 
-    video = patiently(lambda: objects.upload(f"{prefix}video.mp4", encoded.video, "video/mp4", on_progress=on_progress))
-    cover = patiently(lambda: objects.upload(f"{prefix}cover.png", encoded.cover, "image/png", on_progress=on_progress))
+    def store(path: Path, content_type: str) -> Artifact:
+        return patiently(lambda: objects.upload(prefix + path.name, path, content_type, on_progress=on_progress))
+
     result = VideoResult(
-        video=video,
-        cover=cover,
-        width=encoded.width,
-        height=encoded.height,
-        num_frames=encoded.num_frames,
-        fps=encoded.fps,
+        video=store(finished.video, "video/mp4"),
+        cover=store(finished.cover, "image/png"),
+        thumbnail=store(finished.thumbnail, "image/webp"),
+        spritesheet=store(finished.spritesheet, "image/jpeg"),
+        width=finished.width,
+        height=finished.height,
+        num_frames=finished.num_frames,
+        fps=finished.fps,
         gpu_seconds=gpu_seconds,
         stages=dict(stages),
     )

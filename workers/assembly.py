@@ -13,9 +13,11 @@ from orchestrator.adapters.s3 import S3Objects
 from orchestrator.domain.catalog import FAMILIES
 from orchestrator.domain.job import VideoResult
 from orchestrator.domain.protocol import Assignment, Stage
+from orchestrator.moderation import Moderation
 from orchestrator.ports import ObjectStore, WorkerPlan
-from workers import artifacts, cogvideox, finish, inputs, previews
+from workers import artifacts, cogvideox, inputs, previews
 from workers.engine import Finish, Parts, Watch
+from workers.finish import Finisher
 from workers.render import Render
 
 if TYPE_CHECKING:
@@ -34,24 +36,25 @@ def assemble(plan: WorkerPlan, scratch: Path) -> Parts[Render]:
     return Parts(
         model=cogvideox.load(plan.path, family, device, dtype),
         fetch=partial(inputs.fetch, objects),
-        finish=publisher(objects, scratch),
+        finish=publisher(objects, Finisher.load(plan.finish, device), Moderation(plan.moderation), scratch),
         show=partial(previews.show, objects),
     )
 
 
-def publisher(objects: ObjectStore, scratch: Path) -> Finish:
+def publisher(objects: ObjectStore, finisher: Finisher, moderation: Moderation, scratch: Path) -> Finish:
     """What turns a render's frames into objects of its claim."""
 
     def publish(assignment: Assignment, frames: NDArray[np.uint8], watch: Watch) -> VideoResult:
         directory = scratch / assignment.token.hex
         directory.mkdir()
         try:
-            encoded = finish.encode(frames, assignment.spec.fps, directory)
+            finished = finisher.finish(assignment, frames, directory, on_progress=watch.proceed)
+            moderation.review_video(finished.video, assignment.job_id, assignment.spec)
             watch.enter(Stage.UPLOADING)
             return artifacts.publish(
                 objects,
                 assignment,
-                encoded,
+                finished,
                 gpu_seconds=watch.gpu_seconds,
                 stages=watch.stages,
                 on_progress=watch.moved,

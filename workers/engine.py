@@ -73,8 +73,14 @@ class Watch:
             raise _Cancelled
         self._roster.enter(self._held, stage)
 
+    def proceed(self) -> None:
+        """The present stage goes on, unless the render was cancelled meanwhile: raises then, as `enter` does."""
+        if self._held.cancelled:
+            raise _Cancelled
+        self.moved()
+
     def moved(self) -> None:
-        """The present stage goes on."""
+        """The present stage goes on. Raises nothing, for callers that must not stop halfway."""
         self._roster.moved(self._held)
 
 

@@ -100,6 +100,12 @@ class VideoResult:
     gpu_seconds: float
     stages: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def objects(self) -> tuple[Artifact, ...]:
+        """All that it names in S3."""
+        named = (self.video, self.cover, self.thumbnail, self.spritesheet)
+        return tuple(artifact for artifact in named if artifact is not None)
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
