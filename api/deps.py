@@ -16,12 +16,13 @@ from orchestrator.config import S3Settings, Settings
 from orchestrator.files import Files
 from orchestrator.frontdoor import FrontdoorStore, open_jobs
 from orchestrator.keys import Keyring
-from orchestrator.ports import KeyStore, ObjectStore
+from orchestrator.ports import KeyStore, ObjectStore, WebhookStore
 from orchestrator.store import Store
 from orchestrator.submit import Jobs
+from orchestrator.subscriptions import Subscriptions
 
 
-class ApiStore(FrontdoorStore, KeyStore, Protocol):
+class ApiStore(FrontdoorStore, KeyStore, WebhookStore, Protocol):
     """What the API asks of the store."""
 
 
@@ -35,6 +36,7 @@ class Services:
     downloads: Downloads
     jobs: Jobs
     files: Files
+    webhooks: Subscriptions
     keyring: Keyring
     readiness: Readiness
 
@@ -44,7 +46,8 @@ class Services:
         readiness = Readiness(settings.database_url, store)
         jobs = open_jobs(settings, store, objects)
         files = Files(settings, store, objects)
-        return cls(settings, store, objects, Downloads(objects), jobs, files, keyring, readiness)
+        webhooks = Subscriptions(settings, store)
+        return cls(settings, store, objects, Downloads(objects), jobs, files, webhooks, keyring, readiness)
 
 
 Connect = Callable[[Settings], AbstractAsyncContextManager[Services]]
@@ -53,7 +56,7 @@ Connect = Callable[[Settings], AbstractAsyncContextManager[Services]]
 @asynccontextmanager
 async def connect(settings: Settings) -> AsyncIterator[Services]:
     """The real services, open for as long as the context lasts."""
-    async with Store.open(settings.database_url) as store:
+    async with Store.open(settings.database_url, limits=settings.limits.defaults) as store:
         yield Services.of(settings, store, S3Objects(_for_callers(settings.s3)))
 
 

@@ -49,6 +49,9 @@ class Limits:
             )
 
 
+NO_LIMITS = Limits()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """What counts against a tenant now; `day_left_s` is the time until midnight UTC."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+from orchestrator.domain.limits import Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +19,15 @@ class ApiKey:
     name: str
     created_at: datetime
     revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tenant:
+    """A tenant: its share of the GPUs relative to the others, and those limits that are its own."""
+
+    name: str
+    weight: float
+    limits: Limits
 
 
 class KeyStore(Protocol):
@@ -32,3 +44,22 @@ class KeyStore(Protocol):
         ...
 
     async def find_key(self, key_id: str) -> ApiKey | None: ...
+
+    async def list_tenants(self) -> list[Tenant]:
+        """All of them, by name."""
+        ...
+
+    async def set_weight(self, tenant: str, weight: float) -> None:
+        """A tenant's share relative to others; 1 is the default. Holds from the next claim on."""
+        ...
+
+    async def set_limits(self, tenant: str, changes: Mapping[str, float | None]) -> None:
+        """Change these of a tenant's limits, by the names that `Limits` has; None goes back to the default.
+
+        Holds from the next request, submit or claim on. What is over a lowered limit stays.
+        """
+        ...
+
+    async def limits_of(self, tenant: str) -> Limits:
+        """What holds for this tenant: its own limits, and the deployment's where it has none."""
+        ...

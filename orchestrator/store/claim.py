@@ -1,11 +1,16 @@
-"""Claiming: start-time fair queueing over predicted GPU seconds, in one statement."""
+"""Claiming: start-time fair queueing over predicted GPU seconds, in one statement.
+
+Where some tenant may only run so many jobs at once, it is a transaction: what runs must be counted, and nobody else may
+claim between the count and the claim.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from sqlalchemy import ARRAY, Integer, Row, Text, bindparam, text
+from sqlalchemy import ARRAY, Double, Integer, Row, Text, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.domain.job import Claim, WorkerRef
@@ -14,7 +19,12 @@ from orchestrator.store.part import Part
 
 # One claimer per pool at a time, or two would pick the same jobs and one of them get none. Whoever finds the lock taken
 # waits for it in a statement of its own, so that the claim's snapshot comes after it.
-_WAIT = text("SELECT pg_advisory_xact_lock(hashtextextended('cogmill:claim:' || :pool, 0))")
+# While any tenant is capped, which its result says, there is one claimer of all pools at a time: caps hold over pools.
+_WAIT = text("""
+    SELECT pg_advisory_xact_lock(hashtextextended('cogmill:claim:' || :pool, 0)),
+           CASE WHEN :running IS NOT NULL OR EXISTS (SELECT FROM tenants WHERE running IS NOT NULL)
+           THEN (SELECT true FROM pg_advisory_xact_lock(hashtextextended('cogmill:claim', 0))) ELSE false END AS capped
+""").bindparams(bindparam("running", type_=Double))
 
 # A lane's ready jobs after its cursor, or up to it. Behind the cursor lie the dead index entries of what was claimed
 # before: few as a rule, but all of them while some transaction is held open. So they are read again only every second,
@@ -29,9 +39,9 @@ _LINE = """
 #
 # Safety rests on row locks and tokens, not on the advisory lock. The commit waits for the disk: a claim that a crash
 # forgot would give out its number again, and two workers would write to the same keys.
-_CLAIM = text(f"""
+_STATEMENT = """
     WITH turn AS MATERIALIZED (
-        SELECT pg_try_advisory_xact_lock(hashtextextended('cogmill:claim:' || :pool, 0)) AS ours
+        SELECT pg_try_advisory_xact_lock(hashtextextended('cogmill:claim:' || :pool, 0)){alone} AS ours
     ), slot AS MATERIALIZED (
         -- The slots, numbered; a worker that is dead by its row gets nothing.
         SELECT worker, incarnation, row_number() OVER (ORDER BY place) AS i
@@ -63,34 +73,36 @@ _CLAIM = text(f"""
                     WINDOW same AS (PARTITION BY priority)) AS timed) AS started
     ), front AS MATERIALIZED (
         -- The first n lanes that have ready jobs. The inner order makes the probes stop at the n-th.
-        SELECT ordered.*, head.cost, row_number() OVER (ORDER BY place) AS rank
+        SELECT ordered.*, head.cost, allowance.room, row_number() OVER (ORDER BY place) AS rank
         FROM (SELECT * FROM lane ORDER BY place) AS ordered
+        CROSS JOIN LATERAL ({room}) AS allowance(room)
         CROSS JOIN LATERAL (
-            (SELECT cost FROM jobs AS j WHERE {_LINE.format(lane="ordered", side=">")} ORDER BY deadline, id LIMIT 1)
+            (SELECT cost FROM jobs AS j WHERE {ordered_ahead} ORDER BY deadline, id LIMIT 1)
             UNION ALL
-            (SELECT cost FROM jobs AS j WHERE {_LINE.format(lane="ordered", side="<=")} ORDER BY deadline, id LIMIT 1)
+            (SELECT cost FROM jobs AS j WHERE {ordered_behind} ORDER BY deadline, id LIMIT 1)
             LIMIT 1) AS head
+        WHERE coalesce(allowance.room > 0, true)
         LIMIT :n
     ), candidate AS (
         -- Every lane before the k-th has a job that goes first, so the k-th can win at most n - k + 1 slots; and only
         -- one, if its second job comes after the first job of the n-th lane.
-        SELECT f.priority, f.place, f.tenant, c.id, c.deadline, c.cost, c.nth,
+        SELECT f.priority, f.place, f.tenant, f.room, c.id, c.deadline, c.cost, c.nth,
                f.start + (c.total - c.cost) / f.weight AS tag
         FROM front AS f
         LEFT JOIN front AS final ON final.rank = :n AND final.priority = f.priority
-        CROSS JOIN LATERAL (SELECT CASE WHEN f.start + f.cost / f.weight > final.start THEN 1
-                                   ELSE :n - f.rank + 1 END AS most) AS chances
+        CROSS JOIN LATERAL (SELECT least(f.room, CASE WHEN f.start + f.cost / f.weight > final.start THEN 1
+                                   ELSE :n - f.rank + 1 END) AS most) AS chances
         CROSS JOIN LATERAL (
             SELECT id, deadline, cost, row_number() OVER line AS nth, sum(cost) OVER line AS total
-            FROM ((SELECT 0 AS side, id, deadline, cost FROM jobs AS j WHERE {_LINE.format(lane="f", side=">")}
+            FROM ((SELECT 0 AS side, id, deadline, cost FROM jobs AS j WHERE {f_ahead}
                    ORDER BY deadline, id LIMIT most)
                   UNION ALL
-                  (SELECT 1, id, deadline, cost FROM jobs AS j WHERE {_LINE.format(lane="f", side="<=")}
+                  (SELECT 1, id, deadline, cost FROM jobs AS j WHERE {f_behind}
                    ORDER BY deadline, id LIMIT most)
                   LIMIT most) AS first
             WINDOW line AS (ORDER BY side, deadline, id ROWS UNBOUNDED PRECEDING)) AS c
     ), picked AS MATERIALIZED (
-        SELECT * FROM candidate ORDER BY priority, tag, place, nth LIMIT (SELECT count(*) FROM slot)
+        SELECT * FROM {candidates} ORDER BY priority, tag, place, nth LIMIT (SELECT count(*) FROM slot)
     ), locked AS MATERIALIZED (
         -- A job that is being cancelled is not waited for; one that was is not ready any more.
         SELECT p.* FROM picked AS p JOIN jobs AS j ON j.id = p.id
@@ -132,10 +144,35 @@ _CLAIM = text(f"""
            incarnation, 0.0::float8 AS age_s, cancel_requested_at IS NOT NULL AS cancel_requested,
            greatest(0, extract(epoch FROM claimed_at - run_at))::float8 AS waited_s, ours
     FROM turn LEFT JOIN claimed ON true ORDER BY i
-""").bindparams(
+"""
+
+# A capped tenant has room for so many more jobs, over all its lanes. A lane without room is passed over as if it had no
+# ready jobs, so that it saves nothing up either.
+_ROOM = """
+            SELECT CASE WHEN most IS NOT NULL THEN least(:n, most - (
+                SELECT count(*) FROM jobs AS r
+                WHERE r.tenant = ordered.tenant AND r.state = 'running' AND r.finished_at IS NULL))::int END
+            FROM (SELECT coalesce((SELECT running FROM tenants WHERE name = ordered.tenant), :running)) AS cap(most)"""
+_WITHIN_ROOM = """(
+            SELECT *, row_number() OVER (PARTITION BY tenant ORDER BY priority, tag, place, nth) AS of_tenant
+            FROM candidate) AS numbered WHERE coalesce(of_tenant <= room, true)"""
+_ALONE = " AND NOT EXISTS (SELECT FROM tenants WHERE running IS NOT NULL)"
+
+_LINES = {
+    f"{lane}_{where}": _LINE.format(lane=lane, side=side)
+    for lane in ("ordered", "f")
+    for where, side in (("ahead", ">"), ("behind", "<="))
+}
+_BIND = (
     bindparam("workers", type_=ARRAY(Text)),
     bindparam("incarnations", type_=ARRAY(Text)),
     bindparam("n", type_=Integer),
+)
+_CLAIM = text(
+    _STATEMENT.format(alone=_ALONE, room="SELECT CAST(NULL AS int)", candidates="candidate", **_LINES)
+).bindparams(*_BIND)
+_CLAIM_CAPPED = text(_STATEMENT.format(alone="", room=_ROOM, candidates=_WITHIN_ROOM, **_LINES)).bindparams(
+    *_BIND, bindparam("running", type_=Double)
 )
 
 
@@ -143,19 +180,43 @@ class Claims(Part):
     async def claim(self, pool: str, cluster: str, slots: Sequence[WorkerRef]) -> list[Claim]:
         if not slots:
             return []
-        parameters = {
-            "pool": pool,
-            "cluster": cluster,
-            "workers": [slot.name for slot in slots],
-            "incarnations": [slot.incarnation for slot in slots],
-            "n": len(slots),
-        }
+        if self._defaults.running is None:
+            found = await self._database.fetch(_CLAIM, _parameters(pool, cluster, slots))
+            if found[0].ours:
+                return _claims(found)
+        return await self._database.transact(partial(self._in_turn, pool, cluster, slots))
 
-        async def in_turn(connection: AsyncConnection) -> Sequence[Row[Any]]:
-            await connection.execute(_WAIT, {"pool": pool})
-            return (await connection.execute(_CLAIM, parameters)).all()
+    async def _in_turn(
+        self, pool: str, cluster: str, slots: Sequence[WorkerRef], connection: AsyncConnection
+    ) -> list[Claim]:
+        """Claim in a transaction that waits for its turn, and counts what runs where somebody is capped."""
+        running = self._defaults.running
+        turn = (await connection.execute(_WAIT, {"pool": pool, "running": running})).one()
+        if not turn.capped:
+            return _claims((await connection.execute(_CLAIM, _parameters(pool, cluster, slots))).all())
+        claims: list[Claim] = []
+        free = list(slots)
+        # What one tenant may not take is the others': look again until nothing is found for what is left.
+        while free:
+            parameters = _parameters(pool, cluster, free) | {"running": running}
+            found = _claims((await connection.execute(_CLAIM_CAPPED, parameters)).all())
+            if not found:
+                break
+            claims += found
+            for claim in found:
+                free.remove(claim.worker)
+        return claims
 
-        found = await self._database.fetch(_CLAIM, parameters)
-        if not found[0].ours:
-            found = await self._database.transact(in_turn)
-        return [rows.claim(row) for row in found if row.id is not None]
+
+def _parameters(pool: str, cluster: str, slots: Sequence[WorkerRef]) -> dict[str, Any]:
+    return {
+        "pool": pool,
+        "cluster": cluster,
+        "workers": [slot.name for slot in slots],
+        "incarnations": [slot.incarnation for slot in slots],
+        "n": len(slots),
+    }
+
+
+def _claims(found: Sequence[Row[Any]]) -> list[Claim]:
+    return [rows.claim(row) for row in found if row.id is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.domain.limits import Limits
 from orchestrator.store.engine import Database
 from orchestrator.store.submissions import Submissions
 from orchestrator.store.wakeups import Announcer
@@ -13,3 +14,4 @@ class Part:
     _database: Database
     _announcer: Announcer
     _submissions: Submissions
+    _defaults: Limits

@@ -68,7 +68,8 @@ _SETTLE = text("""
               GROUP BY pool, priority, tenant HAVING sum(gpu_seconds - cost) <> 0 ORDER BY pool, priority, tenant) AS d
         WHERE l.pool = d.pool AND l.priority = d.priority AND l.tenant = d.tenant
     )
-    SELECT token, state FROM held
+    SELECT token, state,
+           EXISTS (SELECT FROM tenants AS t WHERE t.name = held.tenant AND t.running IS NOT NULL) AS capped FROM held
 """).bindparams(bindparam("batch", type_=JSONB))
 
 # Whoever wrote with this token before left an attempt behind.
@@ -105,7 +106,8 @@ class Settlements(Part):
         applied = {row.token: JobState(row.state) for row in rows}
         found = {token: SettleResult(settled=Settled.APPLIED, state=state) for token, state in applied.items()}
         found |= await self._read_back([settlement for settlement in batch if settlement.token not in applied])
-        if JobState.QUEUED in applied.values():
+        # A tenant that may run only so many at once has room for another, in whatever pool.
+        if JobState.QUEUED in applied.values() or any(self._defaults.running is not None or row.capped for row in rows):
             self._announcer.announce()
         return [
             found[s.token]

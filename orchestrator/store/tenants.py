@@ -1,16 +1,21 @@
-"""API keys, and the tenants that they belong to."""
+"""API keys, and the tenants that they belong to: shares and limits."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orchestrator.ports import ApiKey
+from orchestrator.domain.limits import Limits
+from orchestrator.ports import ApiKey, Tenant
 from orchestrator.store.part import Part
 from orchestrator.store.tables import keys, lanes, tenants
+
+_LIMITS = tuple(tenants.c[field.name] for field in fields(Limits))
 
 
 class Tenants(Part):
@@ -43,14 +48,29 @@ class Tenants(Part):
         return _key(found[0]) if found else None
 
     async def set_weight(self, tenant: str, weight: float) -> None:
-        """A tenant's share relative to others; 1 is the default. Holds from the next claim on."""
-
         async def set_both(connection: AsyncConnection) -> None:
             known = insert(tenants).values(name=tenant, weight=weight)
             await connection.execute(known.on_conflict_do_update(index_elements=["name"], set_={"weight": weight}))
             await connection.execute(update(lanes).where(lanes.c.tenant == tenant).values(weight=weight))
 
         await self._database.transact(set_both)
+
+    async def set_limits(self, tenant: str, changes: Mapping[str, float | None]) -> None:
+        known = insert(tenants).values(name=tenant, **changes)
+        await self._database.fetch(known.on_conflict_do_update(index_elements=["name"], set_=dict(changes)))
+        self._announcer.announce()  # jobs that were held back may have room now
+
+    async def list_tenants(self) -> list[Tenant]:
+        found = await self._database.fetch(select(tenants).order_by(tenants.c.name))
+        return [Tenant(name=row.name, weight=row.weight, limits=_limits(row)) for row in found]
+
+    async def limits_of(self, tenant: str) -> Limits:
+        found = await self._database.fetch(select(*_LIMITS).where(tenants.c.name == tenant))
+        return _limits(found[0]).over(self._defaults) if found else self._defaults
+
+
+def _limits(row: Row[Any]) -> Limits:
+    return Limits(**{column.name: getattr(row, column.name) for column in _LIMITS})
 
 
 def _key(row: Row[Any]) -> ApiKey:

@@ -10,6 +10,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from orchestrator.domain.errors import StoreUnavailable
+from orchestrator.domain.limits import NO_LIMITS
 from orchestrator.store.engine import Database
 from orchestrator.store.submissions import Submissions
 from orchestrator.store.wakeups import Announcer
@@ -24,8 +25,7 @@ class ScriptedDatabase:
         self.rows: set[UUID] = set()
         self._lost = lost
 
-    async def fetch(self, _: object, parameters: dict[str, Any] | None = None) -> Sequence[Any]:
-        assert parameters is not None
+    async def fetch(self, _: object, parameters: dict[str, Any]) -> Sequence[Any]:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.inserts.append(done)
         await done
@@ -43,7 +43,7 @@ class SilentAnnouncer:
 
 
 def submissions(database: ScriptedDatabase) -> Submissions:
-    return Submissions(cast(Database, database), cast(Announcer, SilentAnnouncer()))
+    return Submissions(cast(Database, database), cast(Announcer, SilentAnnouncer()), NO_LIMITS)
 
 
 async def ticks(count: int = 5) -> None:
