@@ -1,0 +1,138 @@
+"""No route tells a tenant anything of another's: what is another's answers exactly as what does not exist.
+
+A route that the tables below do not know fails its test, so that none is forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.routing import APIRoute, iter_route_contexts
+
+from api.app import create_app
+from tests.support.api import Api, api_settings, in_process
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+# What anybody may read.
+OPEN = {"/healthz", "/readyz", "/metrics", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}
+ROUTES = [
+    (method, context.original_route)
+    for context in iter_route_contexts(create_app(api_settings("postgresql://nowhere/none")).routes)
+    for method in sorted(context.methods or ())
+]
+CALLS = [(method, route.path) for method, route in ROUTES]
+KEYED = [call for call in CALLS if call[1] not in OPEN]
+ABOUT_A_THING = [call for call in CALLS if "{" in call[1]]
+
+Maker = Callable[[Api], Awaitable[str]]
+Ask = Callable[[str], dict[str, Any]]
+
+
+async def a_video(api: Api) -> str:
+    """A finished one, so that it has contents."""
+    answer = await api.http.post("/v1/videos", json={"prompt": "a lighthouse"})
+    video_id = str(answer.raise_for_status().json()["id"])
+    await api.succeed(video_id)
+    return video_id
+
+
+async def a_file(api: Api) -> str:
+    files = {"purpose": (None, "batch"), "file": ("shots.jsonl", b"{}\n")}
+    return str((await api.http.post("/v1/files", files=files)).raise_for_status().json()["id"])
+
+
+# A path parameter's name: makes such a thing for the first tenant, and returns its id.
+THINGS: dict[str, Maker] = {
+    "video_id": a_video,
+    "file_id": a_file,
+}
+
+# What to send with a POST about such a thing; GET, HEAD and DELETE take nothing.
+BODIES: dict[str, dict[str, Any]] = {}
+
+
+def after(cursor: str) -> dict[str, Any]:
+    return {"params": {"after": cursor}}
+
+
+# Ids that come in a query or a body: the route, what makes the thing, and how the call names it.
+REFERENCES: dict[tuple[str, str, str], tuple[Maker, Ask]] = {
+    ("GET", "/v1/videos", "after"): (a_video, after),
+    ("GET", "/v1/files", "after"): (a_file, after),
+    ("GET", "/api/paas/v4/files", "after"): (a_file, after),
+}
+
+
+@pytest.mark.parametrize(("method", "path"), ABOUT_A_THING)
+async def test_a_thing_of_another_tenant_answers_as_one_that_does_not_exist(api: Api, method: str, path: str) -> None:
+    parameter = path.partition("{")[2].partition("}")[0]
+    assert parameter in THINGS, f"say in THINGS how to make what {path} is about"
+    assert method != "POST" or path in BODIES, f"say in BODIES what to send to {path}"
+    owned = await THINGS[parameter](api)
+
+    def ask(client: httpx.AsyncClient, thing: str) -> Awaitable[httpx.Response]:
+        return client.request(method, path.replace(f"{{{parameter}}}", thing), **BODIES.get(path, {}))
+
+    answer = await _refused_alike(api, owned, ask)
+    assert answer.status_code == 404
+    assert (await ask(api.http, owned)).status_code != 404  # it was there, and still is
+
+
+@pytest.mark.parametrize(("method", "path", "field"), REFERENCES)
+async def test_a_thing_of_another_tenant_cannot_be_referred_to(api: Api, method: str, path: str, field: str) -> None:
+    make, kwargs = REFERENCES[method, path, field]
+    owned = await make(api)
+
+    def ask(client: httpx.AsyncClient, thing: str) -> Awaitable[httpx.Response]:
+        return client.request(method, path, **kwargs(thing))
+
+    answer = await _refused_alike(api, owned, ask)
+    assert answer.is_client_error
+    assert (await ask(api.http, owned)).is_success
+
+
+async def test_every_query_that_takes_an_id_is_among_the_references() -> None:
+    taken = {
+        (method, route.path, query.alias)
+        for method, route in ROUTES
+        if isinstance(route, APIRoute)
+        for query in route.dependant.query_params
+        if query.alias == "after" or query.alias.endswith("_id")
+    }
+    assert taken == {key for key in REFERENCES if key[0] == "GET"}
+
+
+@pytest.mark.parametrize(("method", "path"), KEYED)
+@pytest.mark.parametrize("authorization", [{}, {"authorization": "Bearer nobody.secret"}], ids=["none", "unknown"])
+async def test_a_route_needs_a_key(api: Api, method: str, path: str, authorization: dict[str, str]) -> None:
+    async with in_process(api.app) as stranger:
+        answer = await stranger.request(method, path, headers=authorization)
+    assert answer.status_code == 401
+
+
+@pytest.mark.parametrize("path", sorted(OPEN))
+async def test_an_open_route_needs_none(api: Api, path: str) -> None:
+    async with in_process(api.app) as stranger:
+        assert (await stranger.get(path)).status_code == 200
+
+
+async def _refused_alike(
+    api: Api, owned: str, ask: Callable[[httpx.AsyncClient, str], Awaitable[httpx.Response]]
+) -> httpx.Response:
+    """Another tenant asks about the thing, and about one that nobody has: told apart by nothing but the id."""
+    absent = f"{owned[:-8]}00000000"
+    async with await api.client("stranger") as stranger:
+        existing = await asyncio.wait_for(ask(stranger, owned), 10)
+        missing = await asyncio.wait_for(ask(stranger, absent), 10)
+    assert _told(existing, owned) == _told(missing, absent)
+    return existing
+
+
+def _told(answer: httpx.Response, thing: str) -> tuple[int, dict[str, str], str]:
+    headers = {name: value for name, value in answer.headers.items() if name not in ("x-request-id", "date")}
+    return answer.status_code, headers, answer.text.replace(thing, "ID")
