@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.domain import cost
-from orchestrator.domain.catalog import COGVIDEOX_2B, COGVIDEOX_5B, FAMILIES, TINY_2B
-from orchestrator.domain.errors import IllegalTransition, Unsupported
+from orchestrator.domain.catalog import COGVIDEOX_2B, FAMILIES, TINY_2B, ModelFamily
+from orchestrator.domain.errors import IllegalTransition
 from orchestrator.domain.job import Failure, parse_public_id, public_id
 from orchestrator.domain.outcome import AttemptOutcome, Ending, Evicted, Lost, Released, settle
 from orchestrator.domain.protocol import Broke, Rendered, Stopped
@@ -109,31 +109,30 @@ def test_backoff_grows_to_its_cap_and_spreads_by_a_quarter(failures: int, jitter
     assert 0.75 * full <= POLICY.delay_s(failures, jitter) <= 1.25 * full
 
 
-def test_each_family_makes_its_default_size_and_longest_video() -> None:
-    for family in FAMILIES.values():
-        family.check(size=family.default_size, num_frames=family.max_frames, fps=family.fps)
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_each_family_can_make_its_longest_video_and_every_length_that_it_says(family: ModelFamily) -> None:
+    frames = family.legal_frames()
+    assert (frames[0], frames[-1]) == (family.min_frames, family.max_frames)
+    assert all(count % 8 == 1 for count in frames), "other counts are dropped by diffusers, silently"
+    assert all(side % 16 == 0 for size in family.sizes for side in size), "a patch is 16 pixels wide"
 
 
-@pytest.mark.parametrize(
-    ("size", "frames", "fps", "param"),
-    [
-        ((1280, 720), 49, 8, "size"),
-        ((720, 480), 48, 8, "num_frames"),
-        ((720, 480), 57, 8, "num_frames"),
-        ((720, 480), 49, 30, "fps"),
-    ],
-)
-def test_what_a_model_cannot_make_is_refused_by_name(size: tuple[int, int], frames: int, fps: int, param: str) -> None:
-    with pytest.raises(Unsupported) as caught:
-        COGVIDEOX_5B.check(size=size, num_frames=frames, fps=fps)
-    assert caught.value.param == param
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_a_picture_leads_to_a_family_that_takes_one(family: ModelFamily) -> None:
+    """And that family makes what its sibling makes, so that no request changes its size by bringing a picture."""
+    sibling = family if family.image_sibling is None else FAMILIES[family.image_sibling]
+    assert sibling.image_to_video
+    assert sibling.default_size in family.sizes
+    assert sibling.max_frames == family.max_frames
+    assert sibling.fps == family.fps
 
 
-@given(st.floats(0.1, 6))
-def test_seconds_become_the_nearest_legal_frame_count(seconds: float) -> None:
-    frames = TINY_2B.frames_for(seconds)
-    assert frames in TINY_2B.legal_frames()
-    assert frames == 9 or abs(frames - 1 - seconds * 8) <= 4
+@given(st.sampled_from(list(FAMILIES.values())), st.floats(0.1, 6))
+def test_seconds_become_the_least_legal_frame_count_that_lasts_so_long(family: ModelFamily, seconds: float) -> None:
+    frames = family.frames_for(seconds)
+    assert frames in family.legal_frames()
+    assert frames / family.fps >= seconds - 1e-6
+    assert frames == family.min_frames or (frames - 8) / family.fps < seconds
 
 
 def test_the_longest_native_render_costs_its_reference_time() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.domain.job import WorkerRef
+from orchestrator.domain.job import Artifact, WorkerRef
 from orchestrator.domain.protocol import WorkerState, WorkerStatus
 from orchestrator.fleet import LEAD_S, Fleet
 from orchestrator.ports import Heartbeat
@@ -98,6 +98,16 @@ def test_progress_is_written_once_per_place() -> None:
     assert (moved.stage, moved.step) == ("denoising", 2)
     fleet.wrote([moved])
     assert fleet.unwritten_progress() == []
+
+
+def test_a_preview_is_written_as_soon_as_it_is_there() -> None:
+    claim = a_claim()
+    fleet = fleet_with(a_status(a_render(claim, step=2)))
+    fleet.hold([claim], 0.0)
+    fleet.wrote(fleet.unwritten_progress())
+    preview = Artifact(key="videos/x/1/preview.webp", size=1, sha256="2" * 64, content_type="image/webp")
+    fleet.heard(fleet.workers[WORKER.name], a_status(a_render(claim, step=2, preview=preview)), 1.0)
+    assert [moved.preview for moved in fleet.unwritten_progress()] == [preview]
 
 
 def beat(number: int) -> Heartbeat:
