@@ -65,8 +65,8 @@ def _decode(text: bytes, param: str) -> bytes:
 def check_picture(data: bytes, settings: FetchSettings) -> Picture:
     """The picture that some bytes are: PNG, JPEG or WebP by their content, and decodable to the last pixel.
 
-    Of an animated one the first frame counts, since that is what a video begins at. Takes up to seconds, and 8 bytes of
-    memory a pixel. Raises `InvalidField` or `TooLarge`.
+    Of an animated one the first frame counts, since that is what a video begins at. Takes up to seconds, and 16 bytes
+    of memory a pixel. Raises `InvalidField` or `TooLarge`.
     """
     if len(data) > settings.max_image_bytes:
         raise TooLarge(f"the image has {len(data)} bytes; at most {settings.max_image_bytes} are allowed", param=_PARAM)

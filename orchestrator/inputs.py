@@ -32,8 +32,8 @@ KEY = re.compile(PREFIX + r"[0-9a-f]{64}/([0-9a-f]{32})\.(?:png|jpeg|webp)")
 
 DEADLINE_S = 20.0
 
-# A picture takes up to 8 bytes a pixel while it is decoded: threads here are a bound on memory, not on cores.
-_DECODERS = 2
+# WebP takes 16 bytes a pixel while it is decoded: the largest pictures, one at a time, take 640 MB of a process.
+_DECODERS = 1
 _UPLOADERS = 16
 
 

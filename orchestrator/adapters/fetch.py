@@ -49,11 +49,13 @@ def check_url(url: str, param: str, *, allow_networks: Iterable[IPNetwork] = ())
         raise InvalidField("is no valid URL", param=param) from None
     if parsed.scheme not in ("http", "https"):
         raise InvalidField("must be an http or https URL", param=param)
-    if not parsed.host:
+    if not parsed.raw_host:
         raise InvalidField("is a URL without a host", param=param)
     if parsed.userinfo:
         raise InvalidField("must not carry a user name or a password", param=param)
-    literal = _literal(parsed.host)
+    if parsed.port is not None and parsed.port > 0xFFFF:
+        raise InvalidField("is a URL with a port that there is not", param=param)
+    literal = _literal(parsed.raw_host.decode("ascii"))
     if literal is not None and not may_reach(literal, allow_networks):
         raise InvalidField("is a URL with an address that is not public", param=param)
     return parsed
