@@ -19,10 +19,11 @@ from api.middleware import BodyLimit, Edge
 from api.openai import content as openai_content
 from api.openai import files as openai_files
 from api.openai import videos as openai_videos
+from api.openai import webhooks as openai_webhooks
 from orchestrator.config import Settings
 
 # Matched in this order: busiest first.
-_MODULES = (bigmodel_videos, openai_videos, openai_content, openai_files, bigmodel_files, health)
+_MODULES = (bigmodel_videos, openai_videos, openai_content, openai_files, bigmodel_files, openai_webhooks, health)
 
 _FILES = ("/v1/files", "/api/paas/v4/files")
 _VIDEOS = ("/v1/videos", "/api/paas/v4/videos")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from prometheus_client import Counter, Gauge, Histogram
 
 from orchestrator.domain.protocol import WorkerState
-from orchestrator.ports import QueueDepth
+from orchestrator.ports import Backlog, QueueDepth
 
 _HTTP_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 _RENDER_BUCKETS = (0.1, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 90, 120, 180, 300, 600, 1200, 3600)
@@ -21,6 +21,9 @@ http_seconds = Histogram(
     buckets=_HTTP_BUCKETS,
 )
 submitted = Counter("cogmill_jobs_submitted_total", "Jobs accepted, by pool.", ("pool",))
+uncounted_requests = Counter(
+    "cogmill_uncounted_requests_total", "Requests that passed because the storage of request rates did not answer."
+)
 moderated = Counter(
     "cogmill_moderation_total",
     "Answers of the moderation hook, by subject (request or video): allowed, refused or unanswered.",
@@ -67,11 +70,31 @@ gpu_busy_seconds = Counter("cogmill_gpu_busy_seconds_total", "Seconds that worke
 loop_failures = Counter("cogmill_loop_failures_total", "Runs of a background loop that raised, by loop.", ("loop",))
 swept_objects = Counter("cogmill_swept_objects_total", "Objects deleted by retention.")
 
+webhook_tries = Counter(
+    "cogmill_webhook_tries_total",
+    "Tries to deliver a webhook, by outcome: delivered, retry, gone, or stale (its lease had run out).",
+    ("outcome",),
+)
+webhooks_given_up = Counter("cogmill_webhooks_given_up_total", "Webhooks that were never delivered.")
+webhooks_in_flight = Gauge("cogmill_webhooks_in_flight", "Webhooks that this process is delivering.")
+webhooks_pending = Gauge("cogmill_webhooks_pending", "Webhooks that are still to be delivered.")
+webhook_oldest_age = Gauge("cogmill_webhook_oldest_age_seconds", "Age of the oldest webhook still to be delivered.")
+outbox_oldest_age = Gauge(
+    "cogmill_outbox_oldest_age_seconds", "Age of the oldest event that has not been made into webhooks."
+)
+
 
 def show_queue(depths: Sequence[QueueDepth]) -> None:
     """Replace the queue gauges by this reading; pools and states that are gone disappear."""
     _replace(jobs, {(depth.pool, str(depth.state)): depth.count for depth in depths})
     _replace(oldest_age, {(depth.pool, str(depth.state)): depth.oldest_age_s for depth in depths})
+
+
+def show_webhooks(backlog: Backlog) -> None:
+    """Set the webhook gauges to this reading."""
+    webhooks_pending.set(backlog.pending)
+    webhook_oldest_age.set(backlog.oldest_age_s)
+    outbox_oldest_age.set(backlog.oldest_event_age_s)
 
 
 def show_workers(states: Iterable[tuple[str, WorkerState]]) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from orchestrator import health, logs, metrics
 from orchestrator.adapters.s3 import S3Objects
+from orchestrator.adapters.webhook_http import HttpSender
 from orchestrator.attempt import Rules
 from orchestrator.cluster import Cluster
 from orchestrator.config import Settings
@@ -19,7 +21,7 @@ from orchestrator.domain.watchdog import Patience
 from orchestrator.fleet import Fleet
 from orchestrator.input_sweeper import InputSweeper
 from orchestrator.loops import Life, Loops, at_once, running, stop_signals
-from orchestrator.ports import JobStore, ObjectStore, WorkerPool
+from orchestrator.ports import JobStore, ObjectStore, WebhookStore, WorkerPool
 from orchestrator.recovery import Recovery
 from orchestrator.rescuer import Rescuer
 from orchestrator.retention import Retention
@@ -27,6 +29,7 @@ from orchestrator.scaler import Scaler, plans
 from orchestrator.settler import Settler
 from orchestrator.store import Store
 from orchestrator.watcher import Watcher
+from orchestrator.webhooks import Announcer, Deliverer
 
 _log = logs.get("service")
 
@@ -35,6 +38,9 @@ PATIENCE_S = 60.0
 
 # Looking for orphans lists every key of a kind: rarely.
 _ORPHANS_EVERY_S = 6 * 3600.0
+
+# How long webhooks in flight may take to land when the process stops.
+_LANDING_S = 5.0
 
 
 class SystemClock:
@@ -150,15 +156,44 @@ async def run_maintainer(settings: Settings) -> None:
         inputs = InputSweeper(store, objects)
         pulse = health.Pulse(PATIENCE_S)
         with stop_signals() as stopping, health.serve(settings.metrics.host, settings.metrics.maintain_port, pulse):
-            async with running(pulse) as loops:
+            async with _delivering(settings, store) as deliverer, running(pulse) as loops:
                 every_s = min(5.0, settings.lease.ttl_s / 4)
                 loops.every(every_s, "expire", rescuer.expire, Life.GOES_ROUND)
                 loops.every(every_s, "rescue", rescuer.rescue)
                 loops.every(settings.retention.every_s, "retention", retention.run_once)
                 loops.every(settings.retention.every_s, "inputs", inputs.run_once)
                 loops.every(_ORPHANS_EVERY_S, "input_orphans", inputs.orphans)
+                _start_webhooks(loops, settings, store, deliverer)
                 _show_queue(loops, settings, store)
                 await stopping.wait()
+
+
+@asynccontextmanager
+async def _delivering(settings: Settings, store: WebhookStore) -> AsyncIterator[Deliverer]:
+    """A deliverer; what it has in flight at the block's end may land for a while."""
+    sender = HttpSender(timeout_s=settings.webhooks.timeout_s, allow_networks=settings.fetch.allow_networks)
+    deliverer = Deliverer(store, sender, settings, SystemClock(), random.Random())
+    try:
+        yield deliverer
+    finally:
+        await deliverer.close(_LANDING_S)
+        await sender.close()
+
+
+def _start_webhooks(loops: Loops, settings: Settings, store: WebhookStore, deliverer: Deliverer) -> None:
+    async def landed_or_soon() -> None:
+        await deliverer.wait(0.5)
+
+    async def prune() -> None:
+        await store.prune_deliveries(keep_s=settings.webhooks.keep_s)
+
+    async def show() -> None:
+        metrics.show_webhooks(await store.webhook_backlog())
+
+    loops.every(0.5, "announce", Announcer(store, settings).run_once, Life.GOES_ROUND)
+    loops.after(landed_or_soon, "deliver", deliverer.run_once, Life.GOES_ROUND)
+    loops.every(settings.retention.every_s, "prune_deliveries", prune)
+    loops.every(settings.metrics.queue_every_s, "webhook_backlog", show, Life.GOES_ROUND)
 
 
 def _show_queue(loops: Loops, settings: Settings, store: JobStore) -> None:

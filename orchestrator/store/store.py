@@ -9,6 +9,9 @@ from typing import Self
 from orchestrator.domain.limits import NO_LIMITS, Limits
 from orchestrator.ports import Wakeups
 from orchestrator.store.claim import Claims
+from orchestrator.store.deliveries import Deliveries
+from orchestrator.store.delivery_log import DeliveryLog
+from orchestrator.store.endpoints import Endpoints
 from orchestrator.store.engine import Database
 from orchestrator.store.files import Files
 from orchestrator.store.housekeeping import Housekeeping
@@ -21,8 +24,10 @@ from orchestrator.store.wakeups import Announcer, listen
 from orchestrator.store.workers import Workers
 
 
-class Store(Jobs, Claims, Settlements, Workers, Housekeeping, Tenants, Files, Inputs):
-    """Implements `ports.JobStore` and `ports.KeyStore`. One per process and event loop."""
+class Store(
+    Jobs, Claims, Settlements, Workers, Housekeeping, Tenants, Files, Inputs, Endpoints, Deliveries, DeliveryLog
+):
+    """Implements the store's ports, from `ports.JobStore` to `ports.WebhookStore`. One per process and event loop."""
 
     def __init__(self, database_url: str, *, connections: int = 10, limits: Limits = NO_LIMITS) -> None:
         self._url = database_url

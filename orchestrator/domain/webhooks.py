@@ -1,0 +1,122 @@
+"""What the world is told of jobs and batches, who may hear it, and what becomes of a delivery after a try. Pure.
+
+Standard Webhooks (https://www.standardwebhooks.com) says how a delivery is signed, OpenAI's webhook events how its body
+looks.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from orchestrator.domain.retry import RetryPolicy
+
+
+class EventType(StrEnum):
+    """The events that receivers hear of. A video that was cancelled counts as failed, as it does in its status."""
+
+    VIDEO_COMPLETED = "video.completed"
+    VIDEO_FAILED = "video.failed"
+    BATCH_COMPLETED = "batch.completed"
+    BATCH_FAILED = "batch.failed"
+    BATCH_EXPIRED = "batch.expired"
+    BATCH_CANCELLED = "batch.cancelled"
+
+
+# What the store writes into the outbox.
+EVENT_TYPES = {
+    "job.succeeded": EventType.VIDEO_COMPLETED,
+    "job.failed": EventType.VIDEO_FAILED,
+    "job.cancelled": EventType.VIDEO_FAILED,
+    "batch.completed": EventType.BATCH_COMPLETED,
+    "batch.failed": EventType.BATCH_FAILED,
+    "batch.expired": EventType.BATCH_EXPIRED,
+    "batch.cancelled": EventType.BATCH_CANCELLED,
+}
+
+
+def event_body(event_id: str, event_type: EventType, created_at: datetime, subject: str) -> str:
+    """The body of every delivery of an event about the video or batch `subject`."""
+    event = {
+        "id": event_id,
+        "object": "event",
+        "created_at": int(created_at.timestamp()),
+        "type": event_type,
+        "data": {"id": subject},
+    }
+    return json.dumps(event, separators=(",", ":"))
+
+
+def secret(master_key: str, owner: str, generation: int) -> str:
+    """The signing secret of an owner, which follows from the master key: `whsec_` and 32 bytes in base 64."""
+    digest = hmac.digest(master_key.encode(), f"webhook:{owner}:{generation}".encode(), "sha256")
+    return f"whsec_{base64.b64encode(digest).decode()}"
+
+
+def secret_owner(tenant: str, endpoint_id: str | None) -> str:
+    """Whose secret signs: the endpoint's, or the tenant's for a URL that a request named."""
+    # Named apart, since a tenant may bear any name, an endpoint's id too.
+    return f"tenant:{tenant}" if endpoint_id is None else f"endpoint:{endpoint_id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A receiver's answer: its HTTP status, and for how many seconds it asks to be left alone."""
+
+    status: int
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Silence:
+    """No answer came. `error` is for the tenant to read, and says nothing of what lies behind the URL."""
+
+    error: str
+
+
+Answer = Reply | Silence
+
+
+class Fate(StrEnum):
+    """What a try means. `gone`: the receiver wants nothing more, ever (410)."""
+
+    DELIVERED = "delivered"
+    RETRY = "retry"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What becomes of a delivery after a try; `delay_s` is the pause before the next."""
+
+    fate: Fate
+    status: int | None = None
+    error: str | None = None
+    delay_s: float = 0.0
+
+
+def judge(answer: Answer, attempts: int, policy: RetryPolicy, jitter: float) -> Verdict:
+    """The verdict on the `attempts`-th try (1 is the first). `jitter` in [0, 1) spreads the pause.
+
+    A receiver may ask for a longer pause than ours, up to the longest that we make by ourselves.
+    """
+    if isinstance(answer, Silence):
+        return Verdict(fate=Fate.RETRY, error=answer.error, delay_s=policy.delay_s(attempts, jitter))
+    if 200 <= answer.status < 300:
+        return Verdict(fate=Fate.DELIVERED, status=answer.status)
+    if answer.status == 410:
+        return Verdict(fate=Fate.GONE, status=answer.status, error="the receiver answered 410 Gone")
+    asked_s = min(answer.retry_after_s or 0.0, policy.cap_s)
+    return Verdict(
+        fate=Fate.RETRY,
+        status=answer.status,
+        error=f"the receiver answered {answer.status}{_REDIRECTS if 300 <= answer.status < 400 else ''}",
+        delay_s=max(policy.delay_s(attempts, jitter), asked_s),
+    )
+
+
+_REDIRECTS = "; redirects are not followed"

@@ -1,0 +1,231 @@
+"""The store of webhook endpoints and deliveries, and who carries a delivery to its receiver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+from uuid import UUID
+
+from orchestrator.domain.webhooks import Answer, EventType, Verdict
+
+DeliveryState = Literal["pending", "delivered", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEndpoint:
+    """What a tenant wants told where. `host` is what deliveries to `url` are counted under."""
+
+    id: str
+    tenant: str
+    name: str
+    url: str
+    host: str
+    event_types: Sequence[EventType]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A tenant's endpoint. Its secret follows from the master key, `id` and `generation`."""
+
+    id: str
+    tenant: str
+    name: str
+    url: str
+    host: str
+    event_types: Sequence[EventType]
+    generation: int
+    created_at: datetime
+    updated_at: datetime
+    disabled_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointPage:
+    endpoints: Sequence[Endpoint]
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happening:
+    """An outbox row: the job or batch that it is about, by its public id, and the tenant's endpoints that are enabled.
+
+    `webhook_url` is the one that the job's request named.
+    """
+
+    event: str
+    subject: str
+    tenant: str
+    at: datetime
+    webhook_url: str | None
+    endpoints: Sequence[Endpoint]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewDelivery:
+    """One event for one URL; `body` is sent as it is."""
+
+    id: UUID
+    event_id: str
+    tenant: str
+    endpoint_id: str | None
+    url: str
+    host: str
+    event_type: EventType
+    body: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A delivery as its tenant may read it. `attempts` counts tries since it was last sent anew."""
+
+    id: UUID
+    tenant: str
+    endpoint_id: str | None
+    url: str
+    body: str
+    state: DeliveryState
+    attempts: int
+    created_at: datetime
+    next_at: datetime
+    ended_at: datetime | None
+    last_status: int | None
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryPage:
+    deliveries: Sequence[Delivery]
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Try:
+    """A leased delivery. The secret of `generation` signs, and while `overlaps` the one before it too."""
+
+    id: UUID
+    lease: UUID
+    tenant: str
+    endpoint_id: str | None
+    event_id: str
+    url: str
+    body: str
+    attempts: int
+    generation: int
+    overlaps: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """Deliveries that are pending, the age of the oldest, and the age of the oldest event that is in no delivery."""
+
+    pending: int
+    oldest_age_s: float
+    oldest_event_age_s: float
+
+
+class WebhookStore(Protocol):
+    """Endpoints, their secrets' generations, and deliveries. Every method may raise `StoreUnavailable`.
+
+    What names a tenant sees that tenant's rows only.
+    """
+
+    # endpoints
+    async def add_endpoint(self, endpoint: NewEndpoint, *, at_most: int) -> Endpoint | None:
+        """Insert it; None when the tenant has `at_most` already, however many arrive at once."""
+        ...
+
+    async def find_endpoint(self, endpoint_id: str, tenant: str) -> Endpoint | None: ...
+
+    async def list_endpoints(self, tenant: str, *, limit: int, after: str | None) -> EndpointPage:
+        """Newest first, behind the one with the id `after`."""
+        ...
+
+    async def update_endpoint(
+        self,
+        endpoint_id: str,
+        tenant: str,
+        *,
+        name: str | None,
+        url: str | None,
+        host: str | None,
+        event_types: Sequence[EventType] | None,
+    ) -> Endpoint | None:
+        """Change what is not None and enable it again; what is pending goes to the new URL. None: no such endpoint."""
+        ...
+
+    async def delete_endpoint(self, endpoint_id: str, tenant: str) -> bool:
+        """Drop it and fail what is pending for it."""
+        ...
+
+    # secrets
+    async def rotate_endpoint(self, endpoint_id: str, tenant: str, *, overlap_s: float) -> Endpoint | None:
+        """The next generation; the present one signs too for `overlap_s`. None: no such endpoint."""
+        ...
+
+    async def secret_generation(self, tenant: str) -> int:
+        """The generation of the tenant's own secret."""
+        ...
+
+    async def rotate_tenant(self, tenant: str, *, overlap_s: float) -> int:
+        """The next generation of the tenant's own secret."""
+        ...
+
+    # delivering
+    async def fan_out(
+        self, announce: Callable[[Happening], Sequence[NewDelivery]], *, limit: int, give_up_s: float
+    ) -> int:
+        """Turn the oldest outbox rows into deliveries, in one transaction; how many rows. Each is taken once."""
+        ...
+
+    async def add_delivery(self, delivery: NewDelivery, *, give_up_s: float) -> bool:
+        """Insert one for an endpoint that is enabled. False when it is not, or no more."""
+        ...
+
+    async def lease_deliveries(self, *, limit: int, per_host: int, per_tenant: int, lease_s: float) -> list[Try]:
+        """Lease what is due, fairly over tenants and over hosts, each with a fresh token.
+
+        Never are more than `per_host` leases of one host alive, nor `per_tenant` of one tenant, over all processes.
+        """
+        ...
+
+    async def record_try(self, attempt: Try, verdict: Verdict) -> DeliveryState | None:
+        """Write what became of a try and give back its lease; None when the lease is another's by now.
+
+        A retry after the time to give up is a failure. A receiver that is gone disables its endpoint.
+        """
+        ...
+
+    async def webhook_backlog(self) -> Backlog: ...
+
+    # looking and sending again
+    async def find_delivery(self, delivery_id: UUID, tenant: str) -> Delivery | None: ...
+
+    async def list_deliveries(
+        self,
+        tenant: str | None,
+        *,
+        limit: int,
+        after: UUID | None = None,
+        state: DeliveryState | None = None,
+        endpoint_id: str | None = None,
+    ) -> DeliveryPage:
+        """Newest first, behind `after`; without a tenant, everybody's."""
+        ...
+
+    async def resend(self, delivery_id: UUID, tenant: str | None, *, give_up_s: float) -> Delivery | None:
+        """Pending and due now, at its endpoint's present URL. None: no such delivery, or its endpoint hears no more."""
+        ...
+
+    async def prune_deliveries(self, *, keep_s: float) -> int:
+        """Delete deliveries that ended `keep_s` ago; how many."""
+        ...
+
+
+class WebhookSender(Protocol):
+    """HTTP to a receiver: guarded, bounded in time and size, without redirects."""
+
+    async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """POST once. Never raises for what the receiver, the network or the URL does."""
+        ...

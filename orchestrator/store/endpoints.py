@@ -1,0 +1,167 @@
+"""Webhook endpoints, and the generations of what signs for them and for tenants.
+
+Whoever makes a delivery for an endpoint holds the endpoint's row by a share lock: one that is deleted or disabled has
+nothing pending, then or later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, bindparam, delete, func, select, text
+from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from orchestrator.domain.webhooks import EventType
+from orchestrator.ports import Endpoint, EndpointPage, NewEndpoint
+from orchestrator.store.part import Part
+from orchestrator.store.tables import tenants, webhook_endpoints
+
+_COLUMNS = tuple(column for column in webhook_endpoints.c if column.name != "previous_secret_until")
+
+_UPDATE = text("""
+    UPDATE webhook_endpoints
+    SET name = coalesce(:name, name), url = coalesce(:url, url), host = coalesce(:host, host),
+        event_types = coalesce(:event_types, event_types), updated_at = cogmill_now(), disabled_at = NULL
+    WHERE id = :id AND tenant = :tenant
+    RETURNING *
+""").bindparams(bindparam("event_types", type_=JSONB(none_as_null=True)))
+
+_MOVE = text("UPDATE deliveries SET url = :url, host = :host WHERE endpoint_id = :id AND state = 'pending'")
+
+_ROTATE = """
+    SET secret_generation = {table}.secret_generation + 1,
+        previous_secret_until = cogmill_now() + make_interval(secs => :overlap_s)
+"""
+_ROTATE_ENDPOINT = text(f"""
+    UPDATE webhook_endpoints {_ROTATE.format(table="webhook_endpoints")}, updated_at = cogmill_now()
+    WHERE id = :id AND tenant = :tenant
+    RETURNING *
+""")
+_ROTATE_TENANT = text(f"""
+    INSERT INTO tenants (name, secret_generation, previous_secret_until)
+    VALUES (:tenant, 2, cogmill_now() + make_interval(secs => :overlap_s))
+    ON CONFLICT (name) DO UPDATE {_ROTATE.format(table="tenants")}
+    RETURNING secret_generation
+""")
+
+# The lease stays: what is in flight counts until it lands.
+_CLOSE = text("""
+    UPDATE deliveries SET state = 'failed', ended_at = cogmill_now(), last_error = :reason
+    WHERE endpoint_id = :id AND state = 'pending'
+""")
+
+
+class Endpoints(Part):
+    async def add_endpoint(self, endpoint: NewEndpoint, *, at_most: int) -> Endpoint | None:
+        async def add(connection: AsyncConnection) -> Row[Any] | None:
+            # The tenant's row makes its concurrent additions wait for each other.
+            await connection.execute(insert(tenants).values(name=endpoint.tenant).on_conflict_do_nothing())
+            await connection.execute(select(tenants.c.name).where(tenants.c.name == endpoint.tenant).with_for_update())
+            count = select(func.count()).where(webhook_endpoints.c.tenant == endpoint.tenant)
+            if (await connection.scalar(count) or 0) >= at_most:
+                return None
+            values = {name: getattr(endpoint, name) for name in endpoint.__slots__}
+            return (await connection.execute(insert(webhook_endpoints).values(values).returning(*_COLUMNS))).one()
+
+        row = await self._database.transact(add)
+        return None if row is None else endpoint_of(row)
+
+    async def find_endpoint(self, endpoint_id: str, tenant: str) -> Endpoint | None:
+        found = await self._database.fetch(select(*_COLUMNS).where(*_owned(endpoint_id, tenant)))
+        return endpoint_of(found[0]) if found else None
+
+    async def list_endpoints(self, tenant: str, *, limit: int, after: str | None) -> EndpointPage:
+        query = select(*_COLUMNS).where(webhook_endpoints.c.tenant == tenant)
+        if after is not None:
+            query = query.where(webhook_endpoints.c.id < after)
+        # Ids hold a UUIDv7: their order is the order of creation.
+        found = await self._database.fetch(query.order_by(webhook_endpoints.c.id.desc()).limit(limit + 1))
+        return EndpointPage(endpoints=[endpoint_of(row) for row in found[:limit]], has_more=len(found) > limit)
+
+    async def update_endpoint(
+        self,
+        endpoint_id: str,
+        tenant: str,
+        *,
+        name: str | None,
+        url: str | None,
+        host: str | None,
+        event_types: Sequence[EventType] | None,
+    ) -> Endpoint | None:
+        values = {"id": endpoint_id, "tenant": tenant, "name": name, "url": url, "host": host}
+
+        async def change(connection: AsyncConnection) -> Row[Any] | None:
+            row = (await connection.execute(_UPDATE, values | {"event_types": event_types})).one_or_none()
+            if row is not None and url is not None:
+                await connection.execute(_MOVE, {"id": row.id, "url": row.url, "host": row.host})
+            return row
+
+        row = await self._database.transact(change)
+        return None if row is None else endpoint_of(row)
+
+    async def delete_endpoint(self, endpoint_id: str, tenant: str) -> bool:
+        async def drop(connection: AsyncConnection) -> bool:
+            gone = delete(webhook_endpoints).where(*_owned(endpoint_id, tenant)).returning(webhook_endpoints.c.id)
+            if (await connection.execute(gone)).one_or_none() is None:
+                return False
+            await close_endpoint(connection, endpoint_id, "the endpoint was deleted")
+            return True
+
+        return await self._database.transact(drop)
+
+    async def rotate_endpoint(self, endpoint_id: str, tenant: str, *, overlap_s: float) -> Endpoint | None:
+        values = {"id": endpoint_id, "tenant": tenant, "overlap_s": overlap_s}
+        rotated = await self._database.fetch(_ROTATE_ENDPOINT, values)
+        return endpoint_of(rotated[0]) if rotated else None
+
+    async def secret_generation(self, tenant: str) -> int:
+        found = await self._database.fetch(select(tenants.c.secret_generation).where(tenants.c.name == tenant))
+        return int(found[0].secret_generation) if found else 1
+
+    async def rotate_tenant(self, tenant: str, *, overlap_s: float) -> int:
+        (row,) = await self._database.fetch(_ROTATE_TENANT, {"tenant": tenant, "overlap_s": overlap_s})
+        return int(row.secret_generation)
+
+
+async def close_endpoint(connection: AsyncConnection, endpoint_id: str, reason: str) -> None:
+    """Fail what is pending for an endpoint that hears no more, in the transaction that says so."""
+    await connection.execute(_CLOSE, {"id": endpoint_id, "reason": reason})
+
+
+async def hold_endpoint(connection: AsyncConnection, endpoint_id: str) -> Endpoint | None:
+    """An endpoint that is enabled and stays so until the transaction ends."""
+    query = select(*_COLUMNS).where(webhook_endpoints.c.id == endpoint_id, webhook_endpoints.c.disabled_at.is_(None))
+    row = (await connection.execute(query.with_for_update(read=True))).one_or_none()
+    return None if row is None else endpoint_of(row)
+
+
+async def hold_endpoints_of(connection: AsyncConnection, of_tenants: set[str]) -> list[Endpoint]:
+    """The enabled endpoints of these tenants, which stay so until the transaction ends."""
+    query = (
+        select(*_COLUMNS)
+        .where(webhook_endpoints.c.tenant.in_(of_tenants), webhook_endpoints.c.disabled_at.is_(None))
+        .order_by(webhook_endpoints.c.tenant, webhook_endpoints.c.id)
+        .with_for_update(read=True)
+    )
+    return [endpoint_of(row) for row in await connection.execute(query)]
+
+
+def endpoint_of(row: Row[Any]) -> Endpoint:
+    return Endpoint(
+        id=row.id,
+        tenant=row.tenant,
+        name=row.name,
+        url=row.url,
+        host=row.host,
+        event_types=[EventType(name) for name in row.event_types],
+        generation=row.secret_generation,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        disabled_at=row.disabled_at,
+    )
+
+
+def _owned(endpoint_id: str, tenant: str) -> tuple[ColumnElement[bool], ...]:
+    return webhook_endpoints.c.id == endpoint_id, webhook_endpoints.c.tenant == tenant
