@@ -16,6 +16,7 @@ from orchestrator.config import S3Settings, Settings
 from orchestrator.files import Files
 from orchestrator.frontdoor import FrontdoorStore, open_jobs
 from orchestrator.keys import Keyring
+from orchestrator.limits import RequestRates, TenantLimits
 from orchestrator.ports import KeyStore, ObjectStore, WebhookStore
 from orchestrator.store import Store
 from orchestrator.submit import Jobs
@@ -38,16 +39,18 @@ class Services:
     files: Files
     webhooks: Subscriptions
     keyring: Keyring
+    rates: RequestRates
     readiness: Readiness
 
     @classmethod
     def of(cls, settings: Settings, store: ApiStore, objects: ObjectStore) -> Services:
         keyring = Keyring(store, settings.master_key.get_secret_value(), cache_s=settings.api.key_cache_s)
+        rates = RequestRates(TenantLimits(store, cache_s=settings.api.key_cache_s), settings.limits.storage)
         readiness = Readiness(settings.database_url, store)
         jobs = open_jobs(settings, store, objects)
         files = Files(settings, store, objects)
         webhooks = Subscriptions(settings, store)
-        return cls(settings, store, objects, Downloads(objects), jobs, files, webhooks, keyring, readiness)
+        return cls(settings, store, objects, Downloads(objects), jobs, files, webhooks, keyring, rates, readiness)
 
 
 Connect = Callable[[Settings], AbstractAsyncContextManager[Services]]
@@ -73,8 +76,12 @@ def services(request: Request) -> Services:
 
 
 async def _tenant(request: Request) -> str:
-    return await services(request).keyring.tenant(request.headers.get("authorization"))
+    opened = services(request)
+    tenant = await opened.keyring.tenant(request.headers.get("authorization"))
+    await opened.rates.admit(tenant)
+    return tenant
 
 
-# The tenant of the request's key, found before anything else of the request is read.
+# The tenant of the request's key, found before anything else of the request is read. Every route that asks for it
+# counts as one of the tenant's requests per second.
 Tenant = Annotated[str, Depends(_tenant)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -12,6 +13,7 @@ from starlette.exceptions import HTTPException
 from orchestrator.domain.errors import (
     IntegrityError,
     InvalidField,
+    LimitExceeded,
     NotFound,
     RequestError,
     TooLarge,
@@ -24,6 +26,7 @@ _RETRY_AFTER_S = 2
 _LONGEST_NAME = 80
 _HTTP_CODES = {404: "unknown_route", 405: "method_not_allowed", 408: "request_timeout", 413: "request_too_large"}
 _NO_RETRY = {"x-should-retry": "false"}
+_SOON = ("requests_per_s", "queued")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,8 @@ def problem_of(error: Exception) -> Problem:
         case Unauthenticated():
             headers = {"www-authenticate": "Bearer"}
             return Problem(status=401, code=f"api_key_{error.reason}", message=error.message, headers=headers)
+        case LimitExceeded():
+            return _limit(error)
         case RequestError():
             # Cut, since the name of an unknown field is the caller's own and may be most of the body.
             param = None if error.param is None else error.param[:_LONGEST_NAME]
@@ -74,6 +79,16 @@ def _status(error: RequestError) -> int:
             return 413
         case _:
             return 400
+
+
+def _limit(error: LimitExceeded) -> Problem:
+    """`retry-after` where waiting helps; and machines are told to wait where that is a matter of seconds."""
+    if error.limit == "largest_request":
+        return Problem(status=400, code=f"limit_{error.limit}", message=error.message, param=error.param)
+    headers = {"x-should-retry": str(error.limit in _SOON and error.retry_after_s is not None).lower()}
+    if error.retry_after_s is not None:
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+    return Problem(status=429, code=f"limit_{error.limit}", message=error.message, param=error.param, headers=headers)
 
 
 def _invalid_parameter(error: RequestValidationError) -> Problem:

@@ -7,17 +7,19 @@ from typing import Protocol
 from orchestrator.config import Settings
 from orchestrator.files import Files
 from orchestrator.inputs import Pictures
+from orchestrator.limits import LimitFinder, TenantLimits
 from orchestrator.moderation import Moderation
 from orchestrator.ports import InputStore, JobStore, ObjectStore
 from orchestrator.ports.files import FileStore
 from orchestrator.submit import Jobs
 
 
-class FrontdoorStore(JobStore, InputStore, FileStore, Protocol):
+class FrontdoorStore(JobStore, InputStore, FileStore, LimitFinder, Protocol):
     """What the use-cases ask of the store."""
 
 
 def open_jobs(settings: Settings, store: FrontdoorStore, objects: ObjectStore) -> Jobs:
     """Submitting and reading jobs, with all that checks a request."""
     pictures = Pictures(settings.fetch, store, objects, Files(settings, store, objects))
-    return Jobs(settings, store, pictures, Moderation(settings.moderation))
+    limits = TenantLimits(store, cache_s=settings.api.key_cache_s)
+    return Jobs(settings, store, pictures, Moderation(settings.moderation), limits)

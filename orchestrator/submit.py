@@ -10,11 +10,13 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from orchestrator import logs, metrics
+from orchestrator.adapters.fetch import check_url
 from orchestrator.config import Settings
 from orchestrator.domain.cost import predict
 from orchestrator.domain.errors import KeyReused, NotFound, StoreUnavailable, WrongState
 from orchestrator.domain.job import Job, NewJob, RenderSpec, parse_public_id, public_id
 from orchestrator.domain.states import JobState
+from orchestrator.limits import TenantLimits
 from orchestrator.ports import Inputs, JobStore, Moderator, Page
 from orchestrator.request import VideoRequest, check_prompt, fingerprint, plan
 
@@ -36,11 +38,14 @@ class SubmitUnconfirmed(StoreUnavailable):
 class Jobs:
     """A tenant's jobs. Every id that is not one of the tenant's own raises `NotFound`, whatever the reason."""
 
-    def __init__(self, settings: Settings, store: JobStore, inputs: Inputs, moderator: Moderator) -> None:
+    def __init__(
+        self, settings: Settings, store: JobStore, inputs: Inputs, moderator: Moderator, limits: TenantLimits
+    ) -> None:
         self._settings = settings
         self._store = store
         self._inputs = inputs
         self._moderator = moderator
+        self._limits = limits
 
     async def submit(self, tenant: str, request: VideoRequest, *, job_id: UUID | None = None) -> Job:
         """Check the request and insert its job; returns after the commit.
@@ -52,9 +57,12 @@ class Jobs:
         if earlier is not None:
             return earlier
         new_id = job_id or uuid7()
+        if request.webhook_url is not None:
+            check_url(request.webhook_url, "webhook_url", allow_networks=self._settings.fetch.allow_networks)
         seed = random.getrandbits(_RANDOM_SEED_BITS) if request.seed is None else request.seed
         # Everything that costs nothing to check comes before what does: a fetch, a review, an upload.
         planned = plan(self._settings, tenant, request, job_id=new_id, seed=seed)
+        await self._check_size(planned)
         picture = None if request.image is None else await self._inputs.load(tenant, request.image)
         await self._moderator.review(tenant, request.prompt, picture)
         if picture is not None:
@@ -66,16 +74,19 @@ class Jobs:
         """A new job like an earlier one, its seed included, with another prompt."""
         source = await self.get(tenant, video_id)
         check_prompt(self._settings, prompt)
+        remixed = self._like(source, replace(source.spec, prompt=prompt), {"remixed_from": public_id(source.id)})
+        await self._check_size(remixed)
         await self._moderator.review(tenant, prompt, None)
-        origin = {"remixed_from": public_id(source.id)}
-        return await self._insert(self._like(source, replace(source.spec, prompt=prompt), origin))
+        return await self._insert(remixed)
 
     async def retry(self, tenant: str, video_id: str) -> Job:
         """A new job like one that failed or was cancelled. Raises `WrongState` for any other."""
         source = await self.get(tenant, video_id)
         if source.state not in (JobState.FAILED, JobState.CANCELLED):
             raise WrongState(f"the video is {source.state}; only one that failed or was cancelled can be tried again")
-        return await self._insert(self._like(source, source.spec, {"retry_of": public_id(source.id)}))
+        again = self._like(source, source.spec, {"retry_of": public_id(source.id)})
+        await self._check_size(again)
+        return await self._insert(again)
 
     async def get(self, tenant: str, video_id: str) -> Job:
         """The job as it stands."""
@@ -138,11 +149,18 @@ class Jobs:
             request=kept | origin,
         )
 
+    async def _check_size(self, planned: NewJob) -> None:
+        (await self._limits.of(planned.tenant)).check_size(planned.cost)
+
     async def _insert(self, planned: NewJob) -> Job:
         try:
             job = await self._store.submit(planned)
         except StoreUnavailable as error:
+            if planned.idempotency_key is not None:
+                raise  # whoever sends it again gets the same job
             raise SubmitUnconfirmed(str(error)) from error
+        if job.id != planned.id:  # another request with the same key was faster
+            return job
         metrics.submitted.labels(job.pool).inc()
         dialect = job.request.get("dialect")
         _log.info("job_accepted", job=job.id.hex, tenant=job.tenant, pool=job.pool, dialect=dialect)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from api.bigmodel.schemas import BigmodelError, BigmodelErrorDetail
+from api.bigmodel.schemas import BigmodelError, BigmodelErrorDetail, BigmodelRefusal, ContentFilter
 from api.docs import Dialect
 from api.problem import Problem
+from orchestrator.domain.errors import Refused
 
 PREFIX = "/api/paas/"
 
@@ -26,6 +27,11 @@ _CODES = {
     "unsupported_value": "1214",
     "too_long": "1261",
     "unavailable": "1234",
+    "idempotency_key_reused": "1231",
+    "limit_requests_per_s": "1303",
+    "limit_queued": "1302",
+    "limit_gpu_seconds_per_day": "1304",
+    Refused.code: "1301",
 }
 
 # The neutral names that this dialect calls otherwise.
@@ -38,7 +44,10 @@ def body(problem: Problem) -> BigmodelError:
     if problem.param is not None:
         message = f"{_FIELDS.get(problem.param, problem.param)}: {message}"
     code = _CODES.get(problem.code, _OUR_FAULT if problem.status >= 500 else _BAD_REQUEST)
-    return BigmodelError(error=BigmodelErrorDetail(code=code, message=message))
+    detail = BigmodelErrorDetail(code=code, message=message)
+    if problem.code == Refused.code:
+        return BigmodelRefusal(error=detail, contentFilter=[ContentFilter()])
+    return BigmodelError(error=detail)
 
 
 # Documents this dialect's routes.

@@ -79,3 +79,16 @@ class BigmodelError(BaseModel):
     """Every error of this dialect."""
 
     error: BigmodelErrorDetail
+
+
+class ContentFilter(BaseModel):
+    """Whose content was refused, and how badly: 0 is the worst, 3 the least."""
+
+    level: int = 1
+    role: str = "user"
+
+
+class BigmodelRefusal(BigmodelError):
+    """The error of a request that moderation does not allow."""
+
+    contentFilter: list[ContentFilter]

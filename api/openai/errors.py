@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from api.docs import Dialect
-from api.openai.schemas import OpenAIError, OpenAIErrorDetail
+from api.openai.schemas import ErrorKind, OpenAIError, OpenAIErrorDetail
 from api.problem import Problem
 
 _CODES = {
     "missing": "missing_required_parameter",
     "too_long": "string_above_max_length",
     "unknown_field": "unknown_parameter",
+    "limit_requests_per_s": "rate_limit_exceeded",
+    "limit_queued": "rate_limit_exceeded",
+    "limit_gpu_seconds_per_day": "insufficient_quota",
+    "limit_largest_request": "request_limit_exceeded",
 }
 
 
@@ -17,8 +21,15 @@ def body(problem: Problem) -> OpenAIError:
     """`{"error": {message, type, param, code}}`; the message names the field too, for readers of logs."""
     message = problem.message if problem.param is None else f"{problem.param}: {problem.message}"
     code = "invalid_api_key" if problem.code.startswith("api_key_") else _CODES.get(problem.code, problem.code)
-    kind = "server_error" if problem.status >= 500 else "invalid_request_error"
-    return OpenAIError(error=OpenAIErrorDetail(message=message, type=kind, param=problem.param, code=code))
+    return OpenAIError(
+        error=OpenAIErrorDetail(message=message, type=_kind(problem, code), param=problem.param, code=code)
+    )
+
+
+def _kind(problem: Problem, code: str) -> ErrorKind:
+    if problem.status == 429:
+        return "insufficient_quota" if code == "insufficient_quota" else "rate_limit_error"
+    return "server_error" if problem.status >= 500 else "invalid_request_error"
 
 
 # Documents this dialect's routes.

@@ -112,9 +112,12 @@ class DeletedVideo(BaseModel):
     deleted: Literal[True] = True
 
 
+ErrorKind = Literal["invalid_request_error", "rate_limit_error", "insufficient_quota", "server_error"]
+
+
 class OpenAIErrorDetail(BaseModel):
     message: str
-    type: Literal["invalid_request_error", "server_error"]
+    type: ErrorKind
     param: str | None
     code: str
 
