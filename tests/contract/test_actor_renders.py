@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,16 @@ import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageOps
 
 from orchestrator.adapters.s3 import S3Objects
-from orchestrator.config import S3Settings
+from orchestrator.config import ModerationSettings, S3Settings
 from orchestrator.domain.catalog import FAMILIES
 from orchestrator.domain.job import VideoResult, claim_prefix
 from orchestrator.domain.protocol import Assignment, Broke, Rendered, Stage, Stopped, WorkerState
 from tests.support.builders import a_result, a_spec
-from tests.support.workers import CALLER, Gate, a_plan, an_actor, assigned, ended, parts, ready, render_of
-from workers import cogvideox
+from tests.support.workers import CALLER, Gate, a_plan, an_actor, assigned, ended, parts, ready, render_of, until
+from workers import cogvideox, inputs, previews
 from workers.actor import Assemble
 from workers.engine import Finish, Watch
 from workers.render import Render
@@ -65,8 +67,8 @@ class Gated:
         self.model.recover()
 
 
-def given(model: Any, finish: Finish) -> Assemble:
-    return lambda plan, scratch: parts(model, finish)
+def given(model: Any, finish: Finish, **others: Any) -> Assemble:
+    return lambda plan, scratch: parts(model, finish, **others)
 
 
 class Frames:
@@ -93,7 +95,8 @@ async def test_a_render_ends_with_its_objects_in_the_bucket(
     result = render.end.result
     prefix = claim_prefix(assignment.job_id, assignment.claim)
     assert sorted(objects.list_keys(prefix)) == [
-        f"{prefix}{name}" for name in ("cover.png", "preview.webp", "result.json", "video.mp4")
+        f"{prefix}{name}"
+        for name in ("cover.png", "preview.webp", "result.json", "spritesheet.jpg", "thumbnail.webp", "video.mp4")
     ]
     with av.open(io.BytesIO(objects.get(result.video.key))) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
@@ -105,6 +108,64 @@ async def test_a_render_ends_with_its_objects_in_the_bucket(
     assert status.step_s > 0
     assert status.free_in_s == 0.0
     assert json.loads(objects.get(f"{prefix}result.json"))
+
+
+async def test_a_picture_in_the_bucket_is_rendered_upright_and_cropped(
+    tiny_checkpoint: Checkpoint, s3_settings: S3Settings, objects: S3Objects
+) -> None:
+    """As if the model had been given it so; that this is what diffusers makes of it is `test_engine_equality`'s."""
+    family = "tiny-5b-i2v"
+    photo, exif = Image.new("RGB", (64, 128), "black"), Image.Exif()
+    photo.paste("red", (0, 0, 64, 40))
+    exif[274] = 6  # stored lying on its side
+    file = io.BytesIO()
+    photo.save(file, "PNG", exif=exif)
+    image = objects.put("inputs/photo", file.getvalue(), "image/png")
+
+    model = cogvideox.load(tiny_checkpoint(family), FAMILIES[family], torch.device("cpu"), torch.float32)
+    frames = Frames()
+    fetch = partial(inputs.fetch, objects)
+    with an_actor(a_plan(family), given(model, frames, fetch=fetch)) as actor:
+        assignment = await assigned(actor, num_frames=49, num_inference_steps=2, seed=3, image=image)
+        assert isinstance((await ended(actor, assignment.token)).end, Rendered)
+
+    upright = ImageOps.fit(photo.transpose(Image.Transpose.ROTATE_270), (96, 64), Image.Resampling.LANCZOS)
+    plain = model.begin(assignment.spec, upright)
+    while not plain.done:
+        model.step(plain)
+    assert np.array_equal(frames.by_seed[3], model.decode(plain))
+
+
+async def test_a_preview_lies_in_the_bucket_while_its_render_goes_on(
+    model: cogvideox.CogVideoX, family: str, s3_settings: S3Settings, objects: S3Objects
+) -> None:
+    gate = Gate()
+    stopping = given(Gated(model, gate, step_number=3), Frames(), show=partial(previews.show, objects))
+    with an_actor(a_plan(), stopping) as actor:
+        assignment = await assigned(actor, num_inference_steps=5)
+        render = render_of(
+            await until(actor, lambda status: render_of(status, assignment.token).preview is not None),
+            assignment.token,
+        )
+        gate.wait_reached()
+        assert render.preview is not None
+        assert render.preview.key == f"{claim_prefix(assignment.job_id, 1)}preview.webp"
+        shown = Image.open(io.BytesIO(objects.get(render.preview.key)))
+        assert (shown.format, shown.size) == ("WEBP", (96, 64))
+        assert np.asarray(shown).std() > 20, "it shows something"
+        await actor.cancel(CALLER, assignment.token)
+        gate.opened.set()
+        await ended(actor, assignment.token)
+
+
+async def test_nobody_sees_a_preview_of_what_moderation_has_still_to_see(
+    tiny_checkpoint: Checkpoint, model: cogvideox.CogVideoX
+) -> None:
+    moderation = ModerationSettings(entry_point="somebody:looks", video=True)
+    with an_actor(replace(a_plan(), moderation=moderation), given(model, Frames())) as actor:
+        render = await ended(actor, (await assigned(actor)).token)
+    assert isinstance(render.end, Rendered)
+    assert render.preview is None
 
 
 async def test_cancelling_takes_effect_within_one_step_and_skips_the_decode(model: cogvideox.CogVideoX) -> None:
