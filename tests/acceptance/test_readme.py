@@ -1,0 +1,117 @@
+"""Every snippet of the README's chapter on clients runs as it is printed, with the package that its heading names."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.support.clients import Client
+from tests.support.stack import Up, wait_for
+from tests.support.web import Web
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+CHAPTER = README.partition("\n## The client that you have\n")[2].partition("\n## ")[0]
+INTRODUCTION, *SECTIONS = CHAPTER.split("\n### ")
+SNIPPET = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+# A section's heading: the clients that its snippets are for.
+CLIENTS = {
+    "openai for Python, 2.x and 3.x": ("openai-3", "openai-2"),
+    "openai for Node": ("openai-node",),
+    "zai-sdk": ("zai-sdk",),
+    "zhipuai": ("zhipuai",),
+    "A batch": ("openai-3", "openai-2"),
+}
+SHELL = "curl"
+WEBHOOK = "A webhook"
+
+
+def snippets(heading: str) -> Iterator[tuple[str, str]]:
+    """The language and the code of each snippet of a section."""
+    (section,) = (text for text in SECTIONS if text.startswith(f"{heading}\n"))
+    for found in SNIPPET.finditer(section):
+        yield found[1], found[2]
+
+
+@pytest.fixture(scope="module")
+def exported(stack: Up) -> Mapping[str, str]:
+    """The environment after the chapter's own `export` lines."""
+    ((_, exports),) = SNIPPET.findall(INTRODUCTION)
+    lines = shell(f"{exports}env -0", {"API": stack.ready["api"], "KEY": stack.ready["key"]}).split("\0")
+    return dict(line.split("=", 1) for line in lines if line)
+
+
+def test_every_section_is_tested() -> None:
+    assert [section.partition("\n")[0] for section in SECTIONS] == [*CLIENTS, SHELL, WEBHOOK]
+
+
+@pytest.mark.parametrize(
+    ("heading", "client"), [(heading, client) for heading, clients in CLIENTS.items() for client in clients]
+)
+def test_a_clients_snippets_leave_the_videos_that_they_name(
+    heading: str,
+    client: str,
+    official_client: Callable[[str], Client],
+    exported: Mapping[str, str],
+    picture: Mapping[str, str],
+    tmp_path: Path,
+) -> None:
+    shutil.copy(picture["picture"], tmp_path / "mill.png")
+    program = "\n".join(code for _, code in snippets(heading))
+    official_client(client).run(program, tmp_path, environment=exported)
+    check_videos(tmp_path, program)
+
+
+def test_the_lines_for_curl_follow_a_video_to_its_end(exported: Mapping[str, str], tmp_path: Path) -> None:
+    ((language, lines),) = snippets(SHELL)
+    assert language == "sh"
+    events = shell(lines, exported, tmp_path)
+    assert "step" in events
+    check_videos(tmp_path, lines)
+
+
+def test_the_lines_for_webhooks_read_what_is_delivered(
+    stack: Up, official_client: Callable[[str], Client], exported: Mapping[str, str], web: Web, tmp_path: Path
+) -> None:
+    (_, create), (_, unwrap) = snippets(WEBHOOK)
+    endpoint = json.loads(shell(create, {**exported, "RECEIVER": f"{web.url}/readme"}))
+    with stack.client() as client:
+        asked = {"prompt": "a watermill", "num_inference_steps": 1, "num_frames": 9}
+        video = wait_for(client, client.post("/v1/videos", json=asked).raise_for_status().json()["id"])
+        delivered = web.posted.get(timeout=30)
+        client.delete(f"/v1/webhook_endpoints/{endpoint['id']}").raise_for_status()
+    known = f"""\
+from openai import OpenAI
+body, headers, secret = {delivered.body!r}, {dict(delivered.headers)!r}, {endpoint["signing_secret"]!r}
+"""
+    printed = official_client("openai-3").run(known + unwrap, tmp_path, environment=exported)
+    assert printed == f"video.completed {video['id']}\n"
+
+
+def check_videos(directory: Path, program: str) -> None:
+    """What a program left: MP4s, those among them that it names."""
+    left = {path.name: path.read_bytes() for path in directory.glob("*.mp4")}
+    assert set(re.findall(r"\b[a-z]+\.mp4", program)) <= left.keys() != set()
+    assert all(data[4:8] == b"ftyp" for data in left.values())
+
+
+def shell(lines: str, environment: Mapping[str, str], directory: Path | None = None) -> str:
+    """What lines of shell print; the first that fails ends them."""
+    path = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", lines],
+        env={**path, **environment},
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
