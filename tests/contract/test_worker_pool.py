@@ -14,9 +14,10 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
-from orchestrator.domain.errors import StaleEpoch, WorkerLost, WorkerUnreachable
+from orchestrator.domain.errors import ProtocolMismatch, StaleEpoch, WorkerLost, WorkerUnreachable
 from orchestrator.domain.job import Artifact, VideoResult, claim_prefix
 from orchestrator.domain.protocol import (
+    PROTOCOL_VERSION,
     Answer,
     Assignment,
     Caller,
@@ -157,6 +158,16 @@ async def test_a_worker_renders_what_it_is_assigned_and_keeps_the_result_until_t
     assert held(await bench.status(), assignment) is None
 
 
+async def test_a_render_that_is_half_done_shows_a_preview_under_its_claim(bench: Bench) -> None:
+    assignment = await bench.assign(steps=20)
+    status = await bench.until(lambda status: (render := held(status, assignment)) and render.preview)
+    render = held(status, assignment)
+    assert render is not None
+    assert render.preview is not None
+    assert render.preview.key.startswith(claim_prefix(assignment.job_id, 1))
+    assert render.step >= 10
+
+
 async def test_assigning_the_same_token_twice_renders_once(bench: Bench) -> None:
     assignment = await bench.assign(steps=20)
     assert await bench.pool.assign(NAME, bench.caller, assignment) is Answer.ACCEPTED
@@ -194,6 +205,13 @@ async def test_an_older_dispatcher_is_refused_once_a_newer_one_has_called(bench:
     await bench.status()
     with pytest.raises(StaleEpoch):
         await bench.pool.poll(NAME, older, version=0, timeout_s=1)
+
+
+async def test_another_protocol_is_refused_and_changes_nothing(bench: Bench) -> None:
+    stranger = Caller(epoch=bench.caller.epoch + 1, protocol=PROTOCOL_VERSION + 1)
+    with pytest.raises(ProtocolMismatch):
+        await bench.pool.drain(NAME, stranger)
+    assert (await bench.status()).state is WorkerState.READY
 
 
 async def test_starting_a_worker_that_exists_changes_nothing(bench: Bench) -> None:

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 from uuid import UUID, uuid4
 
-from orchestrator.domain.errors import StaleEpoch, WorkerLost, WorkerUnreachable
-from orchestrator.domain.job import VideoResult, WorkerRef
+from orchestrator.domain.errors import ProtocolMismatch, StaleEpoch, WorkerLost, WorkerUnreachable
+from orchestrator.domain.job import Artifact, VideoResult, WorkerRef, claim_prefix
 from orchestrator.domain.protocol import (
+    PROTOCOL_VERSION,
     Answer,
     Assignment,
     Broke,
@@ -174,7 +175,8 @@ class SimulatedPool:
         token = worker.live[0]
         assignment, status = worker.renders[token]
         if status.step < status.steps:
-            worker.update(token, stage=Stage.DENOISING, step=status.step + 1)
+            preview = _preview(assignment) if status.step * 2 >= status.steps else None
+            worker.update(token, stage=Stage.DENOISING, step=status.step + 1, preview=preview)
         elif status.stage is Stage.DENOISING:
             worker.update(token, stage=Stage.UPLOADING)
         else:
@@ -208,6 +210,8 @@ class SimulatedPool:
             raise WorkerLost(f"no actor is named {name}")
         if not worker.reachable:
             raise WorkerUnreachable(f"{name} does not answer")
+        if caller.protocol != PROTOCOL_VERSION:
+            raise ProtocolMismatch(f"{name} speaks protocol {PROTOCOL_VERSION}, its caller {caller.protocol}")
         if caller.epoch < worker.epoch:
             raise StaleEpoch(f"epoch {caller.epoch} is older than {worker.epoch}")
         worker.epoch = caller.epoch
@@ -229,3 +233,8 @@ class SimulatedPool:
         if assignment.spec.model != worker.plan.model:
             return Answer.WRONG_MODEL
         return Answer.FULL if len(worker.live) >= 2 else Answer.ACCEPTED
+
+
+def _preview(assignment: Assignment) -> Artifact:
+    key = f"{claim_prefix(assignment.job_id, assignment.claim)}preview.webp"
+    return Artifact(key=key, size=1, sha256="2" * 64, content_type="image/webp")
