@@ -25,12 +25,13 @@ from orchestrator.domain.job import Artifact
 from orchestrator.store.part import Part
 from orchestrator.store.tables import inputs
 
-# What a job still has counts as used now: each row is looked at once in `idle_s`, not at every sweep.
+# What a job still has counts as used now: each row is looked at once in `idle_s`, not at every sweep. No EXISTS: the
+# planner would rather hash all inputs of all jobs.
 _GIVE_UP = text("""
     UPDATE inputs SET used_at = CASE WHEN needed THEN cogmill_now() ELSE used_at END,
                       dying_at = CASE WHEN needed THEN NULL ELSE cogmill_now() END
     FROM (
-        SELECT key AS idle_key, EXISTS (SELECT FROM jobs WHERE jobs.input = inputs.sha256) AS needed FROM inputs
+        SELECT key AS idle_key, (SELECT true FROM jobs WHERE jobs.input = inputs.sha256 LIMIT 1) AS needed FROM inputs
         WHERE dying_at IS NULL AND used_at <= cogmill_now() - make_interval(secs => :idle_s)
         ORDER BY used_at LIMIT :n FOR UPDATE SKIP LOCKED
     ) AS idle
