@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import itertools
 import logging
 import statistics
@@ -30,24 +31,26 @@ from diffusers import (
     AutoencoderKLCogVideoX,
     CogVideoXDDIMScheduler,
     CogVideoXDPMScheduler,
+    CogVideoXImageToVideoPipeline,
     CogVideoXPipeline,
     CogVideoXTransformer3DModel,
 )
+from PIL import Image
 from transformers import T5Config, T5EncoderModel
 
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.domain.catalog import FAMILIES, ModelFamily
-from orchestrator.domain.job import RenderSpec
+from orchestrator.domain.job import Artifact, RenderSpec
 from orchestrator.domain.protocol import Rendered
 from orchestrator.ports import WorkerPlan
 from tests.support.builders import a_spec
 from tests.support.s3 import S3Server
 from tests.support.workers import CALLER, a_plan, an_actor, assigned, until
-from workers import cogvideox, tiny
-from workers.assembly import publisher
-from workers.engine import Finish, Model
+from workers import assembly, cogvideox, tiny
+from workers.engine import Parts
 from workers.render import Render
 
+KINDS = {False: CogVideoXPipeline, True: CogVideoXImageToVideoPipeline}
 SCHEDULERS = {"ddim": CogVideoXDDIMScheduler, "dpm": CogVideoXDPMScheduler}
 
 
@@ -60,24 +63,24 @@ def main() -> None:
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, {psutil.cpu_count()} cores, one thread")
     with tempfile.TemporaryDirectory() as directory:
-        for name in ("tiny-2b", "tiny-5b"):
+        for name in ("tiny-2b", "tiny-5b", "tiny-5b-i2v"):
             path = tiny.make(FAMILIES[name], Path(directory))
-            for num_frames in (9, 49):
+            for num_frames in sorted({FAMILIES[name].min_frames, FAMILIES[name].max_frames}):
                 spec = a_spec(model=name, num_frames=num_frames, num_inference_steps=20)
                 report_ratio(path, FAMILIES[name], spec, options.rounds)
             asyncio.run(report_gap(path, FAMILIES[name], options.renders))
-    for name in ("cogvideox-2b", "cogvideox-5b"):
+    for name in ("cogvideox-2b", "cogvideox-5b", "cogvideox-5b-i2v"):
         report_full_size(FAMILIES[name], options.rounds)
 
 
 def report_ratio(path: Path, family: ModelFamily, spec: RenderSpec, rounds: int) -> None:
     device, dtype = torch.device("cpu"), torch.float32
     model = cogvideox.load(path, family, device, dtype)
-    plain = CogVideoXPipeline.from_pretrained(path)
+    plain = KINDS[family.image_to_video].from_pretrained(path)
     plain.scheduler = SCHEDULERS[family.scheduler].from_config(plain.scheduler.config, timestep_spacing="trailing")
     plain.set_progress_bar_config(disable=True)
     found = compare(
-        lambda seed: render(model, spec, seed),
+        lambda seed: render(model, family, spec, seed),
         lambda seed: call(plain, family, spec, seed),
         rounds,
         time.process_time,
@@ -86,15 +89,24 @@ def report_ratio(path: Path, family: ModelFamily, spec: RenderSpec, rounds: int)
     print(f"{what}: {found}")
 
 
-def render(model: cogvideox.CogVideoX, spec: RenderSpec, seed: int) -> None:
-    state = model.begin(replace(spec, seed=seed))
+def render(model: cogvideox.CogVideoX, family: ModelFamily, spec: RenderSpec, seed: int) -> None:
+    state = model.begin(replace(spec, seed=seed), a_picture(family, spec))
     while not state.done:
         model.step(state)
     model.decode(state)
 
 
-def call(plain: CogVideoXPipeline, family: ModelFamily, spec: RenderSpec, seed: int) -> None:
+def a_picture(family: ModelFamily, spec: RenderSpec) -> Image.Image | None:
+    """What an image-to-video render begins at; None for one that takes no picture."""
+    return (
+        Image.linear_gradient("L").convert("RGB").resize((spec.width, spec.height)) if family.image_to_video else None
+    )
+
+
+def call(plain: cogvideox.Pipeline, family: ModelFamily, spec: RenderSpec, seed: int) -> None:
+    picture = a_picture(family, spec)
     plain(
+        **({} if picture is None else {"image": picture}),
         prompt=spec.prompt,
         negative_prompt=spec.negative_prompt,
         height=spec.height,
@@ -144,13 +156,14 @@ class Timed:
     def __init__(self, model: cogvideox.CogVideoX) -> None:
         self._model = model
         self.step = model.step
+        self.preview = model.preview
         self.recover = model.recover
         self.begun: list[float] = []
         self.decoded: list[float] = []
 
-    def begin(self, spec: RenderSpec) -> Render:
+    def begin(self, spec: RenderSpec, picture: Image.Image | None) -> Render:
         self.begun.append(time.perf_counter())
-        return self._model.begin(spec)
+        return self._model.begin(spec, picture)
 
     def decode(self, state: Render) -> np.ndarray:
         frames = self._model.decode(state)
@@ -162,16 +175,18 @@ async def report_gap(path: Path, family: ModelFamily, renders: int) -> None:
     server = S3Server.create()
     try:
         settings = server.new_bucket()
+        objects = S3Objects(settings)
         timed = Timed(cogvideox.load(path, family, torch.device("cpu"), torch.float32))
 
-        def assemble(plan: WorkerPlan, scratch: Path) -> tuple[Model[Any], Finish]:
-            torch.set_num_threads(1)
-            return timed, publisher(S3Objects(settings), scratch)
+        def assemble(plan: WorkerPlan, scratch: Path) -> Parts[Any]:
+            return replace(assembly.assemble(plan, scratch), model=timed)
 
+        image = put_picture(objects, family)
+        num_frames = max(17, family.min_frames)
         with an_actor(a_plan(family.name, path, settings), assemble) as actor:
             for seed in range(renders):
                 await until(actor, lambda status: status.room > 0)
-                await assigned(actor, num_frames=17, num_inference_steps=20, seed=seed)
+                await assigned(actor, num_frames=num_frames, num_inference_steps=20, seed=seed, image=image)
             status = await until(actor, lambda status: all(render.end for render in status.renders))
             assert all(isinstance(render.end, Rendered) for render in status.renders)
             for render in status.renders:
@@ -181,6 +196,16 @@ async def report_gap(path: Path, family: ModelFamily, renders: int) -> None:
     gaps = [begun - decoded for decoded, begun in zip(timed.decoded[:-1], timed.begun[1:], strict=True)]
     print(f"{family.name}: gap between {renders} renders in a row, one waiting (goal: under 50 ms):", end=" ")
     print(f"median {statistics.median(gaps) * 1e3:.2f} ms, longest {max(gaps) * 1e3:.2f} ms")
+
+
+def put_picture(objects: S3Objects, family: ModelFamily) -> Artifact | None:
+    """The object that image-to-video renders begin at."""
+    picture = a_picture(family, a_spec())
+    if picture is None:
+        return None
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return objects.put("inputs/picture", file.getvalue(), "image/png")
 
 
 def report_full_size(family: ModelFamily, rounds: int) -> None:
@@ -194,7 +219,7 @@ def report_full_size(family: ModelFamily, rounds: int) -> None:
     spec = a_spec(width=width, height=height, num_frames=family.max_frames, num_inference_steps=5)
     model = cogvideox.CogVideoX(plain, family, device)
     found = compare(
-        lambda seed: render(model, spec, seed),
+        lambda seed: render(model, family, spec, seed),
         lambda seed: call(plain, family, spec, seed),
         rounds,
         time.perf_counter,
@@ -202,24 +227,27 @@ def report_full_size(family: ModelFamily, rounds: int) -> None:
     peak = torch.cuda.max_memory_allocated() / 2**30
     where = f"{torch.cuda.get_device_name()}, {dtype}, {width}x{height}x{spec.num_frames}, 5 steps"
     print(f"{family.name} on {where}: {found}, peak {peak:.1f} GiB")
-    print(f"  of ours: {' '.join(f'{name} {seconds:.3f} s' for name, seconds in stages(model, spec).items())}")
+    print(f"  of ours: {' '.join(f'{name} {seconds:.3f} s' for name, seconds in stages(model, family, spec).items())}")
 
 
-def stages(model: cogvideox.CogVideoX, spec: RenderSpec) -> dict[str, float]:
+def stages(model: cogvideox.CogVideoX, family: ModelFamily, spec: RenderSpec) -> dict[str, float]:
+    picture = a_picture(family, spec)
     marks = [time.perf_counter()]
-    state = model.begin(replace(spec, prompt="a prompt that no cache has seen"))
+    state = model.begin(replace(spec, prompt="a prompt that no cache has seen"), picture)
     torch.cuda.synchronize()
     marks.append(time.perf_counter())
     while not state.done:
         model.step(state)
     marks.append(time.perf_counter())
+    model.preview(state)
+    marks.append(time.perf_counter())
     model.decode(state)
     marks.append(time.perf_counter())
-    begin, denoise, decode = (after - before for before, after in itertools.pairwise(marks))
-    return {"begin": begin, "step": denoise / spec.num_inference_steps, "decode": decode}
+    begin, denoise, preview, decode = (after - before for before, after in itertools.pairwise(marks))
+    return {"begin": begin, "step": denoise / spec.num_inference_steps, "preview": preview, "decode": decode}
 
 
-def full_size(family: ModelFamily, device: torch.device, dtype: torch.dtype) -> CogVideoXPipeline:
+def full_size(family: ModelFamily, device: torch.device, dtype: torch.dtype) -> cogvideox.Pipeline:
     """The real architecture with random weights, made on the device. Sizes are those of the published configs."""
     rotary = family.scheduler == "dpm"
     before = torch.get_default_dtype()
@@ -229,7 +257,9 @@ def full_size(family: ModelFamily, device: torch.device, dtype: torch.dtype) -> 
             transformer = CogVideoXTransformer3DModel(
                 num_attention_heads=48 if rotary else 30,
                 num_layers=42 if rotary else 30,
+                in_channels=32 if family.image_to_video else 16,
                 use_rotary_positional_embeddings=rotary,
+                use_learned_positional_embeddings=family.image_to_video,
             )
             vae = AutoencoderKLCogVideoX(
                 block_out_channels=(128, 256, 256, 512),
@@ -261,7 +291,7 @@ def full_size(family: ModelFamily, device: torch.device, dtype: torch.dtype) -> 
         timestep_spacing="trailing",
     )
     modules = [module.to(dtype).eval().requires_grad_(False) for module in (transformer, vae, text_encoder)]
-    plain = CogVideoXPipeline(
+    plain = KINDS[family.image_to_video](
         tokenizer=tiny.tokenizer(family),
         text_encoder=modules[2],
         vae=modules[1],
