@@ -1,0 +1,131 @@
+"""What receivers are told, how it is signed, and when it is told again."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from orchestrator.adapters.webhook_http import HttpSender, host_of
+from orchestrator.domain.retry import RetryPolicy
+from orchestrator.domain.states import TERMINAL
+from orchestrator.domain.webhooks import (
+    EVENT_TYPES,
+    EventType,
+    Fate,
+    Reply,
+    Silence,
+    event_body,
+    judge,
+    secret,
+    secret_owner,
+)
+from orchestrator.webhooks import signed
+
+POLICY = RetryPolicy(base_s=5, cap_s=4 * 3600)
+KEYS = [secret("a master key", "endpoint:whe_1", generation) for generation in (1, 2)]
+
+jitters = st.floats(0, 1, exclude_max=True)
+attempts = st.integers(1, 10_000)
+
+
+def test_every_end_of_a_job_is_an_event() -> None:
+    assert {f"job.{state}" for state in TERMINAL} <= set(EVENT_TYPES)
+    assert set(EVENT_TYPES.values()) == set(EventType)
+
+
+def test_the_body_is_openais() -> None:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    assert json.loads(event_body("evt_1", EventType.VIDEO_FAILED, moment, "video_1")) == {
+        "id": "evt_1",
+        "object": "event",
+        "created_at": 1767225600,
+        "type": "video.failed",
+        "data": {"id": "video_1"},
+    }
+
+
+def test_secrets_are_of_a_legal_length_and_differ_by_owner_and_generation() -> None:
+    owners = [secret_owner("acme", None), secret_owner("acme", "whe_1"), secret_owner("whe_1", None)]
+    secrets = {secret(key, owner, generation) for key in "ab" for owner in owners for generation in (1, 2)}
+    assert len(secrets) == 12
+    for each in secrets:
+        assert 24 <= len(base64.b64decode(each.removeprefix("whsec_"), validate=True)) <= 64
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=200))
+def test_either_secret_of_an_overlap_verifies_whatever_the_body(text: str) -> None:
+    body = json.dumps({"text": text}, ensure_ascii=False)
+    headers = signed(KEYS, "evt_1", body, datetime.now(UTC))
+    for key in KEYS:
+        assert Webhook(key).verify(body.encode(), headers) == {"text": text}
+    with pytest.raises(WebhookVerificationError):
+        Webhook(secret("another", "endpoint:whe_1", 1)).verify(body, headers)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(KEYS[0]).verify(f"{body} ", headers)
+
+
+@given(attempts, jitters, st.one_of(st.none(), st.floats(0, 1e9)), st.sampled_from([302, 400, 404, 429, 500, 503]))
+def test_a_pause_grows_to_its_cap_and_a_receiver_may_only_lengthen_it(
+    attempt: int, jitter: float, asked_s: float | None, status: int
+) -> None:
+    verdict = judge(Reply(status=status, retry_after_s=asked_s), attempt, POLICY, jitter)
+    ours_s = judge(Silence(error="no answer"), attempt, POLICY, jitter).delay_s
+    full = min(POLICY.cap_s, POLICY.base_s * 2.0 ** min(attempt - 1, 32))
+    assert 0.75 * full <= ours_s <= 1.25 * full
+    assert verdict.fate is Fate.RETRY
+    assert verdict.delay_s == max(ours_s, min(asked_s or 0, POLICY.cap_s))
+
+
+@given(st.integers(200, 299), attempts, jitters)
+def test_any_2xx_is_delivered(status: int, attempt: int, jitter: float) -> None:
+    assert judge(Reply(status=status), attempt, POLICY, jitter).fate is Fate.DELIVERED
+
+
+def test_410_is_for_ever() -> None:
+    assert judge(Reply(status=410), 1, POLICY, 0).fate is Fate.GONE
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://Hooks.Example.com/a", "https://hooks.example.com.:444/b?c", "http://hooks.example.com:8080"],
+)
+def test_a_host_is_one_host_whatever_its_port_and_spelling(url: str) -> None:
+    assert host_of(httpx.URL(url)) == "hooks.example.com"
+
+
+async def _retry_after(text: str) -> float | None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(503, headers=[(b"retry-after", text.encode("latin-1"))], stream=httpx.ByteStream(b""))
+
+    sender = HttpSender(timeout_s=5, transport=httpx.MockTransport(answer))
+    reply = await sender.send("https://example.com", {}, b"")
+    assert isinstance(reply, Reply)
+    return reply.retry_after_s
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("120", 120), ("0", 0), ("", None), ("soon", None), ("-1", None)])
+async def test_retry_after_holds_seconds_or_nothing(text: str, seconds: float | None) -> None:
+    assert await _retry_after(text) == seconds
+
+
+async def test_retry_after_may_be_a_date() -> None:
+    later = datetime.now(UTC) + timedelta(seconds=90)
+    asked_s = await _retry_after(later.strftime("%a, %d %b %Y %H:%M:%S GMT"))
+    assert asked_s == pytest.approx(90, abs=5)
+
+
+# Years, days, hours and zones beyond what a date can hold.
+_DATES = st.from_regex(r"(?a)\AMon, \d{1,3} (Feb|May) \d{1,6} \d\d:\d\d:\d\d (GMT|XYZ|[+-]\d{1,9})?\Z")
+
+
+@given(st.one_of(st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=60), _DATES))
+async def test_no_retry_after_breaks_the_sender(text: str) -> None:
+    asked_s = await _retry_after(text.strip())
+    assert asked_s is None or asked_s >= 0
