@@ -82,9 +82,11 @@ _STANDING = text("""
     SELECT n.name, t.queued, t.gpu_seconds_per_day,
            CASE WHEN t.queued IS NULL AND :queued IS NULL THEN 0
            ELSE (SELECT count(*) FROM jobs AS j
-                 WHERE j.tenant = n.name AND j.state IN ('held', 'queued') AND j.finished_at IS NULL) END AS waiting,
+                 WHERE j.tenant = n.name AND j.state IN ('held', 'queued')
+                 AND coalesce(j.finished_at, 'infinity') = 'infinity') END AS waiting,
            CASE WHEN t.gpu_seconds_per_day IS NULL AND :gpu_seconds IS NULL THEN 0
-           ELSE (SELECT coalesce(sum(cost), 0) FROM jobs AS j WHERE j.tenant = n.name AND j.finished_at IS NULL)
+           ELSE (SELECT coalesce(sum(cost), 0) FROM jobs AS j
+                 WHERE j.tenant = n.name AND coalesce(j.finished_at, 'infinity') = 'infinity')
                 + (SELECT coalesce(sum(gpu_seconds), 0) FROM usage AS u WHERE u.tenant = n.name AND u.at >= today)
            END AS gpu_seconds,
            extract(epoch FROM today + interval '1 day' - cogmill_now())::float8 AS day_left_s

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
-import json
 import random
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -27,6 +26,7 @@ import uvloop
 from orchestrator.domain.job import Claim, WorkerRef
 from orchestrator.domain.outcome import Settlement
 from orchestrator.store import Store, migrate
+from orchestrator.store.engine import dumps
 from tests.support.jobs import CLUSTER, POOL, SPEC, new_job, success, workers
 from tests.support.postgres import Server
 
@@ -61,7 +61,7 @@ def line(values: Sequence[float]) -> str:
 async def load(url: str, count: int, tenants: int) -> None:
     """COPY ready jobs into the table, dealt over the tenants, as a campaign's ingest would."""
     connection = await asyncpg.connect(url)
-    spec, now = json.dumps(SPEC.to_dict()), datetime.now(UTC)
+    spec, now = dumps(SPEC), datetime.now(UTC)
     columns = [
         "id",
         "tenant",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from sqlalchemy.dialects.postgresql import asyncpg as dialect
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from orchestrator.domain.errors import StoreUnavailable
-from orchestrator.store import Store, claim, jobs, migrate, schema_version, settle, workers
+from orchestrator.store import Store, admission, claim, jobs, migrate, schema_version, settle, workers
 from orchestrator.store.engine import SESSION, async_url
 from orchestrator.store.tables import metadata
 from tests.support.jobs import CLUSTER, POOL, new_job
@@ -101,14 +102,20 @@ async def test_no_statement_of_the_queue_scans_the_jobs(
         **{"pool": "'tiny'", "cluster": "'here'", "tenant": "'acme'", "workers": "'{w0}'", "incarnations": "'{first}'"},
         **{"n": "32", "batch": "'[]'", "chunk": "100", "id": "gen_random_uuid()", "tombstone": "false"},
         **{"ids": "'{}'", "tokens": "'{}'", "stages": "'{}'", "steps": "'{}'", "previews": "'{}'"},
+        **{"tenants": "'{acme}'", "keys": "'{}'", "running": "3", "queued": "9", "gpu_seconds": "9"},
     }
-    for statement in (claim._CLAIM, settle._SETTLE, settle._PROGRESS, workers._WAKE, jobs._CANCEL, workers._RUNNING):
+    for statement in (
+        *(claim._CLAIM, claim._CLAIM_CAPPED, settle._SETTLE, settle._PROGRESS, workers._WAKE, workers._RUNNING),
+        *(jobs._CANCEL, admission._INSERT_UNBOUNDED, admission._INSERT_ALL, admission._EARLIER, admission._STANDING),
+    ):
         sql, names = _compiled(statement)
         await session.execute(f"PREPARE statement AS {sql}")
         given = ", ".join(arguments[name] for name in names)
         plan = "\n".join(row[0] for row in await session.fetch(f"EXPLAIN EXECUTE statement({given})"))
         await session.execute("DEALLOCATE statement")
-        assert "Seq Scan on jobs" not in plan, plan
+        assert not re.search("Seq Scan on (jobs|usage|tenants)", plan), plan
+        if statement in (claim._CLAIM_CAPPED, admission._STANDING):
+            assert "jobs_live" in plan, plan
         if statement in (settle._SETTLE, settle._PROGRESS, jobs._CANCEL):
             assert "jobs_pkey" in plan or "jobs_listing" in plan, plan
             assert "jobs_running" not in plan, plan  # one job each: not all that run

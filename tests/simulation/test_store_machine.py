@@ -26,7 +26,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from orchestrator.domain.job import Claim, WorkerRef
+from orchestrator.domain.errors import KeyReused
+from orchestrator.domain.job import Claim, NewJob, WorkerRef
 from orchestrator.domain.outcome import Ending
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.states import JobState
@@ -39,6 +40,7 @@ T = TypeVar("T")
 BACKOFF = RetryPolicy(base_s=10.0, cap_s=10.0, max_evictions=2)
 TABLES = "jobs, attempts, lanes, workers, outbox, usage"
 DISPATCHERS = ("blue", "green")
+CAPPED = "a"
 
 
 @dataclass
@@ -52,6 +54,9 @@ class Model:
     ended: set[UUID] = field(default_factory=set)
     cancel: bool = False
     deleted: bool = False
+    tenant: str = ""
+    key: str | None = None
+    asked: str | None = None
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -61,8 +66,8 @@ class StoreMachine(RuleBasedStateMachine):
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(work)
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(cap=st.sampled_from([None, 2]))
+    def begin(self, cap: int | None) -> None:
         self.database = self.run(asyncpg.connect(self.url))
         self.run(self.database.execute(f"TRUNCATE {TABLES}"))
         self.clock = self.run(Clock.install(self.database))
@@ -72,25 +77,55 @@ class StoreMachine(RuleBasedStateMachine):
         self.models: dict[UUID, Model] = {}
         self.claims: list[Claim] = []
         self.clusters: dict[UUID, str] = {}
+        self.cap = cap
+        self.run(self.stores["blue"].set_limits(CAPPED, {"running": cap}))
         for name in DISPATCHERS:
             self.beat(name)
 
     def worker(self, cluster: str, i: int) -> WorkerRef:
         return WorkerRef(name=f"w{i}", incarnation=str(self.lives[cluster, i]))
 
-    @rule(tenant=st.sampled_from(["a", "b"]), later=st.sampled_from([0, 0, 0, 10]), attempts=st.integers(1, 3))
+    @rule(tenant=st.sampled_from([CAPPED, "b"]), later=st.sampled_from([0, 0, 0, 10]), attempts=st.integers(1, 3))
     def submit(self, tenant: str, later: int, attempts: int) -> None:
         run_at = self.run(self.clock.now()) + timedelta(seconds=later) if later else None
-        job = new_job(tenant, run_at=run_at, max_attempts=attempts)
-        self.run(self.stores["blue"].submit(job))
-        self.models[job.id] = Model(state=JobState.QUEUED, ready=not later, due=self.now + later)
+        self.insert(new_job(tenant, run_at=run_at, max_attempts=attempts), later)
+
+    def insert(self, job: NewJob, later: int = 0) -> None:
+        assert self.run(self.stores["blue"].submit(job)).id == job.id
+        self.models[job.id] = Model(
+            state=JobState.QUEUED, ready=not later, due=self.now + later,
+            tenant=job.tenant, key=job.idempotency_key, asked=job.request_hash,
+        )  # fmt: skip
+
+    @rule(tenant=st.sampled_from([CAPPED, "b"]), key=st.sampled_from("kl"), asked=st.sampled_from(["this", "that"]))
+    def submit_keyed(self, tenant: str, key: str, asked: str) -> None:
+        """The first of a key makes a job; until that is deleted its repetitions get it, and others are refused."""
+        job = new_job(tenant, idempotency_key=key, request_hash=asked)
+        for job_id, model in self.models.items():
+            if (model.tenant, model.key, model.deleted) == (tenant, key, False):
+                if model.asked == asked:
+                    assert self.run(self.stores["blue"].submit(job)).id == job_id
+                else:
+                    with pytest.raises(KeyReused):
+                        self.run(self.stores["blue"].submit(job))
+                return
+        self.insert(job)
+
+    def claimable(self) -> int:
+        """How many jobs may be claimed now: the ready ones, less those of the capped tenant that have no room."""
+        capped = [model for model in self.models.values() if model.tenant == CAPPED]
+        over = 0
+        if self.cap is not None:
+            room = self.cap - sum(model.state is JobState.RUNNING for model in capped)
+            over = max(0, sum(model.ready for model in capped) - room)
+        return sum(model.ready for model in self.models.values()) - over
 
     @rule(cluster=st.sampled_from(DISPATCHERS), count=st.integers(1, 4))
     def claim(self, cluster: str, count: int) -> None:
         slots = [self.worker(cluster, i % 2) for i in range(count)]
-        ready = {job_id for job_id, model in self.models.items() if model.ready}
+        ready, claimable = {job_id for job_id, model in self.models.items() if model.ready}, self.claimable()
         claims = self.run(self.stores[cluster].claim(POOL, cluster, slots))
-        assert len(claims) == min(count, len(ready)), "a ready job was not found"
+        assert len(claims) == min(count, claimable), "a ready job was not found, or one over the cap"
         for claim in claims:
             assert claim.job_id in ready, "a job was claimed that was not free"
             assert claim.token not in {old.token for old in self.claims}, "a token was used twice"

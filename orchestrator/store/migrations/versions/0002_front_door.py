@@ -174,7 +174,7 @@ CREATE INDEX deliveries_listing ON deliveries (tenant, id);
 CREATE INDEX deliveries_listing_by_state ON deliveries (tenant, state, id);
 CREATE INDEX deliveries_of_endpoint ON deliveries (endpoint_id, id) WHERE endpoint_id IS NOT NULL;
 CREATE INDEX deliveries_old ON deliveries (ended_at) WHERE ended_at IS NOT NULL;
-CREATE INDEX jobs_live ON jobs (tenant, state) WHERE finished_at IS NULL;
+CREATE INDEX jobs_live ON jobs (tenant, state) WHERE coalesce(finished_at, 'infinity') = 'infinity';
 CREATE UNIQUE INDEX jobs_idempotency ON jobs (tenant, idempotency_key)
     WHERE idempotency_key IS NOT NULL AND deleted_at IS NULL;
 CREATE INDEX jobs_input ON jobs (input) WHERE input IS NOT NULL;
