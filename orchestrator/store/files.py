@@ -93,7 +93,7 @@ def inserted(file: NewFile) -> Insert:
 
 def _there() -> tuple[ColumnElement[bool], ...]:
     """Neither deleted nor expired, whether or not a sweep has come by since."""
-    return files.c.deleted_at.is_(None), func.coalesce(files.c.expires_at, "infinity") > func.cogmill_now()
+    return files.c.deleted_at.is_(None), func.coalesce(files.c.expires_at, text("'infinity'")) > func.cogmill_now()
 
 
 def _owned(file_id: str, tenant: str) -> tuple[ColumnElement[bool], ...]:
