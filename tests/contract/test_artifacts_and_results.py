@@ -13,10 +13,10 @@ from orchestrator.config import S3Settings
 from orchestrator.domain.job import Claim, VideoResult
 from orchestrator.domain.protocol import Assignment
 from tests.support.builders import a_claim
+from tests.support.finishing import finish
 from tests.support.frames import moving
 from tests.support.s3 import S3Server
 from workers.artifacts import publish
-from workers.finish import encode
 
 
 @pytest.fixture
@@ -26,16 +26,23 @@ def claim() -> Claim:
 
 @pytest.fixture
 def published(objects: S3Objects, claim: Claim, tmp_path: Path) -> VideoResult:
-    encoded = encode(moving(9, 64, 96), 8, tmp_path)
+    finished = finish(moving(9, 64, 96), tmp_path)
     stages = {"denoising": 1.25, "decoding": 0.25}
-    return publish(objects, Assignment.of(claim), encoded, gpu_seconds=1.5, stages=stages, on_progress=lambda: None)
+    return publish(objects, Assignment.of(claim), finished, gpu_seconds=1.5, stages=stages, on_progress=lambda: None)
 
 
 def test_a_claims_objects_lie_under_its_own_prefix(objects: S3Objects, claim: Claim, published: VideoResult) -> None:
     prefix = f"videos/{claim.job_id.hex}/7/"
-    assert list(objects.list_keys("")) == [f"{prefix}{name}" for name in ("cover.png", "result.json", "video.mp4")]
-    assert (published.video.key, published.video.content_type) == (f"{prefix}video.mp4", "video/mp4")
-    assert (published.cover.key, published.cover.content_type) == (f"{prefix}cover.png", "image/png")
+    kinds = {
+        "cover.png": "image/png",
+        "spritesheet.jpg": "image/jpeg",
+        "thumbnail.webp": "image/webp",
+        "video.mp4": "video/mp4",
+    }
+    assert set(objects.list_keys("")) == {f"{prefix}{name}" for name in (*kinds, "result.json")}
+    assert {artifact.key: artifact.content_type for artifact in published.objects} == {
+        prefix + name: kind for name, kind in kinds.items()
+    }
     assert (published.width, published.height, published.num_frames, published.fps) == (96, 64, 9, 8)
 
 
@@ -44,9 +51,10 @@ def test_the_result_is_written_after_everything_it_names(objects: S3Objects, cla
     objects._client.meta.events.register(
         "before-call.s3.PutObject", lambda params, **_: order.append(params["url_path"])
     )
-    encoded = encode(moving(9, 64, 96), 8, tmp_path)
-    publish(objects, Assignment.of(claim), encoded, gpu_seconds=0, stages={}, on_progress=lambda: None)
-    assert [path.rpartition("/")[2] for path in order] == ["video.mp4", "cover.png", "result.json"]
+    finished = finish(moving(9, 64, 96), tmp_path)
+    publish(objects, Assignment.of(claim), finished, gpu_seconds=0, stages={}, on_progress=lambda: None)
+    assert len(order) == 5
+    assert order[-1].endswith("/result.json")
 
 
 def test_a_published_video_is_recovered_whole(objects: S3Objects, claim: Claim, published: VideoResult) -> None:
@@ -64,7 +72,7 @@ def test_a_result_is_recovered_for_its_own_claim_only(objects: S3Objects, claim:
     assert results.recover(objects, a_claim(job_id=claim.job_id, number=8)) is None
 
 
-@pytest.mark.parametrize("name", ["video.mp4", "cover.png"])
+@pytest.mark.parametrize("name", ["video.mp4", "cover.png", "thumbnail.webp", "spritesheet.jpg"])
 @pytest.mark.parametrize("damage", ["missing", "cut", "changed"])
 def test_a_damaged_object_is_rendered_again_instead_of_published(
     objects: S3Objects,

@@ -1,4 +1,4 @@
-"""What `encode` promises of its files, told by decoding them again."""
+"""What finishing promises of its files where nothing but encoding is to be done, told by decoding them again."""
 
 from __future__ import annotations
 
@@ -10,19 +10,11 @@ import av
 import numpy as np
 import numpy.typing as npt
 import pytest
-from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from PIL import Image
 
+from tests.support.finishing import an_assignment_of, decode, finish, pictures, plain_finisher, psnr
 from tests.support.frames import moving
-from workers.finish import encode
-
-Frames = npt.NDArray[np.uint8]
-
-
-def decode(path: Path) -> list[VideoFrame]:
-    with av.open(str(path)) as container:
-        return list(container.decode(video=0))
 
 
 def atoms(path: Path) -> list[str]:
@@ -36,11 +28,6 @@ def atoms(path: Path) -> list[str]:
     return names
 
 
-def psnr(a: Frames, b: Frames) -> float:
-    """Peak signal-to-noise ratio in dB over whole frames."""
-    return float(10 * np.log10(255**2 / np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2)))
-
-
 @pytest.mark.parametrize(
     ("num_frames", "height", "width", "fps"),
     [(49, 480, 720, 8), (9, 64, 96, 8), (17, 96, 64, 16), (1, 64, 64, 8), (10, 66, 98, 30)],
@@ -48,9 +35,9 @@ def psnr(a: Frames, b: Frames) -> float:
 def test_every_frame_comes_back_in_its_size_and_at_its_time(
     tmp_path: Path, num_frames: int, height: int, width: int, fps: int
 ) -> None:
-    encoded = encode(moving(num_frames, height, width), fps, tmp_path)
-    assert (encoded.width, encoded.height, encoded.num_frames, encoded.fps) == (width, height, num_frames, fps)
-    with av.open(str(encoded.video)) as container:
+    finished = finish(moving(num_frames, height, width), tmp_path, rate=fps)
+    assert (finished.width, finished.height, finished.num_frames, finished.fps) == (width, height, num_frames, fps)
+    with av.open(str(finished.video)) as container:
         stream = container.streams.video[0]
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
         assert stream.frames == num_frames
@@ -69,21 +56,19 @@ def test_the_picture_survives(tmp_path: Path) -> None:
     x = np.tile(np.arange(720), (480, 1))
     frames = np.stack([np.stack([(x // 3 + 5 * i) % 256] * 3, axis=-1) for i in range(9)]).astype(np.uint8)
     frames[:, 200:280, 300:380] = 255 - frames[:, 200:280, 300:380] // 2
-    shown = np.stack([frame.to_ndarray(format="rgb24") for frame in decode(encode(frames, 8, tmp_path).video)])
-    assert psnr(frames, shown.astype(np.uint8)) > 42
+    assert psnr(frames, pictures(finish(frames, tmp_path).video)) > 42
 
 
 def test_saturated_colours_come_back_as_they_were(tmp_path: Path) -> None:
     """Converted with another matrix than the declared one, red would come back as (255, 23, 0)."""
     colours = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (200, 100, 50)], np.uint8)
     frames = np.broadcast_to(np.repeat(colours, 32, axis=0), (9, 64, 192, 3)).copy()
-    shown = decode(encode(frames, 8, tmp_path).video)[4].to_ndarray(format="rgb24", src_colorspace=Colorspace.ITU709)
-    middles = shown[32, 16::32].astype(int)
+    middles = pictures(finish(frames, tmp_path).video)[4, 32, 16::32].astype(int)
     assert np.abs(middles - colours).max() <= 3
 
 
 def test_colour_tags_say_bt709_in_limited_range(tmp_path: Path) -> None:
-    with av.open(str(encode(moving(9, 64, 96), 8, tmp_path).video)) as container:
+    with av.open(str(finish(moving(9, 64, 96), tmp_path).video)) as container:
         codec = container.streams.video[0].codec_context
         assert codec.colorspace == Colorspace.ITU709
         assert codec.color_range == ColorRange.MPEG
@@ -92,40 +77,65 @@ def test_colour_tags_say_bt709_in_limited_range(tmp_path: Path) -> None:
 
 
 def test_the_index_comes_before_the_pictures(tmp_path: Path) -> None:
-    names = atoms(encode(moving(9, 64, 96), 8, tmp_path).video)
+    names = atoms(finish(moving(9, 64, 96), tmp_path).video)
     assert names.index("moov") < names.index("mdat")
 
 
 def test_the_cover_is_the_first_frame_exactly(tmp_path: Path) -> None:
     frames = moving(9, 64, 96)
-    encoded = encode(frames, 8, tmp_path)
-    with Image.open(encoded.cover) as cover:
+    finished = finish(frames, tmp_path)
+    with Image.open(finished.cover) as cover:
         assert cover.format == "PNG"
         assert np.array_equal(np.asarray(cover), frames[0])
 
 
 def test_frames_need_not_be_contiguous(tmp_path: Path) -> None:
     channels_first = np.ascontiguousarray(moving(9, 64, 96).transpose(3, 0, 1, 2))
-    encoded = encode(channels_first.transpose(1, 2, 3, 0), 8, tmp_path)
-    assert len(decode(encoded.video)) == 9
+    finished = finish(channels_first.transpose(1, 2, 3, 0), tmp_path)
+    assert len(decode(finished.video)) == 9
 
 
 @pytest.mark.parametrize(
-    ("frames", "fps", "blame"),
+    ("frames", "delivered", "blame"),
     [
-        (np.zeros((9, 63, 96, 3), np.uint8), 8, "even width and height .* not 96x63"),
-        (np.zeros((9, 64, 95, 3), np.uint8), 8, "even width and height .* not 95x64"),
-        (np.zeros((9, 64, 96, 3), np.float32), 8, "uint8 .* not float32"),
-        (np.zeros((9, 3, 64, 96), np.uint8), 8, r"\[F, H, W, 3\] .* \[9, 3, 64, 96\]"),
-        (np.zeros((64, 96, 3), np.uint8), 8, r"not uint8 \[64, 96, 3\]"),
-        (np.zeros((0, 64, 96, 3), np.uint8), 8, "F > 0"),
-        (np.zeros((9, 64, 96, 3), np.uint8), 0, "fps"),
+        (np.zeros((9, 63, 96, 3), np.uint8), {}, "even width and height, not 96x63"),
+        (np.zeros((9, 64, 96, 3), np.uint8), {"width": 95}, "even width and height, not 95x64"),
+        (np.zeros((9, 64, 96, 3), np.float32), {}, "uint8 .* not float32"),
+        (np.zeros((0, 64, 96, 3), np.uint8), {}, "do not last for 0"),
+        (np.zeros((9, 64, 96, 3), np.uint8), {"num_frames": 10}, "9 frames at 8 fps do not last for 10 at 8"),
+        (np.zeros((9, 64, 96, 3), np.uint8), {"fps": 4, "num_frames": 4}, "4 frames per second are fewer"),
     ],
-    ids=["odd height", "odd width", "floats", "channels first", "one frame", "no frames", "no fps"],
+    ids=["odd height", "odd width", "floats", "no frames", "too long", "too slow"],
 )
-def test_frames_that_cannot_be_encoded_are_refused_by_name(
-    tmp_path: Path, frames: Frames, fps: int, blame: str
+def test_what_cannot_be_made_is_refused_by_name(
+    tmp_path: Path, frames: npt.NDArray[np.uint8], delivered: dict[str, int], blame: str
 ) -> None:
     with pytest.raises(ValueError, match=blame):
-        encode(frames, fps, tmp_path)
+        finish(frames, tmp_path, **delivered)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("shape", [(9, 64, 98, 3), (8, 64, 96, 3), (9, 3, 64, 96), (64, 96, 3)])
+def test_frames_of_another_shape_than_was_rendered_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    assignment = an_assignment_of(moving(9, 64, 96))
+    with pytest.raises(ValueError, match=r"uint8 \[9, 64, 96, 3\], not uint8"):
+        plain_finisher().finish(assignment, np.zeros(shape, np.uint8), tmp_path, on_progress=lambda: None)
+
+
+def test_whoever_stops_it_stops_it_soon_and_leaves_nothing(tmp_path: Path) -> None:
+    class Cancelled(Exception):
+        pass
+
+    seen = 0
+
+    def third_time() -> None:
+        nonlocal seen
+        seen += 1
+        if seen == 3:
+            raise Cancelled
+
+    frames = moving(9, 64, 96)
+    with pytest.raises(Cancelled):
+        plain_finisher().finish(an_assignment_of(frames), frames, tmp_path, on_progress=third_time)
+    assert seen == 3
     assert list(tmp_path.iterdir()) == []

@@ -114,16 +114,19 @@ class Seal:
 
 
 class _Disk(io.FileIO):
-    """A file that remembers what was wrong: c2pa only tells that something was."""
+    """A file that is written whole or not, and remembers why not: c2pa asks for neither."""
 
     failure: OSError | None = None
 
     def write(self, data: ReadableBuffer, /) -> int:
+        rest = memoryview(data).cast("B")
         try:
-            return super().write(data)
+            while rest:
+                rest = rest[super().write(rest) :]
         except OSError as error:
             self.failure = error
             raise
+        return memoryview(data).nbytes
 
 
 def _line(error: C2paError) -> str:

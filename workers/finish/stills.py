@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 
@@ -15,6 +16,8 @@ _THUMBNAIL = 512
 _TILE = 192
 # The sheet has as many columns as rows: 5x5 at most.
 _MOST_TILES = 25
+# Of the two that lose some.
+_QUALITY = 85
 
 
 class Stills:
@@ -40,17 +43,24 @@ class Stills:
             return
         picture = Image.fromarray(frame)
         if index == 0:
-            picture.save(self._cover)
-            picture.resize(self._small, Image.Resampling.LANCZOS).save(self._thumbnail, quality=85)
+            _save(picture, self._cover, "PNG")
+            _save(picture.resize(self._small, Image.Resampling.LANCZOS), self._thumbnail, "WEBP")
         place = self._places[index]
         row, column = divmod(place, self._columns)
         tile = picture.resize(self._tile, Image.Resampling.LANCZOS, reducing_gap=3)
         self._sheet.paste(tile, (column * self._tile[0], row * self._tile[1]))
         if place == len(self._places) - 1:
-            self._sheet.save(self._spritesheet, quality=85)
+            _save(self._sheet, self._spritesheet, "JPEG")
 
 
 def _within(width: int, height: int, longest: int) -> tuple[int, int]:
     """The size with its longer side cut to `longest`; never larger than it is."""
     scale = min(1.0, longest / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _save(picture: Image.Image, path: Path, kind: str) -> None:
+    # By way of memory: Pillow's encoders do not notice when a disk takes only the beginning of what they write.
+    data = io.BytesIO()
+    picture.save(data, kind, quality=_QUALITY)
+    path.write_bytes(data.getvalue())
