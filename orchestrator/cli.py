@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator import accounts
+from orchestrator import accounts, correspondence
 from orchestrator.domain.errors import CogmillError, ConfigError, StaleEpoch
 from orchestrator.local.errand import DataDirOption, path, settings_of
 
@@ -37,6 +37,7 @@ model = typer.Typer(help="Checkpoints.", no_args_is_help=True)
 app.add_typer(model, name="model")
 app.add_typer(accounts.keys, name="keys")
 app.add_typer(accounts.tenants, name="tenants")
+app.add_typer(correspondence.webhooks, name="webhooks")
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

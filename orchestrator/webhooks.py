@@ -143,6 +143,8 @@ class Deliverer:
 
     def _land(self, task: asyncio.Task[None]) -> None:
         self._flying.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("webhook_unrecorded", error=f"{type(error).__name__}: {error}"[:500])
         self._landed.set()
         metrics.webhooks_in_flight.set(len(self._flying))
 

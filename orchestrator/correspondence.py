@@ -1,0 +1,74 @@
+"""`cogmill webhooks`: what was sent to whom, and sending it again, for whoever runs the deployment."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import StrEnum
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from orchestrator.domain.errors import CogmillError
+from orchestrator.local.errand import DataDirOption, settings_of
+
+# The rest is imported by the command that needs it, as in orchestrator.cli.
+
+webhooks = typer.Typer(help="Webhook deliveries.", no_args_is_help=True)
+
+
+class State(StrEnum):
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+@webhooks.command("list")
+def list_deliveries(
+    tenant: Annotated[str | None, typer.Argument()] = None,
+    state: Annotated[State | None, typer.Option(help="Only those.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, the newest first.")] = 50,
+    data_dir: DataDirOption = None,
+) -> None:
+    """List the deliveries of TENANT or of everybody."""
+    from orchestrator.ports import DeliveryPage
+    from orchestrator.store import Store
+    from orchestrator.subscriptions import delivery_id_of
+
+    async def read() -> DeliveryPage:
+        async with Store.open(settings_of(data_dir).database_url) as store:
+            return await store.list_deliveries(tenant, limit=limit, state=None if state is None else state.value)
+
+    for each in asyncio.run(read()).deliveries:
+        outcome = each.last_error or (f"answered {each.last_status}" if each.last_status else "not tried yet")
+        typer.echo(
+            f"{delivery_id_of(each)}  {each.tenant}  {each.created_at:%Y-%m-%d %H:%M}  {each.state}  "
+            f"{each.attempts} tries  {each.url}  {outcome}"
+        )
+
+
+def _delivery(text: str) -> UUID:
+    from orchestrator.subscriptions import parse_delivery_id
+
+    parsed = parse_delivery_id(text)
+    if parsed is None:
+        raise typer.BadParameter("a delivery's id is whd_ and 32 hex digits")
+    return parsed
+
+
+@webhooks.command()
+def resend(
+    delivery: Annotated[UUID, typer.Argument(parser=_delivery, metavar="DELIVERY")], data_dir: DataDirOption = None
+) -> None:
+    """Send DELIVERY again, now, whatever became of it."""
+    from orchestrator.ports import Delivery
+    from orchestrator.store import Store
+
+    settings = settings_of(data_dir)
+
+    async def again() -> Delivery | None:
+        async with Store.open(settings.database_url) as store:
+            return await store.resend(delivery, None, give_up_s=settings.webhooks.give_up_s)
+
+    if asyncio.run(again()) is None:
+        raise CogmillError("there is no such delivery, or its endpoint was deleted or is disabled")
