@@ -18,8 +18,10 @@ from orchestrator.threads import Threads
 
 MAX_URL_CHARS = 2048
 
-# Asking the resolver blocks, for as long as a stranger's name server likes: never in threads that others need.
-_RESOLVERS = 16
+# Asking the resolver blocks, for as long as a stranger's name server likes: never in threads that others need, and in
+# one for each fetch. Who asks has a shorter deadline.
+_RESOLVERS = 64
+_RESOLVE_S = 60.0
 
 _FETCHES = 64
 _PARAM = "image"
@@ -249,7 +251,7 @@ class Resolver:
     """The system's resolver, in threads of its own."""
 
     def __init__(self) -> None:
-        self._threads = Threads("resolve", count=_RESOLVERS, deadline_s=60.0)
+        self._threads = Threads("resolve", count=_RESOLVERS, deadline_s=_RESOLVE_S)
 
     async def __call__(self, host: str) -> list[IPAddress]:
         """All addresses of a host, none when it has none."""
