@@ -25,6 +25,7 @@ from diffusers import (
     CogVideoXImageToVideoPipeline,
     CogVideoXPipeline,
 )
+from PIL import Image
 
 from orchestrator.domain.catalog import ModelFamily
 from orchestrator.domain.errors import ConfigError, RenderFailed
@@ -34,7 +35,6 @@ from workers.render import Render
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from PIL import Image
 
 Pipeline: TypeAlias = CogVideoXPipeline | CogVideoXImageToVideoPipeline
 
@@ -104,11 +104,11 @@ class CogVideoX:
         self._embed = lru_cache(maxsize=_CACHED_PROMPTS)(self._embed_uncached)
 
     @torch.inference_mode()
-    def begin(self, spec: RenderSpec, picture: Image.Image | None) -> Render:
+    def begin(self, spec: RenderSpec, picture: NDArray[np.uint8] | None) -> Render:
         """Encode the prompts, and the picture that an image-to-video model begins at; draw the initial latents.
 
-        `picture` is RGB of the spec's size (diffusers would stretch another). Raises `RenderFailed` (`wrong_image`)
-        when the model needs one and there is none, or the other way round.
+        `picture` is RGB of the spec's size, [height, width, 3] (diffusers would stretch another). Raises `RenderFailed`
+        (`wrong_image`) when the model needs one and there is none, or the other way round.
         """
         if (picture is not None) is not self._family.image_to_video:
             problem = "needs a picture to begin at" if picture is None else "takes no picture"
@@ -211,14 +211,15 @@ class CogVideoX:
         return embeddings
 
     def _latents(
-        self, spec: RenderSpec, picture: Image.Image | None, dtype: torch.dtype, generator: torch.Generator
+        self, spec: RenderSpec, picture: NDArray[np.uint8] | None, dtype: torch.dtype, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Initial latents and the picture's; encoding the picture draws from the generator first."""
         channels = self._pipeline.transformer.config.out_channels
         common = (1, channels, spec.num_frames, spec.height, spec.width, dtype, self._device, generator)
         if picture is None:
             return self._pipeline.prepare_latents(*common), None
-        pixels = self._pipeline.video_processor.preprocess(picture, height=spec.height, width=spec.width)
+        image = Image.fromarray(picture)
+        pixels = self._pipeline.video_processor.preprocess(image, height=spec.height, width=spec.width)
         latents, image_latents = self._pipeline.prepare_latents(pixels.to(self._device, dtype=dtype), *common)
         return latents, image_latents
 

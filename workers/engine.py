@@ -25,7 +25,6 @@ from workers.roster import CAPACITY, FINISHERS, Roster
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from PIL import Image
 
 R = TypeVar("R")
 
@@ -33,7 +32,9 @@ R = TypeVar("R")
 class Model(Protocol[R]):
     """A loaded model (`CogVideoX`); `R` is its state of one render. Every method holds the GPU until it returns."""
 
-    def begin(self, spec: RenderSpec, picture: Image.Image | None) -> R: ...
+    def begin(self, spec: RenderSpec, picture: NDArray[np.uint8] | None) -> R:
+        """Start a render, at a picture of its size, [height, width, 3] RGB, when its spec has an image."""
+        ...
 
     def step(self, render: R) -> None: ...
 
@@ -85,7 +86,7 @@ class Watch:
 
 
 Finish = Callable[[Assignment, "NDArray[np.uint8]", Watch], VideoResult]
-Fetch = Callable[[Assignment, Callable[[], bool]], "Image.Image | None"]
+Fetch = Callable[[Assignment, Callable[[], bool]], "NDArray[np.uint8] | None"]
 Show = Callable[[Assignment, "NDArray[np.uint8]"], Artifact]
 
 
@@ -93,8 +94,8 @@ Show = Callable[[Assignment, "NDArray[np.uint8]"], Artifact]
 class Parts(Generic[R]):
     """What an engine works with; all but the model are called on threads beside it, and may raise anything.
 
-    `fetch` gets the picture that a render begins at, RGB of the spec's size; None when what it was given said that
-    nobody wants it any more. `finish` makes frames into the objects of a claim. `show` adds a preview to them.
+    `fetch` gets the picture that a render begins at; None when what it was given said that nobody wants it any more.
+    `finish` makes frames into the objects of a claim. `show` adds a preview, one frame, to them.
     """
 
     model: Model[R]

@@ -10,7 +10,8 @@ from orchestrator.domain.protocol import Assignment, Broke, Rendered, RenderStat
 from workers.choice import Candidate
 
 if TYPE_CHECKING:
-    from PIL import Image
+    import numpy as np
+    from numpy.typing import NDArray
 
 End = Rendered | Broke | Stopped
 
@@ -32,7 +33,7 @@ class Held:
     stage: Stage = Stage.ASSIGNED
     step: int = 0
     fetching: bool = False
-    picture: Image.Image | None = None
+    picture: NDArray[np.uint8] | None = None
     begun: bool = False
     cancelled: bool = False
     preview: Artifact | None = None

@@ -16,7 +16,8 @@ from orchestrator.ports import ObjectStore
 from workers import picture
 
 if TYPE_CHECKING:
-    from PIL import Image
+    import numpy as np
+    from numpy.typing import NDArray
 
 # Waiting holds no GPU, and what else this worker could render waits for the same S3.
 _PATIENCE_S = 480.0
@@ -27,8 +28,8 @@ _log = logs.get("inputs")
 
 def fetch(
     objects: ObjectStore, assignment: Assignment, wanted: Callable[[], bool], *, patience_s: float = _PATIENCE_S
-) -> Image.Image | None:
-    """The assignment's picture, RGB of its spec's size; None once it is no longer `wanted`.
+) -> NDArray[np.uint8] | None:
+    """The assignment's picture, [height, width, 3] RGB of its spec's size; None once it is no longer `wanted`.
 
     Outlasts an S3 that is away for up to `patience_s`. Raises `RenderFailed`: `image_unavailable` when it stays away or
     has no such object, or another one, `image_unreadable` when the object is no image.

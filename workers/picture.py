@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from orchestrator.domain.errors import RenderFailed
@@ -13,8 +14,8 @@ from orchestrator.domain.errors import RenderFailed
 _PAPER = (255, 255, 255)
 
 
-def fit(data: bytes, width: int, height: int) -> Image.Image:
-    """Decode an image file and fill `width` x `height` with it, upright: scaled by Lanczos, both overhangs cropped.
+def fit(data: bytes, width: int, height: int) -> npt.NDArray[np.uint8]:
+    """Decode an image file and fill [height, width, 3] RGB with it, upright: scaled by Lanczos, both overhangs cropped.
 
     Upright is what EXIF says (tag 274 of TIFF 6.0); transparency is laid on white; colour profiles are ignored,
     as diffusers does. Raises `RenderFailed` (`image_unreadable`), which no retry mends.
@@ -24,7 +25,7 @@ def fit(data: bytes, width: int, height: int) -> Image.Image:
             picture = _rgb(ImageOps.exif_transpose(opened))
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise RenderFailed("image_unreadable", f"the image cannot be decoded: {error}", retryable=False) from error
-    return ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
+    return np.asarray(ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS))
 
 
 def _rgb(image: Image.Image) -> Image.Image:

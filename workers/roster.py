@@ -17,7 +17,8 @@ from workers.held import End, Held
 from workers.meter import Meter
 
 if TYPE_CHECKING:
-    from PIL import Image
+    import numpy as np
+    from numpy.typing import NDArray
 
 # Renders that may need the GPU at a time: one that has begun, and one that waits so that no gap follows the first.
 CAPACITY = 2
@@ -107,7 +108,11 @@ class Roster:
 
     @property
     def free_in_s(self) -> float:
-        """Seconds until the GPU has done all that is held."""
+        """Seconds until the GPU has done all that is held.
+
+        A render whose picture is still on its way counts in full: it will be there in a moment, and a second render
+        claimed meanwhile would wait behind it for as long as it takes.
+        """
         with self._lock:
             return sum(self._remaining_s(held) for held in self._on_gpu())
 
@@ -139,12 +144,13 @@ class Roster:
         with self._lock:
             return self._open and held.end is None
 
-    def fetched(self, held: Held, picture: Image.Image) -> None:
-        """The render can begin."""
+    def fetched(self, held: Held, picture: NDArray[np.uint8]) -> None:
+        """The render can begin, unless nobody wants it any more."""
         with self._lock:
-            held.picture = picture
-            held.moved_at = self._clock()
-            self._lock.notify_all()
+            if self.wants_picture(held):
+                held.picture = picture
+                held.moved_at = self._clock()
+                self._lock.notify_all()
 
     def unfetched(self, held: Held, failure: Failure) -> None:
         """The render can never begin, and has cost nothing; unless nobody wants it any more."""

@@ -96,17 +96,16 @@ def render(model: cogvideox.CogVideoX, family: ModelFamily, spec: RenderSpec, se
     model.decode(state)
 
 
-def a_picture(family: ModelFamily, spec: RenderSpec) -> Image.Image | None:
+def a_picture(family: ModelFamily, spec: RenderSpec) -> np.ndarray | None:
     """What an image-to-video render begins at; None for one that takes no picture."""
-    return (
-        Image.linear_gradient("L").convert("RGB").resize((spec.width, spec.height)) if family.image_to_video else None
-    )
+    gradient = Image.linear_gradient("L").convert("RGB").resize((spec.width, spec.height))
+    return np.asarray(gradient) if family.image_to_video else None
 
 
 def call(plain: cogvideox.Pipeline, family: ModelFamily, spec: RenderSpec, seed: int) -> None:
     picture = a_picture(family, spec)
     plain(
-        **({} if picture is None else {"image": picture}),
+        **({} if picture is None else {"image": Image.fromarray(picture)}),
         prompt=spec.prompt,
         negative_prompt=spec.negative_prompt,
         height=spec.height,
@@ -161,7 +160,7 @@ class Timed:
         self.begun: list[float] = []
         self.decoded: list[float] = []
 
-    def begin(self, spec: RenderSpec, picture: Image.Image | None) -> Render:
+    def begin(self, spec: RenderSpec, picture: np.ndarray | None) -> Render:
         self.begun.append(time.perf_counter())
         return self._model.begin(spec, picture)
 
@@ -204,7 +203,7 @@ def put_picture(objects: S3Objects, family: ModelFamily) -> Artifact | None:
     if picture is None:
         return None
     file = io.BytesIO()
-    picture.save(file, "PNG")
+    Image.fromarray(picture).save(file, "PNG")
     return objects.put("inputs/picture", file.getvalue(), "image/png")
 
 

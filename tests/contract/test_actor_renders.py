@@ -22,7 +22,19 @@ from orchestrator.domain.catalog import FAMILIES
 from orchestrator.domain.job import VideoResult, claim_prefix
 from orchestrator.domain.protocol import Assignment, Broke, Rendered, Stage, Stopped, WorkerState
 from tests.support.builders import a_result, a_spec
-from tests.support.workers import CALLER, Gate, a_plan, an_actor, assigned, ended, parts, ready, render_of, until
+from tests.support.workers import (
+    CALLER,
+    Gate,
+    a_plan,
+    an_actor,
+    an_assignment,
+    assigned,
+    ended,
+    parts,
+    ready,
+    render_of,
+    until,
+)
 from workers import cogvideox, inputs, previews
 from workers.actor import Assemble
 from workers.engine import Finish, Watch
@@ -130,7 +142,7 @@ async def test_a_picture_in_the_bucket_is_rendered_upright_and_cropped(
         assert isinstance((await ended(actor, assignment.token)).end, Rendered)
 
     upright = ImageOps.fit(photo.transpose(Image.Transpose.ROTATE_270), (96, 64), Image.Resampling.LANCZOS)
-    plain = model.begin(assignment.spec, upright)
+    plain = model.begin(assignment.spec, np.asarray(upright))
     while not plain.done:
         model.step(plain)
     assert np.array_equal(frames.by_seed[3], model.decode(plain))
@@ -156,6 +168,18 @@ async def test_a_preview_lies_in_the_bucket_while_its_render_goes_on(
         await actor.cancel(CALLER, assignment.token)
         gate.opened.set()
         await ended(actor, assignment.token)
+
+
+def test_a_preview_is_small_and_marked_where_the_video_is(objects: S3Objects) -> None:
+    frame = np.full((480, 720, 3), 200, np.uint8)
+    shown = {}
+    for watermark in (False, True):
+        assignment = an_assignment(width=720, height=480, delivery=replace(a_spec().delivery, watermark=watermark))
+        preview = previews.show(objects, assignment, frame)
+        shown[watermark] = np.asarray(Image.open(io.BytesIO(objects.get(preview.key)))).astype(int)
+        assert shown[watermark].shape == (341, 512, 3)
+    assert np.abs(shown[False] - 200).max() <= 3
+    assert np.abs(shown[True] - shown[False])[-60:, -160:].max() > 50
 
 
 async def test_nobody_sees_a_preview_of_what_moderation_has_still_to_see(

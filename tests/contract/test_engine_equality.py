@@ -83,7 +83,7 @@ def reference(pipeline: Pipeline, spec: RenderSpec, **more: object) -> np.ndarra
 
 
 def denoised(
-    model: CogVideoX, spec: RenderSpec, picture: Image.Image | None = None, *, previewed: bool = False
+    model: CogVideoX, spec: RenderSpec, picture: np.ndarray | None = None, *, previewed: bool = False
 ) -> Render:
     render = model.begin(spec, picture)
     while not render.done:
@@ -93,8 +93,8 @@ def denoised(
     return render
 
 
-def a_picture(seed: int = 1) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (64, 96, 3), np.uint8))
+def a_picture(seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (64, 96, 3), np.uint8)
 
 
 def an_i2v_spec(**changes: object) -> RenderSpec:
@@ -141,7 +141,9 @@ def test_frames_from_a_picture_equal_the_pipelines_bit_for_bit(
     i2v_model: CogVideoX, i2v_pipeline: CogVideoXImageToVideoPipeline, spec: RenderSpec
 ) -> None:
     render = denoised(i2v_model, spec, a_picture())
-    assert np.array_equal(i2v_model.pixels(render.latents).numpy(), reference(i2v_pipeline, spec, image=a_picture()))
+    assert np.array_equal(
+        i2v_model.pixels(render.latents).numpy(), reference(i2v_pipeline, spec, image=Image.fromarray(a_picture()))
+    )
 
 
 def test_frames_depend_on_the_picture(i2v_model: CogVideoX) -> None:

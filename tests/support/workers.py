@@ -23,7 +23,6 @@ from workers.engine import Fetch, Finish, Parts, Show, Watch
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from PIL import Image
 
 CALLER = Caller(epoch=1)
 
@@ -55,7 +54,7 @@ class ScriptedModel:
     recoveries: int = 0
     broken: Exception | None = None
 
-    def begin(self, spec: RenderSpec, picture: Image.Image | None) -> list[Any]:
+    def begin(self, spec: RenderSpec, picture: NDArray[np.uint8] | None) -> list[Any]:
         assert (picture is None) is (spec.image is None)
         self._move(Act.BEGIN, spec, 0)
         return [spec, 0]
@@ -94,7 +93,7 @@ def finish_at_once(assignment: Assignment, frames: NDArray[np.uint8], watch: Wat
     return a_result(gpu_seconds=watch.gpu_seconds, stages=watch.stages)
 
 
-def no_picture(assignment: Assignment, wanted: Callable[[], bool]) -> Image.Image:
+def no_picture(assignment: Assignment, wanted: Callable[[], bool]) -> NDArray[np.uint8]:
     raise AssertionError("a picture was asked for")
 
 

@@ -7,7 +7,6 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from orchestrator import logs
 from orchestrator.domain.catalog import FAMILIES
@@ -23,7 +22,7 @@ from workers.meter import Meter
 from workers.roster import Roster
 
 PICTURE = Artifact(key="inputs/x", size=1, sha256="3" * 64, content_type="image/png")
-RED = Image.new("RGB", (96, 64), "red")
+RED = np.full((64, 96, 3), (255, 0, 0), np.uint8)
 
 
 def test_a_preview_is_taken_once_and_shown_while_the_render_goes_on() -> None:
@@ -81,7 +80,7 @@ def test_a_preview_that_cannot_be_uploaded_holds_nothing_up() -> None:
 def test_a_render_that_waits_for_its_picture_holds_up_no_other_and_begins_when_it_is_there() -> None:
     gate = Gate()
 
-    def fetch(assignment: Assignment, wanted: Callable[[], bool]) -> Image.Image:
+    def fetch(assignment: Assignment, wanted: Callable[[], bool]) -> np.ndarray:
         gate.stop_here()
         return RED
 
@@ -99,7 +98,7 @@ def test_a_render_that_waits_for_its_picture_holds_up_no_other_and_begins_when_i
 
 
 def test_a_picture_that_cannot_be_had_ends_its_render_before_it_costs_anything() -> None:
-    def fetch(assignment: Assignment, wanted: Callable[[], bool]) -> Image.Image:
+    def fetch(assignment: Assignment, wanted: Callable[[], bool]) -> np.ndarray:
         raise RenderFailed("image_unreadable", "it is no image", retryable=False)
 
     model = ScriptedModel()
@@ -118,7 +117,7 @@ def test_a_fetch_that_nobody_waits_for_any_more_hears_of_it_and_changes_nothing(
     gate = Gate()
     heard: list[bool] = []
 
-    def fetch(assignment: Assignment, wanted: Callable[[], bool]) -> Image.Image:
+    def fetch(assignment: Assignment, wanted: Callable[[], bool]) -> np.ndarray:
         heard.append(wanted())
         gate.stop_here()
         heard.append(wanted())

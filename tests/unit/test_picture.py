@@ -23,8 +23,8 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 
 def fitted(image: Image.Image, kind: str = "PNG", size: tuple[int, int] = (96, 64), **options: Any) -> np.ndarray:
     picture = fit(encoded(image, kind, **options), *size)
-    assert (picture.mode, picture.size) == ("RGB", size)
-    return np.asarray(picture).astype(int)
+    assert (picture.dtype, picture.shape) == (np.uint8, (size[1], size[0], 3))
+    return picture.astype(int)
 
 
 def a_disc(width: int, height: int, radius: int) -> Image.Image:
