@@ -90,11 +90,10 @@ def _lengths(family: ModelFamily, seconds: float | None, num_frames: int | None,
     if seconds is None:
         return family.max_frames, round(family.max_frames * rate / family.fps)
     if not 0 < seconds < math.inf:  # also true of NaN
-        raise InvalidField(f"must be more than 0, not {seconds:g}", param="seconds")
+        raise InvalidField("must be a number above 0", param="seconds")
     if seconds > family.max_seconds:
-        raise Unsupported(
-            f"{family.name} renders at most {family.max_seconds:g} seconds, not {seconds:g}", param="seconds"
-        )
+        # Without the number: an integer of four hundred digits has no float that could be shown.
+        raise Unsupported(f"{family.name} renders at most {family.max_seconds:g} seconds", param="seconds")
     return family.frames_for(seconds), max(1, round(seconds * rate))
 
 

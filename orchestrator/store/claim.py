@@ -147,7 +147,7 @@ _STATEMENT = """
 """
 
 # A capped tenant has room for so many more jobs, over all its lanes. A lane without room is passed over as if it had no
-# ready jobs, so that it saves nothing up either. Of a live job's states only `running` sorts behind `queued`; to ask for
+# ready jobs, so that it saves nothing up. Of a live job's states only `running` sorts behind `queued`; to ask for
 # it by name would lead the planner to the index of all that runs. OFFSET 0 keeps it from counting twice.
 _ROOM = """
             SELECT CASE WHEN most IS NOT NULL THEN least(:n, most - (

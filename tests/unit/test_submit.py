@@ -4,20 +4,47 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
-from uuid import UUID
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.config import Settings
-from orchestrator.domain.catalog import TINY_2B
+from orchestrator.domain.catalog import TINY_2B, Profile
 from orchestrator.domain.cost import predict
-from orchestrator.domain.errors import InvalidField, RequestError, UnknownModel, Unsupported
-from orchestrator.domain.job import NewJob
-from orchestrator.submit import DEFAULT_PRIORITY, MAX_SEED, VideoRequest, plan
+from orchestrator.domain.delivery import Delivery
+from orchestrator.domain.errors import (
+    InvalidField,
+    KeyReused,
+    LimitExceeded,
+    Refused,
+    RequestError,
+    StoreUnavailable,
+    UnknownModel,
+    Unsupported,
+)  # fmt: skip
+from orchestrator.domain.job import Artifact, Job, NewJob
+from orchestrator.domain.limits import Limits
+from orchestrator.limits import TenantLimits
+from orchestrator.ports import Picture
+from orchestrator.request import (
+    DEFAULT_PRIORITY,
+    MAX_SEED,
+    ImageBytes,
+    ImageFile,
+    ImageSource,
+    ImageUrl,
+    VideoRequest,
+    fingerprint,
+    plan,
+)  # fmt: skip
+from orchestrator.submit import Jobs, SubmitUnconfirmed
 
+TIME = datetime(2030, 1, 1, tzinfo=UTC)
 JOB = UUID("0198c5a7-e3b9-7d6f-8a0c-1f2e3d4c5b6a")
 ASKED = VideoRequest(prompt="a lighthouse in a storm")
 
@@ -31,8 +58,9 @@ def settings(**api: object) -> Settings:
             "models": {
                 "small": {"family": "tiny-2b", "path": "/models/small"},
                 "big": {"family": "cogvideox-2b", "path": "/models/big"},
+                "moving": {"family": "tiny-5b-i2v", "path": "/models/moving"},
             },
-            "pools": {"pool-s": {"model": "small"}, "pool-b": {"model": "big"}},
+            "pools": {"pool-s": {"model": "small"}, "pool-b": {"model": "big"}, "pool-m": {"model": "moving"}},
             "aliases": {"CogVideoX-3": "big"},
             "api": api,
         }
@@ -55,7 +83,7 @@ def refused(request: VideoRequest, kind: type[RequestError] = InvalidField) -> R
 def test_a_bare_prompt_becomes_the_default_models_native_video() -> None:
     job = planned()
     assert (job.id, job.tenant, job.pool, job.priority, job.held) == (JOB, "acme", "pool-s", DEFAULT_PRIORITY, False)
-    assert job.spec.to_dict() == {
+    assert asdict(job.spec) == {
         "model": "small",
         "prompt": "a lighthouse in a storm",
         "negative_prompt": "",
@@ -66,6 +94,9 @@ def test_a_bare_prompt_becomes_the_default_models_native_video() -> None:
         "num_inference_steps": 20,
         "guidance_scale": 6.0,
         "seed": 7,
+        "delivery": {"width": 96, "height": 64, "num_frames": 49, "fps": 8, "watermark": False},
+        "profile": "exact",
+        "image": None,
     }
     assert job.cost == predict(TINY_2B, job.spec)
     assert job.max_attempts == SETTINGS.retry.max_attempts
@@ -77,17 +108,27 @@ def test_what_is_asked_for_is_what_is_planned() -> None:
         negative_prompt="blur",
         size=(64, 64),
         num_frames=17,
-        fps=8,
+        fps=16,
         num_inference_steps=200,
         guidance_scale=0,
         priority=3,
+        max_attempts=1,
+        watermark=True,
+        run_at=TIME,
+        deadline=TIME,
+        webhook_url="https://example.com/hook",
+        metadata={"shot": "7"},
         origin={"dialect": "openai"},
     )
     job = planned(asked, seed=MAX_SEED)
     spec = job.spec
     assert (spec.negative_prompt, spec.width, spec.height, spec.num_frames) == ("blur", 64, 64, 17)
     assert (spec.fps, spec.num_inference_steps, spec.guidance_scale, spec.seed) == (8, 200, 0.0, MAX_SEED)
-    assert (job.priority, job.request) == (3, {"dialect": "openai"})
+    assert spec.delivery == Delivery(width=64, height=64, num_frames=34, fps=16, watermark=True)
+    assert (job.priority, job.max_attempts, job.run_at, job.deadline) == (3, 1, TIME, TIME)
+    assert job.request == {
+        "dialect": "openai", "metadata": {"shot": "7"}, "webhook_url": "https://example.com/hook",
+    }  # fmt: skip
 
 
 def test_an_alias_in_any_case_resolves_to_its_model_and_pool() -> None:
@@ -95,9 +136,21 @@ def test_an_alias_in_any_case_resolves_to_its_model_and_pool() -> None:
     assert (job.spec.model, job.pool, job.spec.width) == ("big", "pool-b", 720)
 
 
-@pytest.mark.parametrize(("seconds", "frames"), [(0.01, 9), (1, 9), (4, 33), (5, 41), (6, 49), (6.125, 49)])
-def test_seconds_become_the_nearest_legal_frame_count(seconds: float, frames: int) -> None:
-    assert planned(replace(ASKED, seconds=seconds)).spec.num_frames == frames
+@pytest.mark.parametrize(
+    ("seconds", "rendered", "shown"),
+    [(0.01, 9, 1), (1, 9, 8), (4, 33, 32), (5, 41, 40), (6, 49, 48), (6.125, 49, 49), (1.2, 17, 10)],
+)
+def test_the_model_renders_the_least_legal_count_that_lasts_and_the_rest_is_cut(
+    seconds: float, rendered: int, shown: int
+) -> None:
+    spec = planned(replace(ASKED, seconds=seconds)).spec
+    assert (spec.num_frames, spec.delivery.num_frames) == (rendered, shown)
+
+
+def test_a_fast_profile_takes_fewer_steps_unless_they_are_counted() -> None:
+    fast = replace(ASKED, profile=Profile.FAST)
+    assert planned(fast).spec.num_inference_steps == 12
+    assert planned(replace(fast, num_inference_steps=40)).spec.num_inference_steps == 40
 
 
 def test_num_frames_wins_over_seconds() -> None:
@@ -107,13 +160,17 @@ def test_num_frames_wins_over_seconds() -> None:
 @pytest.mark.parametrize(
     ("changes", "param"),
     [
-        ({"size": (1280, 720)}, "size"),
+        ({"size": (720, 1281)}, "size"),
+        ({"size": (320, 1280)}, "size"),
+        ({"model": "big", "image": ImageUrl("https://example.com/a.png")}, "image"),
         ({"size": (0, 0)}, "size"),
         ({"num_frames": 10}, "num_frames"),
         ({"num_frames": 57}, "num_frames"),
         ({"num_frames": -7}, "num_frames"),
-        ({"fps": 30}, "fps"),
+        ({"fps": 7}, "fps"),
+        ({"fps": 61}, "fps"),
         ({"seconds": 7}, "seconds"),
+        ({"seconds": 10**400}, "seconds"),
     ],
 )
 def test_what_the_model_cannot_make_is_refused_by_name(changes: Mapping[str, object], param: str) -> None:
@@ -126,12 +183,23 @@ def test_what_the_model_cannot_make_is_refused_by_name(changes: Mapping[str, obj
         ({"seconds": 0}, "seconds"),
         ({"seconds": -1}, "seconds"),
         ({"seconds": math.nan}, "seconds"),
-        ({"seconds": 10**400}, "seconds"),
         ({"num_inference_steps": 0}, "num_inference_steps"),
         ({"num_inference_steps": 201}, "num_inference_steps"),
         ({"guidance_scale": -0.1}, "guidance_scale"),
         ({"guidance_scale": 20.1}, "guidance_scale"),
         ({"guidance_scale": math.nan}, "guidance_scale"),
+        ({"priority": -1}, "priority"),
+        ({"priority": 101}, "priority"),
+        ({"max_attempts": 0}, "max_attempts"),
+        ({"max_attempts": 11}, "max_attempts"),
+        ({"run_at": datetime(2030, 1, 1)}, "run_at"),
+        ({"deadline": datetime(2030, 1, 1)}, "deadline"),
+        ({"model": "moving"}, "image"),
+        ({"idempotency_key": "k" * 256}, "idempotency_key"),
+        ({"metadata": {str(i): "x" for i in range(17)}}, "metadata"),
+        ({"metadata": {"n" * 65: "x"}}, "metadata"),
+        ({"metadata": {"name": "x" * 513}}, "metadata[name]"),
+        ({"metadata": {"name": "\x00"}}, "metadata[name]"),
     ],
 )
 def test_a_number_out_of_range_is_refused_by_name(changes: Mapping[str, object], param: str) -> None:
@@ -148,7 +216,13 @@ def test_a_seed_out_of_range_is_refused(seed: int) -> None:
 def test_an_unknown_model_is_refused_with_the_known_ones() -> None:
     error = refused(replace(ASKED, model="sora-9"), UnknownModel)
     assert error.param == "model"
-    assert "small, big, CogVideoX-3" in error.message
+    assert "small, big, moving, CogVideoX-3" in error.message
+
+
+def test_a_request_with_a_picture_goes_to_the_image_to_video_sibling_of_its_model() -> None:
+    job = planned(replace(ASKED, image=ImageBytes(b"png"), seconds=2))
+    assert (job.spec.model, job.pool) == ("moving", "pool-m")
+    assert (job.spec.num_frames, job.spec.delivery.num_frames) == (49, 16)
 
 
 @pytest.mark.parametrize(
@@ -190,3 +264,121 @@ def test_every_accepted_prompt_can_be_stored_as_utf8_json_without_a_nul(prompt: 
         return
     assert "\x00" not in kept
     assert kept.encode().decode() == prompt
+
+
+REQUESTS = [
+    ASKED, replace(ASKED, prompt="other"), replace(ASKED, seed=1), replace(ASKED, run_at=TIME),
+    replace(ASKED, image=ImageBytes(b"a")), replace(ASKED, image=ImageBytes(b"b")),
+    replace(ASKED, image=ImageUrl("https://example.com/a")), replace(ASKED, image=ImageFile("file-a")),
+    replace(ASKED, metadata={"a": "b"}), replace(ASKED, profile=Profile.FAST), replace(ASKED, size=(64, 64)),
+]  # fmt: skip
+
+
+def test_a_repetition_has_the_same_fingerprint_and_no_other_request_has_it() -> None:
+    assert len({fingerprint(request) for request in REQUESTS}) == len(REQUESTS)
+    for request in REQUESTS:
+        assert fingerprint(replace(request, idempotency_key="k")) == fingerprint(request)
+    assert planned().request_hash is None
+    assert planned(replace(ASKED, idempotency_key="k")).request_hash == fingerprint(ASKED)
+
+
+PICTURE = Picture(data=b"png", content_type="image/png", width=8, height=8)
+
+
+class Desk:
+    """Stands in for the store, the pictures and the moderator, and writes down who was asked, in order."""
+
+    def __init__(self, *, refuses: bool = False, limits: Limits | None = None, breaks: bool = False) -> None:
+        self.asked: list[str] = []
+        self.jobs: list[NewJob] = []
+        self._refuses, self._limits, self._breaks = refuses, limits or Limits(), breaks
+
+    async def limits_of(self, tenant: str) -> Limits:
+        return self._limits
+
+    async def find_submitted(self, tenant: str, key: str) -> tuple[Job, str | None] | None:
+        found = [job for job in self.jobs if (job.tenant, job.idempotency_key) == (tenant, key)]
+        return (_as_read(found[0]), found[0].request_hash) if found else None
+
+    async def submit(self, job: NewJob) -> Job:
+        self.asked.append("insert")
+        if self._breaks:
+            raise StoreUnavailable("the connection broke")
+        self.jobs.append(job)
+        return _as_read(job)
+
+    async def load(self, tenant: str, source: ImageSource) -> Picture:
+        self.asked.append("load")
+        return PICTURE
+
+    async def keep(self, picture: Picture) -> Artifact:
+        self.asked.append("keep")
+        return Artifact(key="inputs/x", size=3, sha256="0" * 64, content_type=picture.content_type)
+
+    async def review(self, tenant: str, prompt: str, picture: Picture | None) -> None:
+        self.asked.append("review")
+        if self._refuses:
+            raise Refused("not this")
+
+    def open(self) -> Jobs:
+        stand_in: Any = self
+        return Jobs(SETTINGS, stand_in, stand_in, stand_in, TenantLimits(self, cache_s=60))
+
+
+def _as_read(job: NewJob) -> Job:
+    shared = ("id", "tenant", "pool", "priority", "spec", "cost", "request", "max_attempts")
+    empty = dict.fromkeys(("started_at", "finished_at", "stage", "failure", "result"))
+    counted = dict.fromkeys(("claims", "failures", "evictions", "step"), 0)
+    kept = {name: getattr(job, name) for name in shared}
+    return Job(**kept, **empty, **counted, state="queued", created_at=TIME, cancel_requested=False)
+
+
+async def test_what_costs_nothing_to_check_comes_before_a_fetch_a_review_and_an_upload() -> None:
+    desk = Desk()
+    job = await desk.open().submit("acme", replace(ASKED, image=ImageBytes(b"png")))
+    assert desk.asked == ["load", "review", "keep", "insert"]
+    assert job.spec.image is not None
+    with pytest.raises(InvalidField):
+        await desk.open().submit("acme", replace(ASKED, image=ImageBytes(b"png"), priority=-1))
+    assert desk.asked == ["load", "review", "keep", "insert"]
+
+
+async def test_a_refused_prompt_leaves_neither_a_job_nor_a_picture() -> None:
+    desk = Desk(refuses=True)
+    with pytest.raises(Refused):
+        await desk.open().submit("acme", replace(ASKED, image=ImageBytes(b"png")))
+    assert desk.asked == ["load", "review"]
+
+
+async def test_a_request_over_the_tenants_largest_is_refused_before_anybody_is_asked() -> None:
+    desk = Desk(limits=Limits(largest_request=planned().cost * 0.99))
+    with pytest.raises(LimitExceeded) as refused:
+        await desk.open().submit("acme", ASKED)
+    assert (refused.value.limit, refused.value.retry_after_s, desk.asked) == ("largest_request", None, [])
+    await desk.open().submit("acme", replace(ASKED, num_frames=9))
+
+
+async def test_a_repetition_is_answered_without_asking_anybody_again() -> None:
+    desk = Desk()
+    jobs, asked = desk.open(), replace(ASKED, idempotency_key="k", image=ImageBytes(b"png"))
+    first = await jobs.submit("acme", asked)
+    before = list(desk.asked)
+    assert (await jobs.submit("acme", asked)).id == first.id
+    with pytest.raises(KeyReused):
+        await jobs.submit("acme", replace(asked, prompt="other"))
+    assert desk.asked == before
+    assert (await jobs.submit("other", asked)).id != first.id
+
+
+async def test_an_unconfirmed_submit_may_be_sent_again_exactly_when_it_has_a_key() -> None:
+    jobs = Desk(breaks=True).open()
+    with pytest.raises(SubmitUnconfirmed):
+        await jobs.submit("acme", ASKED)
+    with pytest.raises(StoreUnavailable) as keyed:
+        await jobs.submit("acme", replace(ASKED, idempotency_key="k"))
+    assert not isinstance(keyed.value, SubmitUnconfirmed)
+
+
+async def test_a_caller_may_bring_the_jobs_id() -> None:
+    job_id = uuid4()
+    assert (await Desk().open().submit("acme", ASKED, job_id=job_id)).id == job_id

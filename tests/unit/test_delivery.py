@@ -1,0 +1,153 @@
+"""What a model renders for what is asked: no time is stretched, little is cropped, the rest is refused by name."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from orchestrator.domain.catalog import FAMILIES, ModelFamily, Size
+from orchestrator.domain.delivery import MAX_FPS, Delivery, Shape, crop_loss, shape_of
+from orchestrator.domain.errors import InvalidField, Unsupported
+
+MAX_CROP = 0.4
+TEXT_2B, TEXT_5B, IMAGE_5B = FAMILIES["cogvideox-2b"], FAMILIES["cogvideox-5b"], FAMILIES["cogvideox-5b-i2v"]
+
+families = st.sampled_from(list(FAMILIES.values()))
+sides = st.integers(16, 4096).map(lambda side: side - side % 2)
+
+# WIRE.md, 1.2 and 2.1: every size, rate and length that the two dialects name.
+SIZES: list[Size] = [
+    (1280, 720), (720, 1280), (1024, 1024), (1920, 1080), (1080, 1920), (2048, 1080), (3840, 2160), (720, 480),
+    (1280, 960), (960, 1280), (1440, 960), (1024, 1792), (1792, 1024),
+]  # fmt: skip
+RATES = (16, 24, 30, 60)
+LENGTHS = (4, 5, 6, 8, 10, 12, 16, 20)
+
+# A landscape model would lose more than `max_crop` of its picture to these.
+TOO_NARROW = {(720, 1280), (1080, 1920), (960, 1280), (1024, 1792)}
+
+
+def shape(
+    family: ModelFamily = TEXT_2B,
+    *,
+    size: Size | None = None,
+    seconds: float | None = None,
+    num_frames: int | None = None,
+    fps: int | None = None,
+) -> Shape:
+    return shape_of(
+        family, size=size, seconds=seconds, num_frames=num_frames, fps=fps, watermark=False, max_crop=MAX_CROP
+    )
+
+
+def test_the_vendors_six_seconds_at_1440x960_and_16_fps_come_from_49_native_frames() -> None:
+    made = shape(size=(1440, 960), seconds=6, fps=16)
+    assert (made.width, made.height, made.num_frames) == (720, 480, 49)
+    assert made.delivery == Delivery(width=1440, height=960, num_frames=96, fps=16)
+    assert made.delivery.seconds == 6
+
+
+def test_4k_and_60_fps_are_planned_from_the_native_size() -> None:
+    made = shape(TEXT_5B, size=(3840, 2160), seconds=5, fps=60)
+    assert (made.width, made.height, made.num_frames) == (720, 480, 41)
+    assert made.delivery == Delivery(width=3840, height=2160, num_frames=300, fps=60)
+    assert crop_loss((720, 480), (3840, 2160)) == pytest.approx(0.15625)
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
+def test_a_model_makes_its_own_size_length_and_rate_without_finishing(family: ModelFamily) -> None:
+    made = shape(family)
+    assert (made.width, made.height) == (made.delivery.width, made.delivery.height) == family.default_size
+    assert made.num_frames == made.delivery.num_frames == family.max_frames
+    assert made.delivery.fps == family.fps
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
+@pytest.mark.parametrize("seconds", LENGTHS)
+@pytest.mark.parametrize("fps", RATES)
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+def test_every_row_of_the_vendors_tables_works_or_is_refused_by_name(
+    family: ModelFamily, size: Size, fps: int, seconds: int
+) -> None:
+    upright = any(height > width for width, height in family.sizes)
+    blamed = "seconds" if seconds > 6 else "size" if size in TOO_NARROW and not upright else None
+    if blamed is not None:
+        with pytest.raises(Unsupported) as refused:
+            shape(family, size=size, seconds=seconds, fps=fps)
+        assert refused.value.param == blamed
+        return
+    made = shape(family, size=size, seconds=seconds, fps=fps)
+    assert made.delivery == Delivery(width=size[0], height=size[1], num_frames=seconds * fps, fps=fps)
+    assert made.num_frames in family.legal_frames()
+    assert made.num_frames >= seconds * family.fps
+
+
+@given(families, sides, sides, st.floats(0.05, 7), st.integers(1, 70))
+def test_whatever_is_planned_keeps_its_promises(
+    family: ModelFamily, width: int, height: int, seconds: float, fps: int
+) -> None:
+    try:
+        made = shape(family, size=(width, height), seconds=seconds, fps=fps)
+    except Unsupported:
+        return
+    wanted = made.delivery
+    assert (wanted.width, wanted.height, wanted.fps) == (width, height, fps)
+    assert (made.width, made.height) in family.sizes
+    assert made.num_frames in family.legal_frames()
+    # No frame is shown later than it was rendered for, nor beyond the last one: time is cut, never stretched.
+    assert wanted.num_frames == max(1, round(seconds * fps))
+    assert wanted.seconds <= made.num_frames / family.fps + 1 / fps
+    assert abs(wanted.seconds - seconds) <= max(0.5 / fps, 1 / fps - seconds) + 1e-9
+    if (width, height) not in family.sizes:
+        assert crop_loss((made.width, made.height), (width, height)) <= MAX_CROP
+        assert all(
+            crop_loss((made.width, made.height), (width, height)) <= crop_loss(other, (width, height)) + 1e-6
+            for other in family.sizes
+        )
+
+
+@given(families, st.integers(8, MAX_FPS), st.data())
+def test_a_frame_count_is_rendered_exactly_and_shown_whole(family: ModelFamily, fps: int, data: st.DataObject) -> None:
+    frames = data.draw(st.sampled_from(family.legal_frames()))
+    made = shape(family, num_frames=frames, seconds=1, fps=fps)  # it wins over the seconds
+    assert made.num_frames == frames
+    assert abs(made.delivery.seconds - frames / family.fps) <= 0.5 / fps + 1e-9
+
+
+@given(families, st.integers(-10, 200))
+def test_a_frame_count_that_the_model_does_not_render_is_refused(family: ModelFamily, frames: int) -> None:
+    assume(frames not in family.legal_frames())
+    with pytest.raises(Unsupported) as refused:
+        shape(family, num_frames=frames)
+    assert refused.value.param == "num_frames"
+
+
+@pytest.mark.parametrize("fps", [7, 0, -8, 61, 10**9])
+def test_a_rate_below_the_models_own_or_beyond_60_is_refused(fps: int) -> None:
+    with pytest.raises(Unsupported) as refused:
+        shape(fps=fps)
+    assert refused.value.param == "fps"
+
+
+@pytest.mark.parametrize("seconds", [0, -1, math.nan, math.inf])
+def test_a_length_that_is_none_is_refused(seconds: float) -> None:
+    with pytest.raises(InvalidField) as refused:
+        shape(seconds=seconds)
+    assert refused.value.param == "seconds"
+
+
+@pytest.mark.parametrize(
+    "size", [(0, 0), (-720, -480), (14, 14), (4098, 4098), (4096, 2160), (721, 480), (720, 481), (10**9, 10**9)]
+)
+def test_a_size_that_no_file_may_have_is_refused(size: Size) -> None:
+    with pytest.raises(Unsupported) as refused:
+        shape(size=size)
+    assert refused.value.param == "size"
+
+
+def test_an_image_model_renders_its_one_shape_whatever_is_shown_of_it() -> None:
+    made = shape(IMAGE_5B, seconds=2, fps=8)
+    assert (made.num_frames, made.delivery.num_frames) == (49, 16)
