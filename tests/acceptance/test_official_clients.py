@@ -70,6 +70,16 @@ class TestOpenAI:
         assert {name: video["status"] for name, video in done.items()} == dict.fromkeys(done, "completed")
         assert len({first_frame(tmp_path / f"{name}.mp4") for name in done}) == 1
 
+    def test_the_models_are_listed(self, openai: Caller) -> None:
+        seen = openai("models")
+        assert {"tiny-2b", "tiny-5b", "tiny-5b-i2v"} <= set(seen["listed"])
+        assert (seen["one"]["id"], seen["one"]["object"]) == (seen["listed"][0], "model")
+
+    def test_a_running_video_is_cancelled_and_tried_again(self, openai: Caller) -> None:
+        seen = openai("beyond")
+        assert (seen["cancelled"]["status"], seen["cancelled"]["error"]["code"]) == ("failed", "cancelled")
+        assert (seen["again"]["status"], seen["again"]["steps"]) == ("queued", 200)
+
     def test_each_mistake_raises_the_class_that_callers_catch_with_its_code_and_param(self, openai: Caller) -> None:
         seen = openai("refusals")
         assert seen == {
@@ -122,8 +132,7 @@ class TestOpenAI:
     def test_a_delivered_webhook_unwraps(self, openai: Caller, web: Web) -> None:
         path = f"/{hashlib.sha256(openai.key.encode()).hexdigest()}"
         seen = openai("webhook", receiver=web.url + path)
-        posted = web.posted.get(timeout=30)
-        assert posted.path == path
+        posted = next(each for each in web.arrivals(path) if seen["video"].encode() in each.body)
         event = openai(
             "unwrap",
             secret=seen["endpoint"]["signing_secret"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +17,6 @@ from PIL import Image
 class Posted:
     """One request that came in; `headers` by their names in lower case."""
 
-    path: str
     headers: Mapping[str, str]
     body: bytes
 
@@ -27,7 +27,12 @@ class Web:
 
     url: str = ""
     pages: dict[str, bytes] = field(default_factory=dict)
-    posted: Queue[Posted] = field(default_factory=Queue)
+    posted: dict[str, Queue[Posted]] = field(default_factory=lambda: defaultdict(Queue))
+
+    def arrivals(self, path: str) -> Iterator[Posted]:
+        """What is posted to a path, as it comes in. Raises `queue.Empty` when nothing does for half a minute."""
+        while True:
+            yield self.posted[path].get(timeout=30)
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +70,7 @@ def _handler(web: Web) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            web.posted.put(Posted(self.path, headers, body))
+            web.posted[self.path].put(Posted(headers, body))
             self.send_response(204)
             self.end_headers()
 

@@ -81,6 +81,24 @@ def images(url: str, key: str, picture: str, picture_url: str, out: str) -> dict
     return done
 
 
+def models(url: str, key: str) -> dict[str, Any]:
+    """What there is to render with."""
+    client = OpenAI(base_url=url, api_key=key)
+    listed = [model.id for model in client.models.list()]
+    return {"listed": listed, "one": client.models.retrieve(listed[0]).to_dict()}
+
+
+def beyond(url: str, key: str) -> dict[str, Any]:
+    """What this server adds: a running video is cancelled, and tried again."""
+    client = OpenAI(base_url=url, api_key=key)
+    slow = client.videos.create(prompt="a watermill", extra_body={"num_inference_steps": 200, "num_frames": 9})
+    client.post(f"/videos/{slow.id}/cancel", cast_to=object)
+    cancelled = client.videos.poll(slow.id)
+    again: Any = client.post(f"/videos/{slow.id}/retry", cast_to=object)
+    client.videos.delete(again["id"])
+    return {"cancelled": cancelled.to_dict(), "again": again}
+
+
 def refusals(url: str, key: str) -> dict[str, Any]:
     """What is raised for each kind of mistake."""
     client = OpenAI(base_url=url, api_key=key, max_retries=0)
@@ -222,6 +240,6 @@ def read_jsonl(text: str) -> list[Any]:
 
 
 scenario.run(
-    life, remix, pages, images, refusals, repeated, batch, unreadable_batch, cancelled_batch,
+    life, remix, pages, images, models, beyond, refusals, repeated, batch, unreadable_batch, cancelled_batch,
     webhook, unwrap, managed_webhook,
 )  # fmt: skip
