@@ -31,7 +31,7 @@ RUN_S = 150
 # sniffio, which it imports.
 PYTHON_CLIENTS: Mapping[str, tuple[str, ...]] = {
     "openai-3": ("openai==3.54.0", "standardwebhooks==1.1.0"),
-    "openai-2": ("openai==2.54.0",),
+    "openai-2": ("openai==2.54.0", "standardwebhooks==1.1.0"),
     "zai-sdk": ("zai-sdk==0.2.3",),
     "zhipuai": ("zhipuai==2.1.5.20250825", "sniffio==1.3.1"),
 }

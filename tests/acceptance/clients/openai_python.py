@@ -9,6 +9,7 @@ from typing import Any
 import openai
 import scenario
 from openai import OpenAI
+from standardwebhooks import Webhook
 
 QUICK = {"num_inference_steps": 1, "num_frames": 9}
 ENDED = ("completed", "failed", "expired", "cancelled")
@@ -183,13 +184,14 @@ def webhook(url: str, key: str, receiver: str) -> dict[str, Any]:
 
 
 def unwrap(url: str, key: str, secret: str, headers: dict[str, str], body: str) -> dict[str, Any]:
-    """A delivery, as the receiver reads it; and with another secret."""
+    """A delivery, as receivers read it by either package; and with another secret."""
     client = OpenAI(base_url=url, api_key=key)
     event: Any = client.webhooks.unwrap(body, headers, secret=secret)
     other = "whsec_" + "A" * 32
     return {
         "type": event.type,
         "data": event.data.id,
+        "standard": Webhook(secret).verify(body, headers) == json.loads(body),
         "forged": refusal(lambda: client.webhooks.unwrap(body, headers, secret=other))["kind"],
     }
 
