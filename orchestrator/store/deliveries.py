@@ -34,8 +34,9 @@ _INSERT = text("""
 # Leases are given out one transaction at a time: counting those that live and adding to them is one act.
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('cogmill:deliveries', 0))")
 
-# `lane` walks the index from one pair of host and tenant to the next, however many deliveries each has. A tenant's
-# first delivery at a host comes before another's second, and a tenant's first anywhere before another's second.
+# `lane` walks the index from one pair of host and tenant to the next, however many deliveries each has. What is in
+# flight takes the first turns (its `id` is null), then a tenant's first delivery at a host comes before another's
+# second, and a tenant's first anywhere before another's second. Tenants and hosts that are full do not stand in line.
 _LEASE = text("""
     WITH RECURSIVE lane AS (
         (SELECT host, tenant FROM deliveries WHERE state = 'pending' ORDER BY host, tenant LIMIT 1)
@@ -46,27 +47,25 @@ _LEASE = text("""
             ORDER BY host, tenant LIMIT 1) AS further
     ), flying AS MATERIALIZED (
         SELECT lease_host AS host, tenant FROM deliveries WHERE lease IS NOT NULL AND leased_until > cogmill_now()
-    ), due AS (
-        SELECT d.id, d.host, d.tenant, d.next_at,
-               row_number() OVER (PARTITION BY d.host, d.tenant ORDER BY d.next_at, d.id)
-               + (SELECT count(*) FROM flying AS f WHERE f.host = d.host AND f.tenant = d.tenant) AS turn
-        FROM lane CROSS JOIN LATERAL (
-            SELECT id, host, tenant, next_at FROM deliveries
+    ), line AS (
+        SELECT NULL::uuid AS id, host, tenant, '-infinity'::timestamptz AS next_at FROM flying
+        UNION ALL
+        SELECT d.id, lane.host, lane.tenant, d.next_at FROM lane CROSS JOIN LATERAL (
+            SELECT id, next_at FROM deliveries
             WHERE state = 'pending' AND host = lane.host AND tenant = lane.tenant AND next_at <= cogmill_now()
               AND (lease IS NULL OR leased_until <= cogmill_now())
             ORDER BY next_at LIMIT :per_host) AS d
-        WHERE (SELECT count(*) FROM flying AS f WHERE f.host = lane.host) < :per_host
-          AND (SELECT count(*) FROM flying AS f WHERE f.tenant = lane.tenant) < :per_tenant
+        WHERE lane.host <> ALL (ARRAY(SELECT host FROM flying GROUP BY host HAVING count(*) >= :per_host))
+          AND lane.tenant <> ALL (ARRAY(SELECT tenant FROM flying GROUP BY tenant HAVING count(*) >= :per_tenant))
+    ), lined AS (
+        SELECT *, row_number() OVER (PARTITION BY host, tenant ORDER BY id IS NOT NULL, next_at, id) AS turn FROM line
     ), at_host AS (
-        SELECT due.*, row_number() OVER (PARTITION BY host ORDER BY turn, next_at, id)
-               + (SELECT count(*) FROM flying AS f WHERE f.host = due.host) AS place
-        FROM due
+        SELECT *, row_number() OVER (PARTITION BY host ORDER BY id IS NOT NULL, turn, next_at, id) AS place FROM lined
     ), of_tenant AS (
-        SELECT a.*, row_number() OVER (PARTITION BY tenant ORDER BY place, next_at, id)
-               + (SELECT count(*) FROM flying AS f WHERE f.tenant = a.tenant) AS share
-        FROM at_host AS a WHERE place <= :per_host
+        SELECT *, row_number() OVER (PARTITION BY tenant ORDER BY id IS NOT NULL, place, next_at, id) AS share
+        FROM at_host WHERE id IS NULL OR place <= :per_host
     ), chosen AS (
-        SELECT id FROM of_tenant WHERE share <= :per_tenant ORDER BY share, place, next_at LIMIT :n
+        SELECT id FROM of_tenant WHERE id IS NOT NULL AND share <= :per_tenant ORDER BY share, place, next_at LIMIT :n
     ), leased AS (
         UPDATE deliveries AS d
         SET lease = gen_random_uuid(), lease_host = d.host, attempts = d.attempts + 1,

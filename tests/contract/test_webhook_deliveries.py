@@ -8,12 +8,15 @@ from contextlib import AsyncExitStack
 
 import asyncpg
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from orchestrator.domain.errors import InvalidField, LimitExceeded
 from orchestrator.domain.job import public_id
 from orchestrator.domain.webhooks import EventType
-from orchestrator.store import Store
+from orchestrator.store import Store, deliveries, delivery_log
+from orchestrator.store.engine import SESSION, async_url
 from orchestrator.subscriptions import MAX_ENDPOINTS
 from tests.support.jobs import CLUSTER, POOL, new_job, success, worker
 from tests.support.postgres import Clock
@@ -346,3 +349,16 @@ async def test_a_tenant_has_so_many_endpoints_and_no_more_however_many_come_at_o
         refused = [each for each in made if isinstance(each, BaseException)]
         assert [type(each) for each in refused] == [LimitExceeded] * 10
         await post.subscribe("https://example.com/", "other")
+
+
+async def test_no_statement_reads_more_deliveries_or_events_than_it_must(
+    database_url: str, database: asyncpg.Connection
+) -> None:
+    arguments = {"n": 64, "per_host": 4, "per_tenant": 8, "lease_s": 30.0, "keep_s": 60.0}
+    engine = create_async_engine(async_url(database_url), connect_args={"server_settings": SESSION})
+    async with engine.connect() as connection:
+        for statement in (deliveries._TAKE, deliveries._LEASE, deliveries._BACKLOG, delivery_log._PRUNE):
+            given = {name: value for name, value in arguments.items() if f":{name}" in statement.text}
+            plan = "\n".join(row[0] for row in await connection.execute(text(f"EXPLAIN {statement.text}"), given))
+            assert "Seq Scan" not in plan, plan
+    await engine.dispose()
