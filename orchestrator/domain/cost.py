@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from orchestrator.domain.catalog import ModelFamily
 from orchestrator.domain.job import RenderSpec
 
-# Seconds of one CPU core: per video, per interpolated and per delivered megapixel (`tests/benchmarks/finish.py`).
-_FINISH_S = 0.5
-_INTERPOLATE_S = 0.02
-_ENCODE_S = 0.04
+# Seconds of one CPU core: per video, per megapixel that minterpolate makes, and per delivered one, scaled and encoded.
+# `tests/benchmarks/finish.py` compares; BENCHMARKS.md says on what machine. Models in finishing are not predicted.
+_FINISH_S = 0.3
+_INTERPOLATE_S = 0.13
+_ENCODE_S = 0.05
 
 
 def tokens(family: ModelFamily, width: int, height: int, num_frames: int) -> int:

@@ -46,17 +46,6 @@ class RenderSpec:
     profile: Profile = Profile.EXACT
     image: Artifact | None = None
 
-    @property
-    def as_rendered(self) -> bool:
-        """True when the delivery is the rendered frames as they are."""
-        wanted = self.delivery
-        return (self.width, self.height, self.num_frames, self.fps) == (
-            wanted.width,
-            wanted.height,
-            wanted.num_frames,
-            wanted.fps,
-        )
-
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> RenderSpec:
         """From the JSON kept in the row. Rows of the first release have no delivery: theirs is what is rendered."""

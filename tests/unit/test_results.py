@@ -29,6 +29,8 @@ _results = st.builds(
     VideoResult,
     video=_artifacts,
     cover=_artifacts,
+    thumbnail=st.none() | _artifacts,
+    spritesheet=st.none() | _artifacts,
     width=st.integers(2, 4096),
     height=st.integers(2, 4096),
     num_frames=st.integers(1, 1000),
@@ -64,9 +66,17 @@ def test_a_result_of_another_claim_is_refused(job: UUID, claim: int) -> None:
         results.parse(document, job, claim)
 
 
-def test_a_result_that_names_objects_of_another_claim_is_refused() -> None:
+@pytest.mark.parametrize("name", ["video", "cover", "thumbnail", "spritesheet"])
+def test_a_result_that_names_an_object_of_another_claim_is_refused(name: str) -> None:
+    foreign = Artifact(key=f"videos/other/1/{name}", size=1, sha256="0" * 64, content_type="image/webp")
     with pytest.raises(ValueError, match="foreign objects"):
-        results.parse(results.dump(JOB, CLAIM, a_result("videos/other/1/")), JOB, CLAIM)
+        results.parse(results.dump(JOB, CLAIM, a_result(PREFIX, **{name: foreign})), JOB, CLAIM)
+
+
+def test_a_result_of_the_first_release_is_still_read() -> None:
+    document = json.loads(results.dump(JOB, CLAIM, a_result(PREFIX)))
+    del document["result"]["thumbnail"], document["result"]["spritesheet"]
+    assert results.parse(json.dumps(document).encode(), JOB, CLAIM) == a_result(PREFIX)
 
 
 @pytest.mark.parametrize(

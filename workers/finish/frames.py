@@ -18,7 +18,7 @@ Frames = npt.NDArray[np.uint8]
 
 # Threads of ffmpeg for one video. All finishers of a worker together take no more than its cores, and several workers
 # of one node share these.
-THREADS = max(1, min(4, len(os.sched_getaffinity(0)) // FINISHERS))
+THREADS = max(1, min(4, (os.cpu_count() or 1) // FINISHERS))
 
 
 class Interpolator(Protocol):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 GENERATOR = "Cogmill"
 MADE_BY_AI = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-RENDER = "com.github.cogmill.render"
+RENDER = "org.cogmill.render"
 
 
 @dataclass(frozen=True)
