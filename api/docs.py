@@ -63,8 +63,9 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """Documents the routes of one dialect: `error` is the model of its errors, and `word` makes one of a problem."""
+    """Documents the routes below `prefix`: `error` models their dialect's errors, and `word` makes one of a problem."""
 
+    prefix: str
     error: type[BaseModel]
     word: Callable[[Problem], BaseModel]
 

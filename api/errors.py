@@ -19,6 +19,8 @@ from orchestrator.domain.errors import CogmillError, Unavailable
 
 log = logs.get("api")
 
+_DIALECTS = (bigmodel.DOCS, openai.DOCS)
+
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -51,7 +53,7 @@ def _methods(request: Request) -> str:
 
 def response(path: str, problem: Problem) -> Response:
     """The answer to a problem on `path`. Paths of no dialect get the OpenAI form."""
-    dialect = bigmodel if path.startswith(bigmodel.PREFIX) else openai
+    dialect = next((each for each in _DIALECTS if path.startswith(each.prefix)), openai.DOCS)
     # Escaped to ASCII: a message may quote half a surrogate pair, which UTF-8 cannot encode.
-    content = json.dumps(dialect.body(problem).model_dump(), ensure_ascii=True)
+    content = json.dumps(dialect.word(problem).model_dump(), ensure_ascii=True)
     return Response(content, problem.status, dict(problem.headers), "application/json")

@@ -7,8 +7,6 @@ from api.docs import Dialect
 from api.problem import Problem
 from orchestrator.domain.errors import Refused
 
-PREFIX = "/api/paas/"
-
 _BAD_REQUEST = "1210"
 _OUR_FAULT = "500"
 _CODES = {
@@ -51,4 +49,4 @@ def body(problem: Problem) -> BigmodelError:
 
 
 # Documents this dialect's routes.
-DOCS = Dialect(BigmodelError, body)
+DOCS = Dialect("/api/paas/", BigmodelError, body)

@@ -33,4 +33,4 @@ def _kind(problem: Problem, code: str) -> ErrorKind:
 
 
 # Documents this dialect's routes.
-DOCS = Dialect(OpenAIError, body)
+DOCS = Dialect("/v1/", OpenAIError, body)
