@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, Protocol
 from uuid import UUID
 
-from orchestrator.domain.job import Artifact, Claim, Job, NewJob, WorkerRef
-from orchestrator.domain.outcome import Settlement
+from orchestrator.domain.job import Artifact, Claim, Failure, Job, NewJob, WorkerRef
+from orchestrator.domain.outcome import AttemptOutcome, Settlement
 from orchestrator.domain.states import JobState
 
 
@@ -65,6 +65,23 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EndedAttempt:
+    """How one claim of a job ended, by its number."""
+
+    number: int
+    outcome: AttemptOutcome
+    failure: Failure | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A job as it stands, and its attempts so far, in order."""
+
+    job: Job
+    ended: Sequence[EndedAttempt]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueueDepth:
     """How many jobs of a pool are in a live state, and for how long the oldest has waited there, in seconds."""
 
@@ -99,6 +116,10 @@ class JobStore(Protocol):
         ...
 
     async def get(self, job_id: UUID, tenant: str) -> Job | None: ...
+
+    async def snapshots(self, ids: Collection[UUID]) -> Mapping[UUID, Snapshot]:
+        """Those of these jobs, of any tenant, that are there, in one statement."""
+        ...
 
     async def list_jobs(
         self, tenant: str, *, limit: int, after: UUID | None = None, order: Literal["asc", "desc"] = "desc"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Collection, Mapping
+from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import Boolean, ColumnElement, Uuid, bindparam, func, select, text, update
+from sqlalchemy import ARRAY, Boolean, ColumnElement, Uuid, bindparam, func, select, text, update
 
 from orchestrator.domain.errors import NotFound
-from orchestrator.domain.job import Job, NewJob
+from orchestrator.domain.job import Failure, Job, NewJob
+from orchestrator.domain.outcome import AttemptOutcome
 from orchestrator.domain.states import JobState
-from orchestrator.ports import Page, QueueDepth
+from orchestrator.ports import EndedAttempt, Page, QueueDepth, Snapshot
 from orchestrator.store import rows
 from orchestrator.store.part import Part
 from orchestrator.store.tables import jobs
@@ -33,6 +35,13 @@ _CANCEL = text(f"""
     SELECT {", ".join(column.name for column in rows.JOB_COLUMNS)} FROM changed
 """).bindparams(bindparam("id", type_=Uuid), bindparam("tombstone", type_=Boolean))
 
+_SNAPSHOTS = text(f"""
+    SELECT {", ".join(column.name for column in rows.JOB_COLUMNS)}, (
+        SELECT jsonb_agg(jsonb_build_object('number', number, 'outcome', outcome, 'failure', failure) ORDER BY number)
+        FROM attempts WHERE job_id = jobs.id) AS ended
+    FROM jobs WHERE id = ANY (:ids) AND deleted_at IS NULL
+""").bindparams(bindparam("ids", type_=ARRAY(Uuid)))
+
 _DEPTH = text("""
     SELECT pool, state, count(*) AS depth, greatest(0, extract(epoch FROM cogmill_now() - min(since)))::float8 AS age_s
     FROM (
@@ -53,6 +62,12 @@ class Jobs(Part):
     async def get(self, job_id: UUID, tenant: str) -> Job | None:
         found = await self._database.fetch(select(*rows.JOB_COLUMNS).where(*_owned(job_id, tenant)))
         return rows.job(found[0]) if found else None
+
+    async def snapshots(self, ids: Collection[UUID]) -> Mapping[UUID, Snapshot]:
+        found = await self._database.fetch(_SNAPSHOTS, {"ids": list(ids)})
+        return {
+            row.id: Snapshot(job=rows.job(row), ended=[_ended(attempt) for attempt in row.ended or ()]) for row in found
+        }
 
     async def find_submitted(self, tenant: str, idempotency_key: str) -> tuple[Job, str | None] | None:
         query = select(*rows.JOB_COLUMNS, jobs.c.request_hash).where(
@@ -94,6 +109,15 @@ class Jobs(Part):
         """A deleted job still marks a place in the listing, so that its owner can go on paging."""
         if not await self._database.fetch(select(jobs.c.id).where(jobs.c.id == job_id, jobs.c.tenant == tenant)):
             raise NotFound(f"no such job: {job_id}", param="after")
+
+
+def _ended(attempt: Mapping[str, Any]) -> EndedAttempt:
+    failure = attempt["failure"]
+    return EndedAttempt(
+        number=attempt["number"],
+        outcome=AttemptOutcome(attempt["outcome"]),
+        failure=None if failure is None else Failure(**failure),
+    )
 
 
 def _owned(job_id: UUID, tenant: str) -> tuple[ColumnElement[bool], ...]:

@@ -1,0 +1,96 @@
+"""Keeps everybody who watches a job up to date: one reading of all watched jobs, for as long as there are any."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+from uuid import UUID
+
+from orchestrator.domain.errors import LimitExceeded
+from orchestrator.domain.job import Job
+from orchestrator.events import place_of
+from orchestrator.ports import Snapshot
+
+_RETRY_AFTER_S = 10.0
+
+
+class SnapshotReader(Protocol):
+    """The one part of `JobStore` that the feed needs."""
+
+    async def snapshots(self, ids: Collection[UUID]) -> Mapping[UUID, Snapshot]: ...
+
+
+@dataclass(slots=True, eq=False)
+class Watch:
+    """One watcher's view of one job. `latest` is None until the first reading, and again when the job was deleted."""
+
+    job_id: UUID
+    latest: Snapshot | None = None
+    _read: bool = False
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def changed(self, timeout_s: float) -> bool:
+        """Wait until the job stands elsewhere than at the last call, or was deleted; False at the timeout."""
+        try:
+            await asyncio.wait_for(self._changed.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        self._changed.clear()
+        return True
+
+    def show(self, snapshot: Snapshot | None) -> None:
+        """Take note of a reading."""
+        moved = not self._read or _place(self.latest) != _place(snapshot)
+        self.latest, self._read = snapshot, True
+        if moved:
+            self._changed.set()
+
+
+def _place(snapshot: Snapshot | None) -> object:
+    return None if snapshot is None else place_of(snapshot.job)
+
+
+class Feed:
+    """`run_once` reads what is watched, in one statement however many watch; while nobody does, it waits."""
+
+    def __init__(self, store: SnapshotReader, *, watchers: int, watchers_of_tenant: int) -> None:
+        self._store = store
+        self._limit = watchers
+        self._limit_of_tenant = watchers_of_tenant
+        self._watches: dict[UUID, set[Watch]] = {}
+        self._of_tenant: Counter[str] = Counter()
+        self._arrived = asyncio.Event()
+
+    @contextmanager
+    def watch(self, job: Job) -> Iterator[Watch]:
+        """Watch a job until the block ends. Raises `LimitExceeded` when too many watch."""
+        if self._of_tenant.total() >= self._limit or self._of_tenant[job.tenant] >= self._limit_of_tenant:
+            raise LimitExceeded(
+                "too many videos are being watched", limit="event_streams", retry_after_s=_RETRY_AFTER_S
+            )
+        watch = Watch(job.id)
+        self._of_tenant[job.tenant] += 1
+        self._watches.setdefault(job.id, set()).add(watch)
+        self._arrived.set()
+        try:
+            yield watch
+        finally:
+            self._of_tenant[job.tenant] -= 1
+            self._watches[job.id].discard(watch)
+            if not self._watches[job.id]:
+                del self._watches[job.id]
+
+    async def run_once(self) -> None:
+        """Read every watched job and wake those whose job has moved. Raises `StoreUnavailable`."""
+        while not self._watches:
+            self._arrived.clear()
+            await self._arrived.wait()
+        asked = {job_id: tuple(watches) for job_id, watches in self._watches.items()}
+        found = await self._store.snapshots(asked)
+        for job_id, watches in asked.items():
+            for watch in watches:
+                watch.show(found.get(job_id))
