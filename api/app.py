@@ -12,10 +12,12 @@ from typing import Any
 from fastapi import FastAPI
 
 from api import deps, errors, health
+from api.bigmodel import batches as bigmodel_batches
 from api.bigmodel import files as bigmodel_files
 from api.bigmodel import videos as bigmodel_videos
 from api.docs import complete
 from api.middleware import BodyLimit, Edge
+from api.openai import batches as openai_batches
 from api.openai import content as openai_content
 from api.openai import files as openai_files
 from api.openai import videos as openai_videos
@@ -23,7 +25,10 @@ from api.openai import webhooks as openai_webhooks
 from orchestrator.config import Settings
 
 # Matched in this order: busiest first.
-_MODULES = (bigmodel_videos, openai_videos, openai_content, openai_files, bigmodel_files, openai_webhooks, health)
+_MODULES = (
+    bigmodel_videos, openai_videos, openai_content, openai_files, bigmodel_files, openai_batches, bigmodel_batches,
+    openai_webhooks, health,
+)  # fmt: skip
 
 _FILES = ("/v1/files", "/api/paas/v4/files")
 _VIDEOS = ("/v1/videos", "/api/paas/v4/videos")

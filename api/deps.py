@@ -12,18 +12,20 @@ from fastapi import Depends, Request
 from api.downloads import DEADLINE_S, Downloads
 from api.readiness import Readiness
 from orchestrator.adapters.s3 import S3Objects
+from orchestrator.batches import Batches
 from orchestrator.config import S3Settings, Settings
 from orchestrator.files import Files
 from orchestrator.frontdoor import FrontdoorStore, open_jobs
 from orchestrator.keys import Keyring
 from orchestrator.limits import RequestRates, TenantLimits
 from orchestrator.ports import KeyStore, ObjectStore, WebhookStore
+from orchestrator.ports.batches import BatchStore
 from orchestrator.store import Store
 from orchestrator.submit import Jobs
 from orchestrator.subscriptions import Subscriptions
 
 
-class ApiStore(FrontdoorStore, KeyStore, WebhookStore, Protocol):
+class ApiStore(FrontdoorStore, BatchStore, KeyStore, WebhookStore, Protocol):
     """What the API asks of the store."""
 
 
@@ -37,6 +39,7 @@ class Services:
     downloads: Downloads
     jobs: Jobs
     files: Files
+    batches: Batches
     webhooks: Subscriptions
     keyring: Keyring
     rates: RequestRates
@@ -49,8 +52,10 @@ class Services:
         readiness = Readiness(settings.database_url, store)
         jobs = open_jobs(settings, store, objects)
         files = Files(settings, store, objects)
+        batches = Batches(store, files)
         webhooks = Subscriptions(settings, store)
-        return cls(settings, store, objects, Downloads(objects), jobs, files, webhooks, keyring, rates, readiness)
+        downloads = Downloads(objects)
+        return cls(settings, store, objects, downloads, jobs, files, batches, webhooks, keyring, rates, readiness)
 
 
 Connect = Callable[[Settings], AbstractAsyncContextManager[Services]]

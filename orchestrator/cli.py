@@ -117,7 +117,9 @@ def api() -> None:
     import uvicorn
 
     from api.app import create_app
+    from orchestrator import frontdoor
 
+    frontdoor.check(settings)  # here, where it is one line; the server would end with a traceback
     uvicorn.run(
         create_app(settings),
         host=settings.api.host,
@@ -155,9 +157,10 @@ def maintain() -> None:
 
     import uvloop
 
+    from api.lines import dialects
     from orchestrator.service import run_maintainer
 
-    uvloop.run(run_maintainer(settings))
+    uvloop.run(run_maintainer(settings, dialects(settings)))
 
 
 @app.command()

@@ -69,6 +69,7 @@ gpu_busy_seconds = Counter("cogmill_gpu_busy_seconds_total", "Seconds that worke
 
 loop_failures = Counter("cogmill_loop_failures_total", "Runs of a background loop that raised, by loop.", ("loop",))
 swept_objects = Counter("cogmill_swept_objects_total", "Objects deleted by retention.")
+batches_ended = Counter("cogmill_batches_ended_total", "Batches that ended, by final status.", ("status",))
 
 webhook_tries = Counter(
     "cogmill_webhook_tries_total",

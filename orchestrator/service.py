@@ -5,23 +5,27 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from orchestrator import health, logs, metrics
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.adapters.webhook_http import HttpSender
 from orchestrator.attempt import Rules
+from orchestrator.batch_runner import BatchRunner
 from orchestrator.cluster import Cluster
 from orchestrator.config import Settings
 from orchestrator.dispatcher import Dispatcher
 from orchestrator.domain.protocol import Caller
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.watchdog import Patience
+from orchestrator.files import Files, FileSweeper
 from orchestrator.fleet import Fleet
+from orchestrator.frontdoor import open_jobs
 from orchestrator.input_sweeper import InputSweeper
 from orchestrator.loops import Life, Loops, at_once, running, stop_signals
 from orchestrator.ports import JobStore, ObjectStore, WebhookStore, WorkerPool
+from orchestrator.ports.batches import Lines
 from orchestrator.recovery import Recovery
 from orchestrator.rescuer import Rescuer
 from orchestrator.retention import Retention
@@ -38,6 +42,9 @@ PATIENCE_S = 60.0
 
 # Looking for orphans lists every key of a kind: rarely.
 _ORPHANS_EVERY_S = 6 * 3600.0
+
+# Batches that one process works on at the same time.
+_BATCHES = 4
 
 # How long webhooks in flight may take to land when the process stops.
 _LANDING_S = 5.0
@@ -146,8 +153,11 @@ def _start_dispatching(loops: Loops, settings: Settings, cluster: Cluster, dispa
     _show_queue(loops, settings, cluster.store)
 
 
-async def run_maintainer(settings: Settings) -> None:
-    """Rescue, sweep and count until SIGTERM or SIGINT. Any number may run: every write is fenced or idempotent."""
+async def run_maintainer(settings: Settings, dialects: Mapping[str, Lines]) -> None:
+    """Rescue, sweep, deliver and move batches on until SIGTERM or SIGINT. `dialects` read and write batches' lines.
+
+    Any number may run: every write is fenced or idempotent.
+    """
     async with Store.open(settings.database_url, limits=settings.limits.defaults) as store:
         objects = S3Objects(settings.s3)
         recovery = Recovery(_settler(settings, store), objects, ended=lambda _: None)
@@ -163,9 +173,23 @@ async def run_maintainer(settings: Settings) -> None:
                 loops.every(settings.retention.every_s, "retention", retention.run_once)
                 loops.every(settings.retention.every_s, "inputs", inputs.run_once)
                 loops.every(_ORPHANS_EVERY_S, "input_orphans", inputs.orphans)
+                _start_files(loops, settings, store, objects, dialects)
                 _start_webhooks(loops, settings, store, deliverer)
                 _show_queue(loops, settings, store)
                 await stopping.wait()
+
+
+def _start_files(
+    loops: Loops, settings: Settings, store: Store, objects: ObjectStore, dialects: Mapping[str, Lines]
+) -> None:
+    files, jobs = Files(settings, store, objects), open_jobs(settings, store, objects)
+    runner = BatchRunner(settings, store, objects, jobs=jobs, files=files, dialects=dialects)
+    sweeper = FileSweeper(store, objects)
+    for number in range(_BATCHES):
+        loops.every(0.5, f"batches-{number}", runner.run_once)
+    loops.every(settings.retention.every_s, "prune_batches", runner.prune)
+    loops.every(settings.retention.every_s, "files", sweeper.run_once)
+    loops.every(_ORPHANS_EVERY_S, "file_orphans", sweeper.orphans)
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ from typing import Self
 
 from orchestrator.domain.limits import NO_LIMITS, Limits
 from orchestrator.ports import Wakeups
+from orchestrator.store.batches import Batches
 from orchestrator.store.claim import Claims
 from orchestrator.store.deliveries import Deliveries
 from orchestrator.store.delivery_log import DeliveryLog
@@ -16,6 +17,7 @@ from orchestrator.store.engine import Database
 from orchestrator.store.files import Files
 from orchestrator.store.housekeeping import Housekeeping
 from orchestrator.store.inputs import Inputs
+from orchestrator.store.items import Items
 from orchestrator.store.jobs import Jobs
 from orchestrator.store.settle import Settlements
 from orchestrator.store.submissions import Submissions
@@ -25,8 +27,9 @@ from orchestrator.store.workers import Workers
 
 
 class Store(
-    Jobs, Claims, Settlements, Workers, Housekeeping, Tenants, Files, Inputs, Endpoints, Deliveries, DeliveryLog
-):
+    Jobs, Claims, Settlements, Workers, Housekeeping, Tenants, Files, Inputs, Endpoints, Deliveries, DeliveryLog,
+    Batches, Items,
+):  # fmt: skip
     """Implements the store's ports, from `ports.JobStore` to `ports.WebhookStore`. One per process and event loop."""
 
     def __init__(self, database_url: str, *, connections: int = 10, limits: Limits = NO_LIMITS) -> None:

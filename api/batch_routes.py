@@ -1,0 +1,203 @@
+"""Batches, which both dialects have alike: create, list, retrieve, cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from api import deps
+from api.bodies import Integer, read_json, typed
+from api.docs import Body, Dialect
+from api.replies import reply
+from orchestrator.domain import batch as domain
+from orchestrator.domain.errors import InvalidField
+
+_EXAMPLE: dict[str, JsonValue] = {
+    "id": "batch_0198c5a7e3b97d6f8a0c1f2e3d4c5b6a",
+    "object": "batch",
+    "endpoint": "/v1/videos",
+    "errors": None,
+    "input_file_id": "file-0198c5a7e3b97d6f8a0c1f2e3d4c5b6a",
+    "completion_window": "24h",
+    "status": "in_progress",
+    "output_file_id": None,
+    "error_file_id": None,
+    "created_at": 1758941485,
+    "in_progress_at": 1758941489,
+    "expires_at": 1759027885,
+    "finalizing_at": None,
+    "completed_at": None,
+    "failed_at": None,
+    "expired_at": None,
+    "cancelling_at": None,
+    "cancelled_at": None,
+    "request_counts": {"total": 100, "completed": 41, "failed": 1},
+    "metadata": {"campaign": "autumn"},
+}
+
+
+class OutputExpiresAfter(BaseModel):
+    """From when, and for how many seconds, the output and error files are kept."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    anchor: Literal["created_at"]
+    seconds: Annotated[Integer, Field(ge=3600, le=2592000)]
+
+
+class CreateBatch(BaseModel):
+    """The requests of an uploaded file, to be rendered when there is room."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    input_file_id: str = Field(description="A file uploaded for the purpose `batch`: JSON Lines.")
+    endpoint: str = Field(description="The route that every line names.")
+    completion_window: str | None = Field(None, description="Hours or days, up to `7d`; `24h` by default.")
+    metadata: dict[str, str] | None = Field(None, description="At most 16 short texts.")
+    output_expires_after: OutputExpiresAfter | None = None
+    auto_delete_input_file: bool | None = Field(None, description="Delete the input file at the end.")
+
+
+class BatchError(BaseModel):
+    code: str
+    message: str
+    param: str | None
+    line: int | None
+
+
+class BatchErrors(BaseModel):
+    object: Literal["list"] = "list"
+    data: Sequence[BatchError]
+
+
+class RequestCounts(BaseModel):
+    total: int
+    completed: int
+    failed: int
+
+
+class BatchObject(BaseModel):
+    """A batch; every key is always there."""
+
+    id: str
+    object: Literal["batch"] = "batch"
+    endpoint: str
+    errors: BatchErrors | None
+    input_file_id: str
+    completion_window: str
+    status: domain.BatchStatus
+    output_file_id: str | None
+    error_file_id: str | None
+    created_at: int
+    in_progress_at: int | None
+    expires_at: int
+    finalizing_at: int | None
+    completed_at: int | None
+    failed_at: int | None
+    expired_at: int | None
+    cancelling_at: int | None
+    cancelled_at: int | None
+    request_counts: RequestCounts
+    metadata: Mapping[str, str] | None
+
+
+class BatchList(BaseModel):
+    object: Literal["list"] = "list"
+    data: Sequence[BatchObject]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+def batch_routes(prefix: str, docs: Dialect, *, dialect: str, endpoint: str, delete_input: bool) -> APIRouter:
+    """The routes below `prefix`. Lines are of `dialect` and name `endpoint`; `delete_input` is its default."""
+    router = APIRouter()
+    reads = Body(fields=CreateBatch, examples={"a day": {"input_file_id": "file-0", "endpoint": endpoint}})
+
+    @router.post(f"{prefix}/batches", response_model=BatchObject, **docs.route(reads=reads, example=_EXAMPLE))
+    async def create(request: Request, tenant: deps.Tenant) -> Response:
+        """Have the requests of a file rendered, in the order of the file, behind what is more urgent."""
+        fields = typed(CreateBatch, await read_json(request))
+        if fields.endpoint != endpoint:
+            raise InvalidField(f"must be {endpoint}, not {fields.endpoint[:80]!r}", param="endpoint")
+        after, deletes = fields.output_expires_after, fields.auto_delete_input_file
+        batch = await deps.services(request).batches.create(
+            tenant,
+            dialect=dialect,
+            endpoint=endpoint,
+            input_file=fields.input_file_id,
+            window=fields.completion_window,
+            metadata=fields.metadata,
+            delete_input=delete_input if deletes is None else deletes,
+            output_lifetime_s=None if after is None else after.seconds,
+        )
+        return reply(_shown(batch))
+
+    @router.get(f"{prefix}/batches", response_model=BatchList, **docs.route(errors=(400, 404)))
+    async def list_batches(
+        request: Request,
+        tenant: deps.Tenant,
+        limit: Annotated[int, Query(ge=1, le=100)] = 20,
+        after: Annotated[str | None, Query(description="The last id of the page before.")] = None,
+    ) -> Response:
+        """A page of the tenant's batches, newest first."""
+        page = await deps.services(request).batches.list(tenant, limit=limit, after=after)
+        shown = [_shown(batch) for batch in page.batches]
+        first, last = (shown[0].id, shown[-1].id) if shown else (None, None)
+        return reply(BatchList(data=shown, first_id=first, last_id=last, has_more=page.has_more))
+
+    @router.get(
+        f"{prefix}/batches/{{batch_id}}", response_model=BatchObject, **docs.route(errors=(404,), example=_EXAMPLE)
+    )
+    async def retrieve(request: Request, batch_id: str, tenant: deps.Tenant) -> Response:
+        """The batch as it stands."""
+        return reply(_shown(await deps.services(request).batches.get(tenant, batch_id)))
+
+    @router.post(
+        f"{prefix}/batches/{{batch_id}}/cancel",
+        response_model=BatchObject,
+        **docs.route(errors=(400, 404), example=_EXAMPLE | {"status": "cancelling", "cancelling_at": 1758941999}),
+    )
+    async def cancel(request: Request, batch_id: str, tenant: deps.Tenant) -> Response:
+        """Drop what waits and cancel what renders; what is finished by then stays."""
+        return reply(_shown(await deps.services(request).batches.cancel(tenant, batch_id)))
+
+    return router
+
+
+def _shown(batch: domain.Batch) -> BatchObject:
+    errors = batch.errors
+    return BatchObject(
+        id=batch.id,
+        endpoint=batch.endpoint,
+        errors=None if errors is None else BatchErrors(data=[_error(error) for error in errors]),
+        input_file_id=batch.input_file,
+        completion_window=batch.completion_window,
+        status=batch.status,
+        output_file_id=batch.output_file,
+        error_file_id=batch.error_file,
+        created_at=int(batch.created_at.timestamp()),
+        in_progress_at=_unix(batch.in_progress_at),
+        expires_at=int(batch.expires_at.timestamp()),
+        finalizing_at=_unix(batch.finalizing_at),
+        completed_at=_unix(batch.completed_at),
+        failed_at=_unix(batch.failed_at),
+        expired_at=_unix(batch.expired_at),
+        cancelling_at=_unix(batch.cancelling_at),
+        cancelled_at=_unix(batch.cancelled_at),
+        request_counts=RequestCounts(total=batch.total, completed=batch.completed, failed=batch.failed),
+        metadata=batch.metadata,
+    )
+
+
+def _error(error: domain.LineError) -> BatchError:
+    return BatchError(code=error.code, message=error.message, param=error.param, line=error.line)
+
+
+def _unix(moment: datetime | None) -> int | None:
+    return None if moment is None else int(moment.timestamp())

@@ -1,0 +1,170 @@
+"""JSON Lines of requests: split, read and checked one by one, however long the file is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from orchestrator.domain.batch import ItemError, LineError, NewItem
+from orchestrator.domain.errors import InvalidField, RequestError, TooLarge
+from orchestrator.request import check_text
+
+MAX_ERRORS = 100
+_MAX_CUSTOM_ID = 512
+_MAX_MESSAGE = 500
+_BOM = b"\xef\xbb\xbf"
+
+Check = Callable[[Mapping[str, Any], UUID], object]
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedLine:
+    """One request: its caller's name for it, and the body."""
+
+    custom_id: str
+    body: dict[str, Any]
+
+
+def split_lines(chunks: Iterable[bytes], *, max_bytes: int) -> Iterator[tuple[int, bytes]]:
+    """Numbers (from 1) and bytes of the lines that are not blank. Raises `TooLarge` at one over `max_bytes`."""
+    number, rest = 0, bytearray()
+    for chunk in chunks:
+        *whole, last = chunk.split(b"\n")
+        for piece in whole:
+            rest += piece
+            number += 1
+            yield from _line(number, rest, max_bytes)
+            rest = bytearray()
+        rest += last
+        if len(rest) > max_bytes:
+            break
+    yield from _line(number + 1, rest, max_bytes)
+
+
+def _line(number: int, line: bytearray, max_bytes: int) -> Iterator[tuple[int, bytes]]:
+    if len(line) > max_bytes:
+        raise TooLarge(f"line {number} has more than {max_bytes} bytes")
+    if number == 1:
+        line = line.removeprefix(_BOM)
+    if not line.isspace() and line:
+        yield number, bytes(line)
+
+
+def parse_line(raw: bytes, endpoint: str) -> ParsedLine:
+    """One line, for `endpoint`. Raises `InvalidField`."""
+    line = _object(raw)
+    custom_id = line.get("custom_id")
+    if not isinstance(custom_id, str) or not custom_id.strip():
+        raise InvalidField("must be a text that names the request", param="custom_id", code=_code(custom_id))
+    check_text(custom_id, "custom_id", max_chars=_MAX_CUSTOM_ID)
+    method, url, body = line.get("method"), line.get("url"), line.get("body")
+    if method != "POST":
+        raise InvalidField("must be POST", param="method", code=_code(method))
+    if url != endpoint:
+        raise InvalidField(f"must be {endpoint}, the endpoint of the batch", param="url", code=_code(url))
+    if not isinstance(body, dict):
+        raise InvalidField("must be a JSON object", param="body", code=_code(body))
+    return ParsedLine(custom_id, body)
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(raw.decode())
+    except RecursionError:
+        raise InvalidField("the JSON is nested too deeply", param=None, code="invalid_json_line") from None
+    except ValueError as error:
+        raise InvalidField(f"not valid JSON: {error}", param=None, code="invalid_json_line") from None
+    if not isinstance(value, dict):
+        raise InvalidField("must be a JSON object", param=None, code="invalid_json_line")
+    return value
+
+
+def _code(value: object) -> str | None:
+    return "missing" if value is None else None
+
+
+@dataclass(slots=True)
+class LineReader:
+    """Takes in a file of requests piece by piece. `check` raises a `RequestError` for a body that cannot be meant.
+
+    `errors` are what is wrong, the first `MAX_ERRORS` of it; `total` counts the requests that were read.
+    """
+
+    lines: Iterator[tuple[int, bytes]]
+    endpoint: str
+    check: Check
+    max_lines: int
+    errors: list[LineError] = field(default_factory=list)
+    total: int = 0
+    _seen: set[bytes] = field(default_factory=set)
+
+    def take(self, *, lines: int, size: int) -> list[NewItem]:
+        """The next requests, about `lines` of them or `size` bytes; none when the file is over, or not worth more."""
+        items: list[NewItem] = []
+        taken = 0
+        while len(items) < lines and taken < size and len(self.errors) < MAX_ERRORS:
+            try:
+                number, raw = next(self.lines)
+            except StopIteration:
+                break
+            except TooLarge as error:
+                self.errors.append(line_error(error, None))
+                break
+            if self.total == self.max_lines:
+                message = f"the file has more than {self.max_lines} lines"
+                self.errors.append(LineError(code="too_many_lines", message=message))
+                break
+            taken += len(raw)
+            self.total += 1
+            try:
+                items.append(self._item(number, raw))
+            except RequestError as error:
+                self.errors.append(line_error(error, number))
+        return items
+
+    def finish(self) -> list[LineError]:
+        """What is wrong with the file, once `take` gave nothing more."""
+        if not self.total and not self.errors:
+            return [LineError(code="empty_file", message="the file has no requests")]
+        return self.errors
+
+    def _item(self, number: int, raw: bytes) -> NewItem:
+        parsed = parse_line(raw, self.endpoint)
+        # A digest each: fifty thousand names of 512 characters would be too much to keep.
+        digest = blake2b(parsed.custom_id.encode(), digest_size=16).digest()
+        if digest in self._seen:
+            raise InvalidField("comes twice in this file", param="custom_id", code="duplicate_custom_id")
+        self._seen.add(digest)
+        job_id = uuid7()
+        self.check(parsed.body, job_id)
+        return NewItem(line=number, custom_id=parsed.custom_id, body=_text(parsed.body), job_id=job_id)
+
+
+def _text(body: dict[str, Any]) -> str:
+    try:
+        return json.dumps(body)  # ASCII: half surrogate pairs and NUL stay escapes, which every text column can hold
+    except RecursionError:
+        raise InvalidField("the JSON is nested too deeply", param="body", code="invalid_json_line") from None
+
+
+def item_error(error: RequestError) -> ItemError:
+    """Why a request has no video, in words that JSON in the database can hold."""
+    return ItemError(
+        code=error.code, message=_plain(error.message), param=None if error.param is None else _plain(error.param)
+    )
+
+
+def line_error(error: RequestError, line: int | None) -> LineError:
+    """The same for a line of a file that is not accepted."""
+    plain = item_error(error)
+    return LineError(code=plain.code, message=plain.message, param=plain.param, line=line)
+
+
+def _plain(text: str) -> str:
+    return text[:_MAX_MESSAGE].replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
