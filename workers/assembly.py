@@ -33,10 +33,12 @@ def assemble(plan: WorkerPlan, scratch: Path) -> Parts[Render]:
         # The actors of one machine share its cores; more than one thread each only makes them wait for each other.
         torch.set_num_threads(1)
     objects = S3Objects(plan.s3)
+    # Before the model: a setting that cannot work is said at once, not after minutes.
+    finish = publisher(objects, Finisher.load(plan.finish, device), Moderation(plan.moderation), scratch)
     return Parts(
         model=cogvideox.load(plan.path, family, device, dtype),
         fetch=partial(inputs.fetch, objects),
-        finish=publisher(objects, Finisher.load(plan.finish, device), Moderation(plan.moderation), scratch),
+        finish=finish,
         show=partial(previews.show, objects),
     )
 

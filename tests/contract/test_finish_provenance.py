@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -149,3 +150,15 @@ def test_a_certificate_that_cannot_sign_keeps_the_worker_from_starting(tmp_path:
         blame = "finish.certificate: .*chain.pem"
     with pytest.raises(ConfigError, match=blame):
         Finisher.load(given, CPU)
+
+
+def test_two_videos_are_finished_at_a_time(tmp_path: Path) -> None:
+    """As a worker does; neither signature is of the other's pictures."""
+    directories = [tmp_path / str(index) for index in range(4)]
+    for directory in directories:
+        directory.mkdir()
+    with ThreadPoolExecutor(2) as threads:
+        videos = [made.video for made in threads.map(lambda directory: finish(FRAMES, directory), directories)]
+    stores = [read(video) for video in videos]
+    assert [store["validation_state"] for store in stores] == ["Valid"] * 4
+    assert len({assertion(store, RENDER)["job"] for store in stores}) == 4
