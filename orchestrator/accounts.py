@@ -1,11 +1,12 @@
-"""`cogmill keys` and `cogmill tenants`: who may ask for videos, and for which share of the GPUs."""
+"""`cogmill keys` and `cogmill tenants`: who may ask for videos, for how many, and for which share of the GPUs."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import re
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -31,6 +32,38 @@ def _key_name(text: str) -> str:
 
 
 Tenant = Annotated[str, typer.Argument(parser=_tenant, metavar="TENANT")]
+
+_DEFAULT = math.nan  # goes back to the configuration's
+
+
+def _limit(text: str) -> float:
+    """A number, infinity for `none`, NaN for `default`."""
+    words = {"none": math.inf, "default": _DEFAULT}
+    try:
+        number = words[text] if text in words else float(text)
+    except ValueError:
+        number = -1.0
+    if number < 0 or (text not in words and not math.isfinite(number)):
+        raise typer.BadParameter("a limit is a number of 0 or more, 'none' or 'default'")
+    return number
+
+
+def _positive(text: str) -> float:
+    number = _limit(text)
+    if number == 0:
+        raise typer.BadParameter("must be more than 0; 'none' lifts the limit")
+    return number
+
+
+def _count(text: str) -> float:
+    number = _limit(text)
+    if math.isfinite(number) and number != int(number):
+        raise typer.BadParameter("must be a whole number")
+    return number
+
+
+def _option(parser: Callable[[str], float], text: str) -> Any:
+    return typer.Option(parser=parser, metavar="NUMBER|none|default", help=text)
 
 
 @keys.command("create")
@@ -95,3 +128,60 @@ def set_weight(tenant: Tenant, weight: float, data_dir: DataDirOption = None) ->
             await store.set_weight(tenant, weight)
 
     asyncio.run(change())
+
+
+@tenants.command("limit")
+def set_limits(
+    tenant: Tenant,
+    requests_per_s: Annotated[float | None, _option(_positive, "Requests per second.")] = None,
+    queued: Annotated[float | None, _option(_count, "Jobs that wait to be rendered.")] = None,
+    running: Annotated[float | None, _option(_count, "Jobs that run at once.")] = None,
+    gpu_seconds_per_day: Annotated[float | None, _option(_limit, "GPU seconds from midnight to midnight UTC.")] = None,
+    largest_request: Annotated[float | None, _option(_positive, "Predicted GPU seconds of one job.")] = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Limit what TENANT may do; what is not named stays, `none` lifts a limit, `default` goes back to the settings'."""
+    given = {
+        "requests_per_s": requests_per_s,
+        "queued": queued,
+        "running": running,
+        "gpu_seconds_per_day": gpu_seconds_per_day,
+        "largest_request": largest_request,
+    }
+    changes = {name: None if math.isnan(value) else value for name, value in given.items() if value is not None}
+    if not changes:
+        raise typer.BadParameter("name a limit", param_hint="--queued, --running, ...")
+
+    from orchestrator.store import Store
+
+    async def change() -> None:
+        async with Store.open(settings_of(data_dir).database_url) as store:
+            await store.set_limits(tenant, changes)
+
+    asyncio.run(change())
+
+
+@tenants.command("list")
+def list_tenants(data_dir: DataDirOption = None) -> None:
+    """List tenants with their weight and their limits; those in brackets are the settings'."""
+    from dataclasses import asdict
+
+    from orchestrator.ports import Tenant as Known
+    from orchestrator.store import Store
+
+    settings = settings_of(data_dir)
+
+    async def read() -> list[Known]:
+        async with Store.open(settings.database_url) as store:
+            return await store.list_tenants()
+
+    defaults = asdict(settings.limits.defaults)
+    for known in asyncio.run(read()):
+        limits = (_shown(name, own, defaults[name]) for name, own in asdict(known.limits).items())
+        typer.echo("  ".join((known.name, f"weight {known.weight:g}", *limits)))
+
+
+def _shown(name: str, own: float | None, default: float | None) -> str:
+    effective = default if own is None else own
+    text = "none" if effective is None or math.isinf(effective) else f"{effective:g}"
+    return f"{name.replace('_', '-')} {text}" if own is not None else f"{name.replace('_', '-')} ({text})"

@@ -7,7 +7,7 @@ from typing import Protocol
 from orchestrator.config import Settings
 from orchestrator.files import Files
 from orchestrator.inputs import Pictures
-from orchestrator.limits import LimitFinder, TenantLimits
+from orchestrator.limits import LimitFinder, TenantLimits, check_storage
 from orchestrator.moderation import Moderation
 from orchestrator.ports import InputStore, JobStore, ObjectStore
 from orchestrator.ports.files import FileStore
@@ -16,6 +16,12 @@ from orchestrator.submit import Jobs
 
 class FrontdoorStore(JobStore, InputStore, FileStore, LimitFinder, Protocol):
     """What the use-cases ask of the store."""
+
+
+def check(settings: Settings) -> None:
+    """Raise `ConfigError` for what would otherwise show at the first request only."""
+    Moderation(settings.moderation)
+    check_storage(settings.limits.storage)
 
 
 def open_jobs(settings: Settings, store: FrontdoorStore, objects: ObjectStore) -> Jobs:

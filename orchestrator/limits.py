@@ -115,6 +115,11 @@ def window_of(rate: float) -> RateLimitItem:
     return RateLimitItemPerSecond(fraction.numerator, fraction.denominator)
 
 
+def check_storage(storage: str) -> None:
+    """Raise `ConfigError` for a storage that can never be used."""
+    _window_in(storage)
+
+
 def _window_in(storage: str) -> MovingWindowRateLimiter:
     if not storage.startswith(_SCHEMES):
         raise ConfigError(f"limits.storage: must begin with {', '.join(_SCHEMES)}, not {storage.split('@')[-1]!r}")
