@@ -2,6 +2,7 @@
 
 pytest_plugins = [
     "tests.support.api",
+    "tests.support.batches",
     "tests.support.helm",
     "tests.support.models",
     "tests.support.noskip",
