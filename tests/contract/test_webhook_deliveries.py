@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from contextlib import AsyncExitStack
 
 import asyncpg
 import pytest
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from orchestrator.domain.errors import InvalidField, LimitExceeded
 from orchestrator.domain.job import public_id
 from orchestrator.domain.webhooks import EventType
-from orchestrator.store import Store, deliveries, delivery_log
-from orchestrator.store.engine import SESSION, async_url
+from orchestrator.store import Store
 from orchestrator.subscriptions import MAX_ENDPOINTS
 from tests.support.jobs import CLUSTER, POOL, new_job, success, worker
 from tests.support.postgres import Clock
-from tests.support.receivers import happen, posting, receiving, tenant_secret
+from tests.support.receivers import happen, posting, receiving, states, tenant_secret
 
 HOUR_S = 3600.0
-
-
-async def states(database: asyncpg.Connection) -> dict[str, int]:
-    return {row[0]: row[1] for row in await database.fetch("SELECT state, count(*) FROM deliveries GROUP BY state")}
 
 
 async def test_endpoints_and_the_requests_own_url_hear_of_a_finished_video(store: Store, database_url: str) -> None:
@@ -72,16 +63,6 @@ async def test_a_batch_tells_its_end(database_url: str, database: asyncpg.Connec
         await post.subscribe(receiver.url(), events=(EventType.BATCH_EXPIRED,))
         await post.round()
         assert receiver.received[0].event["data"] == {"id": "batch_1"}
-
-
-async def test_several_announcers_take_each_event_once(database_url: str, database: asyncpg.Connection) -> None:
-    await happen(database, 1000, url="http://127.0.0.1:9/")
-    async with AsyncExitStack() as stack:
-        posts = [await stack.enter_async_context(posting(database_url)) for _ in range(3)]
-        taken = await asyncio.gather(*(post.announcer.run_once() for post in posts))
-    assert sum(taken) == 1000
-    assert await database.fetchval("SELECT count(DISTINCT event_id) FROM deliveries") == 1000
-    assert await database.fetchval("SELECT count(*) FROM outbox") == 0
 
 
 async def test_a_failing_receiver_is_tried_again_after_a_pause_under_the_same_id(
@@ -203,85 +184,6 @@ def verifies(secret: str, body: bytes, headers: dict[str, str]) -> bool:
     return True
 
 
-async def test_no_more_than_per_host_are_in_flight_over_all_processes(
-    database_url: str, database: asyncpg.Connection
-) -> None:
-    async with receiving(pause_s=0.02) as receiver, AsyncExitStack() as stack:
-        posts = [await stack.enter_async_context(posting(database_url, per_host=3)) for _ in range(3)]
-        await happen(database, 60, url=receiver.url())
-        await posts[0].announcer.run_once()
-        for post in posts:
-            await stack.enter_async_context(post.delivering())
-        await receiver.until(60)
-        assert receiver.most == 3
-        assert len({each.headers["webhook-id"] for each in receiver.received}) == 60
-
-
-async def test_a_receiver_that_hangs_delays_no_other_tenant(database_url: str, database: asyncpg.Connection) -> None:
-    async with receiving() as dead, receiving() as well, posting(database_url, per_host=4) as post:
-        dead.open.clear()
-        await happen(database, 1000, tenant="slow", url=dead.url("127.0.0.2"))
-        await post.announcer.run_once()
-        async with post.delivering():
-            await dead.until(4)
-            started = time.monotonic()
-            await happen(database, 50, tenant="quick", url=well.url("127.0.0.3"))
-            await post.announcer.run_once()
-            await well.until(50)
-            assert time.monotonic() - started < 5
-            assert len(dead.received) == 4
-            held = "SELECT count(*) FROM deliveries WHERE lease IS NOT NULL AND tenant = 'slow'"
-            assert await database.fetchval(held) == 4
-
-
-async def test_a_tenant_whose_many_hosts_all_hang_holds_its_share_of_the_slots_and_no_more(
-    database_url: str, database: asyncpg.Connection
-) -> None:
-    async with receiving() as dead, receiving() as well, posting(database_url, per_host=2, concurrency=32) as post:
-        dead.open.clear()
-        for host in range(2, 102):
-            await happen(database, 2, tenant="slow", url=dead.url(f"127.0.1.{host}"))
-        await post.announcer.run_once()
-        async with post.delivering():
-            await dead.until(4)
-            await happen(database, 20, tenant="quick", url=well.url("127.0.0.3"))
-            await post.announcer.run_once()
-            await well.until(20, timeout_s=5)
-            assert len(dead.received) == 4
-
-
-async def test_tenants_take_turns_at_a_host_that_they_share(database_url: str, database: asyncpg.Connection) -> None:
-    async with receiving(pause_s=0.01) as receiver, posting(database_url, per_host=2) as post:
-        await happen(database, 300, tenant="many", url=receiver.url(path="/many"))
-        await happen(database, 3, tenant="few", url=receiver.url(path="/few"))
-        await post.announcer.run_once()
-        few = {row[0] for row in await database.fetch("SELECT event_id FROM deliveries WHERE tenant = 'few'")}
-        async with post.delivering(), asyncio.timeout(20), receiver.arrived:
-            await receiver.arrived.wait_for(lambda: few <= {each.headers["webhook-id"] for each in receiver.received})
-        assert len(receiver.received) <= 12
-
-
-async def test_deleting_an_endpoint_fails_what_is_pending_and_counts_what_is_in_flight(
-    database_url: str, database: asyncpg.Connection
-) -> None:
-    async with receiving() as receiver, posting(database_url, per_host=2) as post:
-        receiver.open.clear()
-        endpoint = (await post.subscribe(receiver.url())).endpoint
-        await happen(database, 5)
-        await post.announcer.run_once()
-        await post.deliverer.run_once()
-        await receiver.until(2)
-        await post.subscriptions.delete("acme", endpoint.id)
-        assert await states(database) == {"failed": 5}
-        await happen(database, url=receiver.url())
-        await post.announcer.run_once()
-        assert await post.deliverer.run_once() == 0, "the host is as busy as it may be"
-        receiver.open.set()
-        await post.deliverer.close(10)
-        assert await states(database) == {"failed": 3, "delivered": 2, "pending": 1}
-        assert await post.round() == 1
-
-
 async def test_what_is_pending_follows_its_endpoint_to_a_new_url(
     database_url: str, database: asyncpg.Connection, clock: Clock
 ) -> None:
@@ -314,33 +216,6 @@ async def test_sending_again_keeps_the_id_and_begins_anew(
         assert await states(database) == {"delivered": 1}
 
 
-async def test_old_deliveries_are_pruned_and_pending_ones_never(
-    database_url: str, database: asyncpg.Connection, clock: Clock
-) -> None:
-    async with (
-        receiving(answer=lambda n: 200 if n == 1 else 500) as receiver,
-        posting(database_url, per_host=1) as post,
-    ):
-        await happen(database, 2, url=receiver.url())
-        await post.round()
-        await post.round()
-        await clock.advance(60)
-        assert await post.store.prune_deliveries(keep_s=61) == 0
-        assert await post.store.prune_deliveries(keep_s=59) == 1
-        assert await states(database) == {"pending": 1}
-
-
-async def test_the_backlog_is_counted(database_url: str, database: asyncpg.Connection, clock: Clock) -> None:
-    async with posting(database_url) as post:
-        await happen(database, 3, url="http://127.0.0.1:9/")
-        await clock.advance(7)
-        assert (await post.store.webhook_backlog()).oldest_event_age_s == 7
-        await post.announcer.run_once()
-        await clock.advance(5)
-        backlog = await post.store.webhook_backlog()
-        assert (backlog.pending, backlog.oldest_age_s, backlog.oldest_event_age_s) == (3, 5, 0)
-
-
 async def test_a_tenant_has_so_many_endpoints_and_no_more_however_many_come_at_once(database_url: str) -> None:
     async with posting(database_url) as post:
         made = await asyncio.gather(
@@ -349,16 +224,3 @@ async def test_a_tenant_has_so_many_endpoints_and_no_more_however_many_come_at_o
         refused = [each for each in made if isinstance(each, BaseException)]
         assert [type(each) for each in refused] == [LimitExceeded] * 10
         await post.subscribe("https://example.com/", "other")
-
-
-async def test_no_statement_reads_more_deliveries_or_events_than_it_must(
-    database_url: str, database: asyncpg.Connection
-) -> None:
-    arguments = {"n": 64, "per_host": 4, "per_tenant": 8, "lease_s": 30.0, "keep_s": 60.0}
-    engine = create_async_engine(async_url(database_url), connect_args={"server_settings": SESSION})
-    async with engine.connect() as connection:
-        for statement in (deliveries._TAKE, deliveries._LEASE, deliveries._BACKLOG, delivery_log._PRUNE):
-            given = {name: value for name, value in arguments.items() if f":{name}" in statement.text}
-            plan = "\n".join(row[0] for row in await connection.execute(text(f"EXPLAIN {statement.text}"), given))
-            assert "Seq Scan" not in plan, plan
-    await engine.dispose()

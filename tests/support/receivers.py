@@ -187,5 +187,10 @@ async def happen(database: asyncpg.Connection, count: int = 1, *, tenant: str = 
     )
 
 
+async def states(database: asyncpg.Connection) -> dict[str, int]:
+    """How many deliveries are in each state."""
+    return {row[0]: row[1] for row in await database.fetch("SELECT state, count(*) FROM deliveries GROUP BY state")}
+
+
 def tenant_secret(tenant: str = "acme", generation: int = 1) -> str:
     return secret(MASTER_KEY, secret_owner(tenant, None), generation)
