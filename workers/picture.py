@@ -6,12 +6,23 @@ import io
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from orchestrator.domain.errors import RenderFailed
 
 # What a transparent picture is laid on, as a web page would.
 _PAPER = (255, 255, 255)
+
+# How each orientation of EXIF becomes upright; 1 is.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def fit(data: bytes, width: int, height: int) -> npt.NDArray[np.uint8]:
@@ -22,10 +33,19 @@ def fit(data: bytes, width: int, height: int) -> npt.NDArray[np.uint8]:
     """
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as opened:
-            picture = _rgb(ImageOps.exif_transpose(opened))
+            turn = _turn(opened)
+            picture = _rgb(opened if turn is None else opened.transpose(turn))
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise RenderFailed("image_unreadable", f"the image cannot be decoded: {error}", retryable=False) from error
     return np.asarray(ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS))
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What EXIF asks for. Damaged EXIF, which a whole picture may carry, asks for nothing."""
+    try:
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # Pillow raises whatever the damage leads it to
+        return None
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -147,3 +147,13 @@ def test_what_cannot_be_decoded_fails_for_good(data: bytes) -> None:
     with pytest.raises(RenderFailed) as failed:
         fit(data, 96, 64)
     assert (failed.value.code, failed.value.retryable) == ("image_unreadable", False)
+
+
+def test_damaged_exif_does_not_cost_the_picture() -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    whole = exif.tobytes()
+    image = Image.effect_noise((24, 24), 90).convert("RGB")
+    for at in range(6, len(whole)):
+        damaged = whole[:at] + b"\xff" + whole[at + 1 :]
+        fitted(image, "JPEG", exif=damaged)
