@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from orchestrator.domain.errors import LimitExceeded
 from orchestrator.domain.limits import Limits
 from orchestrator.limits import RequestRates, TenantLimits
 from tests.support.sockets import free_port
+from tests.support.tools import need
 
 
 class Table:
@@ -23,13 +23,13 @@ class Table:
 
 
 class Redis:
-    def __init__(self, directory: Path) -> None:
-        self.port, self._directory = free_port(), directory
+    def __init__(self, program: Path, directory: Path) -> None:
+        self.port, self._program, self._directory = free_port(), program, directory
         self.url = f"redis://127.0.0.1:{self.port}"
 
     def start(self) -> None:
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self._directory)]
-        self._process = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL)
+        self._process = subprocess.Popen([self._program, *options], stdout=subprocess.DEVNULL)
 
     def stop(self) -> None:
         self._process.terminate()
@@ -38,9 +38,7 @@ class Redis:
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[Redis]:
-    if shutil.which("redis-server") is None:
-        pytest.skip("needs redis-server")
-    server = Redis(tmp_path)
+    server = Redis(need("redis-server"), tmp_path)
     server.start()
     yield server
     server.stop()
