@@ -10,6 +10,7 @@ import asyncpg
 import httpx
 import pytest
 import pytest_asyncio
+from fastapi import FastAPI
 from standardwebhooks import Webhook
 
 from api.openai import webhook_schemas as schemas
@@ -39,15 +40,19 @@ async def post(database_url: str) -> AsyncIterator[Post]:
         yield opened
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def app(database_url: str) -> AsyncIterator[FastAPI]:
+    async with serving(webhook_settings(database_url)) as opened:
+        yield opened
+
+
 @pytest_asyncio.fixture(loop_scope="module")
-async def api(database_url: str) -> AsyncIterator[Api]:
-    """The API for a new tenant, which may call loopback addresses."""
-    settings = webhook_settings(database_url)
-    async with serving(settings) as app:
-        opened = Api(app, settings, tenant=uuid4().hex, http=in_process(app))
-        opened.http.headers["authorization"] = f"Bearer {await opened.key(opened.tenant)}"
-        async with opened.http:
-            yield opened
+async def api(app: FastAPI, database_url: str) -> AsyncIterator[Api]:
+    """The API for a new tenant, whose receivers may be on loopback addresses."""
+    opened = Api(app, webhook_settings(database_url), tenant=uuid4().hex, http=in_process(app))
+    opened.http.headers["authorization"] = f"Bearer {await opened.key(opened.tenant)}"
+    async with opened.http:
+        yield opened
 
 
 async def create(api: Api, url: str = URL, *events: str) -> schemas.EndpointWithSecret:
