@@ -1,0 +1,203 @@
+"""A batch survives whatever stops its runner: nothing is lost, nothing is done twice, and the answers are the same."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import tempfile
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from orchestrator import batch_runner
+from orchestrator.adapters.s3 import S3Objects
+from orchestrator.batch_runner import BatchRunner
+from orchestrator.config import S3Settings
+from orchestrator.domain.batch import Batch, BatchStatus
+from orchestrator.domain.errors import LeaseLost
+from orchestrator.files import FileSweeper
+from orchestrator.store import Store
+from tests.support.api import api_settings
+from tests.support.batches import FAILS, Scene, a_scene, line
+from tests.support.s3 import S3Server
+
+# Everything that a runner does outside itself, from the first lease to the last write.
+STEPS = (
+    "add_items", "begin_batch", "settle_items", "waiting_items", "record_items", "drop_items", "finalize_batch",
+    "ended_items", "end_batch", "submit", "upload",
+)  # fmt: skip
+
+EXPIRE = text("UPDATE batches SET leased_until = NULL")
+TOLD = text("SELECT 1 FROM outbox WHERE batch_id IS NOT NULL")
+
+
+class Killed(BaseException):
+    """The process is gone: nobody tidies up."""
+
+
+class Killer:
+    """A store or bucket behind which the runner dies, before or after the call of one name."""
+
+    def __init__(self, inner: Any, name: str, when: str) -> None:
+        self._inner = inner
+        self._name = name
+        self._when = when
+        self.armed = True
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self._inner, name)
+        if name == "release_batch":
+            return self._unreleased
+        if name != self._name:
+            return real
+        return self._dying(real) if asyncio.iscoroutinefunction(real) else self._dying_in_thread(real)
+
+    async def _unreleased(self, *_: Any, **__: Any) -> None:
+        """Who is killed releases nothing."""
+
+    def _dying(self, real: Any) -> Any:
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            if self.armed and self._when == "before":
+                raise Killed
+            found = await real(*args, **kwargs)
+            if self.armed:
+                raise Killed
+            return found
+
+        return call
+
+    def _dying_in_thread(self, real: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if self.armed and self._when == "before":
+                raise RuntimeError("killed")
+            found = real(*args, **kwargs)
+            if self.armed:
+                raise RuntimeError("killed")
+            return found
+
+        return call
+
+
+async def a_batch(scene: Scene, *, cancelled: bool) -> Batch:
+    """Three lines: one video, one failure, one refusal. `cancelled` has a job in the queue and one that is not."""
+    batch = await scene.create([line("a"), line("b", prompt=FAILS), line("c", size="7x7")])
+    if cancelled:
+        await scene.step()
+        await scene.batches.cancel(scene.tenant, batch.id)
+    return batch
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("name", STEPS)
+async def test_a_runner_killed_at_any_step_is_followed_by_one_that_ends_the_batch(
+    scene: Scene, name: str, when: str
+) -> None:
+    batch = await a_batch(scene, cancelled=name == "drop_items")
+    died = False
+    for _ in range(30):
+        died = await killed_once(scene, name, when) or died
+        await scene.store._database.fetch(EXPIRE)
+        if died or (await scene.batch(batch)).status.terminal:
+            break
+        await scene.render()
+    assert died, f"nobody came by {name}"
+    done = await scene.finish(batch)
+    good, bad = await scene.lines(done.output_file), await scene.lines(done.error_file)
+    expected = ({"a"}, {"b", "c"}) if name != "drop_items" else (set(), {"a", "b", "c"})
+    assert (set(good), set(bad)) == expected
+    assert (done.total, done.completed, done.failed) == (3, len(expected[0]), len(expected[1]))
+    assert len((await scene.store.list_jobs(scene.tenant, limit=100)).jobs) == 2, "no job twice"
+    assert len(await scene.store._database.fetch(TOLD)) == 1
+    await FileSweeper(scene.store, scene.objects).orphans(older_than_s=-1)
+    assert len(list(scene.objects.list_keys("files/"))) == 1 + bool(good) + bool(bad), "no object is left over"
+
+
+async def killed_once(scene: Scene, name: str, when: str) -> bool:
+    """Run one that dies at the call of that name; whether it did."""
+    dying = a_scene(scene.store, scene.objects, scene.settings).runner
+    if name == "submit":
+        dying._jobs = Killer(dying._jobs, name, when)
+        dying._store = Killer(dying._store, "nothing", when)
+    elif name == "upload":
+        dying._output._objects = Killer(dying._objects, name, when)
+        dying._store = Killer(dying._store, "nothing", when)
+    else:
+        dying._store = dying._output._store = Killer(dying._store, name, when)
+    try:
+        await dying.run_once()
+    except (Killed, RuntimeError):
+        return True
+    return False
+
+
+async def test_who_lost_its_lease_writes_nothing_more(scene: Scene) -> None:
+    batch = await scene.create([line("a")])
+    stale = await scene.store.lease_batch(60)
+    assert stale is not None
+    await scene.store._database.fetch(EXPIRE)
+    done = await scene.finish(batch)
+    for late in (
+        scene.store.begin_batch(stale, total=7),
+        scene.store.settle_items(stale),
+        scene.store.renew_batch(stale, 60),
+    ):
+        with pytest.raises(LeaseLost):
+            await late
+    await scene.store.release_batch(stale, pause_s=1000)
+    assert await scene.batch(batch) == done
+
+
+async def test_a_bucket_that_is_away_only_delays_a_batch(
+    store: Store, own_s3_server: S3Server, database_url: str
+) -> None:
+    bucket: S3Settings = own_s3_server.new_bucket(max_attempts=1)
+    scene = a_scene(store, S3Objects(bucket), api_settings(database_url, bucket))
+    batch = await scene.create([line("a")])
+    for status in (BatchStatus.VALIDATING, BatchStatus.FINALIZING):
+        own_s3_server.kill()
+        for _ in range(4):
+            await scene.step()
+            await scene.render()
+        assert (await scene.batch(batch)).status is status
+        own_s3_server.start()
+        await scene.step()
+    done = await scene.finish(batch)
+    assert (done.status, set(await scene.lines(done.output_file))) == (BatchStatus.COMPLETED, {"a"})
+
+
+async def test_a_full_disk_only_delays_the_answers(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = await scene.create([line("a")])
+    real = tempfile.NamedTemporaryFile
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", full)
+    for _ in range(4):
+        await scene.step()
+        await scene.render()
+    assert (await scene.batch(batch)).status is BatchStatus.FINALIZING
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", real)
+    assert (await scene.finish(batch)).status is BatchStatus.COMPLETED
+
+
+async def test_a_lease_is_renewed_for_as_long_as_a_step_takes(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_runner, "LEASE_S", 0.4)
+    batch = await scene.create([line("a")])
+    release = asyncio.Event()
+    real = scene.files.get
+
+    async def slow(*args: Any) -> Any:
+        await release.wait()
+        return await real(*args)
+
+    monkeypatch.setattr(scene.files, "get", slow)
+    running = asyncio.create_task(scene.runner.run_once())
+    other: BatchRunner = a_scene(scene.store, scene.objects, scene.settings).runner
+    for _ in range(10):
+        await asyncio.sleep(0.1)
+        assert await other.run_once() == 0, "somebody holds it"
+    release.set()
+    await running
+    assert (await scene.finish(batch)).status is BatchStatus.COMPLETED
