@@ -13,7 +13,7 @@ It answers 200 with `{"allowed": true}` or `{"allowed": false, "reason": "a sent
 
 **An entry point** (`moderation.entry_point`) is called with the same object as a dict and returns the same answer as
 one. There `image.data` is bytes, and `video` is the file's path. It runs in a thread of its own, and a coroutine in an
-event loop of its own. A thread cannot be stopped: what is given up after `timeout_s` keeps one of sixteen until it ends.
+event loop of its own. A thread cannot be stopped: what is given up after `timeout_s` keeps one of 16 until it ends.
 
 Whatever is not such an answer is none: another status, a redirect, a word for a boolean, an exception, the time-out.
 """
