@@ -42,7 +42,7 @@ class OpenAILines:
 
     def refusal(self, batch: Batch, item: Item, error: ItemError) -> Mapping[str, Any]:
         problem = _problem(error)
-        return self._response(item, problem.status, _dumped(openai_errors.body(problem)))
+        return self._response(item, problem.status, openai_errors.body(problem).model_dump(mode="json"))
 
     def undone(self, batch: Batch, item: Item, error: ItemError) -> Mapping[str, Any]:
         return self._line(item, None, {"code": error.code, "message": error.message})

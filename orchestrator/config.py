@@ -203,7 +203,7 @@ class BatchSettings(_Section):
     max_lines: int = Field(default=50_000, ge=1)
     max_file_bytes: int = Field(default=200 * 2**20, ge=1024)
     ahead: int = Field(default=1000, ge=1)
-    priority: int = Field(default=20, ge=0, le=32_767)
+    priority: int = Field(default=20, ge=0, le=100)
 
 
 class RaySettings(_Section):

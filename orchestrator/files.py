@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, ParamSpec, TypeVar
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
 from orchestrator import logs, metrics
 from orchestrator.config import Settings
-from orchestrator.domain.errors import InvalidField, NotFound, TooLarge, Unsupported
+from orchestrator.domain.errors import InvalidField, NotFound, ObjectsUnavailable, TooLarge, Unsupported
 from orchestrator.ports import ObjectStore
 from orchestrator.ports.files import File, FilePage, FileStore, NewFile
 from orchestrator.request import check_text
+from orchestrator.threads import Threads
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _log = logs.get("files")
 
@@ -29,6 +34,10 @@ BATCH_OUTPUT = "batch_output"
 PURPOSES = (BATCH, VISION, "user_data")
 
 MIN_LIFETIME_S, MAX_LIFETIME_S = 3600, 30 * 24 * 3600  # OpenAI's bounds for `expires_after`
+
+# An upload of the largest file, and reading it back.
+DEADLINE_S = 300.0
+_THREADS = 8
 
 _MAX_NAME_CHARS = 255
 _PREFIX = "files/"
@@ -52,6 +61,8 @@ class Files:
         self._settings = settings
         self._store = store
         self._objects = objects
+        # Apart from all other threads: an S3 that hangs must not take those that others need.
+        self._threads = Threads("s3-files", count=_THREADS, deadline_s=DEADLINE_S)
 
     async def add(
         self, tenant: str, path: Path, *, filename: str, purpose: str, content_type: str, lifetime_s: int | None
@@ -81,7 +92,7 @@ class Files:
                 tenant=tenant,
                 purpose=purpose,
                 filename=filename,
-                object=await asyncio.to_thread(self._objects.upload, key, path, content_type),
+                object=await self._in_time(self._objects.upload, key, path, content_type),
                 lifetime_s=kept_s,
             )
         )
@@ -105,6 +116,7 @@ class Files:
         """A page of files by creation time, starting behind the file `after`, which may be gone by now."""
         if after is not None and not _ID.fullmatch(after):
             raise _not_found(after, param="after")
+        check_text(purpose or "", "purpose", max_chars=_MAX_NAME_CHARS)
         return await self._store.list_files(tenant, limit=limit, after=after, order=order, purpose=purpose)
 
     async def delete(self, tenant: str, file_id: str) -> None:
@@ -118,9 +130,15 @@ class Files:
         if file.object.size > max_bytes:
             raise TooLarge(f"the file {file_id} has {file.object.size} bytes; at most {max_bytes} are allowed")
         try:
-            return await asyncio.to_thread(self._objects.get, file.object.key)
+            return await self._in_time(self._objects.get, file.object.key)
         except NotFound:  # deleted and swept since
             raise _not_found(file_id) from None
+
+    async def _in_time(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await self._threads.run(call, *args, **kwargs)
+        except TimeoutError:
+            raise ObjectsUnavailable(f"S3 did not answer within {DEADLINE_S:g} s") from None
 
     def _check_size(self, size: int, purpose: str) -> None:
         if size == 0:

@@ -90,6 +90,8 @@ async def test_listings_of_files_page_to_their_end_and_no_further(api: Api, dial
     assert await paged(api, f"{base}/files?purpose=batch", 2) == ids[::-1]
     assert await paged(api, f"{base}/files?purpose=batch&order=asc", 5) == ids
     assert await paged(api, f"{base}/files?order=asc", 3) == [*ids, other]
+    assert await paged(api, f"{base}/files?purpose=unheard-of", 3) == []
+    assert (await api.http.get(f"{base}/files?purpose=%00")).status_code == 400
     await api.http.delete(f"{base}/files/{ids[2]}")
     answer = await api.http.get(f"{base}/files?order=asc&after={ids[2]}&limit=2")
     assert [file["id"] for file in answer.json()["data"]] == ids[3:], "a deleted file still marks a place"
