@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
+import os
+import subprocess
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -18,7 +24,7 @@ from orchestrator.domain.batch import Batch, BatchStatus
 from orchestrator.domain.errors import LeaseLost
 from orchestrator.files import FileSweeper
 from orchestrator.store import Store
-from tests.support.api import api_settings
+from tests.support.api import MASTER_KEY, POOL, api_settings
 from tests.support.batches import FAILS, Scene, a_scene, line
 from tests.support.s3 import S3Server
 
@@ -129,6 +135,62 @@ async def killed_once(scene: Scene, name: str, when: str) -> bool:
     except (Killed, RuntimeError):
         return True
     return False
+
+
+async def test_maintainers_killed_one_after_the_other_end_every_line_once(scene: Scene) -> None:
+    batch = await scene.create([line(str(n)) for n in range(300)])
+    seen = (
+        "SELECT count(*) > 0 FROM batch_items",
+        "SELECT count(*) > 100 FROM jobs",
+        "SELECT count(*) = 300 FROM batch_items WHERE state = 'submitted'",
+        "SELECT count(*) > 0 FROM batches WHERE status = 'finalizing' OR ended_at IS NOT NULL",
+    )
+    for condition in seen:
+        if "finalizing" in condition:
+            await scene.render()
+        with maintainer(scene) as process:
+            await until(scene, condition)
+            process.kill()
+        await scene.store._database.fetch(EXPIRE)
+    done = await scene.finish(batch)
+    assert (done.status, done.completed, done.failed) == (BatchStatus.COMPLETED, 300, 0)
+    assert len(await scene.lines(done.output_file)) == 300
+    (jobs,) = await scene.store._database.fetch(text("SELECT count(*) AS n FROM jobs"))
+    assert jobs.n == 300
+
+
+@contextmanager
+def maintainer(scene: Scene) -> Iterator[subprocess.Popen[bytes]]:
+    """The process as a deployment starts it."""
+    settings, s3 = scene.settings, scene.settings.s3
+    assert s3.secret_key is not None
+    variables = {
+        "COGMILL_DATABASE_URL": settings.database_url,
+        "COGMILL_MASTER_KEY": MASTER_KEY,
+        "COGMILL_DEFAULT_MODEL": settings.default_model,
+        "COGMILL_MODELS": json.dumps({"tiny-2b": {"family": "tiny-2b", "path": "/models/tiny-2b"}}),
+        "COGMILL_POOLS": json.dumps({POOL: {"model": "tiny-2b"}}),
+        "COGMILL_ALIASES": json.dumps(settings.aliases),
+        "COGMILL_S3__ENDPOINT_URL": str(s3.endpoint_url),
+        "COGMILL_S3__BUCKET": s3.bucket,
+        "COGMILL_S3__ACCESS_KEY": str(s3.access_key),
+        "COGMILL_S3__SECRET_KEY": s3.secret_key.get_secret_value(),
+        "COGMILL_METRICS__MAINTAIN_PORT": "0",
+    }
+    command = [sys.executable, "-m", "orchestrator.cli", "maintain"]
+    with subprocess.Popen(command, env=os.environ | variables, stdout=subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+async def until(scene: Scene, condition: str) -> None:
+    for _ in range(6000):
+        if (await scene.store._database.fetch(text(condition)))[0][0]:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"not within a minute: {condition}")
 
 
 async def test_who_lost_its_lease_writes_nothing_more(scene: Scene) -> None:
