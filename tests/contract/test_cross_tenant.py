@@ -39,6 +39,7 @@ KEYED = [call for call in CALLS if call[1] not in OPEN]
 ABOUT_A_THING = [call for call in CALLS if "{" in call[1]]
 
 Maker = Callable[[Api], Awaitable[str]]
+BATCH = {"endpoint": "/v1/videos", "completion_window": "24h"}
 Ask = Callable[[str], dict[str, Any]]
 
 
@@ -53,6 +54,11 @@ async def a_video(api: Api) -> str:
 async def a_file(api: Api) -> str:
     files = {"purpose": (None, "batch"), "file": ("shots.jsonl", b"{}\n")}
     return str((await api.http.post("/v1/files", files=files)).raise_for_status().json()["id"])
+
+
+async def a_batch(api: Api) -> str:
+    answer = await api.http.post("/v1/batches", json={**BATCH, "input_file_id": await a_file(api)})
+    return str(answer.raise_for_status().json()["id"])
 
 
 async def an_endpoint(api: Api) -> str:
@@ -72,12 +78,15 @@ async def a_delivery(api: Api) -> str:
 THINGS: dict[str, Maker] = {
     "video_id": a_video,
     "file_id": a_file,
+    "batch_id": a_batch,
     "endpoint_id": an_endpoint,
     "delivery_id": a_delivery,
 }
 
 # What to send with a POST about such a thing; GET, HEAD and DELETE take nothing.
 BODIES: dict[str, dict[str, Any]] = {
+    "/v1/batches/{batch_id}/cancel": {},
+    "/api/paas/v4/batches/{batch_id}/cancel": {},
     "/v1/webhook_endpoints/{endpoint_id}": {"json": {"name": "another"}},
     "/v1/webhook_endpoints/{endpoint_id}/rotate_secret": {},
     "/v1/webhook_endpoints/{endpoint_id}/test": {"json": {"event_type": "video.completed"}},
@@ -94,9 +103,16 @@ REFERENCES: dict[tuple[str, str, str], tuple[Maker, Ask]] = {
     ("GET", "/v1/videos", "after"): (a_video, after),
     ("GET", "/v1/files", "after"): (a_file, after),
     ("GET", "/api/paas/v4/files", "after"): (a_file, after),
+    ("GET", "/v1/batches", "after"): (a_batch, after),
+    ("GET", "/api/paas/v4/batches", "after"): (a_batch, after),
     ("GET", "/v1/webhook_endpoints", "after"): (an_endpoint, after),
     ("GET", "/v1/webhook_deliveries", "after"): (a_delivery, after),
     ("GET", "/v1/webhook_deliveries", "endpoint"): (an_endpoint, lambda made: {"params": {"endpoint": made}}),
+    ("POST", "/v1/batches", "input_file_id"): (a_file, lambda made: {"json": {**BATCH, "input_file_id": made}}),
+    ("POST", "/api/paas/v4/batches", "input_file_id"): (
+        a_file,
+        lambda made: {"json": {**BATCH, "endpoint": "/v4/videos/generations", "input_file_id": made}},
+    ),
 }
 
 
