@@ -18,7 +18,7 @@ from workers.finish.frames import THREADS, Frame
 # x264's constant rate factor: 18 is where its guide places "visually lossless".
 _X264 = {"preset": "medium", "crf": "18"}
 # Frames that x264 looks ahead are frames in memory. Its preset's 40 are kept for small ones; 1920x1080 has 20, the
-# largest have 8 (at 3840x2160 that saves a third of the memory, and changes the file by less than 1%).
+# largest have 8.
 _MOST_AHEAD, _LEAST_AHEAD = 40, 8
 _PIXELS_AHEAD = 20 * 1920 * 1080
 
