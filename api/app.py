@@ -19,16 +19,25 @@ from api.docs import complete
 from api.middleware import BodyLimit, Edge
 from api.openai import batches as openai_batches
 from api.openai import content as openai_content
+from api.openai import events as openai_events
 from api.openai import files as openai_files
+from api.openai import models as openai_models
+from api.openai import unsupported as openai_unsupported
 from api.openai import videos as openai_videos
 from api.openai import webhooks as openai_webhooks
 from orchestrator.config import Settings
+from orchestrator.health import Pulse
+from orchestrator.loops import running
 
-# Matched in this order: busiest first.
+# Matched in this order: busiest first, but what is spelled out before what takes an id.
 _MODULES = (
-    bigmodel_videos, openai_videos, openai_content, openai_files, bigmodel_files, openai_batches, bigmodel_batches,
-    openai_webhooks, health,
+    bigmodel_videos, openai_unsupported, openai_videos, openai_content, openai_events, openai_models, openai_files,
+    bigmodel_files, openai_batches, bigmodel_batches, openai_webhooks, health,
 )  # fmt: skip
+
+# How often the jobs that somebody watches are read. Nothing but their watchers depends on it.
+_READ_EVERY_S = 0.5
+_PATIENCE_S = 60.0
 
 _FILES = ("/v1/files", "/api/paas/v4/files")
 _VIDEOS = ("/v1/videos", "/api/paas/v4/videos")
@@ -51,8 +60,9 @@ def create_app(settings: Settings, *, connect: deps.Connect = deps.connect) -> F
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with connect(settings) as services:
+        async with connect(settings) as services, running(Pulse(_PATIENCE_S)) as loops:
             app.state.services = services
+            loops.every(_READ_EVERY_S, "feed", services.feed.run_once)
             with _rare_collections():
                 yield
 

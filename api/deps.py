@@ -14,6 +14,7 @@ from api.readiness import Readiness
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.batches import Batches
 from orchestrator.config import S3Settings, Settings
+from orchestrator.feed import Feed
 from orchestrator.files import Files
 from orchestrator.frontdoor import FrontdoorStore, open_jobs
 from orchestrator.keys import Keyring
@@ -23,6 +24,10 @@ from orchestrator.ports.batches import BatchStore
 from orchestrator.store import Store
 from orchestrator.submit import Jobs
 from orchestrator.subscriptions import Subscriptions
+
+# Connections that one process keeps open for watchers of videos, and how many of them one tenant may hold.
+_WATCHERS = 1_000
+_WATCHERS_OF_TENANT = 200
 
 
 class ApiStore(FrontdoorStore, BatchStore, KeyStore, WebhookStore, Protocol):
@@ -41,6 +46,7 @@ class Services:
     files: Files
     batches: Batches
     webhooks: Subscriptions
+    feed: Feed
     keyring: Keyring
     rates: RequestRates
     readiness: Readiness
@@ -54,8 +60,9 @@ class Services:
         files = Files(settings, store, objects)
         batches = Batches(store, files)
         webhooks = Subscriptions(settings, store)
+        feed = Feed(store, watchers=_WATCHERS, watchers_of_tenant=_WATCHERS_OF_TENANT)
         downloads = Downloads(objects)
-        return cls(settings, store, objects, downloads, jobs, files, batches, webhooks, keyring, rates, readiness)
+        return cls(settings, store, objects, downloads, jobs, files, batches, webhooks, feed, keyring, rates, readiness)
 
 
 Connect = Callable[[Settings], AbstractAsyncContextManager[Services]]

@@ -78,6 +78,11 @@ def place_of(job: Job) -> Place:
             return Place(job.claims, _ENDED)
 
 
+def stage_of(job: Job) -> str:
+    """The stage of its render, or its state while there is none."""
+    return job.stage or Stage.ASSIGNED if job.state is JobState.RUNNING else job.state
+
+
 def has_preview(job: Job) -> bool:
     """Whether the preview belongs to the render that goes on, and not to an attempt before it."""
     return job.preview is not None and job.preview.key.startswith(claim_prefix(job.id, job.claims))

@@ -68,7 +68,7 @@ class VideoRequest:
     """One video as its caller asked for it, free of any dialect. None means that the model's default will do.
 
     `size` is (width, height) in pixels; `num_frames` wins over `seconds`; `priority` 0 is the most urgent; `image` is
-    the first frame; `run_at` and `deadline` know their time zone; `webhook_url` hears of the end; `metadata` is the
+    the first frame, beside which `prompt` may be empty; `run_at` and `deadline` know their time zone; `webhook_url` hears of the end; `metadata` is the
     caller's own and comes back with the job; `origin` is kept for the dialect's later answers and must be plain JSON.
     A tenant's second request with the same `idempotency_key` gets the first one's job.
     """
@@ -160,7 +160,8 @@ def plan(
 
 
 def _check_texts(settings: Settings, request: VideoRequest) -> None:
-    check_prompt(settings, request.prompt)
+    if request.prompt or request.image is None:  # a picture alone says enough
+        check_prompt(settings, request.prompt)
     check_text(request.negative_prompt or "", "negative_prompt", max_chars=settings.api.max_prompt_chars)
     if request.idempotency_key is not None:
         check_text(request.idempotency_key, "idempotency_key", max_chars=MAX_KEY_CHARS)

@@ -26,7 +26,7 @@ _log = logs.get("submit")
 _RANDOM_SEED_BITS = 32
 
 # What belongs to one job alone and is not taken over by one that is made like it.
-_OWN = ("request_id", "remixed_from", "retry_of")
+_OWN = ("request_id", "remixed_from", "retry_of", "run_at", "deadline")
 
 _WAITING = (JobState.HELD, JobState.QUEUED)
 

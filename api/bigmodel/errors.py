@@ -33,7 +33,7 @@ _CODES = {
 }
 
 # The neutral names that this dialect calls otherwise.
-_FIELDS = {"seconds": "duration"}
+_FIELDS = {"seconds": "duration", "image": "image_url", "idempotency_key": "request_id"}
 
 
 def body(problem: Problem) -> BigmodelError:

@@ -4,15 +4,37 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
-from api.bodies import Integer, Later, Number, OnlyFalse, SizeField
+from api.bodies import Integer, Number, SizeField, unsupported
+from api.pictures import PictureField
 
 Ignored = Annotated[Any, Field(description="Accepted and ignored.")]
+
+GENERATE_EXAMPLES: dict[str, JsonValue] = {
+    "plain": {"model": "cogvideox", "prompt": "a lighthouse in a storm", "size": "1440x960", "fps": 16, "duration": 6},
+    "from an image": {"model": "cogvideox", "image_url": "https://example.org/boat.png", "quality": "quality"},
+}
+PROCESSING_EXAMPLE: dict[str, JsonValue] = {
+    "id": "video_0198c5a7e3b97d6f8a0c1f2e3d4c5b6a",
+    "model": "cogvideox",
+    "request_id": "a-1",
+    "task_status": "PROCESSING",
+}
+SUCCESS_EXAMPLE: dict[str, JsonValue] = {
+    **PROCESSING_EXAMPLE,
+    "task_status": "SUCCESS",
+    "video_result": [
+        {"cover_image_url": "https://s3.example.org/c.png?X-Amz-Signature=1", "url": "https://s3.example.org/v.mp4"}
+    ],
+}
 
 
 def _integer_as_text(value: object) -> object:
     return str(value) if type(value) is int else value
+
+
+Text = Annotated[str, BeforeValidator(_integer_as_text)]
 
 
 class GenerateVideo(BaseModel):
@@ -21,28 +43,37 @@ class GenerateVideo(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     model: str = Field(description="A configured model or an alias of one, in any case.")
-    prompt: str
-    size: SizeField | None = None
-    fps: Integer | None = Field(None, description="Must be the model's own rate.")
-    duration: Integer | None = Field(
-        None, description="Seconds, rendered as the nearest count of frames that the model can make; 5 by default."
+    prompt: str | None = Field(None, description="What the video shows; may be left out beside an image.")
+    image_url: PictureField = Field(
+        None, description="The image that the video begins at, fitted by a centre crop; no last frame can be given."
     )
-    request_id: Annotated[str, BeforeValidator(_integer_as_text)] | None = None
+    size: SizeField | None = Field(None, description="Width and height. Beyond the model's own sizes it is scaled.")
+    fps: Integer | None = Field(
+        None, description="The model's own rate (the default) to 60; frames between are interpolated."
+    )
+    duration: Integer | None = Field(None, description="Seconds, to the frame; 5 by default.")
     quality: Literal["speed", "quality"] = Field(
-        "speed", description="Both render the model's own number of steps; `num_inference_steps` trades between them."
+        "speed", description="`quality` renders the published number of denoise steps, `speed` three fifths of them."
     )
+    with_audio: Annotated[bool, unsupported("the models make no sound")] = Field(
+        False, description="Only false can be had."
+    )
+    watermark_enabled: bool = Field(
+        False,
+        description="Draw a visible mark. Not by default: the vendor must mark what its public service makes, and here "
+        "the operator decides. That it was made by AI is told by the C2PA manifest in any case.",
+    )
+    request_id: Text | None = Field(
+        None, description="Repeating a request under its id answers the first task; another request is refused as 1231."
+    )
+    user_id: Text | None = Field(None, description="Your end user, in 6 to 128 characters. Not kept.")
 
     seed: Integer | None = Field(None, description="0 to 2^63 - 1; drawn at random when absent.")
-    negative_prompt: str | None = None
-    num_inference_steps: Integer | None = Field(None, description="1 to 200.")
+    negative_prompt: str | None = Field(None, description="What the video must not show.")
+    num_inference_steps: Integer | None = Field(None, description="1 to 200. Wins over `quality`.")
     guidance_scale: Number | None = Field(None, description="0 to 20.")
-    num_frames: Integer | None = Field(None, description="Wins over `duration`.")
+    num_frames: Integer | None = Field(None, description="Frames to render. Wins over `duration`.")
 
-    image_url: Later = None
-    with_audio: OnlyFalse = False
-    watermark_enabled: OnlyFalse = False
-
-    user_id: Ignored = None
     sensitive_word_check: Ignored = None
     style: Ignored = None
     aspect_ratio: Ignored = None

@@ -7,7 +7,7 @@ from fastapi.responses import Response
 
 from api import deps
 from api.bigmodel.errors import DOCS
-from api.bigmodel.schemas import GenerateVideo, Task, VideoLink
+from api.bigmodel.schemas import GENERATE_EXAMPLES, PROCESSING_EXAMPLE, SUCCESS_EXAMPLE, GenerateVideo, Task, VideoLink
 from api.bigmodel.translate import request_of, task_of
 from api.bodies import read_json, typed
 from api.docs import Body
@@ -21,7 +21,8 @@ router = APIRouter(tags=["bigmodel"])
     "/api/paas/v4/videos/generations",
     response_model=Task,
     response_model_exclude_none=True,
-    **DOCS.route(reads=Body(fields=GenerateVideo)),
+    summary="Generate a video",
+    **DOCS.route(reads=Body(fields=GenerateVideo, examples=GENERATE_EXAMPLES), example=PROCESSING_EXAMPLE),
 )
 async def generate(request: Request, tenant: deps.Tenant) -> Response:
     """Queue a video; the answer comes once the job is durable."""
@@ -35,7 +36,8 @@ async def generate(request: Request, tenant: deps.Tenant) -> Response:
     "/api/paas/v4/async-result/{video_id}",
     response_model=Task,
     response_model_exclude_none=True,
-    **DOCS.route(errors=(404,)),
+    summary="Retrieve a task",
+    **DOCS.route(errors=(404,), example=SUCCESS_EXAMPLE),
 )
 async def result(request: Request, video_id: str, tenant: deps.Tenant) -> Response:
     """The task as it stands; once it succeeded, with fresh signed URLs."""

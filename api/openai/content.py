@@ -1,8 +1,11 @@
-"""`/v1/videos/{id}/content`: the bytes of a finished video or of its cover, whole or in ranges."""
+"""`/v1/videos/{id}/content`: a finished video, its thumbnail or its sprite sheet, whole or in ranges."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from enum import StrEnum
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from api import deps, errors
@@ -10,16 +13,25 @@ from api.docs import binary
 from api.openai.errors import DOCS
 from api.problem import Problem
 from api.ranges import NotSatisfiable, parse_range
-from orchestrator.domain.errors import InvalidField, NotReady, Unsupported
+from orchestrator.domain.errors import NotFound, NotReady
 from orchestrator.domain.job import Artifact, Job, public_id
 
 router = APIRouter(tags=["openai"])
+
+
+class Variant(StrEnum):
+    """What a finished video leaves behind."""
+
+    VIDEO = "video"
+    THUMBNAIL = "thumbnail"
+    SPRITESHEET = "spritesheet"
 
 
 @router.head("/v1/videos/{video_id}/content", include_in_schema=False)
 @router.get(
     "/v1/videos/{video_id}/content",
     response_class=Response,
+    summary="Download a video",
     **DOCS.route(
         errors=(400, 404, 416, 502),
         answers={
@@ -28,8 +40,16 @@ router = APIRouter(tags=["openai"])
         },
     ),
 )
-async def content(request: Request, video_id: str, tenant: deps.Tenant, variant: str = "video") -> Response:
-    """The MP4 (`variant=video`) or the cover PNG (`variant=thumbnail`). A `Range` header is honoured."""
+async def content(
+    request: Request,
+    video_id: str,
+    tenant: deps.Tenant,
+    variant: Annotated[Variant, Query(description="Which of its files.")] = Variant.VIDEO,
+) -> Response:
+    """The MP4, a small WebP of its first frame, or a JPEG of frames in rows. A `Range` header is honoured.
+
+    Videos of the first release have their cover, a PNG, as `thumbnail`, and no `spritesheet`.
+    """
     services = deps.services(request)
     job = await services.jobs.get(tenant, video_id)
     artifact = _artifact(job, variant)
@@ -54,14 +74,17 @@ async def content(request: Request, video_id: str, tenant: deps.Tenant, variant:
     return StreamingResponse(chunks, status, headers, artifact.content_type)
 
 
-def _artifact(job: Job, variant: str) -> Artifact:
-    if variant == "spritesheet":
-        raise Unsupported("this deployment makes no sprite sheets yet", param="variant")
-    if variant not in ("video", "thumbnail"):
-        raise InvalidField(f"must be video or thumbnail, not {variant[:80]!r}", param="variant")
+def _artifact(job: Job, variant: Variant) -> Artifact:
     if job.result is None:
         raise NotReady(f"the video is {job.state}; there is nothing to download")
-    return job.result.video if variant == "video" else job.result.cover
+    match variant:
+        case Variant.VIDEO:
+            return job.result.video
+        case Variant.THUMBNAIL:
+            return job.result.thumbnail or job.result.cover
+        case Variant.SPRITESHEET if job.result.spritesheet is not None:
+            return job.result.spritesheet
+    raise NotFound("this video was made before there were sprite sheets", param="variant")
 
 
 def _filename(job: Job, artifact: Artifact) -> str:

@@ -17,13 +17,16 @@ _CODES = {
 }
 
 
+# The neutral names that this dialect calls otherwise.
+_FIELDS = {"image": "input_reference", "idempotency_key": "Idempotency-Key"}
+
+
 def body(problem: Problem) -> OpenAIError:
     """`{"error": {message, type, param, code}}`; the message names the field too, for readers of logs."""
-    message = problem.message if problem.param is None else f"{problem.param}: {problem.message}"
+    param = None if problem.param is None else _FIELDS.get(problem.param, problem.param)
+    message = problem.message if param is None else f"{param}: {problem.message}"
     code = "invalid_api_key" if problem.code.startswith("api_key_") else _CODES.get(problem.code, problem.code)
-    return OpenAIError(
-        error=OpenAIErrorDetail(message=message, type=_kind(problem, code), param=problem.param, code=code)
-    )
+    return OpenAIError(error=OpenAIErrorDetail(message=message, type=_kind(problem, code), param=param, code=code))
 
 
 def _kind(problem: Problem, code: str) -> ErrorKind:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
-from api.bodies import Integer, Later, Number, OnlyFalse, SizeField
+from api.bodies import Integer, Moment, Number, SizeField, Texts, unsupported
+from api.pictures import PictureField
+from orchestrator.domain.catalog import Profile
 
-_VIDEO_EXAMPLE: dict[str, JsonValue] = {
+VIDEO_EXAMPLE: dict[str, JsonValue] = {
     "id": "video_0198c5a7e3b97d6f8a0c1f2e3d4c5b6a",
     "object": "video",
     "created_at": 1758941485,
@@ -26,7 +28,49 @@ _VIDEO_EXAMPLE: dict[str, JsonValue] = {
     "stage": "denoising",
     "step": 21,
     "steps": 50,
+    "started_at": 1758941490,
+    "rendered_by": "cogvideox-2b",
+    "negative_prompt": None,
+    "num_inference_steps": 50,
+    "guidance_scale": 6.0,
     "seed": 7,
+    "num_frames": 49,
+    "fps": 8,
+    "profile": "exact",
+    "watermark": False,
+    "priority": 10,
+    "run_at": None,
+    "deadline": 1758949200,
+    "metadata": {"campaign": "autumn"},
+    "webhook_url": "https://example.org/hooks/videos",
+    "attempts": 1,
+    "max_attempts": 3,
+    "retry_of": None,
+    "predicted_gpu_seconds": 45.0,
+    "gpu_seconds": None,
+}
+CREATE_EXAMPLES: dict[str, JsonValue] = {
+    "plain": {"model": "cogvideox-2b", "prompt": "a lighthouse in a storm", "seconds": "6", "size": "720x480"},
+    "from an image": {
+        "prompt": "the boat sails away",
+        "input_reference": {"image_url": "https://example.org/boat.png"},
+    },
+    "everything": {
+        "prompt": "a lighthouse in a storm",
+        "negative_prompt": "people",
+        "size": "1440x960",
+        "fps": 16,
+        "seconds": "6",
+        "num_inference_steps": 50,
+        "guidance_scale": 6.0,
+        "seed": 7,
+        "priority": 5,
+        "run_at": "2026-12-01T22:00:00Z",
+        "deadline": "2026-12-02T06:00:00Z",
+        "max_attempts": 2,
+        "metadata": {"campaign": "autumn"},
+        "webhook_url": "https://example.org/hooks/videos",
+    },
 }
 
 
@@ -37,68 +81,121 @@ def _one(value: int) -> int:
 
 
 class CreateVideo(BaseModel):
-    """A video to render. Fields that are left out, or null, take the model's defaults."""
+    """A video to render. Fields that are left out, or null, take the model's defaults.
+
+    A field that would change the video and cannot be had is refused by its name, an unknown one too.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
-    prompt: str
+    prompt: str = Field(description="What the video shows.")
     model: str | None = Field(None, description="A configured model or an alias of one, in any case.")
-    seconds: Annotated[Integer, WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string"}]})] | None = Field(
-        None, description="Length, rendered as the nearest count of frames that the model can make; 4 by default."
+    seconds: Number | None = Field(None, description="Length of the video, to the frame; 4 by default.")
+    size: SizeField | None = Field(None, description="Width and height. Beyond the model's own sizes it is scaled.")
+    input_reference: PictureField = Field(
+        None,
+        description="The image that the video begins at; in forms also `input_reference[image_url]`, "
+        "`input_reference[file_id]` or a file. Fitted by a centre crop.",
     )
-    size: SizeField | None = None
+    image_reference: PictureField = Field(None, description="Another name of `input_reference`.")
+    reference_url: PictureField = Field(None, description="Another name of `input_reference`.")
 
-    negative_prompt: str | None = None
+    negative_prompt: str | None = Field(None, description="What the video must not show.")
     num_inference_steps: Integer | None = Field(None, description="1 to 200.")
     guidance_scale: Number | None = Field(None, description="0 to 20.")
     seed: Integer | None = Field(None, description="0 to 2^63 - 1; drawn at random when absent.")
-    num_frames: Integer | None = Field(None, description="Wins over `seconds`.")
-    fps: Integer | None = Field(None, description="Must be the model's own rate.")
+    num_frames: Integer | None = Field(None, description="Frames to render. Wins over `seconds`.")
+    fps: Integer | None = Field(None, description="The model's own rate to 60; frames between are interpolated.")
     width: Integer | None = Field(None, description="With `height`; `size` wins over both.")
-    height: Integer | None = None
+    height: Integer | None = Field(None, description="With `width`.")
+    profile: Profile | None = Field(None, description="`exact` (the default), or `fast` with fewer denoise steps.")
+    watermark: bool = Field(False, description="Draw a visible mark.")
+
+    priority: Integer | None = Field(None, description="0, the most urgent, to 100; 10 by default.")
+    run_at: Moment | None = Field(None, description="Not before then.")
+    deadline: Moment | None = Field(None, description="Earlier deadlines come first among jobs of equal priority.")
+    max_attempts: Integer | None = Field(None, description="How often the render may be tried.")
+    webhook_url: str | None = Field(None, description="Called, signed, when the video has ended.")
+    metadata: Texts | None = Field(
+        None, description="At most 16 texts of your own; in forms `metadata[name]` or JSON text."
+    )
+
     user: Any = Field(None, description="Accepted and ignored.")
     n: Annotated[Integer, AfterValidator(_one)] = Field(1, description="One video for each request.")
 
-    input_reference: Later = None
-    image_reference: Later = None
-    reference_url: Later = None
-    characters: Later = None
-    lora: Later = None
-    flow_shift: Later = None
-    generate_sound: OnlyFalse = False
-    enable_frame_interpolation: OnlyFalse = False
+    characters: Annotated[Any, unsupported("no model here keeps characters")] = Field(None, description="Refused.")
+    lora: Annotated[Any, unsupported("this deployment loads no LoRA")] = Field(None, description="Refused.")
+    flow_shift: Annotated[Any, unsupported("no model here has a flow to shift")] = Field(None, description="Refused.")
+    generate_sound: Annotated[bool, unsupported("the models make no sound")] = Field(
+        False, description="Only false can be had."
+    )
+    enable_frame_interpolation: Annotated[bool, unsupported("ask for a higher fps instead")] = Field(
+        False, description="Only false; a higher `fps` interpolates."
+    )
+
+
+class RemixVideo(BaseModel):
+    """The new prompt of a video that is otherwise like an earlier one, its seed included."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: str = Field(description="What the new video shows.")
 
 
 class VideoError(BaseModel):
+    """Why there is no video; `code` is stable."""
+
     code: str
     message: str
 
 
 class Video(BaseModel):
-    """A video job. `stage`, `step`, `steps` (denoise steps) and `seed` are ours; the rest is OpenAI's."""
+    """A video job. The fields up to `remixed_from_video_id` are OpenAI's, the rest are ours. Times are Unix seconds."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_VIDEO_EXAMPLE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [VIDEO_EXAMPLE]})
 
     id: str
     object: Literal["video"] = "video"
     created_at: int
     status: Literal["queued", "in_progress", "completed", "failed"]
-    model: str
-    progress: int = Field(ge=0, le=100)
+    model: str = Field(description="As it was asked for.")
+    progress: int = Field(ge=0, le=100, description="Percent of the denoise steps.")
     seconds: str
     size: str
     prompt: str
     completed_at: int | None
     expires_at: int | None
     error: VideoError | None
-    remixed_from_video_id: str | None = None
-    stage: str | None
-    step: int
-    steps: int
+    remixed_from_video_id: str | None
+
+    stage: str | None = Field(description="Where the render is; null while none goes on.")
+    step: int = Field(description="Denoise steps done.")
+    steps: int = Field(description="Denoise steps to do.")
+    started_at: int | None
+    rendered_by: str = Field(description="The configured model behind `model`, or its image-to-video sibling.")
+    negative_prompt: str | None
+    num_inference_steps: int
+    guidance_scale: float
     seed: int
+    num_frames: int = Field(description="Frames that the model renders.")
+    fps: int = Field(description="Frames per second of the finished video.")
+    profile: Profile
+    watermark: bool
+    priority: int
+    run_at: int | None
+    deadline: int | None
+    metadata: dict[str, str] | None
+    webhook_url: str | None
+    attempts: int = Field(description="How often a worker has taken the job.")
+    max_attempts: int
+    retry_of: str | None
+    predicted_gpu_seconds: float
+    gpu_seconds: float | None = Field(description="Of the attempt that made the video.")
 
 
 class VideoList(BaseModel):
+    """A page of videos; the next one begins after `last_id` when `has_more`."""
+
     object: Literal["list"] = "list"
     data: list[Video]
     first_id: str | None
@@ -107,6 +204,8 @@ class VideoList(BaseModel):
 
 
 class DeletedVideo(BaseModel):
+    """The video is gone for good."""
+
     id: str
     object: Literal["video.deleted"] = "video.deleted"
     deleted: Literal[True] = True
@@ -116,6 +215,8 @@ ErrorKind = Literal["invalid_request_error", "rate_limit_error", "insufficient_q
 
 
 class OpenAIErrorDetail(BaseModel):
+    """`param` is the field to blame; `code` is stable."""
+
     message: str
     type: ErrorKind
     param: str | None

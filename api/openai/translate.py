@@ -6,21 +6,22 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from api.bodies import parse_object
+from api.bodies import LAST_SECOND, parse_object
 from api.openai.schemas import CreateVideo, Video, VideoError
-from orchestrator.domain.catalog import Size
+from api.pictures import read_picture
+from orchestrator.domain.catalog import Profile, Size
 from orchestrator.domain.errors import InvalidField
 from orchestrator.domain.job import Job, public_id
 from orchestrator.domain.states import JobState
-from orchestrator.request import VideoRequest
+from orchestrator.request import DEFAULT_PRIORITY, ImageSource, VideoRequest
 
 DEFAULT_SECONDS = 4
 
 # Other servers of this dialect nest their extensions in these, as an object or as JSON text.
 _ENVELOPES = ("extra_body", "extra_params")
 
-# The last second of the year 9999: what every client's date type can still hold.
-_LAST_SECOND = 253_402_300_799
+# The names that a picture may have.
+_PICTURES = ("input_reference", "image_reference", "reference_url")
 
 _POLL_SHARE = 20
 _POLL_MS = (250, 5_000)
@@ -50,14 +51,9 @@ def flatten(body: Mapping[str, Any]) -> dict[str, Any]:
     return flat | {name: value for name, value in body.items() if name not in _ENVELOPES and value is not None}
 
 
-def request_of(fields: CreateVideo) -> VideoRequest:
+def request_of(fields: CreateVideo, *, idempotency_key: str | None = None) -> VideoRequest:
     """The neutral request; `size` wins over width and height, `num_frames` over `seconds`."""
     seconds = DEFAULT_SECONDS if fields.seconds is None else fields.seconds
-    origin: dict[str, Any] = {"dialect": "openai"}
-    if fields.model is not None:
-        origin["model"] = fields.model.strip()
-    if fields.num_frames is None:
-        origin["seconds"] = str(seconds)
     return VideoRequest(
         model=fields.model,
         prompt=fields.prompt,
@@ -69,8 +65,36 @@ def request_of(fields: CreateVideo) -> VideoRequest:
         num_inference_steps=fields.num_inference_steps,
         guidance_scale=fields.guidance_scale,
         seed=fields.seed,
-        origin=origin,
+        image=_picture(fields),
+        profile=fields.profile or Profile.EXACT,
+        watermark=fields.watermark,
+        priority=DEFAULT_PRIORITY if fields.priority is None else fields.priority,
+        run_at=fields.run_at,
+        deadline=fields.deadline,
+        max_attempts=fields.max_attempts,
+        webhook_url=fields.webhook_url,
+        metadata=fields.metadata or {},
+        idempotency_key=idempotency_key,
+        origin=_origin(fields, seconds),
     )
+
+
+def _origin(fields: CreateVideo, seconds: float) -> dict[str, Any]:
+    """What only the caller's words can tell later."""
+    said = {
+        "model": fields.model and fields.model.strip(),
+        "seconds": f"{seconds:g}" if fields.num_frames is None else None,
+        "run_at": fields.run_at and _unix(fields.run_at),
+        "deadline": fields.deadline and _unix(fields.deadline),
+    }
+    return {"dialect": "openai"} | {name: value for name, value in said.items() if value is not None}
+
+
+def _picture(fields: CreateVideo) -> ImageSource | None:
+    given = {name: getattr(fields, name) for name in _PICTURES if getattr(fields, name) is not None}
+    if len(given) > 1:
+        raise InvalidField(f"is given beside {next(iter(given))}", param=list(given)[1])
+    return next((read_picture(value, name) for name, value in given.items()), None)
 
 
 def _size(fields: CreateVideo) -> Size | None:
@@ -84,23 +108,43 @@ def _size(fields: CreateVideo) -> Size | None:
 
 def video_of(job: Job, *, keep_s: float) -> Video:
     """The video object. `keep_s` is how long an ended job and its objects are kept."""
-    done = job.state is JobState.SUCCEEDED
+    done, spec = job.state is JobState.SUCCEEDED, job.spec
     return Video(
         id=public_id(job.id),
         created_at=_unix(job.created_at),
         status=_STATUS[job.state],
-        model=str(job.request.get("model") or job.spec.model),
+        model=str(job.request.get("model") or spec.model),
         progress=progress_of(job),
-        seconds=str(job.request.get("seconds") or f"{job.spec.delivery.seconds:g}"),
-        size=f"{job.spec.delivery.width}x{job.spec.delivery.height}",
-        prompt=job.spec.prompt,
+        seconds=str(job.request.get("seconds") or f"{spec.delivery.seconds:g}"),
+        size=f"{spec.delivery.width}x{spec.delivery.height}",
+        prompt=spec.prompt,
         completed_at=_unix(job.finished_at) if done and job.finished_at else None,
         expires_at=_expiry(job.finished_at, keep_s) if done and job.finished_at else None,
         error=_error(job),
+        remixed_from_video_id=job.request.get("remixed_from"),
         stage=job.stage,
         step=job.step,
         steps=job.steps,
-        seed=job.spec.seed,
+        started_at=_unix(job.started_at) if job.started_at else None,
+        rendered_by=spec.model,
+        negative_prompt=spec.negative_prompt or None,
+        num_inference_steps=spec.num_inference_steps,
+        guidance_scale=spec.guidance_scale,
+        seed=spec.seed,
+        num_frames=spec.num_frames,
+        fps=spec.delivery.fps,
+        profile=spec.profile,
+        watermark=spec.delivery.watermark,
+        priority=job.priority,
+        run_at=job.request.get("run_at"),
+        deadline=job.request.get("deadline"),
+        metadata=job.request.get("metadata"),
+        webhook_url=job.request.get("webhook_url"),
+        attempts=job.claims,
+        max_attempts=job.max_attempts,
+        retry_of=job.request.get("retry_of"),
+        predicted_gpu_seconds=round(job.cost, 3),
+        gpu_seconds=None if job.result is None else job.result.gpu_seconds,
     )
 
 
@@ -131,7 +175,7 @@ def _error(job: Job) -> VideoError | None:
 
 
 def _expiry(finished_at: datetime, keep_s: float) -> int:
-    return int(min(finished_at.timestamp() + keep_s, _LAST_SECOND))
+    return int(min(finished_at.timestamp() + keep_s, LAST_SECOND))
 
 
 def _unix(moment: datetime) -> int:

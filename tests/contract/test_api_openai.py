@@ -48,7 +48,26 @@ async def test_creating_from_json_answers_a_queued_video_with_every_key(api: Api
         "stage": None,
         "step": 0,
         "steps": 20,
+        "started_at": None,
+        "rendered_by": "tiny-2b",
+        "negative_prompt": None,
+        "num_inference_steps": 20,
+        "guidance_scale": 6.0,
         "seed": 7,
+        "num_frames": 33,
+        "fps": 8,
+        "profile": "exact",
+        "watermark": False,
+        "priority": 10,
+        "run_at": None,
+        "deadline": None,
+        "metadata": None,
+        "webhook_url": None,
+        "attempts": 0,
+        "max_attempts": 3,
+        "retry_of": None,
+        "predicted_gpu_seconds": shown["predicted_gpu_seconds"],
+        "gpu_seconds": None,
     }
     assert await api.rows() == 1
 
@@ -160,7 +179,7 @@ async def test_content_that_cannot_be_had_is_an_error_that_says_why(api: Api) ->
 
     assert (await refused("video", 400))["code"] == "video_not_ready"
     result = await api.succeed(video_id)
-    assert (await refused("spritesheet", 400))["param"] == "variant"
+    assert (await refused("spritesheet", 404))["param"] == "variant"
     assert (await refused("film", 400))["param"] == "variant"
     api.services.objects.delete([result.video.key])
     assert "is gone" in (await refused("video", 404))["message"]

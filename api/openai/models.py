@@ -1,0 +1,126 @@
+"""`/v1/models`: what is configured, under each of its names, and what it can make."""
+
+from __future__ import annotations
+
+from typing import Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, Field, JsonValue
+
+from api import deps
+from api.openai.errors import DOCS
+from api.openai.translate import DEFAULT_SECONDS
+from api.replies import reply
+from orchestrator.config import Settings
+from orchestrator.domain.cost import predict_finish_s
+from orchestrator.domain.delivery import MAX_FPS
+from orchestrator.domain.errors import NotFound, UnknownModel
+from orchestrator.request import ImageBytes, VideoRequest, plan
+
+router = APIRouter(tags=["openai"])
+
+_EXAMPLE: dict[str, JsonValue] = {
+    "id": "cogvideox-2b",
+    "object": "model",
+    "created": 0,
+    "owned_by": "cogmill",
+    "alias_of": None,
+    "family": "cogvideox-2b",
+    "sizes": ["720x480"],
+    "frames": [9, 17, 25, 33, 41, 49],
+    "fps": 8,
+    "max_fps": 60,
+    "max_seconds": 6.125,
+    "image_to_video": False,
+    "image_model": "cogvideox-5b-i2v",
+    "default_steps": 50,
+    "default_guidance_scale": 6.0,
+    "typical_seconds": 32.4,
+}
+
+
+class Model(BaseModel):
+    """A model under one of its names. The fields up to `owned_by` are OpenAI's, the rest are ours."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = Field(0, description="Not known; always 0.")
+    owned_by: str = "cogmill"
+
+    alias_of: str | None = Field(description="The configured model that this name stands for.")
+    family: str
+    sizes: list[str] = Field(description="What it renders; other sizes are cropped and scaled from these.")
+    frames: list[int] = Field(description="Frame counts that it renders.")
+    fps: int = Field(description="The rate that it renders at, and the lowest that can be asked for.")
+    max_fps: int = Field(description="The highest rate that can be asked for; frames between are interpolated.")
+    max_seconds: float
+    image_to_video: bool = Field(description="It begins at an image, and renders nothing without one.")
+    image_model: str | None = Field(description="The model that renders requests with an image.")
+    default_steps: int
+    default_guidance_scale: float
+    typical_seconds: float = Field(
+        description="Predicted seconds of a request that names nothing but a prompt, and an image where it must: on "
+        "the GPU (an H100) and for finishing. Waiting is not in it."
+    )
+
+
+class ModelList(BaseModel):
+    """Every name that a request may give as its `model`."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+@router.get(
+    "/v1/models",
+    response_model=ModelList,
+    summary="List models",
+    **DOCS.route(example={"object": "list", "data": [_EXAMPLE]}),
+)
+async def list_models(request: Request, tenant: deps.Tenant) -> Response:
+    """Every configured model and alias, and what it can make."""
+    settings = deps.services(request).settings
+    return reply(ModelList(data=[_described(settings, name) for name in (*settings.models, *settings.aliases)]))
+
+
+@router.get(
+    "/v1/models/{model_id:path}",
+    response_model=Model,
+    summary="Retrieve a model",
+    **DOCS.route(errors=(404,), example=_EXAMPLE),
+)
+async def retrieve_model(request: Request, model_id: str, tenant: deps.Tenant) -> Response:
+    """What one model can make, by its name or an alias, in any case."""
+    try:
+        return reply(_described(deps.services(request).settings, model_id))
+    except UnknownModel as error:
+        raise NotFound(error.message, param="model") from None
+
+
+def _described(settings: Settings, name: str) -> Model:
+    model = settings.resolve_model(name)
+    family = settings.family_of(model)
+    return Model(
+        id=name,
+        alias_of=None if name in settings.models else model,
+        family=family.name,
+        sizes=[f"{width}x{height}" for width, height in family.sizes],
+        frames=list(family.legal_frames()),
+        fps=family.fps,
+        max_fps=MAX_FPS,
+        max_seconds=family.max_seconds,
+        image_to_video=family.image_to_video,
+        image_model=settings.image_model_of(model),
+        default_steps=family.default_steps,
+        default_guidance_scale=family.default_guidance,
+        typical_seconds=round(_typical_s(settings, model), 1),
+    )
+
+
+def _typical_s(settings: Settings, model: str) -> float:
+    image = ImageBytes(b"") if settings.family_of(model).image_to_video else None
+    request = VideoRequest(prompt="typical", model=model, image=image, seconds=DEFAULT_SECONDS)
+    planned = plan(settings, "", request, job_id=UUID(int=0), seed=0)
+    return planned.cost + predict_finish_s(planned.spec)
