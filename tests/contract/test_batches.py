@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import io
 
 import pytest
+from PIL import Image
 from sqlalchemy import text
 
 from orchestrator.batch_runner import BatchRunner
+from orchestrator.config import Settings
 from orchestrator.domain.batch import BatchStatus
 from orchestrator.domain.errors import InvalidField, NotFound, Unsupported, WrongState
 from orchestrator.domain.job import public_id
 from orchestrator.submit import Jobs
+from tests.support.api import POOL
 from tests.support.batches import FAILS, Scene, a_scene, line
 from tests.support.postgres import Clock
 
@@ -207,3 +212,25 @@ async def test_what_cannot_be_a_batch_is_refused_by_name(scene: Scene) -> None:
         with pytest.raises(NotFound):
             await use(stranger.tenant, batch.id)
     assert (await stranger.batches.list(stranger.tenant, limit=10)).batches == []
+
+
+async def test_images_in_lines_are_read_and_a_wrong_one_is_an_error_of_its_line(scene: Scene) -> None:
+    models = {name: {"family": name, "path": f"/models/{name}"} for name in ("tiny-2b", "tiny-5b-i2v")}
+    pools = {POOL: {"model": "tiny-2b"}, "images": {"model": "tiny-5b-i2v"}}
+    given = {**scene.settings.model_dump(), "models": models, "pools": pools}
+    other = a_scene(scene.store, scene.objects, Settings.model_validate(given))
+    png = io.BytesIO()
+    Image.new("RGB", (96, 64), "teal").save(png, "PNG")
+    uri = f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
+    lines = [
+        line("good", input_reference={"image_url": uri}),
+        line("broken", input_reference={"image_url": "data:image/png;base64,AAAA"}),
+        line("gone", input_reference={"file_id": "file-" + "0" * 32}),
+    ]
+    batch = await other.create(lines)
+    for _ in range(3):
+        await other.step()
+    (job,) = (await other.store.list_jobs(other.tenant, limit=10)).jobs
+    assert (job.spec.model, job.pool) == ("tiny-5b-i2v", "images")
+    assert job.spec.image is not None
+    assert (await other.batch(batch)).failed == 2
