@@ -68,8 +68,9 @@ class VideoRequest:
     """One video as its caller asked for it, free of any dialect. None means that the model's default will do.
 
     `size` is (width, height) in pixels; `num_frames` wins over `seconds`; `priority` 0 is the most urgent; `image` is
-    the first frame, beside which `prompt` may be empty; `run_at` and `deadline` know their time zone; `webhook_url` hears of the end; `metadata` is the
-    caller's own and comes back with the job; `origin` is kept for the dialect's later answers and must be plain JSON.
+    the first frame, beside which `prompt` may be empty; `run_at` and `deadline` know their time zone; `webhook_url`
+    hears of the end; `metadata` is the caller's own and comes back with the job; `origin` is kept for the dialect's
+    later answers and must be plain JSON.
     A tenant's second request with the same `idempotency_key` gets the first one's job.
     """
 
