@@ -47,6 +47,8 @@ _SETTLE = text("""
             incarnation = CASE WHEN h.state <> 'queued' THEN h.incarnation END,
             claimed_at = CASE WHEN h.state <> 'queued' THEN h.claimed_at END,
             stage = NULL,
+            -- Of a render that goes on; what the next one looks like, it will show itself.
+            preview = NULL,
             step = CASE h.state WHEN 'queued' THEN 0 WHEN 'succeeded' THEN (j.spec ->> 'num_inference_steps')::int
                    ELSE j.step END
         FROM held AS h
