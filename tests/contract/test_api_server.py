@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
-from fastapi import FastAPI
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
@@ -19,7 +16,7 @@ from api import middleware, readiness
 from orchestrator import keys
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.submit import Jobs
-from tests.support.api import MASTER_KEY, Api, api_settings, in_process, serving
+from tests.support.api import MASTER_KEY, Api, api_settings, in_process, listening, serving
 from tests.support.postgres import Server
 from tests.support.sockets import free_port
 
@@ -36,20 +33,6 @@ def head(api: Api, route: str, *, length: int) -> bytes:
         f"POST {route} HTTP/1.1\r\nhost: api\r\nauthorization: {api.http.headers['authorization']}\r\n"
         f"content-type: application/json\r\ncontent-length: {length}\r\n\r\n"
     ).encode()
-
-
-@asynccontextmanager
-async def listening(app: FastAPI) -> AsyncIterator[int]:
-    """A real server in front of an app that has already started; yields its port."""
-    # The socket listens before the server runs: who connects early waits in its backlog.
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None))
-        running = asyncio.create_task(server.serve(sockets=[listener]))
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            server.should_exit = True
-            await running
 
 
 @ROUTES

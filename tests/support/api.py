@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from uuid import uuid4
 import asyncpg
 import httpx
 import pytest_asyncio
+import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
@@ -34,6 +37,8 @@ CLUSTER = "tests"
 WORKER = WorkerRef(name="small-0", incarnation="first")
 VIDEO = bytes(range(256)) * 64
 COVER = b"\x89PNG and the rest of a cover"
+THUMBNAIL = b"RIFF of a thumbnail"
+SPRITESHEET = b"\xff\xd8 of a sprite sheet"
 
 
 def api_settings(database_url: str, s3: S3Settings | None = None, **api: Any) -> Settings:
@@ -64,6 +69,20 @@ async def serving(settings: Settings) -> AsyncIterator[FastAPI]:
     app = create_app(settings)
     async with app.router.lifespan_context(app):
         yield app
+
+
+@asynccontextmanager
+async def listening(app: FastAPI) -> AsyncIterator[int]:
+    """A real server in front of an app that has already started; yields its port."""
+    # The socket listens before the server runs: who connects early waits in its backlog.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None))
+        running = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            await running
 
 
 @dataclass
@@ -116,10 +135,15 @@ class Api:
 
     async def succeed(self, video_id: str) -> VideoResult:
         """Claim the job, put its objects into the bucket and publish them."""
-        claim = await self.claim(video_id)
+        return await self.publish(await self.claim(video_id))
+
+    async def publish(self, claim: Claim, *, stills: bool = False) -> VideoResult:
+        """End a claim with its objects in the bucket; `stills` are the thumbnail and the sprite sheet."""
         result = VideoResult(
             video=self._put(f"{claim.prefix}video.mp4", VIDEO, "video/mp4"),
             cover=self._put(f"{claim.prefix}cover.png", COVER, "image/png"),
+            thumbnail=self._put(f"{claim.prefix}thumbnail.webp", THUMBNAIL, "image/webp") if stills else None,
+            spritesheet=self._put(f"{claim.prefix}spritesheet.jpg", SPRITESHEET, "image/jpeg") if stills else None,
             width=96,
             height=64,
             num_frames=33,

@@ -1,0 +1,316 @@
+"""What both dialects can say beyond a prompt: pictures, schedules, keys; and what follows from a video."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from io import BytesIO
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from fastapi import FastAPI
+from PIL import Image
+
+from orchestrator.config import Settings
+from orchestrator.domain.catalog import Profile
+from orchestrator.domain.job import Job
+from tests.support.api import SPRITESHEET, THUMBNAIL, Api, api_settings, serving
+from tests.support.postgres import Server
+from tests.support.s3 import S3Server
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+OPENAI = "/v1/videos"
+BIGMODEL = "/api/paas/v4/videos/generations"
+
+
+def a_png() -> bytes:
+    file = BytesIO()
+    Image.new("RGB", (96, 64), (20, 90, 160)).save(file, "PNG")
+    return file.getvalue()
+
+
+PNG = a_png()
+SHA256 = hashlib.sha256(PNG).hexdigest()
+BASE64 = base64.b64encode(PNG).decode()
+DATA_URI = f"data:image/png;base64,{BASE64}"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def api_app(
+    postgres_server: Server, migrated_template: str, s3_server: S3Server
+) -> AsyncIterator[tuple[FastAPI, Settings]]:
+    """As every test's, and with an image-to-video model beside the other."""
+    plain = api_settings(postgres_server.url(postgres_server.new_database(migrated_template)), s3_server.new_bucket())
+    settings = Settings.model_validate(
+        plain.model_dump()
+        | {
+            "models": plain.models | {"tiny-i2v": {"family": "tiny-5b-i2v", "path": "/models/tiny-5b-i2v"}},
+            "pools": plain.pools | {"images": {"model": "tiny-i2v"}},
+        }
+    )
+    async with serving(settings) as app:
+        yield app, settings
+
+
+async def job_of(api: Api, answer: httpx.Response) -> Job:
+    assert answer.status_code == 200, answer.text
+    return await api.services.jobs.get(api.tenant, answer.json()["id"])
+
+
+def blamed(answer: httpx.Response) -> tuple[int, str, str]:
+    error = answer.json()["error"]
+    return answer.status_code, error["code"], error.get("param") or error["message"].partition(":")[0]
+
+
+# ---------------------------------------------------------------- pictures
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"input_reference": DATA_URI},
+        {"input_reference": {"image_url": DATA_URI}},
+        {"input_reference": {"image_url": {"url": DATA_URI}, "file_id": None}},
+        {"image_reference": json.dumps({"image_url": DATA_URI})},
+        {"reference_url": DATA_URI},
+        {"extra_body": {"input_reference": BASE64}},
+    ],
+)
+async def test_a_picture_in_json_makes_its_sibling_begin_there(api: Api, fields: dict[str, Any]) -> None:
+    job = await job_of(api, await api.http.post(OPENAI, json={"prompt": "sea", "model": "sora-2", **fields}))
+    assert (job.spec.model, job.pool) == ("tiny-i2v", "images")
+    assert job.spec.image is not None
+    assert job.spec.image.sha256 == SHA256
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"input_reference": ("upload", PNG, "application/octet-stream")},
+        {"input_reference": (None, DATA_URI)},
+        {"input_reference[image_url]": (None, DATA_URI)},
+    ],
+)
+async def test_a_picture_in_a_form_makes_its_sibling_begin_there(api: Api, part: dict[str, Any]) -> None:
+    job = await job_of(api, await api.http.post(OPENAI, files={"prompt": (None, "sea"), **part}))
+    assert job.spec.image is not None
+    assert job.spec.image.sha256 == SHA256
+
+
+async def test_an_uploaded_file_can_be_the_picture_in_json_and_in_a_form(api: Api) -> None:
+    files = {"purpose": (None, "vision"), "file": ("boat.png", PNG)}
+    file_id = (await api.http.post("/v1/files", files=files)).json()["id"]
+    given = await api.http.post(OPENAI, json={"prompt": "sea", "input_reference": {"file_id": file_id}})
+    form = {"prompt": (None, "sea"), "input_reference[file_id]": (None, file_id)}
+    for answer in (given, await api.http.post(OPENAI, files=form)):
+        assert (await job_of(api, answer)).spec.image is not None
+    never = await api.http.post(OPENAI, json={"prompt": "sea", "input_reference": {"file_id": "file-0"}})
+    assert blamed(never)[0::2] == (400, "input_reference")
+
+
+@pytest.mark.parametrize("image_url", [DATA_URI, BASE64, [DATA_URI], {"url": DATA_URI}])
+async def test_bigmodels_image_url_needs_no_prompt(api: Api, image_url: object) -> None:
+    job = await job_of(api, await api.http.post(BIGMODEL, json={"model": "CogVideoX-3", "image_url": image_url}))
+    assert (job.spec.model, job.spec.prompt) == ("tiny-i2v", "")
+    assert job.spec.image is not None
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "field"),
+    [
+        ({"input_reference": "a cat!"}, "invalid_value", "input_reference"),
+        ({"input_reference": {"image_url": DATA_URI, "file_id": "file-1"}}, "invalid_value", "input_reference"),
+        ({"input_reference": [DATA_URI, DATA_URI]}, "unsupported_value", "input_reference"),
+        ({"input_reference": 5}, "invalid_value", "input_reference"),
+        ({"image_reference": "{"}, "invalid_json", "image_reference"),
+        ({"input_reference": DATA_URI, "reference_url": DATA_URI}, "invalid_value", "reference_url"),
+        ({"input_reference": base64.b64encode(b"no picture").decode()}, "image_format", "input_reference"),
+        ({"input_reference": DATA_URI[:-40]}, "image_broken", "input_reference"),
+        ({"input_reference": "http://127.0.0.1/cat.png"}, None, "input_reference"),
+        ({"model": "tiny-i2v"}, "missing_required_parameter", "input_reference"),
+    ],
+)
+async def test_a_picture_that_is_none_is_refused_by_its_field(
+    api: Api, fields: dict[str, Any], code: str | None, field: str
+) -> None:
+    status, told, param = blamed(await api.http.post(OPENAI, json={"prompt": "sea", **fields}))
+    assert (status, param) == (400, field)
+    assert code is None or told == code
+    assert await api.rows() == 0
+
+
+async def test_two_base64_images_fit_into_a_body_and_the_second_is_what_is_refused(api: Api) -> None:
+    frame = "A" * 6_900_000
+    answer = await api.http.post(BIGMODEL, json={"model": "cogvideox-3", "prompt": "sea", "image_url": [frame, frame]})
+    assert blamed(answer) == (400, "1214", "image_url")
+
+
+async def test_a_body_of_a_million_values_is_refused_before_it_is_parsed(api: Api) -> None:
+    body = b'{"prompt": "sea", "metadata": [' + b"{}," * 1_000_000 + b"{}]}"
+    answer = await api.http.post(OPENAI, content=body, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_json")
+
+
+# ---------------------------------------------------------------- fields
+
+
+async def test_everything_that_can_be_asked_for_is_read_back(api: Api) -> None:
+    asked = {
+        "negative_prompt": "people", "fps": 16, "num_inference_steps": 12, "guidance_scale": 3.5, "seed": 9,
+        "profile": "fast", "watermark": True, "priority": 3, "max_attempts": 2, "metadata": {"campaign": "autumn"},
+        "webhook_url": "https://example.org/hook",
+    }  # fmt: skip
+    times = {"run_at": "2030-01-01T01:00:00+01:00", "deadline": 1893456000}
+    answer = await api.http.post(OPENAI, json={"prompt": "sea", "size": "192x128", "seconds": 2.5, **asked, **times})
+    shown = answer.json()
+    assert shown | asked == shown
+    assert (shown["run_at"], shown["deadline"]) == (1893456000, 1893456000)
+    assert (shown["seconds"], shown["size"], shown["num_frames"]) == ("2.5", "192x128", 25)
+    assert shown == (await api.http.get(f"{OPENAI}/{shown['id']}")).json()
+    delivery = (await job_of(api, answer)).spec.delivery
+    assert (delivery.width, delivery.height, delivery.fps, delivery.num_frames) == (192, 128, 16, 40)
+
+
+async def test_a_form_says_the_same_in_its_own_words(api: Api) -> None:
+    parts = {
+        "prompt": "sea", "metadata[campaign]": "autumn", "run_at": "1893456000.5", "watermark": "true", "fps": "60",
+        "priority": "0", "profile": "fast",
+    }  # fmt: skip
+    answer = await api.http.post(OPENAI, files={name: (None, value) for name, value in parts.items()})
+    shown = answer.json()
+    assert (shown["metadata"], shown["run_at"], shown["watermark"]) == ({"campaign": "autumn"}, 1893456000, True)
+    assert (shown["priority"], shown["fps"], shown["steps"]) == (0, 60, 12)
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"run_at": "2030-01-01T00:00:00"}, "run_at"),
+        ({"run_at": "tomorrow"}, "run_at"),
+        ({"deadline": 1e300}, "deadline"),
+        ({"deadline": -1}, "deadline"),
+        ({"deadline": "9999-12-31T23:59:60Z"}, "deadline"),
+        ({"priority": 101}, "priority"),
+        ({"max_attempts": 0}, "max_attempts"),
+        ({"metadata": "["}, "metadata"),
+        ({"metadata": {"n": 1}}, "metadata"),
+        ({"metadata": {str(n): "x" for n in range(17)}}, "metadata"),
+        ({"webhook_url": "ftp://example.org"}, "webhook_url"),
+        ({"webhook_url": "http://169.254.169.254/"}, "webhook_url"),
+        ({"profile": "best"}, "profile"),
+        ({"watermark": "perhaps"}, "watermark"),
+        ({"lora": "{}"}, "lora"),
+    ],
+)
+async def test_what_cannot_be_is_refused_by_name(api: Api, fields: dict[str, Any], field: str) -> None:
+    answer = await api.http.post(OPENAI, json={"prompt": "sea", **fields})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, field)
+    assert await api.rows() == 0
+
+
+@pytest.mark.parametrize(
+    ("quality", "profile", "steps"),
+    [(None, Profile.FAST, 12), ("speed", Profile.FAST, 12), ("quality", Profile.EXACT, 20)],
+)
+async def test_bigmodels_quality_chooses_the_profile(
+    api: Api, quality: str | None, profile: Profile, steps: int
+) -> None:
+    body = {"model": "cogvideox-3", "prompt": "sea", "quality": quality}
+    spec = (await job_of(api, await api.http.post(BIGMODEL, json=body))).spec
+    assert (spec.profile, spec.num_inference_steps) == (profile, steps)
+
+
+async def test_bigmodels_sizes_rates_and_mark_are_delivered(api: Api) -> None:
+    body = {
+        "model": "cogvideox-3", "prompt": "sea", "size": "1440x960", "fps": "16", "duration": "6",
+        "watermark_enabled": True,
+    }  # fmt: skip
+    delivery = (await job_of(api, await api.http.post(BIGMODEL, json=body))).spec.delivery
+    assert (delivery.width, delivery.height, delivery.fps, delivery.num_frames) == (1440, 960, 16, 96)
+    assert delivery.watermark
+
+
+# ---------------------------------------------------------------- repeating
+
+
+async def test_a_repeated_key_answers_the_first_video_and_another_body_is_an_error(api: Api) -> None:
+    async def post(prompt: str, key: str) -> httpx.Response:
+        return await api.http.post(OPENAI, json={"prompt": prompt}, headers={"idempotency-key": key})
+
+    first, again = await post("sea", "k"), await post("sea", "k")
+    assert first.json() == again.json()
+    assert (await post("sea", "other")).json()["id"] != first.json()["id"]
+    assert blamed(await post("land", "k")) == (400, "idempotency_key_reused", "Idempotency-Key")
+    assert blamed(await post("sea", "x" * 256))[2] == "Idempotency-Key"
+    assert await api.rows() == 2
+
+
+async def test_bigmodels_request_id_is_its_key_and_never_meets_the_other_dialects(api: Api) -> None:
+    async def post(prompt: str) -> httpx.Response:
+        return await api.http.post(BIGMODEL, json={"model": "cogvideox-3", "prompt": prompt, "request_id": "k"})
+
+    first, again = await post("sea"), await post("sea")
+    assert first.json() == again.json()
+    assert blamed(await post("land")) == (400, "1231", "request_id")
+    other = await api.http.post(OPENAI, json={"prompt": "land"}, headers={"idempotency-key": "k"})
+    assert other.status_code == 200
+    assert await api.rows() == 2
+
+
+# ---------------------------------------------------------------- what follows
+
+
+async def test_a_remix_is_the_same_video_with_another_prompt(api: Api) -> None:
+    asked = {"prompt": "sea", "seed": 5, "num_frames": 9, "run_at": 1893456000}
+    first = (await api.http.post(OPENAI, json=asked)).json()
+    remix = (await api.http.post(f"{OPENAI}/{first['id']}/remix", json={"prompt": "land"})).json()
+    assert (remix["remixed_from_video_id"], remix["prompt"], remix["seed"]) == (first["id"], "land", 5)
+    assert (remix["num_frames"], remix["run_at"]) == (9, None)
+    assert blamed(await api.http.post(f"{OPENAI}/{first['id']}/remix", json={"prompt": ""}))[2] == "prompt"
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"reason": "none"}', b"not json"])
+async def test_a_cancelled_video_is_tried_again_as_a_new_one_whatever_the_bodies_say(api: Api, body: bytes) -> None:
+    video_id = (await api.http.post(OPENAI, json={"prompt": "sea"})).json()["id"]
+    early = await api.http.post(f"{OPENAI}/{video_id}/retry", content=body)
+    assert (early.status_code, early.json()["error"]["code"]) == (400, "wrong_state")
+    cancelled = (await api.http.post(f"{OPENAI}/{video_id}/cancel", content=body)).json()
+    assert (cancelled["status"], cancelled["error"]["code"]) == ("failed", "cancelled")
+    again = (await api.http.post(f"{OPENAI}/{video_id}/retry", content=body)).json()
+    assert (again["retry_of"], again["status"]) == (video_id, "queued")
+
+
+async def test_the_stills_of_a_finished_video_are_its_variants(api: Api) -> None:
+    video_id = (await api.http.post(OPENAI, json={"prompt": "sea"})).json()["id"]
+    await api.publish(await api.claim(video_id), stills=True)
+    for variant, data, kind in (
+        ("thumbnail", THUMBNAIL, "image/webp"),
+        ("spritesheet", SPRITESHEET, "image/jpeg"),
+    ):
+        answer = await api.http.get(f"{OPENAI}/{video_id}/content", params={"variant": variant})
+        assert (answer.content, answer.headers["content-type"]) == (data, kind)
+
+
+@pytest.mark.parametrize("path", ["edits", "extensions", "characters", "characters/c"])
+async def test_what_no_model_can_do_is_said_in_so_many_words(api: Api, path: str) -> None:
+    method = "GET" if path.endswith("/c") else "POST"
+    answer = await api.http.request(method, f"{OPENAI}/{path}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "unsupported_value")
+    assert "no model here" in answer.json()["error"]["message"]
+
+
+async def test_models_say_what_they_can_make_under_each_of_their_names(api: Api) -> None:
+    listed = {model["id"]: model for model in (await api.http.get("/v1/models")).json()["data"]}
+    assert listed.keys() == {"tiny-2b", "tiny-i2v", "cogvideox-3", "sora-2"}
+    plain, image = listed["sora-2"], listed["tiny-i2v"]
+    assert (plain["alias_of"], plain["image_model"], plain["image_to_video"]) == ("tiny-2b", "tiny-i2v", False)
+    assert (plain["sizes"][0], plain["frames"][0], plain["fps"], plain["max_fps"]) == ("96x64", 9, 8, 60)
+    assert (image["image_to_video"], image["frames"]) == (True, [49])
+    assert 0 < plain["typical_seconds"] < image["typical_seconds"]
+    assert (await api.http.get("/v1/models/sora-2")).json() == plain
+    assert (await api.http.get("/v1/models/no/such")).status_code == 404
