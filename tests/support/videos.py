@@ -32,7 +32,9 @@ def probe(path: Path) -> Probe:
 
 
 def first_frame(path: Path) -> bytes:
-    """The first decoded picture's pixels."""
+    """The first decoded picture's pixels. Later ones may differ a little between encodings of the same frames, as x264's
+    macroblock tree is not reproducible for small pictures.
+    """
     with av.open(str(path)) as container:
         frame = next(container.decode(video=0))
         return np.ascontiguousarray(frame.to_ndarray(format="rgb24")).tobytes()
