@@ -39,7 +39,7 @@ class Up:
 
     @classmethod
     def start(cls, data_dir: Path, *arguments: str) -> Up:
-        """The tests' own servers stand on 127.0.0.1, where a stack fetches and delivers nothing unless it is told to."""
+        """With 127.0.0.1 open to what users name: there the tests' own servers stand."""
         environment = {**os.environ, "COGMILL_FETCH__ALLOW_NETWORKS": '["127.0.0.0/8"]'}
         with (data_dir.parent / f"{data_dir.name}.stderr").open("a+") as stderr:
             command = [*COGMILL, "up", "--json", "--data-dir", str(data_dir), *arguments]

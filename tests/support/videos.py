@@ -32,8 +32,9 @@ def probe(path: Path) -> Probe:
 
 
 def first_frame(path: Path) -> bytes:
-    """The first decoded picture's pixels. Later ones may differ a little between encodings of the same frames, as x264's
-    macroblock tree is not reproducible for small pictures.
+    """The first decoded picture's pixels.
+
+    Later ones may differ a little between encodings of the same frames: x264's macroblock tree does so in small pictures.
     """
     with av.open(str(path)) as container:
         frame = next(container.decode(video=0))
