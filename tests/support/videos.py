@@ -34,7 +34,7 @@ def probe(path: Path) -> Probe:
 def first_frame(path: Path) -> bytes:
     """The first decoded picture's pixels.
 
-    Later ones may differ a little between encodings of the same frames: x264's macroblock tree does so in small pictures.
+    Later ones may differ a little between encodings of the same frames: x264's macroblock tree does, in small ones.
     """
     with av.open(str(path)) as container:
         frame = next(container.decode(video=0))
