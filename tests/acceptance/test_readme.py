@@ -18,6 +18,7 @@ from tests.support.web import Web
 README = (Path(__file__).parents[2] / "README.md").read_text()
 CHAPTER = README.partition("\n## The client that you have\n")[2].partition("\n## ")[0]
 INTRODUCTION, *SECTIONS = CHAPTER.split("\n### ")
+SECTIONS = [section for section in SECTIONS if "\n```" in section]
 SNIPPET = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 # A section's heading: the clients that its snippets are for.
@@ -26,7 +27,7 @@ CLIENTS = {
     "openai for Node": ("openai-node",),
     "zai-sdk": ("zai-sdk",),
     "zhipuai": ("zhipuai",),
-    "A batch": ("openai-3", "openai-2"),
+    "A batch": ("openai-3",),
 }
 SHELL = "curl"
 WEBHOOK = "A webhook"

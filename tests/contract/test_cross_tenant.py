@@ -6,7 +6,9 @@ A route that the tables below do not know fails its test, so that none is forgot
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,9 +16,10 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
+from PIL import Image
 
 from api.app import create_app
-from orchestrator.config import Settings
+from orchestrator.config import ModelSettings, PoolSettings, Settings
 from tests.support.api import Api, api_settings, in_process, serving
 from tests.support.postgres import Server
 from tests.support.receivers import LOOPBACK, posting
@@ -55,6 +58,13 @@ async def a_video(api: Api) -> str:
 
 async def a_file(api: Api) -> str:
     files = {"purpose": (None, "batch"), "file": ("shots.jsonl", b"{}\n")}
+    return str((await api.http.post("/v1/files", files=files)).raise_for_status().json()["id"])
+
+
+async def a_picture(api: Api) -> str:
+    data = io.BytesIO()
+    Image.new("RGB", (96, 64)).save(data, "PNG")
+    files = {"purpose": (None, "vision"), "file": ("first.png", data.getvalue())}
     return str((await api.http.post("/v1/files", files=files)).raise_for_status().json()["id"])
 
 
@@ -113,6 +123,14 @@ REFERENCES: dict[tuple[str, str, str], tuple[Maker, Ask]] = {
     ("GET", "/v1/webhook_endpoints", "after"): (an_endpoint, after),
     ("GET", "/v1/webhook_deliveries", "after"): (a_delivery, after),
     ("GET", "/v1/webhook_deliveries", "endpoint"): (an_endpoint, lambda made: {"params": {"endpoint": made}}),
+    ("POST", "/v1/videos", "input_reference"): (
+        a_picture,
+        lambda made: {"json": {"prompt": "the mill turns", "input_reference": {"file_id": made}}},
+    ),
+    ("POST", "/api/paas/v4/videos/generations", "image_url"): (
+        a_picture,
+        lambda made: {"json": {"model": "cogvideox-3", "image_url": {"file_id": made}}},
+    ),
     ("POST", "/v1/batches", "input_file_id"): (a_file, lambda made: {"json": {**BATCH, "input_file_id": made}}),
     ("POST", "/api/paas/v4/batches", "input_file_id"): (
         a_file,
@@ -125,9 +143,17 @@ REFERENCES: dict[tuple[str, str, str], tuple[Maker, Ask]] = {
 async def api_app(
     postgres_server: Server, migrated_template: str, s3_server: S3Server
 ) -> AsyncIterator[tuple[FastAPI, Settings]]:
-    """As every test's, but that webhooks to this machine are tried, where nobody answers them."""
+    """As every test's, but with a model for pictures, and tries of webhooks to this machine, where nobody answers."""
     database_url = postgres_server.url(postgres_server.new_database(migrated_template))
-    settings = api_settings(database_url, s3_server.new_bucket()).model_copy(update={"fetch": LOOPBACK})
+    settings = api_settings(database_url, s3_server.new_bucket())
+    pictures = ModelSettings(family="tiny-5b-i2v", path=Path("/models/tiny-5b-i2v"))
+    settings = settings.model_copy(
+        update={
+            "fetch": LOOPBACK,
+            "models": settings.models | {"pictures": pictures},
+            "pools": settings.pools | {"pictures": PoolSettings(model="pictures")},
+        }
+    )
     async with serving(settings) as app, posting(database_url) as post, post.delivering():
         yield app, settings
 
