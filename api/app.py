@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -51,7 +50,7 @@ class _App(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
-            self.openapi_schema = complete(deepcopy(super().openapi()))
+            self.openapi_schema = complete(super().openapi())
         return self.openapi_schema
 
 

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from api import deps
 from api.bodies import Integer, read_json, typed
-from api.docs import Body, Dialect
+from api.docs import Body, Dialect, listed
+from api.paging import After, Limit
 from api.replies import reply
 from orchestrator.domain import batch as domain
 from orchestrator.domain.errors import InvalidField
@@ -119,7 +120,12 @@ def batch_routes(prefix: str, docs: Dialect, *, dialect: str, endpoint: str, del
     router = APIRouter()
     reads = Body(fields=CreateBatch, examples={"a day": {"input_file_id": "file-0", "endpoint": endpoint}})
 
-    @router.post(f"{prefix}/batches", response_model=BatchObject, **docs.route(reads=reads, example=_EXAMPLE))
+    @router.post(
+        f"{prefix}/batches",
+        response_model=BatchObject,
+        summary="Create a batch",
+        **docs.route(reads=reads, example=_EXAMPLE),
+    )
     async def create(request: Request, tenant: deps.Tenant) -> Response:
         """Have the requests of a file rendered, in the order of the file, behind what is more urgent."""
         fields = typed(CreateBatch, await read_json(request))
@@ -138,12 +144,17 @@ def batch_routes(prefix: str, docs: Dialect, *, dialect: str, endpoint: str, del
         )
         return reply(_shown(batch))
 
-    @router.get(f"{prefix}/batches", response_model=BatchList, **docs.route(errors=(400, 404)))
+    @router.get(
+        f"{prefix}/batches",
+        response_model=BatchList,
+        summary="List batches",
+        **docs.route(errors=(400, 404), example=listed(_EXAMPLE)),
+    )
     async def list_batches(
         request: Request,
         tenant: deps.Tenant,
-        limit: Annotated[int, Query(ge=1, le=100)] = 20,
-        after: Annotated[str | None, Query(description="The last id of the page before.")] = None,
+        limit: Limit = 20,
+        after: After = None,
     ) -> Response:
         """A page of the tenant's batches, newest first."""
         page = await deps.services(request).batches.list(tenant, limit=limit, after=after)
@@ -152,7 +163,10 @@ def batch_routes(prefix: str, docs: Dialect, *, dialect: str, endpoint: str, del
         return reply(BatchList(data=shown, first_id=first, last_id=last, has_more=page.has_more))
 
     @router.get(
-        f"{prefix}/batches/{{batch_id}}", response_model=BatchObject, **docs.route(errors=(404,), example=_EXAMPLE)
+        f"{prefix}/batches/{{batch_id}}",
+        response_model=BatchObject,
+        summary="Retrieve a batch",
+        **docs.route(errors=(404,), example=_EXAMPLE),
     )
     async def retrieve(request: Request, batch_id: str, tenant: deps.Tenant) -> Response:
         """The batch as it stands."""
@@ -161,6 +175,7 @@ def batch_routes(prefix: str, docs: Dialect, *, dialect: str, endpoint: str, del
     @router.post(
         f"{prefix}/batches/{{batch_id}}/cancel",
         response_model=BatchObject,
+        summary="Cancel a batch",
         **docs.route(errors=(400, 404), example=_EXAMPLE | {"status": "cancelling", "cancelling_at": 1758941999}),
     )
     async def cancel(request: Request, batch_id: str, tenant: deps.Tenant) -> Response:

@@ -22,6 +22,8 @@ from orchestrator.domain.errors import (
 
 _KEY = "API key"
 _SCHEMAS = "#/components/schemas/{model}"
+# Stands for null until the document is complete: FastAPI leaves nulls out, those of examples too.
+_NULL = "\0null"
 
 # One problem for each status that a route may document; its dialect words it.
 _PROBLEMS: dict[int, tuple[str, Exception]] = {
@@ -82,22 +84,34 @@ class Dialect:
         `errors` are statuses beyond those that every keyed route, and every route with a body, may answer.
         """
         statuses = {*_OF_KEYED, *errors, *(_OF_BODIES if reads is not None else ())}
-        responses: dict[int | str, dict[str, Any]] = {status: self._error(status) for status in sorted(statuses)}
+        responses: dict[int | str, dict[str, Any]] = {status: self.error_of(status) for status in sorted(statuses)}
         if example is not None:
-            responses[200] = {"content": {"application/json": {"example": example}}}
+            responses[200] = {"content": {"application/json": {"example": _kept(example)}}}
         return Route(
             responses=responses | dict(answers or {}),
             openapi_extra=KEYED | ({} if reads is None else _request_body(reads)),
         )
 
-    def _error(self, status: int) -> dict[str, Any]:
+    def error_of(self, status: int) -> dict[str, Any]:
+        """What a route answers with this status, described and with an example."""
         description, error = _PROBLEMS[status]
         example = self.word(problem_of(error)).model_dump(mode="json")
         return {
             "model": self.error,
             "description": description,
-            "content": {"application/json": {"example": example}},
+            "content": {"application/json": {"example": _kept(example)}},
         }
+
+
+def listed(example: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """An example of a page with one thing on it."""
+    return {
+        "object": "list",
+        "data": [example],
+        "first_id": example["id"],
+        "last_id": example["id"],
+        "has_more": False,
+    }
 
 
 def binary(*media_types: str) -> dict[str, Any]:
@@ -108,7 +122,7 @@ def binary(*media_types: str) -> dict[str, Any]:
 def _request_body(body: Body) -> dict[str, Any]:
     media: dict[str, Any] = {"schema": body.fields.model_json_schema(ref_template=_SCHEMAS)}
     if body.examples:
-        media["examples"] = {name: {"value": value} for name, value in body.examples.items()}
+        media["examples"] = {name: {"value": _kept(value)} for name, value in body.examples.items()}
     kinds = (["application/json"] if body.json else []) + (["multipart/form-data"] if body.multipart else [])
     return {"requestBody": {"required": body.required, "content": dict.fromkeys(kinds, media)}}
 
@@ -128,8 +142,22 @@ SECURITY_SCHEMES = {
 }
 
 
+def _kept(value: JsonValue) -> Any:
+    return _replaced(value, None, _NULL)
+
+
+def _replaced(value: Any, old: str | None, new: str | None) -> Any:
+    match value:
+        case dict():
+            return {name: _replaced(inner, old, new) for name, inner in value.items()}
+        case list():
+            return [_replaced(inner, old, new) for inner in value]
+    return new if value == old else value
+
+
 def complete(document: dict[str, Any]) -> dict[str, Any]:
-    """The document with its keys, with nested models where references point, and without FastAPI's own 422."""
+    """A document with its keys, with nested models where references point, its nulls, and without FastAPI's own 422."""
+    document = _replaced(document, _NULL, None)
     components = document.setdefault("components", {})
     components["securitySchemes"] = SECURITY_SCHEMES
     schemas = components.setdefault("schemas", {})

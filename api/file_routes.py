@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from api import deps
 from api.bodies import Integer, typed
-from api.docs import Body, Dialect, binary
+from api.docs import Body, Dialect, binary, listed
+from api.paging import After, Order
 from api.replies import reply
 from api.uploads import received
 from orchestrator.ports.files import File
@@ -79,9 +80,15 @@ class DeletedFile(BaseModel):
 def file_routes(prefix: str, docs: Dialect) -> APIRouter:
     """The routes below `prefix`, documented in one dialect's words."""
     router = APIRouter()
-    form = Body(fields=UploadFile, multipart=True, json=False)
+    example: JsonValue = {"purpose": "batch", "file": "(the bytes of prompts.jsonl)"}
+    form = Body(fields=UploadFile, examples={"prompts": example}, multipart=True, json=False)
 
-    @router.post(f"{prefix}/files", response_model=FileObject, **docs.route(reads=form, example=_EXAMPLE))
+    @router.post(
+        f"{prefix}/files",
+        response_model=FileObject,
+        summary="Upload a file",
+        **docs.route(reads=form, example=_EXAMPLE),
+    )
     async def upload(request: Request, tenant: deps.Tenant) -> Response:
         """Keep a file; the answer comes once it is stored. Files of batches go after 30 days unless told otherwise."""
         async with received(request, "file") as sent:
@@ -96,13 +103,18 @@ def file_routes(prefix: str, docs: Dialect) -> APIRouter:
             )
         return reply(_shown(file))
 
-    @router.get(f"{prefix}/files", response_model=FileList, **docs.route(errors=(400, 404)))
+    @router.get(
+        f"{prefix}/files",
+        response_model=FileList,
+        summary="List files",
+        **docs.route(errors=(400, 404), example=listed(_EXAMPLE)),
+    )
     async def list_files(
         request: Request,
         tenant: deps.Tenant,
-        limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
-        after: Annotated[str | None, Query(description="The last id of the page before.")] = None,
-        order: Literal["asc", "desc"] = "desc",
+        limit: Annotated[int, Query(ge=1, le=10_000, description="How many on a page.")] = 100,
+        after: After = None,
+        order: Order = "desc",
         purpose: Annotated[str | None, Query(description="Only files of this purpose.")] = None,
     ) -> Response:
         """A page of the tenant's files by creation time."""
@@ -111,7 +123,12 @@ def file_routes(prefix: str, docs: Dialect) -> APIRouter:
         first, last = (files[0].id, files[-1].id) if files else (None, None)
         return reply(FileList(data=files, first_id=first, last_id=last, has_more=page.has_more))
 
-    @router.get(f"{prefix}/files/{{file_id}}", response_model=FileObject, **docs.route(errors=(404,), example=_EXAMPLE))
+    @router.get(
+        f"{prefix}/files/{{file_id}}",
+        response_model=FileObject,
+        summary="Retrieve a file",
+        **docs.route(errors=(404,), example=_EXAMPLE),
+    )
     async def retrieve(request: Request, file_id: str, tenant: deps.Tenant) -> Response:
         """What is known of a file."""
         return reply(_shown(await deps.services(request).files.get(tenant, file_id)))
@@ -119,6 +136,7 @@ def file_routes(prefix: str, docs: Dialect) -> APIRouter:
     @router.get(
         f"{prefix}/files/{{file_id}}/content",
         response_class=Response,
+        summary="Download a file",
         **docs.route(errors=(404, 502), answers={200: binary("application/octet-stream")}),
     )
     async def content(request: Request, file_id: str, tenant: deps.Tenant) -> Response:
@@ -136,7 +154,12 @@ def file_routes(prefix: str, docs: Dialect) -> APIRouter:
         }
         return StreamingResponse(chunks, 200, headers, "application/octet-stream")
 
-    @router.delete(f"{prefix}/files/{{file_id}}", response_model=DeletedFile, **docs.route(errors=(404,)))
+    @router.delete(
+        f"{prefix}/files/{{file_id}}",
+        response_model=DeletedFile,
+        summary="Delete a file",
+        **docs.route(errors=(404,), example={"id": _EXAMPLE["id"], "object": "file", "deleted": True}),
+    )
     async def delete(request: Request, file_id: str, tenant: deps.Tenant) -> Response:
         """Delete a file."""
         await deps.services(request).files.delete(tenant, file_id)

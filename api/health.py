@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -10,28 +10,39 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 
 from api import deps
+from api.openai.errors import DOCS
 
 router = APIRouter(tags=["operations"])
 
 
+_OK: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {"example": {"status": "ok"}}}}}
+
+
 class Health(BaseModel):
+    """All is well; anything else is an error."""
+
     status: Literal["ok"] = "ok"
 
 
-@router.get("/healthz")
+@router.get("/healthz", summary="Is it alive?", responses=_OK)
 async def alive() -> Health:
     """The process answers. Says nothing of the database: restarting a process does not mend one."""
     return Health()
 
 
-@router.get("/readyz")
+@router.get("/readyz", summary="May it be sent requests?", responses=_OK | {503: DOCS.error_of(503)})
 async def ready(request: Request) -> Health:
     """The database answers and its schema is new enough; 503 otherwise."""
     await deps.services(request).readiness.check()
     return Health()
 
 
-@router.get("/metrics", response_class=Response)
+@router.get(
+    "/metrics",
+    response_class=Response,
+    summary="What does it measure?",
+    responses={200: {"content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}}},
+)
 def metrics() -> Response:
     """Prometheus metrics of this process."""
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

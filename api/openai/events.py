@@ -26,6 +26,16 @@ _PARAM = "Last-Event-ID"
 # Proxies must neither keep nor gather what is to be seen at once (the last one is nginx's).
 _HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
+# One event (OpenAPI 3.2, section 4.14.4).
+_EVENT = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "pattern": r"^\d+\.\d+\.\d+\.[01]$"},
+        "event": {"type": "string", "enum": [kind.value for kind in Kind]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+    "required": ["id", "event", "data"],
+}
 _EXAMPLE = (
     'id: 1.1.0.0\nevent: stage\ndata: {"stage": "assigned", "attempt": 1}\n\n'
     'id: 1.3.21.0\nevent: step\ndata: {"step": 21, "steps": 50, "progress": 42}\n\n'
@@ -48,7 +58,7 @@ async def _watch(request: Request, video_id: str, tenant: deps.Tenant) -> AsyncI
         answers={
             200: {
                 "description": "Events until the video has ended; a comment now and then while nothing happens.",
-                "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EXAMPLE}},
+                "content": {"text/event-stream": {"itemSchema": _EVENT, "example": _EXAMPLE}},
             },
             204: {"description": "The video has ended, and `Last-Event-ID` is its end: there is nothing to wait for."},
         },

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Header, Request
 from fastapi.responses import Response
-from pydantic import JsonValue
 
 from api import deps
 from api.bodies import content_type, read_form, read_json, typed
-from api.docs import Body
+from api.docs import Body, listed
 from api.openai.errors import DOCS
 from api.openai.schemas import (
     CREATE_EXAMPLES,
@@ -22,18 +21,12 @@ from api.openai.schemas import (
     VideoList,
 )
 from api.openai.translate import flatten, poll_after_ms, request_of, video_of
+from api.paging import After, Limit, Order
 from api.replies import reply
 from orchestrator.domain.job import Job
 
 router = APIRouter(tags=["openai"])
 
-_LIST_EXAMPLE: dict[str, JsonValue] = {
-    "object": "list",
-    "data": [VIDEO_EXAMPLE],
-    "first_id": VIDEO_EXAMPLE["id"],
-    "last_id": VIDEO_EXAMPLE["id"],
-    "has_more": False,
-}
 _REMIXED = VIDEO_EXAMPLE | {"status": "queued", "remixed_from_video_id": "video_0198c5a7e3b97d6f8a0c1f2e3d4c5b00"}
 _RETRIED = VIDEO_EXAMPLE | {"status": "queued", "retry_of": "video_0198c5a7e3b97d6f8a0c1f2e3d4c5b00"}
 _CANCELLED = VIDEO_EXAMPLE | {
@@ -67,14 +60,14 @@ async def create(
     "/v1/videos",
     response_model=VideoList,
     summary="List videos",
-    **DOCS.route(errors=(400, 404), example=_LIST_EXAMPLE),
+    **DOCS.route(errors=(400, 404), example=listed(VIDEO_EXAMPLE)),
 )
 async def list_videos(
     request: Request,
     tenant: deps.Tenant,
-    limit: Annotated[int, Query(ge=1, le=100, description="Videos on a page.")] = 20,
-    after: Annotated[str | None, Query(description="The last id of the page before.")] = None,
-    order: Annotated[Literal["asc", "desc"], Query(description="By creation; `desc` begins at the newest.")] = "desc",
+    limit: Limit = 20,
+    after: After = None,
+    order: Order = "desc",
 ) -> Response:
     """A page of the tenant's videos by creation time."""
     services = deps.services(request)

@@ -15,15 +15,13 @@ from api.bodies import read_json, typed
 from api.docs import Body
 from api.openai import webhook_schemas as schemas
 from api.openai.errors import DOCS
+from api.paging import After, Limit
 from api.replies import reply
 from orchestrator import ports
 from orchestrator.domain.webhooks import EventType
 from orchestrator.subscriptions import Signed, delivery_id_of
 
 Fields = TypeVar("Fields", bound=BaseModel)
-
-_Limit = Annotated[int, Query(ge=1, le=100)]
-_After = Annotated[str | None, Query(description="The last id of the page before.")]
 
 
 def _listed(item: dict[str, JsonValue]) -> JsonValue:
@@ -59,7 +57,7 @@ async def create_endpoint(request: Request, tenant: deps.Tenant) -> Response:
     response_model=schemas.EndpointList,
     **DOCS.route(example=_listed(schemas.ENDPOINT_EXAMPLE), errors=(400,)),
 )
-async def list_endpoints(request: Request, tenant: deps.Tenant, limit: _Limit = 20, after: _After = None) -> Response:
+async def list_endpoints(request: Request, tenant: deps.Tenant, limit: Limit = 20, after: After = None) -> Response:
     """A page of the tenant's endpoints, newest first."""
     webhooks = deps.services(request).webhooks
     page = await webhooks.list(tenant, limit=limit, after=after)
@@ -199,9 +197,11 @@ async def rotate_secret(request: Request, tenant: deps.Tenant) -> Response:
 async def list_deliveries(
     request: Request,
     tenant: deps.Tenant,
-    limit: _Limit = 20,
-    after: _After = None,
-    state: Literal["pending", "delivered", "failed"] | None = None,
+    limit: Limit = 20,
+    after: After = None,
+    state: Annotated[
+        Literal["pending", "delivered", "failed"] | None, Query(description="Only deliveries that stand so.")
+    ] = None,
     endpoint: Annotated[str | None, Query(description="An endpoint's id.")] = None,
 ) -> Response:
     """A page of the tenant's deliveries, newest first."""

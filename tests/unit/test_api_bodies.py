@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from api.bigmodel.schemas import GenerateVideo
 from api.bigmodel.translate import request_of
-from api.bodies import typed
+from api.bodies import parse_object, typed
 from api.openai.schemas import CreateVideo
+from api.openai.translate import request_of as openai_request_of
+from api.pictures import read_picture
 from api.problem import problem_of
 from orchestrator.domain.errors import InvalidField, RequestError
 
@@ -77,3 +83,64 @@ def test_a_request_id_of_anything_else_is_refused_by_name(given: object) -> None
 def request_id(given: object) -> object:
     fields = typed(GenerateVideo, {"model": "cogvideox-3", "prompt": "sea", "request_id": given})
     return request_of(fields, fallback_request_id="ours").origin["request_id"]
+
+
+# ---------------------------------------------------------------- whatever is sent
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def blamed(read: Callable[[], object]) -> str | None:
+    """The field that is blamed when it cannot be read; None when it can."""
+    try:
+        read()
+    except RequestError as error:
+        return (error.param or "nothing").partition("[")[0]
+    return None
+
+
+@given(st.sampled_from(sorted(CreateVideo.model_fields)), json_values)
+def test_any_value_of_any_field_is_taken_or_refused_by_that_fields_name(name: str, value: object) -> None:
+    pair = {"width", "height"} if name in ("width", "height") else set()  # which need each other
+    body = {"prompt": "sea", name: value}
+    assert blamed(lambda: openai_request_of(typed(CreateVideo, body))) in (None, name, *pair)
+
+
+@given(json_values)
+def test_any_value_of_a_picture_is_a_source_or_refused_by_name(value: object) -> None:
+    assert blamed(lambda: read_picture(value, "input_reference")) in (None, "input_reference")
+
+
+@given(st.integers(0, 99_999), st.integers(0, 99_999), st.sampled_from(["x", "X", " x "]))
+def test_every_size_is_read_back(width: int, height: int, between: str) -> None:
+    assert field("size", f"{width}{between}{height}") == (width, height)
+
+
+@given(
+    st.datetimes(
+        datetime(1970, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC) | st.just(timezone(timedelta(hours=5.5)))
+    )
+)
+def test_every_time_is_read_back_from_rfc_3339_and_from_unix_seconds(moment: datetime) -> None:
+    assert field("run_at", moment.isoformat(timespec="microseconds")) == moment
+    assert field("run_at", int(moment.timestamp())) == moment.replace(microsecond=0)
+    assert field("deadline", str(int(moment.timestamp()))) == moment.replace(microsecond=0)
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["2030-01-01", "2030-01-01T00:00", "2030-01-01T00:00:00", "2030-13-01T00:00:00Z", "1e400", "-1", -1, True, [1], "",
+     "1969-12-31T23:59:59Z", "9999-12-31T23:59:59-01:00", "0001-01-01T00:00:00+14:00", "2030-01-01T00:00:00+99:00"],
+)  # fmt: skip
+def test_what_is_no_time_with_its_zone_is_refused_by_name(written: object) -> None:
+    assert refused("run_at", written).param == "run_at"
+
+
+def test_json_with_more_values_than_any_request_has_is_refused_before_it_is_parsed() -> None:
+    with pytest.raises(InvalidField) as caught:
+        parse_object('{"a": [' + "1," * 10_001 + "1]}", param="extra_body")
+    assert caught.value.param == "extra_body"
