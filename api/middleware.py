@@ -46,11 +46,13 @@ class Edge:
         scope.setdefault("state", {})["request_id"] = request_id
         started = time.perf_counter()
         status = 0
+        seconds: float | None = None  # until the answer begins: a stream of events goes on for as long as its hearer
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, seconds
             if message["type"] == "http.response.start":
                 status = message["status"]
+                seconds = time.perf_counter() - started
                 MutableHeaders(raw=message["headers"])["x-request-id"] = request_id
             await send(message)
 
@@ -65,7 +67,8 @@ class Edge:
             await errors.response(scope["path"], problem_of(error))(scope, receive, send_with_id)
         finally:
             method = scope["method"] if scope["method"] in errors.METHODS else "other"
-            seconds = time.perf_counter() - started
+            if seconds is None:
+                seconds = time.perf_counter() - started
             metrics.http_seconds.labels(method, _template(scope), status).observe(seconds)
 
 

@@ -16,7 +16,7 @@ _WAIT_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 1
 
 http_seconds = Histogram(
     "cogmill_http_request_seconds",
-    "Time to answer a request, by route template.",
+    "Time until the answer to a request begins, by route template.",
     ("method", "route", "status"),
     buckets=_HTTP_BUCKETS,
 )
