@@ -12,7 +12,7 @@ from fastapi import Depends, Request
 from api.downloads import DEADLINE_S, Downloads
 from api.readiness import Readiness
 from orchestrator.adapters.s3 import S3Objects
-from orchestrator.batches import Batches
+from orchestrator.batches.requests import Batches
 from orchestrator.config import S3Settings, Settings
 from orchestrator.feed import Feed
 from orchestrator.files import Files
@@ -23,7 +23,7 @@ from orchestrator.ports import KeyStore, ObjectStore, WebhookStore
 from orchestrator.ports.batches import BatchStore
 from orchestrator.store import Store
 from orchestrator.submit import Jobs
-from orchestrator.subscriptions import Subscriptions
+from orchestrator.webhooks.subscriptions import Subscriptions
 
 # Connections that one process keeps open for watchers of videos, and how many of them one tenant may hold.
 _WATCHERS = 1_000

@@ -10,7 +10,7 @@ from pydantic import WithJsonSchema
 from api.bodies import parse_object
 from api.forms import UploadedFile
 from orchestrator.domain.errors import InvalidField, Unsupported
-from orchestrator.images import parse_image
+from orchestrator.inputs.images import parse_image
 from orchestrator.request import ImageBytes, ImageFile, ImageSource
 
 _TEXT = {"type": "string", "description": "An http(s) URL, a `data:` URI or base64: PNG, JPEG or WebP, at most 5 MB."}

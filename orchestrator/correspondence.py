@@ -33,7 +33,7 @@ def list_deliveries(
     """List the deliveries of TENANT or of everybody."""
     from orchestrator.ports import DeliveryPage
     from orchestrator.store import Store
-    from orchestrator.subscriptions import delivery_id_of
+    from orchestrator.webhooks.subscriptions import delivery_id_of
 
     async def read() -> DeliveryPage:
         async with Store.open(settings_of(data_dir).database_url) as store:
@@ -48,7 +48,7 @@ def list_deliveries(
 
 
 def _delivery(text: str) -> UUID:
-    from orchestrator.subscriptions import parse_delivery_id
+    from orchestrator.webhooks.subscriptions import parse_delivery_id
 
     parsed = parse_delivery_id(text)
     if parsed is None:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Callable
-from datetime import UTC, datetime
-from itertools import islice
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Literal, ParamSpec, TypeVar
-from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from orchestrator import logs, metrics
+from orchestrator import metrics
 from orchestrator.config import Settings
 from orchestrator.domain.errors import InvalidField, NotFound, ObjectsUnavailable, TooLarge, Unsupported
+from orchestrator.orphans import AGE_S, sweep_orphans
 from orchestrator.ports import ObjectStore
 from orchestrator.ports.files import File, FilePage, FileStore, NewFile
 from orchestrator.request import check_text
@@ -24,8 +23,6 @@ from orchestrator.threads import Threads
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_log = logs.get("files")
 
 BATCH = "batch"
 VISION = "vision"
@@ -42,6 +39,7 @@ _THREADS = 8
 _MAX_NAME_CHARS = 255
 _PREFIX = "files/"
 _ID = re.compile(r"file-([0-9a-f]{32})")
+_KEY = re.compile(_PREFIX + r"[0-9a-f]{16}/" + _ID.pattern)
 
 
 def new_file_id() -> str:
@@ -167,30 +165,15 @@ class FileSweeper:
             total += len(due)
         return total
 
-    async def orphans(self, *, older_than_s: float = 24 * 3600) -> int:
-        """Delete objects whose upload never came to a row, as a crash leaves them; how many. Raises `Unavailable`."""
-        total = 0
-        # Keys that no file of ours has are nobody's to delete.
-        keys = (key for key in self._objects.list_keys(_PREFIX) if _ID.fullmatch(_id_in(key)))
-        while page := await asyncio.to_thread(lambda: list(islice(keys, self._batch))):
-            made = {_id_in(key): _made_at(_id_in(key)) for key in page}
-            unknown = await self._store.files_unknown(made, older_than_s=older_than_s)
-            await asyncio.to_thread(self._objects.delete, [key for key in page if _id_in(key) in unknown])
-            metrics.swept_objects.inc(len(unknown))
-            total += len(unknown)
-        if total:
-            _log.info("orphans_swept", files=total)
-        return total
+    async def orphans(self, *, older_than_s: float = AGE_S) -> int:
+        """Delete objects whose upload never came to a row; how many. Raises `Unavailable`."""
 
+        async def unknown(made: Mapping[str, datetime]) -> list[str]:
+            ids = {key.rpartition("/")[2]: key for key in made}
+            times = {file_id: made[key] for file_id, key in ids.items()}
+            return [ids[found] for found in await self._store.files_unknown(times, older_than_s=older_than_s)]
 
-def _id_in(key: str) -> str:
-    """The file id that an object's key ends in."""
-    return key.rpartition("/")[2]
-
-
-def _made_at(file_id: str) -> datetime:
-    """The moment in the first 48 bits of a UUIDv7, in milliseconds (RFC 9562, section 5.7)."""
-    return datetime.fromtimestamp((UUID(hex=file_id.removeprefix("file-")).int >> 80) / 1000, UTC)
+        return await sweep_orphans(self._objects, _PREFIX, _KEY, unknown)
 
 
 def _not_found(file_id: str, param: str | None = None) -> NotFound:

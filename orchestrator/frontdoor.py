@@ -6,7 +6,7 @@ from typing import Protocol
 
 from orchestrator.config import Settings
 from orchestrator.files import Files
-from orchestrator.inputs import Pictures
+from orchestrator.inputs.pictures import Pictures
 from orchestrator.limits import LimitFinder, TenantLimits, check_storage
 from orchestrator.moderation import Moderation
 from orchestrator.ports import InputStore, JobStore, ObjectStore

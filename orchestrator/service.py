@@ -12,7 +12,7 @@ from orchestrator import health, logs, metrics
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.adapters.webhook_http import HttpSender
 from orchestrator.attempt import Rules
-from orchestrator.batch_runner import BatchRunner
+from orchestrator.batches.runner import BatchRunner
 from orchestrator.cluster import Cluster
 from orchestrator.config import Settings
 from orchestrator.dispatcher import Dispatcher
@@ -22,7 +22,7 @@ from orchestrator.domain.watchdog import Patience
 from orchestrator.files import Files, FileSweeper
 from orchestrator.fleet import Fleet
 from orchestrator.frontdoor import open_jobs
-from orchestrator.input_sweeper import InputSweeper
+from orchestrator.inputs.sweeper import InputSweeper
 from orchestrator.loops import Life, Loops, at_once, running, stop_signals
 from orchestrator.ports import JobStore, ObjectStore, WebhookStore, WorkerPool
 from orchestrator.ports.batches import Lines
@@ -33,7 +33,7 @@ from orchestrator.scaler import Scaler, plans
 from orchestrator.settler import Settler
 from orchestrator.store import Store
 from orchestrator.watcher import Watcher
-from orchestrator.webhooks import Announcer, Deliverer
+from orchestrator.webhooks.outbox import Announcer, Deliverer
 
 _log = logs.get("service")
 

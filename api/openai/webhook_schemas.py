@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from orchestrator.domain.webhooks import EventType
-from orchestrator.subscriptions import MAX_NAME_CHARS
+from orchestrator.webhooks.subscriptions import MAX_NAME_CHARS
 
 ENDPOINT_EXAMPLE: dict[str, JsonValue] = {
     "id": "whe_019a2f6c5d3e7b1c8f4a9e2d6b0c1a53",

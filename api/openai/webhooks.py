@@ -19,7 +19,7 @@ from api.paging import After, Limit
 from api.replies import reply
 from orchestrator import ports
 from orchestrator.domain.webhooks import EventType
-from orchestrator.subscriptions import Signed, delivery_id_of
+from orchestrator.webhooks.subscriptions import Signed, delivery_id_of
 
 Fields = TypeVar("Fields", bound=BaseModel)
 

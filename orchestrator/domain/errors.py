@@ -111,7 +111,8 @@ class Refused(RequestError):
 class LimitExceeded(RequestError):
     """A tenant's limit.
 
-    `limit` is one of `requests_per_s`, `queued`, `gpu_seconds_per_day`, `largest_request`, `webhook_endpoints`.
+    `limit` is one of `requests_per_s`, `queued`, `gpu_seconds_per_day`, `largest_request`, `webhook_endpoints`,
+    `event_streams`.
     `retry_after_s` is when trying again may help, None when it never does.
     """
 

@@ -35,9 +35,9 @@ def test_the_openai_dialect_renders_shows_its_steps_and_serves_the_content(stack
         mp4 = client.get(f"/v1/videos/{video['id']}/content").raise_for_status()
         assert mp4.headers["content-type"] == "video/mp4"
         width, height = map(int, video["size"].split("x"))
-        assert _decoded(mp4.content) == (width, height, 33, 8)
-        cover = client.get(f"/v1/videos/{video['id']}/content?variant=thumbnail").raise_for_status()
-        assert cover.content.startswith(b"\x89PNG")
+        assert _decoded(mp4.content) == (width, height, 32, 8)
+        thumbnail = client.get(f"/v1/videos/{video['id']}/content?variant=thumbnail").raise_for_status()
+        assert thumbnail.content[8:12] == b"WEBP"
 
         assert client.delete(f"/v1/videos/{video['id']}").json()["deleted"] is True
         assert client.get(f"/v1/videos/{video['id']}").status_code == 404
@@ -90,7 +90,7 @@ def test_the_doctor_finds_it_healthy(stack: Up) -> None:
     examined = cogmill("doctor", "--data-dir", stack.data_dir)
     assert examined.returncode == 0, examined.stdout + examined.stderr
     checked = [line.split()[1] for line in examined.stdout.splitlines() if line.startswith("ok ")]
-    assert checked == ["database", "schema", "bucket", "ray", "gpus", "model", "model"]
+    assert checked == ["database", "schema", "bucket", "ray", "gpus", "model", "model", "model"]
 
 
 def test_a_key_works_until_it_is_revoked(stack: Up) -> None:

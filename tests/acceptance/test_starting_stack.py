@@ -28,5 +28,5 @@ def test_the_demo_leaves_a_checked_video_and_nothing_running() -> None:
         for path in (mp4, cover):
             assert str(path) in done.stdout
             assert f"sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}" in done.stdout
-        assert f"{mp4.stat().st_size} bytes, 96x64, 33 frames, 8 fps" in done.stdout
+        assert f"{mp4.stat().st_size} bytes, 96x64, 32 frames, 8 fps" in done.stdout
         assert State.from_json((directory / "data" / "stack.json").read_text()).parts == {}

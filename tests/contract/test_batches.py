@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import text
 
-from orchestrator.batch_runner import BatchRunner
+from orchestrator.batches.runner import BatchRunner
 from orchestrator.config import Settings
 from orchestrator.domain.batch import BatchStatus
 from orchestrator.domain.errors import InvalidField, NotFound, Unsupported, WrongState

@@ -18,8 +18,8 @@ from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import FetchSettings
 from orchestrator.domain.errors import InvalidField, NotFound, RequestError, TooLarge
 from orchestrator.domain.job import Artifact, NewJob
-from orchestrator.input_sweeper import GRACE_S, IDLE_S, InputSweeper
-from orchestrator.inputs import KEY, Pictures
+from orchestrator.inputs.pictures import KEY, Pictures
+from orchestrator.inputs.sweeper import GRACE_S, IDLE_S, InputSweeper
 from orchestrator.ports import Picture
 from orchestrator.request import ImageBytes, ImageFile, ImageUrl
 from orchestrator.store import Store, inputs

@@ -12,7 +12,7 @@ from orchestrator.domain.errors import InvalidField, LimitExceeded
 from orchestrator.domain.job import public_id
 from orchestrator.domain.webhooks import EventType
 from orchestrator.store import Store
-from orchestrator.subscriptions import MAX_ENDPOINTS
+from orchestrator.webhooks.subscriptions import MAX_ENDPOINTS
 from tests.support.jobs import CLUSTER, POOL, new_job, success, worker
 from tests.support.postgres import Clock
 from tests.support.receivers import happen, posting, receiving, states, tenant_secret

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from orchestrator import batch_runner
 from orchestrator.adapters.s3 import S3Objects
-from orchestrator.batch_runner import BatchRunner
+from orchestrator.batches import runner as batch_runner
+from orchestrator.batches.runner import BatchRunner
 from orchestrator.config import S3Settings
 from orchestrator.domain.batch import Batch, BatchStatus
 from orchestrator.domain.errors import LeaseLost

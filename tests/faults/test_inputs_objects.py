@@ -12,15 +12,15 @@ import asyncpg
 import pytest
 from PIL import Image
 
-from orchestrator import inputs
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import FetchSettings, S3Settings, Settings
 from orchestrator.domain.errors import IntegrityError, NotFound, ObjectsUnavailable, StoreUnavailable, Unavailable
 from orchestrator.domain.job import Artifact
 from orchestrator.files import Files
 from orchestrator.frontdoor import open_jobs
-from orchestrator.input_sweeper import GRACE_S, IDLE_S, InputSweeper
-from orchestrator.inputs import Pictures
+from orchestrator.inputs import pictures as inputs
+from orchestrator.inputs.pictures import Pictures
+from orchestrator.inputs.sweeper import GRACE_S, IDLE_S, InputSweeper
 from orchestrator.ports import Picture
 from orchestrator.request import ImageBytes, VideoRequest
 from orchestrator.store import Store

@@ -13,8 +13,8 @@ from sqlalchemy import text
 
 from api.lines import dialects
 from orchestrator.adapters.s3 import S3Objects
-from orchestrator.batch_runner import BatchRunner
-from orchestrator.batches import Batches
+from orchestrator.batches.requests import Batches
+from orchestrator.batches.runner import BatchRunner
 from orchestrator.config import S3Settings, Settings
 from orchestrator.domain.batch import Batch
 from orchestrator.domain.errors import LeaseLost, Unavailable

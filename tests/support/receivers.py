@@ -17,8 +17,8 @@ from orchestrator.config import FetchSettings, Settings, WebhookSettings
 from orchestrator.domain.webhooks import EventType, secret, secret_owner
 from orchestrator.service import SystemClock
 from orchestrator.store import Store
-from orchestrator.subscriptions import Signed, Subscriptions
-from orchestrator.webhooks import Announcer, Deliverer
+from orchestrator.webhooks.outbox import Announcer, Deliverer
+from orchestrator.webhooks.subscriptions import Signed, Subscriptions
 from tests.support.api import MASTER_KEY, api_settings
 
 LOOPBACK = FetchSettings.model_validate({"allow_networks": ["127.0.0.0/8"]})

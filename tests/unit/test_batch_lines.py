@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.lines import dialects
-from orchestrator.batch_lines import MAX_ERRORS, LineReader, parse_line, split_lines
+from orchestrator.batches.lines import MAX_ERRORS, LineReader, parse_line, split_lines
 from orchestrator.domain.batch import LineError, window_seconds
 from orchestrator.domain.errors import RequestError, TooLarge
 from tests.support.api import api_settings

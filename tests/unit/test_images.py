@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from orchestrator import images
 from orchestrator.config import FetchSettings
 from orchestrator.domain.errors import InvalidField, RequestError, TooLarge
-from orchestrator.images import check_picture, parse_image
+from orchestrator.inputs import images
+from orchestrator.inputs.images import check_picture, parse_image
 from orchestrator.request import ImageBytes, ImageUrl
 
 SETTINGS = FetchSettings()

@@ -26,7 +26,7 @@ from orchestrator.domain.webhooks import (
     secret,
     secret_owner,
 )
-from orchestrator.webhooks import signed
+from orchestrator.webhooks.outbox import signed
 
 POLICY = RetryPolicy(base_s=5, cap_s=4 * 3600)
 KEYS = [secret("a master key", "endpoint:whe_1", generation) for generation in (1, 2)]

@@ -20,7 +20,7 @@ from orchestrator.domain.errors import (
     Unavailable,
 )
 from orchestrator.domain.job import Artifact
-from orchestrator.images import check_picture
+from orchestrator.inputs.images import check_picture
 from orchestrator.ports import InputStore, ObjectStore, Picture
 from orchestrator.request import ImageBytes, ImageFile, ImageSource, ImageUrl
 from orchestrator.threads import Threads

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
-from itertools import islice
-from uuid import UUID
+from functools import partial
 
-from orchestrator import logs, metrics
-from orchestrator.inputs import KEY, PREFIX
+from orchestrator import metrics
+from orchestrator.inputs.pictures import KEY, PREFIX
+from orchestrator.orphans import AGE_S, sweep_orphans
 from orchestrator.ports import InputStore, ObjectStore
-
-_log = logs.get("inputs")
 
 # Far longer than any submit takes from its use of an input to its job: `store/inputs.py` says why that is enough.
 IDLE_S = 24 * 3600.0
@@ -38,20 +35,5 @@ class InputSweeper:
 
     async def orphans(self) -> int:
         """Delete what a crash or a given-up upload left without a row, a day later; how many. Raises `Unavailable`."""
-        total = 0
-        # Keys that no input of ours has are nobody's to delete.
-        keys = (key for key in self._objects.list_keys(PREFIX) if KEY.fullmatch(key))
-        while page := await asyncio.to_thread(lambda: list(islice(keys, self._batch))):
-            unknown = await self._store.inputs_unknown({key: _made_at(key) for key in page}, older_than_s=IDLE_S)
-            await asyncio.to_thread(self._objects.delete, unknown)
-            metrics.swept_objects.inc(len(unknown))
-            total += len(unknown)
-        if total:
-            _log.info("orphans_swept", inputs=total)
-        return total
-
-
-def _made_at(key: str) -> datetime:
-    """The moment in the first 48 bits of a UUIDv7, in milliseconds (RFC 9562, section 5.7)."""
-    name = key.rpartition("/")[2].partition(".")[0]
-    return datetime.fromtimestamp((UUID(hex=name).int >> 80) / 1000, UTC)
+        unknown = partial(self._store.inputs_unknown, older_than_s=AGE_S)
+        return await sweep_orphans(self._objects, PREFIX, KEY, unknown)

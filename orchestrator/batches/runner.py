@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from orchestrator import logs, metrics
-from orchestrator.batch_lines import LineReader, item_error, split_lines
-from orchestrator.batch_output import BatchOutput
+from orchestrator.batches.lines import LineReader, item_error, split_lines
+from orchestrator.batches.output import BatchOutput
 from orchestrator.config import Settings
 from orchestrator.domain.batch import CANCELLED, EXPIRED, BatchStatus, ItemError, LineError, NewItem, Tally
 from orchestrator.domain.errors import LeaseLost, LimitExceeded, NotFound, RequestError, Unavailable

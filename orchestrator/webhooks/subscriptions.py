@@ -26,7 +26,7 @@ from orchestrator.ports import (
     WebhookStore,
 )
 from orchestrator.request import check_text
-from orchestrator.webhooks import delivery_to, new_event_id
+from orchestrator.webhooks.outbox import delivery_to, new_event_id
 
 MAX_ENDPOINTS = 20
 MAX_NAME_CHARS = 200

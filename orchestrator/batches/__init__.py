@@ -1,0 +1,1 @@
+"""Many requests in one file: asked for, taken in, submitted, answered."""

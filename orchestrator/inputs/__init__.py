@@ -1,0 +1,1 @@
+"""Pictures that videos begin at: checked at the door, kept by content, swept when no job needs them."""

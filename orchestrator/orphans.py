@@ -1,0 +1,45 @@
+"""Objects whose upload never came to a row, as a crash leaves them: found by listing, deleted when they are old."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from datetime import UTC, datetime
+from itertools import islice
+from uuid import UUID
+
+from orchestrator import logs, metrics
+from orchestrator.ports import ObjectStore
+
+_log = logs.get("orphans")
+
+# Far longer than any upload takes to come to its row.
+AGE_S = 24 * 3600.0
+_PAGE = 1000
+
+# Which of these keys, and when each was made, no row knows.
+Unknown = Callable[[Mapping[str, datetime]], Awaitable[Collection[str]]]
+
+
+async def sweep_orphans(objects: ObjectStore, prefix: str, key: re.Pattern[str], unknown: Unknown) -> int:
+    """Delete the keys below `prefix` that `unknown` names; how many. Raises `Unavailable`.
+
+    The first group of `key` is the hex digits of a UUIDv7, whose time is the object's. What does not match is nobody's
+    to delete.
+    """
+    total = 0
+    found = (match for name in objects.list_keys(prefix) if (match := key.fullmatch(name)))
+    while page := await asyncio.to_thread(lambda: list(islice(found, _PAGE))):
+        orphans = await unknown({match[0]: _made_at(match[1]) for match in page})
+        await asyncio.to_thread(objects.delete, orphans)
+        metrics.swept_objects.inc(len(orphans))
+        total += len(orphans)
+    if total:
+        _log.info("orphans_swept", prefix=prefix, objects=total)
+    return total
+
+
+def _made_at(uuid7: str) -> datetime:
+    """The moment in the first 48 bits, in milliseconds (RFC 9562, section 5.7)."""
+    return datetime.fromtimestamp((UUID(hex=uuid7).int >> 80) / 1000, UTC)

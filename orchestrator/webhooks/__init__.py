@@ -1,0 +1,1 @@
+"""Who hears of what has ended, and how it reaches them."""
