@@ -35,6 +35,8 @@ WELL = {
     'cogmill_loop_failures_total{job="cogmill-dispatcher", loop="beat"}': "0x90",
     'cogmill_lease_expiries_total{reason="silent"}': "0x90",
     "cogmill_unknown_tokens_total": "0x90",
+    'cogmill_outbox_oldest_age_seconds{job="cogmill-maintainer"}': "1x90",
+    "cogmill_uncounted_requests_total": "0x90",
 }
 BUSY = 'cogmill_gpu_busy_seconds_total{pool="main"}'
 CLAIMS = 'cogmill_claims_total{pool="main"}'
@@ -52,6 +54,8 @@ TROUBLE = {
     "CogmillGpusIdle": {BUSY: "0+30x90"},
     "CogmillDisownedRenders": {"cogmill_unknown_tokens_total": "0+1x90"},
     "CogmillLoopFailing": {'cogmill_loop_failures_total{job="cogmill-dispatcher", loop="beat"}': "0+2x90"},
+    "CogmillOutboxStuck": {'cogmill_outbox_oldest_age_seconds{job="cogmill-maintainer"}': "0+60x90"},
+    "CogmillRatesUncounted": {"cogmill_uncounted_requests_total": "0+1x90"},
 }
 
 
