@@ -12,8 +12,8 @@ RUN python3 -m venv /opt/cogmill
 ENV PATH=/opt/cogmill/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 # Dependencies first: a change of the code alone reuses this layer.
 COPY constraints.txt pyproject.toml ./
-RUN python3 -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
-      > requirements.txt \
+RUN python3 -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+print(*project['dependencies'], *project['optional-dependencies']['redis'], sep='\n')" > requirements.txt \
  && pip install --constraint constraints.txt --requirement requirements.txt \
  && cp constraints.txt /opt/cogmill/constraints.txt
 COPY README.md LICENSE NOTICE ./
