@@ -5,7 +5,7 @@
        \\       |         |----> failed     (attempts spent, or an error that no retry mends)
         `------`---------`----> cancelled
 
-The database repeats the table's invariants as CHECK constraints (`store/tables.py`).
+The database repeats the table's invariants as CHECK constraints (`store/tables/queue.py`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,61 @@
+"""Who may ask for videos, for how many; and the one row that names this deployment."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    Index,
+    Integer,
+    Table,
+    Text,
+    text,
+)
+
+from orchestrator.store.tables.base import NOW, metadata, moment
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("weight", Double, nullable=False, server_default=text("1")),
+    # Limits; null means the configuration's default, infinity that there is none.
+    Column("requests_per_s", Double),
+    Column("queued", Double),
+    Column("running", Double),
+    Column("gpu_seconds_per_day", Double),
+    Column("largest_request", Double),
+    # Which of the secrets derived from the master key signs the deliveries to URLs that requests name.
+    Column("secret_generation", Integer, nullable=False, server_default=text("1")),
+    moment("previous_secret_until"),
+    moment("created_at", nullable=False, server_default=NOW),
+    CheckConstraint("weight > 0", name="tenants_weight"),
+    CheckConstraint(
+        "requests_per_s > 0 AND queued >= 0 AND running >= 0 AND gpu_seconds_per_day >= 0 AND largest_request > 0",
+        name="tenants_limits",
+    ),
+)
+# Whether there is any such tenant is asked by every claim.
+Index("tenants_capped", tenants.c.name, postgresql_where=text("running IS NOT NULL"))
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    moment("created_at", nullable=False, server_default=NOW),
+    moment("revoked_at"),
+)
+
+deployment = Table(
+    "deployment",
+    metadata,
+    # The primary key of a table that can have one row only.
+    Column("singleton", Boolean, primary_key=True, server_default=text("true")),
+    Column("id", Text, nullable=False),
+    moment("created_at", nullable=False, server_default=NOW),
+    CheckConstraint("singleton", name="deployment_is_one"),
+)
