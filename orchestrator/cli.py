@@ -22,6 +22,7 @@ from orchestrator.local.errand import DataDirOption, path, settings_of
 
 if TYPE_CHECKING:
     from orchestrator.config import Settings
+    from orchestrator.domain.catalog import ModelFamily
     from orchestrator.local.layout import DataDir
 
 # Everything else is imported by the command that needs it: `cogmill --help` is instant, and no process loads more
@@ -102,10 +103,12 @@ def demo(
 ) -> None:
     """Start a stack, render one video, download and check it, stop the stack."""
     from orchestrator import demo as show
+    from orchestrator.domain.catalog import TINY_2B
     from orchestrator.local import layout, stack
 
     data = layout.DataDir((data_dir or layout.default() / "demo").absolute())
-    with _interruptible(), stack.running(data, api_port=0, models=_tiny_models(data), say=_say) as (_, ready):
+    models = _tiny_models(data, TINY_2B)  # one worker starts sooner than three
+    with _interruptible(), stack.running(data, api_port=0, models=models, say=_say) as (_, ready):
         show.run(ready, prompt, out)
 
 
@@ -206,11 +209,13 @@ def _service_settings() -> Settings:
     return settings
 
 
-def _tiny_models(data: DataDir) -> dict[str, Any]:
+def _tiny_models(data: DataDir, *families: ModelFamily) -> dict[str, Any]:
+    """The configuration of these tiny models; of all of them when none is named."""
+    from orchestrator.domain.catalog import TINY
     from orchestrator.local import configuration
     from workers import tiny as checkpoints
 
-    return configuration.tiny_models(lambda family: checkpoints.path(family, data.models))
+    return configuration.tiny_models(lambda family: checkpoints.path(family, data.models), families or TINY)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ _PATIENCE_S = 300.0
 
 
 def run(ready: Ready, prompt: str, out: Path) -> None:
-    """Render `prompt`, download MP4 and cover into `out`, compare their checksums, and print what they are.
+    """Render `prompt`, download MP4 and thumbnail into `out`, compare their checksums, and print what they are.
 
     Raises `RenderFailed` when there is no video, `IntegrityError` when a file is not the one that was recorded.
     """
@@ -34,8 +34,8 @@ def run(ready: Ready, prompt: str, out: Path) -> None:
         _follow(client, video_id, console)
         out.mkdir(parents=True, exist_ok=True)
         mp4 = _download(client, f"/v1/videos/{video_id}/content", out / f"{video_id}.mp4")
-        cover = _download(client, f"/v1/videos/{video_id}/content?variant=thumbnail", out / f"{video_id}.png")
-    for path in (mp4, cover):
+        thumbnail = _download(client, f"/v1/videos/{video_id}/content?variant=thumbnail", out / f"{video_id}.webp")
+    for path in (mp4, thumbnail):
         console.print(f"{path}\n  {_describe(path)}\n  sha256 {_sha256(path)}")
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,20 @@ BUCKET = "cogmill"
 _MODEL_KEYS = ("default_model", "models", "pools", "aliases")
 
 
-def tiny_models(path_of: Callable[[ModelFamily], Path]) -> dict[str, Any]:
-    """The tiny checkpoints, one worker each, and what the vendors' model names mean here."""
+# What the vendors' model names mean on a laptop.
+_ALIASES = dict.fromkeys(("cogvideox", "cogvideox-2", "cogvideox-flash"), TINY_2B.name) | dict.fromkeys(
+    ("cogvideox-3", "sora-2", "sora-2-pro"), TINY_5B.name
+)
+
+
+def tiny_models(path_of: Callable[[ModelFamily], Path], families: Sequence[ModelFamily] = TINY) -> dict[str, Any]:
+    """These tiny checkpoints, one worker each; the first is the default."""
+    names = [family.name for family in families]
     return {
-        "default_model": TINY_2B.name,
-        "aliases": dict.fromkeys(("cogvideox", "cogvideox-2", "cogvideox-flash"), TINY_2B.name)
-        | dict.fromkeys(("cogvideox-3", "sora-2", "sora-2-pro"), TINY_5B.name),
-        "models": {family.name: {"family": family.name, "path": str(path_of(family))} for family in TINY},
-        "pools": {family.name: {"model": family.name, "workers": 1} for family in TINY},
+        "default_model": names[0],
+        "aliases": {alias: name for alias, name in _ALIASES.items() if name in names},
+        "models": {family.name: {"family": family.name, "path": str(path_of(family))} for family in families},
+        "pools": {name: {"model": name, "workers": 1} for name in names},
     }
 
 

@@ -24,8 +24,8 @@ def test_the_demo_leaves_a_checked_video_and_nothing_running() -> None:
         done = cogmill("demo", "--data-dir", directory / "data", "--out", directory / "out")
         assert done.returncode == 0, done.stderr
         (mp4,) = (directory / "out").glob("*.mp4")
-        (cover,) = (directory / "out").glob("*.png")
-        for path in (mp4, cover):
+        (thumbnail,) = (directory / "out").glob("*.webp")
+        for path in (mp4, thumbnail):
             assert str(path) in done.stdout
             assert f"sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}" in done.stdout
         assert f"{mp4.stat().st_size} bytes, 96x64, 32 frames, 8 fps" in done.stdout
