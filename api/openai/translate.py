@@ -10,6 +10,7 @@ from api.bodies import LAST_SECOND, parse_object
 from api.openai.schemas import CreateVideo, Video, VideoError
 from api.pictures import read_picture
 from orchestrator.domain.catalog import Profile, Size
+from orchestrator.domain.cost import predict_finish_s
 from orchestrator.domain.errors import InvalidField
 from orchestrator.domain.job import Job, public_id
 from orchestrator.domain.states import JobState
@@ -159,7 +160,7 @@ def poll_after_ms(job: Job) -> int | None:
     """When asking again is worth it: a share of the predicted time that is left; None once the job has ended."""
     if job.state.terminal:
         return None
-    left_s = job.cost * (1 - job.step / job.steps)
+    left_s = job.cost * (1 - job.step / job.steps) + predict_finish_s(job.spec)
     shortest, longest = _POLL_MS
     return max(shortest, min(longest, round(1000 * left_s / _POLL_SHARE)))
 

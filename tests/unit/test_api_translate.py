@@ -12,6 +12,7 @@ import pytest
 from api.bigmodel.schemas import VideoLink
 from api.bigmodel.translate import task_of
 from api.openai.translate import flatten, poll_after_ms, progress_of, video_of
+from orchestrator.domain.cost import predict_finish_s
 from orchestrator.domain.delivery import Delivery
 from orchestrator.domain.errors import InvalidField
 from orchestrator.domain.job import Artifact, Failure, Job, RenderSpec, VideoResult
@@ -127,10 +128,13 @@ def test_progress_is_never_100_before_the_video_is_there() -> None:
 
 
 def test_the_time_to_the_next_poll_follows_the_work_that_is_left_and_ends_with_the_job() -> None:
-    assert poll_after_ms(QUEUED) == 3_000
-    assert poll_after_ms(replace(RUNNING, step=20)) == 1_000
+    finish_ms = 1000 * predict_finish_s(QUEUED.spec) / 20
+    assert poll_after_ms(QUEUED) == round(3_000 + finish_ms)
+    assert poll_after_ms(replace(RUNNING, step=20)) == round(1_000 + finish_ms)
     assert poll_after_ms(replace(QUEUED, cost=10_000)) == 5_000
     assert poll_after_ms(replace(QUEUED, cost=0.1)) == 250
+    large = replace(QUEUED.spec, delivery=Delivery(width=3840, height=2160, num_frames=49, fps=8))
+    assert poll_after_ms(replace(QUEUED, spec=large)) > poll_after_ms(QUEUED)
     assert poll_after_ms(SUCCEEDED) is None
 
 
