@@ -1,0 +1,32 @@
+"""Settings: read once from the environment and one TOML file, validated, frozen, passed down.
+
+`COGMILL_CONFIG` names the TOML file; every key can be overridden by an environment variable, `COGMILL_` and the path
+with `__` between its parts (`COGMILL_S3__BUCKET`). The environment wins over the file.
+"""
+
+from orchestrator.config.sections import (
+    ApiSettings,
+    BatchSettings,
+    FetchSettings,
+    FinishSettings,
+    LeaseSettings,
+    LimitSettings,
+    LogSettings,
+    MetricsSettings,
+    ModelSettings,
+    ModerationSettings,
+    PoolSettings,
+    RaySettings,
+    RetentionSettings,
+    RetrySettings,
+    S3Settings,
+    WatchdogSettings,
+    WebhookSettings,
+)
+from orchestrator.config.settings import Settings, load
+
+__all__ = [
+    "ApiSettings", "BatchSettings", "FetchSettings", "FinishSettings", "LeaseSettings", "LimitSettings", "LogSettings",
+    "MetricsSettings", "ModelSettings", "ModerationSettings", "PoolSettings", "RaySettings", "RetentionSettings",
+    "RetrySettings", "S3Settings", "Settings", "WatchdogSettings", "WebhookSettings", "load",
+]  # fmt: skip

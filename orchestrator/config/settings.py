@@ -1,0 +1,183 @@
+"""All sections together, read and validated: whether their names resolve, and what follows from them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from orchestrator.config.sections import (
+    ApiSettings,
+    BatchSettings,
+    FetchSettings,
+    FinishSettings,
+    LeaseSettings,
+    LimitSettings,
+    LogSettings,
+    MetricsSettings,
+    ModelSettings,
+    ModerationSettings,
+    PoolSettings,
+    RaySettings,
+    RetentionSettings,
+    RetrySettings,
+    S3Settings,
+    WatchdogSettings,
+    WebhookSettings,
+)
+from orchestrator.domain.catalog import FAMILIES, ModelFamily
+from orchestrator.domain.errors import ConfigError, UnknownModel
+
+# What asyncpg takes from a URL: `ssl=require`, `verify-full`, ...; `host` and `port` for sockets and several servers.
+_DATABASE_OPTIONS = ("ssl", "host", "port")
+
+
+class Settings(BaseSettings):
+    """Everything a Cogmill process is told. Frozen; build it with `load`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="COGMILL_", env_nested_delimiter="__", frozen=True, extra="forbid", env_ignore_empty=True
+    )
+
+    database_url: str
+    master_key: SecretStr
+    default_model: str
+    models: dict[str, ModelSettings]
+    pools: dict[str, PoolSettings]
+    aliases: dict[str, str] = Field(default_factory=dict)
+    s3: S3Settings = S3Settings()
+    api: ApiSettings = ApiSettings()
+    ray: RaySettings = RaySettings()
+    lease: LeaseSettings = LeaseSettings()
+    retry: RetrySettings = RetrySettings()
+    watchdog: WatchdogSettings = WatchdogSettings()
+    fetch: FetchSettings = FetchSettings()
+    finish: FinishSettings = FinishSettings()
+    limits: LimitSettings = LimitSettings()
+    moderation: ModerationSettings = ModerationSettings()
+    webhooks: WebhookSettings = WebhookSettings()
+    batches: BatchSettings = BatchSettings()
+    retention: RetentionSettings = RetentionSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    log: LogSettings = LogSettings()
+
+    @model_validator(mode="after")
+    def _names_resolve(self) -> Self:
+        if len(self.master_key.get_secret_value()) < 16:
+            raise ValueError("master_key must have at least 16 characters")
+        _check_database_url(self.database_url)
+        for pool_name, pool in self.pools.items():
+            if pool.model not in self.models:
+                raise ValueError(f"pools.{pool_name}.model {pool.model!r} is none of models: {', '.join(self.models)}")
+        for name, model in self.models.items():
+            sibling = model.image_model
+            if sibling is not None and (
+                sibling not in self.models or not FAMILIES[self.models[sibling].family].image_to_video
+            ):
+                raise ValueError(f"models.{name}.image_model {sibling!r} is no configured image-to-video model")
+        served = {pool.model for pool in self.pools.values()}
+        for name in self.models:
+            if name not in served:
+                raise ValueError(f"models.{name} is served by no pool")
+        for alias, target in {"default_model": self.default_model, **self.aliases}.items():
+            where = alias if alias == "default_model" else f"aliases.{alias}"
+            if target not in self.models:
+                raise ValueError(f"{where} {target!r} is none of models: {', '.join(self.models)}")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        path = os.environ.get("COGMILL_CONFIG")
+        toml = (TomlConfigSettingsSource(settings_cls, Path(path)),) if path else ()
+        return (init_settings, env_settings, *toml)
+
+    def resolve_model(self, name: str | None) -> str:
+        """The configured model behind a requested name, an alias or None (the default). Raises `UnknownModel`."""
+        if name is None:
+            return self.default_model
+        folded = name.strip().casefold()
+        for known in self.models:
+            if known.casefold() == folded:
+                return known
+        for alias, model in self.aliases.items():
+            if alias.casefold() == folded:
+                return model
+        raise UnknownModel(name, (*self.models, *self.aliases))
+
+    def family_of(self, model: str) -> ModelFamily:
+        """The catalogue's entry for a configured model."""
+        return FAMILIES[self.models[model].family]
+
+    def image_model_of(self, model: str) -> str | None:
+        """The configured model that renders from an image what `model` renders without; None when there is none."""
+        family = self.family_of(model)
+        if family.image_to_video:
+            return model
+        if self.models[model].image_model is not None:
+            return self.models[model].image_model
+        return next((name for name in self.models if self.models[name].family == family.image_sibling), None)
+
+    def pool_of(self, model: str) -> str:
+        """The pool that serves a configured model (the first one configured)."""
+        return next(name for name, pool in self.pools.items() if pool.model == model)
+
+
+def load(**overrides: Any) -> Settings:
+    """Read and validate the settings; raise `ConfigError` with one line per wrong key."""
+    path = os.environ.get("COGMILL_CONFIG")
+    if path and not Path(path).is_file():
+        raise ConfigError(f"COGMILL_CONFIG: no such file: {path}")
+    _refuse_unknown_variables()
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(item) for item in error.errors(include_url=False))) from None
+    except ValueError as error:  # a TOML file that does not parse
+        raise ConfigError(f"COGMILL_CONFIG {path}: {error}") from None
+
+
+def _check_database_url(url: str) -> None:
+    """Raise `ValueError` for what the driver would only trip over later. The password is in no message."""
+    if not url.startswith("postgresql://"):
+        raise ValueError("database_url must start with postgresql://")
+    parts = urlsplit(url)
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ValueError("database_url has no valid port") from None
+    for name in parse_qs(parts.query, keep_blank_values=True):
+        if name not in _DATABASE_OPTIONS:
+            raise ValueError(f"database_url has the option {name!r}; known are {', '.join(_DATABASE_OPTIONS)}")
+
+
+def _refuse_unknown_variables() -> None:
+    """Raise for `COGMILL_X__Y` without a section X, which pydantic-settings passes over in silence.
+
+    Others are let be: Kubernetes itself sets `COGMILL_API_PORT` and the like beside a service of that name.
+    """
+    sections = sorted(name.upper() for name in Settings.model_fields)
+    for variable in sorted(os.environ):
+        section, nested, _ = variable.removeprefix("COGMILL_").partition("__")
+        if variable.startswith("COGMILL_") and nested and section not in sections:
+            raise ConfigError(f"{variable}: there is no section {section}; known are {', '.join(sections)}")
+
+
+def _explain(item: Mapping[str, Any]) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if not key:
+        return message
+    variable = "COGMILL_" + "__".join(str(part) for part in item["loc"]).upper()
+    return f"{key}: {message} (environment: {variable})"
