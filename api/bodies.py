@@ -69,7 +69,7 @@ def _moment(value: object) -> datetime:
             moment = datetime.fromtimestamp(_unix_seconds.validate_python(value), UTC)
         if 0 <= moment.timestamp() <= LAST_SECOND:
             return moment
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, OSError):  # the last two: numbers that no calendar of the system holds
         pass
     raise PydanticCustomError("invalid_value", "must be an RFC 3339 time with its zone, or Unix seconds, from 1970 on")
 

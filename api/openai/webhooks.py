@@ -55,7 +55,7 @@ async def create_endpoint(request: Request, tenant: deps.Tenant) -> Response:
 @router.get(
     "/v1/webhook_endpoints",
     response_model=schemas.EndpointList,
-    **DOCS.route(example=_listed(schemas.ENDPOINT_EXAMPLE), errors=(400,)),
+    **DOCS.route(example=_listed(schemas.ENDPOINT_EXAMPLE), errors=(400, 404)),
 )
 async def list_endpoints(request: Request, tenant: deps.Tenant, limit: Limit = 20, after: After = None) -> Response:
     """A page of the tenant's endpoints, newest first."""

@@ -31,6 +31,7 @@ from orchestrator.webhooks.outbox import delivery_to, new_event_id
 MAX_ENDPOINTS = 20
 MAX_NAME_CHARS = 200
 
+_ENDPOINT_ID = re.compile(r"whe_[0-9a-f]{32}")
 _DELIVERY_ID = re.compile(r"whd_([0-9a-f]{32})")
 # What a test is about: no video has this id.
 _NOTHING = f"video_{UUID(int=0).hex}"
@@ -74,9 +75,12 @@ class Subscriptions:
         return Signed(endpoint, self.secret_of(endpoint))
 
     async def get(self, tenant: str, endpoint_id: str) -> Endpoint:
-        return _found(await self._store.find_endpoint(endpoint_id, tenant), endpoint_id)
+        return _found(await self._store.find_endpoint(_checked(endpoint_id), tenant), endpoint_id)
 
     async def list(self, tenant: str, *, limit: int, after: str | None) -> EndpointPage:
+        """Newest first, behind the endpoint `after`, which may be gone by now."""
+        if after is not None:
+            _checked(after, param="after")
         return await self._store.list_endpoints(tenant, limit=limit, after=after)
 
     async def update(
@@ -92,7 +96,7 @@ class Subscriptions:
         if name is not None:
             _check_name(name)
         updated = await self._store.update_endpoint(
-            endpoint_id,
+            _checked(endpoint_id),
             tenant,
             name=name,
             url=url,
@@ -103,7 +107,7 @@ class Subscriptions:
 
     async def delete(self, tenant: str, endpoint_id: str) -> None:
         """Drop an endpoint; what is still to be delivered to it fails."""
-        if not await self._store.delete_endpoint(endpoint_id, tenant):
+        if not await self._store.delete_endpoint(_checked(endpoint_id), tenant):
             raise _no_endpoint(endpoint_id)
 
     async def test(self, tenant: str, endpoint_id: str, event_type: EventType) -> int:
@@ -143,7 +147,8 @@ class Subscriptions:
 
     async def rotate(self, tenant: str, endpoint_id: str, *, overlap: bool) -> Signed:
         """A new secret. With `overlap` the present one signs beside it for a while."""
-        rotated = await self._store.rotate_endpoint(endpoint_id, tenant, overlap_s=self._overlap_s(overlap))
+        overlap_s = self._overlap_s(overlap)
+        rotated = await self._store.rotate_endpoint(_checked(endpoint_id), tenant, overlap_s=overlap_s)
         endpoint = _found(rotated, endpoint_id)
         return Signed(endpoint, self.secret_of(endpoint))
 
@@ -217,6 +222,13 @@ def _check_name(name: str) -> None:
         raise InvalidField("must not be blank", param="name")
 
 
+def _checked(endpoint_id: str, param: str | None = None) -> str:
+    """The id, once it can be one. Raises `NotFound`."""
+    if not _ENDPOINT_ID.fullmatch(endpoint_id):
+        raise _no_endpoint(endpoint_id, param)
+    return endpoint_id
+
+
 def _found(endpoint: Endpoint | None, endpoint_id: str) -> Endpoint:
     if endpoint is None:
         raise _no_endpoint(endpoint_id)
@@ -229,8 +241,8 @@ def _found_delivery(delivery: Delivery | None, delivery_id: str) -> Delivery:
     return delivery
 
 
-def _no_endpoint(endpoint_id: str) -> NotFound:
-    return NotFound(f"no webhook endpoint with the id {endpoint_id[:80]!r}")
+def _no_endpoint(endpoint_id: str, param: str | None = None) -> NotFound:
+    return NotFound(f"no webhook endpoint with the id {endpoint_id[:80]!r}", param=param)
 
 
 def _no_delivery(delivery_id: str, param: str | None = None) -> NotFound:

@@ -112,6 +112,19 @@ async def test_a_deleted_endpoint_is_gone(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
+    ("method", "route"),
+    [("GET", ""), ("POST", ""), ("DELETE", ""), ("POST", "/rotate_secret"), ("POST", "/test")],
+)
+@pytest.mark.parametrize("trick", ["whe_%00", "%ED%A0%80", "whe_" + "g" * 32, "x" * 3_000])
+async def test_what_can_be_no_endpoints_id_is_not_found(api: Api, trick: str, method: str, route: str) -> None:
+    body = {"event_type": "video.failed"} if route == "/test" else {}
+    answer = await api.http.request(method, f"/v1/webhook_endpoints/{trick}{route}", json=body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+    listed = await api.http.get(f"/v1/webhook_endpoints?after={trick}")
+    assert (listed.status_code, listed.json()["error"]["param"]) == (404, "after")
+
+
+@pytest.mark.parametrize(
     ("changes", "param"),
     [
         ({"url": "ftp://example.com"}, "url"),
