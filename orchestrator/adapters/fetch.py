@@ -47,11 +47,12 @@ def check_url(url: str, param: str, *, allow_networks: Iterable[IPNetwork] = ())
         raise InvalidField(f"is a URL of more than {MAX_URL_CHARS} characters", param=param, code="too_long")
     try:
         parsed = httpx.URL(url)
-    except (httpx.InvalidURL, ValueError):  # ValueError: half surrogate pairs
+        host = parsed.host
+    except (httpx.InvalidURL, ValueError):  # ValueError: half surrogate pairs, and `xn--` before what is no Punycode
         raise InvalidField("is no valid URL", param=param) from None
     if parsed.scheme not in ("http", "https"):
         raise InvalidField("must be an http or https URL", param=param)
-    if not parsed.raw_host:
+    if not host:
         raise InvalidField("is a URL without a host", param=param)
     if parsed.userinfo:
         raise InvalidField("must not carry a user name or a password", param=param)

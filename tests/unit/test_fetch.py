@@ -49,6 +49,8 @@ def test_an_http_url_of_a_public_host_passes(url: str) -> None:
         ("https://pictures.example/\n", "no valid URL"),
         ("https://\ud800/", "no valid URL"),
         ("https://[::1/", "no valid URL"),
+        ("https://xn--/", "no valid URL"),
+        ("https://xn--a.example/", "no valid URL"),
         ("http://127.0.0.1/", "not public"),
         ("http://169.254.169.254/latest/meta-data/", "not public"),
         ("http://[::1]:8000/", "not public"),
