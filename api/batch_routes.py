@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from api import deps
-from api.bodies import Integer, read_json, typed
+from api.bodies import read_json, typed
 from api.docs import Body, Dialect, listed
-from api.paging import After, Limit
-from api.replies import reply
+from api.file_routes import ExpiresAfter
+from api.paging import After, Identified, Limit, Listing
+from api.replies import reply, unix
 from orchestrator.domain import batch as domain
 from orchestrator.domain.errors import InvalidField
 
@@ -42,15 +42,6 @@ _EXAMPLE: dict[str, JsonValue] = {
 }
 
 
-class OutputExpiresAfter(BaseModel):
-    """From when, and for how many seconds, the output and error files are kept."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    anchor: Literal["created_at"]
-    seconds: Annotated[Integer, Field(ge=3600, le=2592000)]
-
-
 class CreateBatch(BaseModel):
     """The requests of an uploaded file, to be rendered when there is room."""
 
@@ -60,7 +51,7 @@ class CreateBatch(BaseModel):
     endpoint: str = Field(description="The route that every line names.")
     completion_window: str | None = Field(None, description="Hours or days, up to `7d`; `24h` by default.")
     metadata: dict[str, str] | None = Field(None, description="At most 16 short texts.")
-    output_expires_after: OutputExpiresAfter | None = None
+    output_expires_after: ExpiresAfter | None = Field(None, description="Of the output and error files.")
     auto_delete_input_file: bool | None = Field(None, description="Delete the input file at the end.")
 
 
@@ -82,10 +73,9 @@ class RequestCounts(BaseModel):
     failed: int
 
 
-class BatchObject(BaseModel):
+class BatchObject(Identified):
     """A batch; every key is always there."""
 
-    id: str
     object: Literal["batch"] = "batch"
     endpoint: str
     errors: BatchErrors | None
@@ -107,12 +97,8 @@ class BatchObject(BaseModel):
     metadata: Mapping[str, str] | None
 
 
-class BatchList(BaseModel):
-    object: Literal["list"] = "list"
-    data: Sequence[BatchObject]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
+class BatchList(Listing[BatchObject]):
+    """A page of batches."""
 
 
 def batch_routes(prefix: str, docs: Dialect, *, dialect: str, endpoint: str, delete_input: bool) -> APIRouter:
@@ -158,9 +144,7 @@ def batch_routes(prefix: str, docs: Dialect, *, dialect: str, endpoint: str, del
     ) -> Response:
         """A page of the tenant's batches, newest first."""
         page = await deps.services(request).batches.list(tenant, limit=limit, after=after)
-        shown = [_shown(batch) for batch in page.batches]
-        first, last = (shown[0].id, shown[-1].id) if shown else (None, None)
-        return reply(BatchList(data=shown, first_id=first, last_id=last, has_more=page.has_more))
+        return reply(BatchList.of([_shown(batch) for batch in page.batches], has_more=page.has_more))
 
     @router.get(
         f"{prefix}/batches/{{batch_id}}",
@@ -196,15 +180,15 @@ def _shown(batch: domain.Batch) -> BatchObject:
         status=batch.status,
         output_file_id=batch.output_file,
         error_file_id=batch.error_file,
-        created_at=int(batch.created_at.timestamp()),
-        in_progress_at=_unix(batch.in_progress_at),
-        expires_at=int(batch.expires_at.timestamp()),
-        finalizing_at=_unix(batch.finalizing_at),
-        completed_at=_unix(batch.completed_at),
-        failed_at=_unix(batch.failed_at),
-        expired_at=_unix(batch.expired_at),
-        cancelling_at=_unix(batch.cancelling_at),
-        cancelled_at=_unix(batch.cancelled_at),
+        created_at=unix(batch.created_at),
+        in_progress_at=unix(batch.in_progress_at),
+        expires_at=unix(batch.expires_at),
+        finalizing_at=unix(batch.finalizing_at),
+        completed_at=unix(batch.completed_at),
+        failed_at=unix(batch.failed_at),
+        expired_at=unix(batch.expired_at),
+        cancelling_at=unix(batch.cancelling_at),
+        cancelled_at=unix(batch.cancelled_at),
         request_counts=RequestCounts(total=batch.total, completed=batch.completed, failed=batch.failed),
         metadata=batch.metadata,
     )
@@ -212,7 +196,3 @@ def _shown(batch: domain.Batch) -> BatchObject:
 
 def _error(error: domain.LineError) -> BatchError:
     return BatchError(code=error.code, message=error.message, param=error.param, line=error.line)
-
-
-def _unix(moment: datetime | None) -> int | None:
-    return None if moment is None else int(moment.timestamp())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -14,9 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from api import deps
 from api.bodies import Integer, typed
 from api.docs import Body, Dialect, binary, listed
-from api.paging import After, Order
-from api.replies import reply
+from api.paging import After, Identified, Listing, Order
+from api.replies import reply, unix
 from api.uploads import received
+from orchestrator.files import MAX_LIFETIME_S, MIN_LIFETIME_S
 from orchestrator.ports.files import File
 
 _EXAMPLE: dict[str, JsonValue] = {
@@ -37,7 +37,7 @@ class ExpiresAfter(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     anchor: Literal["created_at"]
-    seconds: Annotated[Integer, Field(ge=3600, le=2592000)]
+    seconds: Annotated[Integer, Field(ge=MIN_LIFETIME_S, le=MAX_LIFETIME_S)]
 
 
 class UploadFile(BaseModel):
@@ -50,10 +50,9 @@ class UploadFile(BaseModel):
     )
 
 
-class FileObject(BaseModel):
+class FileObject(Identified):
     """A file as its owner may read it."""
 
-    id: str
     object: Literal["file"] = "file"
     bytes: int
     created_at: int
@@ -63,12 +62,8 @@ class FileObject(BaseModel):
     expires_at: int | None
 
 
-class FileList(BaseModel):
-    object: Literal["list"] = "list"
-    data: Sequence[FileObject]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
+class FileList(Listing[FileObject]):
+    """A page of files."""
 
 
 class DeletedFile(BaseModel):
@@ -119,9 +114,7 @@ def file_routes(prefix: str, docs: Dialect) -> APIRouter:
     ) -> Response:
         """A page of the tenant's files by creation time."""
         page = await deps.services(request).files.list(tenant, limit=limit, after=after, order=order, purpose=purpose)
-        files = [_shown(file) for file in page.files]
-        first, last = (files[0].id, files[-1].id) if files else (None, None)
-        return reply(FileList(data=files, first_id=first, last_id=last, has_more=page.has_more))
+        return reply(FileList.of([_shown(file) for file in page.files], has_more=page.has_more))
 
     @router.get(
         f"{prefix}/files/{{file_id}}",
@@ -172,8 +165,8 @@ def _shown(file: File) -> FileObject:
     return FileObject(
         id=file.id,
         bytes=file.object.size,
-        created_at=int(file.created_at.timestamp()),
+        created_at=unix(file.created_at),
         filename=file.filename,
         purpose=file.purpose,
-        expires_at=None if file.expires_at is None else int(file.expires_at.timestamp()),
+        expires_at=unix(file.expires_at),
     )

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
 from api.bodies import Integer, Moment, Number, SizeField, Texts, unsupported
+from api.paging import Identified, Listing
 from api.pictures import PictureField
 from orchestrator.domain.catalog import Profile
 
@@ -149,12 +150,11 @@ class VideoError(BaseModel):
     message: str
 
 
-class Video(BaseModel):
+class Video(Identified):
     """A video job. The fields up to `remixed_from_video_id` are OpenAI's, the rest are ours. Times are Unix seconds."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [VIDEO_EXAMPLE]})
 
-    id: str
     object: Literal["video"] = "video"
     created_at: int
     status: Literal["queued", "in_progress", "completed", "failed"]
@@ -193,14 +193,8 @@ class Video(BaseModel):
     gpu_seconds: float | None = Field(description="Of the attempt that made the video.")
 
 
-class VideoList(BaseModel):
-    """A page of videos; the next one begins after `last_id` when `has_more`."""
-
-    object: Literal["list"] = "list"
-    data: list[Video]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
+class VideoList(Listing[Video]):
+    """A page of videos."""
 
 
 class DeletedVideo(BaseModel):

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from api.bodies import LAST_SECOND, parse_object
 from api.openai.schemas import CreateVideo, Video, VideoError
 from api.pictures import read_picture
+from api.replies import unix
 from orchestrator.domain.catalog import Profile, Size
 from orchestrator.domain.cost import predict_finish_s
 from orchestrator.domain.errors import InvalidField
@@ -85,8 +86,8 @@ def _origin(fields: CreateVideo, seconds: float) -> dict[str, Any]:
     said = {
         "model": fields.model and fields.model.strip(),
         "seconds": f"{seconds:g}" if fields.num_frames is None else None,
-        "run_at": fields.run_at and _unix(fields.run_at),
-        "deadline": fields.deadline and _unix(fields.deadline),
+        "run_at": unix(fields.run_at),
+        "deadline": unix(fields.deadline),
     }
     return {"dialect": "openai"} | {name: value for name, value in said.items() if value is not None}
 
@@ -112,21 +113,21 @@ def video_of(job: Job, *, keep_s: float) -> Video:
     done, spec = job.state is JobState.SUCCEEDED, job.spec
     return Video(
         id=public_id(job.id),
-        created_at=_unix(job.created_at),
+        created_at=unix(job.created_at),
         status=_STATUS[job.state],
         model=str(job.request.get("model") or spec.model),
         progress=progress_of(job),
         seconds=str(job.request.get("seconds") or f"{spec.delivery.seconds:g}"),
         size=f"{spec.delivery.width}x{spec.delivery.height}",
         prompt=spec.prompt,
-        completed_at=_unix(job.finished_at) if done and job.finished_at else None,
+        completed_at=unix(job.finished_at) if done else None,
         expires_at=_expiry(job.finished_at, keep_s) if done and job.finished_at else None,
         error=_error(job),
         remixed_from_video_id=job.request.get("remixed_from"),
         stage=job.stage,
         step=job.step,
         steps=job.steps,
-        started_at=_unix(job.started_at) if job.started_at else None,
+        started_at=unix(job.started_at),
         rendered_by=spec.model,
         negative_prompt=spec.negative_prompt or None,
         num_inference_steps=spec.num_inference_steps,
@@ -177,7 +178,3 @@ def _error(job: Job) -> VideoError | None:
 
 def _expiry(finished_at: datetime, keep_s: float) -> int:
     return int(min(finished_at.timestamp() + keep_s, LAST_SECOND))
-
-
-def _unix(moment: datetime) -> int:
-    return int(moment.timestamp())

@@ -73,14 +73,7 @@ async def list_videos(
     services = deps.services(request)
     page = await services.jobs.list(tenant, limit=limit, after=after, order=order)
     videos = [video_of(job, keep_s=services.settings.retention.jobs_s) for job in page.jobs]
-    return reply(
-        VideoList(
-            data=videos,
-            first_id=videos[0].id if videos else None,
-            last_id=videos[-1].id if videos else None,
-            has_more=page.has_more,
-        )
-    )
+    return reply(VideoList.of(videos, has_more=page.has_more))
 
 
 @router.get(

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from api.paging import Identified, Listing
 from orchestrator.domain.webhooks import EventType
 from orchestrator.webhooks.subscriptions import MAX_NAME_CHARS
 
@@ -88,10 +89,9 @@ class SendTest(BaseModel):
     event_type: EventType
 
 
-class Endpoint(BaseModel):
+class Endpoint(Identified):
     """A webhook endpoint. `disabled_at` is ours: when its receiver answered 410 Gone, since when nothing is sent."""
 
-    id: str
     object: Literal["webhook_endpoint"] = "webhook_endpoint"
     created_at: int
     updated_at: int
@@ -108,12 +108,8 @@ class EndpointWithSecret(Endpoint):
     signing_secret: str
 
 
-class EndpointList(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[Endpoint]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
+class EndpointList(Listing[Endpoint]):
+    """A page of endpoints."""
 
 
 class DeletedEndpoint(BaseModel):
@@ -144,13 +140,12 @@ class WebhookSecret(BaseModel):
     signing_secret: str
 
 
-class Delivery(BaseModel):
+class Delivery(Identified):
     """One event for one URL. `event` is what is sent, and `event.id` the `webhook-id`, the same on every try.
 
     `endpoint` is null for a URL that a request named. `attempts` counts tries since it was last sent again.
     """
 
-    id: str
     object: Literal["webhook_delivery"] = "webhook_delivery"
     created_at: int
     state: Literal["pending", "delivered", "failed"]
@@ -164,9 +159,5 @@ class Delivery(BaseModel):
     last_error: str | None
 
 
-class DeliveryList(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[Delivery]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
+class DeliveryList(Listing[Delivery]):
+    """A page of deliveries."""

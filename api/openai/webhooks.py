@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from typing import Annotated, Literal, TypeVar
 
 from fastapi import APIRouter, Query, Request
@@ -12,20 +11,16 @@ from pydantic import BaseModel, JsonValue
 
 from api import deps
 from api.bodies import read_json, typed
-from api.docs import Body
+from api.docs import Body, listed
 from api.openai import webhook_schemas as schemas
 from api.openai.errors import DOCS
 from api.paging import After, Limit
-from api.replies import reply
+from api.replies import reply, unix
 from orchestrator import ports
 from orchestrator.domain.webhooks import EventType
 from orchestrator.webhooks.subscriptions import Signed, delivery_id_of
 
 Fields = TypeVar("Fields", bound=BaseModel)
-
-
-def _listed(item: dict[str, JsonValue]) -> JsonValue:
-    return {"object": "list", "data": [item], "first_id": item["id"], "last_id": item["id"], "has_more": False}
 
 
 def _reads(fields: type[BaseModel], example: JsonValue, *, required: bool = True) -> Body:
@@ -55,15 +50,14 @@ async def create_endpoint(request: Request, tenant: deps.Tenant) -> Response:
 @router.get(
     "/v1/webhook_endpoints",
     response_model=schemas.EndpointList,
-    **DOCS.route(example=_listed(schemas.ENDPOINT_EXAMPLE), errors=(400, 404)),
+    **DOCS.route(example=listed(schemas.ENDPOINT_EXAMPLE), errors=(400, 404)),
 )
 async def list_endpoints(request: Request, tenant: deps.Tenant, limit: Limit = 20, after: After = None) -> Response:
     """A page of the tenant's endpoints, newest first."""
     webhooks = deps.services(request).webhooks
     page = await webhooks.list(tenant, limit=limit, after=after)
     data = [_endpoint(endpoint, webhooks.secret_of(endpoint)) for endpoint in page.endpoints]
-    first, last = (data[0].id, data[-1].id) if data else (None, None)
-    return reply(schemas.EndpointList(data=data, first_id=first, last_id=last, has_more=page.has_more))
+    return reply(schemas.EndpointList.of(data, has_more=page.has_more))
 
 
 @router.get(
@@ -192,7 +186,7 @@ async def rotate_secret(request: Request, tenant: deps.Tenant) -> Response:
 @router.get(
     "/v1/webhook_deliveries",
     response_model=schemas.DeliveryList,
-    **DOCS.route(example=_listed(schemas.DELIVERY_EXAMPLE), errors=(400, 404)),
+    **DOCS.route(example=listed(schemas.DELIVERY_EXAMPLE), errors=(400, 404)),
 )
 async def list_deliveries(
     request: Request,
@@ -209,8 +203,7 @@ async def list_deliveries(
         tenant, limit=limit, after=after, state=state, endpoint_id=endpoint
     )
     data = [_delivery(delivery) for delivery in page.deliveries]
-    first, last = (data[0].id, data[-1].id) if data else (None, None)
-    return reply(schemas.DeliveryList(data=data, first_id=first, last_id=last, has_more=page.has_more))
+    return reply(schemas.DeliveryList.of(data, has_more=page.has_more))
 
 
 @router.get(
@@ -244,13 +237,13 @@ async def _optional(request: Request, fields: type[Fields]) -> Fields:
 def _endpoint(endpoint: ports.Endpoint, secret: str) -> schemas.Endpoint:
     return schemas.Endpoint(
         id=endpoint.id,
-        created_at=_unix(endpoint.created_at),
-        updated_at=_unix(endpoint.updated_at),
+        created_at=unix(endpoint.created_at),
+        updated_at=unix(endpoint.updated_at),
         name=endpoint.name,
         url=endpoint.url,
         event_types=list(endpoint.event_types),
         signing_secret_hint=f"{secret[:10]}...",
-        disabled_at=None if endpoint.disabled_at is None else _unix(endpoint.disabled_at),
+        disabled_at=unix(endpoint.disabled_at),
     )
 
 
@@ -262,18 +255,14 @@ def _with_secret(made: Signed) -> schemas.EndpointWithSecret:
 def _delivery(delivery: ports.Delivery) -> schemas.Delivery:
     return schemas.Delivery(
         id=delivery_id_of(delivery),
-        created_at=_unix(delivery.created_at),
+        created_at=unix(delivery.created_at),
         state=delivery.state,
         endpoint=delivery.endpoint_id,
         url=delivery.url,
         event=json.loads(delivery.body),
         attempts=delivery.attempts,
-        next_attempt_at=_unix(delivery.next_at) if delivery.state == "pending" else None,
-        ended_at=None if delivery.ended_at is None else _unix(delivery.ended_at),
+        next_attempt_at=unix(delivery.next_at) if delivery.state == "pending" else None,
+        ended_at=unix(delivery.ended_at),
         last_status=delivery.last_status,
         last_error=delivery.last_error,
     )
-
-
-def _unix(moment: datetime) -> int:
-    return int(moment.timestamp())
