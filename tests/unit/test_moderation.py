@@ -71,7 +71,7 @@ def service() -> Iterator[Service]:
 
     with Quiet(("127.0.0.1", 0), Handler) as server:
         told = Service(f"http://127.0.0.1:{server.server_port}/review")
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield told
         server.shutdown()
 
@@ -117,7 +117,7 @@ async def test_a_refusal_says_why(service: Service) -> None:
         {"answer": b""}, {"answer": b"yes"}, {"answer": b'{"allowed": "true"}'}, {"answer": b"[true]"},
         {"answer": b'{"allowed": true}' + b" " * 70_000}, {"delay_s": 1.0}, {"headers": {"content-length": "9999"}},
     ],
-    ids=str,
+    ids=lambda changes: str(changes)[:60],
 )  # fmt: skip
 async def test_anything_but_a_clear_answer_is_none(service: Service, changes: dict[str, Any]) -> None:
     for name, value in changes.items():
