@@ -22,8 +22,9 @@ from orchestrator.domain.errors import (
 from orchestrator.domain.job import Artifact
 from orchestrator.inputs.images import check_picture
 from orchestrator.ports import InputStore, ObjectStore, Picture
-from orchestrator.request import ImageBytes, ImageFile, ImageSource, ImageUrl
+from orchestrator.request import ImageBytes, ImageSource, ImageUrl
 from orchestrator.threads import Threads
+from orchestrator.turns import Turns
 
 PREFIX = "inputs/"
 
@@ -35,6 +36,11 @@ DEADLINE_S = 20.0
 # WebP takes 16 bytes a pixel while it is decoded: the largest pictures, one at a time, take 640 MB of a process.
 _DECODERS = 1
 _UPLOADERS = 16
+
+# Of one tenant: so that its slow servers leave connections and resolvers for the others, and its large pictures queue
+# up behind each other and not before everybody else's.
+_READS_OF_TENANT = 8
+_DECODES_OF_TENANT = 1
 
 
 class FileReader(Protocol):
@@ -61,13 +67,16 @@ class Pictures:
         self._objects = objects
         self._files = files
         self._fetcher = fetcher or Fetcher(settings)
+        self._reads = Turns(_READS_OF_TENANT, wait_s=DEADLINE_S)
+        self._decodes = Turns(_DECODES_OF_TENANT, wait_s=DEADLINE_S)
         self._decoding = Threads("decode", count=_DECODERS, deadline_s=DEADLINE_S)
         self._uploading = Threads("s3-inputs", count=_UPLOADERS, deadline_s=DEADLINE_S)
 
     async def load(self, tenant: str, source: ImageSource) -> Picture:
         data = await self._read(tenant, source)
         try:
-            return await self._decoding.run(check_picture, data, self._settings)
+            async with self._decodes.of(tenant):
+                return await self._decoding.run(check_picture, data, self._settings)
         except TimeoutError:
             raise Unavailable(f"the image could not be checked within {DEADLINE_S:g} s") from None
 
@@ -86,13 +95,15 @@ class Pictures:
         return kept
 
     async def _read(self, tenant: str, source: ImageSource) -> bytes:
-        match source:
-            case ImageBytes(data=data):
-                return data
-            case ImageUrl(url=url):
-                return await self._fetcher.image(url)
-            case ImageFile(file_id=file_id):
-                return await self._read_file(tenant, file_id)
+        if isinstance(source, ImageBytes):
+            return source.data
+        try:
+            async with self._reads.of(tenant):
+                if isinstance(source, ImageUrl):
+                    return await self._fetcher.image(source.url)
+                return await self._read_file(tenant, source.file_id)
+        except TimeoutError:
+            raise Unavailable(f"too many images of {tenant} are being read at this moment") from None
 
     async def _read_file(self, tenant: str, file_id: str) -> bytes:
         try:

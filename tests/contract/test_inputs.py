@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
+import time
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -100,6 +102,38 @@ async def test_what_is_no_picture_is_refused_whatever_its_source(scene: Scene, w
         with pytest.raises(InvalidField) as refused:
             await scene.pictures.load("acme", source)
         assert refused.value.param == "image"
+
+
+async def test_a_tenant_whose_servers_never_answer_holds_up_nobody_elses_picture(scene: Scene, web: Web) -> None:
+    web.pages["/prompt.png"] = a_png()
+    with socket.create_server(("127.0.0.1", 0), backlog=200) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/never.png"
+        hanging = [asyncio.create_task(scene.pictures.load("greedy", ImageUrl(url))) for _ in range(80)]
+        await asyncio.sleep(0.2)  # all have asked, and each that may connect is waiting for an answer
+        async with asyncio.timeout(SETTINGS.timeout_s / 2):
+            picture = await scene.pictures.load("acme", ImageUrl(f"{web.url}/prompt.png"))
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+    assert picture.data == a_png()
+
+
+async def test_a_tenants_many_pictures_are_decoded_in_turn_with_another_tenants_one(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[bytes] = []
+
+    def slowly(data: bytes, settings: FetchSettings) -> Picture:
+        decoded.append(data)
+        time.sleep(0.01)
+        return Picture(data=data, content_type="image/png", width=16, height=16)
+
+    monkeypatch.setattr("orchestrator.inputs.pictures.check_picture", slowly)
+    greedy = [asyncio.create_task(scene.pictures.load("greedy", ImageBytes(b"greedy"))) for _ in range(50)]
+    await asyncio.sleep(0)
+    await scene.pictures.load("acme", ImageBytes(b"acme"))
+    assert decoded.index(b"acme") < 5
+    await asyncio.gather(*greedy)
 
 
 async def test_another_tenants_file_and_a_large_one_are_errors_about_the_image(scene: Scene) -> None:
