@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator import accounts, correspondence
+from orchestrator.commands import tenants, webhooks
+from orchestrator.commands.options import DataDirOption, path, settings_of
 from orchestrator.domain.errors import CogmillError, ConfigError, StaleEpoch
-from orchestrator.local.errand import DataDirOption, path, settings_of
 
 if TYPE_CHECKING:
     from orchestrator.config import Settings
@@ -36,9 +36,9 @@ app = typer.Typer(
 )
 model = typer.Typer(help="Checkpoints.", no_args_is_help=True)
 app.add_typer(model, name="model")
-app.add_typer(accounts.keys, name="keys")
-app.add_typer(accounts.tenants, name="tenants")
-app.add_typer(correspondence.webhooks, name="webhooks")
+app.add_typer(tenants.keys, name="keys")
+app.add_typer(tenants.tenants, name="tenants")
+app.add_typer(webhooks.webhooks, name="webhooks")
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -102,7 +102,7 @@ def demo(
     prompt: Annotated[str, typer.Option(help="What to render.")] = "A watermill turning at dawn, mist over the stream",
 ) -> None:
     """Start a stack, render one video, download and check it, stop the stack."""
-    from orchestrator import demo as show
+    from orchestrator.commands import demo as show
     from orchestrator.domain.catalog import TINY_2B
     from orchestrator.local import layout, stack
 
@@ -179,7 +179,7 @@ def doctor(data_dir: DataDirOption = None) -> None:
     """Check every part that a deployment needs, one line each; exit code 1 when one fails."""
     settings = settings_of(data_dir)  # first: Ray reads its environment when it is imported
 
-    from orchestrator import doctor as surgery
+    from orchestrator.commands import doctor as surgery
     from workers.pool import RayWorkerPool
 
     healthy = True

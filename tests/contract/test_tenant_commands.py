@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator import accounts, cli
+from orchestrator import cli
 from orchestrator.config import LimitSettings
 from tests.support.api import api_settings
 
@@ -13,7 +13,7 @@ from tests.support.api import api_settings
 @pytest.fixture
 def tenants(database_url: str, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
     settings = api_settings(database_url).model_copy(update={"limits": LimitSettings(queued=100, running=8)})
-    monkeypatch.setattr(accounts, "settings_of", lambda _: settings)
+    monkeypatch.setattr("orchestrator.commands.tenants.settings_of", lambda _: settings)
     return CliRunner()
 
 

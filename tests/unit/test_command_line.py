@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator import cli, doctor
+from orchestrator import cli
+from orchestrator.commands import doctor
 from orchestrator.domain.errors import StaleEpoch
 
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from orchestrator.commands.options import DataDirOption, settings_of
 from orchestrator.domain.errors import CogmillError
-from orchestrator.local.errand import DataDirOption, settings_of
 
 # The rest is imported by the command that needs it, as in orchestrator.cli.
 

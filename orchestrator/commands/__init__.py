@@ -1,0 +1,1 @@
+"""What the commands that are no service do; `orchestrator.cli` names them."""
