@@ -111,7 +111,7 @@ class RayHead:
         ray.wait_ready(identity, self.port, self.temp_dir, log=self.log)
 
     def healthy(self, identity: ProcessId) -> bool:
-        return ray.healthy(identity, self.port, self.temp_dir)
+        return ray.healthy(identity, self.port, self.temp_dir) and ray.offers(identity, self.gpus)
 
     def stop(self, identity: ProcessId) -> None:
         ray.stop(identity, self.temp_dir)

@@ -75,6 +75,14 @@ def healthy(head: ProcessId, port: int, temp_dir: Path) -> bool:
     return head.process() is not None and process.port_taken(port) and _answers(temp_dir)
 
 
+def offers(head: ProcessId, gpus: int) -> bool:
+    """True when this head was started with so many logical GPUs: with fewer, a worker would wait for its own for ever."""
+    try:
+        return (alive := head.process()) is not None and f"--num-gpus={gpus}" in alive.cmdline()
+    except psutil.NoSuchProcess:
+        return False
+
+
 def stop(head: ProcessId, temp_dir: Path) -> None:
     """Kill the head, its agents and its workers, also when the head itself is dead already.
 

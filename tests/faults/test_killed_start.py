@@ -6,6 +6,7 @@ import multiprocessing
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,23 @@ def test_a_ray_that_was_still_starting_is_no_other_program_on_its_port() -> None
             assert _start_again(head, state) == noted or noted.process() is None
         finally:
             Supervisor(StateFile(state), print).take_down([head])
+            shutil.rmtree(temp_dir)
+
+
+def test_a_ray_of_another_number_of_gpus_is_replaced() -> None:
+    with data_dirs() as directory:
+        temp_dir = ray.make_temp_dir()
+        small = RayHead(temp_dir=temp_dir, gpus=1, port=free_port(), log=directory / "log")
+        large = replace(small, gpus=2)
+        state = directory / "stack.json"
+        try:
+            Supervisor(StateFile(state), print).bring_up([small])
+            first = StateFile(state).state.parts["ray"]
+            assert _start_again(small, state) == first
+            assert _start_again(large, state) != first
+            assert first.process() is None
+        finally:
+            Supervisor(StateFile(state), print).take_down([large])
             shutil.rmtree(temp_dir)
 
 
