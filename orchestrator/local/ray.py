@@ -76,7 +76,7 @@ def healthy(head: ProcessId, port: int, temp_dir: Path) -> bool:
 
 
 def offers(head: ProcessId, gpus: int) -> bool:
-    """True when this head was started with so many logical GPUs: with fewer, a worker would wait for its own for ever."""
+    """True when this head was started with so many logical GPUs: with fewer, a worker would wait for ever."""
     try:
         return (alive := head.process()) is not None and f"--num-gpus={gpus}" in alive.cmdline()
     except psutil.NoSuchProcess:
