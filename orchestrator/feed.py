@@ -36,7 +36,8 @@ class Watch:
     async def changed(self, timeout_s: float) -> bool:
         """Wait until the job stands elsewhere than at the last call, or was deleted; False at the timeout."""
         try:
-            await asyncio.wait_for(self._changed.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._changed.wait()
         except TimeoutError:
             return False
         self._changed.clear()

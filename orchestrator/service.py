@@ -136,7 +136,8 @@ def _start_dispatching(loops: Loops, settings: Settings, cluster: Cluster, dispa
 
     async def work_or_a_second() -> None:
         try:
-            await asyncio.wait_for(cluster.fleet.changed.wait(), 1.0)
+            async with asyncio.timeout(1.0):
+                await cluster.fleet.changed.wait()
         except TimeoutError:
             dispatcher.announce()  # an announcement can be lost with its connection: look once a second anyway
 

@@ -25,4 +25,5 @@ class Threads:
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What `call` returns. Raises `TimeoutError` at the deadline, which counts the wait for a thread too."""
         running = asyncio.get_running_loop().run_in_executor(self._pool, partial(call, *args, **kwargs))
-        return await asyncio.wait_for(running, self._deadline_s)
+        async with asyncio.timeout(self._deadline_s):
+            return await running

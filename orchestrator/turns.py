@@ -21,7 +21,8 @@ class Turns:
     async def of(self, tenant: str) -> AsyncIterator[None]:
         """Hold one of the tenant's turns until the block ends. Raises `TimeoutError` when none comes in `wait_s`."""
         turns = self._of.setdefault(tenant, asyncio.Semaphore(self._count))
-        await asyncio.wait_for(turns.acquire(), self._wait_s)
+        async with asyncio.timeout(self._wait_s):
+            await turns.acquire()
         try:
             yield
         finally:

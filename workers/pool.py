@@ -117,7 +117,8 @@ class RayWorkerPool:
         """Call an actor and translate Ray's errors into ours. A reply that is lost leaves the call's effect open."""
         actor = await self._handle(name)
         try:
-            return await asyncio.wait_for(call(actor), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                return await call(actor)
         except TimeoutError:
             raise WorkerUnreachable(f"{name} did not answer within {timeout_s:.0f} s") from None
         except ActorUnavailableError as error:

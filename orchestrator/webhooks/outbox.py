@@ -131,7 +131,8 @@ class Deliverer:
     async def wait(self, timeout_s: float) -> None:
         """Until a delivery has landed, or the timeout."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._landed.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._landed.wait()
 
     async def close(self, patience_s: float) -> None:
         """Let what is in flight land for `patience_s`, then let it go: its leases run out and it is sent again."""

@@ -1,0 +1,27 @@
+"""Loops stop when they are told to, at whatever moment that is."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import UUID
+
+from orchestrator.feed import Watch
+from orchestrator.health import Pulse
+from orchestrator.loops import running
+
+
+async def test_a_loop_that_is_stopped_just_as_its_wait_ends_does_not_go_on() -> None:
+    watch, waiting = Watch(UUID(int=1)), asyncio.Event()
+
+    async def nothing() -> None:
+        pass
+
+    async def pause() -> None:
+        waiting.set()
+        await watch.changed(60)
+
+    async with asyncio.timeout(5), running(Pulse(60)) as loops:
+        loops.after(pause, "loop", nothing)
+        await waiting.wait()
+        await asyncio.sleep(0)
+        watch.show(None)  # and in the same breath the block ends, which cancels the loop
