@@ -1,4 +1,4 @@
-"""The migrations build what `store/tables` says, once, from the package itself; and the queue's plans stay on indexes."""
+"""The migrations build what `store/tables` says, once, from the package itself; the queue's plans stay on indexes."""
 
 from __future__ import annotations
 
