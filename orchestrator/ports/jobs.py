@@ -193,7 +193,10 @@ class JobStore(Protocol):
     async def queue_depth(self) -> list[QueueDepth]: ...
 
     async def objects_to_sweep(self, *, keep_s: float, losers_after_s: float, limit: int) -> list[Sweep]:
-        """Deleted jobs, jobs that ended `keep_s` ago, and ended jobs with losing claims `losers_after_s` ago."""
+        """Deleted jobs, jobs that ended `keep_s` ago, and ended jobs with losing claims `losers_after_s` ago.
+
+        A deleted job with losing claims comes at once, and then again.
+        """
         ...
 
     async def swept(self, sweeps: Sequence[Sweep]) -> None:

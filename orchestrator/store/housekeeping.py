@@ -11,12 +11,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from orchestrator.ports import Sweep
 from orchestrator.store.part import Part
 
-# The first arm lists tombstones, the second what is old, the third what losing claims may have left. Only the last one
-# keeps anything: the winner's prefix, or prefix 0, which no claim ever has, when nobody won.
+# The first arm lists tombstones, the second what is old, the third what losing claims may have left. What is to be
+# remembered keeps the winner's prefix, or prefix 0, which no claim ever has: so does, for a while, the tombstone of a
+# job whose claims may still be uploading, or what comes late would have no row that leads to it.
 _TO_SWEEP = text("""
     SELECT * FROM (
-        (SELECT id, NULL::int AS keep FROM jobs
-         WHERE deleted_at IS NOT NULL AND finished_at IS NOT NULL ORDER BY deleted_at LIMIT :n)
+        (SELECT id, CASE WHEN (claims > 1 OR claims = 1 AND state <> 'succeeded')
+                         AND finished_at > cogmill_now() - make_interval(secs => :losers_after_s) THEN 0 END AS keep
+         FROM jobs
+         WHERE deleted_at IS NOT NULL AND finished_at IS NOT NULL
+           AND (swept_at IS NULL OR finished_at <= cogmill_now() - make_interval(secs => :losers_after_s))
+         ORDER BY deleted_at LIMIT :n)
         UNION
         (SELECT id, NULL FROM jobs
          WHERE finished_at IS NOT NULL AND finished_at <= cogmill_now() - make_interval(secs => :keep_s)

@@ -104,7 +104,19 @@ async def test_a_job_deleted_while_it_runs_is_swept_once_it_has_stopped(scene: S
     await scene.end(claim, LOST)
     assert await scene.sweep(NOTHING_YET) == 1
     assert scene.keys(job) == []
-    assert await scene.sweep(NOTHING_YET) == 0, "its tombstone is gone"
+    assert await scene.sweep(NOTHING_YET) == 0
+
+
+async def test_what_a_deleted_job_s_worker_uploads_too_late_is_swept_too(scene: Scene) -> None:
+    job = await scene.submit()
+    claim = await scene.claim()
+    assert await scene.store.delete(job.id, job.tenant)
+    await scene.end(claim, LOST)
+    assert await scene.sweep(NOTHING_YET) == 1
+    scene.objects.put(f"{claim.prefix}preview.webp", b"late", "image/webp")
+    assert await scene.sweep(LOSERS_ONLY) == 1
+    assert scene.keys(job) == []
+    assert await scene.sweep(LOSERS_ONLY) == 0, "its tombstone is gone"
 
 
 async def test_a_deleted_video_goes_at_the_next_sweep(scene: Scene) -> None:

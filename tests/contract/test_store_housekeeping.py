@@ -65,11 +65,17 @@ async def test_what_a_failed_job_uploaded_goes_and_its_reason_stays(store: Store
     assert job.failure is not None
 
 
-async def test_a_deleted_job_is_swept_at_once_but_not_while_it_runs(store: Store, database: asyncpg.Connection) -> None:
+async def test_a_deleted_job_is_swept_when_it_has_stopped_and_again_for_what_came_late(
+    store: Store, clock: Clock, database: asyncpg.Connection
+) -> None:
     claim = await claimed(store)
     await store.delete(claim.job_id, "acme")
     assert await due(store) == []
     await store.settle([success(claim)])
+    assert await due(store) == [Sweep(job_id=claim.job_id, keep=0)]
+    await store.swept([Sweep(job_id=claim.job_id, keep=0)])
+    assert await due(store) == []
+    await clock.advance(LOSERS)
     assert await due(store) == [Sweep(job_id=claim.job_id)]
     await store.swept([Sweep(job_id=claim.job_id)])
     assert await database.fetchval("SELECT count(*) FROM jobs") == 0
