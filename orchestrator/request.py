@@ -100,6 +100,15 @@ class VideoRequest:
 def fingerprint(request: VideoRequest) -> str:
     """A hash of all that is asked for: equal for a repetition, different for another request under the same key."""
     asked = {item.name: getattr(request, item.name) for item in fields(request) if item.name != "idempotency_key"}
+    return _digest(asked)
+
+
+def fingerprint_like(how: str, video_id: str, prompt: str | None = None) -> str:
+    """The same for a job that is made like an earlier one: `how`, from which one, and with which new prompt."""
+    return _digest({"how": how, "video": video_id, "prompt": prompt})
+
+
+def _digest(asked: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(asked, default=_plain, sort_keys=True).encode()).hexdigest()
 
 
@@ -164,8 +173,7 @@ def _check_texts(settings: Settings, request: VideoRequest) -> None:
     if request.prompt or request.image is None:  # a picture alone says enough
         check_prompt(settings, request.prompt)
     check_text(request.negative_prompt or "", "negative_prompt", max_chars=settings.api.max_prompt_chars)
-    if request.idempotency_key is not None:
-        check_text(request.idempotency_key, "idempotency_key", max_chars=MAX_KEY_CHARS)
+    check_key(request.idempotency_key)
     check_metadata(request.metadata)
 
 
@@ -220,6 +228,11 @@ def check_prompt(settings: Settings, prompt: str) -> None:
     check_text(prompt, "prompt", max_chars=settings.api.max_prompt_chars)
     if not any(map(_shows, prompt)):
         raise InvalidField("must not be blank", param="prompt")
+
+
+def check_key(key: str | None) -> None:
+    """Raise `InvalidField` for a key of repetition that is too long, or no text."""
+    check_text(key or "", "idempotency_key", max_chars=MAX_KEY_CHARS)
 
 
 def check_metadata(metadata: Mapping[str, str], param: str = "metadata") -> None:

@@ -18,7 +18,7 @@ from orchestrator.domain.job import Job, NewJob, RenderSpec, parse_public_id, pu
 from orchestrator.domain.states import JobState
 from orchestrator.limits import TenantLimits
 from orchestrator.ports import Inputs, JobStore, Moderator, Page
-from orchestrator.request import VideoRequest, check_prompt, fingerprint, plan
+from orchestrator.request import VideoRequest, check_key, check_prompt, fingerprint, fingerprint_like, plan
 
 _log = logs.get("submit")
 
@@ -53,7 +53,8 @@ class Jobs:
         With `job_id` a second call does nothing. Raises a `RequestError`, which inserts none, `Unavailable` when what
         it takes to check does not answer, or `SubmitUnconfirmed`.
         """
-        earlier = await self._earlier(tenant, request)
+        key = request.idempotency_key
+        earlier = None if key is None else await self._earlier(tenant, key, fingerprint(request))
         if earlier is not None:
             return earlier
         new_id = job_id or uuid7()
@@ -70,21 +71,32 @@ class Jobs:
             planned = plan(self._settings, tenant, request, job_id=new_id, seed=seed, image=image)
         return await self._insert(planned)
 
-    async def remix(self, tenant: str, video_id: str, prompt: str) -> Job:
+    async def remix(self, tenant: str, video_id: str, prompt: str, *, idempotency_key: str | None = None) -> Job:
         """A new job like an earlier one, its seed included, with another prompt."""
         source = await self.get(tenant, video_id)
         check_prompt(self._settings, prompt)
-        remixed = self._like(source, replace(source.spec, prompt=prompt), {"remixed_from": public_id(source.id)})
+        source_id = public_id(source.id)
+        request_hash = fingerprint_like("remix", source_id, prompt)
+        earlier = await self._earlier(tenant, idempotency_key, request_hash)
+        if earlier is not None:
+            return earlier
+        remixed = self._like(source, replace(source.spec, prompt=prompt), {"remixed_from": source_id})
+        remixed = _keyed(remixed, idempotency_key, request_hash)
         await self._check_size(remixed)
         await self._moderator.review(tenant, prompt, None)
         return await self._insert(remixed)
 
-    async def retry(self, tenant: str, video_id: str) -> Job:
+    async def retry(self, tenant: str, video_id: str, *, idempotency_key: str | None = None) -> Job:
         """A new job like one that failed or was cancelled. Raises `WrongState` for any other."""
         source = await self.get(tenant, video_id)
+        source_id = public_id(source.id)
+        request_hash = fingerprint_like("retry", source_id)
+        earlier = await self._earlier(tenant, idempotency_key, request_hash)
+        if earlier is not None:
+            return earlier
         if source.state not in (JobState.FAILED, JobState.CANCELLED):
             raise WrongState(f"the video is {source.state}; only one that failed or was cancelled can be tried again")
-        again = self._like(source, source.spec, {"retry_of": public_id(source.id)})
+        again = _keyed(self._like(source, source.spec, {"retry_of": source_id}), idempotency_key, request_hash)
         await self._check_size(again)
         return await self._insert(again)
 
@@ -121,15 +133,16 @@ class Jobs:
         if not await self._store.delete(job.id, tenant):
             raise _not_found(video_id)
 
-    async def _earlier(self, tenant: str, request: VideoRequest) -> Job | None:
+    async def _earlier(self, tenant: str, key: str | None, request_hash: str) -> Job | None:
         """The job of a request that came before with the same key. Raises `KeyReused` when it asked for another."""
-        if request.idempotency_key is None:
+        if key is None:
             return None
-        found = await self._store.find_submitted(tenant, request.idempotency_key)
+        check_key(key)
+        found = await self._store.find_submitted(tenant, key)
         if found is None:
             return None
-        job, request_hash = found
-        if request_hash != fingerprint(request):
+        job, earlier_hash = found
+        if earlier_hash != request_hash:
             raise KeyReused("this key came before, with another request", param="idempotency_key")
         return job
 
@@ -165,6 +178,10 @@ class Jobs:
         dialect = job.request.get("dialect")
         _log.info("job_accepted", job=job.id.hex, tenant=job.tenant, pool=job.pool, dialect=dialect)
         return job
+
+
+def _keyed(new: NewJob, key: str | None, request_hash: str) -> NewJob:
+    return new if key is None else replace(new, idempotency_key=key, request_hash=request_hash)
 
 
 def _job_id(video_id: str, param: str | None = None) -> UUID:

@@ -35,6 +35,11 @@ _CANCELLED = VIDEO_EXAMPLE | {
 }
 
 
+IdempotencyKey = Annotated[
+    str | None, Header(description="A repeated request with the same key answers the first one's video.")
+]
+
+
 @router.post(
     "/v1/videos",
     response_model=Video,
@@ -46,9 +51,7 @@ _CANCELLED = VIDEO_EXAMPLE | {
 async def create(
     request: Request,
     tenant: deps.Tenant,
-    idempotency_key: Annotated[
-        str | None, Header(description="A repeated request with the same key answers the first one's video.")
-    ] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Queue a video; the answer comes once the job is durable."""
     fields = typed(CreateVideo, flatten(await _body(request)))
@@ -111,10 +114,13 @@ async def delete(request: Request, video_id: str, tenant: deps.Tenant) -> Respon
         errors=(404,),
     ),
 )
-async def remix(request: Request, video_id: str, tenant: deps.Tenant) -> Response:
+async def remix(
+    request: Request, video_id: str, tenant: deps.Tenant, idempotency_key: IdempotencyKey = None
+) -> Response:
     """A new video like an earlier one, its seed included, with another prompt."""
     fields = typed(RemixVideo, flatten(await _body(request)))
-    return _shown(request, await deps.services(request).jobs.remix(tenant, video_id, fields.prompt))
+    jobs = deps.services(request).jobs
+    return _shown(request, await jobs.remix(tenant, video_id, fields.prompt, idempotency_key=idempotency_key or None))
 
 
 @router.post(
@@ -123,9 +129,12 @@ async def remix(request: Request, video_id: str, tenant: deps.Tenant) -> Respons
     summary="Retry a video",
     **DOCS.route(errors=(400, 404), example=_RETRIED),
 )
-async def retry(request: Request, video_id: str, tenant: deps.Tenant) -> Response:
+async def retry(
+    request: Request, video_id: str, tenant: deps.Tenant, idempotency_key: IdempotencyKey = None
+) -> Response:
     """A new video like one that failed or was cancelled."""
-    return _shown(request, await deps.services(request).jobs.retry(tenant, video_id))
+    jobs = deps.services(request).jobs
+    return _shown(request, await jobs.retry(tenant, video_id, idempotency_key=idempotency_key or None))
 
 
 @router.post(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -248,6 +249,23 @@ async def test_a_repeated_key_answers_the_first_video_and_another_body_is_an_err
     assert blamed(await post("land", "k")) == (400, "idempotency_key_reused", "Idempotency-Key")
     assert blamed(await post("sea", "x" * 256))[2] == "Idempotency-Key"
     assert await api.rows() == 2
+
+
+async def test_a_repeated_remix_or_retry_answers_the_first_ones_video(api: Api) -> None:
+    source = (await api.http.post(OPENAI, json={"prompt": "sea"})).json()["id"]
+    await api.http.post(f"{OPENAI}/{source}/cancel")
+
+    async def post(route: str, key: str | None = "k", **body: str) -> httpx.Response:
+        headers = {} if key is None else {"idempotency-key": key}
+        return await api.http.post(f"{OPENAI}/{source}/{route}", json=body, headers=headers)
+
+    remixed = await asyncio.gather(*(post("remix", prompt="land") for _ in range(4)))
+    retried = await asyncio.gather(*(post("retry", key="l") for _ in range(4)))
+    assert [len({answer.json()["id"] for answer in each}) for each in (remixed, retried)] == [1, 1]
+    for route, key, body in (("remix", "k", {"prompt": "air"}), ("retry", "k", {}), ("remix", "l", {"prompt": "land"})):
+        assert blamed(await post(route, key, **body)) == (400, "idempotency_key_reused", "Idempotency-Key")
+    assert blamed(await post("retry", "x" * 256))[2] == "Idempotency-Key"
+    assert (await post("retry", None)).json()["id"] != retried[0].json()["id"]
 
 
 async def test_bigmodels_request_id_is_its_key_and_never_meets_the_other_dialects(api: Api) -> None:
