@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Protocol
 
@@ -14,6 +14,7 @@ from api.readiness import Readiness
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.batches.requests import Batches
 from orchestrator.config import S3Settings, Settings
+from orchestrator.domain.errors import LimitExceeded
 from orchestrator.feed import Feed
 from orchestrator.files import Files
 from orchestrator.frontdoor import FrontdoorStore, open_jobs
@@ -23,11 +24,18 @@ from orchestrator.ports import KeyStore, ObjectStore, WebhookStore
 from orchestrator.ports.batches import BatchStore
 from orchestrator.store import Store
 from orchestrator.submit import Jobs
+from orchestrator.turns import Turns
 from orchestrator.webhooks.subscriptions import Subscriptions
 
 # Connections that one process keeps open for watchers of videos, and how many of them one tenant may hold.
 _WATCHERS = 1_000
 _WATCHERS_OF_TENANT = 200
+
+# Of one tenant: requests with more in their body than `api.max_body_bytes`, which are kept in memory (pictures) or on
+# the disk (files) until they are answered, and how long one too many waits for its turn before it is refused.
+_LARGE_BODIES = 16
+_UPLOADS = 8
+_TURN_S = 20.0
 
 
 class ApiStore(FrontdoorStore, BatchStore, KeyStore, WebhookStore, Protocol):
@@ -50,6 +58,8 @@ class Services:
     keyring: Keyring
     rates: RequestRates
     readiness: Readiness
+    large_bodies: Turns
+    uploads: Turns
 
     @classmethod
     def of(cls, settings: Settings, store: ApiStore, objects: ObjectStore) -> Services:
@@ -62,7 +72,22 @@ class Services:
         webhooks = Subscriptions(settings, store)
         feed = Feed(store, watchers=_WATCHERS, watchers_of_tenant=_WATCHERS_OF_TENANT)
         downloads = Downloads(objects)
-        return cls(settings, store, objects, downloads, jobs, files, batches, webhooks, feed, keyring, rates, readiness)
+        return cls(
+            settings,
+            store,
+            objects,
+            downloads,
+            jobs,
+            files,
+            batches,
+            webhooks,
+            feed,
+            keyring,
+            rates,
+            readiness,
+            large_bodies=Turns(_LARGE_BODIES, wait_s=_TURN_S),
+            uploads=Turns(_UPLOADS, wait_s=_TURN_S),
+        )
 
 
 Connect = Callable[[Settings], AbstractAsyncContextManager[Services]]
@@ -97,3 +122,36 @@ async def _tenant(request: Request) -> str:
 # The tenant of the request's key, found before anything else of the request is read. Every route that asks for it
 # counts as one of the tenant's requests per second.
 Tenant = Annotated[str, Depends(_tenant)]
+
+
+async def _room(request: Request, tenant: Tenant) -> AsyncIterator[None]:
+    """Room for the body of a request that may carry a picture, from before it is read until it is answered."""
+    opened = services(request)
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) <= opened.settings.api.max_body_bytes:
+        yield
+        return
+    async with _turn(opened.large_bodies, tenant):
+        yield
+
+
+async def _upload_room(request: Request, tenant: Tenant) -> AsyncIterator[None]:
+    async with _turn(services(request).uploads, tenant):
+        yield
+
+
+@asynccontextmanager
+async def _turn(turns: Turns, tenant: str) -> AsyncIterator[None]:
+    """One of the tenant's turns. Raises `LimitExceeded` when none comes in time."""
+    async with AsyncExitStack() as held:
+        try:
+            await held.enter_async_context(turns.of(tenant))
+        except TimeoutError:
+            message = "too many large bodies are being sent at once"
+            raise LimitExceeded(message, limit="large_bodies", retry_after_s=_TURN_S) from None
+        yield
+
+
+# One tenant's large bodies take neither the memory nor the disk that all tenants share.
+ROOM = Depends(_room)
+UPLOAD_ROOM = Depends(_upload_room)

@@ -82,6 +82,7 @@ def file_routes(prefix: str, docs: Dialect) -> APIRouter:
         f"{prefix}/files",
         response_model=FileObject,
         summary="Upload a file",
+        dependencies=[deps.UPLOAD_ROOM],
         **docs.route(reads=form, example=_EXAMPLE),
     )
     async def upload(request: Request, tenant: deps.Tenant) -> Response:

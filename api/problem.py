@@ -26,7 +26,7 @@ _RETRY_AFTER_S = 2
 _LONGEST_NAME = 80
 _HTTP_CODES = {404: "unknown_route", 405: "method_not_allowed", 408: "request_timeout", 413: "request_too_large"}
 _NO_RETRY = {"x-should-retry": "false"}
-_SOON = ("requests_per_s", "queued")
+_SOON = ("requests_per_s", "queued", "large_bodies")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,7 @@ _CODES = {
     "idempotency_key_reused": "1231",
     "limit_requests_per_s": "1303",
     "limit_queued": "1302",
+    "limit_large_bodies": "1302",
     "limit_gpu_seconds_per_day": "1304",
     Refused.code: "1301",
 }

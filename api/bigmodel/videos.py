@@ -22,6 +22,7 @@ router = APIRouter(tags=["bigmodel"])
     response_model=Task,
     response_model_exclude_none=True,
     summary="Generate a video",
+    dependencies=[deps.ROOM],
     **DOCS.route(reads=Body(fields=GenerateVideo, examples=GENERATE_EXAMPLES), example=PROCESSING_EXAMPLE),
 )
 async def generate(request: Request, tenant: deps.Tenant) -> Response:

@@ -12,6 +12,7 @@ _CODES = {
     "unknown_field": "unknown_parameter",
     "limit_requests_per_s": "rate_limit_exceeded",
     "limit_queued": "rate_limit_exceeded",
+    "limit_large_bodies": "rate_limit_exceeded",
     "limit_gpu_seconds_per_day": "insufficient_quota",
     "limit_largest_request": "request_limit_exceeded",
 }

@@ -44,6 +44,7 @@ IdempotencyKey = Annotated[
     "/v1/videos",
     response_model=Video,
     summary="Create a video",
+    dependencies=[deps.ROOM],
     **DOCS.route(
         reads=Body(fields=CreateVideo, examples=CREATE_EXAMPLES, multipart=True), example=VIDEO_EXAMPLE, errors=(404,)
     ),
@@ -108,6 +109,7 @@ async def delete(request: Request, video_id: str, tenant: deps.Tenant) -> Respon
     "/v1/videos/{video_id}/remix",
     response_model=Video,
     summary="Remix a video",
+    dependencies=[deps.ROOM],
     **DOCS.route(
         reads=Body(fields=RemixVideo, examples={"remix": {"prompt": "the same lighthouse at dawn"}}, multipart=True),
         example=_REMIXED,

@@ -112,7 +112,7 @@ class LimitExceeded(RequestError):
     """A tenant's limit.
 
     `limit` is one of `requests_per_s`, `queued`, `gpu_seconds_per_day`, `largest_request`, `webhook_endpoints`,
-    `event_streams`.
+    `event_streams`, `large_bodies`.
     `retry_after_s` is when trying again may help, None when it never does.
     """
 

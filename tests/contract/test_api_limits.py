@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 
 from api.bigmodel import errors as bigmodel
@@ -22,9 +25,11 @@ from orchestrator.domain.errors import (
     WrongState,
 )
 from orchestrator.submit import SubmitUnconfirmed
+from orchestrator.turns import Turns
 from tests.support.api import Api, api_settings, in_process, serving
 
 OPENAI, BIGMODEL = "/v1/videos", "/api/paas/v4/videos/generations"
+FILES = "/v1/files"
 BODY = {"model": "tiny-2b", "prompt": "a mill"}
 LIMITED = "rate_limit_exceeded"
 INVALID, RATE, QUOTA, SERVER = "invalid_request_error", "rate_limit_error", "insufficient_quota", "server_error"
@@ -44,6 +49,7 @@ def told(retry: str, after_s: str | None = None) -> dict[str, str]:
         (limit("requests_per_s", 0.2), 429, RATE, LIMITED, "1303", told("true", "1")),
         (limit("queued", 10.0), 429, RATE, LIMITED, "1302", told("true", "10")),
         (limit("queued", None), 429, RATE, LIMITED, "1302", told("false")),
+        (limit("large_bodies", 20.0), 429, RATE, LIMITED, "1302", told("true", "20")),
         (limit("gpu_seconds_per_day", 3600.5), 429, QUOTA, QUOTA, "1304", told("false", "3601")),
         (limit("gpu_seconds_per_day", None), 429, QUOTA, QUOTA, "1304", told("false")),
         (limit("largest_request", None), 400, INVALID, "request_limit_exceeded", "1210", {}),
@@ -123,3 +129,43 @@ async def test_without_an_answer_from_moderation_nothing_is_accepted(database_ur
         refused = await api.http.post(OPENAI, json=BODY)
         assert (refused.status_code, refused.headers["x-should-retry"]) == (503, "true")
         assert await api.rows() == 0
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("path", [OPENAI, f"{OPENAI}/video_x/remix", BIGMODEL, FILES])
+async def test_a_tenants_large_bodies_wait_for_each_other_and_hold_up_nothing_else(api: Api, path: str) -> None:
+    """One body of the tenant stays unfinished; what it holds then is its own tenant's room, and for large bodies."""
+    begun, enough = asyncio.Event(), asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        begun.set()
+        yield b"--B"
+        await enough.wait()
+
+    def send(http: httpx.AsyncClient, content: bytes | AsyncIterator[bytes]) -> Awaitable[httpx.Response]:
+        kind = "application/json" if path == BIGMODEL else "multipart/form-data; boundary=B"
+        return http.post(path, content=content, headers={"content-type": kind})
+
+    large = b" " * (api.settings.api.max_body_bytes + 1)
+    with _narrow(api):
+        unfinished = asyncio.ensure_future(send(api.http, body()))
+        await asyncio.wait_for(begun.wait(), 5)
+        refused = await send(api.http, large)
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "20")
+        assert (await api.http.post(OPENAI, json=BODY)).status_code == 200
+        async with await api.client(uuid4().hex) as other:
+            assert (await send(other, large)).status_code == 400
+        enough.set()
+        assert (await unfinished).status_code == 400
+        assert (await send(api.http, large)).status_code == 400
+
+
+@contextmanager
+def _narrow(api: Api) -> Iterator[None]:
+    """Room for one large body of a tenant."""
+    wide = api.services
+    api.app.state.services = replace(wide, large_bodies=Turns(1, wait_s=0.1), uploads=Turns(1, wait_s=0.1))
+    try:
+        yield
+    finally:
+        api.app.state.services = wide
