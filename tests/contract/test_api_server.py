@@ -171,9 +171,10 @@ async def test_readiness_is_told_in_time_whatever_hangs(api: Api, monkeypatch: p
     monkeypatch.setattr(readiness, "DEADLINE_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         hung = api_settings(f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/none")
-        async with asyncio.timeout(3), serving(hung) as app, in_process(app) as anybody:
+        async with serving(hung) as app, in_process(app) as anybody:
             for _ in range(2):
-                answer = await anybody.get("/readyz")
+                async with asyncio.timeout(3):
+                    answer = await anybody.get("/readyz")
                 assert (answer.status_code, answer.headers["x-should-retry"]) == (503, "true")
 
 

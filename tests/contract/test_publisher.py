@@ -65,8 +65,8 @@ async def test_a_render_cancelled_while_it_is_finished_stops_soon_and_leaves_not
 async def test_a_finishing_render_is_seen_to_move(objects: S3Objects) -> None:
     """Each change wakes the poll: a watchdog that saw none would kill the worker."""
     with an_actor(a_plan(), Worker(objects, NO_REVIEW).assemble) as actor:
-        wanted = Delivery(width=384, height=256, num_frames=49, fps=8)
-        assignment = await assigned(actor, num_frames=49, delivery=wanted)
+        wanted = Delivery(width=1440, height=960, num_frames=49, fps=8)
+        assignment = await assigned(actor, num_frames=49, width=720, height=480, delivery=wanted)
         ages = []
         status = await until(actor, lambda status: bool(status.renders))
         while status.renders[0].end is None:
@@ -75,7 +75,7 @@ async def test_a_finishing_render_is_seen_to_move(objects: S3Objects) -> None:
             status = await actor.poll(CALLER, status.version, 5)
         end = (await ended(actor, assignment.token)).end
     assert isinstance(end, Rendered)
-    assert (end.result.width, end.result.height, end.result.num_frames) == (384, 256, 49)
+    assert (end.result.width, end.result.height, end.result.num_frames) == (1440, 960, 49)
     assert len(ages) > 1
     assert max(ages) < 2
 
