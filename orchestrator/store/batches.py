@@ -20,12 +20,19 @@ from orchestrator.store.tables import batches, files, outbox
 
 _NOW = func.cogmill_now()
 
+# First a batch of whoever is worked for least: one tenant's many slow batches must not be all that is worked on.
 _LEASE = text("""
-    WITH due AS (
-        SELECT id FROM batches
+    WITH held AS MATERIALIZED (
+        SELECT tenant, count(*) AS n FROM batches
+        WHERE status IN ('validating', 'in_progress', 'finalizing', 'cancelling')
+          AND lease IS NOT NULL AND leased_until > cogmill_now()
+        GROUP BY tenant
+    ), due AS (
+        SELECT id FROM batches AS b
         WHERE status IN ('validating', 'in_progress', 'finalizing', 'cancelling')
           AND (leased_until IS NULL OR leased_until <= cogmill_now())
-        ORDER BY leased_until NULLS FIRST, created_at LIMIT 1 FOR UPDATE SKIP LOCKED
+        ORDER BY coalesce((SELECT n FROM held WHERE held.tenant = b.tenant), 0), leased_until NULLS FIRST, created_at
+        LIMIT 1 FOR UPDATE OF b SKIP LOCKED
     )
     UPDATE batches AS b SET lease = :token, leased_until = cogmill_now() + make_interval(secs => :lease_s)
     FROM due WHERE b.id = due.id

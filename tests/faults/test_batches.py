@@ -210,6 +210,14 @@ async def test_who_lost_its_lease_writes_nothing_more(scene: Scene) -> None:
     assert await scene.batch(batch) == done
 
 
+async def test_a_tenants_many_batches_do_not_keep_anothers_waiting(scene: Scene) -> None:
+    other = a_scene(scene.store, scene.objects, scene.settings)
+    greedy = [await scene.create([line("a")]) for _ in range(3)]
+    late = await other.create([line("a")])
+    leased = [await scene.store.lease_batch(60) for _ in range(4)]
+    assert [hold.batch.id for hold in leased if hold] == [each.id for each in (greedy[0], late, *greedy[1:])]
+
+
 async def test_a_bucket_that_is_away_only_delays_a_batch(
     store: Store, own_s3_server: S3Server, database_url: str
 ) -> None:
