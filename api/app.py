@@ -76,12 +76,9 @@ def create_app(settings: Settings, *, connect: deps.Connect = deps.connect) -> F
 
 def _largest_body(settings: Settings, path: str) -> int:
     """Bytes that a body sent to `path` may have."""
-    ours = settings.api.max_body_bytes
     if path.startswith(_FILES):
-        return ours + settings.batches.max_file_bytes
-    if path.startswith(_VIDEOS):
-        return ours + 2 * settings.fetch.max_image_bytes * 4 // 3  # a first and a last frame in base64
-    return ours
+        return settings.api.max_body_bytes + settings.batches.max_file_bytes
+    return settings.max_request_bytes if path.startswith(_VIDEOS) else settings.api.max_body_bytes
 
 
 @contextmanager

@@ -138,14 +138,11 @@ class BatchRunner:
 
     async def _read(self, hold: Hold, key: str) -> tuple[int, Sequence[LineError]]:
         lines = self._dialects[hold.batch.dialect]
-        settings = self._settings
-        # An image in base64 twice, and all that a request without one may be.
-        longest = settings.api.max_body_bytes + 2 * settings.fetch.max_image_bytes * 4 // 3
         reader = LineReader(
-            lines=split_lines(self._objects.stream(key), max_bytes=longest),
+            lines=split_lines(self._objects.stream(key), max_bytes=self._settings.max_request_bytes),
             endpoint=hold.batch.endpoint,
             check=lines.request,
-            max_lines=settings.batches.max_lines,
+            max_lines=self._settings.batches.max_lines,
         )
         while items := await asyncio.to_thread(reader.take, lines=_TAKE_LINES, size=_TAKE_BYTES):
             if not reader.errors:

@@ -103,6 +103,14 @@ class Settings(BaseSettings):
         toml = (TomlConfigSettingsSource(settings_cls, Path(path)),) if path else ()
         return (init_settings, env_settings, *toml)
 
+    @property
+    def max_request_bytes(self) -> int:
+        """Bytes that one request for a video may have, as a body or as a line of a batch.
+
+        Room for a first and a last frame in base64, whatever else there is.
+        """
+        return self.api.max_body_bytes + 2 * self.fetch.max_image_bytes * 4 // 3
+
     def resolve_model(self, name: str | None) -> str:
         """The configured model behind a requested name, an alias or None (the default). Raises `UnknownModel`."""
         if name is None:
