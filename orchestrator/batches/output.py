@@ -15,7 +15,7 @@ from orchestrator.domain.batch import (
     Batch,
     Item,
     LineEnd,
-    Refused,
+    Rejected,
     end_of,
     final_status,
     succeeded,
@@ -94,7 +94,7 @@ class BatchOutput:
         match end:
             case Answered(job=job):
                 return lines.answer(batch, item, job, self._sign)
-            case Refused(error=error):
+            case Rejected(error=error):
                 return lines.refusal(batch, item, error)
             case _:
                 return lines.undone(batch, item, end.error)

@@ -142,7 +142,7 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class Rejected:
     """The request was not accepted."""
 
     error: ItemError
@@ -155,7 +155,7 @@ class Undone:
     error: ItemError
 
 
-LineEnd = Answered | Refused | Undone
+LineEnd = Answered | Rejected | Undone
 
 
 def end_of(item: Item, job: Job | None) -> LineEnd:
@@ -166,7 +166,7 @@ def end_of(item: Item, job: Job | None) -> LineEnd:
     if job is not None and job.state is JobState.SUCCEEDED:
         return Answered(job=job)
     if item.error is not None:
-        return Undone(error=item.error) if item.error.code in _UNDONE else Refused(error=item.error)
+        return Undone(error=item.error) if item.error.code in _UNDONE else Rejected(error=item.error)
     if job is None:
         return Undone(error=_VIDEO_GONE)
     return Undone(error=_VIDEO_CANCELLED) if job.state is JobState.CANCELLED else Answered(job=job)
