@@ -11,25 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from orchestrator.config.sections import (
-    ApiSettings,
-    BatchSettings,
-    FetchSettings,
-    FinishSettings,
-    LeaseSettings,
-    LimitSettings,
-    LogSettings,
-    MetricsSettings,
-    ModelSettings,
-    ModerationSettings,
-    PoolSettings,
-    RaySettings,
-    RetentionSettings,
-    RetrySettings,
-    S3Settings,
-    WatchdogSettings,
-    WebhookSettings,
-)
+from orchestrator.config import sections
 from orchestrator.domain.catalog import FAMILIES, ModelFamily
 from orchestrator.domain.errors import ConfigError, UnknownModel
 
@@ -47,24 +29,24 @@ class Settings(BaseSettings):
     database_url: str
     master_key: SecretStr
     default_model: str
-    models: dict[str, ModelSettings]
-    pools: dict[str, PoolSettings]
+    models: dict[str, sections.ModelSettings]
+    pools: dict[str, sections.PoolSettings]
     aliases: dict[str, str] = Field(default_factory=dict)
-    s3: S3Settings = S3Settings()
-    api: ApiSettings = ApiSettings()
-    ray: RaySettings = RaySettings()
-    lease: LeaseSettings = LeaseSettings()
-    retry: RetrySettings = RetrySettings()
-    watchdog: WatchdogSettings = WatchdogSettings()
-    fetch: FetchSettings = FetchSettings()
-    finish: FinishSettings = FinishSettings()
-    limits: LimitSettings = LimitSettings()
-    moderation: ModerationSettings = ModerationSettings()
-    webhooks: WebhookSettings = WebhookSettings()
-    batches: BatchSettings = BatchSettings()
-    retention: RetentionSettings = RetentionSettings()
-    metrics: MetricsSettings = MetricsSettings()
-    log: LogSettings = LogSettings()
+    s3: sections.S3Settings = sections.S3Settings()
+    api: sections.ApiSettings = sections.ApiSettings()
+    ray: sections.RaySettings = sections.RaySettings()
+    lease: sections.LeaseSettings = sections.LeaseSettings()
+    retry: sections.RetrySettings = sections.RetrySettings()
+    watchdog: sections.WatchdogSettings = sections.WatchdogSettings()
+    fetch: sections.FetchSettings = sections.FetchSettings()
+    finish: sections.FinishSettings = sections.FinishSettings()
+    limits: sections.LimitSettings = sections.LimitSettings()
+    moderation: sections.ModerationSettings = sections.ModerationSettings()
+    webhooks: sections.WebhookSettings = sections.WebhookSettings()
+    batches: sections.BatchSettings = sections.BatchSettings()
+    retention: sections.RetentionSettings = sections.RetentionSettings()
+    metrics: sections.MetricsSettings = sections.MetricsSettings()
+    log: sections.LogSettings = sections.LogSettings()
 
     @model_validator(mode="after")
     def _names_resolve(self) -> Self:
