@@ -34,6 +34,7 @@ from orchestrator import keys, logs
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import Settings
 from orchestrator.domain.job import Job, NewJob
+from orchestrator.domain.limits import Limits
 from orchestrator.domain.states import JobState
 from orchestrator.local import process
 from orchestrator.local.process import ProcessId
@@ -68,6 +69,9 @@ class NoStore:
 
     async def find_key(self, key_id: str) -> ApiKey:
         return ApiKey(id=key_id, tenant="acme", name="", created_at=datetime.now(UTC))
+
+    async def limits_of(self, tenant: str) -> Limits:
+        return Limits()
 
     async def submit(self, job: NewJob) -> Job:
         kept: dict[str, Any] = {name: getattr(job, name) for name in ("id", "tenant", "pool", "priority", "spec")}
