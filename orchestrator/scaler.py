@@ -24,12 +24,15 @@ def plans(settings: Settings) -> dict[str, WorkerPlan]:
             pool=name,
             model=pool.model,
             family=settings.models[pool.model].family,
-            path=settings.models[pool.model].path,
+            source=settings.models[pool.model].source,
+            cache=settings.models_cache.expanduser(),
+            settings=pool,
+            engine=settings.engine,
+            adapters={name: it for name, it in settings.adapters.items() if pool.model in it.models},
             s3=settings.s3,
             log=settings.log,
             finish=settings.finish,
             moderation=settings.moderation,
-            gpus=pool.gpus_per_worker,
         )
         for name, pool in settings.pools.items()
         for index in range(pool.workers)

@@ -5,8 +5,10 @@ with `__` between its parts (`COGMILL_S3__BUCKET`). The environment wins over th
 """
 
 from orchestrator.config.sections import (
+    AdapterSettings,
     ApiSettings,
     BatchSettings,
+    EngineSettings,
     FetchSettings,
     FinishSettings,
     LeaseSettings,
@@ -26,7 +28,8 @@ from orchestrator.config.sections import (
 from orchestrator.config.settings import Settings, load
 
 __all__ = [
-    "ApiSettings", "BatchSettings", "FetchSettings", "FinishSettings", "LeaseSettings", "LimitSettings", "LogSettings",
-    "MetricsSettings", "ModelSettings", "ModerationSettings", "PoolSettings", "RaySettings", "RetentionSettings",
-    "RetrySettings", "S3Settings", "Settings", "WatchdogSettings", "WebhookSettings", "load",
+    "AdapterSettings", "ApiSettings", "BatchSettings", "EngineSettings", "FetchSettings", "FinishSettings",
+    "LeaseSettings", "LimitSettings", "LogSettings", "MetricsSettings", "ModelSettings", "ModerationSettings",
+    "PoolSettings", "RaySettings", "RetentionSettings", "RetrySettings", "S3Settings", "Settings", "WatchdogSettings",
+    "WebhookSettings", "load",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from orchestrator.config import sections
-from orchestrator.domain.catalog import FAMILIES, ModelFamily
+from orchestrator.domain.catalog import FAMILIES, ModelFamily, Profile
 from orchestrator.domain.errors import ConfigError, UnknownModel
 
 # What asyncpg takes from a URL: `ssl=require`, `verify-full`, ...; `host` and `port` for sockets and several servers.
@@ -32,6 +32,9 @@ class Settings(BaseSettings):
     models: dict[str, sections.ModelSettings]
     pools: dict[str, sections.PoolSettings]
     aliases: dict[str, str] = Field(default_factory=dict)
+    adapters: dict[str, sections.AdapterSettings] = Field(default_factory=dict)
+    models_cache: Path = Path("~/.cache/cogmill/models")
+    engine: sections.EngineSettings = sections.EngineSettings()
     s3: sections.S3Settings = sections.S3Settings()
     api: sections.ApiSettings = sections.ApiSettings()
     ray: sections.RaySettings = sections.RaySettings()
@@ -62,6 +65,10 @@ class Settings(BaseSettings):
                 sibling not in self.models or not FAMILIES[self.models[sibling].family].image_to_video
             ):
                 raise ValueError(f"models.{name}.image_model {sibling!r} is no configured image-to-video model")
+        for name, adapter in self.adapters.items():
+            for model_name in adapter.models:
+                if model_name not in self.models:
+                    raise ValueError(f"adapters.{name}.models has {model_name!r}, which is none of the models")
         served = {pool.model for pool in self.pools.values()}
         for name in self.models:
             if name not in served:
@@ -119,9 +126,9 @@ class Settings(BaseSettings):
             return self.models[model].image_model
         return next((name for name in self.models if self.models[name].family == family.image_sibling), None)
 
-    def pool_of(self, model: str) -> str:
-        """The pool that serves a configured model (the first one configured)."""
-        return next(name for name, pool in self.pools.items() if pool.model == model)
+    def pool_of(self, model: str, profile: Profile) -> str | None:
+        """The pool that renders a configured model in a profile (the first one configured); None when none does."""
+        return next((name for name, pool in self.pools.items() if pool.model == model and profile in pool.served), None)
 
 
 def load(**overrides: Any) -> Settings:

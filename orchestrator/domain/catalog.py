@@ -15,26 +15,52 @@ Size = tuple[int, int]
 
 
 class Profile(StrEnum):
-    """How much a render may cost. `exact` is the model as it was published; `fast` gives up detail for time."""
+    """How much of a render may be given up for speed; `RECIPES` says what each gives up."""
 
     EXACT = "exact"
     FAST = "fast"
+    DRAFT = "draft"
 
 
-# Fewer denoise steps are the whole of `fast` today: 30 of the published 50.
-_STEPS_SHARE = {Profile.EXACT: 1.0, Profile.FAST: 0.6}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What a profile approximates. `exact` approximates nothing.
+
+    `steps_share` is the share of the family's default steps that a request without a step count gets; `cache_threshold`
+    lets a denoise step reuse the later blocks' last output while the first block's changes by less than that (relative
+    L1, `workers/stepcache.py`), None computes every step; `small` renders at the family's draft size, which finishing
+    scales up. `compute_share` is the guessed share of steps that such a cache leaves to compute, for predictions only.
+    """
+
+    steps_share: float = 1.0
+    cache_threshold: float | None = None
+    compute_share: float = 1.0
+    small: bool = False
+
+    @property
+    def approximates(self) -> bool:
+        return self.cache_threshold is not None
+
+
+RECIPES = {
+    Profile.EXACT: Recipe(),
+    Profile.FAST: Recipe(cache_threshold=0.1, compute_share=0.5),
+    Profile.DRAFT: Recipe(steps_share=0.4, cache_threshold=0.1, compute_share=0.6, small=True),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFamily:
     """What every checkpoint of one architecture has in common.
 
-    `sizes` are (width, height) in pixels, the first one native; frames are legal when they equal `8 * n + 1` from
-    `min_frames` to `max_frames`; `fps` is the rate that the model was trained at. An `image_to_video` family begins at
-    a picture and cannot do without; `image_sibling` names the family that takes over when a request brings one.
-    `reference_step_s` and `reference_decode_s` are seconds on one H100 for the native size and `max_frames`, at batch 2
-    (classifier-free guidance); `linear_share` is the part of a step that grows linearly with the tokens, the rest being
-    attention and quadratic.
+    `sizes` are (width, height) in pixels, the first one native, and `sizes_rule` the same in words; `draft_scale` is
+    the scale at which the profile `draft` renders. Frames are legal when they equal `frames_step * n + 1` from
+    `min_frames` to `max_frames`; `default_frames` are rendered when nobody asks for a length; `fps` is the rate that
+    the model was trained at. `temporal_patch` is how many latent frames share a token. An `image_to_video` family
+    begins at a picture and cannot do without; `image_sibling` names the family that takes over when a request brings
+    one. `reference_step_s` and `reference_decode_s` are seconds on one H100 for the native size and `default_frames`,
+    at batch 2 (classifier-free guidance); `linear_share` is the part of a step that grows linearly with the tokens, the
+    rest being attention and quadratic.
     """
 
     name: str
@@ -42,7 +68,11 @@ class ModelFamily:
     dtype: Literal["float16", "bfloat16", "float32"]
     dynamic_cfg: bool
     sizes: tuple[Size, ...]
+    sizes_rule: str | None = None
+    draft_scale: float = 2 / 3
+    default_frames: int
     max_frames: int
+    frames_step: int = 8
     fps: int
     max_prompt_tokens: int
     default_steps: int
@@ -53,6 +83,7 @@ class ModelFamily:
     licence: str
     must_accept_licence: bool
     min_frames: int = 9
+    temporal_patch: int = 1
     image_to_video: bool = False
     image_sibling: str | None = None
 
@@ -69,20 +100,35 @@ class ModelFamily:
         """The legal frame counts, in words."""
         if self.min_frames == self.max_frames:
             return f"{self.max_frames} frames"
-        return f"{self.min_frames} to {self.max_frames} frames in steps of 8"
+        return f"{self.min_frames} to {self.max_frames} frames in steps of {self.frames_step}"
+
+    @property
+    def sizes_words(self) -> str:
+        """The legal sizes, in words."""
+        return self.sizes_rule or ", ".join(f"{width}x{height}" for width, height in self.sizes)
+
+    def draft_size(self, size: Size) -> Size:
+        """What the profile `draft` renders in place of the legal size `size`: smaller, both sides multiples of 16."""
+        width, height = (16 * max(1, round(side * self.draft_scale / 16)) for side in size)
+        return width, height
 
     def frames_for(self, seconds: float) -> int:
         """The least legal frame count that lasts for `seconds`; more than `max_frames` when none does."""
         needed = math.ceil(seconds * self.fps - 1e-6)
-        return max(self.min_frames, 8 * math.ceil((needed - 1) / 8) + 1)
+        return max(self.min_frames, self.frames_step * math.ceil((needed - 1) / self.frames_step) + 1)
 
     def legal_frames(self) -> tuple[int, ...]:
         """Every frame count that this family renders as asked (diffusers drops the others silently)."""
-        return tuple(range(self.min_frames, self.max_frames + 1, 8))
+        return tuple(range(self.min_frames, self.max_frames + 1, self.frames_step))
 
     def steps_of(self, profile: Profile) -> int:
         """Denoise steps of a render that asks for a profile and not for a number."""
-        return max(1, round(self.default_steps * _STEPS_SHARE[profile]))
+        return max(1, round(self.default_steps * RECIPES[profile].steps_share))
+
+    def latent_frames(self, num_frames: int) -> int:
+        """Latent frames of a video, the ones that only fill up the last temporal patch included."""
+        frames = (num_frames - 1) // 4 + 1
+        return frames + -frames % self.temporal_patch
 
 
 _COGVIDEOX_LICENCE = "CogVideoX licence (https://huggingface.co/zai-org/CogVideoX-5b/blob/main/LICENSE)"
@@ -94,6 +140,7 @@ COGVIDEOX_2B = ModelFamily(
     dtype="float16",
     dynamic_cfg=False,
     sizes=((720, 480),),
+    default_frames=49,
     max_frames=49,
     fps=8,
     max_prompt_tokens=226,
@@ -121,6 +168,33 @@ COGVIDEOX_5B_I2V = replace(
     COGVIDEOX_5B,
     name="cogvideox-5b-i2v",
     min_frames=49,  # its learned positions fit one shape only; at another count diffusers drops them silently
+    draft_scale=1,
+    image_to_video=True,
+    image_sibling=None,
+)
+COGVIDEOX_15_5B = replace(
+    COGVIDEOX_5B,
+    name="cogvideox-1.5-5b",
+    sizes=((1360, 768),),
+    draft_scale=5 / 8,
+    default_frames=81,
+    min_frames=17,
+    max_frames=161,
+    frames_step=16,
+    temporal_patch=2,
+    fps=16,
+    max_prompt_tokens=224,
+    reference_step_s=10.7,
+    reference_decode_s=12.0,
+    linear_share=858 / 2958,
+    image_sibling="cogvideox-1.5-5b-i2v",
+)
+_SHORT_SIDE_768 = tuple((long, 768) for long in range(1360, 767, -16))
+COGVIDEOX_15_5B_I2V = replace(
+    COGVIDEOX_15_5B,
+    name="cogvideox-1.5-5b-i2v",
+    sizes=_SHORT_SIDE_768 + tuple((short, long) for long, short in _SHORT_SIDE_768 if long != short),
+    sizes_rule="768 pixels on the short side and 768 to 1360 on the long one, a multiple of 16",
     image_to_video=True,
     image_sibling=None,
 )
@@ -138,10 +212,28 @@ TINY_2B = replace(
 TINY_5B = replace(TINY_2B, name="tiny-5b", scheduler="dpm", dynamic_cfg=True)
 # One size and one length, as of its large sibling.
 TINY_5B_I2V = replace(
-    TINY_5B, name="tiny-5b-i2v", sizes=((96, 64),), min_frames=49, image_to_video=True, image_sibling=None
+    TINY_5B,
+    name="tiny-5b-i2v",
+    sizes=((96, 64),),
+    draft_scale=1,
+    min_frames=49,
+    image_to_video=True,
+    image_sibling=None,
 )
+TINY_15_5B = replace(
+    TINY_5B,
+    name="tiny-1.5-5b",
+    default_frames=33,
+    min_frames=17,
+    max_frames=81,
+    frames_step=16,
+    temporal_patch=2,
+    fps=16,
+    max_prompt_tokens=224,
+    image_sibling="tiny-1.5-5b-i2v",
+)
+TINY_15_5B_I2V = replace(TINY_15_5B, name="tiny-1.5-5b-i2v", image_to_video=True, image_sibling=None)
 
-TINY = (TINY_2B, TINY_5B, TINY_5B_I2V)
-FAMILIES: dict[str, ModelFamily] = {
-    family.name: family for family in (COGVIDEOX_2B, COGVIDEOX_5B, COGVIDEOX_5B_I2V, *TINY)
-}
+TINY = (TINY_2B, TINY_5B, TINY_5B_I2V, TINY_15_5B, TINY_15_5B_I2V)
+_LARGE = (COGVIDEOX_2B, COGVIDEOX_5B, COGVIDEOX_5B_I2V, COGVIDEOX_15_5B, COGVIDEOX_15_5B_I2V)
+FAMILIES: dict[str, ModelFamily] = {family.name: family for family in (*_LARGE, *TINY)}

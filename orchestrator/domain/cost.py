@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestrator.domain.catalog import ModelFamily
+from orchestrator.domain.catalog import RECIPES, ModelFamily
 from orchestrator.domain.job import RenderSpec
 
 # Seconds of one CPU core: per video, per megapixel that minterpolate makes, and per delivered one, scaled and encoded.
@@ -13,11 +13,15 @@ _FINISH_S = 0.3
 _INTERPOLATE_S = 0.13
 _ENCODE_S = 0.05
 
+# Width of T5-XXL's embeddings and of one attention head, in every model of the family.
+_TEXT_DIM = 4096
+_HEAD_DIM = 64
+
 
 def tokens(family: ModelFamily, width: int, height: int, num_frames: int) -> int:
-    """Length of the transformer's sequence: 16x16 pixel patches of each latent frame, plus the prompt's tokens."""
-    latent_frames = (num_frames - 1) // 4 + 1
-    return latent_frames * (height // 16) * (width // 16) + family.max_prompt_tokens
+    """Length of the transformer's sequence: 16x16 pixel patches of the latent frames, plus the prompt's tokens."""
+    patches = family.latent_frames(num_frames) // family.temporal_patch
+    return patches * (height // 16) * (width // 16) + family.max_prompt_tokens
 
 
 def predict_step_s(family: ModelFamily, spec: RenderSpec) -> float:
@@ -33,7 +37,20 @@ def predict_decode_s(family: ModelFamily, spec: RenderSpec) -> float:
 
 def predict(family: ModelFamily, spec: RenderSpec) -> float:
     """GPU seconds of the whole render on the family's reference device: every step, then the decode."""
-    return spec.num_inference_steps * predict_step_s(family, spec) + predict_decode_s(family, spec)
+    steps = spec.num_inference_steps * RECIPES[spec.profile].compute_share
+    return steps * predict_step_s(family, spec) + predict_decode_s(family, spec)
+
+
+def predict_resident_bytes(family: ModelFamily, spec: RenderSpec) -> int:
+    """Device memory that a begun render holds between two steps, at most: latents, embeddings, rotary tables.
+
+    In 32 bits throughout, which no GPU needs; `tests/contract/test_engine_model.py` holds it against the real thing.
+    """
+    latents = 16 * family.latent_frames(spec.num_frames) * (spec.height // 8) * (spec.width // 8)
+    embeddings = 2 * family.max_prompt_tokens * _TEXT_DIM
+    rotary = 2 * tokens(family, spec.width, spec.height, spec.num_frames) * _HEAD_DIM
+    pictures = 2 if family.image_to_video else 1
+    return 4 * ((1 + pictures) * latents + embeddings + rotary)
 
 
 def predict_finish_s(spec: RenderSpec) -> float:
@@ -46,7 +63,7 @@ def predict_finish_s(spec: RenderSpec) -> float:
 
 
 def _ratio(family: ModelFamily, spec: RenderSpec) -> float:
-    reference = tokens(family, *family.default_size, family.max_frames)
+    reference = tokens(family, *family.default_size, family.default_frames)
     return tokens(family, spec.width, spec.height, spec.num_frames) / reference
 
 

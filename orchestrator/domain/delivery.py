@@ -88,7 +88,7 @@ def _lengths(family: ModelFamily, seconds: float | None, num_frames: int | None,
             raise Unsupported(f"{family.name} renders {family.frames_rule}, not {num_frames}", param="num_frames")
         return num_frames, round(num_frames * rate / family.fps)
     if seconds is None:
-        return family.max_frames, round(family.max_frames * rate / family.fps)
+        return family.default_frames, round(family.default_frames * rate / family.fps)
     if not 0 < seconds < math.inf:  # also true of NaN
         raise InvalidField("must be a number above 0", param="seconds")
     if seconds > family.max_seconds:
@@ -115,9 +115,8 @@ def _source(family: ModelFamily, target: Size, max_crop: float) -> Size:
     )
     loss = crop_loss(best, target)
     if loss > max_crop:
-        legal = ", ".join(f"{w}x{h}" for w, h in family.sizes)
         raise Unsupported(
-            f"{family.name} renders {legal}; {width}x{height} would crop {loss:.0%} of the picture away, "
+            f"{family.name} renders {family.sizes_words}; {width}x{height} would crop {loss:.0%} of the picture away, "
             f"and at most {max_crop:.0%} are allowed",
             param="size",
         )

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -29,7 +30,10 @@ class RenderSpec:
     """One video to render, complete: two equal specs on equal numerics give equal frames.
 
     `width` and `height` are pixels, `num_frames` counts the rendered frames, `fps` is the model's own frames per
-    second; `delivery` is what becomes of them. `image` is the picture that an image-to-video model begins at.
+    second; `delivery` is what becomes of them. `image` is the picture that an image-to-video model begins at; `adapter`
+    names a LoRA adapter of the configuration, applied at `adapter_scale`.
+    A `reproducible` render is never stepped together with others, whatever its pool allows. One that may
+    `resume_anywhere` goes on from its checkpoint also where the numerics differ; any other starts over there.
     """
 
     model: str
@@ -45,6 +49,10 @@ class RenderSpec:
     delivery: Delivery
     profile: Profile = Profile.EXACT
     image: Artifact | None = None
+    adapter: str | None = None
+    adapter_scale: float = 1.0
+    reproducible: bool = False
+    resume_anywhere: bool = False
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> RenderSpec:
@@ -71,11 +79,50 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A render between two steps, in S3: `step` steps are done. `numerics` is the fingerprint of what rendered them.
+
+    Resumed under the same fingerprint it gives the frames that it would have given undisturbed, bit for bit.
+    """
+
+    artifact: Artifact
+    step: int
+    numerics: str
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Checkpoint:
+        return cls(**{**data, "artifact": Artifact(**data["artifact"])})
+
+
+class Continuity(StrEnum):
+    """How the frames of a video relate to those of one undisturbed render of the same spec on its last worker."""
+
+    WHOLE = "whole"
+    RESUMED = "resumed"
+    RESUMED_INEXACTLY = "resumed_inexactly"
+    STARTED_OVER = "started_over"
+
+
+class Incident(StrEnum):
+    """What went wrong, or was remarkable, in a render that went on all the same."""
+
+    PREEMPTED = "preempted"
+    TILED_DECODE = "tiled_decode"
+    OFFLOADED_DECODE = "offloaded_decode"
+    BATCH_SPLIT = "batch_split"
+    RETRIED_EXACTLY = "retried_exactly"
+    CHECKPOINT_FAILED = "checkpoint_failed"
+    CHECKPOINT_UNUSABLE = "checkpoint_unusable"
+    ALL_BLACK = "all_black"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VideoResult:
     """What a finished render left in S3. `gpu_seconds` is the time the GPU was held; `stages` maps stage to seconds.
 
     `cover` is a PNG of the first frame, `thumbnail` a small WebP of it, `spritesheet` a JPEG of frames in rows; videos
-    of the first release have neither of the latter two.
+    of the first release have neither of the latter two. `numerics` is the fingerprint that the last step was rendered
+    under; a render that was resumed went on after `resumed_at` steps; `incidents` are what befell its last attempt.
     """
 
     video: Artifact
@@ -88,6 +135,10 @@ class VideoResult:
     fps: int
     gpu_seconds: float
     stages: Mapping[str, float] = field(default_factory=dict)
+    numerics: str | None = None
+    continuity: Continuity = Continuity.WHOLE
+    resumed_at: int = 0
+    incidents: tuple[Incident, ...] = ()
 
     @property
     def objects(self) -> tuple[Artifact, ...]:
@@ -105,7 +156,11 @@ class VideoResult:
             for name in ("video", "cover", "thumbnail", "spritesheet")
             if data.get(name) is not None
         }
-        return cls(**{**data, **objects})
+        told = {
+            "continuity": Continuity(data.get("continuity", Continuity.WHOLE)),
+            "incidents": tuple(Incident(incident) for incident in data.get("incidents", ())),
+        }
+        return cls(**{**data, **objects, **told})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +192,8 @@ class NewJob:
 class Job:
     """A row as its owner may read it. `step` of `steps` denoise steps are done; times are UTC.
 
-    `preview` is one frame of the render that goes on, as it looked when it was taken.
+    `preview` is one frame of the render that goes on, as it looked when it was taken; `incidents` are what befell the
+    last attempt so far; `checkpoint` is where the next attempt would go on.
     """
 
     id: UUID
@@ -161,6 +217,8 @@ class Job:
     failure: Failure | None
     result: VideoResult | None
     preview: Artifact | None = None
+    checkpoint: Checkpoint | None = None
+    incidents: tuple[Incident, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -179,7 +237,8 @@ class WorkerRef:
 class Claim:
     """A job as its owner holds it. Nothing here changes while `token` is the row's token, except a cancel request.
 
-    `age_s` is seconds since the claim, `waited_s` the seconds that the job was claimable before it.
+    `age_s` is seconds since the claim, `waited_s` the seconds that the job was claimable before it. `checkpoint` is the
+    newest one of any attempt.
     """
 
     job_id: UUID
@@ -197,6 +256,7 @@ class Claim:
     age_s: float = 0.0
     waited_s: float = 0.0
     cancel_requested: bool = False
+    checkpoint: Checkpoint | None = None
 
     @property
     def prefix(self) -> str:
@@ -207,6 +267,11 @@ class Claim:
 def claim_prefix(job_id: UUID, number: int) -> str:
     """Key prefix of one claim's objects, with the closing slash."""
     return f"{job_prefix(job_id)}{number}/"
+
+
+def checkpoint_prefix(job_id: UUID, number: int) -> str:
+    """Key prefix of the checkpoints among a claim's objects, with the closing slash. They vanish when the job ends."""
+    return f"{claim_prefix(job_id, number)}checkpoints/"
 
 
 def job_prefix(job_id: UUID) -> str:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
-from orchestrator.domain.job import Claim, Failure, VideoResult
-from orchestrator.domain.protocol import Broke, Rendered, Stopped
+from orchestrator.domain.job import Checkpoint, Claim, Failure, VideoResult
+from orchestrator.domain.protocol import Broke, HandedBack, Rendered, Stopped
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.states import JobState, require
 
@@ -27,7 +27,10 @@ class Lost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evicted:
-    """The render left a healthy worker before it was done (a drain, a spot notice). Free, up to a cap."""
+    """The render left a healthy worker without a word from it (it was killed for another). Free, up to a cap.
+
+    What the worker itself hands back ends as `HandedBack`.
+    """
 
     reason: str
     gpu_seconds: float = 0.0
@@ -40,7 +43,7 @@ class Released:
     reason: str
 
 
-Ending = Rendered | Broke | Stopped | Lost | Evicted | Released
+Ending = Rendered | Broke | Stopped | HandedBack | Lost | Evicted | Released
 
 
 class AttemptOutcome(StrEnum):
@@ -59,7 +62,8 @@ class Settlement:
     """One guarded write: valid only while the row still carries `token`.
 
     `state` is where the job goes unless a cancel request committed first. `delay_s` is how long a queued job waits
-    before it may be claimed again. `failures` and `evictions` are the new values of the counters.
+    before it may be claimed again. `failures` and `evictions` are the new values of the counters. `checkpoint` is where
+    the next attempt goes on; None is from the start.
     """
 
     job_id: UUID
@@ -72,6 +76,7 @@ class Settlement:
     gpu_seconds: float = 0.0
     failure: Failure | None = None
     result: VideoResult | None = None
+    checkpoint: Checkpoint | None = None
 
 
 def settle(claim: Claim, ending: Ending, policy: RetryPolicy, jitter: float) -> Settlement:
@@ -88,8 +93,10 @@ def settle(claim: Claim, ending: Ending, policy: RetryPolicy, jitter: float) -> 
             return _stopped(claim, gpu_seconds)
         case Released():
             return _settlement(claim, JobState.QUEUED, AttemptOutcome.RELEASED)
+        case HandedBack(checkpoint=checkpoint, gpu_seconds=gpu_seconds):
+            return _evicted(claim, checkpoint, gpu_seconds, policy, jitter)
         case Evicted(gpu_seconds=gpu_seconds):
-            return _evicted(claim, gpu_seconds, policy, jitter)
+            return _evicted(claim, None, gpu_seconds, policy, jitter)
         case Broke(failure=failure, gpu_seconds=gpu_seconds):
             return _failed(claim, AttemptOutcome.FAILED, failure, gpu_seconds, policy, jitter)
         case Lost(failure=failure, gpu_seconds=gpu_seconds):

@@ -11,9 +11,18 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
 
-from orchestrator.domain.job import Artifact, Claim, Failure, RenderSpec, VideoResult, WorkerRef
+from orchestrator.domain.job import (
+    Artifact,
+    Checkpoint,
+    Claim,
+    Failure,
+    Incident,
+    RenderSpec,
+    VideoResult,
+    WorkerRef,
+)
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +43,15 @@ class WorkerState(StrEnum):
 
 
 class Stage(StrEnum):
-    """The stages of a render, in order. The first four hold the GPU; finishing and uploading hold a CPU thread."""
+    """The stages of a render, in order. Those before finishing need the GPU; finishing and uploading hold a CPU thread.
+
+    A `preempted` render waits in its worker's memory while a more urgent one steps, and then goes back to denoising.
+    """
 
     ASSIGNED = "assigned"
     ENCODING = "encoding"
     DENOISING = "denoising"
+    PREEMPTED = "preempted"
     DECODING = "decoding"
     FINISHING = "finishing"
     UPLOADING = "uploading"
@@ -58,7 +71,10 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """One claimed job, as a worker gets it. Idempotent by `token`; meant for one incarnation only."""
+    """One claimed job, as a worker gets it. Idempotent by `token`; meant for one incarnation only.
+
+    `checkpoint` is where an earlier attempt left it; `priority` 0 is the most urgent.
+    """
 
     job_id: UUID
     claim: int
@@ -66,6 +82,7 @@ class Assignment:
     spec: RenderSpec
     priority: int
     incarnation: str
+    checkpoint: Checkpoint | None = None
 
     @classmethod
     def of(cls, claim: Claim) -> Assignment:
@@ -76,6 +93,7 @@ class Assignment:
             spec=claim.spec,
             priority=claim.priority,
             incarnation=claim.worker.incarnation,
+            checkpoint=claim.checkpoint,
         )
 
 
@@ -102,10 +120,22 @@ class Stopped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HandedBack:
+    """The render was evicted before its end; `checkpoint` is where it can go on, None when none could be stored."""
+
+    reason: str
+    checkpoint: Checkpoint | None = None
+    gpu_seconds: float = 0.0
+
+
+End = Rendered | Broke | Stopped | HandedBack
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RenderStatus:
     """One held render. `step` of `steps` are done; `progress_age_s` is seconds since anything last moved.
 
-    `preview` is one frame of what is coming, once there is one.
+    `preview` is one frame of what is coming, once there is one; `checkpoint` the newest that is in S3.
     `end` is None until the render is over, and then stays until `forget(token)`.
     """
 
@@ -118,7 +148,9 @@ class RenderStatus:
     progress_age_s: float
     stages: Mapping[str, float] = field(default_factory=dict)
     preview: Artifact | None = None
-    end: Rendered | Broke | Stopped | None = None
+    checkpoint: Checkpoint | None = None
+    incidents: tuple[Incident, ...] = ()
+    end: End | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +158,10 @@ class WorkerStatus:
     """All that a worker knows of itself. `plan` is the fingerprint of the plan that it was started from.
 
     `version` grows with every change and is what the next poll passes back; `free_in_s` estimates the seconds until
-    another render could start stepping; `room` is how many more assignments it would accept now;
+    another render could start stepping; `room` is how many more assignments it would accept now. `interrupts` is what
+    it would interrupt: a render of a smaller priority number than this would be stepping one step later; None when
+    nothing is to be interrupted, or may be. `adapters` are the LoRA adapters in its memory. `numerics` is the
+    fingerprint of an unbatched `exact` render here, empty until the model is loaded;
     `step_s` is the mean time of the last denoise steps; `gpu_busy_s` is a counter of seconds since the process began.
     """
 
@@ -140,5 +175,8 @@ class WorkerStatus:
     room: int
     step_s: float
     gpu_busy_s: float
+    interrupts: int | None = None
+    adapters: tuple[str, ...] = ()
+    numerics: str = ""
     renders: tuple[RenderStatus, ...] = ()
     error: str | None = None

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Literal, Protocol
 from uuid import UUID
 
-from orchestrator.domain.job import Artifact, Claim, Failure, Job, NewJob, WorkerRef
+from orchestrator.domain.job import Artifact, Checkpoint, Claim, Failure, Incident, Job, NewJob, WorkerRef
 from orchestrator.domain.outcome import AttemptOutcome, Settlement
 from orchestrator.domain.states import JobState
 
@@ -36,13 +36,15 @@ class SettleResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """One running render's place, written only while the row carries `token`."""
+    """One running render's place, written only while the row carries `token`. A `checkpoint` of None keeps the last."""
 
     job_id: UUID
     token: UUID
     stage: str
     step: int
     preview: Artifact | None = None
+    checkpoint: Checkpoint | None = None
+    incidents: tuple[Incident, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +95,10 @@ class QueueDepth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
-    """A job whose objects may be deleted, in whole or (losers) but for the winning claim's prefix `keep`."""
+    """A job whose objects may be deleted, in whole or (losers) but for the winning claim's prefix `keep`.
+
+    Of the winning claim's objects, the checkpoints go all the same.
+    """
 
     job_id: UUID
     keep: int | None = None
@@ -144,8 +149,13 @@ class JobStore(Protocol):
         """A number for a dispatcher of `cluster` that is greater than every earlier one."""
         ...
 
-    async def claim(self, pool: str, cluster: str, slots: Sequence[WorkerRef]) -> list[Claim]:
-        """Claim up to one job per slot, shared fairly, each with a fresh token; no more than are ready."""
+    async def claim(
+        self, pool: str, cluster: str, slots: Sequence[WorkerRef], *, more_urgent_than: int | None = None
+    ) -> list[Claim]:
+        """Claim up to one job per slot, shared fairly, each with a fresh token; no more than are ready.
+
+        With `more_urgent_than`, only jobs of a smaller priority number.
+        """
         ...
 
     async def running(self, cluster: str) -> list[Claim]:

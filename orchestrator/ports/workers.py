@@ -3,39 +3,58 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
-from orchestrator.config import FinishSettings, LogSettings, ModerationSettings, S3Settings
+from orchestrator.config import (
+    AdapterSettings,
+    EngineSettings,
+    FinishSettings,
+    LogSettings,
+    ModerationSettings,
+    PoolSettings,
+    S3Settings,
+)
 from orchestrator.domain.protocol import Answer, Assignment, Caller, WorkerStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerPlan:
-    """All it takes to start one worker: its name, its pool, the checkpoint to load, and the bucket to upload to.
+    """All it takes to start one worker: its name, its pool, the model to load, and the bucket to upload to.
 
-    `family` names the catalogue's entry; `path` is a diffusers checkpoint's directory on the worker's node.
+    `family` names the catalogue's entry; `source` says where the model's diffusers checkpoint is (`ModelSettings`), and
+    `cache` is the directory for what must be fetched to the worker's node. `adapters` may be asked for by name.
     """
 
     name: str
     pool: str
     model: str
     family: str
-    path: Path
+    source: str
+    cache: Path
+    settings: PoolSettings
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    adapters: Mapping[str, AdapterSettings] = field(default_factory=dict)
     s3: S3Settings
     log: LogSettings = field(default_factory=LogSettings)
     finish: FinishSettings = field(default_factory=FinishSettings)
     moderation: ModerationSettings = field(default_factory=ModerationSettings)
-    gpus: int = 1
+
+    @property
+    def gpus(self) -> int:
+        return self.settings.gpus_per_worker
 
     @property
     def fingerprint(self) -> str:
         """16 hex digits that differ when anything differs that a running worker would not notice."""
         secret = self.s3.secret_key.get_secret_value() if self.s3.secret_key is not None else ""
-        sections = (self.s3, self.log, self.finish, self.moderation)
-        told = (self.model, self.family, self.path, self.gpus, secret, *(s.model_dump_json() for s in sections))
+        sections = (self.s3, self.log, self.finish, self.moderation, self.settings.as_loaded, self.engine)
+        adapters = {name: adapter.model_dump_json() for name, adapter in sorted(self.adapters.items())}
+        told = (self.model, self.family, self.source, self.cache, adapters, secret)
+        told = (*told, *(section.model_dump_json() for section in sections))
         return hashlib.sha256(repr(tuple(map(str, told))).encode()).hexdigest()[:16]
 
 
@@ -71,10 +90,17 @@ class WorkerPool(Protocol):
         """Stop a render within one denoise step; it ends as `Stopped`. Unknown tokens are ignored."""
         ...
 
+    async def evict(self, name: str, caller: Caller, token: UUID) -> None:
+        """Hand a render back at the next step: checkpointed, released, ended as `HandedBack`. Unknown ones are ignored.
+
+        One that has not begun ends as `Stopped`; one whose frames are being finished ends as it would.
+        """
+        ...
+
     async def forget(self, name: str, caller: Caller, token: UUID) -> None:
         """Drop an ended render. Unknown tokens are ignored."""
         ...
 
-    async def drain(self, name: str, caller: Caller) -> None:
-        """Accept no more assignments; what is held goes on to its end."""
+    async def drain(self, name: str, caller: Caller, *, within_s: float | None = None) -> None:
+        """Accept no more assignments; what is held goes on to its end, or is evicted when `within_s` is over."""
         ...
