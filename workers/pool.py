@@ -95,11 +95,14 @@ class RayWorkerPool:
     async def cancel(self, name: str, caller: Caller, token: UUID) -> None:
         await self._call(name, lambda actor: actor.cancel.remote(caller, token))
 
+    async def evict(self, name: str, caller: Caller, token: UUID) -> None:
+        await self._call(name, lambda actor: actor.evict.remote(caller, token))
+
     async def forget(self, name: str, caller: Caller, token: UUID) -> None:
         await self._call(name, lambda actor: actor.forget.remote(caller, token))
 
-    async def drain(self, name: str, caller: Caller) -> None:
-        await self._call(name, lambda actor: actor.drain.remote(caller))
+    async def drain(self, name: str, caller: Caller, *, within_s: float | None = None) -> None:
+        await self._call(name, lambda actor: actor.drain.remote(caller, within_s))
 
     async def _handle(self, name: str) -> Any:
         handle = self._handles.get(name)
