@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from orchestrator.domain.errors import RenderFailed
-from orchestrator.domain.job import Artifact, Checkpoint, Continuity, RenderSpec, VideoResult
+from orchestrator.domain.job import Artifact, Checkpoint, Continuity, Incident, RenderSpec, VideoResult
 from orchestrator.domain.protocol import Assignment, Stage
 
 if TYPE_CHECKING:
@@ -99,19 +99,45 @@ class Model(Protocol[R]):
 
 
 class Watch(Protocol):
-    """How whoever finishes a render's frames says how far it is."""
+    """How whoever finishes a render's frames says how far it is, and asks how the render went."""
 
     @property
-    def gpu_seconds(self) -> float: ...
+    def gpu_seconds(self) -> float:
+        """What the render has cost."""
+        ...
 
     @property
-    def stages(self) -> dict[str, float]: ...
+    def stages(self) -> dict[str, float]:
+        """Seconds of every stage that is over."""
+        ...
 
-    def enter(self, stage: Stage) -> None: ...
+    @property
+    def numerics(self) -> str:
+        """The fingerprint that the last step was rendered under."""
+        ...
 
-    def proceed(self) -> None: ...
+    @property
+    def continuity(self) -> Continuity: ...
 
-    def moved(self) -> None: ...
+    @property
+    def resumed_at(self) -> int:
+        """How many steps an earlier attempt had done."""
+        ...
+
+    @property
+    def incidents(self) -> tuple[Incident, ...]: ...
+
+    def enter(self, stage: Stage) -> None:
+        """A stage begins. Raises when the render was cancelled meanwhile; let that pass through."""
+        ...
+
+    def proceed(self) -> None:
+        """The present stage goes on, unless the render was cancelled meanwhile: raises then, as `enter` does."""
+        ...
+
+    def moved(self) -> None:
+        """The present stage goes on. Raises nothing, for callers that must not stop halfway."""
+        ...
 
 
 Finish = Callable[[Assignment, "NDArray[np.uint8]", Watch], VideoResult]
@@ -125,7 +151,8 @@ class Parts(Generic[R]):
     """What an engine works with; all but the model are called on threads beside it, and may raise anything.
 
     `fetch` gets what a render begins with; None when what it was given said that nobody wants it any more.
-    `finish` makes frames into the objects of a claim. `show` adds a preview, one frame, to them; `save` a checkpoint.
+    `finish` makes frames into the objects of a claim. `show` adds a preview, one frame, to them; `save` a checkpoint,
+    at once or not at all: the engine knows how long it may try again.
     """
 
     model: Model[R]
