@@ -210,12 +210,11 @@ def _service_settings() -> Settings:
 
 
 def _tiny_models(data: DataDir, *families: ModelFamily) -> dict[str, Any]:
-    """The configuration of these tiny models; of all of them when none is named."""
-    from orchestrator.domain.catalog import TINY
+    """The configuration of these tiny models; of the usual ones when none is named."""
     from orchestrator.local import configuration
     from workers import tiny as checkpoints
 
-    return configuration.tiny_models(lambda family: checkpoints.path(family, data.models), families or TINY)
+    return configuration.tiny_models(lambda family: checkpoints.path(family, data.models), *families)
 
 
 @contextmanager

@@ -144,6 +144,7 @@ def plan(
     _check_texts(settings, request)
     model = _model(settings, request)
     family = settings.family_of(model)
+    pool = pool_of(settings, model, request.profile)
     spec = _spec(settings, model, family, request, seed, image)
     _within(request.priority, "priority", 0, MAX_PRIORITY)
     max_attempts = settings.retry.max_attempts if request.max_attempts is None else request.max_attempts
@@ -156,7 +157,7 @@ def plan(
     return NewJob(
         id=job_id,
         tenant=tenant,
-        pool=settings.pool_of(model),
+        pool=pool,
         priority=request.priority,
         spec=spec,
         cost=predict(family, spec),
@@ -221,6 +222,15 @@ def _spec(
         profile=request.profile,
         image=image,
     )
+
+
+def pool_of(settings: Settings, model: str, profile: Profile) -> str:
+    """The pool that renders a configured model in a profile. Raises `Unsupported` when none does."""
+    pool = settings.pool_of(model, profile)
+    if pool is None:
+        rendered = ", ".join(settings.profiles_of(model))
+        raise Unsupported(f"{model} is rendered in {rendered} here, not in {profile}", param="profile")
+    return pool
 
 
 def check_prompt(settings: Settings, prompt: str) -> None:

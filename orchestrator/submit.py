@@ -18,7 +18,7 @@ from orchestrator.domain.job import Job, NewJob, RenderSpec, parse_public_id, pu
 from orchestrator.domain.states import JobState
 from orchestrator.limits import TenantLimits
 from orchestrator.ports import Inputs, JobStore, Moderator, Page
-from orchestrator.request import VideoRequest, check_key, check_prompt, fingerprint, fingerprint_like, plan
+from orchestrator.request import VideoRequest, check_key, check_prompt, fingerprint, fingerprint_like, plan, pool_of
 
 _log = logs.get("submit")
 
@@ -154,7 +154,7 @@ class Jobs:
         return NewJob(
             id=uuid7(),
             tenant=source.tenant,
-            pool=settings.pool_of(model),
+            pool=pool_of(settings, model, spec.profile),
             priority=source.priority,
             spec=spec,
             cost=predict(settings.family_of(model), spec),

@@ -15,7 +15,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from orchestrator.adapters.s3 import S3Objects
-from orchestrator.config import S3Settings, Settings
+from orchestrator.config import AdapterSettings, ModelSettings, S3Settings, Settings
 from orchestrator.domain.errors import CogmillError
 from orchestrator.store import schema_version
 
@@ -64,15 +64,24 @@ def examine(settings: Settings, connect: Connect) -> Iterator[Finding]:
     yield _check("ray", lambda: _ray(settings.ray.address, connect, joined), advice)
     yield _check("gpus", lambda: _gpus(settings, joined), "add GPU nodes, or lower pools.*.workers")
     for name, model in settings.models.items():
-        yield model_finding(name, model.path, settings.ray.address)
+        yield source_finding(f"models.{name}", model, settings.ray.address, checkpoint)
+    for name, lora in settings.adapters.items():
+        yield source_finding(f"adapters.{name}", lora, settings.ray.address, adapter)
 
 
-def model_finding(name: str, path: Path, ray_address: str | None) -> Finding:
-    """Check a model's checkpoint, where its path can be seen: workers of a cluster elsewhere have their own disks."""
-    part = f"model {name}"
+def source_finding(
+    key: str,
+    section: ModelSettings | AdapterSettings,
+    ray_address: str | None,
+    look: Callable[[Path], str],
+) -> Finding:
+    """Look at a model's or an adapter's files, where they can be seen: workers elsewhere have their own disks."""
+    path = section.directory
+    if path is None:
+        return Finding(key, Verdict.NOTE, f"{section.source} is fetched by the workers, and checked then")
     if not path.exists() and not _on_this_machine(ray_address):
-        return Finding(part, Verdict.NOTE, f"{path} is not on this machine; workers check theirs when they load it")
-    return _check(part, partial(_checkpoint, path), f"put the checkpoint there, or correct models.{name}.path")
+        return Finding(key, Verdict.NOTE, f"{path} is not on this machine; workers check theirs when they load it")
+    return _check(key, partial(look, path), f"put the files there, or correct {key}.source")
 
 
 class _Ill(CogmillError):
@@ -140,7 +149,7 @@ def _knock(address: str | None) -> None:
         raise _Ill(f"nothing answers at {address}: {error}") from None
 
 
-def _checkpoint(path: Path) -> str:
+def checkpoint(path: Path) -> str:
     """A diffusers checkpoint: its index, and a directory for each component that the index names."""
     try:
         index = json.loads((path / "model_index.json").read_text("utf-8"))
@@ -155,6 +164,16 @@ def _checkpoint(path: Path) -> str:
     for file in sorted(path.glob("*/*.safetensors")):
         _whole(file)
     return f"{path}: {', '.join(components)}"
+
+
+def adapter(path: Path) -> str:
+    """LoRA weights: a safetensors file, or a directory that has one."""
+    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+    if not files:
+        raise _Ill(f"{path} has no safetensors file")
+    for file in files:
+        _whole(file)
+    return f"{path}: {', '.join(file.name for file in files)}"
 
 
 def _whole(file: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, model_validator
 
 from orchestrator.domain.catalog import FAMILIES, Profile
 from orchestrator.domain.limits import Limits
@@ -13,12 +13,33 @@ from orchestrator.domain.limits import Limits
 # Up to a hundred years: PostgreSQL's intervals and the system's timers take no infinity.
 Seconds = Annotated[float, Field(gt=0, le=100 * 365.25 * 24 * 3600, allow_inf_nan=False)]
 
+# The schemes of what workers fetch.
+_FETCHED = ("hf", "s3")
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ModelSettings(_Section):
+def _known_source(source: str) -> str:
+    scheme, marked, rest = source.partition("://")
+    if not source or (marked and (scheme not in _FETCHED or "/" not in rest.strip("/"))):
+        raise ValueError("must be a path, hf://organisation/name@revision or s3://bucket/prefix")
+    return source
+
+
+class _Sourced(_Section):
+    """What has its files somewhere: `source` is a path, or a URL whose files workers fetch to `models_cache`."""
+
+    source: Annotated[str, AfterValidator(_known_source)]
+
+    @property
+    def directory(self) -> Path | None:
+        """Its place on the disk; None for what workers fetch."""
+        return None if "://" in self.source else Path(self.source)
+
+
+class ModelSettings(_Sourced):
     """One loadable model: the catalogue's family, and where its diffusers checkpoint is.
 
     `source` is a directory on every worker's node, `hf://organisation/name@revision` (Hugging Face), or
@@ -28,7 +49,6 @@ class ModelSettings(_Section):
     """
 
     family: str
-    source: str = ""
     path: Path | None = Field(default=None, exclude=True)
     accept_licence: bool = False
     image_model: str | None = None
@@ -49,15 +69,12 @@ class ModelSettings(_Section):
             raise ValueError(f"family {self.family!r} is none of {', '.join(FAMILIES)}")
         if family.must_accept_licence and not self.accept_licence:
             raise ValueError(f"accept_licence must be true to load {family.name}: read the {family.licence}")
-        if not self.source:
-            raise ValueError("source must say where the checkpoint is")
         return self
 
 
-class AdapterSettings(_Section):
+class AdapterSettings(_Sourced):
     """One LoRA adapter that requests may name: a `source` as a model has it, of `models`, and its usual strength."""
 
-    source: str = Field(min_length=1)
     models: tuple[str, ...] = Field(min_length=1)
     scale: float = Field(default=1.0, ge=-4, le=4)
 

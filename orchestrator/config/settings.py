@@ -126,6 +126,10 @@ class Settings(BaseSettings):
             return self.models[model].image_model
         return next((name for name in self.models if self.models[name].family == family.image_sibling), None)
 
+    def profiles_of(self, model: str) -> tuple[Profile, ...]:
+        """The profiles that some pool renders a configured model in, the most exact first."""
+        return tuple(profile for profile in Profile if self.pool_of(model, profile) is not None)
+
     def pool_of(self, model: str, profile: Profile) -> str | None:
         """The pool that renders a configured model in a profile (the first one configured); None when none does."""
         return next((name for name, pool in self.pools.items() if pool.model == model and profile in pool.served), None)

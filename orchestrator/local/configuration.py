@@ -6,13 +6,13 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from orchestrator import config
 from orchestrator.config import Settings
-from orchestrator.domain.catalog import TINY, TINY_2B, TINY_5B, ModelFamily
+from orchestrator.domain.catalog import TINY_2B, TINY_5B, TINY_5B_I2V, ModelFamily
 from orchestrator.domain.errors import ConfigError
 from orchestrator.local import postgres, ray
 from orchestrator.local.layout import DataDir
@@ -20,8 +20,10 @@ from orchestrator.local.portbook import Ports
 from orchestrator.local.secrets import Secrets, write
 
 BUCKET = "cogmill"
-_MODEL_KEYS = ("default_model", "models", "pools", "aliases")
+_MODEL_KEYS = ("default_model", "models", "pools", "aliases", "adapters", "models_cache", "engine")
 
+# What a laptop serves when nothing else is chosen.
+_DEFAULT = (TINY_2B, TINY_5B, TINY_5B_I2V)
 
 # What the vendors' model names mean on a laptop.
 _ALIASES = dict.fromkeys(("cogvideox", "cogvideox-2", "cogvideox-flash"), TINY_2B.name) | dict.fromkeys(
@@ -29,19 +31,20 @@ _ALIASES = dict.fromkeys(("cogvideox", "cogvideox-2", "cogvideox-flash"), TINY_2
 )
 
 
-def tiny_models(path_of: Callable[[ModelFamily], Path], families: Sequence[ModelFamily] = TINY) -> dict[str, Any]:
-    """These tiny checkpoints, one worker each; the first is the default."""
+def tiny_models(path_of: Callable[[ModelFamily], Path], *families: ModelFamily) -> dict[str, Any]:
+    """These tiny checkpoints, or the usual ones, with one worker each; the first is the default."""
+    families = families or _DEFAULT
     names = [family.name for family in families]
     return {
         "default_model": names[0],
         "aliases": {alias: name for alias, name in _ALIASES.items() if name in names},
-        "models": {family.name: {"family": family.name, "path": str(path_of(family))} for family in families},
+        "models": {family.name: {"family": family.name, "source": str(path_of(family))} for family in families},
         "pools": {name: {"model": name, "workers": 1} for name in names},
     }
 
 
 def read_models(path: Path) -> dict[str, Any]:
-    """Models, pools and aliases from a TOML file, to serve instead of the tiny ones; relative paths are the file's.
+    """Models and what belongs to them from a TOML file, instead of the tiny ones; relative paths are the file's.
 
     Raises `ConfigError` when the file cannot be read or has other keys.
     """
@@ -52,13 +55,21 @@ def read_models(path: Path) -> dict[str, Any]:
     unknown = sorted(chosen.keys() - set(_MODEL_KEYS))
     if unknown:
         raise ConfigError(f"{path}: {unknown[0]} is none of {', '.join(_MODEL_KEYS)}")
-    models = chosen.get("models", {})
-    if not isinstance(models, dict):
-        raise ConfigError(f"{path}: models must be tables, [models.NAME]")
-    for model in models.values():
-        if isinstance(model, dict) and isinstance(model.get("path"), str):
-            model["path"] = str((path.parent / model["path"]).absolute())
+    _resolve(chosen, "models_cache", path.parent)
+    for section in ("models", "adapters"):
+        tables = chosen.get(section, {})
+        if not isinstance(tables, dict):
+            raise ConfigError(f"{path}: {section} must be tables, [{section}.NAME]")
+        for table in tables.values():
+            _resolve(table, "source", path.parent)
+            _resolve(table, "path", path.parent)
     return chosen
+
+
+def _resolve(table: object, key: str, directory: Path) -> None:
+    """Make a path absolute; what is a URL, or absent, or no text at all is left for the settings to judge."""
+    if isinstance(table, dict) and isinstance(table.get(key), str) and "://" not in table[key]:
+        table[key] = str((directory / Path(table[key]).expanduser()).absolute())
 
 
 def document(ports: Ports, secrets: Secrets, models: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,7 +120,7 @@ def _disown(content: Mapping[str, Any]) -> None:
 
 
 def to_toml(content: Mapping[str, Any], path: tuple[str, ...] = ()) -> str:
-    """TOML of nested mappings of strings, integers and booleans."""
+    """TOML of nested mappings of strings, numbers, booleans, and lists of these."""
     plain = {key: value for key, value in content.items() if not isinstance(value, Mapping)}
     tables = {key: value for key, value in content.items() if isinstance(value, Mapping)}
     lines = [f"{_key(key)} = {_value(value)}\n" for key, value in plain.items()]

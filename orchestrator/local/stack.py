@@ -114,7 +114,8 @@ class Stack:
         return made
 
     def _make_tiny_models(self) -> None:
-        ours = [model.path for model in self.settings.models.values() if model.path.parent == self._data.models]
+        directories = [model.directory for model in self.settings.models.values()]
+        ours = [path for path in directories if path is not None and path.parent == self._data.models]
         if all(path.is_dir() for path in ours):
             return
         self._say("making the tiny checkpoints (random weights, once)")

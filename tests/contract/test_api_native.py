@@ -50,7 +50,7 @@ async def api_app(
     settings = Settings.model_validate(
         plain.model_dump()
         | {
-            "models": plain.models | {"tiny-i2v": {"family": "tiny-5b-i2v", "path": "/models/tiny-5b-i2v"}},
+            "models": plain.models | {"tiny-i2v": {"family": "tiny-5b-i2v", "source": "/models/tiny-5b-i2v"}},
             "pools": plain.pools | {"images": {"model": "tiny-i2v"}},
         }
     )

@@ -215,7 +215,7 @@ async def test_what_cannot_be_a_batch_is_refused_by_name(scene: Scene) -> None:
 
 
 async def test_images_in_lines_are_read_and_a_wrong_one_is_an_error_of_its_line(scene: Scene) -> None:
-    models = {name: {"family": name, "path": f"/models/{name}"} for name in ("tiny-2b", "tiny-5b-i2v")}
+    models = {name: {"family": name, "source": f"/models/{name}"} for name in ("tiny-2b", "tiny-5b-i2v")}
     pools = {POOL: {"model": "tiny-2b"}, "images": {"model": "tiny-5b-i2v"}}
     given = {**scene.settings.model_dump(), "models": models, "pools": pools}
     other = a_scene(scene.store, scene.objects, Settings.model_validate(given))

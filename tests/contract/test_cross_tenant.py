@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -146,7 +145,7 @@ async def api_app(
     """As every test's, but with a model for pictures, and tries of webhooks to this machine, where nobody answers."""
     database_url = postgres_server.url(postgres_server.new_database(migrated_template))
     settings = api_settings(database_url, s3_server.new_bucket())
-    pictures = ModelSettings(family="tiny-5b-i2v", path=Path("/models/tiny-5b-i2v"))
+    pictures = ModelSettings(family="tiny-5b-i2v", source="/models/tiny-5b-i2v")
     settings = settings.model_copy(
         update={
             "fetch": LOOPBACK,

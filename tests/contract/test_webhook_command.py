@@ -22,7 +22,7 @@ def _deployment(postgres_server: Server, database_url: str, monkeypatch: pytest.
         "DATABASE_URL": database_url,
         "MASTER_KEY": "sixteen characters",
         "DEFAULT_MODEL": "tiny",
-        "MODELS": json.dumps({"tiny": {"family": "tiny-2b", "path": "/models/tiny"}}),
+        "MODELS": json.dumps({"tiny": {"family": "tiny-2b", "source": "/models/tiny"}}),
         "POOLS": json.dumps({"small": {"model": "tiny"}}),
     }.items():
         monkeypatch.setenv(f"COGMILL_{name}", value)

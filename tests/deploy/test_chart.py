@@ -25,7 +25,7 @@ EVERYTHING: dict[str, Any] = LEAST | {
     "config": {
         "pools": {"main": {"workers": 3}, "large": {"model": "cogvideox-5b", "workers": 2}},
         "models": {
-            "cogvideox-5b": {"family": "cogvideox-5b", "path": "/models/CogVideoX-5b", "accept_licence": True},
+            "cogvideox-5b": {"family": "cogvideox-5b", "source": "/models/CogVideoX-5b", "accept_licence": True},
         },
         "aliases": {"cogvideox-3": "cogvideox-5b"},
         "s3": {"endpoint_url": "https://s3.example", "bucket": "videos", "multipart_threshold_bytes": 33554432},

@@ -168,7 +168,7 @@ def maintainer(scene: Scene) -> Iterator[subprocess.Popen[bytes]]:
         "COGMILL_DATABASE_URL": settings.database_url,
         "COGMILL_MASTER_KEY": MASTER_KEY,
         "COGMILL_DEFAULT_MODEL": settings.default_model,
-        "COGMILL_MODELS": json.dumps({"tiny-2b": {"family": "tiny-2b", "path": "/models/tiny-2b"}}),
+        "COGMILL_MODELS": json.dumps({"tiny-2b": {"family": "tiny-2b", "source": "/models/tiny-2b"}}),
         "COGMILL_POOLS": json.dumps({POOL: {"model": "tiny-2b"}}),
         "COGMILL_ALIASES": json.dumps(settings.aliases),
         "COGMILL_S3__ENDPOINT_URL": str(s3.endpoint_url),

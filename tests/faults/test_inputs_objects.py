@@ -45,7 +45,7 @@ def pictures(store: Store, objects: S3Objects, settings: S3Settings | None = Non
 
 def with_image_model(database_url: str, s3: S3Settings) -> Settings:
     settings = api_settings(database_url, s3).model_dump()
-    settings["models"]["tiny-i2v"] = {"family": "tiny-5b-i2v", "path": "/models/tiny-i2v"}
+    settings["models"]["tiny-i2v"] = {"family": "tiny-5b-i2v", "source": "/models/tiny-i2v"}
     settings["pools"]["images"] = {"model": "tiny-i2v"}
     return Settings.model_validate(settings)
 

@@ -48,7 +48,7 @@ def api_settings(database_url: str, s3: S3Settings | None = None, **api: Any) ->
             "database_url": database_url,
             "master_key": MASTER_KEY,
             "default_model": "tiny-2b",
-            "models": {"tiny-2b": {"family": "tiny-2b", "path": "/models/tiny-2b"}},
+            "models": {"tiny-2b": {"family": "tiny-2b", "source": "/models/tiny-2b"}},
             "pools": {POOL: {"model": "tiny-2b"}},
             "aliases": {"cogvideox-3": "tiny-2b", "sora-2": "tiny-2b"},
             "s3": s3 or S3Settings(access_key="unused", secret_key="unused"),

@@ -18,9 +18,9 @@ def settings(**api: object) -> Settings:
             "master_key": "m" * 16,
             "default_model": "small",
             "models": {
-                "small": {"family": "tiny-2b", "path": "/models/small"},
-                "big": {"family": "cogvideox-2b", "path": "/models/big"},
-                "moving": {"family": "tiny-5b-i2v", "path": "/models/moving"},
+                "small": {"family": "tiny-2b", "source": "/models/small"},
+                "big": {"family": "cogvideox-2b", "source": "/models/big"},
+                "moving": {"family": "tiny-5b-i2v", "source": "/models/moving"},
             },
             "pools": {"pool-s": {"model": "small"}, "pool-b": {"model": "big"}, "pool-m": {"model": "moving"}},
             "aliases": {"CogVideoX-3": "big"},

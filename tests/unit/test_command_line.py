@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from orchestrator import cli
 from orchestrator.commands import doctor
+from orchestrator.config import AdapterSettings, ModelSettings
 from orchestrator.domain.errors import StaleEpoch
 
 
@@ -125,6 +126,11 @@ class TestCommandLine:
         assert "Traceback" not in done.stderr
 
 
+def checked(checkpoint: Path, ray_address: str | None) -> doctor.Finding:
+    model = ModelSettings(family="tiny-2b", source=str(checkpoint))
+    return doctor.source_finding("models.m", model, ray_address, doctor.checkpoint)
+
+
 class TestDoctor:
     """What it says of a checkpoint; the other parts it tries on a whole stack, in tests/acceptance."""
 
@@ -142,15 +148,29 @@ class TestDoctor:
     def test_a_missing_one_is_a_failure_only_where_workers_share_this_disk(
         self, address: str | None, verdict: doctor.Verdict, tmp_path: Path
     ) -> None:
-        assert doctor.model_finding("m", tmp_path / "nowhere", address).verdict is verdict
+        assert checked(tmp_path / "nowhere", address).verdict is verdict
 
     def test_one_that_lacks_a_component_fails_wherever_ray_is(self, tmp_path: Path) -> None:
         (tmp_path / "model_index.json").write_text('{"vae": ["diffusers", "X"], "unet": ["diffusers", "Y"]}')
         (tmp_path / "vae").mkdir()
         (tmp_path / "vae" / "config.json").touch()
-        found = doctor.model_finding("m", tmp_path, "elsewhere:6379")
+        found = checked(tmp_path, "elsewhere:6379")
         assert (found.verdict, found.detail) == (doctor.Verdict.FAIL, f"{tmp_path} lacks unet")
-        assert found.line().startswith("FAIL  model m ")
+        assert found.line().startswith("FAIL  models.m ")
+
+    def test_what_workers_fetch_is_left_to_them(self) -> None:
+        model = ModelSettings(family="tiny-2b", source="s3://models/tiny-2b")
+        found = doctor.source_finding("models.m", model, None, doctor.checkpoint)
+        assert (found.verdict, "s3://models/tiny-2b" in found.detail) == (doctor.Verdict.NOTE, True)
+
+    def test_an_adapter_without_weights_is_found(self, tmp_path: Path) -> None:
+        lora = AdapterSettings(source=str(tmp_path), models=("m",))
+        found = doctor.source_finding("adapters.ink", lora, None, doctor.adapter)
+        assert found.line().startswith("FAIL  adapters.ink ")
+        header = b'{"w": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}'
+        (tmp_path / "ink.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(1))
+        found = doctor.source_finding("adapters.ink", lora, None, doctor.adapter)
+        assert (found.verdict, found.detail) == (doctor.Verdict.OK, f"{tmp_path}: ink.safetensors")
 
     def test_tensors_that_are_cut_short_are_found(self, tmp_path: Path) -> None:
         (tmp_path / "model_index.json").write_text('{"vae": ["diffusers", "X"]}')
@@ -161,6 +181,6 @@ class TestDoctor:
         verdicts = {}
         for size in (len(whole), len(whole) - 1, 10, 0):
             tensors.write_bytes(whole[:size])
-            verdicts[size] = doctor.model_finding("m", tmp_path, None).verdict
+            verdicts[size] = checked(tmp_path, None).verdict
         assert verdicts.pop(len(whole)) is doctor.Verdict.OK
         assert set(verdicts.values()) == {doctor.Verdict.FAIL}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import config
+from orchestrator.domain.catalog import Profile
 from orchestrator.domain.errors import ConfigError, UnknownModel
 
 TOML = """
@@ -104,7 +105,7 @@ def test_a_licence_that_was_accepted_lets_the_model_load(toml: Path) -> None:
 def test_models_are_found_by_name_or_alias_in_any_case(toml: Path) -> None:
     settings = config.load()
     assert {settings.resolve_model(name) for name in (None, "small", "SMALL", "CogVideoX-3")} == {"small"}
-    assert settings.pool_of("small") == "gpu"
+    assert settings.pool_of("small", Profile.EXACT) == "gpu"
     with pytest.raises(UnknownModel):
         settings.resolve_model("large")
 

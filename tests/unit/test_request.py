@@ -59,6 +59,10 @@ def test_a_bare_prompt_becomes_the_default_models_native_video() -> None:
         "delivery": {"width": 96, "height": 64, "num_frames": 49, "fps": 8, "watermark": False},
         "profile": "exact",
         "image": None,
+        "adapter": None,
+        "adapter_scale": 1.0,
+        "reproducible": False,
+        "resume_anywhere": False,
     }
     assert job.cost == predict(TINY_2B, job.spec)
     assert job.max_attempts == SETTINGS.retry.max_attempts
