@@ -20,8 +20,9 @@ from orchestrator.domain.job import WorkerRef
 from orchestrator.domain.protocol import PROTOCOL_VERSION, Answer, Assignment, Caller, WorkerState, WorkerStatus
 from orchestrator.ports import WorkerPlan
 from workers.changes import Changes
-from workers.engine import Engine, Parts
+from workers.engine import Engine
 from workers.meter import Meter
+from workers.parts import Parts
 from workers.roster import Roster
 from workers.scratch import Scratch
 

@@ -8,18 +8,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 from uuid import UUID
 
 from structlog.stdlib import BoundLogger
 
-from orchestrator.domain.job import Artifact, Failure, RenderSpec, VideoResult
-from orchestrator.domain.protocol import Assignment, Broke, Rendered, Stage, Stopped
+from orchestrator.domain.job import Continuity, Failure, Incident
+from orchestrator.domain.protocol import Broke, Rendered, Stage, Stopped
 from workers.choice import Act
 from workers.failures import failure_of
 from workers.held import End, Held
+from workers.parts import Decoding, Parts
 from workers.roster import CAPACITY, FINISHERS, Roster
 
 if TYPE_CHECKING:
@@ -29,29 +29,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-class Model(Protocol[R]):
-    """A loaded model (`CogVideoX`); `R` is its state of one render. Every method holds the GPU until it returns."""
-
-    def begin(self, spec: RenderSpec, picture: NDArray[np.uint8] | None) -> R:
-        """Start a render, at a picture of its size, [height, width, 3] RGB, when its spec has an image."""
-        ...
-
-    def step(self, render: R) -> None: ...
-
-    def preview(self, render: R) -> NDArray[np.uint8]:
-        """One frame of what is coming, [height, width, 3] RGB; changes nothing about the render."""
-        ...
-
-    def decode(self, render: R) -> NDArray[np.uint8]:
-        """Frames, [frames, height, width, 3] RGB."""
-        ...
-
-    def recover(self) -> None:
-        """Give back what a failed render held. Raises when the model can render no more."""
-        ...
-
-
-class Watch:
+class HeldWatch:
     """How whoever finishes a render's frames says how far it is."""
 
     def __init__(self, roster: Roster, held: Held) -> None:
@@ -68,6 +46,22 @@ class Watch:
         """Seconds of every stage that is over."""
         return dict(self._held.stages)
 
+    @property
+    def numerics(self) -> str:
+        return ""
+
+    @property
+    def continuity(self) -> Continuity:
+        return Continuity.WHOLE
+
+    @property
+    def resumed_at(self) -> int:
+        return 0
+
+    @property
+    def incidents(self) -> tuple[Incident, ...]:
+        return ()
+
     def enter(self, stage: Stage) -> None:
         """A stage begins. Raises when the render was cancelled meanwhile; let that pass through."""
         if self._held.cancelled:
@@ -83,25 +77,6 @@ class Watch:
     def moved(self) -> None:
         """The present stage goes on. Raises nothing, for callers that must not stop halfway."""
         self._roster.moved(self._held)
-
-
-Finish = Callable[[Assignment, "NDArray[np.uint8]", Watch], VideoResult]
-Fetch = Callable[[Assignment, Callable[[], bool]], "NDArray[np.uint8] | None"]
-Show = Callable[[Assignment, "NDArray[np.uint8]"], Artifact]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts(Generic[R]):
-    """What an engine works with; all but the model are called on threads beside it, and may raise anything.
-
-    `fetch` gets the picture that a render begins at; None when what it was given said that nobody wants it any more.
-    `finish` makes frames into the objects of a claim. `show` adds a preview, one frame, to them.
-    """
-
-    model: Model[R]
-    fetch: Fetch
-    finish: Finish
-    show: Show
 
 
 class _Cancelled(Exception):
@@ -177,13 +152,17 @@ class Engine(Generic[R]):
 
     def _begin(self, held: Held) -> None:
         self._roster.enter(held, Stage.ENCODING)
-        self._renders[held.assignment.token] = self._model.begin(held.assignment.spec, held.picture)
-        held.picture = None
+        self._renders[held.assignment.token] = self._model.begin(
+            held.assignment.spec, held.material.picture if held.material else None
+        )
+        held.material = None
         self._roster.enter(held, Stage.DENOISING)
 
     def _step(self, held: Held) -> None:
         started = self._clock()
-        self._model.step(self._renders[held.assignment.token])
+        [failure] = self._model.step([self._renders[held.assignment.token]])
+        if failure is not None:
+            raise failure
         self._roster.stepped(held, self._clock() - started)
 
     def _preview(self, held: Held) -> None:
@@ -201,20 +180,20 @@ class Engine(Generic[R]):
     def _decode(self, held: Held) -> NDArray[np.uint8]:
         self._roster.enter(held, Stage.DECODING)
         started = self._clock()
-        frames = self._model.decode(self._renders.pop(held.assignment.token))
+        frames = self._model.decode(self._renders.pop(held.assignment.token), Decoding.WHOLE)
         self._roster.decoded(held, self._clock() - started)
         return frames
 
     def _fetch_pictures(self) -> None:
         while (held := self._roster.next_to_fetch()) is not None:
             try:
-                picture = self._parts.fetch(held.assignment, partial(self._roster.wants_picture, held))
+                material = self._parts.fetch(held.assignment, partial(self._roster.wants_picture, held))
             except Exception as error:
                 self._log.exception("picture_broke", **_fields(held))
                 self._roster.unfetched(held, failure_of(error))
             else:
-                if picture is not None:
-                    self._roster.fetched(held, picture)
+                if material is not None:
+                    self._roster.fetched(held, material)
 
     def _show(self, held: Held, frame: NDArray[np.uint8]) -> None:
         if held.end is not None:
@@ -225,7 +204,7 @@ class Engine(Generic[R]):
             self._log.exception("preview_broke", **_fields(held))
 
     def _finish_frames(self, held: Held, frames: NDArray[np.uint8]) -> None:
-        watch = Watch(self._roster, held)
+        watch = HeldWatch(self._roster, held)
         end: End
         try:
             watch.enter(Stage.FINISHING)

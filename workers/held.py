@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from orchestrator.domain.job import Artifact
 from orchestrator.domain.protocol import Assignment, Broke, Rendered, RenderStatus, Stage, Stopped
 from workers.choice import Candidate
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from workers.parts import Material
 
 End = Rendered | Broke | Stopped
 
@@ -23,7 +19,7 @@ class Held:
     """Guarded by the lock of the roster that it is in. Times are monotonic seconds.
 
     `preview_step` is the step after which a preview is taken, None once it is (and when there is none to take).
-    `fetching` is true from when a thread has begun to get the `picture`.
+    `fetching` is true from when a thread has begun to get the `material`.
     """
 
     assignment: Assignment
@@ -33,7 +29,7 @@ class Held:
     stage: Stage = Stage.ASSIGNED
     step: int = 0
     fetching: bool = False
-    picture: NDArray[np.uint8] | None = None
+    material: Material | None = None
     begun: bool = False
     cancelled: bool = False
     preview: Artifact | None = None
@@ -48,7 +44,7 @@ class Held:
     @property
     def ready(self) -> bool:
         """True when it could begin: it needs no picture, or has it."""
-        return self.assignment.spec.image is None or self.picture is not None
+        return self.assignment.spec.image is None or self.material is not None
 
     @property
     def steps_left(self) -> int:

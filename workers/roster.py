@@ -6,7 +6,6 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from orchestrator.domain.job import Artifact, Failure, RenderSpec
@@ -15,10 +14,7 @@ from workers.changes import Changes
 from workers.choice import Act, choose
 from workers.held import End, Held
 from workers.meter import Meter
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from workers.parts import Material
 
 # Renders that may need the GPU at a time: one that has begun, and one that waits so that no gap follows the first.
 CAPACITY = 2
@@ -144,11 +140,11 @@ class Roster:
         with self._lock:
             return self._open and held.end is None
 
-    def fetched(self, held: Held, picture: NDArray[np.uint8]) -> None:
+    def fetched(self, held: Held, material: Material) -> None:
         """The render can begin, unless nobody wants it any more."""
         with self._lock:
             if self.wants_picture(held):
-                held.picture = picture
+                held.material = material
                 held.moved_at = self._clock()
                 self._lock.notify_all()
 
@@ -221,7 +217,7 @@ class Roster:
         with self._lock:
             held.enter(Stage.ENDED, self._clock())
             held.end = end
-            held.picture = None
+            held.material = None
             self._lock.notify_all()
             self._changes.urgent()
 
