@@ -170,6 +170,8 @@ class Fleet:
                     stage=str(render.stage),
                     step=render.step,
                     preview=render.preview,
+                    checkpoint=render.checkpoint,
+                    incidents=render.incidents,
                 )
                 if render.end is None and render.token in self.claims and self._written.get(render.token) != progress:
                     moved.append(progress)

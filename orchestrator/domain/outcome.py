@@ -3,6 +3,13 @@
 A claim's counters cannot change while its token is valid, so its owner can decide alone. The one thing that can is a
 cancel request, and commit order decides that: the statement that writes a settlement turns any of them into
 `cancelled` when the request committed first (`store/settle.py`).
+
+What becomes of the job's checkpoint:
+
+- The next attempt goes on at the newest one, whatever ended this one: handed back, evicted, lost, released.
+- A failed attempt's is kept where the failure lies outside of what was computed so far (`_BESIDE_THE_RENDER`). After
+  any other failure the next attempt starts over: the checkpoint may hold what broke the render.
+- An ended job's row names it until the sweeper has deleted it.
 """
 
 from __future__ import annotations
@@ -15,6 +22,9 @@ from orchestrator.domain.job import Checkpoint, Claim, Failure, VideoResult
 from orchestrator.domain.protocol import Broke, HandedBack, Rendered, Stopped
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.states import JobState, require
+
+# Failures after which another worker goes on at the checkpoint: they say nothing against the latents.
+_BESIDE_THE_RENDER = frozenset({"disk_full", "image_unavailable", "out_of_memory", "upload_failed", "worker_failed"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +72,9 @@ class Settlement:
     """One guarded write: valid only while the row still carries `token`.
 
     `state` is where the job goes unless a cancel request committed first. `delay_s` is how long a queued job waits
-    before it may be claimed again. `failures` and `evictions` are the new values of the counters. `checkpoint` is where
-    the next attempt goes on; None is from the start.
+    before it may be claimed again. `failures` and `evictions` are the new values of the counters. `checkpoint` replaces
+    the row's, None keeps that one: it may be newer than what the claim's owner has read. With `start_over` the next
+    attempt goes on from none.
     """
 
     job_id: UUID
@@ -77,6 +88,7 @@ class Settlement:
     failure: Failure | None = None
     result: VideoResult | None = None
     checkpoint: Checkpoint | None = None
+    start_over: bool = False
 
 
 def settle(claim: Claim, ending: Ending, policy: RetryPolicy, jitter: float) -> Settlement:
@@ -110,13 +122,28 @@ def _stopped(claim: Claim, gpu_seconds: float) -> Settlement:
     return _settlement(claim, JobState.QUEUED, AttemptOutcome.RELEASED, gpu_seconds=gpu_seconds)
 
 
-def _evicted(claim: Claim, gpu_seconds: float, policy: RetryPolicy, jitter: float) -> Settlement:
-    if claim.evictions >= policy.max_evictions:
-        failure = Failure(code="evicted_too_often", message=f"evicted {claim.evictions} times without finishing")
+def _evicted(
+    claim: Claim, checkpoint: Checkpoint | None, gpu_seconds: float, policy: RetryPolicy, jitter: float
+) -> Settlement:
+    """Free without limit while the checkpoint moves on, as the steps bound that; else free up to the policy's cap."""
+    if not advanced(claim, checkpoint) and claim.evictions >= policy.max_evictions:
+        failure = Failure(code="evicted_too_often", message=f"evicted {claim.evictions} times without moving on")
         return _failed(claim, AttemptOutcome.EVICTED, failure, gpu_seconds, policy, jitter)
     return _settlement(
-        claim, JobState.QUEUED, AttemptOutcome.EVICTED, gpu_seconds=gpu_seconds, evictions=claim.evictions + 1
+        claim,
+        JobState.QUEUED,
+        AttemptOutcome.EVICTED,
+        evictions=claim.evictions + (0 if advanced(claim, checkpoint) else 1),
+        gpu_seconds=gpu_seconds,
+        checkpoint=checkpoint,
     )
+
+
+def advanced(claim: Claim, checkpoint: Checkpoint | None) -> bool:
+    """True when a checkpoint is further than the one that its claim began with."""
+    if checkpoint is None:
+        return False
+    return checkpoint.step > (claim.checkpoint.step if claim.checkpoint is not None else 0)
 
 
 def _failed(
@@ -132,6 +159,7 @@ def _failed(
         delay_s=policy.delay_s(failures, jitter) if again else 0.0,
         gpu_seconds=gpu_seconds,
         failure=failure,
+        start_over=outcome is AttemptOutcome.FAILED and failure.code not in _BESIDE_THE_RENDER,
     )
 
 
@@ -146,6 +174,8 @@ def _settlement(
     gpu_seconds: float = 0.0,
     failure: Failure | None = None,
     result: VideoResult | None = None,
+    checkpoint: Checkpoint | None = None,
+    start_over: bool = False,
 ) -> Settlement:
     return Settlement(
         job_id=claim.job_id,
@@ -158,4 +188,6 @@ def _settlement(
         gpu_seconds=gpu_seconds,
         failure=failure,
         result=result,
+        checkpoint=checkpoint,
+        start_over=start_over,
     )

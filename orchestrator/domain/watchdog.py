@@ -16,7 +16,11 @@ class Patience:
     upload_s: float = 900.0
 
     def deadline_s(self, stage: Stage, *, step_s: float, render_s: float, finish_s: float) -> float:
-        """The longest silence allowed in `stage`; the seconds predicted of a step, the render and its finishing."""
+        """The longest silence allowed in `stage`; the seconds predicted of a step, the render and its finishing.
+
+        A checkpoint is restored while encoding. What is preempted waits for the render that displaced it, and that one
+        has a deadline.
+        """
         match stage:
             case Stage.DENOISING:
                 return max(self.floor_s, self.factor * step_s)
@@ -24,7 +28,7 @@ class Patience:
                 return max(self.floor_s, self.factor * render_s)
             case Stage.FINISHING | Stage.UPLOADING:
                 return max(self.upload_s, self.factor * (render_s + finish_s))
-            case Stage.ASSIGNED | Stage.ENDED:
+            case Stage.ASSIGNED | Stage.PREEMPTED | Stage.ENDED:
                 return float("inf")
 
     def hung(self, status: RenderStatus, *, step_s: float, render_s: float, finish_s: float) -> bool:

@@ -54,8 +54,8 @@ class WorkerPlan:
         sections = (self.s3, self.log, self.finish, self.moderation, self.settings.as_loaded, self.engine)
         adapters = {name: adapter.model_dump_json() for name, adapter in sorted(self.adapters.items())}
         told = (self.model, self.family, self.source, self.cache, adapters, secret)
-        told = (*told, *(section.model_dump_json() for section in sections))
-        return hashlib.sha256(repr(tuple(map(str, told))).encode()).hexdigest()[:16]
+        dumped = (section.model_dump_json() for section in sections)
+        return hashlib.sha256(repr([*map(str, told), *dumped]).encode()).hexdigest()[:16]
 
 
 class WorkerPool(Protocol):

@@ -6,7 +6,7 @@ claim between the count and the claim.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -69,7 +69,7 @@ _STATEMENT = """
                     -- All of it, page by page: an index would lead through every version that a held transaction
                     -- keeps alive.
                     FROM lanes TABLESAMPLE SYSTEM (100)
-                    WHERE pool = :pool AND (SELECT ours FROM turn)
+                    WHERE pool = :pool AND priority < :more_urgent_than AND (SELECT ours FROM turn)
                     WINDOW same AS (PARTITION BY priority)) AS timed) AS started
     ), front AS MATERIALIZED (
         -- The first n lanes that have ready jobs. The inner order makes the probes stop at the n-th.
@@ -114,7 +114,8 @@ _STATEMENT = """
         UPDATE jobs AS j
         SET state = 'running', ready = false, token = gen_random_uuid(), claims = claims + 1,
             cluster = :cluster, worker = s.worker, incarnation = s.incarnation,
-            claimed_at = cogmill_now(), started_at = coalesce(j.started_at, cogmill_now()), stage = 'assigned', step = 0
+            claimed_at = cogmill_now(), started_at = coalesce(j.started_at, cogmill_now()), stage = 'assigned',
+            step = coalesce((j.checkpoint ->> 'step')::int, 0), incidents = NULL
         FROM dealt AS d JOIN slot AS s USING (i)
         WHERE j.id = d.id
         RETURNING j.*, d.i
@@ -141,7 +142,7 @@ _STATEMENT = """
           AND (l.active IS DISTINCT FROM c.waiting OR c.charge > 0)
     )
     SELECT id, token, claims, tenant, pool, priority, spec, cost, failures, evictions, max_attempts, worker,
-           incarnation, 0.0::float8 AS age_s, cancel_requested_at IS NOT NULL AS cancel_requested,
+           incarnation, checkpoint, 0.0::float8 AS age_s, cancel_requested_at IS NOT NULL AS cancel_requested,
            greatest(0, extract(epoch FROM claimed_at - run_at))::float8 AS waited_s, ours
     FROM turn LEFT JOIN claimed ON true ORDER BY i
 """
@@ -160,6 +161,9 @@ _ROOM = """
 _WITHIN_ROOM = """(
             SELECT *, row_number() OVER (PARTITION BY tenant ORDER BY priority, tag, place, nth) AS of_tenant
             FROM candidate) AS numbered WHERE coalesce(of_tenant <= room, true)"""
+# Above any smallint.
+_EVERY_PRIORITY = 2**15
+
 _ALONE = " AND NOT EXISTS (SELECT FROM tenants WHERE running IS NOT NULL)"
 
 _LINES = {
@@ -171,6 +175,7 @@ _BIND = (
     bindparam("workers", type_=ARRAY(Text)),
     bindparam("incarnations", type_=ARRAY(Text)),
     bindparam("n", type_=Integer),
+    bindparam("more_urgent_than", type_=Integer),
 )
 _CLAIM = text(
     _STATEMENT.format(alone=_ALONE, room="SELECT CAST(NULL AS int)", candidates="candidate", **_LINES)
@@ -181,29 +186,35 @@ _CLAIM_CAPPED = text(_STATEMENT.format(alone="", room=_ROOM, candidates=_WITHIN_
 
 
 class Claims(Part):
-    async def claim(self, pool: str, cluster: str, slots: Sequence[WorkerRef]) -> list[Claim]:
+    async def claim(
+        self, pool: str, cluster: str, slots: Sequence[WorkerRef], *, more_urgent_than: int | None = None
+    ) -> list[Claim]:
         if not slots:
             return []
+        which = {
+            "pool": pool,
+            "cluster": cluster,
+            "more_urgent_than": _EVERY_PRIORITY if more_urgent_than is None else more_urgent_than,
+        }
         if self._defaults.running is None:
-            found = await self._database.fetch(_CLAIM, _parameters(pool, cluster, slots))
+            found = await self._database.fetch(_CLAIM, which | _dealt(slots))
             if found[0].ours:
                 return _claims(found)
-        return await self._database.transact(partial(self._in_turn, pool, cluster, slots))
+        return await self._database.transact(partial(self._in_turn, which, slots))
 
     async def _in_turn(
-        self, pool: str, cluster: str, slots: Sequence[WorkerRef], connection: AsyncConnection
+        self, which: Mapping[str, Any], slots: Sequence[WorkerRef], connection: AsyncConnection
     ) -> list[Claim]:
         """Claim in a transaction that waits for its turn, and counts what runs where somebody is capped."""
-        running = self._defaults.running
-        turn = (await connection.execute(_WAIT, {"pool": pool, "running": running})).one()
+        capped = {"running": self._defaults.running}
+        turn = (await connection.execute(_WAIT, {"pool": which["pool"], **capped})).one()
         if not turn.capped:
-            return _claims((await connection.execute(_CLAIM, _parameters(pool, cluster, slots))).all())
+            return _claims((await connection.execute(_CLAIM, {**which, **_dealt(slots)})).all())
         claims: list[Claim] = []
         free = list(slots)
         # What one tenant may not take is the others': look again until nothing is found for what is left.
         while free:
-            parameters = _parameters(pool, cluster, free) | {"running": running}
-            found = _claims((await connection.execute(_CLAIM_CAPPED, parameters)).all())
+            found = _claims((await connection.execute(_CLAIM_CAPPED, {**which, **capped, **_dealt(free)})).all())
             if not found:
                 break
             claims += found
@@ -212,10 +223,8 @@ class Claims(Part):
         return claims
 
 
-def _parameters(pool: str, cluster: str, slots: Sequence[WorkerRef]) -> dict[str, Any]:
+def _dealt(slots: Sequence[WorkerRef]) -> dict[str, Any]:
     return {
-        "pool": pool,
-        "cluster": cluster,
         "workers": [slot.name for slot in slots],
         "incarnations": [slot.incarnation for slot in slots],
         "n": len(slots),

@@ -6,7 +6,17 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from orchestrator.domain.job import Artifact, Claim, Failure, Job, RenderSpec, VideoResult, WorkerRef
+from orchestrator.domain.job import (
+    Artifact,
+    Checkpoint,
+    Claim,
+    Failure,
+    Incident,
+    Job,
+    RenderSpec,
+    VideoResult,
+    WorkerRef,
+)
 from orchestrator.domain.states import JobState
 from orchestrator.store.tables import jobs
 
@@ -14,7 +24,7 @@ JOB_COLUMNS = (
     jobs.c.id, jobs.c.tenant, jobs.c.pool, jobs.c.priority, jobs.c.state, jobs.c.spec, jobs.c.cost, jobs.c.request,
     jobs.c.created_at, jobs.c.started_at, jobs.c.finished_at, jobs.c.claims, jobs.c.failures, jobs.c.evictions,
     jobs.c.max_attempts, jobs.c.cancel_requested_at, jobs.c.stage, jobs.c.step, jobs.c.failure, jobs.c.result,
-    jobs.c.preview,
+    jobs.c.preview, jobs.c.checkpoint, jobs.c.incidents,
 )  # fmt: skip
 
 
@@ -42,6 +52,8 @@ def job(row: Row[Any]) -> Job:
         failure=None if row.failure is None else Failure(**row.failure),
         result=None if row.result is None else VideoResult.from_dict(row.result),
         preview=None if row.preview is None else Artifact(**row.preview),
+        checkpoint=_checkpoint(row),
+        incidents=tuple(Incident(incident) for incident in row.incidents or ()),
     )
 
 
@@ -63,4 +75,9 @@ def claim(row: Row[Any]) -> Claim:
         age_s=row.age_s,
         waited_s=row.waited_s,
         cancel_requested=row.cancel_requested,
+        checkpoint=_checkpoint(row),
     )
+
+
+def _checkpoint(row: Row[Any]) -> Checkpoint | None:
+    return None if row.checkpoint is None else Checkpoint.from_dict(row.checkpoint)

@@ -21,11 +21,14 @@ _SETTLE = text("""
     WITH batch AS MATERIALIZED (
         SELECT * FROM jsonb_to_recordset(:batch) AS b(
             job_id uuid, token uuid, state text, outcome text, failures int, evictions int, delay_s float8,
-            gpu_seconds float8, failure jsonb, result jsonb)
+            gpu_seconds float8, failure jsonb, result jsonb, checkpoint jsonb, start_over boolean)
     ), held AS MATERIALIZED (
         SELECT j.id, j.token, j.claims, j.tenant, j.pool, j.priority, j.cost,
                j.cluster, j.worker, j.incarnation, j.claimed_at, b.gpu_seconds, b.failures, b.evictions, b.delay_s,
                b.failure, b.result, j.request ->> 'webhook_url' AS webhook_url,
+               -- JSON's null is none to go on from, though there are some to sweep once the job ends.
+               CASE WHEN b.start_over AND j.checkpoint IS NOT NULL THEN 'null'::jsonb
+               ELSE coalesce(b.checkpoint, j.checkpoint) END AS checkpoint,
                CASE WHEN j.cancel_requested_at IS NULL THEN b.state ELSE 'cancelled' END AS state,
                CASE WHEN j.cancel_requested_at IS NULL THEN b.outcome ELSE 'cancelled' END AS outcome
         FROM batch AS b CROSS JOIN LATERAL (
@@ -49,8 +52,9 @@ _SETTLE = text("""
             stage = NULL,
             -- Of a render that goes on; what the next one looks like, it will show itself.
             preview = NULL,
-            step = CASE h.state WHEN 'queued' THEN 0 WHEN 'succeeded' THEN (j.spec ->> 'num_inference_steps')::int
-                   ELSE j.step END
+            checkpoint = h.checkpoint,
+            step = CASE h.state WHEN 'queued' THEN coalesce((h.checkpoint ->> 'step')::int, 0)
+                   WHEN 'succeeded' THEN (j.spec ->> 'num_inference_steps')::int ELSE j.step END
         FROM held AS h
         WHERE j.id = h.id
     ), attempt AS (
@@ -81,9 +85,12 @@ _READ_BACK = text("""
 """).bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("tokens", type_=ARRAY(Uuid)))
 
 _PROGRESS = text("""
-    UPDATE jobs AS j SET stage = p.stage, step = p.step, preview = coalesce(p.preview, j.preview)
+    UPDATE jobs AS j
+    SET stage = p.stage, step = p.step, preview = coalesce(p.preview, j.preview),
+        checkpoint = coalesce(p.checkpoint, j.checkpoint), incidents = p.incidents
     FROM (SELECT b.*, set_config('synchronous_commit', 'off', true)
-          FROM unnest(:ids, :tokens, :stages, :steps, :previews) AS b(id, token, stage, step, preview)
+          FROM unnest(:ids, :tokens, :stages, :steps, :previews, :checkpoints, :incidents)
+               AS b(id, token, stage, step, preview, checkpoint, incidents)
           ORDER BY b.id) AS p
     WHERE j.id = p.id AND j.token = p.token AND j.finished_at IS NULL
 """).bindparams(
@@ -91,7 +98,7 @@ _PROGRESS = text("""
     bindparam("tokens", type_=ARRAY(Uuid)),
     bindparam("stages", type_=ARRAY(Text)),
     bindparam("steps", type_=ARRAY(Integer)),
-    bindparam("previews", type_=ARRAY(JSONB(none_as_null=True))),
+    *(bindparam(name, type_=ARRAY(JSONB(none_as_null=True))) for name in ("previews", "checkpoints", "incidents")),
 )
 
 
@@ -147,5 +154,7 @@ class Settlements(Part):
                 "stages": [p.stage for p in progress],
                 "steps": [p.step for p in progress],
                 "previews": [p.preview for p in progress],
+                "checkpoints": [p.checkpoint for p in progress],
+                "incidents": [p.incidents or None for p in progress],
             },
         )

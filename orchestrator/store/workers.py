@@ -31,7 +31,7 @@ _BEAT = text("""
 
 _CLAIM_COLUMNS = """
     j.id, j.token, j.claims, j.tenant, j.pool, j.priority, j.spec, j.cost, j.failures, j.evictions, j.max_attempts,
-    j.worker, j.incarnation, extract(epoch FROM cogmill_now() - j.claimed_at)::float8 AS age_s,
+    j.worker, j.incarnation, j.checkpoint, extract(epoch FROM cogmill_now() - j.claimed_at)::float8 AS age_s,
     greatest(0, extract(epoch FROM j.claimed_at - j.run_at))::float8 AS waited_s,
     j.cancel_requested_at IS NOT NULL AS cancel_requested"""
 

@@ -102,6 +102,7 @@ async def test_no_statement_of_the_queue_scans_the_jobs(
         **{"pool": "'tiny'", "cluster": "'here'", "tenant": "'acme'", "workers": "'{w0}'", "incarnations": "'{first}'"},
         **{"n": "32", "batch": "'[]'", "chunk": "100", "id": "gen_random_uuid()", "tombstone": "false"},
         **{"ids": "'{}'", "tokens": "'{}'", "stages": "'{}'", "steps": "'{}'", "previews": "'{}'"},
+        **{"checkpoints": "'{}'", "incidents": "'{}'", "more_urgent_than": "32768"},
         **{"tenants": "'{acme}'", "keys": "'{}'", "running": "3", "queued": "9", "gpu_seconds": "9"},
     }
     for statement in (

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from orchestrator.domain.delivery import Delivery
-from orchestrator.domain.job import Artifact, Claim, NewJob, RenderSpec, VideoResult, WorkerRef
+from orchestrator.domain.job import Artifact, Checkpoint, Claim, NewJob, RenderSpec, VideoResult, WorkerRef
 from orchestrator.domain.protocol import RenderStatus, Stage, WorkerState, WorkerStatus
 
 WORKER = WorkerRef(name="small-0", incarnation="first")
@@ -73,6 +73,15 @@ def a_result(prefix: str = "videos/x/1/", **changes: Any) -> VideoResult:
         "stages": {"denoising": 1.0},
     }
     return VideoResult(**{**values, **changes})
+
+
+def a_checkpoint(step: int = 2, *, numerics: str = "a" * 16, prefix: str = "videos/x/1/") -> Checkpoint:
+    key = f"{prefix}checkpoints/{step}.safetensors"
+    return Checkpoint(
+        artifact=Artifact(key=key, size=7, sha256="3" * 64, content_type="application/octet-stream"),
+        step=step,
+        numerics=numerics,
+    )
 
 
 def a_render(claim: Claim | None = None, **changes: Any) -> RenderStatus:

@@ -10,7 +10,7 @@ from pathlib import Path
 from orchestrator import results
 from orchestrator.attempt import Rules
 from orchestrator.cluster import Cluster
-from orchestrator.config import S3Settings
+from orchestrator.config import PoolSettings, S3Settings
 from orchestrator.dispatcher import Dispatcher
 from orchestrator.domain.job import Artifact, VideoResult, claim_prefix
 from orchestrator.domain.protocol import Assignment, Caller
@@ -31,7 +31,16 @@ RULES = Rules(patience=Patience(floor_s=40, factor=5, upload_s=40), unheld_grace
 
 
 def a_plan(name: str = "small-0", *, model: str = "tiny-2b") -> WorkerPlan:
-    return WorkerPlan(name=name, pool="small", model=model, family="tiny-2b", path=Path("/none"), s3=S3Settings())
+    return WorkerPlan(
+        name=name,
+        pool="small",
+        model=model,
+        family="tiny-2b",
+        source="/none",
+        cache=Path("/none"),
+        settings=PoolSettings(model=model),
+        s3=S3Settings(),
+    )
 
 
 def a_settler(store: JobStore, jitter: random.Random) -> Settler:

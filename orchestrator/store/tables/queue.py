@@ -59,6 +59,10 @@ jobs = Table(
     Column("result", JSONB),
     # One frame of the running claim's render, in S3.
     Column("preview", JSONB),
+    # What befell the running claim's render, or the last one's; null is nothing.
+    Column("incidents", JSONB),
+    # Where the next claim goes on. An ended job has one until the sweeper has deleted the checkpoints.
+    Column("checkpoint", JSONB),
     # A repeated request carries the key of the first; the hash tells it from another request under the same key.
     Column("idempotency_key", Text),
     Column("request_hash", Text),
@@ -106,6 +110,11 @@ Index(
     postgresql_where=text(
         "finished_at IS NOT NULL AND swept_at IS NULL AND (claims > 1 OR claims = 1 AND state <> 'succeeded')"
     ),
+)  # fmt: skip
+# A job whose checkpoint changes while it runs pays with one index entry of each index; that is once a minute.
+Index(
+    "jobs_checkpointed", jobs.c.finished_at,
+    postgresql_where=text("finished_at IS NOT NULL AND checkpoint IS NOT NULL"),
 )  # fmt: skip
 
 # What a tenant has in the queue and on GPUs, for its limits. Told by `coalesce`, which no other statement says: a plain
