@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -32,6 +32,14 @@ _MAX_DELETE = 1_000
 _MIN_PART = 8 * 2**20
 _CHUNK = 2**20
 _NOT_FOUND = frozenset({"404", "NoSuchKey"})
+
+
+class Listed(NamedTuple):
+    """One object: `size` is bytes; `etag` changes with its content, and is no checksum that one could rely on."""
+
+    key: str
+    size: int
+    etag: str
 
 
 class S3Objects:
@@ -126,9 +134,13 @@ class S3Objects:
             )
 
     def list_keys(self, prefix: str) -> Iterator[str]:
+        return (listed.key for listed in self.list_objects(prefix))
+
+    def list_objects(self, prefix: str) -> Iterator[Listed]:
+        """The objects below a prefix, as S3 itself describes them."""
         with _our_errors(prefix):
             for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
-                yield from (item["Key"] for item in page.get("Contents", ()))
+                yield from (Listed(item["Key"], item["Size"], item["ETag"]) for item in page.get("Contents", ()))
 
     def presign(self, key: str, *, lifetime_s: int, filename: str | None = None) -> str:
         params = {"Bucket": self._bucket, "Key": key}

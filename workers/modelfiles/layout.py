@@ -1,0 +1,103 @@
+"""What a checkpoint or an adapter is as files: which ones are wanted, and whether those that must be there are whole."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+from orchestrator.domain.errors import ConfigError
+from workers.modelfiles import manifest
+
+INDEX = "model_index.json"
+_WANTED = frozenset({".json", ".safetensors", ".model", ".txt"})
+# What safetensors itself accepts at most (its MAX_HEADER_SIZE).
+_MAX_HEADER = 100_000_000
+
+
+def wanted(names: Iterable[str]) -> list[str]:
+    """Of all files of a source those that a diffusers pipeline or an adapter is loaded from, in order.
+
+    Weights come as safetensors: the same in other formats would double the download. So would those beside a pipeline's
+    index, which are the same weights in one file.
+    """
+    every = [name for name in names if PurePosixPath(name).suffix in _WANTED and name != manifest.NAME]
+    if INDEX not in every:
+        return sorted(every)
+    return sorted(name for name in every if "/" in name or not name.endswith(".safetensors"))
+
+
+def require_whole(path: Path) -> None:
+    """Raise `ConfigError` unless `path` is a pipeline or an adapter whose parts are all there and parse."""
+    if problems := list(_problems(path)):
+        raise ConfigError(f"{path} is not whole: {'; '.join(problems)}")
+
+
+def weights(path: Path) -> list[Path]:
+    """The safetensors files of a file or of a directory, in order."""
+    return [path] if path.is_file() else sorted(path.rglob("*.safetensors"))
+
+
+def _problems(path: Path) -> Iterator[str]:
+    files = weights(path)
+    if not files:
+        yield "there are no safetensors"
+    for file in files:
+        if problem := _header_problem(file):
+            yield f"{file.relative_to(path) if file != path else file.name} {problem}"
+    if (path / INDEX).is_file():
+        yield from _missing_components(path)
+    for index in sorted(path.rglob("*.safetensors.index.json")) if path.is_dir() else ():
+        yield from _missing_shards(index, path)
+
+
+def _missing_components(path: Path) -> Iterator[str]:
+    document = _object(path / INDEX)
+    if document is None:
+        yield f"{INDEX} is no JSON object"
+        return
+    for name, what in document.items():
+        # Other entries are settings; a component is [library, class], and [null, null] when it is left out.
+        if isinstance(what, list) and len(what) == 2 and what[0] is not None and not _has_files(path / name):
+            yield f"{INDEX} names {name}, which is missing"
+
+
+def _missing_shards(index: Path, path: Path) -> Iterator[str]:
+    document = _object(index)
+    shards = document.get("weight_map") if document is not None else None
+    if not isinstance(shards, dict):
+        yield f"{index.relative_to(path)} has no weight_map"
+        return
+    for shard in sorted({str(shard) for shard in shards.values()}):
+        if not (index.parent / shard).is_file():
+            yield f"{index.relative_to(path)} names {shard}, which is missing"
+
+
+def _header_problem(file: Path) -> str | None:
+    """What is wrong with a safetensors file, by its header (eight bytes of length, then JSON) and its size alone."""
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        start = opened.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if not 0 < length <= min(_MAX_HEADER, size - 8):
+            return "is no safetensors file"
+        try:
+            header = json.loads(opened.read(length))
+            ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+            expected = 8 + length + max(ends, default=0)
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+            return "has a broken header"
+    return None if size == expected else f"has {size} bytes, and its header says {expected}"
+
+
+def _object(path: Path) -> dict[str, object] | None:
+    try:
+        document = json.loads(path.read_bytes())
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _has_files(directory: Path) -> bool:
+    return directory.is_dir() and any(directory.iterdir())
