@@ -1,0 +1,120 @@
+"""A real engine with a queue of renders, and nobody beside it: no actor, no bucket, frames finished as told."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator import logs
+from orchestrator.domain.catalog import ModelFamily
+from orchestrator.domain.job import Artifact, RenderSpec, VideoResult
+from orchestrator.domain.protocol import Assignment, Broke
+from tests.benchmarks.engine.subjects import picture_of
+from workers.changes import Changes
+from workers.engine import Engine
+from workers.meter import Meter
+from workers.parts import Material, Parts, Watch
+from workers.roster import Roster
+
+_OBJECT = Artifact(key="nowhere", size=1, sha256="0" * 64, content_type="video/mp4")
+_PATIENCE_S = 900.0
+
+
+class Timed:
+    """A model that notes when each render begins, and when its frames are there."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self.begun: list[float] = []
+        self.decoded: list[float] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def begin(self, spec: RenderSpec, picture: NDArray[np.uint8] | None) -> Any:
+        self.begun.append(time.perf_counter())
+        return self._model.begin(spec, picture)
+
+    def decode(self, render: Any, how: Any) -> NDArray[np.uint8]:
+        frames = self._model.decode(render, how)
+        self.decoded.append(time.perf_counter())
+        return frames
+
+    def forget(self) -> None:
+        """Begin to note anew."""
+        self.begun.clear()
+        self.decoded.clear()
+
+    def between(self) -> list[float]:
+        """Seconds from each decode's end to the next begin."""
+        return [begun - decoded for decoded, begun in zip(self.decoded[:-1], self.begun[1:], strict=True)]
+
+
+class Queue:
+    """Gives an engine renders, one behind the other; its frames go to `finish_frames`, on the engine's own threads."""
+
+    def __init__(self, family: ModelFamily, model: Any, finish_frames: Callable[[NDArray[np.uint8]], object]) -> None:
+        self._finish_frames = finish_frames
+        self._moved = threading.Condition()
+        self._roster = Roster(Meter(family), Changes())
+        parts = Parts(model=model, fetch=_fetch, finish=self._finish, show=_nowhere, save=_nowhere)
+        self._engine = Engine(self._roster, parts, logs.get("benchmark"))
+        self._thread = threading.Thread(target=self._engine.run, name="engine")
+
+    def __enter__(self) -> Queue:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._roster.close()
+        self._thread.join(_PATIENCE_S)
+
+    def render(self, *specs: RenderSpec) -> None:
+        """Render all of them, each assigned as soon as there is room. Raises `RuntimeError` when one has failed."""
+        for spec in specs:
+            token = uuid4()
+            assignment = Assignment(job_id=token, claim=1, token=token, spec=spec, priority=10, incarnation="")
+            self._until(lambda assignment=assignment: self._roster.assign(assignment))
+        self._until(lambda: all(render.end for render in self._roster.statuses()))
+        for render in self._roster.statuses():
+            self._roster.forget(render.token)
+
+    def _until(self, come: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + _PATIENCE_S
+        with self._moved:
+            while not come():
+                failed = [render.end for render in self._roster.statuses() if isinstance(render.end, Broke)]
+                if failed or time.monotonic() > deadline:
+                    raise RuntimeError(f"the queue stands still: {failed}")
+                self._moved.wait(0.05)
+
+    def _finish(self, assignment: Assignment, frames: NDArray[np.uint8], watch: Watch) -> VideoResult:
+        self._tell()
+        self._finish_frames(frames)
+        return VideoResult(
+            video=_OBJECT,
+            cover=_OBJECT,
+            width=frames.shape[2],
+            height=frames.shape[1],
+            num_frames=frames.shape[0],
+            fps=assignment.spec.fps,
+            gpu_seconds=watch.gpu_seconds,
+        )
+
+    def _tell(self) -> None:
+        with self._moved:
+            self._moved.notify_all()
+
+
+def _fetch(assignment: Assignment, wanted: Callable[[], bool]) -> Material:
+    return Material(picture=picture_of(assignment.spec))
+
+
+def _nowhere(*_: object) -> Any:
+    raise AssertionError("the queue shows no previews and stores no checkpoints")
