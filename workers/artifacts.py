@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ from orchestrator.domain.job import Artifact, VideoResult, claim_prefix
 from orchestrator.domain.protocol import Assignment
 from orchestrator.ports import ObjectStore
 from workers.finish import Finished
+from workers.parts import Watch
 
 T = TypeVar("T")
 
@@ -31,16 +32,15 @@ def publish(
     objects: ObjectStore,
     assignment: Assignment,
     finished: Finished,
+    watch: Watch,
     *,
-    gpu_seconds: float,
-    stages: Mapping[str, float],
-    on_progress: Callable[[], None],
     patience_s: float = _PATIENCE_S,
 ) -> VideoResult:
     """Upload a claim's objects, each read back and compared, and say what they are. The local files stay.
 
-    Outlasts an S3 that is away for up to `patience_s` at a time. `on_progress` is called from several threads as bytes
-    move, and not while nothing moves. Raises `RenderFailed` (`upload_failed`) when S3 stays away or keeps corrupting.
+    Outlasts an S3 that is away for up to `patience_s` at a time. `watch` knows how the render went; it is told from
+    several threads as bytes move, and nothing while nothing moves. Raises `RenderFailed` (`upload_failed`) when S3
+    stays away or keeps corrupting.
     """
     prefix = claim_prefix(assignment.job_id, assignment.claim)
 
@@ -48,7 +48,7 @@ def publish(
         return _patiently(upload, patience_s, job=assignment.job_id.hex, attempt=assignment.claim)
 
     def store(path: Path, content_type: str) -> Artifact:
-        return patiently(lambda: objects.upload(prefix + path.name, path, content_type, on_progress=on_progress))
+        return patiently(lambda: objects.upload(prefix + path.name, path, content_type, on_progress=watch.moved))
 
     result = VideoResult(
         video=store(finished.video, "video/mp4"),
@@ -59,12 +59,16 @@ def publish(
         height=finished.height,
         num_frames=finished.num_frames,
         fps=finished.fps,
-        gpu_seconds=gpu_seconds,
-        stages=dict(stages),
+        gpu_seconds=watch.gpu_seconds,
+        stages=watch.stages,
+        numerics=watch.numerics,
+        continuity=watch.continuity,
+        resumed_at=watch.resumed_at,
+        incidents=watch.incidents,
     )
     document = results.dump(assignment.job_id, assignment.claim, result)
     patiently(lambda: objects.put(results.key(assignment.job_id, assignment.claim), document, results.CONTENT_TYPE))
-    on_progress()
+    watch.moved()
     return result
 
 

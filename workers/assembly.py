@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from orchestrator import logs
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.domain.catalog import FAMILIES
 from orchestrator.domain.job import VideoResult
 from orchestrator.domain.protocol import Assignment, Stage
 from orchestrator.moderation import Moderation
 from orchestrator.ports import ObjectStore, WorkerPlan
-from workers import artifacts, cogvideox, inputs, previews
-from workers.engine import Finish, Parts, Watch
+from workers import artifacts, checkpoints, inputs, loading, modelfiles, numerics, previews
+from workers.acceleration import Acceleration
+from workers.adapters import Adapters
+from workers.cogvideox import CogVideoX
 from workers.finish import Finisher
+from workers.parts import Finish, Parts, Watch
 from workers.render import Render
 
 if TYPE_CHECKING:
@@ -27,19 +31,37 @@ if TYPE_CHECKING:
 
 def assemble(plan: WorkerPlan, scratch: Path) -> Parts[Render]:
     """Load the plan's model and connect to its bucket; videos pass through `scratch`. Takes seconds to minutes."""
-    family = FAMILIES[plan.family]
-    device, dtype = cogvideox.numerics(family)
+    device, dtype = loading.placement(FAMILIES[plan.family])
     if device.type == "cpu":
         # The actors of one machine share its cores; more than one thread each only makes them wait for each other.
         torch.set_num_threads(1)
     objects = S3Objects(plan.s3)
     # Before the model: a setting that cannot work is said at once, not after minutes.
     finish = publisher(objects, Finisher.load(plan.finish, device), Moderation(plan.moderation), scratch)
+    model = model_of(plan, device, dtype)
     return Parts(
-        model=cogvideox.load(plan.path, family, device, dtype),
-        fetch=partial(inputs.fetch, objects),
+        model=model,
+        fetch=partial(inputs.fetch, objects, model.numerics),
         finish=finish,
         show=partial(previews.show, objects),
+        save=partial(checkpoints.save, objects),
+    )
+
+
+def model_of(plan: WorkerPlan, device: torch.device, dtype: torch.dtype) -> CogVideoX:
+    """The plan's model on `device`, its files fetched first if this node has not got them. Raises `ConfigError`."""
+    family = FAMILIES[plan.family]
+    log = modelfiles.to_log(logs.get("model"))
+    resolve = partial(modelfiles.locate, cache=plan.cache, s3=plan.s3, on_progress=log)
+    path = resolve(plan.source)
+    pipeline = loading.load(path, family, device, dtype)
+    return CogVideoX(
+        pipeline,
+        family,
+        device,
+        acceleration=Acceleration.prepare(pipeline.transformer, family, device, plan.settings),
+        adapters=Adapters(pipeline, plan.adapters, resolve, plan.settings.adapters_cached),
+        revision=numerics.revision(path),
     )
 
 
@@ -53,14 +75,7 @@ def publisher(objects: ObjectStore, finisher: Finisher, moderation: Moderation, 
             finished = finisher.finish(assignment, frames, directory, on_progress=watch.proceed)
             moderation.review_video(finished.video, assignment.job_id, assignment.spec)
             watch.enter(Stage.UPLOADING)
-            return artifacts.publish(
-                objects,
-                assignment,
-                finished,
-                gpu_seconds=watch.gpu_seconds,
-                stages=watch.stages,
-                on_progress=watch.moved,
-            )
+            return artifacts.publish(objects, assignment, finished, watch)
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 

@@ -1,47 +1,36 @@
-"""The components of a CogVideoX checkpoint: load them, begin a render, denoise one step, decode.
+"""One loaded CogVideoX: begin a render, denoise it step by step, alone or with others, decode it.
 
 The steps and their order are those of `__call__` of `diffusers.CogVideoXPipeline` and `CogVideoXImageToVideoPipeline`
 (0.42); for the same seed the frames are the same, bit for bit on the CPU, and `tests/contract/test_engine_equality.py`
-holds them to that. Whatever a pipeline does without keeping state (`prepare_latents`, `decode_latents`, rotary
-embeddings) is called as it is.
+holds them to that.
 """
 
 from __future__ import annotations
 
 import gc
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
-import diffusers
 import torch
-import transformers
-from diffusers import (
-    CogVideoXDDIMScheduler,
-    CogVideoXDPMScheduler,
-    CogVideoXImageToVideoPipeline,
-    CogVideoXPipeline,
-)
-from PIL import Image
 
-from orchestrator.domain.catalog import ModelFamily
-from orchestrator.domain.errors import ConfigError, RenderFailed
+from orchestrator.domain.catalog import RECIPES, ModelFamily
+from orchestrator.domain.errors import RenderFailed
 from orchestrator.domain.job import RenderSpec
+from workers import numerics, snapshots
+from workers.acceleration import Acceleration
+from workers.adapters import Adapters
+from workers.conditioning import Conditioning
+from workers.decoding import Decoder
+from workers.denoising import advance, scheduler_of
+from workers.loading import Pipeline
+from workers.memory import memory_errors
+from workers.parts import Decoding, Snapshot
+from workers.prompts import Prompts
 from workers.render import Render
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-Pipeline: TypeAlias = CogVideoXPipeline | CogVideoXImageToVideoPipeline
-
-_SCHEDULERS = {"ddim": CogVideoXDDIMScheduler, "dpm": CogVideoXDPMScheduler}
-
-# Prompts whose embeddings are kept: 1.9 MB each in 16 bits. The empty negative prompt is in nearly every render.
-_CACHED_PROMPTS = 32
 
 # Latent frames that a preview decodes, to show the last frame of what they become. One is the video's first frame,
 # which tells little when the render begins at a known picture; three are the VAE's own first batch, nine frames.
@@ -49,59 +38,75 @@ _PREVIEWED = 1
 _PREVIEWED_AFTER_PICTURE = 3
 
 
-def numerics(family: ModelFamily) -> tuple[torch.device, torch.dtype]:
-    """Where and in what precision this process renders: the family's own dtype on a GPU, float32 on the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda"), getattr(torch, family.dtype)
-    return torch.device("cpu"), torch.float32
+class Transform(Protocol):
+    """The transformer's forward, on this GPU or over several.
 
-
-def load(path: Path, family: ModelFamily, device: torch.device, dtype: torch.dtype) -> CogVideoX:
-    """Load the diffusers checkpoint in the directory `path`, resident on `device`.
-
-    Raises `ConfigError` when `path` holds no checkpoint, or one that is not of this family's kind.
+    Shapes: `hidden_states` [batch, latent frames, channels, height / 8, width / 8], `encoder_hidden_states` [batch,
+    tokens, dim], `timestep` [batch]; the first half of the batch is without the prompts when there is guidance.
+    Returns the prediction, shaped like `hidden_states` with the channels of the noisy latents alone.
     """
-    # Without this check diffusers takes a missing directory for a repository's name and blames the network.
-    if not (path / "model_index.json").is_file():
-        raise ConfigError(f"no diffusers checkpoint at {path}: model_index.json is missing")
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
-    kind = CogVideoXImageToVideoPipeline if family.image_to_video else CogVideoXPipeline
-    pipeline = kind.from_pretrained(path, torch_dtype=dtype, local_files_only=True).to(device)
-    _check(pipeline, family, path)
-    return CogVideoX(pipeline, family, device)
 
-
-def _check(pipeline: Pipeline, family: ModelFamily, path: Path) -> None:
-    transformer = pipeline.transformer.config
-    takes_picture = transformer.in_channels == 2 * transformer.out_channels
-    width, height = family.default_size
-    positions = (8 * transformer.sample_width, 8 * transformer.sample_height, transformer.sample_frames)
-    wrong = None
-    if takes_picture is not family.image_to_video:
-        wrong = "is an image-to-video model" if takes_picture else "is a text-to-video model"
-    elif transformer.patch_size_t is not None:
-        wrong = "is a CogVideoX 1.5 model"
-    elif transformer.max_text_seq_length != family.max_prompt_tokens:
-        wrong = f"takes {transformer.max_text_seq_length} prompt tokens"
-    elif transformer.use_learned_positional_embeddings and positions != (width, height, family.max_frames):
-        # diffusers would replace learned positions that do not fit the frames, without a word.
-        wrong = f"has learned the positions of {positions[0]}x{positions[1]} and {positions[2]} frames"
-    if wrong:
-        raise ConfigError(f"the checkpoint at {path} {wrong}, which {family.name} is not")
+    def __call__(
+        self,
+        *,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        timestep: torch.Tensor,
+        image_rotary_emb: tuple[torch.Tensor, torch.Tensor] | None,
+        ofs: torch.Tensor | None,
+    ) -> torch.Tensor: ...
 
 
 class CogVideoX:
-    """One loaded model. Renders share its weights and nothing else. For one thread at a time.
+    """One loaded model (`workers.parts.Model`). Renders share its weights and nothing else. For one thread at a time.
 
-    Every method may raise `RenderFailed` with the code `out_of_memory`.
+    `transform` stands in for the transformer's own forward, and `ranks` says how it divides the work; `revision` is the
+    checkpoint's (`numerics.revision`). Every method may raise `RenderFailed` with the code `out_of_memory`.
     """
 
-    def __init__(self, pipeline: Pipeline, family: ModelFamily, device: torch.device) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        family: ModelFamily,
+        device: torch.device,
+        *,
+        acceleration: Acceleration,
+        adapters: Adapters,
+        transform: Transform | None = None,
+        ranks: str = "1",
+        revision: str = "",
+    ) -> None:
         self._pipeline = pipeline
         self._family = family
         self._device = device
-        self._embed = lru_cache(maxsize=_CACHED_PROMPTS)(self._embed_uncached)
+        self._acceleration = acceleration
+        self._adapters = adapters
+        self._transform = transform or self._forward
+        self._prompts = Prompts(pipeline, family, device)
+        self._conditioning = Conditioning(pipeline, family, device)
+        self._decoder = Decoder(pipeline, device)
+        self._facts = {
+            "revision": revision,
+            "family": family.name,
+            "dtype": str(pipeline.transformer.dtype),
+            "ranks": ranks,
+            **numerics.device_facts(device),
+        }
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        return self._adapters.loaded
+
+    def facts(self, spec: RenderSpec) -> dict[str, str]:
+        """What decides the bits of this spec's frames here, in words."""
+        facts = {**self._facts, "profile": spec.profile.value, **self._acceleration.facts(spec)}
+        if spec.adapter is not None:
+            facts["adapter"] = f"{self._adapters.revision(spec.adapter)} at {spec.adapter_scale}"
+        return facts
+
+    def numerics(self, spec: RenderSpec) -> str:
+        """The fingerprint of `facts`."""
+        return numerics.fingerprint(self.facts(spec))
 
     @torch.inference_mode()
     def begin(self, spec: RenderSpec, picture: NDArray[np.uint8] | None) -> Render:
@@ -110,53 +115,78 @@ class CogVideoX:
         `picture` is RGB of the spec's size, [height, width, 3] (diffusers would stretch another). Raises `RenderFailed`
         (`wrong_image`) when the model needs one and there is none, or the other way round.
         """
-        if (picture is not None) is not self._family.image_to_video:
-            problem = "needs a picture to begin at" if picture is None else "takes no picture"
-            raise RenderFailed("wrong_image", f"{self._family.name} {problem}", retryable=False)
-        with _memory_errors():
-            scheduler = self._scheduler()
-            scheduler.set_timesteps(spec.num_inference_steps)
+        with memory_errors():
             # Drawn on the CPU, so that a seed means the same noise on every kind of GPU.
             generator = torch.Generator().manual_seed(spec.seed)
-            embeddings = self._embeddings(spec)
-            latents, image_latents = self._latents(spec, picture, embeddings.dtype, generator)
-            return Render(
-                spec=spec,
-                embeddings=embeddings,
-                latents=latents,
-                image_latents=image_latents,
-                rotary=self._rotary(spec, latents.size(1)),
-                scheduler=scheduler,
-                # For some counts (61, 103, ...) rounding in diffusers appends a timestep of -1, which is no timestep.
-                timesteps=scheduler.timesteps[: spec.num_inference_steps],
-                generator=generator,
-            )
+            embeddings = self._prompts.embeddings(spec)
+            latents, image_latents = self._conditioning.latents(spec, picture, embeddings.dtype, generator)
+            return self._render(spec, embeddings, latents, image_latents, generator)
 
     @torch.inference_mode()
-    def step(self, render: Render) -> None:
-        """Denoise by one step, in place; returns when the device has finished it."""
-        with _memory_errors():
-            timestep = render.timesteps[render.step]
-            noise = self._guide(render, timestep, self._predict(render, timestep))
-            if isinstance(render.scheduler, CogVideoXDPMScheduler):
-                latents, render.predicted = render.scheduler.step(
-                    noise,
-                    render.predicted,
-                    timestep,
-                    render.timesteps[render.step - 1] if render.step > 0 else None,
-                    render.latents,
-                    generator=render.generator,
-                    return_dict=False,
-                )
-            else:
-                latents, render.predicted = render.scheduler.step(noise, timestep, render.latents, return_dict=False)
-            render.latents = latents.to(render.embeddings.dtype)
-            render.step += 1
-            self._synchronize()
+    def restore(self, spec: RenderSpec, snapshot: Snapshot) -> Render:
+        """Go on where `snapshot` left a render of this spec. Raises `RenderFailed` (`checkpoint_unusable`)."""
+        latents_shape = self._conditioning.shape(spec)
+        text_dim = self._pipeline.transformer.config.text_embed_dim
+        shapes: dict[str, tuple[int, ...]] = {
+            "embeddings": (2 if spec.guidance_scale > 1.0 else 1, self._family.max_prompt_tokens, text_dim),
+            "latents": latents_shape,
+        }
+        if self._family.image_to_video:
+            shapes["image_latents"] = latents_shape
+        if snapshot.step > 0:
+            shapes["predicted"] = latents_shape
+        snapshots.require(snapshot, spec.num_inference_steps, shapes)
+        with memory_errors():
+            dtype = self._pipeline.transformer.dtype
+            # The scheduler keeps its prediction in 32 bits, whatever the latents have.
+            dtypes = {name: torch.float32 if name == "predicted" else dtype for name in shapes}
+            held = {name: snapshot.tensors[name].to(self._device, dtypes[name]) for name in shapes}
+            render = self._render(
+                spec, held["embeddings"], held["latents"], held.get("image_latents"), snapshots.generator(snapshot)
+            )
+            render.predicted = held.get("predicted")
+        render.step = snapshot.step
+        render.numerics, render.marks = numerics.parse(snapshot.numerics)
+        if RECIPES[spec.profile].approximates:
+            render.marks |= {numerics.MIXED}  # its step cache starts cold
+        return render
 
-    def decode(self, render: Render) -> NDArray[np.uint8]:
-        """The finished frames, [frames, height, width, 3] RGB. Raises `RenderFailed` (`nan_frames`)."""
-        return _bytes(self.pixels(render.latents))
+    def snapshot(self, render: Render) -> Snapshot:
+        with memory_errors():
+            return snapshots.take(render)
+
+    @torch.inference_mode()
+    def step(self, renders: Sequence[Render]) -> list[RenderFailed | None]:
+        """Denoise these by one step each, in one forward; returns when the device has finished it.
+
+        They agree in shape, in whether there is guidance, and in their adapter; steps and schedulers are each one's
+        own. For each what befell it alone (`nan_frames`), or None; one that failed has not moved. What it raises befell
+        all of them, and none has moved.
+        """
+        drawn = [render.generator.get_state() for render in renders]
+        try:
+            with memory_errors():
+                moves = [
+                    advance(render, prediction, dynamic_cfg=self._family.dynamic_cfg)
+                    for render, prediction in zip(renders, self._predict(renders), strict=True)
+                ]
+                finite = torch.stack([torch.isfinite(latents).all() for latents, _ in moves]).tolist()
+        except BaseException:
+            for render, state in zip(renders, drawn, strict=True):
+                render.generator.set_state(state)
+            raise
+        together = len(renders) > 1
+        failures: list[RenderFailed | None] = []
+        for render, state, (latents, predicted), is_finite in zip(renders, drawn, moves, finite, strict=True):
+            if is_finite:
+                self._mark(render, together)
+                render.latents, render.predicted = latents, predicted
+                render.step += 1
+                failures.append(None)
+            else:
+                render.generator.set_state(state)
+                failures.append(RenderFailed("nan_frames", "the model produced latents that are not finite numbers"))
+        return failures
 
     def preview(self, render: Render) -> NDArray[np.uint8]:
         """One frame of the video that the last step predicted, [height, width, 3] RGB; `render` stays as it is.
@@ -165,117 +195,99 @@ class CogVideoX:
         """
         assert render.predicted is not None
         count = _PREVIEWED if render.image_latents is None else _PREVIEWED_AFTER_PICTURE
-        return _bytes(self.pixels(render.predicted[:, :count].to(render.embeddings.dtype))[-1])
+        previewed = render.predicted[:, render.padding : render.padding + count]
+        return self._decoder.frames(previewed.to(render.embeddings.dtype))[-1]
 
-    @torch.inference_mode()
-    def pixels(self, latents: torch.Tensor) -> torch.Tensor:
-        """Latents decoded to float32 in [0, 1], [frames, height, width, 3], on the device."""
-        with _memory_errors():
-            _require_finite(latents, "latents")
-            video = self._pipeline.decode_latents(latents)[0]
-            _require_finite(video, "frames")
-            pixels: torch.Tensor = (video * 0.5 + 0.5).clamp(0, 1).permute(1, 2, 3, 0).float()
-            return pixels
+    def pixels(self, render: Render, how: Decoding = Decoding.WHOLE) -> torch.Tensor:
+        """The video before rounding: float32 in [0, 1], [frames, height, width, 3], on the device."""
+        return self._decoder.pixels(render.latents[:, render.padding :], how)
+
+    def decode(self, render: Render, how: Decoding = Decoding.WHOLE) -> NDArray[np.uint8]:
+        """The finished frames, [frames, height, width, 3] RGB. Raises `RenderFailed` (`nan_frames`)."""
+        return self._decoder.frames(render.latents[:, render.padding :], how)
+
+    def drop(self, render: Render) -> None:
+        self._acceleration.forget(render)
 
     def recover(self) -> None:
         """Give back the memory of a failed render. Raises when the device is lost, as CUDA errors are for good."""
         gc.collect()
-        self._synchronize()
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
-
-    def _scheduler(self) -> CogVideoXDDIMScheduler | CogVideoXDPMScheduler:
-        """A new scheduler: class and spacing are the family's, the noise schedule is the checkpoint's."""
-        return _SCHEDULERS[self._family.scheduler].from_config(
-            self._pipeline.scheduler.config, timestep_spacing="trailing"
-        )
-
-    def _embeddings(self, spec: RenderSpec) -> torch.Tensor:
-        prompt = self._embed(spec.prompt)
-        if spec.guidance_scale <= 1.0:
-            return prompt
-        return torch.cat([self._embed(spec.negative_prompt), prompt])
-
-    def _embed_uncached(self, prompt: str) -> torch.Tensor:
-        tokens = self._pipeline.tokenizer(
-            prompt,
-            padding="max_length",
-            max_length=self._family.max_prompt_tokens,
-            truncation=True,
-            add_special_tokens=True,
-            return_tensors="pt",
-        )
-        encoder = self._pipeline.text_encoder
-        # The padding is attended to: the models were trained that way, so there is no attention mask.
-        embeddings: torch.Tensor = encoder(tokens.input_ids.to(self._device))[0].to(encoder.dtype)
-        return embeddings
-
-    def _latents(
-        self, spec: RenderSpec, picture: NDArray[np.uint8] | None, dtype: torch.dtype, generator: torch.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Initial latents and the picture's; encoding the picture draws from the generator first."""
-        channels = self._pipeline.transformer.config.out_channels
-        common = (1, channels, spec.num_frames, spec.height, spec.width, dtype, self._device, generator)
-        if picture is None:
-            return self._pipeline.prepare_latents(*common), None
-        image = Image.fromarray(picture)
-        pixels = self._pipeline.video_processor.preprocess(image, height=spec.height, width=spec.width)
-        latents, image_latents = self._pipeline.prepare_latents(pixels.to(self._device, dtype=dtype), *common)
-        return latents, image_latents
-
-    def _rotary(self, spec: RenderSpec, latent_frames: int) -> tuple[torch.Tensor, torch.Tensor] | None:
-        if not self._pipeline.transformer.config.use_rotary_positional_embeddings:
-            return None
-        rotary: tuple[torch.Tensor, torch.Tensor] = self._pipeline._prepare_rotary_positional_embeddings(
-            spec.height, spec.width, latent_frames, self._device
-        )
-        return rotary
-
-    def _predict(self, render: Render, timestep: torch.Tensor) -> torch.Tensor:
-        seen = render.latents
-        if render.image_latents is not None:
-            seen = torch.cat([seen, render.image_latents], dim=2)
-        batch = torch.cat([seen] * 2) if render.guided else seen
-        prediction: torch.Tensor = self._pipeline.transformer(
-            hidden_states=batch,
-            encoder_hidden_states=render.embeddings,
-            timestep=timestep.expand(batch.shape[0]).to(self._device),
-            image_rotary_emb=render.rotary,
-            return_dict=False,
-        )[0]
-        return prediction.float()
-
-    def _guide(self, render: Render, timestep: torch.Tensor, prediction: torch.Tensor) -> torch.Tensor:
-        if not render.guided:
-            return prediction
-        scale = render.spec.guidance_scale
-        if self._family.dynamic_cfg:
-            steps = render.spec.num_inference_steps
-            # Written for timesteps that end at the step count, which they do not; kept as upstream trained and tuned.
-            scale = 1 + scale * ((1 - math.cos(math.pi * ((steps - timestep.item()) / steps) ** 5.0)) / 2)
-        without, with_prompt = prediction.chunk(2)
-        return without + scale * (with_prompt - without)
-
-    def _synchronize(self) -> None:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
+            torch.cuda.empty_cache()
+        self._decoder.bring_back()
 
+    def _render(
+        self,
+        spec: RenderSpec,
+        embeddings: torch.Tensor,
+        latents: torch.Tensor,
+        image_latents: torch.Tensor | None,
+        generator: torch.Generator,
+    ) -> Render:
+        scheduler = scheduler_of(self._pipeline, self._family, spec.num_inference_steps)
+        return Render(
+            spec=spec,
+            embeddings=embeddings,
+            latents=latents,
+            padding=self._conditioning.padding(spec),
+            image_latents=image_latents,
+            rotary=self._conditioning.rotary(spec),
+            ofs=self._conditioning.ofs(latents.dtype),
+            scheduler=scheduler,
+            # For some counts (61, 103, ...) rounding in diffusers appends a timestep of -1, which is no timestep.
+            timesteps=scheduler.timesteps[: spec.num_inference_steps],
+            generator=generator,
+            numerics=self.numerics(spec),
+        )
 
-@torch.inference_mode()
-def _bytes(pixels: torch.Tensor) -> NDArray[np.uint8]:
-    with _memory_errors():
-        rounded: NDArray[np.uint8] = (pixels * 255).round().to(torch.uint8).cpu().numpy()
-        return rounded
+    def _predict(self, renders: Sequence[Render]) -> list[torch.Tensor]:
+        """For each render what the transformer predicts, float32: [2, ...] without the prompt and with it, or [1, ...].
 
+        All are in one batch: first each render's pass without its prompt, when there is guidance, then each one's with.
+        """
+        first, count = renders[0], len(renders)
+        passes = 2 if first.guided else 1
+        batch = {
+            "hidden_states": torch.cat([render.seen for render in renders] * passes),
+            "encoder_hidden_states": torch.cat(
+                [render.embeddings[which : which + 1] for which in range(passes) for render in renders]
+            ),
+            "timestep": torch.stack([render.timestep for render in renders] * passes).to(self._device),
+        }
+        self._adapters.use(first.spec)
+        if count > 1:
+            prediction = self._transform(**batch, image_rotary_emb=first.rotary, ofs=first.ofs)
+        else:
+            with self._acceleration.around(first):
+                prediction = self._transform(**batch, image_rotary_emb=first.rotary, ofs=first.ofs)
+        prediction = prediction.float()
+        return [prediction[number::count] for number in range(count)]
 
-@contextmanager
-def _memory_errors() -> Iterator[None]:
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise RenderFailed("out_of_memory", str(error).partition(". ")[0]) from None
+    def _forward(
+        self,
+        *,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        timestep: torch.Tensor,
+        image_rotary_emb: tuple[torch.Tensor, torch.Tensor] | None,
+        ofs: torch.Tensor | None,
+    ) -> torch.Tensor:
+        prediction: torch.Tensor = self._pipeline.transformer(
+            hidden_states=hidden_states,
+            encoder_hidden_states=encoder_hidden_states,
+            timestep=timestep,
+            image_rotary_emb=image_rotary_emb,
+            ofs=ofs,
+            return_dict=False,
+        )[0]
+        return prediction
 
-
-def _require_finite(tensor: torch.Tensor, what: str) -> None:
-    if not torch.isfinite(tensor).all():
-        raise RenderFailed("nan_frames", f"the model produced {what} that are not finite numbers")
+    def _mark(self, render: Render, together: bool) -> None:
+        """Note under what this step was made, and whether the ones before it were made under something else."""
+        now = self.numerics(render.spec)
+        if render.step > 0 and now != render.numerics:
+            render.marks |= {numerics.MIXED}
+        if together:
+            render.marks |= {numerics.BATCHED}
+        render.numerics = now

@@ -1,4 +1,4 @@
-"""The picture that a render begins at, out of the bucket: the very bytes that were accepted, or a reason."""
+"""What a render begins with, out of the bucket: the checkpoint that it goes on from, or the picture it begins at."""
 
 from __future__ import annotations
 
@@ -6,18 +6,24 @@ import hashlib
 import random
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from orchestrator import logs
 from orchestrator.domain.errors import IntegrityError, NotFound, ObjectsUnavailable, RenderFailed
-from orchestrator.domain.job import Artifact
+from orchestrator.domain.job import Artifact, Continuity, RenderSpec
 from orchestrator.domain.protocol import Assignment
 from orchestrator.ports import ObjectStore
-from workers import picture
+from workers import checkpoints, picture
+from workers.parts import Material
+from workers.resume import continuity
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+T = TypeVar("T")
+Numerics: TypeAlias = Callable[[RenderSpec], str]
 
 # Waiting holds no GPU, and what else this worker could render waits for the same S3.
 _PATIENCE_S = 480.0
@@ -27,36 +33,90 @@ _log = logs.get("inputs")
 
 
 def fetch(
-    objects: ObjectStore, assignment: Assignment, wanted: Callable[[], bool], *, patience_s: float = _PATIENCE_S
-) -> NDArray[np.uint8] | None:
-    """The assignment's picture, [height, width, 3] RGB of its spec's size; None once it is no longer `wanted`.
+    objects: ObjectStore,
+    numerics: Numerics,
+    assignment: Assignment,
+    wanted: Callable[[], bool],
+    *,
+    patience_s: float = _PATIENCE_S,
+) -> Material | None:
+    """The checkpoint that the assignment can go on from, or else its picture; None once it is no longer `wanted`.
 
-    Outlasts an S3 that is away for up to `patience_s`. Raises `RenderFailed`: `image_unavailable` when it stays away or
-    has no such object, or another one, `image_unreadable` when the object is no image.
+    `numerics` is the fingerprint of a spec rendered here. Outlasts an S3 that is away for up to `patience_s` at a time.
+    Raises `RenderFailed`: `checkpoint_unavailable` or `image_unavailable` when it stays away, the latter also when the
+    picture is gone or another one, `image_unreadable` when the object is no image.
     """
-    spec = assignment.spec
-    assert spec.image is not None
-    data = _read(objects, spec.image, wanted, patience_s, job=assignment.job_id.hex, attempt=assignment.claim)
-    return None if data is None else picture.fit(data, spec.width, spec.height)
+    patience = _Patience(wanted, patience_s, assignment)
+    try:
+        if assignment.checkpoint is None:
+            return Material(picture=_picture(objects, assignment.spec, patience))
+        material = _resumed(objects, numerics, assignment, patience)
+        if material is None:
+            fitted = _picture(objects, assignment.spec, patience)
+            material = Material(picture=fitted, continuity=Continuity.STARTED_OVER)
+        return material
+    except _Unwanted:
+        return None
 
 
-def _read(
-    objects: ObjectStore, image: Artifact, wanted: Callable[[], bool], patience_s: float, **fields: object
-) -> bytes | None:
-    deadline = time.monotonic() + patience_s
-    pause_s = 0.5
-    while wanted():
-        try:
-            data = objects.get(image.key)
-            if hashlib.sha256(data).hexdigest() != image.sha256:
-                raise IntegrityError(f"{image.key} is not what was stored there")
-            return data
-        except (NotFound, IntegrityError) as error:
-            raise RenderFailed("image_unavailable", f"the image could not be read: {error}") from error
-        except ObjectsUnavailable as error:
-            if time.monotonic() > deadline:
-                raise RenderFailed("image_unavailable", f"the image could not be read: {error}") from error
-            _log.warning("picture_tried_again", error=str(error), **fields)
-        time.sleep(pause_s * random.uniform(0.5, 1.0))
-        pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
-    return None
+def _resumed(objects: ObjectStore, numerics: Numerics, assignment: Assignment, patience: _Patience) -> Material | None:
+    """The checkpoint, or None when the render must start over."""
+    checkpoint = assignment.checkpoint
+    assert checkpoint is not None
+    began = continuity(checkpoint, assignment.spec, numerics(assignment.spec))
+    if began is Continuity.STARTED_OVER:
+        return None
+    try:
+        snapshot = patience.read("checkpoint", partial(checkpoints.load, objects, checkpoint))
+    except RenderFailed as error:
+        if error.code != "checkpoint_unusable":
+            raise
+        _log.warning("checkpoint_unusable", error=error.message, **patience.fields)
+        return None
+    return Material(snapshot=snapshot, continuity=began)
+
+
+def _picture(objects: ObjectStore, spec: RenderSpec, patience: _Patience) -> NDArray[np.uint8] | None:
+    """The spec's picture, [height, width, 3] RGB of its size, or None when it has none."""
+    if spec.image is None:
+        return None
+    return picture.fit(patience.read("image", partial(_accepted, objects, spec.image)), spec.width, spec.height)
+
+
+def _accepted(objects: ObjectStore, image: Artifact) -> bytes:
+    """The very bytes that were accepted with the request."""
+    try:
+        data = objects.get(image.key)
+        if hashlib.sha256(data).hexdigest() != image.sha256:
+            raise IntegrityError(f"{image.key} is not what was stored there")
+    except (NotFound, IntegrityError) as error:
+        raise RenderFailed("image_unavailable", f"the image could not be read: {error}") from error
+    return data
+
+
+class _Unwanted(Exception):
+    """Nobody wants the render any more."""
+
+
+class _Patience:
+    """Reads again while S3 does not answer, for as long as somebody wants what is read."""
+
+    def __init__(self, wanted: Callable[[], bool], patience_s: float, assignment: Assignment) -> None:
+        self._wanted = wanted
+        self._patience_s = patience_s
+        self.fields = {"job": assignment.job_id.hex, "attempt": assignment.claim}
+
+    def read(self, what: str, read: Callable[[], T]) -> T:
+        """What `read` returns. Raises what it raises, and `RenderFailed` (`<what>_unavailable`) after the patience."""
+        deadline = time.monotonic() + self._patience_s
+        pause_s = 0.5
+        while self._wanted():
+            try:
+                return read()
+            except ObjectsUnavailable as error:
+                if time.monotonic() > deadline:
+                    raise RenderFailed(f"{what}_unavailable", f"the {what} could not be read: {error}") from error
+                _log.warning("input_tried_again", what=what, error=str(error), **self.fields)
+            time.sleep(pause_s * random.uniform(0.5, 1.0))
+            pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
+        raise _Unwanted

@@ -26,9 +26,12 @@ if TYPE_CHECKING:
 # Part of the directory's name, so that a changed recipe makes a new checkpoint beside the old one.
 RECIPE = 1
 
-_SEEDS = {"tiny-2b": 2, "tiny-5b": 5, "tiny-5b-i2v": 52}
+_SEEDS = {"tiny-2b": 2, "tiny-5b": 5, "tiny-5b-i2v": 52, "tiny-1.5-5b": 15, "tiny-1.5-5b-i2v": 152}
 _TEXT_DIM = 32
 _LATENT_CHANNELS = 4
+_TIME_DIM = 16
+# The side, in latent pixels, that 1.5's config gives for its sample: far more than it renders, as in the real one (300).
+_LATER_SAMPLE = 40
 
 
 def path(family: ModelFamily, directory: Path) -> Path:
@@ -82,7 +85,7 @@ def _pipeline(family: ModelFamily) -> CogVideoXPipeline | CogVideoXImageToVideoP
     # The global generator is forked, so that making a checkpoint changes nobody else's random numbers.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEEDS[family.name])
-        transformer, vae, text_encoder = _transformer(family), _vae(), _text_encoder()
+        transformer, vae, text_encoder = _transformer(family), _vae(family), _text_encoder()
     scheduler = {"ddim": CogVideoXDDIMScheduler, "dpm": CogVideoXDPMScheduler}[family.scheduler](
         beta_start=0.00085,
         beta_end=0.012,
@@ -106,26 +109,30 @@ def _transformer(family: ModelFamily) -> CogVideoXTransformer3DModel:
 
     width, height = family.default_size
     rotary = family.scheduler == "dpm"  # as in the real family: 5B turns its positions, 2B adds them
+    later = family.temporal_patch > 1  # CogVideoX 1.5
     model: CogVideoXTransformer3DModel = CogVideoXTransformer3DModel(
         num_attention_heads=2 if rotary else 4,
         attention_head_dim=16 if rotary else 8,
         # An image-to-video model sees the picture's latents beside the noisy ones.
         in_channels=_LATENT_CHANNELS * (2 if family.image_to_video else 1),
         out_channels=_LATENT_CHANNELS,
-        time_embed_dim=16,
+        time_embed_dim=_TIME_DIM,
+        ofs_embed_dim=_TIME_DIM if later and family.image_to_video else None,
         text_embed_dim=_TEXT_DIM,
         num_layers=2,
-        sample_width=width // 8,
-        sample_height=height // 8,
+        sample_width=_LATER_SAMPLE if later else width // 8,
+        sample_height=_LATER_SAMPLE if later else height // 8,
         sample_frames=family.max_frames,
-        max_text_seq_length=family.max_prompt_tokens,
+        patch_size_t=family.temporal_patch if later else None,
+        patch_bias=not later,
+        max_text_seq_length=226,  # what every real config says, also where the model takes fewer
         use_rotary_positional_embeddings=rotary,
-        use_learned_positional_embeddings=family.image_to_video,
+        use_learned_positional_embeddings=family.image_to_video and not later,
     )
     return model
 
 
-def _vae() -> AutoencoderKLCogVideoX:
+def _vae(family: ModelFamily) -> AutoencoderKLCogVideoX:
     import torch
     from diffusers import AutoencoderKLCogVideoX
 
@@ -136,6 +143,7 @@ def _vae() -> AutoencoderKLCogVideoX:
         latent_channels=_LATENT_CHANNELS,
         layers_per_block=1,
         norm_num_groups=2,
+        invert_scale_latents=family.temporal_patch > 1,
     )
     for module in vae.decoder.modules():
         if isinstance(module, torch.nn.Conv2d | torch.nn.Conv3d):

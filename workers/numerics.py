@@ -1,0 +1,59 @@
+"""What decides a render's bits beside its spec, and a fingerprint of it: equal fingerprints, equal frames."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import diffusers
+import torch
+
+# What else went into a render's bits, behind its fingerprint: steps made together with other renders, and steps made
+# under another fingerprint or with a step cache that had to start cold.
+BATCHED = "batched"
+MIXED = "mixed"
+
+
+def revision(path: Path) -> str:
+    """16 hex digits that tell one model's files from another's: names, sizes, and what the JSON files say.
+
+    The weights are not read, which would take minutes; whoever fetched them verified them.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")):
+        name = file.relative_to(path)
+        if any(part.startswith(".") for part in name.parts) or not file.is_file():
+            continue
+        digest.update(f"{name.as_posix()}\0{file.stat().st_size}\0".encode())
+        if file.suffix == ".json":
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def device_facts(device: torch.device) -> dict[str, str]:
+    """The device and the libraries that compute on it."""
+    facts = {"torch": torch.__version__, "diffusers": diffusers.__version__}
+    if device.type == "cuda":
+        return {**facts, "device": torch.cuda.get_device_name(device), "cuda": str(torch.version.cuda)}
+    instructions = torch.backends.cpu.get_cpu_capability()
+    # A sum's order depends on how many threads share it.
+    return {**facts, "device": f"{platform.machine()} {instructions}", "threads": str(torch.get_num_threads())}
+
+
+def fingerprint(facts: Mapping[str, str]) -> str:
+    """16 hex digits of what `facts` say, whatever their order."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def marked(fingerprint: str, marks: Iterable[str]) -> str:
+    """A fingerprint with its marks behind it: `0123456789abcdef+batched+mixed`."""
+    return "+".join([fingerprint, *sorted(marks)])
+
+
+def parse(numerics: str) -> tuple[str, frozenset[str]]:
+    """`marked` read back."""
+    fingerprint, *marks = numerics.split("+")
+    return fingerprint, frozenset(marks)

@@ -1,0 +1,56 @@
+"""A render's state as named tensors on the CPU, and what of it can be trusted when it comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from orchestrator.domain.errors import RenderFailed
+from workers.numerics import marked
+from workers.parts import Snapshot
+from workers.render import Render
+
+
+def take(render: Render) -> Snapshot:
+    """All that the next step needs and that the spec does not say, copied; `render` goes on as it is."""
+    tensors = {
+        "embeddings": render.embeddings,
+        "latents": render.latents,
+        "image_latents": render.image_latents,
+        "predicted": render.predicted,
+        "generator": render.generator.get_state(),
+    }
+    return Snapshot(
+        step=render.step,
+        numerics=marked(render.numerics, render.marks),
+        tensors={name: tensor.cpu() for name, tensor in tensors.items() if tensor is not None},
+    )
+
+
+def require(snapshot: Snapshot, steps: int, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise `RenderFailed` (`checkpoint_unusable`) unless it holds these finite tensors, at one of `steps` steps."""
+    if not 0 <= snapshot.step <= steps:
+        raise unusable(f"it is at step {snapshot.step} of {steps}")
+    for name, shape in shapes.items():
+        tensor = snapshot.tensors.get(name)
+        if tensor is None or tensor.shape != shape:
+            held = "nothing" if tensor is None else list(tensor.shape)
+            raise unusable(f"{name} should be {list(shape)} and is {held}")
+        if not torch.isfinite(tensor).all():
+            raise unusable(f"{name} has numbers that are not finite")
+
+
+def generator(snapshot: Snapshot) -> torch.Generator:
+    """The random numbers' generator where the snapshot left it. Raises `RenderFailed` (`checkpoint_unusable`)."""
+    generator = torch.Generator()
+    try:
+        generator.set_state(snapshot.tensors["generator"])
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise unusable(f"its generator has no such state: {error}") from error
+    return generator
+
+
+def unusable(why: str) -> RenderFailed:
+    """The failure of a checkpoint that no render can go on from."""
+    return RenderFailed("checkpoint_unusable", f"the checkpoint cannot be used: {why}")
