@@ -1,4 +1,4 @@
-"""One video as its caller asked for it, and the job that it becomes: checked, complete and priced. Pure."""
+"""One video as its caller asked for it, in no dialect, and what its texts may hold. Pure."""
 
 from __future__ import annotations
 
@@ -10,21 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from orchestrator.config import Settings
-from orchestrator.domain.catalog import ModelFamily, Profile, Size
-from orchestrator.domain.cost import predict
-from orchestrator.domain.delivery import shape_of
-from orchestrator.domain.errors import InvalidField, Unsupported
-from orchestrator.domain.job import Artifact, NewJob, RenderSpec
+from orchestrator.domain.catalog import Profile, Size
+from orchestrator.domain.errors import InvalidField
 
 DEFAULT_PRIORITY = 10  # with room on both sides
-MAX_PRIORITY = 100
-MAX_STEPS = 200
-MAX_GUIDANCE = 20.0
-MAX_SEED = 2**63 - 1
-MAX_ATTEMPTS = 10
 MAX_KEY_CHARS = 255
 
 # OpenAI's bounds for what is kept beside an object.
@@ -67,10 +58,13 @@ ImageSource = ImageUrl | ImageBytes | ImageFile
 class VideoRequest:
     """One video as its caller asked for it, free of any dialect. None means that the model's default will do.
 
-    `size` is (width, height) in pixels; `num_frames` wins over `seconds`; `priority` 0 is the most urgent; `image` is
-    the first frame, beside which `prompt` may be empty; `run_at` and `deadline` know their time zone; `webhook_url`
-    hears of the end; `metadata` is the caller's own and comes back with the job; `origin` is kept for the dialect's
-    later answers and must be plain JSON.
+    `size` is (width, height) in pixels; `num_frames` wins over `seconds`; `image` is the first frame, beside which
+    `prompt` may be empty. `profile` None takes `usual_profile` where that is rendered, else the most exact one that is.
+    `adapter` names a LoRA adapter of the configuration. A `reproducible` render steps alone; one that may
+    `resume_anywhere` may go on where numbers come out otherwise than where it began.
+    `priority` 0 is the most urgent; `run_at` and `deadline` know their time zone; `webhook_url` hears of the end;
+    `metadata` is the caller's own and comes back with the job; `origin` is kept for the dialect's later answers and
+    must be plain JSON.
     A tenant's second request with the same `idempotency_key` gets the first one's job.
     """
 
@@ -85,7 +79,12 @@ class VideoRequest:
     num_inference_steps: int | None = None
     guidance_scale: float | None = None
     seed: int | None = None
-    profile: Profile = Profile.EXACT
+    profile: Profile | None = None
+    usual_profile: Profile = Profile.EXACT
+    adapter: str | None = None
+    adapter_scale: float | None = None
+    reproducible: bool = False
+    resume_anywhere: bool = False
     watermark: bool = False
     priority: int = DEFAULT_PRIORITY
     max_attempts: int | None = None
@@ -127,112 +126,6 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no place in a request")
 
 
-def plan(
-    settings: Settings,
-    tenant: str,
-    request: VideoRequest,
-    *,
-    job_id: UUID,
-    seed: int,
-    image: Artifact | None = None,
-) -> NewJob:
-    """The job that a request becomes; `image` is its picture once it is stored, None while that is still to come.
-
-    A request with a picture goes to the image-to-video sibling of its model. Raises a `RequestError` that names the
-    field.
-    """
-    _check_texts(settings, request)
-    model = _model(settings, request)
-    family = settings.family_of(model)
-    pool = pool_of(settings, model, request.profile)
-    spec = _spec(settings, model, family, request, seed, image)
-    _within(request.priority, "priority", 0, MAX_PRIORITY)
-    max_attempts = settings.retry.max_attempts if request.max_attempts is None else request.max_attempts
-    _within(max_attempts, "max_attempts", 1, max(MAX_ATTEMPTS, settings.retry.max_attempts))
-    kept: dict[str, Any] = dict(request.origin)
-    if request.metadata:
-        kept["metadata"] = dict(request.metadata)
-    if request.webhook_url is not None:
-        kept["webhook_url"] = request.webhook_url
-    return NewJob(
-        id=job_id,
-        tenant=tenant,
-        pool=pool,
-        priority=request.priority,
-        spec=spec,
-        cost=predict(family, spec),
-        max_attempts=max_attempts,
-        request=kept,
-        run_at=_aware(request.run_at, "run_at"),
-        deadline=_aware(request.deadline, "deadline"),
-        idempotency_key=request.idempotency_key,
-        request_hash=None if request.idempotency_key is None else fingerprint(request),
-    )
-
-
-def _check_texts(settings: Settings, request: VideoRequest) -> None:
-    if request.prompt or request.image is None:  # a picture alone says enough
-        check_prompt(settings, request.prompt)
-    check_text(request.negative_prompt or "", "negative_prompt", max_chars=settings.api.max_prompt_chars)
-    check_key(request.idempotency_key)
-    check_metadata(request.metadata)
-
-
-def _model(settings: Settings, request: VideoRequest) -> str:
-    model = settings.resolve_model(request.model)
-    if request.image is None:
-        if settings.family_of(model).image_to_video:
-            raise InvalidField(f"is required: {model} begins at an image", param="image", code="missing")
-        return model
-    sibling = settings.image_model_of(model)
-    if sibling is None:
-        raise Unsupported(f"no image-to-video model is configured beside {model}", param="image")
-    return sibling
-
-
-def _spec(
-    settings: Settings, model: str, family: ModelFamily, request: VideoRequest, seed: int, image: Artifact | None
-) -> RenderSpec:
-    shape = shape_of(
-        family,
-        size=request.size,
-        seconds=request.seconds,
-        num_frames=request.num_frames,
-        fps=request.fps,
-        watermark=request.watermark,
-        max_crop=settings.finish.max_crop,
-    )
-    steps = family.steps_of(request.profile) if request.num_inference_steps is None else request.num_inference_steps
-    guidance = family.default_guidance if request.guidance_scale is None else request.guidance_scale
-    _within(steps, "num_inference_steps", 1, MAX_STEPS)
-    _within(guidance, "guidance_scale", 0, MAX_GUIDANCE)
-    _within(seed, "seed", 0, MAX_SEED)
-    return RenderSpec(
-        model=model,
-        prompt=request.prompt,
-        negative_prompt=request.negative_prompt or "",
-        width=shape.width,
-        height=shape.height,
-        num_frames=shape.num_frames,
-        fps=family.fps,
-        num_inference_steps=steps,
-        guidance_scale=float(guidance),
-        seed=seed,
-        delivery=shape.delivery,
-        profile=request.profile,
-        image=image,
-    )
-
-
-def pool_of(settings: Settings, model: str, profile: Profile) -> str:
-    """The pool that renders a configured model in a profile. Raises `Unsupported` when none does."""
-    pool = settings.pool_of(model, profile)
-    if pool is None:
-        rendered = ", ".join(settings.profiles_of(model))
-        raise Unsupported(f"{model} is rendered in {rendered} here, not in {profile}", param="profile")
-    return pool
-
-
 def check_prompt(settings: Settings, prompt: str) -> None:
     """Raise `InvalidField` for a prompt that is blank, too long, or no text."""
     check_text(prompt, "prompt", max_chars=settings.api.max_prompt_chars)
@@ -254,12 +147,6 @@ def check_metadata(metadata: Mapping[str, str], param: str = "metadata") -> None
         check_text(value, f"{param}[{name}]", max_chars=_MAX_METADATA_VALUE)
 
 
-def _aware(moment: datetime | None, param: str) -> datetime | None:
-    if moment is not None and moment.tzinfo is None:
-        raise InvalidField("must name its time zone", param=param)
-    return moment
-
-
 def check_text(text: str, param: str, *, max_chars: int) -> None:
     """Raise `InvalidField` when a text is too long, or holds what no prompt means and PostgreSQL or UTF-8 refuse."""
     if len(text) > max_chars:
@@ -274,8 +161,3 @@ def check_text(text: str, param: str, *, max_chars: int) -> None:
 def _shows(character: str) -> bool:
     """Whether a character leaves a mark of its own: spaces, format characters and accents without a base do not."""
     return unicodedata.category(character)[0] in "LNPS" and character not in _INVISIBLE
-
-
-def _within(value: float, param: str, low: float, high: float) -> None:
-    if not low <= value <= high:  # also true of NaN
-        raise InvalidField(f"must be between {low:g} and {high}, not {value}", param=param)

@@ -17,8 +17,9 @@ from orchestrator.domain.errors import KeyReused, NotFound, StoreUnavailable, Wr
 from orchestrator.domain.job import Job, NewJob, RenderSpec, parse_public_id, public_id
 from orchestrator.domain.states import JobState
 from orchestrator.limits import TenantLimits
+from orchestrator.planning import plan, pool_for
 from orchestrator.ports import Inputs, JobStore, Moderator, Page
-from orchestrator.request import VideoRequest, check_key, check_prompt, fingerprint, fingerprint_like, plan, pool_of
+from orchestrator.request import VideoRequest, check_key, check_prompt, fingerprint, fingerprint_like
 
 _log = logs.get("submit")
 
@@ -154,7 +155,7 @@ class Jobs:
         return NewJob(
             id=uuid7(),
             tenant=source.tenant,
-            pool=pool_of(settings, model, spec.profile),
+            pool=pool_for(settings, model, spec),
             priority=source.priority,
             spec=spec,
             cost=predict(settings.family_of(model), spec),

@@ -34,7 +34,12 @@ _CODES = {
 }
 
 # The neutral names that this dialect calls otherwise.
-_FIELDS = {"seconds": "duration", "image": "image_url", "idempotency_key": "request_id"}
+_FIELDS = {
+    "seconds": "duration",
+    "image": "image_url",
+    "idempotency_key": "request_id",
+    "profile": "quality",
+}
 
 
 def body(problem: Problem) -> BigmodelError:

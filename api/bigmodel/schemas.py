@@ -52,8 +52,10 @@ class GenerateVideo(BaseModel):
         None, description="The model's own rate (the default) to 60; frames between are interpolated."
     )
     duration: Integer | None = Field(None, description="Seconds, to the frame; 5 by default.")
-    quality: Literal["speed", "quality"] = Field(
-        "speed", description="`quality` renders the published number of denoise steps, `speed` three fifths of them."
+    quality: Literal["speed", "quality"] | None = Field(
+        None,
+        description="`quality` approximates nothing; `speed`, the default where it can be had, lets a denoise step "
+        "reuse much of the one before.",
     )
     with_audio: Annotated[bool, unsupported("the models make no sound")] = Field(
         False, description="Only false can be had."
@@ -70,7 +72,7 @@ class GenerateVideo(BaseModel):
 
     seed: Integer | None = Field(None, description="0 to 2^63 - 1; drawn at random when absent.")
     negative_prompt: str | None = Field(None, description="What the video must not show.")
-    num_inference_steps: Integer | None = Field(None, description="1 to 200. Wins over `quality`.")
+    num_inference_steps: Integer | None = Field(None, description="1 to 200.")
     guidance_scale: Number | None = Field(None, description="0 to 20.")
     num_frames: Integer | None = Field(None, description="Frames to render. Wins over `duration`.")
 

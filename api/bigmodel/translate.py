@@ -47,7 +47,8 @@ def request_of(fields: GenerateVideo, *, fallback_request_id: str) -> VideoReque
         num_inference_steps=fields.num_inference_steps,
         guidance_scale=fields.guidance_scale,
         seed=fields.seed,
-        profile=_PROFILES[fields.quality],
+        profile=None if fields.quality is None else _PROFILES[fields.quality],
+        usual_profile=Profile.FAST,
         watermark=fields.watermark_enabled,
         # Beside the keys of the other dialect, which must not meet them.
         idempotency_key=f"bigmodel:{fields.request_id}" if fields.request_id else None,

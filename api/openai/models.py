@@ -14,10 +14,12 @@ from api.openai.errors import DOCS
 from api.openai.translate import DEFAULT_SECONDS
 from api.replies import reply
 from orchestrator.config import Settings
+from orchestrator.domain.catalog import Profile
 from orchestrator.domain.cost import predict_finish_s
 from orchestrator.domain.delivery import MAX_FPS
 from orchestrator.domain.errors import NotFound, UnknownModel
-from orchestrator.request import ImageBytes, VideoRequest, plan
+from orchestrator.planning import plan
+from orchestrator.request import ImageBytes, VideoRequest
 
 router = APIRouter(tags=["openai"])
 
@@ -29,12 +31,16 @@ _EXAMPLE: dict[str, JsonValue] = {
     "alias_of": None,
     "family": "cogvideox-2b",
     "sizes": ["720x480"],
+    "sizes_rule": "720x480",
     "frames": [9, 17, 25, 33, 41, 49],
+    "frames_rule": "9 to 49 frames in steps of 8",
     "fps": 8,
     "max_fps": 60,
     "max_seconds": 6.125,
     "image_to_video": False,
     "image_model": "cogvideox-5b-i2v",
+    "profiles": ["exact", "fast", "draft"],
+    "adapters": ["ink"],
     "default_steps": 50,
     "default_guidance_scale": 6.0,
     "typical_seconds": 32.4,
@@ -52,12 +58,16 @@ class Model(BaseModel):
     alias_of: str | None = Field(description="The configured model that this name stands for.")
     family: str
     sizes: list[str] = Field(description="What it renders; other sizes are cropped and scaled from these.")
+    sizes_rule: str = Field(description="The same in words.")
     frames: list[int] = Field(description="Frame counts that it renders.")
+    frames_rule: str = Field(description="The same in words.")
     fps: int = Field(description="The rate that it renders at, and the lowest that can be asked for.")
     max_fps: int = Field(description="The highest rate that can be asked for; frames between are interpolated.")
     max_seconds: float
     image_to_video: bool = Field(description="It begins at an image, and renders nothing without one.")
     image_model: str | None = Field(description="The model that renders requests with an image.")
+    profiles: list[Profile] = Field(description="What it is rendered in here, the default first.")
+    adapters: list[str] = Field(description="LoRA adapters that a request may name.")
     default_steps: int
     default_guidance_scale: float
     typical_seconds: float = Field(
@@ -107,12 +117,16 @@ def _described(settings: Settings, name: str) -> Model:
         alias_of=None if name in settings.models else model,
         family=family.name,
         sizes=[f"{width}x{height}" for width, height in family.sizes],
+        sizes_rule=family.sizes_words,
         frames=list(family.legal_frames()),
+        frames_rule=family.frames_rule,
         fps=family.fps,
         max_fps=MAX_FPS,
         max_seconds=family.max_seconds,
         image_to_video=family.image_to_video,
         image_model=settings.image_model_of(model),
+        profiles=list(settings.profiles_of(model)),
+        adapters=list(settings.adapters_of(model)),
         default_steps=family.default_steps,
         default_guidance_scale=family.default_guidance,
         typical_seconds=round(_typical_s(settings, model), 1),

@@ -11,6 +11,7 @@ from api.bodies import Integer, Moment, Number, SizeField, Texts, unsupported
 from api.paging import Identified, Listing
 from api.pictures import PictureField
 from orchestrator.domain.catalog import Profile
+from orchestrator.domain.job import Continuity, Incident
 
 VIDEO_EXAMPLE: dict[str, JsonValue] = {
     "id": "video_0198c5a7e3b97d6f8a0c1f2e3d4c5b6a",
@@ -38,6 +39,10 @@ VIDEO_EXAMPLE: dict[str, JsonValue] = {
     "num_frames": 49,
     "fps": 8,
     "profile": "exact",
+    "adapter": "ink",
+    "adapter_scale": 0.8,
+    "reproducible": False,
+    "resume": "exact",
     "watermark": False,
     "priority": 10,
     "run_at": None,
@@ -49,6 +54,11 @@ VIDEO_EXAMPLE: dict[str, JsonValue] = {
     "retry_of": None,
     "predicted_gpu_seconds": 45.0,
     "gpu_seconds": None,
+    "incidents": ["preempted"],
+    "checkpoint_step": 15,
+    "continuity": None,
+    "resumed_at": None,
+    "numerics": None,
 }
 CREATE_EXAMPLES: dict[str, JsonValue] = {
     "plain": {"model": "cogvideox-2b", "prompt": "a lighthouse in a storm", "seconds": "6", "size": "720x480"},
@@ -65,6 +75,10 @@ CREATE_EXAMPLES: dict[str, JsonValue] = {
         "num_inference_steps": 50,
         "guidance_scale": 6.0,
         "seed": 7,
+        "profile": "exact",
+        "adapter": "ink",
+        "adapter_scale": 0.8,
+        "resume": "any",
         "priority": 5,
         "run_at": "2026-12-01T22:00:00Z",
         "deadline": "2026-12-02T06:00:00Z",
@@ -109,7 +123,21 @@ class CreateVideo(BaseModel):
     fps: Integer | None = Field(None, description="The model's own rate to 60; frames between are interpolated.")
     width: Integer | None = Field(None, description="With `height`; `size` wins over both.")
     height: Integer | None = Field(None, description="With `width`.")
-    profile: Profile | None = Field(None, description="`exact` (the default), or `fast` with fewer denoise steps.")
+    profile: Profile | None = Field(
+        None,
+        description="`exact` approximates nothing; `fast` lets a step reuse much of the one before; `draft` also takes "
+        "fewer steps at a smaller size, and is scaled up. By default the most exact that the model is rendered in.",
+    )
+    adapter: str | None = Field(None, description="A LoRA adapter that the model takes: `/v1/models` names them.")
+    adapter_scale: Number | None = Field(None, description="How strongly, -4 to 4; by default as it is configured.")
+    reproducible: bool = Field(
+        False, description="The same request gives the same frames, on workers that are the same: never in a batch."
+    )
+    resume: Literal["exact", "any"] = Field(
+        "exact",
+        description="Where a render that was interrupted may go on: `exact` is only where the same frames come out, "
+        "and `any` also elsewhere. Where it may not, it starts over.",
+    )
     watermark: bool = Field(False, description="Draw a visible mark.")
 
     priority: Integer | None = Field(None, description="0, the most urgent, to 100; 10 by default.")
@@ -125,7 +153,7 @@ class CreateVideo(BaseModel):
     n: Annotated[Integer, AfterValidator(_one)] = Field(1, description="One video for each request.")
 
     characters: Annotated[Any, unsupported("no model here keeps characters")] = Field(None, description="Refused.")
-    lora: Annotated[Any, unsupported("this deployment loads no LoRA")] = Field(None, description="Refused.")
+    lora: Annotated[Any, unsupported("name a configured LoRA in adapter instead")] = Field(None, description="Refused.")
     flow_shift: Annotated[Any, unsupported("no model here has a flow to shift")] = Field(None, description="Refused.")
     generate_sound: Annotated[bool, unsupported("the models make no sound")] = Field(
         False, description="Only false can be had."
@@ -180,6 +208,10 @@ class Video(Identified):
     num_frames: int = Field(description="Frames that the model renders.")
     fps: int = Field(description="Frames per second of the finished video.")
     profile: Profile
+    adapter: str | None
+    adapter_scale: float | None
+    reproducible: bool
+    resume: Literal["exact", "any"]
     watermark: bool
     priority: int
     run_at: int | None
@@ -191,6 +223,18 @@ class Video(Identified):
     retry_of: str | None
     predicted_gpu_seconds: float
     gpu_seconds: float | None = Field(description="Of the attempt that made the video.")
+    incidents: list[Incident] = Field(description="What befell the last attempt, which went on all the same; in order.")
+    checkpoint_step: int | None = Field(description="Denoise steps that another attempt would not have to repeat.")
+    continuity: Continuity | None = Field(
+        description="`whole`: rendered in one go. `resumed`: from a checkpoint, with the frames of one go. "
+        "`resumed_inexactly`: with frames that may differ. `started_over`: a checkpoint was there, and was not used. "
+        "Null until the video is there."
+    )
+    resumed_at: int | None = Field(description="Denoise steps that the checkpoint had; null unless it was resumed.")
+    numerics: str | None = Field(
+        description="Fingerprint of all that decides the frames beside the request; null until the video is there. "
+        "Equal requests give equal frames where it is equal."
+    )
 
 
 class VideoList(Listing[Video]):

@@ -10,7 +10,7 @@ from api.bodies import LAST_SECOND, parse_object
 from api.openai.schemas import CreateVideo, Video, VideoError
 from api.pictures import read_picture
 from api.replies import unix
-from orchestrator.domain.catalog import Profile, Size
+from orchestrator.domain.catalog import Size
 from orchestrator.domain.cost import predict_finish_s
 from orchestrator.domain.errors import InvalidField
 from orchestrator.domain.job import Job, public_id
@@ -68,7 +68,11 @@ def request_of(fields: CreateVideo, *, idempotency_key: str | None = None) -> Vi
         guidance_scale=fields.guidance_scale,
         seed=fields.seed,
         image=_picture(fields),
-        profile=fields.profile or Profile.EXACT,
+        profile=fields.profile,
+        adapter=fields.adapter,
+        adapter_scale=fields.adapter_scale,
+        reproducible=fields.reproducible,
+        resume_anywhere=fields.resume == "any",
         watermark=fields.watermark,
         priority=DEFAULT_PRIORITY if fields.priority is None else fields.priority,
         run_at=fields.run_at,
@@ -110,7 +114,7 @@ def _size(fields: CreateVideo) -> Size | None:
 
 def video_of(job: Job, *, keep_s: float) -> Video:
     """The video object. `keep_s` is how long an ended job and its objects are kept."""
-    done, spec = job.state is JobState.SUCCEEDED, job.spec
+    done, spec, result = job.state is JobState.SUCCEEDED, job.spec, job.result
     return Video(
         id=public_id(job.id),
         created_at=unix(job.created_at),
@@ -136,6 +140,10 @@ def video_of(job: Job, *, keep_s: float) -> Video:
         num_frames=spec.num_frames,
         fps=spec.delivery.fps,
         profile=spec.profile,
+        adapter=spec.adapter,
+        adapter_scale=None if spec.adapter is None else spec.adapter_scale,
+        reproducible=spec.reproducible,
+        resume="any" if spec.resume_anywhere else "exact",
         watermark=spec.delivery.watermark,
         priority=job.priority,
         run_at=job.request.get("run_at"),
@@ -146,7 +154,12 @@ def video_of(job: Job, *, keep_s: float) -> Video:
         max_attempts=job.max_attempts,
         retry_of=job.request.get("retry_of"),
         predicted_gpu_seconds=round(job.cost, 3),
-        gpu_seconds=None if job.result is None else job.result.gpu_seconds,
+        gpu_seconds=None if result is None else result.gpu_seconds,
+        incidents=list(job.incidents if result is None else result.incidents),
+        checkpoint_step=None if job.checkpoint is None else job.checkpoint.step,
+        continuity=None if result is None else result.continuity,
+        resumed_at=None if result is None else result.resumed_at or None,
+        numerics=None if result is None else result.numerics,
     )
 
 

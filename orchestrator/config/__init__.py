@@ -5,6 +5,7 @@ with `__` between its parts (`COGMILL_S3__BUCKET`). The environment wins over th
 """
 
 from orchestrator.config.sections import (
+    ADAPTER_SCALES,
     AdapterSettings,
     ApiSettings,
     BatchSettings,
@@ -28,8 +29,8 @@ from orchestrator.config.sections import (
 from orchestrator.config.settings import Settings, load
 
 __all__ = [
-    "AdapterSettings", "ApiSettings", "BatchSettings", "EngineSettings", "FetchSettings", "FinishSettings",
-    "LeaseSettings", "LimitSettings", "LogSettings", "MetricsSettings", "ModelSettings", "ModerationSettings",
-    "PoolSettings", "RaySettings", "RetentionSettings", "RetrySettings", "S3Settings", "Settings", "WatchdogSettings",
-    "WebhookSettings", "load",
+    "ADAPTER_SCALES", "AdapterSettings", "ApiSettings", "BatchSettings", "EngineSettings", "FetchSettings",
+    "FinishSettings", "LeaseSettings", "LimitSettings", "LogSettings", "MetricsSettings", "ModelSettings",
+    "ModerationSettings", "PoolSettings", "RaySettings", "RetentionSettings", "RetrySettings", "S3Settings",
+    "Settings", "WatchdogSettings", "WebhookSettings", "load",
 ]  # fmt: skip

@@ -13,6 +13,9 @@ from orchestrator.domain.limits import Limits
 # Up to a hundred years: PostgreSQL's intervals and the system's timers take no infinity.
 Seconds = Annotated[float, Field(gt=0, le=100 * 365.25 * 24 * 3600, allow_inf_nan=False)]
 
+# How strongly an adapter may be applied: backwards, not at all, as it was trained, and more.
+ADAPTER_SCALES = (-4, 4)
+
 # The schemes of what workers fetch.
 _FETCHED = ("hf", "s3")
 
@@ -76,7 +79,7 @@ class AdapterSettings(_Sourced):
     """One LoRA adapter that requests may name: a `source` as a model has it, of `models`, and its usual strength."""
 
     models: tuple[str, ...] = Field(min_length=1)
-    scale: float = Field(default=1.0, ge=-4, le=4)
+    scale: float = Field(default=1.0, ge=ADAPTER_SCALES[0], le=ADAPTER_SCALES[1])
 
 
 class EngineSettings(_Section):

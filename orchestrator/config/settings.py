@@ -126,6 +126,10 @@ class Settings(BaseSettings):
             return self.models[model].image_model
         return next((name for name in self.models if self.models[name].family == family.image_sibling), None)
 
+    def adapters_of(self, model: str) -> tuple[str, ...]:
+        """The names of the LoRA adapters that a configured model takes."""
+        return tuple(name for name, adapter in self.adapters.items() if model in adapter.models)
+
     def profiles_of(self, model: str) -> tuple[Profile, ...]:
         """The profiles that some pool renders a configured model in, the most exact first."""
         return tuple(profile for profile in Profile if self.pool_of(model, profile) is not None)

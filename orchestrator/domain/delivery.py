@@ -53,13 +53,15 @@ def shape_of(
     fps: int | None,
     watermark: bool,
     max_crop: float,
+    small: bool = False,
 ) -> Shape:
     """How `family` makes this video. None takes the family's own.
 
     `num_frames` counts rendered frames, shows them all, and wins over `seconds`. With `seconds` the video lasts that
     long to the frame: the model renders the next legal count and the rest is cut. `max_crop` in [0, 1) is the share of
-    a rendered picture that may be lost to another aspect ratio. Raises `InvalidField` or `Unsupported` with the field
-    to blame.
+    a rendered picture that may be lost to another aspect ratio. `small` renders at the family's draft size, whose
+    aspect ratio differs a little where sides are rounded. Raises `InvalidField` or `Unsupported` with the field to
+    blame.
     """
     rate = family.fps if fps is None else fps
     if not family.fps <= rate <= MAX_FPS:
@@ -67,6 +69,8 @@ def shape_of(
     rendered, shown = _lengths(family, seconds, num_frames, rate)
     width, height = size or family.default_size
     source = _source(family, (width, height), max_crop)
+    if small:
+        source = family.draft_size(source)
     return Shape(
         width=source[0],
         height=source[1],

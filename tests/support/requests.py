@@ -1,4 +1,4 @@
-"""A request, and the settings of a deployment that it is planned for: three models, one of them for pictures."""
+"""A request, and the settings of a deployment that it is planned for: five models, two of them for pictures."""
 
 from __future__ import annotations
 
@@ -21,8 +21,21 @@ def settings(**api: object) -> Settings:
                 "small": {"family": "tiny-2b", "source": "/models/small"},
                 "big": {"family": "cogvideox-2b", "source": "/models/big"},
                 "moving": {"family": "tiny-5b-i2v", "source": "/models/moving"},
+                "large": {"family": "cogvideox-1.5-5b", "source": "/models/large", "accept_licence": True},
+                "large-moving": {"family": "cogvideox-1.5-5b-i2v", "source": "/models/l-m", "accept_licence": True},
             },
-            "pools": {"pool-s": {"model": "small"}, "pool-b": {"model": "big"}, "pool-m": {"model": "moving"}},
+            "pools": {
+                "pool-s": {"model": "small"},
+                "pool-b": {"model": "big"},
+                "pool-m": {"model": "moving"},
+                "pool-l": {"model": "large", "quantization": "fp8", "profiles": ["fast"]},
+                "pool-l-draft": {"model": "large", "quantization": "int8"},
+                "pool-lm": {"model": "large-moving", "gpus_per_worker": 4},
+            },
+            "adapters": {
+                "ink": {"source": "/adapters/ink", "models": ["small"], "scale": 0.8},
+                "walk": {"source": "s3://adapters/walk", "models": ["moving"]},
+            },
             "aliases": {"CogVideoX-3": "big"},
             "api": api,
         }

@@ -102,6 +102,10 @@ def test_openai_shows_every_state_with_every_key(
         "num_frames": 49,
         "fps": 8,
         "profile": "exact",
+        "adapter": None,
+        "adapter_scale": None,
+        "reproducible": False,
+        "resume": "exact",
         "watermark": False,
         "priority": 0,
         "run_at": None,
@@ -113,6 +117,11 @@ def test_openai_shows_every_state_with_every_key(
         "retry_of": None,
         "predicted_gpu_seconds": 60.0,
         "gpu_seconds": None if job.result is None else 1.0,
+        "incidents": [],
+        "checkpoint_step": None,
+        "continuity": None if job.result is None else "whole",
+        "resumed_at": None,
+        "numerics": None,
     }
 
 

@@ -12,8 +12,9 @@ from orchestrator.domain.errors import InvalidField, KeyReused, LimitExceeded, R
 from orchestrator.domain.job import Artifact, Job, NewJob
 from orchestrator.domain.limits import Limits
 from orchestrator.limits import TenantLimits
+from orchestrator.planning import plan
 from orchestrator.ports import Picture
-from orchestrator.request import ImageBytes, ImageSource, plan
+from orchestrator.request import ImageBytes, ImageSource
 from orchestrator.submit import Jobs, SubmitUnconfirmed
 from tests.support.requests import ASKED, SETTINGS, TIME
 
