@@ -1,22 +1,54 @@
-"""LoRA adapters: loaded when a render asks, switched between renders, kept in a bounded cache."""
+"""LoRA adapters: loaded when a render asks, switched between renders, kept in a bounded cache.
+
+peft wraps each linear layer that an adapter changes. The wrappers are in the transformer only while an adapter is
+active: for a render without one it holds its own layers, the same objects as when it was loaded, so neither its bits
+nor its speed nor what was compiled of it can tell that there ever was an adapter.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import itertools
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+from peft.tuners.lora import LoraLayer
+from safetensors import SafetensorError, safe_open
+
+from orchestrator import logs
 from orchestrator.config import AdapterSettings
-from orchestrator.domain.errors import RenderFailed
+from orchestrator.domain.errors import CogmillError, RenderFailed
 from orchestrator.domain.job import RenderSpec
 
 if TYPE_CHECKING:
     from diffusers import CogVideoXImageToVideoPipeline, CogVideoXPipeline
 
+# As diffusers' own training scripts save it (`LORA_WEIGHT_NAME_SAFE`).
+_USUAL_NAME = "pytorch_lora_weights.safetensors"
+_KEY = re.compile(r"transformer\.(?P<layer>.+)\.lora_(?P<side>[AB])\.weight")
+
+_log = logs.get("adapters")
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """An adapter on this node; `revision` is 16 hex digits of the hash of its bytes."""
+
+    path: Path
+    revision: str
+
 
 class Adapters:
-    """The adapters of one loaded model: at most `capacity` in memory, at most one active. For one thread at a time."""
+    """The adapters of one loaded model: at most `capacity` in memory, at most one active.
+
+    `resolve` gives the local path of a source, fetching it where it must. `fetch` and `revision` may be called from any
+    thread, all else from the one that steps the model.
+    """
 
     def __init__(
         self,
@@ -29,18 +61,164 @@ class Adapters:
         self._configured = configured
         self._resolve = resolve
         self._capacity = capacity
-        self._loaded: OrderedDict[str, None] = OrderedDict()
+        self._linears = {
+            name: module for name, module in pipeline.transformer.named_modules() if isinstance(module, torch.nn.Linear)
+        }
+        self._wrappers: dict[str, LoraLayer] = {}
+        self._slots: OrderedDict[str, str] = OrderedDict()
+        self._numbers = itertools.count()
+        self._active: tuple[str, float] | None = None
+        self._files: dict[str, _File] = {}
 
     @property
     def loaded(self) -> tuple[str, ...]:
         """Names of the adapters in memory, the least recently used first."""
-        return tuple(self._loaded)
+        return tuple(self._slots)
 
-    def use(self, spec: RenderSpec) -> None:
-        """Make the spec's adapter, or none, the active one. Raises `RenderFailed` (`adapter_unusable`)."""
-        if spec.adapter is not None:
-            raise RenderFailed("adapter_unusable", f"adapter {spec.adapter!r}: not yet", retryable=False)
+    def fetch(self, name: str) -> None:
+        """Bring an adapter's file to this node, so that `use` need not wait for it. Raises as `revision` does."""
+        self._file(name)
 
     def revision(self, name: str) -> str:
-        """16 hex digits of the hash of an adapter's content. Raises `RenderFailed` (`adapter_unusable`)."""
-        raise RenderFailed("adapter_unusable", f"adapter {name!r}: not yet", retryable=False)
+        """16 hex digits of the hash of an adapter's file, fetched if it is not here.
+
+        Raises `RenderFailed`: `adapter_unusable` when it cannot be used, `adapter_unavailable` when it cannot be had.
+        """
+        return self._file(name).revision
+
+    # Parameters that are made in inference mode could not be touched outside it.
+    @torch.inference_mode(False)
+    def use(self, spec: RenderSpec) -> None:
+        """Make the spec's adapter, or none, the active one; costs nothing when it is. Raises as `revision` does.
+
+        After an error none is active.
+        """
+        wanted = None if spec.adapter is None else (spec.adapter, spec.adapter_scale)
+        if wanted == self._active:
+            return
+        self._unwrap()
+        if wanted is not None:
+            self._activate(*wanted)
+
+    def _activate(self, name: str, scale: float) -> None:
+        if name not in self._slots:
+            self._slots[name] = self._load(name)
+        self._slots.move_to_end(name)
+        self._wrap()
+        self._pipeline.transformer.set_adapters([self._slots[name]], [scale])
+        self._active = (name, scale)
+        while len(self._slots) > self._capacity:
+            oldest, slot = self._slots.popitem(last=False)
+            self._remove(slot)
+            _log.info("adapter_unloaded", adapter=oldest)
+
+    def _load(self, name: str) -> str:
+        """Put an adapter into the wrappers, and say under which name. On an error nothing of it stays."""
+        file = self._file(name)
+        if _hash(file.path) != file.revision:
+            raise _unusable(name, f"{file.path} changed since this worker first read it; publish it as another adapter")
+        expected = _changed_layers(name, file.path, self._linears)
+        slot = f"adapter{next(self._numbers)}"  # peft makes it the name of a module, which ours need not be fit for
+        self._wrap()
+        try:
+            self._pipeline.load_lora_weights(
+                file.path.parent, weight_name=file.path.name, adapter_name=slot, local_files_only=True
+            )
+            self._find_wrappers()
+            found = {layer for layer, wrapper in self._wrappers.items() if slot in wrapper.lora_A}
+            if found != expected:
+                raise ValueError(f"its settings and its weights disagree about {min(found ^ expected)}")
+        except Exception as error:
+            self._find_wrappers()
+            self._remove(slot)
+            self._unwrap()
+            if isinstance(error, torch.OutOfMemoryError):
+                raise RenderFailed("out_of_memory", f"there is no room for the adapter {name!r}") from None
+            raise _unusable(name, f"{file.path}: {error}") from error
+        _log.info("adapter_loaded", adapter=name, revision=file.revision, layers=len(found))
+        return slot
+
+    def _remove(self, slot: str) -> None:
+        """Take an adapter out of all wrappers, and give up those that hold no other. They must be in place."""
+        transformer = self._pipeline.transformer
+        if slot in getattr(transformer, "peft_config", ()):
+            transformer.delete_adapters(slot)
+        for layer, wrapper in list(self._wrappers.items()):
+            if not wrapper.lora_A:
+                transformer.set_submodule(layer, self._linears[layer])
+                del self._wrappers[layer]
+
+    def _find_wrappers(self) -> None:
+        for layer, module in self._pipeline.transformer.named_modules():
+            if isinstance(module, LoraLayer):
+                # New modules are born training, and an adapter that was trained with dropout would roll its dice.
+                self._wrappers[layer] = module.eval()
+
+    def _wrap(self) -> None:
+        for layer, wrapper in self._wrappers.items():
+            self._pipeline.transformer.set_submodule(layer, wrapper)
+
+    def _unwrap(self) -> None:
+        for layer in self._wrappers:
+            self._pipeline.transformer.set_submodule(layer, self._linears[layer])
+        self._active = None
+
+    def _file(self, name: str) -> _File:
+        file = self._files.get(name)
+        if file is None:
+            path = self._path(name)
+            # Whoever reads it first decides: a fingerprint that was given out must stay true.
+            file = self._files.setdefault(name, _File(path, _hash(path)))
+        return file
+
+    def _path(self, name: str) -> Path:
+        settings = self._configured.get(name)
+        if settings is None:
+            raise _unusable(name, "this worker was started without it")
+        try:
+            path = self._resolve(settings.source)
+        except CogmillError as error:
+            raise RenderFailed("adapter_unavailable", f"adapter {name!r} cannot be had here: {error}") from error
+        if path.is_file():
+            return path
+        weights = [path / _USUAL_NAME] if (path / _USUAL_NAME).is_file() else sorted(path.glob("*.safetensors"))
+        if len(weights) != 1:
+            raise _unusable(name, f"{path} holds {len(weights)} safetensors files; name one")
+        return weights[0]
+
+
+def _changed_layers(name: str, path: Path, linears: Mapping[str, torch.nn.Linear]) -> set[str]:
+    """The layers that an adapter's file changes. Raises `RenderFailed` unless all of it fits onto this model.
+
+    diffusers would pass over what it does not know, and render as if there were no adapter, or half of one.
+    """
+    pairs: dict[str, dict[str, list[int]]] = {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            for key in file.keys():  # noqa: SIM118 (it is no mapping)
+                found = _KEY.fullmatch(key)
+                if found is None:
+                    raise _unusable(name, f"{path} has {key!r}, which no LoRA adapter that diffusers saves has")
+                pairs.setdefault(found["layer"], {})[found["side"]] = file.get_slice(key).get_shape()
+    except (SafetensorError, OSError) as error:
+        raise _unusable(name, f"{path} is no safetensors file: {error}") from error
+    if not pairs:
+        raise _unusable(name, f"{path} changes nothing")
+    for layer, shapes in pairs.items():
+        linear = linears.get(layer)
+        if linear is None:
+            raise _unusable(name, f"{path} changes {layer}, and this model has no such linear layer")
+        rank = shapes.get("A", [0])[0]
+        fitting = {"A": [rank, linear.in_features], "B": [linear.out_features, rank]}
+        if shapes != fitting:
+            raise _unusable(name, f"{path} has the shapes {shapes} for {layer}, where {fitting} would fit")
+    return set(pairs)
+
+
+def _unusable(name: str, why: str) -> RenderFailed:
+    return RenderFailed("adapter_unusable", f"adapter {name!r} cannot be used: {why}", retryable=False)
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""What a checkpoint or an adapter is as files: which ones are wanted, and whether those that must be there are whole."""
+"""What a checkpoint or an adapter is as files: which are wanted, and whether those that must be there are whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`manifest.json`: every file of a source with its size and SHA-256. Written by a push, and by a fetch when it is whole."""
+"""`manifest.json`: each file of a source with size and SHA-256. Written by a push, and by a fetch that is whole."""
 
 from __future__ import annotations
 
