@@ -112,6 +112,11 @@ class ModelFamily:
         width, height = (16 * max(1, round(side * self.draft_scale / 16)) for side in size)
         return width, height
 
+    def renders(self, size: Size, num_frames: int) -> bool:
+        """Whether some request is rendered in this shape, drafts included."""
+        drafts = map(self.draft_size, self.sizes)
+        return num_frames in self.legal_frames() and (size in self.sizes or size in drafts)
+
     def frames_for(self, seconds: float) -> int:
         """The least legal frame count that lasts for `seconds`; more than `max_frames` when none does."""
         needed = math.ceil(seconds * self.fps - 1e-6)

@@ -5,11 +5,21 @@ from __future__ import annotations
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from orchestrator.domain import cost
-from orchestrator.domain.catalog import COGVIDEOX_2B, FAMILIES, TINY_2B, ModelFamily
+from orchestrator.domain.catalog import (
+    COGVIDEOX_2B,
+    COGVIDEOX_5B_I2V,
+    COGVIDEOX_15_5B,
+    COGVIDEOX_15_5B_I2V,
+    FAMILIES,
+    TINY_2B,
+    TINY_5B_I2V,
+    ModelFamily,
+    Profile,
+)
 from orchestrator.domain.errors import IllegalTransition
 from orchestrator.domain.job import Failure, parse_public_id, public_id
 from orchestrator.domain.outcome import AttemptOutcome, Ending, Evicted, Lost, Released, settle
@@ -113,8 +123,34 @@ def test_backoff_grows_to_its_cap_and_spreads_by_a_quarter(failures: int, jitter
 def test_each_family_can_make_its_longest_video_and_every_length_that_it_says(family: ModelFamily) -> None:
     frames = family.legal_frames()
     assert (frames[0], frames[-1]) == (family.min_frames, family.max_frames)
-    assert all(count % 8 == 1 for count in frames), "other counts are dropped by diffusers, silently"
-    assert all(side % 16 == 0 for size in family.sizes for side in size), "a patch is 16 pixels wide"
+    assert family.default_frames in frames
+    assert all(count % family.frames_step == 1 for count in frames), "other counts are dropped by diffusers, silently"
+    rendered = {*family.sizes, *map(family.draft_size, family.sizes)}
+    assert all(side % 16 == 0 for size in rendered for side in size), "a patch is 16 pixels wide"
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_each_family_renders_its_sizes_and_their_drafts_at_its_frame_counts_and_nothing_else(
+    family: ModelFamily,
+) -> None:
+    for size in family.sizes:
+        assert family.renders(size, family.max_frames)
+        assert family.renders(family.draft_size(size), family.min_frames)
+        assert not family.renders(size, family.max_frames + family.frames_step)
+        assert not family.renders((size[0] + 8, size[1]), family.max_frames)
+
+
+def test_the_15_image_model_takes_every_shape_with_768_on_its_short_side() -> None:
+    family = COGVIDEOX_15_5B_I2V
+    legal = {(768, side) for side in range(768, 1361, 16)} | {(side, 768) for side in range(768, 1361, 16)}
+    assert len(family.sizes) == len(legal) == 75
+    assert set(family.sizes) == legal
+    assert family.sizes_words == "768 pixels on the short side and 768 to 1360 on the long one, a multiple of 16"
+
+
+def test_learned_positions_leave_no_room_for_a_smaller_draft() -> None:
+    for family in (COGVIDEOX_5B_I2V, TINY_5B_I2V):
+        assert family.draft_size(family.default_size) == family.default_size
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
@@ -127,12 +163,13 @@ def test_a_picture_leads_to_a_family_that_takes_one(family: ModelFamily) -> None
     assert sibling.fps == family.fps
 
 
-@given(st.sampled_from(list(FAMILIES.values())), st.floats(0.1, 6))
+@given(st.sampled_from(list(FAMILIES.values())), st.floats(0.1, 10))
 def test_seconds_become_the_least_legal_frame_count_that_lasts_so_long(family: ModelFamily, seconds: float) -> None:
+    assume(seconds <= family.max_seconds)
     frames = family.frames_for(seconds)
     assert frames in family.legal_frames()
     assert frames / family.fps >= seconds - 1e-6
-    assert frames == family.min_frames or (frames - 8) / family.fps < seconds
+    assert frames == family.min_frames or (frames - family.frames_step) / family.fps < seconds
 
 
 def test_the_longest_native_render_costs_its_reference_time() -> None:
@@ -140,6 +177,19 @@ def test_the_longest_native_render_costs_its_reference_time() -> None:
     family = COGVIDEOX_2B
     assert cost.tokens(family, 720, 480, 49) == 17_776
     assert cost.predict(family, spec) == pytest.approx(50 * family.reference_step_s + family.reference_decode_s)
+
+
+def test_the_native_render_of_15_costs_its_reference_time() -> None:
+    family = COGVIDEOX_15_5B
+    spec = a_spec(width=1360, height=768, num_frames=81, fps=16, num_inference_steps=50)
+    assert cost.tokens(family, 1360, 768, 81) == 45_104  # 11 x 48 x 85 patches and 224 of the prompt
+    assert cost.predict(family, spec) == pytest.approx(50 * family.reference_step_s + family.reference_decode_s)
+
+
+def test_approximating_profiles_are_predicted_to_cost_less() -> None:
+    exact, fast, draft = (cost.predict(TINY_2B, a_spec(profile=profile)) for profile in Profile)
+    assert fast < exact
+    assert draft < exact
 
 
 def test_a_smaller_render_is_predicted_to_cost_less() -> None:
