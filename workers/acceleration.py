@@ -1,24 +1,29 @@
-"""How a loaded transformer is made quick: attention backend, compiled block, 8-bit linears, step cache."""
+"""How a loaded transformer is made quick: attention backend, 8-bit linears, compiled block, step cache."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from orchestrator import logs
 from orchestrator.config import PoolSettings
-from orchestrator.domain.catalog import ModelFamily
+from orchestrator.domain.catalog import RECIPES, ModelFamily, Profile
+from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.job import RenderSpec
-from workers import attention
+from workers import attention, stepcache
+from workers.compilation import VideoShape, compile_blocks
+from workers.quantize import quantize
+from workers.stepcache import Blocks, StepCache, Total
 
 if TYPE_CHECKING:
     from diffusers import CogVideoXTransformer3DModel
 
 
 class Stepping(Protocol):
-    """What of a render the step cache needs (`workers/render.py`)."""
+    """What of a render the step cache needs (`workers/render.py`); told from another by identity."""
 
     @property
     def spec(self) -> RenderSpec: ...
@@ -27,6 +32,12 @@ class Stepping(Protocol):
 class Acceleration:
     """What was done to one loaded transformer; for the one thread that steps it."""
 
+    def __init__(self, blocks: Blocks, facts: Mapping[str, str], compiled: Collection[VideoShape]) -> None:
+        self._blocks = blocks
+        self._facts = facts
+        self._compiled = compiled
+        self._caches: dict[Stepping, StepCache] = {}
+
     @classmethod
     def prepare(
         cls,
@@ -34,19 +45,102 @@ class Acceleration:
         family: ModelFamily,
         device: torch.device,
         settings: PoolSettings,
+        *,
+        adapted: bool = False,
+        total: Total = lambda sums: sums,
+        backend: str | Callable[..., Any] = "inductor",
     ) -> Acceleration:
-        """Make `transformer` as quick as `settings` allow, in place. Raises `ConfigError` where they ask too much."""
-        attention.install(transformer, attention.native)
-        return cls()
+        """Make `transformer` as quick as `settings` allow, in place. Raises `ConfigError` where they ask too much.
+
+        `adapted` says that LoRA adapters may be put in later; `total` sums over the ranks that share a render, which
+        must all skip the same steps. `backend` is torch.compile's.
+        """
+        exact = Profile.EXACT in settings.served
+        name = attention.choose(settings.attention, _attended(transformer, family, device, settings), exact=exact)
+        attention.install(transformer, attention.Dispatched(name))
+        if settings.quantization != "none":
+            quantize(transformer, settings.quantization, device)
+        shapes = _compile(transformer, family, device, settings, adapted, backend)
+        facts = {"attention": name, "quantization": settings.quantization}
+        return cls(stepcache.install(transformer, total), facts, shapes)
 
     def facts(self, spec: RenderSpec) -> Mapping[str, str]:
-        """What of it decides the bits of a render of this spec; part of its numerics fingerprint."""
-        return {"attention": "native"}
+        """What of it decides the bits of a render of this spec that steps alone; part of its numerics fingerprint."""
+        compiled = spec.guidance_scale > 1 and VideoShape.of(spec) in self._compiled
+        threshold = RECIPES[spec.profile].cache_threshold
+        return {
+            **self._facts,
+            "compiled": "yes" if compiled else "no",
+            "step cache": "none" if threshold is None else f"first block under {threshold}",
+        }
 
     @contextmanager
     def around(self, render: Stepping) -> Iterator[None]:
         """Wrap each forward of a render that steps alone; its profile may let it skip most of the blocks."""
-        yield
+        threshold = RECIPES[render.spec.profile].cache_threshold
+        if threshold is None:
+            yield
+            return
+        cache = self._caches.setdefault(render, StepCache(threshold))
+        with self._blocks.using(cache):
+            yield
+
+    def cache(self, render: Stepping) -> StepCache | None:
+        """What is remembered for a render."""
+        return self._caches.get(render)
 
     def forget(self, render: Stepping) -> None:
         """`render` steps no more: give back what was remembered for it."""
+        self._caches.pop(render, None)
+
+
+def _attended(
+    transformer: CogVideoXTransformer3DModel, family: ModelFamily, device: torch.device, settings: PoolSettings
+) -> attention.Shape:
+    """What a block attends to at the family's native shape, with guidance."""
+    config = transformer.config
+    width, height = family.default_size
+    patch = 8 * config.patch_size
+    frames = family.latent_frames(family.default_frames) // family.temporal_patch
+    return attention.Shape(
+        batch=2,
+        heads=max(1, config.num_attention_heads // settings.gpus_per_worker),
+        tokens=family.max_prompt_tokens + frames * (height // patch) * (width // patch),
+        head_dim=config.attention_head_dim,
+        dtype=transformer.dtype,
+        device=device,
+    )
+
+
+def _compile(
+    transformer: CogVideoXTransformer3DModel,
+    family: ModelFamily,
+    device: torch.device,
+    settings: PoolSettings,
+    adapted: bool,
+    backend: str | Callable[..., Any],
+) -> Collection[VideoShape]:
+    """Compile as the settings say, and return the shapes for which a render that steps alone runs compiled."""
+    wanted = settings.compile == "on"
+    if settings.compile == "off" or not (wanted or device.type == "cuda"):
+        return ()
+    # An adapter changes the blocks, and to the compiler those of renders without one too: they would be compiled or
+    # not, which is a matter of bits, by what else the worker happens to hold.
+    hindrance = "LoRA adapters are configured" if adapted else None
+    if settings.gpus_per_worker > 1:
+        hindrance = "several GPUs share a render"
+    if hindrance:
+        if wanted:
+            raise ConfigError(f"compile cannot be on where {hindrance}")
+        return ()
+    shapes = frozenset(map(VideoShape.parse, settings.warm_shapes)) or {VideoShape.native(family)}
+    try:
+        compile_blocks(transformer, family, shapes, {2, 2 * settings.batch_size}, backend)
+    # Whatever the compiler raises: of torch's own, of Triton's, of a C++ compiler that is not there.
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        if wanted:
+            raise ConfigError(f"compile is on and fails: {reason}") from error
+        logs.get("acceleration").warning("compile_failed", error=reason)
+        return ()
+    return shapes

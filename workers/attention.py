@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
+from diffusers.models.attention_dispatch import AttentionBackendName, attention_backend, dispatch_attention_fn
 from diffusers.models.embeddings import apply_rotary_emb
 from torch.nn import functional
+
+from orchestrator.domain.errors import ConfigError
 
 if TYPE_CHECKING:
     from diffusers import CogVideoXTransformer3DModel
@@ -17,10 +22,53 @@ if TYPE_CHECKING:
 # gives [batch, heads, tokens, head dim].
 Attend: TypeAlias = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int], torch.Tensor]
 
+NATIVE = "native"
 
-def native(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, text_tokens: int) -> torch.Tensor:
-    """What diffusers' own processor calls: torch takes the kernel that it thinks best."""
-    return functional.scaled_dot_product_attention(query, key, value)
+# What `auto` tries on a GPU, those without approximation first. Kernels from a hub are not among them: whoever wants
+# code to be downloaded names it.
+_EXACT = (NATIVE, "_native_cudnn", "_native_flash", "flash", "_flash_3")
+_APPROXIMATE = ("sage", "_sage_qk_int8_pv_fp8_cuda", "_sage_qk_int8_pv_fp8_cuda_sm90")
+
+# Relative error (L2) against the mathematical definition in float32. Kernels that keep the inputs' precision stay
+# below the first; 8-bit ones (SageAttention, arXiv:2411.10958) below the second.
+_TOLERANCE = {torch.float32: 1e-6, torch.float16: 2e-3, torch.bfloat16: 1e-2}
+_TOLERANCE_8_BIT = 8e-2
+
+# Tokens of the numeric check: of a length that fits no kernel's tiles, and whose whole score matrix fits in memory.
+_CHECKED_TOKENS = 1226
+_TIMED_RUNS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a backend must be good at: [batch, heads, tokens, head dim] of one type on one device."""
+
+    batch: int
+    heads: int
+    tokens: int
+    head_dim: int
+    dtype: torch.dtype
+    device: torch.device
+
+    def drawn(self, batch: int, tokens: int) -> Iterator[torch.Tensor]:
+        """Query, key and value as normalised ones are: each number about one. The same at every call."""
+        generator = torch.Generator(self.device).manual_seed(0)
+        size = (batch, self.heads, tokens, self.head_dim)
+        for _ in range(3):
+            yield torch.randn(size, generator=generator, device=self.device).to(self.dtype)
+
+
+class Dispatched:
+    """Attends with a backend of diffusers, named in each call: its global default is not asked and stays as it is."""
+
+    def __init__(self, name: str) -> None:
+        self._backend = AttentionBackendName(name)
+
+    def __call__(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, text_tokens: int) -> torch.Tensor:
+        # diffusers dispatches [batch, tokens, heads, head dim].
+        turned = (each.transpose(1, 2) for each in (query, key, value))
+        attended: torch.Tensor = dispatch_attention_fn(*turned, backend=self._backend)
+        return attended.transpose(1, 2)
 
 
 class Processor:
@@ -59,3 +107,71 @@ class Processor:
 def install(transformer: CogVideoXTransformer3DModel, attend: Attend) -> None:
     """Make every block of `transformer` attend with `attend` from now on."""
     transformer.set_attn_processor(Processor(attend))
+
+
+def choose(wanted: str, shape: Shape, *, exact: bool) -> str:
+    """The backend's name: `wanted`, or for `auto` the quickest that passes the numeric check for this shape.
+
+    `exact` allows none that computes in 8 bits. On the CPU `auto` is diffusers' own choice, bit for bit. Raises
+    `ConfigError` when the wanted one cannot run here or fails the check, and says why.
+    """
+    if wanted != "auto":
+        problem = unfit(wanted, shape, exact=exact)
+        if problem:
+            raise ConfigError(f"attention {wanted!r} cannot be used here: {problem}")
+        return wanted
+    if shape.device.type != "cuda":
+        return NATIVE
+    candidates = _EXACT if exact else _EXACT + _APPROXIMATE
+    fit = [name for name in candidates if unfit(name, shape, exact=exact) is None]
+    return min(fit, key=lambda name: seconds(Dispatched(name), shape), default=NATIVE)
+
+
+@torch.inference_mode()
+def unfit(name: str, shape: Shape, *, exact: bool) -> str | None:
+    """Why a backend must not be used for this shape, or None. It is run once, and compared with the definition."""
+    try:
+        # Checks what the backend needs, and fetches one that is a hub's; the default is back when the block ends.
+        with attention_backend(name):
+            pass
+        query, key, value = shape.drawn(batch=1, tokens=_CHECKED_TOKENS)
+        found = Dispatched(name)(query, key, value, 0)
+    # A kernel that does not fit the device fails in its own way: ImportError, RuntimeError, ValueError, a compiler's.
+    except Exception as error:
+        return str(error).partition("\n")[0] or type(error).__name__
+    distance = relative_error(found, _by_definition(query, key, value))
+    in_8_bits = "sage" in name
+    if in_8_bits and exact:
+        return "it computes in 8 bits, and the pool renders the profile exact"
+    allowed = _TOLERANCE_8_BIT if in_8_bits else _TOLERANCE[shape.dtype]
+    # Not `distance > allowed`: that is False for NaN.
+    return None if distance <= allowed else f"its relative error is {distance:.2g}, where {allowed:.2g} is allowed"
+
+
+@torch.inference_mode()
+def seconds(attend: Attend, shape: Shape) -> float:
+    """What one call takes at the full shape, once warm."""
+    query, key, value = shape.drawn(shape.batch, shape.tokens)
+    attend(query, key, value, 0)
+    _synchronize(shape.device)
+    started = time.perf_counter()
+    for _ in range(_TIMED_RUNS):
+        attend(query, key, value, 0)
+    _synchronize(shape.device)
+    return (time.perf_counter() - started) / _TIMED_RUNS
+
+
+def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """The L2 norm of the difference over that of `expected`."""
+    return float((found.float() - expected).norm() / expected.norm())
+
+
+def _by_definition(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    query, key, value = (each.float() for each in (query, key, value))
+    scores = query @ key.transpose(-1, -2) / query.size(-1) ** 0.5
+    return functional.softmax(scores, dim=-1) @ value
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
