@@ -9,19 +9,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from enum import StrEnum
 
 from orchestrator.domain.job import Job, claim_prefix
 from orchestrator.domain.protocol import Stage
 from orchestrator.domain.states import JobState
 
-_ID = re.compile(r"(\d{1,9})\.(\d{1,4})\.(\d{1,9})\.([01])", re.ASCII)
+_ID = re.compile(r"(\d{1,9})\.([0-4])\.(\d{1,4})\.(\d{1,4})\.(\d{1,9})\.([0-2])\.([01])", re.ASCII)
+# Ids of the releases before incidents were told: of them the claim is taken.
+_EARLIER_ID = re.compile(r"(\d{1,9})\.\d{1,4}\.\d{1,9}\.[01]", re.ASCII)
 
-# The phases of a claim in their order: the stages of its render, then (with room for more stages) what follows.
+# The stages of a render in their order. A preempted one is where it was.
 _STAGES = {stage.value: number for number, stage in enumerate(Stage, start=1)}
-_DENOISING = _STAGES[Stage.DENOISING]
-_SETTLED, _HELD, _QUEUED, _ENDED = 90, 91, 92, 93
+_ASSIGNED, _DENOISING = _STAGES[Stage.ASSIGNED], _STAGES[Stage.DENOISING]
+_STAGES[Stage.PREEMPTED] = _DENOISING
+
+# What follows the render of a claim, and whether it has been told that a denoising render is preempted.
+_SETTLED, _HELD, _QUEUED, _ENDED = 1, 2, 3, 4
+_PREEMPTED, _GONE_ON = 1, 2
 
 
 class Kind(StrEnum):
@@ -31,6 +37,7 @@ class Kind(StrEnum):
     STAGE = "stage"
     STEP = "step"
     PREVIEW = "preview"
+    INCIDENT = "incident"
     END = "end"
 
 
@@ -38,16 +45,21 @@ class Kind(StrEnum):
 class Place:
     """How far a job has come, or somebody has followed it. Places of one job are ordered as it goes through them.
 
-    `preview` is 1 once the claim has one. The text of a place is the id of the event that leads there.
+    `over` is 0 while a claim's render goes on. `incidents` counts what has befallen it: only with another one may it go
+    back to an earlier stage or step. `pause` is 1 where it is preempted at its `step`, and 2 where that is known to be
+    over. `preview` is 1 once the claim has one. The text of a place is the id of the event that leads there.
     """
 
     claim: int = 0
-    phase: int = 0
+    over: int = 0
+    incidents: int = 0
+    stage: int = 0
     step: int = 0
+    pause: int = 0
     preview: int = 0
 
     def __str__(self) -> str:
-        return f"{self.claim}.{self.phase}.{self.step}.{self.preview}"
+        return ".".join(map(str, astuple(self)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +72,10 @@ class Event:
 
 def parse_id(text: str) -> Place | None:
     """The place that an event's id names; None when it is none."""
-    match = _ID.fullmatch(text)
-    return Place(*map(int, match.groups())) if match else None
+    if match := _ID.fullmatch(text):
+        return Place(*map(int, match.groups()))
+    match = _EARLIER_ID.fullmatch(text)
+    return Place(int(match[1])) if match else None
 
 
 def place_of(job: Job) -> Place:
@@ -72,8 +86,14 @@ def place_of(job: Job) -> Place:
         case JobState.QUEUED:
             return Place(job.claims, _QUEUED)
         case JobState.RUNNING:
-            phase = _STAGES.get(job.stage or Stage.ASSIGNED, _STAGES[Stage.ASSIGNED])
-            return Place(job.claims, phase, job.step, int(has_preview(job)))
+            return Place(
+                job.claims,
+                incidents=len(job.incidents),
+                stage=_STAGES.get(job.stage or Stage.ASSIGNED, _ASSIGNED),
+                step=job.step,
+                pause=_PREEMPTED if job.stage == Stage.PREEMPTED else 0,
+                preview=int(has_preview(job)),
+            )
         case _:
             return Place(job.claims, _ENDED)
 
@@ -105,18 +125,32 @@ def news(job: Job, known: Place) -> Iterator[Event]:
     if now.claim > at.claim:
         at = Place(now.claim)
         yield Event(Kind.ATTEMPT, at)
-    if now.claim and at.phase < _SETTLED <= now.phase:
+    if not now.over:
+        yield from _news_of_render(now, at)
+        return
+    if now.claim and not at.over:
         at = Place(now.claim, _SETTLED)
         yield Event(Kind.ATTEMPT, at)
-    stepped = now.step > at.step
-    if stepped and now.phase > _DENOISING:  # the last steps came before the stage that it is in now
-        at = replace(at, phase=max(at.phase, _DENOISING), step=now.step)
+    if now.over > at.over:
+        yield Event(Kind.END if now.over == _ENDED else Kind.STAGE, now)
+
+
+def _news_of_render(now: Place, at: Place) -> Iterator[Event]:
+    """What is new between two places of one claim, both while its render goes on."""
+    for number in range(at.incidents + 1, now.incidents + 1):
+        back = now.stage < at.stage
+        at = Place(at.claim, preview=at.preview) if back else replace(at, step=min(at.step, now.step))
+        at = replace(at, incidents=number)
+        yield Event(Kind.INCIDENT, at)
+    if now.step > at.step and (now.stage > _DENOISING or now.pause):  # these steps came before the stage that it is in
+        at = replace(at, stage=max(at.stage, _DENOISING), step=now.step, pause=0)
         yield Event(Kind.STEP, at)
-    if now.phase > at.phase:
-        at = replace(at, phase=now.phase)
-        yield Event(Kind.END if now.phase == _ENDED else Kind.STAGE, at)
-    if stepped and now.phase <= _DENOISING:
-        at = replace(at, step=now.step)
+    if now.stage > at.stage or bool(now.pause) != (at.pause == _PREEMPTED):
+        pause = _GONE_ON if now.stage == at.stage and not now.pause else now.pause
+        at = replace(at, stage=now.stage, step=min(at.step, now.step), pause=pause)
+        yield Event(Kind.STAGE, at)
+    if now.step > at.step:
+        at = replace(at, step=now.step, pause=0)
         yield Event(Kind.STEP, at)
     if now.preview > at.preview:
         at = replace(at, preview=1)

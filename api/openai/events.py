@@ -30,15 +30,17 @@ _HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 _EVENT = {
     "type": "object",
     "properties": {
-        "id": {"type": "string", "pattern": r"^\d+\.\d+\.\d+\.[01]$"},
+        "id": {"type": "string", "pattern": r"^\d+(\.\d+){6}$"},
         "event": {"type": "string", "enum": [kind.value for kind in Kind]},
         "data": {"type": "string", "contentMediaType": "application/json"},
     },
     "required": ["id", "event", "data"],
 }
 _EXAMPLE = (
-    'id: 1.1.0.0\nevent: stage\ndata: {"stage": "assigned", "attempt": 1}\n\n'
-    'id: 1.3.21.0\nevent: step\ndata: {"step": 21, "steps": 50, "progress": 42}\n\n'
+    'id: 1.0.0.1.0.0.0\nevent: stage\ndata: {"stage": "assigned", "attempt": 1}\n\n'
+    'id: 1.0.0.3.21.0.0\nevent: step\ndata: {"step": 21, "steps": 50, "progress": 42}\n\n'
+    'id: 1.0.1.3.21.0.0\nevent: incident\ndata: {"incident": "preempted", "attempt": 1}\n\n'
+    'id: 1.0.1.3.21.1.0\nevent: stage\ndata: {"stage": "preempted", "attempt": 1}\n\n'
 )
 
 
@@ -75,8 +77,9 @@ async def events(
     """Server-sent events with JSON data.
 
     `attempt`: one has begun or ended, and how earlier ones ended. `stage`: where the job is. `step` of `steps`:
-    denoise steps done. `preview`: a signed URL of one frame of what is coming. `end`: the video object, and the last
-    event. Events tell where the video stands, so what came and went unseen is not made up for.
+    denoise steps done, from a checkpoint's on where an attempt begins at one. `preview`: a signed URL of one frame of
+    what is coming. `incident`: something befell the render, which goes on all the same. `end`: the video object, and
+    the last event. Events tell where the video stands, so what came and went unseen is not made up for.
     """
     known = _known(last_event_id or last_event_id_query)
     services = deps.services(request)
@@ -107,7 +110,7 @@ async def _stream(services: deps.Services, watch: Watch, known: Place) -> AsyncI
             return
         for event in news(snapshot.job, known):
             try:
-                data = await _data(services, event.kind, snapshot)
+                data = await _data(services, event, snapshot)
             except Unavailable:
                 return  # the hearer comes back with its last id
             yield _written(event, data)
@@ -120,9 +123,9 @@ def _written(event: Event, data: Mapping[str, Any]) -> str:
     return f"id: {event.place}\nevent: {event.kind}\ndata: {json.dumps(data)}\n\n"
 
 
-async def _data(services: deps.Services, kind: Kind, snapshot: Snapshot) -> dict[str, Any]:
+async def _data(services: deps.Services, event: Event, snapshot: Snapshot) -> dict[str, Any]:
     job = snapshot.job
-    match kind:
+    match event.kind:
         case Kind.ATTEMPT:
             ended = [_ended(attempt) for attempt in snapshot.ended]
             return {"attempt": job.claims, "max_attempts": job.max_attempts, "ended": ended}
@@ -134,6 +137,8 @@ async def _data(services: deps.Services, kind: Kind, snapshot: Snapshot) -> dict
             assert job.preview is not None  # or there would be no such news
             url = await services.downloads.sign(job.preview, lifetime_s=services.settings.s3.url_lifetime_s)
             return {"url": url, "content_type": job.preview.content_type}
+        case Kind.INCIDENT:
+            return {"incident": job.incidents[event.place.incidents - 1], "attempt": job.claims}
         case Kind.END:
             return video_of(job, keep_s=services.settings.retention.jobs_s).model_dump(mode="json")
 
