@@ -15,14 +15,16 @@ from uuid import UUID, uuid4
 
 from orchestrator import logs
 from orchestrator.domain.catalog import FAMILIES
+from orchestrator.domain.delivery import Delivery
 from orchestrator.domain.errors import ProtocolMismatch, StaleEpoch
-from orchestrator.domain.job import WorkerRef
+from orchestrator.domain.job import RenderSpec, WorkerRef
 from orchestrator.domain.protocol import PROTOCOL_VERSION, Answer, Assignment, Caller, WorkerState, WorkerStatus
 from orchestrator.ports import WorkerPlan
 from workers.changes import Changes
+from workers.choice import Capacity
 from workers.engine import Engine
 from workers.meter import Meter
-from workers.parts import Parts
+from workers.parts import Model, Parts
 from workers.roster import Roster
 from workers.scratch import Scratch
 
@@ -33,6 +35,25 @@ def _assemble(plan: WorkerPlan, scratch: Path) -> Parts[Any]:
     from workers.assembly import assemble  # imports torch, which takes seconds
 
     return assemble(plan, scratch)
+
+
+def _exact(plan: WorkerPlan) -> RenderSpec:
+    """A render of the plan's model as it comes, which nothing is approximated in."""
+    family = FAMILIES[plan.family]
+    width, height = family.default_size
+    frames = family.default_frames
+    return RenderSpec(
+        model=plan.model,
+        prompt="",
+        width=width,
+        height=height,
+        num_frames=frames,
+        fps=family.fps,
+        num_inference_steps=family.default_steps,
+        guidance_scale=family.default_guidance,
+        seed=0,
+        delivery=Delivery(width=width, height=height, num_frames=frames, fps=family.fps),
+    )
 
 
 class RenderActor:
@@ -52,9 +73,16 @@ class RenderActor:
         # Moderation that looks at videos must see them before anyone does.
         moderated = plan.moderation.enabled and plan.moderation.video
         preview_at = 0.0 if moderated else plan.finish.preview_at
-        self._roster = Roster(Meter(FAMILIES[plan.family]), self._changes, preview_at=preview_at)
+        self._roster = Roster(
+            Meter(FAMILIES[plan.family]),
+            self._changes,
+            capacity=Capacity(batch_size=plan.settings.batch_size, park_bytes=plan.engine.park_mib << 20),
+            preview_at=preview_at,
+            checkpoint_every_s=plan.engine.checkpoint_every_s,
+        )
+        self._model: Model[Any] | None = None
+        self._numerics = ""
         self._epoch = 0
-        self._loaded = False
         self._draining = False
         self._error: str | None = None
         self._thread = threading.Thread(target=self._live, name="engine", daemon=True)
@@ -102,12 +130,32 @@ class RenderActor:
         self._admit(caller)
         self._roster.forget(token)
 
-    async def drain(self, caller: Caller) -> None:
-        """Take no more renders; those held go on to their end. There is no way back."""
+    async def evict(self, caller: Caller, token: UUID) -> None:
+        """Hand a render back at the next step, with a checkpoint; it ends as `HandedBack`. Ignores unknown tokens.
+
+        One that has not begun ends as `Stopped`; one whose frames are being finished ends as it would.
+        """
         self._admit(caller)
-        if not self._draining:
-            self._draining = True
-            self._changes.urgent()
+        self._roster.evict(token, "evicted")
+
+    async def drain(self, caller: Caller, within_s: float | None = None) -> None:
+        """Take no more renders; those held go on to their end, or are evicted when `within_s` is over. No way back."""
+        self._admit(caller)
+        self._drain()
+        if within_s is not None:
+            timer = threading.Timer(within_s, self._roster.evict_all, ("the worker was drained",))
+            timer.daemon = True
+            timer.start()
+
+    def leave(self, within_s: float) -> bool:
+        """Take no more renders and hand back those that are held: the process must go. There is no way back.
+
+        Blocks for up to `within_s`, until each has ended, its checkpoint stored if it could be, and the dispatcher has
+        heard of it; whether they all have ended. For a thread of its own: polls are to be answered meanwhile.
+        """
+        self._drain()
+        self._roster.evict_all("the worker has to go", within_s=within_s)
+        return self._roster.wait_over(within_s)
 
     def close(self) -> None:
         """Stop at the next step, wait for the uploads, and remove what is on the disk. For whoever is not killed."""
@@ -121,12 +169,18 @@ class RenderActor:
         try:
             parts = self._assemble(self._plan, self._scratch.path)
             self._log.info("worker_ready", model=self._plan.model, seconds=round(time.monotonic() - started, 3))
-            self._loaded = True
+            self._numerics = parts.model.numerics(_exact(self._plan))
+            self._model = parts.model
             self._changes.urgent()
             Engine(self._roster, parts, self._log).run()
         except Exception as error:  # whatever it is, polls must be able to say it
             self._log.exception("worker_broken")
             self._error = f"{type(error).__name__}: {error}"
+            self._changes.urgent()
+
+    def _drain(self) -> None:
+        if not self._draining:
+            self._draining = True
             self._changes.urgent()
 
     def _admit(self, caller: Caller) -> None:
@@ -139,7 +193,7 @@ class RenderActor:
     def _state(self) -> WorkerState:
         if self._error is not None:
             return WorkerState.BROKEN
-        if not self._loaded:
+        if self._model is None:
             return WorkerState.LOADING
         return WorkerState.DRAINING if self._draining else WorkerState.READY
 
@@ -159,6 +213,9 @@ class RenderActor:
             room=self._roster.room if ready else 0,
             step_s=self._roster.step_s,
             gpu_busy_s=self._roster.gpu_busy_s,
+            interrupts=self._roster.interrupts if ready else None,
+            adapters=self._model.adapters if self._model else (),
+            numerics=self._numerics,
             renders=self._roster.statuses(),
             error=self._error,
         )

@@ -1,225 +1,214 @@
-"""The step loop: one render steps on the GPU; pictures come in, and videos go out, on other threads meanwhile.
+"""The step loop: what `choice` says moves on the GPU; everything else goes on beside it, on threads of its own.
 
-Nothing here knows torch or S3: the parts that do are given.
+Four pieces: `choice.py` says what moves next, this file makes the move, `saving.py` stores checkpoints, `finishing.py`
+makes frames into videos. Nothing here knows torch or S3: the parts that do are given (`parts.py`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Generic, TypeVar
 from uuid import UUID
 
 from structlog.stdlib import BoundLogger
 
-from orchestrator.domain.job import Continuity, Failure, Incident
-from orchestrator.domain.protocol import Broke, Rendered, Stage, Stopped
+from orchestrator.domain.job import Failure, Incident
+from orchestrator.domain.protocol import Broke, Stage, Stopped
+from workers import ladder
 from workers.choice import Act
 from workers.failures import failure_of
-from workers.held import End, Held
-from workers.parts import Decoding, Parts
-from workers.roster import CAPACITY, FINISHERS, Roster
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from workers.fetching import Fetching
+from workers.finishing import Finishing
+from workers.held import Held
+from workers.ladder import DecodeAgain, StartOver
+from workers.parts import Material, Parts, Snapshot
+from workers.roster import Roster
+from workers.saving import Saving
 
 R = TypeVar("R")
-
-
-class HeldWatch:
-    """How whoever finishes a render's frames says how far it is."""
-
-    def __init__(self, roster: Roster, held: Held) -> None:
-        self._roster = roster
-        self._held = held
-
-    @property
-    def gpu_seconds(self) -> float:
-        """What the render has cost."""
-        return self._held.gpu_seconds
-
-    @property
-    def stages(self) -> dict[str, float]:
-        """Seconds of every stage that is over."""
-        return dict(self._held.stages)
-
-    @property
-    def numerics(self) -> str:
-        return ""
-
-    @property
-    def continuity(self) -> Continuity:
-        return Continuity.WHOLE
-
-    @property
-    def resumed_at(self) -> int:
-        return 0
-
-    @property
-    def incidents(self) -> tuple[Incident, ...]:
-        return ()
-
-    def enter(self, stage: Stage) -> None:
-        """A stage begins. Raises when the render was cancelled meanwhile; let that pass through."""
-        if self._held.cancelled:
-            raise _Cancelled
-        self._roster.enter(self._held, stage)
-
-    def proceed(self) -> None:
-        """The present stage goes on, unless the render was cancelled meanwhile: raises then, as `enter` does."""
-        if self._held.cancelled:
-            raise _Cancelled
-        self.moved()
-
-    def moved(self) -> None:
-        """The present stage goes on. Raises nothing, for callers that must not stop halfway."""
-        self._roster.moved(self._held)
-
-
-class _Cancelled(Exception):
-    """A render was cancelled while its frames were being finished."""
+T = TypeVar("T")
 
 
 class Engine(Generic[R]):
-    """Works through a roster with one model, in the thread that calls `run`."""
+    """Works through a roster with one model, in the thread that calls `run`.
+
+    Every render that the model has begun is dropped once, however it ends.
+    """
 
     def __init__(
         self, roster: Roster, parts: Parts[R], log: BoundLogger, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._roster = roster
         self._model = parts.model
-        self._parts = parts
         self._log = log
         self._clock = clock
         self._renders: dict[UUID, R] = {}
-        self._fetchers = ThreadPoolExecutor(CAPACITY, "fetch")
-        self._finishers = ThreadPoolExecutor(FINISHERS, "finish")
-        self._shower = ThreadPoolExecutor(1, "show")  # its own: a preview must not hold up a video
+        self._fetching = Fetching(roster, parts.fetch, log)
+        self._finishing = Finishing(roster, parts.finish, parts.show, log)
+        self._saving = Saving(roster, parts.save, log, clock)
 
     def run(self) -> None:
         """Render until the roster is closed, and then until the threads beside are done.
 
         Raises what broke the model for good, after every render that needed it has ended.
         """
-        with self._fetchers, self._finishers, self._shower:
-            for _ in range(CAPACITY):
-                self._fetchers.submit(self._fetch_pictures)
+        with self._fetching, self._finishing, self._saving:
             try:
                 while (move := self._roster.next()) is not None:
                     self._carry_out(*move)
+                while self._renders:
+                    self._model.drop(self._renders.popitem()[1])
             except Exception as error:
                 message = f"the worker's model broke down: {error}"
                 self._roster.abandon(Failure(code="worker_failed", message=message[:300]))
                 raise
 
-    def _carry_out(self, act: Act, held: Held) -> None:
-        started = self._clock()
-        outcome = self._attempt(act, held)
-        seconds = self._clock() - started
-        self._roster.used(held, seconds)
-        if isinstance(outcome, Failure):
-            # Only now: the exception behind it kept alive the tensors of the call that failed.
-            self._renders.pop(held.assignment.token, None)
-            self._end(held, Broke(failure=outcome, gpu_seconds=held.gpu_seconds))
-            self._model.recover()
-        elif outcome is not None:
-            self._roster.enter(held, Stage.FINISHING)
-            self._finishers.submit(self._finish_frames, held, outcome)
-        elif act is Act.DROP:
-            self._end(held, Stopped(gpu_seconds=held.gpu_seconds))
-
-    def _attempt(self, act: Act, held: Held) -> NDArray[np.uint8] | Failure | None:
-        """One move on the GPU; frames when it was the decode."""
-        try:
-            match act:
-                case Act.BEGIN:
-                    self._begin(held)
-                case Act.STEP:
-                    self._step(held)
-                case Act.PREVIEW:
-                    self._preview(held)
-                case Act.DECODE:
-                    return self._decode(held)
-                case Act.DROP:
-                    self._renders.pop(held.assignment.token, None)
-        except Exception as error:  # whatever it is, it must not reach the next render
-            self._log.exception("render_broke", **_fields(held))
-            return failure_of(error)
-        return None
+    def _carry_out(self, act: Act, moving: list[Held]) -> None:
+        held = moving[0]
+        match act:
+            case Act.BEGIN:
+                self._begin(held)
+            case Act.STEP:
+                self._step(moving)
+            case Act.PREVIEW:
+                self._preview(held)
+            case Act.CHECKPOINT:
+                self._checkpoint(held)
+            case Act.DECODE:
+                self._decode(held)
+            case Act.DROP:
+                self._drop(held)
+                self._roster.end(held, Stopped(gpu_seconds=held.gpu_seconds))
+            case Act.EVICT:
+                self._evict(held)
 
     def _begin(self, held: Held) -> None:
         self._roster.enter(held, Stage.ENCODING)
-        self._renders[held.assignment.token] = self._model.begin(
-            held.assignment.spec, held.material.picture if held.material else None
-        )
-        held.material = None
-        self._roster.enter(held, Stage.DENOISING)
+        begun, _ = self._on_gpu([held], lambda: self._start(held))
+        if isinstance(begun, Failure):
+            self._broke(Act.BEGIN, held, begun)
+        else:
+            with self._roster.changing() as now:
+                held.began(begun, now)
 
-    def _step(self, held: Held) -> None:
-        started = self._clock()
-        [failure] = self._model.step([self._renders[held.assignment.token]])
-        if failure is not None:
-            raise failure
-        self._roster.stepped(held, self._clock() - started)
+    def _start(self, held: Held) -> str:
+        """Begin or restore; the render's fingerprint."""
+        spec, material = held.assignment.spec, held.material or Material()
+        numerics = self._model.numerics(spec)
+        if material.snapshot is None:
+            render = self._model.begin(spec, material.picture)
+        else:
+            render = self._model.restore(spec, material.snapshot)
+        self._renders[held.assignment.token] = render
+        return numerics
+
+    def _step(self, batch: Sequence[Held]) -> None:
+        failures, seconds = self._on_gpu(batch, lambda: self._step_together(batch))
+        if isinstance(failures, Failure):
+            self._broke_together(batch, failures)
+            return
+        for held, failure in zip(batch, failures, strict=True):
+            if failure is None:
+                self._roster.stepped(held, seconds, batched=len(batch) > 1)
+            else:
+                self._broke(Act.STEP, held, failure)
+
+    def _step_together(self, batch: Sequence[Held]) -> list[Failure | None]:
+        errors = self._model.step([self._render(held) for held in batch])
+        return [None if error is None else failure_of(error) for error in errors]
+
+    def _broke_together(self, batch: Sequence[Held], failure: Failure) -> None:
+        """A step raised. Whose fault it was shows when each steps alone, from now on."""
+        if len(batch) == 1:
+            self._broke(Act.STEP, batch[0], failure)
+            return
+        for held in batch:
+            with self._roster.changing(urgent=True):
+                held.group = None
+                held.befall(Incident.BATCH_SPLIT)
+        self._model.recover()
 
     def _preview(self, held: Held) -> None:
-        """Whatever befalls a preview, its render goes on as long as the model can."""
-        frame = None
-        try:
-            frame = self._model.preview(self._renders[held.assignment.token])
-        except Exception:
-            self._log.exception("preview_broke", **_fields(held))
-        if frame is None:
-            self._model.recover()
+        frame, _ = self._on_gpu([held], lambda: self._model.preview(self._render(held)))
+        if isinstance(frame, Failure):
+            self._model.recover()  # whatever befalls a preview, its render goes on as long as the model can
         else:
-            self._shower.submit(self._show, held, frame)
+            self._finishing.show(held, frame)
 
-    def _decode(self, held: Held) -> NDArray[np.uint8]:
+    def _checkpoint(self, held: Held) -> None:
+        snapshot = self._snapshot(held)
+        if snapshot is not None:
+            self._saving.keep(held, snapshot)
+
+    def _evict(self, held: Held) -> None:
+        snapshot = None if held.stored else self._snapshot(held)
+        self._drop(held)
+        self._roster.enter(held, Stage.UPLOADING)
+        self._saving.hand_back(held, snapshot)
+
+    def _snapshot(self, held: Held) -> Snapshot | None:
+        """A copy of a render as it is now, under the fingerprint of its whole past; None when there can be none."""
+        snapshot, _ = self._on_gpu([held], lambda: self._model.snapshot(self._render(held)))
+        if not isinstance(snapshot, Failure):
+            return replace(snapshot, numerics=held.lineage.fingerprint)
+        with self._roster.changing(urgent=True):
+            held.saved_at_s = held.gpu_seconds  # not again at once
+            held.befall(Incident.CHECKPOINT_FAILED)
+        self._model.recover()
+        return None
+
+    def _decode(self, held: Held) -> None:
         self._roster.enter(held, Stage.DECODING)
+        frames, seconds = self._on_gpu([held], lambda: self._model.decode(self._render(held), held.decoding))
+        if isinstance(frames, Failure):
+            self._broke(Act.DECODE, held, frames)
+        else:
+            self._drop(held)
+            self._roster.decoded(held, seconds)
+            self._finishing.finish(held, frames)
+
+    def _broke(self, act: Act, held: Held, failure: Failure) -> None:
+        """A move of one render failed: take the next rung of the ladder."""
+        spec = held.assignment.spec
+        match ladder.below(act, failure, spec, decoding=held.decoding, incidents=held.incidents):
+            case DecodeAgain(how, incident):
+                with self._roster.changing(urgent=True):
+                    held.decoding = how
+                    held.befall(incident)
+            case StartOver(again, incident):
+                self._drop(held)
+                with self._roster.changing(urgent=True) as now:
+                    held.befall(incident)
+                    held.begin_again(again, now)
+            case None:
+                self._drop(held)
+                self._roster.end(held, Broke(failure=failure, gpu_seconds=held.gpu_seconds))
+        self._model.recover()
+
+    def _render(self, held: Held) -> R:
+        return self._renders[held.assignment.token]
+
+    def _drop(self, held: Held) -> None:
+        """Nobody steps this render any more; one that failed to begin is none."""
+        token = held.assignment.token
+        if token in self._renders:
+            self._model.drop(self._renders.pop(token))
+
+    def _on_gpu(self, moving: Sequence[Held], move: Callable[[], T]) -> tuple[T | Failure, float]:
+        """Make a move for these renders; what came of it, or its failure, and the seconds of each one's share.
+
+        As a value: an exception would keep alive the tensors of the call that failed.
+        """
         started = self._clock()
-        frames = self._model.decode(self._renders.pop(held.assignment.token), Decoding.WHOLE)
-        self._roster.decoded(held, self._clock() - started)
-        return frames
-
-    def _fetch_pictures(self) -> None:
-        while (held := self._roster.next_to_fetch()) is not None:
-            try:
-                material = self._parts.fetch(held.assignment, partial(self._roster.wants_picture, held))
-            except Exception as error:
-                self._log.exception("picture_broke", **_fields(held))
-                self._roster.unfetched(held, failure_of(error))
-            else:
-                if material is not None:
-                    self._roster.fetched(held, material)
-
-    def _show(self, held: Held, frame: NDArray[np.uint8]) -> None:
-        if held.end is not None:
-            return  # it took so long to get here that there is nothing left to announce
+        outcome: T | Failure
         try:
-            self._roster.previewed(held, self._parts.show(held.assignment, frame))
-        except Exception:
-            self._log.exception("preview_broke", **_fields(held))
-
-    def _finish_frames(self, held: Held, frames: NDArray[np.uint8]) -> None:
-        watch = HeldWatch(self._roster, held)
-        end: End
-        try:
-            watch.enter(Stage.FINISHING)
-            end = Rendered(result=self._parts.finish(held.assignment, frames, watch))
-        except _Cancelled:
-            end = Stopped(gpu_seconds=held.gpu_seconds)
-        except Exception as error:
-            self._log.exception("render_broke", **_fields(held))
-            end = Broke(failure=failure_of(error), gpu_seconds=held.gpu_seconds)
-        self._end(held, end)
-
-    def _end(self, held: Held, end: End) -> None:
-        self._roster.end(held, end)
-        self._log.info("render_ended", end=type(end).__name__.lower(), step=held.step, **_fields(held))
-
-
-def _fields(held: Held) -> dict[str, object]:
-    return {"job": held.assignment.job_id.hex, "attempt": held.assignment.claim}
+            outcome = move()
+        except Exception as error:  # whatever it is, it must not reach another render
+            self._log.exception("render_broke", **moving[0].names)
+            outcome = failure_of(error)
+        seconds = (self._clock() - started) / len(moving)
+        for held in moving:
+            self._roster.used(held, seconds)
+        return outcome, seconds

@@ -2,53 +2,100 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 
-from orchestrator.domain.job import Artifact
-from orchestrator.domain.protocol import Assignment, Broke, Rendered, RenderStatus, Stage, Stopped
-from workers.choice import Candidate
-from workers.parts import Material
+from orchestrator.domain.catalog import RECIPES, ModelFamily
+from orchestrator.domain.cost import predict_resident_bytes
+from orchestrator.domain.job import Artifact, Checkpoint, Continuity, Incident, RenderSpec
+from orchestrator.domain.protocol import Assignment, End, RenderStatus, Stage
+from workers.choice import Candidate, Group
+from workers.parts import Decoding, Material
+from workers.resume import Lineage, unreadable
 
-End = Rendered | Broke | Stopped
-
-_ON_GPU = frozenset({Stage.ASSIGNED, Stage.ENCODING, Stage.DENOISING, Stage.DECODING})
+_ON_GPU = frozenset({Stage.ASSIGNED, Stage.ENCODING, Stage.DENOISING, Stage.PREEMPTED, Stage.DECODING})
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, kw_only=True)
 class Held:
     """Guarded by the lock of the roster that it is in. Times are monotonic seconds.
 
+    `size` is the device memory that it holds once begun; `group` is shared by those that it may step with.
     `preview_step` is the step after which a preview is taken, None once it is (and when there is none to take).
-    `fetching` is true from when a thread has begun to get the `material`.
+    `fetching` is true from when a thread has begun to get the `material`. `waiting` is true of a begun render while
+    others move or no finisher is free, `finishing` from when its frames are decoded. `lives` counts its beginnings;
+    what belongs to an earlier one is ignored. `checkpoint` is the newest one that is stored, `saved_at_s` the GPU
+    seconds when one was last taken, `saving` true while one is under way. `evicted` says why it has to leave,
+    `leave_by` until when its checkpoint may take.
     """
 
     assignment: Assignment
     entered_at: float
     moved_at: float
+    size: int
+    group: Group | None
     preview_step: int | None
     stage: Stage = Stage.ASSIGNED
     step: int = 0
     fetching: bool = False
     material: Material | None = None
     begun: bool = False
+    waiting: bool = False
+    overtaken: int = 0
+    decoding: Decoding = Decoding.WHOLE
+    finishing: bool = False
     cancelled: bool = False
+    evicted: str | None = None
+    leave_by: float = math.inf
+    lives: int = 0
+    lineage: Lineage = field(default_factory=Lineage)
+    incidents: tuple[Incident, ...] = ()
+    checkpoint: Checkpoint | None = None
+    saving: bool = False
+    saved_at_s: float = 0.0
     preview: Artifact | None = None
     gpu_seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
     end: End | None = None
+
+    @classmethod
+    def of(cls, assignment: Assignment, family: ModelFamily, now: float, *, preview_at: float, batches: bool) -> Held:
+        """As it is when it is assigned; `preview_at` is the share of its steps before the preview, 0 is none."""
+        return cls(
+            assignment=assignment,
+            entered_at=now,
+            moved_at=now,
+            size=predict_resident_bytes(family, assignment.spec),
+            group=_group(assignment.spec) if batches else None,
+            preview_step=_preview_step(assignment.spec, preview_at),
+        )
+
+    @property
+    def names(self) -> dict[str, object]:
+        """What a log calls it."""
+        return {"job": self.assignment.job_id.hex, "attempt": self.assignment.claim}
 
     @property
     def needs_gpu(self) -> bool:
         return self.stage in _ON_GPU
 
     @property
+    def needs_material(self) -> bool:
+        return self.assignment.spec.image is not None or self.assignment.checkpoint is not None
+
+    @property
     def ready(self) -> bool:
-        """True when it could begin: it needs no picture, or has it."""
-        return self.assignment.spec.image is None or self.material is not None
+        """True when it could begin: it needs nothing for that, or has it."""
+        return not self.needs_material or self.material is not None
 
     @property
     def steps_left(self) -> int:
         return self.assignment.spec.num_inference_steps - self.step
+
+    @property
+    def stored(self) -> bool:
+        """True when nothing has been rendered that the stored checkpoint does not have."""
+        return self.step == (self.checkpoint.step if self.checkpoint else 0)
 
     def enter(self, stage: Stage, now: float) -> None:
         """Leave the present stage, adding up its seconds, for another. Waiting to begin is no stage's seconds."""
@@ -57,17 +104,79 @@ class Held:
         self.stage = stage
         self.entered_at = self.moved_at = now
 
-    def candidate(self) -> Candidate:
+    def wait(self, now: float, *, preempted: bool) -> None:
+        """Others move, and this render does not; from `move` on it does again."""
+        self.waiting = True
+        if preempted and self.stage is not Stage.PREEMPTED:
+            self.enter(Stage.PREEMPTED, now)
+
+    def move(self, now: float) -> None:
+        if self.stage is Stage.PREEMPTED:
+            self.enter(Stage.DENOISING, now)
+        if self.waiting:
+            self.waiting = False
+            self.moved_at = now
+
+    def befall(self, incident: Incident) -> None:
+        """Remember what happened, once."""
+        if incident not in self.incidents:
+            self.incidents += (incident,)
+
+    def began(self, numerics: str, now: float) -> None:
+        """It has begun with its material, here under this fingerprint."""
+        material = self.material or Material()
+        if material.snapshot is not None:
+            self.step = material.snapshot.step
+            self.checkpoint = self.assignment.checkpoint
+        elif unreadable(self.assignment.checkpoint, self.assignment.spec, numerics, material.continuity):
+            self.befall(Incident.CHECKPOINT_UNUSABLE)
+        before = self.lineage.continuity  # of an earlier life
+        continuity = before if material.continuity is Continuity.WHOLE else material.continuity
+        self.lineage = Lineage(numerics=numerics, continuity=continuity, resumed_at=self.step)
+        self.material = None
+        self.saved_at_s = self.gpu_seconds
+        self.enter(Stage.DENOISING, now)
+
+    def begin_again(self, spec: RenderSpec, now: float) -> None:
+        """Back to where it was when it was assigned, but for what it has cost; nothing of its past is kept.
+
+        It steps alone from now on.
+        """
+        self.enter(Stage.ASSIGNED, now)
+        resumed = self.assignment.checkpoint is not None
+        self.lineage = Lineage(continuity=Continuity.STARTED_OVER if resumed else self.lineage.continuity)
+        self.assignment = replace(self.assignment, spec=spec, checkpoint=None)
+        self.group = None
+        self.step = 0
+        self.fetching = self.begun = self.waiting = self.saving = False
+        self.material = self.checkpoint = None
+        self.decoding = Decoding.WHOLE
+        self.lives += 1
+
+    def store(self, checkpoint: Checkpoint) -> None:
+        """A checkpoint is in the bucket; of two that were under way at once, the later step's counts."""
+        if self.checkpoint is None or checkpoint.step > self.checkpoint.step:
+            self.checkpoint = checkpoint
+
+    def candidate(self, checkpoint_every_s: float) -> Candidate:
+        spent_s = self.gpu_seconds - self.saved_at_s
         return Candidate(
             token=self.assignment.token,
+            priority=self.assignment.priority,
             ready=self.ready,
             begun=self.begun,
             steps_left=self.steps_left,
+            size=self.size,
+            group=self.group,
+            overtaken=self.overtaken,
             preview_due=self.preview_step is not None and self.step >= self.preview_step,
+            checkpoint_due=0 < checkpoint_every_s <= spent_s and not self.saving and not self.stored,
             cancelled=self.cancelled,
+            evicted=self.evicted is not None,
         )
 
     def status(self, now: float) -> RenderStatus:
+        """One that waits for others is as old as they are: whatever hangs, it is not this."""
         return RenderStatus(
             token=self.assignment.token,
             job_id=self.assignment.job_id,
@@ -75,8 +184,27 @@ class Held:
             stage=self.stage,
             step=self.step,
             steps=self.assignment.spec.num_inference_steps,
-            progress_age_s=0.0 if self.end else now - self.moved_at,
+            progress_age_s=0.0 if self.end or self.waiting else now - self.moved_at,
             stages=dict(self.stages),
             preview=self.preview,
+            checkpoint=self.checkpoint,
+            incidents=self.incidents,
             end=self.end,
         )
+
+
+def _group(spec: RenderSpec) -> Group | None:
+    """What is equal among renders that can step together; None when it steps alone.
+
+    A step cache belongs to one render and saves more than a batch does.
+    """
+    if spec.reproducible or RECIPES[spec.profile].approximates:
+        return None
+    shape = (spec.width, spec.height, spec.num_frames)
+    return (*shape, spec.num_inference_steps, spec.guidance_scale, spec.adapter, spec.adapter_scale)
+
+
+def _preview_step(spec: RenderSpec, preview_at: float) -> int | None:
+    """The step to take a preview after; None when that is no step, or the last one."""
+    step = math.ceil(preview_at * spec.num_inference_steps)
+    return step if 0 < step < spec.num_inference_steps else None

@@ -16,7 +16,7 @@ class Meter:
     """Seconds of GPU work. Estimates are the catalogue's, scaled by what this worker's steps and decodes took."""
 
     def __init__(self, family: ModelFamily) -> None:
-        self._family = family
+        self.family = family
         self._steps = Speed()
         self._decodes = Speed()
         self._recent: deque[float] = deque(maxlen=_RECENT_STEPS)
@@ -29,14 +29,14 @@ class Meter:
 
     def stepped(self, spec: RenderSpec, seconds: float) -> None:
         self._recent.append(seconds)
-        self._steps = self._steps.learn(predicted_s=predict_step_s(self._family, spec), actual_s=seconds)
+        self._steps = self._steps.learn(predicted_s=predict_step_s(self.family, spec), actual_s=seconds)
 
     def decoded(self, spec: RenderSpec, seconds: float) -> None:
-        self._decodes = self._decodes.learn(predicted_s=predict_decode_s(self._family, spec), actual_s=seconds)
+        self._decodes = self._decodes.learn(predicted_s=predict_decode_s(self.family, spec), actual_s=seconds)
 
     def remaining_s(self, spec: RenderSpec, *, steps_left: int, idle_s: float) -> float:
         """Seconds until a render leaves the GPU. `idle_s` is how long ago it last moved: part of the next move."""
-        step_s = predict_step_s(self._family, spec) * self._steps.factor
-        decode_s = predict_decode_s(self._family, spec) * self._decodes.factor
+        step_s = predict_step_s(self.family, spec) * self._steps.factor
+        decode_s = predict_decode_s(self.family, spec) * self._decodes.factor
         current_s = step_s if steps_left else decode_s
         return steps_left * step_s + decode_s - min(idle_s, current_s)

@@ -7,6 +7,8 @@ on under numerics or caches that were not those of its first steps.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from orchestrator.domain.catalog import RECIPES
 from orchestrator.domain.job import Checkpoint, Continuity, RenderSpec
 
@@ -28,11 +30,21 @@ def continuity(checkpoint: Checkpoint, spec: RenderSpec, numerics: str) -> Conti
     return Continuity.RESUMED
 
 
-def marked(numerics: str, continuity: Continuity, *, batched: bool) -> str:
-    """The fingerprint of a render that went on so: what its snapshots and its result carry."""
-    if continuity is Continuity.RESUMED_INEXACTLY:
-        return numerics + MIXED
-    return numerics + BATCHED if batched else numerics
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lineage:
+    """Where a begun render comes from: `numerics` is its fingerprint here and alone, `resumed_at` the steps before."""
+
+    numerics: str = ""
+    continuity: Continuity = Continuity.WHOLE
+    resumed_at: int = 0
+    batched: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """`numerics` with its mark: what its snapshots and its result carry."""
+        if self.continuity is Continuity.RESUMED_INEXACTLY:
+            return self.numerics + MIXED
+        return self.numerics + BATCHED if self.batched else self.numerics
 
 
 def unreadable(checkpoint: Checkpoint | None, spec: RenderSpec, numerics: str, began: Continuity) -> bool:

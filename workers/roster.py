@@ -2,47 +2,63 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from uuid import UUID
 
-from orchestrator.domain.job import Artifact, Failure, RenderSpec
-from orchestrator.domain.protocol import Assignment, Broke, RenderStatus, Stage, Stopped
+from orchestrator import logs
+from orchestrator.domain.job import Failure, Incident
+from orchestrator.domain.protocol import Assignment, Broke, End, RenderStatus, Stage, Stopped
+from workers import choice
 from workers.changes import Changes
-from workers.choice import Act, choose
-from workers.held import End, Held
+from workers.choice import Act, Candidate, Capacity
+from workers.held import Held
 from workers.meter import Meter
 from workers.parts import Material
-
-# Renders that may need the GPU at a time: one that has begun, and one that waits so that no gap follows the first.
-CAPACITY = 2
 
 # Renders that may be encoded and uploaded at a time; also how many decoded videos can be in memory.
 FINISHERS = 2
 
-# How often a render that waits for a finisher counts as moving: the finishers have deadlines of their own.
-_BLOCKED_S = 1.0
+# How long a render that was evicted may try to store its checkpoint, when nobody is in a hurry.
+EVICTION_S = 60.0
+
+_log = logs.get("engine")
 
 
 class Roster:
-    """Every method may be called from any thread and returns at once, but for `next` and `next_to_fetch`, which wait.
+    """Every method may be called from any thread and returns at once, but for `next`, `next_to_fetch` and `wait_over`.
 
     One lock guards the renders and the meter; `changes` hears of everything that a status shows. A preview is taken
-    after `preview_at` of a render's steps; 0 is never.
+    after `preview_at` of a render's steps, a checkpoint after every `checkpoint_every_s` that its GPU has spent on it
+    (what a lost worker costs; a render that waits has nothing new to lose); 0 is never.
     """
 
     def __init__(
-        self, meter: Meter, changes: Changes, *, preview_at: float = 0.0, clock: Callable[[], float] = time.monotonic
+        self,
+        meter: Meter,
+        changes: Changes,
+        *,
+        capacity: Capacity | None = None,
+        preview_at: float = 0.0,
+        checkpoint_every_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._meter = meter
         self._changes = changes
+        self._capacity = capacity or Capacity()
         self._preview_at = preview_at
+        self._checkpoint_every_s = checkpoint_every_s
         self._clock = clock
         self._lock = threading.Condition()
         self._held: dict[UUID, Held] = {}
         self._open = True
+
+    @property
+    def capacity(self) -> Capacity:
+        return self._capacity
 
     # ------------------------------------------------------------ what a dispatcher asks and tells
 
@@ -51,13 +67,16 @@ class Roster:
             return token in self._held
 
     def assign(self, assignment: Assignment) -> bool:
-        """Hold a render; False when there is no room."""
+        """Hold a render; False when there is no room, and it is not urgent enough to need none."""
         with self._lock:
-            if self.room == 0:
+            interrupts = self.interrupts
+            urgent = interrupts is not None and assignment.priority < interrupts
+            if self.room == 0 and not urgent:
                 return False
-            now = self._clock()
-            preview_step = self._preview_step(assignment.spec)
-            self._held[assignment.token] = Held(assignment, entered_at=now, moved_at=now, preview_step=preview_step)
+            batches = self._capacity.batch_size > 1
+            self._held[assignment.token] = Held.of(
+                assignment, self._meter.family, self._clock(), preview_at=self._preview_at, batches=batches
+            )
             self._lock.notify_all()
             self._changes.urgent()
             return True
@@ -68,8 +87,7 @@ class Roster:
             held = self._held.get(token)
             if held is None or held.begun:
                 return False
-            if held.end is None:
-                self.end(held, Stopped())
+            self._stop(held)
             return True
 
     def cancel(self, token: UUID) -> None:
@@ -80,8 +98,29 @@ class Roster:
                 return
             held.cancelled = True
             if not held.begun:
-                self.end(held, Stopped())
+                self._stop(held)
             self._lock.notify_all()
+
+    def evict(self, token: UUID, reason: str, *, within_s: float = EVICTION_S) -> None:
+        """Make a render leave at the next step, with a checkpoint if one can be stored in time; or before it begins.
+
+        One that has left the GPU ends as it would. Asked again, the earlier time holds.
+        """
+        with self._lock:
+            held = self._held.get(token)
+            if held is None or not held.needs_gpu:
+                return
+            held.evicted = held.evicted or reason
+            held.leave_by = min(held.leave_by, self._clock() + within_s)
+            if not held.begun:
+                self._stop(held)
+            self._lock.notify_all()
+
+    def evict_all(self, reason: str, *, within_s: float = EVICTION_S) -> None:
+        """Evict everything that still needs the GPU."""
+        with self._lock:
+            for token in list(self._held):
+                self.evict(token, reason, within_s=within_s)
 
     def forget(self, token: UUID) -> None:
         """Drop a render that has ended."""
@@ -89,7 +128,14 @@ class Roster:
             held = self._held.get(token)
             if held is not None and held.end is not None:
                 del self._held[token]
+                self._lock.notify_all()
                 self._changes.urgent()
+
+    def wait_over(self, within_s: float) -> bool:
+        """Wait until every render has ended and the dispatcher has heard so; whether at least the former is true."""
+        with self._lock:
+            self._lock.wait_for(lambda: not self._held, within_s)
+            return all(held.end is not None for held in self._held.values())
 
     def statuses(self) -> tuple[RenderStatus, ...]:
         with self._lock:
@@ -98,18 +144,30 @@ class Roster:
 
     @property
     def room(self) -> int:
-        """How many more renders `assign` would take now."""
+        """How many more renders `assign` would take now, however urgent they are. Those parked in memory do not count.
+
+        One batch, and one that waits so that no gap follows.
+        """
         with self._lock:
-            return CAPACITY - len(self._on_gpu()) if self._open else 0
+            counted = sum(1 for held in self._on_gpu() if held.stage is not Stage.PREEMPTED)
+            return max(0, self._capacity.batch_size + 1 - counted) if self._open else 0
+
+    @property
+    def interrupts(self) -> int | None:
+        """A render of a smaller priority number would be taken, room or not, and step next; None when none would."""
+        with self._lock:
+            return choice.interrupts(self._candidates(), self._capacity) if self._open else None
 
     @property
     def free_in_s(self) -> float:
-        """Seconds until the GPU has done all that is held.
+        """Seconds until the GPU has done all that is held; 0 when it could do more at the same time.
 
-        A render whose picture is still on its way counts in full: it will be there in a moment, and a second render
+        A render whose material is still on its way counts in full: it will be there in a moment, and a second render
         claimed meanwhile would wait behind it for as long as it takes.
         """
         with self._lock:
+            if choice.joinable(self._candidates(), self._capacity):
+                return 0.0
             return sum(self._remaining_s(held) for held in self._on_gpu())
 
     @property
@@ -122,20 +180,21 @@ class Roster:
         with self._lock:
             return self._meter.busy_s
 
-    # ------------------------------------------------------------ what the fetchers of pictures ask and tell
+    # ------------------------------------------------------------ what the fetchers ask and tell
 
     def next_to_fetch(self) -> Held | None:
-        """Wait for a render whose picture nobody fetches yet; None after `close`."""
+        """Wait for a render whose material nobody fetches yet, the most urgent first; None after `close`."""
         with self._lock:
             while self._open:
-                for held in self._on_gpu():
-                    if not held.ready and not held.fetching:
-                        held.fetching = True
-                        return held
+                wanting = [held for held in self._on_gpu() if not held.ready and not held.fetching]
+                if wanting:
+                    held = min(wanting, key=lambda one: one.assignment.priority)
+                    held.fetching = True
+                    return held
                 self._lock.wait()
             return None
 
-    def wants_picture(self, held: Held) -> bool:
+    def wants_material(self, held: Held) -> bool:
         """False when the render has ended, or the roster is closed."""
         with self._lock:
             return self._open and held.end is None
@@ -143,36 +202,34 @@ class Roster:
     def fetched(self, held: Held, material: Material) -> None:
         """The render can begin, unless nobody wants it any more."""
         with self._lock:
-            if self.wants_picture(held):
+            if self.wants_material(held):
                 held.material = material
                 held.moved_at = self._clock()
                 self._lock.notify_all()
 
     def unfetched(self, held: Held, failure: Failure) -> None:
-        """The render can never begin, and has cost nothing; unless nobody wants it any more."""
+        """The render can never begin; unless nobody wants it any more."""
         with self._lock:
-            if self.wants_picture(held):
-                self.end(held, Broke(failure=failure))
+            if self.wants_material(held):
+                self.end(held, Broke(failure=failure, gpu_seconds=held.gpu_seconds))
 
-    # ------------------------------------------------------------ what the step loop and the finishers ask and tell
+    # ------------------------------------------------------------ what the step loop asks
 
-    def next(self) -> tuple[Act, Held] | None:
+    def next(self) -> tuple[Act, list[Held]] | None:
         """Wait for the next move; None after `close`. A render that it says to begin cannot be released any more."""
         with self._lock:
             while self._open:
-                on_gpu = self._on_gpu()
-                choice = choose([held.candidate() for held in on_gpu], finishers_free=self._finishers_free())
-                if choice is not None:
-                    held = self._held[choice.token]
-                    held.begun = True
-                    if choice.act is Act.PREVIEW:
-                        held.preview_step = None  # taken once, whatever becomes of it
-                    return choice.act, held
-                blocked = [held for held in on_gpu if held.begun]
-                for held in blocked:
-                    held.moved_at = self._clock()
-                self._lock.wait(_BLOCKED_S if blocked else None)
+                chosen = choice.choose(self._candidates(), self._capacity, finishers_free=self._finishers_free())
+                moving = [self._held[token] for token in chosen.tokens] if chosen else []
+                self._park(moving, stepping=chosen is not None and chosen.act is Act.STEP)
+                if chosen is not None:
+                    for held in moving:
+                        self._prepare(chosen.act, held)
+                    return chosen.act, moving
+                self._lock.wait()
             return None
+
+    # ------------------------------------------------------------ what the step loop and those beside it tell
 
     def enter(self, held: Held, stage: Stage) -> None:
         with self._lock:
@@ -194,23 +251,33 @@ class Roster:
             held.gpu_seconds += seconds
             self._meter.busy_s += seconds
 
-    def stepped(self, held: Held, seconds: float) -> None:
-        """A denoise step is done."""
+    def stepped(self, held: Held, seconds: float, *, batched: bool = False) -> None:
+        """A denoise step is done; `seconds` is this render's share of it."""
         with self._lock:
             held.step += 1
             held.moved_at = self._clock()
+            if batched and not held.lineage.batched:
+                held.lineage = replace(held.lineage, batched=True)
             self._meter.stepped(held.assignment.spec, seconds)
             self._changes.progress()
 
     def decoded(self, held: Held, seconds: float) -> None:
+        """The frames are in memory: a finisher has them from now on."""
         with self._lock:
+            held.finishing = True
             self._meter.decoded(held.assignment.spec, seconds)
+            self.enter(held, Stage.FINISHING)
 
-    def previewed(self, held: Held, preview: Artifact) -> None:
-        """A frame of what is coming is in the bucket."""
+    @contextmanager
+    def changing(self, *, urgent: bool = False) -> Iterator[float]:
+        """Hold the lock while a render is changed, and announce it afterwards; the time is now."""
         with self._lock:
-            held.preview = preview
-            self._changes.progress()
+            yield self._clock()
+            self._lock.notify_all()
+            if urgent:
+                self._changes.urgent()
+            else:
+                self._changes.progress()
 
     def end(self, held: Held, end: End) -> None:
         """A render is over; it stays until the dispatcher forgets it."""
@@ -220,6 +287,7 @@ class Roster:
             held.material = None
             self._lock.notify_all()
             self._changes.urgent()
+        _log.info("render_ended", end=type(end).__name__.lower(), step=held.step, **held.names)
 
     def abandon(self, failure: Failure) -> None:
         """The GPU renders no more: fail what needs it, and take nothing new."""
@@ -240,14 +308,39 @@ class Roster:
     def _on_gpu(self) -> list[Held]:
         return [held for held in self._held.values() if held.needs_gpu]
 
-    def _finishers_free(self) -> int:
-        return FINISHERS - sum(1 for held in self._held.values() if held.end is None and not held.needs_gpu)
+    def _candidates(self) -> list[Candidate]:
+        return [held.candidate(self._checkpoint_every_s) for held in self._on_gpu()]
 
-    def _preview_step(self, spec: RenderSpec) -> int | None:
-        """The step to take a preview after; None when that is no step, or the last one."""
-        step = math.ceil(self._preview_at * spec.num_inference_steps)
-        return step if 0 < step < spec.num_inference_steps else None
+    def _finishers_free(self) -> int:
+        return FINISHERS - sum(1 for held in self._held.values() if held.finishing and held.end is None)
+
+    def _prepare(self, act: Act, held: Held) -> None:
+        if act is Act.PREVIEW:
+            held.preview_step = None  # taken once, whatever becomes of it
+        if act is Act.BEGIN:
+            held.begun = True
+            for other in self._on_gpu():
+                other.overtaken += other.begun and other.assignment.priority > held.assignment.priority
+
+    def _park(self, moving: Sequence[Held], *, stepping: bool) -> None:
+        """Let every begun render that does not move wait; one that could step makes room and is preempted."""
+        now = self._clock()
+        for held in self._on_gpu():
+            if held in moving:
+                held.move(now)
+            elif held.begun:
+                overtaken = bool(moving) and moving[0].assignment.priority < held.assignment.priority
+                preempted = held.steps_left > 0 and (overtaken or stepping)
+                if preempted and held.stage is not Stage.PREEMPTED:
+                    self._changes.urgent()
+                if overtaken:
+                    held.befall(Incident.PREEMPTED)
+                held.wait(now, preempted=preempted)
+
+    def _stop(self, held: Held) -> None:
+        if held.end is None:
+            self.end(held, Stopped(gpu_seconds=held.gpu_seconds))
 
     def _remaining_s(self, held: Held) -> float:
-        idle_s = self._clock() - held.moved_at if held.begun else 0.0
+        idle_s = self._clock() - held.moved_at if held.begun and not held.waiting else 0.0
         return self._meter.remaining_s(held.assignment.spec, steps_left=held.steps_left, idle_s=idle_s)

@@ -12,20 +12,27 @@ from uuid import UUID
 from orchestrator import logs
 from orchestrator.domain.catalog import FAMILIES
 from orchestrator.domain.job import RenderSpec
-from orchestrator.domain.protocol import Broke, Rendered, RenderStatus, Stopped
+from orchestrator.domain.protocol import End, RenderStatus
 from tests.support.workers import PATIENCE_S, Gate, ScriptedModel, an_assignment, finish_at_once, parts
 from workers.changes import Changes
-from workers.choice import Act
-from workers.engine import Engine, Finish
+from workers.choice import Act, Capacity
+from workers.engine import Engine
 from workers.meter import Meter
+from workers.parts import Finish
 from workers.roster import Roster
+
+
+def a_roster(*, batch_size: int = 1, park_bytes: int = 1 << 40, **changes: Any) -> Roster:
+    capacity = Capacity(batch_size=batch_size, park_bytes=park_bytes)
+    return Roster(Meter(FAMILIES["tiny-2b"]), Changes(), capacity=capacity, **changes)
 
 
 @contextmanager
 def running(
-    model: ScriptedModel, finish: Finish = finish_at_once, *, preview_at: float = 0.0, **others: Any
+    model: ScriptedModel, finish: Finish = finish_at_once, *, roster: Roster | None = None, **others: Any
 ) -> Iterator[Roster]:
-    roster = Roster(Meter(FAMILIES["tiny-2b"]), Changes(), preview_at=preview_at)
+    """An engine at work; when it has stopped, nothing that the model began is left, or was dropped twice."""
+    roster = roster or a_roster()
     engine = Engine(roster, parts(model, finish, **others), logs.get("test"))
     thread = threading.Thread(target=engine.run)
     thread.start()
@@ -35,6 +42,7 @@ def running(
         roster.close()
         thread.join(PATIENCE_S)
         assert not thread.is_alive()
+    assert sorted(map(id, model.dropped)) == sorted(map(id, model.begun)), "every begun render is dropped, once"
 
 
 def give(roster: Roster, **changes: Any) -> UUID:
@@ -54,7 +62,7 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
-def the_end(roster: Roster, token: UUID) -> Rendered | Broke | Stopped:
+def the_end(roster: Roster, token: UUID) -> End:
     until(lambda: status(roster, token).end is not None)
     end = status(roster, token).end
     assert end is not None

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-from orchestrator.config import S3Settings
-from orchestrator.domain.job import Artifact, RenderSpec, VideoResult, claim_prefix
+from orchestrator.config import PoolSettings, S3Settings
+from orchestrator.domain.errors import RenderFailed
+from orchestrator.domain.job import (
+    Artifact,
+    Checkpoint,
+    RenderSpec,
+    VideoResult,
+    checkpoint_prefix,
+    claim_prefix,
+)
 from orchestrator.domain.protocol import Assignment, Caller, RenderStatus, WorkerState, WorkerStatus
 from orchestrator.ports import WorkerPlan
 from tests.support.builders import a_result, a_spec
 from workers.actor import Assemble, RenderActor
 from workers.choice import Act
-from workers.engine import Fetch, Finish, Parts, Show, Watch
+from workers.parts import Decoding, Fetch, Finish, Material, Parts, Save, Show, Snapshot, Watch
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,44 +53,96 @@ class Gate:
         assert self.reached.wait(PATIENCE_S), "nothing reached the gate"
 
 
+@dataclass(eq=False)
+class ScriptedRender:
+    """What a `ScriptedModel` has begun."""
+
+    spec: RenderSpec
+    step: int = 0
+
+
 @dataclass
 class ScriptedModel:
-    """A model whose moves are recorded, and stop or fail where `before(act, spec, step)` says so."""
+    """A model whose moves are recorded, and stop or fail where `before(act, spec, step)` says so.
+
+    `batches` are the seeds that stepped together, `begun` counts renders begun or restored, `dropped` those dropped.
+    `before` raises for one render of a batch alone; what `poison(specs)` raises befalls the batch.
+    """
 
     before: Callable[[Act, RenderSpec, int], None] = lambda act, spec, step: None
+    poison: Callable[[Sequence[RenderSpec]], None] = lambda specs: None
+    prefix: str = "here"
+    adapters: tuple[str, ...] = ()
     moves: list[tuple[Act, int]] = field(default_factory=list)
+    steps: list[tuple[int, int]] = field(default_factory=list)
+    batches: list[tuple[int, ...]] = field(default_factory=list)
+    decodings: list[Decoding] = field(default_factory=list)
+    begun: list[ScriptedRender] = field(default_factory=list)
+    dropped: list[ScriptedRender] = field(default_factory=list)
     recoveries: int = 0
     broken: Exception | None = None
 
-    def begin(self, spec: RenderSpec, picture: NDArray[np.uint8] | None) -> list[Any]:
+    def numerics(self, spec: RenderSpec) -> str:
+        return f"{self.prefix}-{spec.profile}"
+
+    def begin(self, spec: RenderSpec, picture: NDArray[np.uint8] | None) -> ScriptedRender:
         assert (picture is None) is (spec.image is None)
         self._move(Act.BEGIN, spec, 0)
-        return [spec, 0]
+        return self._begun(ScriptedRender(spec))
 
-    def step(self, render: list[Any]) -> None:
-        spec, step = render
-        self._move(Act.STEP, spec, step)
-        render[1] += 1
+    def restore(self, spec: RenderSpec, snapshot: Snapshot) -> ScriptedRender:
+        self._move(Act.BEGIN, spec, snapshot.step)
+        return self._begun(ScriptedRender(spec, snapshot.step))
 
-    def preview(self, render: list[Any]) -> NDArray[np.uint8]:
+    def snapshot(self, render: ScriptedRender) -> Snapshot:
+        assert render not in self.dropped
+        self._move(Act.CHECKPOINT, render.spec, render.step)
+        return Snapshot(step=render.step, numerics=self.numerics(render.spec), tensors={})
+
+    def step(self, renders: Sequence[ScriptedRender]) -> list[RenderFailed | None]:
+        assert not any(render in self.dropped for render in renders)
+        self.batches.append(tuple(render.spec.seed for render in renders))
+        self.poison([render.spec for render in renders])
+        return [self._step(render, alone=len(renders) == 1) for render in renders]
+
+    def preview(self, render: ScriptedRender) -> NDArray[np.uint8]:
         import numpy as np
 
-        spec, step = render
-        self._move(Act.PREVIEW, spec, step)
-        return np.full((spec.height, spec.width, 3), spec.seed, np.uint8)
+        self._move(Act.PREVIEW, render.spec, render.step)
+        return np.full((render.spec.height, render.spec.width, 3), render.spec.seed, np.uint8)
 
-    def decode(self, render: list[Any]) -> NDArray[np.uint8]:
+    def decode(self, render: ScriptedRender, how: Decoding) -> NDArray[np.uint8]:
         import numpy as np
 
-        spec, step = render
-        assert step == spec.num_inference_steps
-        self._move(Act.DECODE, spec, step)
+        spec = render.spec
+        assert render.step == spec.num_inference_steps
+        assert render not in self.dropped
+        self.decodings.append(how)
+        self._move(Act.DECODE, spec, render.step)
         return np.full((spec.num_frames, spec.height, spec.width, 3), spec.seed, np.uint8)
+
+    def drop(self, render: ScriptedRender) -> None:
+        self.dropped.append(render)
 
     def recover(self) -> None:
         self.recoveries += 1
         if self.broken:
             raise self.broken
+
+    def _begun(self, render: ScriptedRender) -> ScriptedRender:
+        self.begun.append(render)
+        return render
+
+    def _step(self, render: ScriptedRender, *, alone: bool) -> RenderFailed | None:
+        try:
+            self._move(Act.STEP, render.spec, render.step)
+        except RenderFailed as error:
+            if alone:
+                raise
+            return error
+        self.steps.append((render.spec.seed, render.step))
+        render.step += 1
+        return None
 
     def _move(self, act: Act, spec: RenderSpec, step: int) -> None:
         self.moves.append((act, spec.seed))
@@ -93,8 +153,8 @@ def finish_at_once(assignment: Assignment, frames: NDArray[np.uint8], watch: Wat
     return a_result(gpu_seconds=watch.gpu_seconds, stages=watch.stages)
 
 
-def no_picture(assignment: Assignment, wanted: Callable[[], bool]) -> NDArray[np.uint8]:
-    raise AssertionError("a picture was asked for")
+def no_material(assignment: Assignment, wanted: Callable[[], bool]) -> Material:
+    raise AssertionError("something was to be fetched")
 
 
 def show_nowhere(assignment: Assignment, frame: NDArray[np.uint8]) -> Artifact:
@@ -102,22 +162,53 @@ def show_nowhere(assignment: Assignment, frame: NDArray[np.uint8]) -> Artifact:
     return Artifact(key=key, size=1, sha256="2" * 64, content_type="image/webp")
 
 
+def save_nowhere(assignment: Assignment, snapshot: Snapshot) -> Checkpoint:
+    key = f"{checkpoint_prefix(assignment.job_id, assignment.claim)}{snapshot.step}.safetensors"
+    artifact = Artifact(key=key, size=1, sha256="4" * 64, content_type="application/octet-stream")
+    return Checkpoint(artifact=artifact, step=snapshot.step, numerics=snapshot.numerics)
+
+
 def parts(
-    model: Any, finish: Finish = finish_at_once, *, fetch: Fetch = no_picture, show: Show = show_nowhere
+    model: Any,
+    finish: Finish = finish_at_once,
+    *,
+    fetch: Fetch = no_material,
+    show: Show = show_nowhere,
+    save: Save = save_nowhere,
 ) -> Parts[Any]:
     """A worker's parts, of which only the model does anything unless more are given."""
-    return Parts(model=model, fetch=fetch, finish=finish, show=show)
+    return Parts(model=model, fetch=fetch, finish=finish, show=show, save=save)
 
 
-def an_assignment(incarnation: str = "", **changes: Any) -> Assignment:
+def an_assignment(
+    incarnation: str = "", *, priority: int = 10, checkpoint: Checkpoint | None = None, **changes: Any
+) -> Assignment:
     """One render of a tiny spec with `changes`."""
     return Assignment(
-        job_id=uuid4(), claim=1, token=uuid4(), spec=a_spec(**changes), priority=10, incarnation=incarnation
+        job_id=uuid4(),
+        claim=1,
+        token=uuid4(),
+        spec=a_spec(**changes),
+        priority=priority,
+        incarnation=incarnation,
+        checkpoint=checkpoint,
     )
 
 
-def a_plan(family: str = "tiny-2b", path: Path = Path("nowhere"), s3: S3Settings | None = None) -> WorkerPlan:
-    return WorkerPlan(name="small-0", pool="small", model=family, family=family, path=path, s3=s3 or S3Settings())
+def a_plan(
+    family: str = "tiny-2b", source: Path | str = "nowhere", s3: S3Settings | None = None, **settings: Any
+) -> WorkerPlan:
+    """A worker of the pool `small`; `settings` are the pool's."""
+    return WorkerPlan(
+        name="small-0",
+        pool="small",
+        model=family,
+        family=family,
+        source=str(source),
+        cache=Path("nowhere"),
+        settings=PoolSettings(model=family, **settings),
+        s3=s3 or S3Settings(),
+    )
 
 
 @contextmanager

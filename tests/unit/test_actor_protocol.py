@@ -33,7 +33,7 @@ from tests.support.workers import (
 )
 from workers.actor import Assemble, RenderActor
 from workers.choice import Act
-from workers.engine import Parts
+from workers.parts import Parts
 
 
 def scripted(model: ScriptedModel) -> Assemble:
@@ -69,6 +69,7 @@ async def test_an_older_dispatcher_is_refused_in_every_call(actor: RenderActor) 
         actor.assign(old, an_assignment()),
         actor.release(old, token),
         actor.cancel(old, token),
+        actor.evict(old, token),
         actor.forget(old, token),
         actor.drain(old),
     ):

@@ -13,22 +13,23 @@ from orchestrator.domain.catalog import FAMILIES
 from orchestrator.domain.errors import ObjectsUnavailable, RenderFailed
 from orchestrator.domain.job import Artifact, RenderSpec
 from orchestrator.domain.protocol import Assignment, Broke, Rendered, Stage, Stopped
-from tests.support.engine import give, running, status, stop_at, the_end, until
+from tests.support.engine import a_roster, give, running, status, stop_at, the_end, until
 from tests.support.workers import Gate, ScriptedModel, parts
 from workers.changes import Changes
 from workers.choice import Act
 from workers.engine import Engine
 from workers.meter import Meter
+from workers.parts import Material
 from workers.roster import Roster
 
 PICTURE = Artifact(key="inputs/x", size=1, sha256="3" * 64, content_type="image/png")
-RED = np.full((64, 96, 3), (255, 0, 0), np.uint8)
+RED_PICTURE = Material(picture=np.full((64, 96, 3), (255, 0, 0), np.uint8))
 
 
 def test_a_preview_is_taken_once_and_shown_while_the_render_goes_on() -> None:
     gate, before = stop_at(Act.STEP, seed=1, step=3)
     model = ScriptedModel(before)
-    with running(model, preview_at=0.5) as roster:
+    with running(model, roster=a_roster(preview_at=0.5)) as roster:
         token = give(roster, seed=1, num_inference_steps=5)
         gate.wait_reached()
         until(lambda: status(roster, token).preview is not None)
@@ -44,7 +45,7 @@ def test_a_preview_is_taken_once_and_shown_while_the_render_goes_on() -> None:
 @pytest.mark.parametrize(("preview_at", "steps"), [(0.0, 20), (0.5, 1), (0.99, 20)])
 def test_no_preview_is_taken_when_there_is_nothing_to_gain(preview_at: float, steps: int) -> None:
     model = ScriptedModel()
-    with running(model, preview_at=preview_at) as roster:
+    with running(model, roster=a_roster(preview_at=preview_at)) as roster:
         the_end(roster, give(roster, num_inference_steps=steps))
     assert Act.PREVIEW not in [act for act, _ in model.moves]
 
@@ -55,7 +56,7 @@ def test_a_preview_that_fails_on_the_gpu_costs_its_render_nothing_but_itself() -
             raise RenderFailed("out_of_memory", "20 GiB too many")
 
     model = ScriptedModel(fail)
-    with running(model, preview_at=0.5) as roster:
+    with running(model, roster=a_roster(preview_at=0.5)) as roster:
         token = give(roster)
         assert isinstance(the_end(roster, token), Rendered)
         assert status(roster, token).preview is None
@@ -69,7 +70,7 @@ def test_a_preview_that_cannot_be_uploaded_holds_nothing_up() -> None:
         uploading.stop_here()
         raise ObjectsUnavailable("S3 is away")
 
-    with running(ScriptedModel(), preview_at=0.5, show=show) as roster:
+    with running(ScriptedModel(), roster=a_roster(preview_at=0.5), show=show) as roster:
         tokens = [give(roster, seed=1), give(roster, seed=2)]
         uploading.wait_reached()
         assert all(isinstance(the_end(roster, token), Rendered) for token in tokens)
@@ -80,9 +81,9 @@ def test_a_preview_that_cannot_be_uploaded_holds_nothing_up() -> None:
 def test_a_render_that_waits_for_its_picture_holds_up_no_other_and_begins_when_it_is_there() -> None:
     gate = Gate()
 
-    def fetch(assignment: Assignment, wanted: Callable[[], bool]) -> np.ndarray:
+    def fetch(assignment: Assignment, wanted: Callable[[], bool]) -> Material:
         gate.stop_here()
-        return RED
+        return RED_PICTURE
 
     model = ScriptedModel()
     with running(model, fetch=fetch) as roster:
@@ -98,7 +99,7 @@ def test_a_render_that_waits_for_its_picture_holds_up_no_other_and_begins_when_i
 
 
 def test_a_picture_that_cannot_be_had_ends_its_render_before_it_costs_anything() -> None:
-    def fetch(assignment: Assignment, wanted: Callable[[], bool]) -> np.ndarray:
+    def fetch(assignment: Assignment, wanted: Callable[[], bool]) -> Material:
         raise RenderFailed("image_unreadable", "it is no image", retryable=False)
 
     model = ScriptedModel()
@@ -117,11 +118,11 @@ def test_a_fetch_that_nobody_waits_for_any_more_hears_of_it_and_changes_nothing(
     gate = Gate()
     heard: list[bool] = []
 
-    def fetch(assignment: Assignment, wanted: Callable[[], bool]) -> np.ndarray:
+    def fetch(assignment: Assignment, wanted: Callable[[], bool]) -> Material:
         heard.append(wanted())
         gate.stop_here()
         heard.append(wanted())
-        return RED
+        return RED_PICTURE
 
     model = ScriptedModel()
     with running(model, fetch=fetch) as roster:

@@ -38,7 +38,7 @@ def test_how_a_render_goes_on(numerics: str, changes: dict[str, object], expecte
 def test_a_render_that_went_on_elsewhere_never_again_claims_to_be_undisturbed() -> None:
     spec = a_spec(resume_anywhere=True)
     first = resume.continuity(a_checkpoint(ELSEWHERE), spec, HERE)
-    second = a_checkpoint(resume.marked(HERE, first, batched=False))
+    second = a_checkpoint(resume.Lineage(numerics=HERE, continuity=first, resumed_at=3).fingerprint)
     assert resume.continuity(second, spec, HERE) is Continuity.RESUMED_INEXACTLY
 
 

@@ -1,0 +1,126 @@
+"""Frames on their way to the bucket, on threads beside the step loop: videos, and previews of them."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from structlog.stdlib import BoundLogger
+
+from orchestrator.domain.job import Continuity, Incident
+from orchestrator.domain.protocol import Broke, End, Rendered, Stage, Stopped
+from workers import ladder
+from workers.failures import failure_of
+from workers.held import Held
+from workers.parts import Finish, Show
+from workers.roster import FINISHERS, Roster
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class _Cancelled(Exception):
+    """A render was cancelled while its frames were being finished."""
+
+
+class RosterWatch:
+    """The `Watch` on one render of a roster."""
+
+    def __init__(self, roster: Roster, held: Held) -> None:
+        self._roster = roster
+        self._held = held
+
+    @property
+    def gpu_seconds(self) -> float:
+        return self._held.gpu_seconds
+
+    @property
+    def stages(self) -> dict[str, float]:
+        return dict(self._held.stages)
+
+    @property
+    def numerics(self) -> str:
+        return self._held.lineage.fingerprint
+
+    @property
+    def continuity(self) -> Continuity:
+        return self._held.lineage.continuity
+
+    @property
+    def resumed_at(self) -> int:
+        return self._held.lineage.resumed_at
+
+    @property
+    def incidents(self) -> tuple[Incident, ...]:
+        return self._held.incidents
+
+    def enter(self, stage: Stage) -> None:
+        if self._held.cancelled:
+            raise _Cancelled
+        self._roster.enter(self._held, stage)
+
+    def proceed(self) -> None:
+        if self._held.cancelled:
+            raise _Cancelled
+        self.moved()
+
+    def moved(self) -> None:
+        self._roster.moved(self._held)
+
+
+class Finishing:
+    """Finishes videos and shows previews. A context; on leaving it, everything under way is waited for."""
+
+    def __init__(self, roster: Roster, finish: Finish, show: Show, log: BoundLogger) -> None:
+        self._roster = roster
+        self._finish_frames = finish
+        self._show_frame = show
+        self._log = log
+        self._finishers = ThreadPoolExecutor(FINISHERS, "finish")
+        self._shower = ThreadPoolExecutor(1, "show")  # its own: a preview must not hold up a video
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._finishers.shutdown()
+        self._shower.shutdown()
+
+    def finish(self, held: Held, frames: NDArray[np.uint8]) -> None:
+        """Make a decoded render's frames into its video, and end it."""
+        self._finishers.submit(self._finish, held, frames)
+
+    def show(self, held: Held, frame: NDArray[np.uint8]) -> None:
+        """Put one frame of what is coming into the bucket. Whatever befalls it, the render goes on."""
+        self._shower.submit(self._show, held, frame)
+
+    def _finish(self, held: Held, frames: NDArray[np.uint8]) -> None:
+        watch = RosterWatch(self._roster, held)
+        end: End
+        try:
+            watch.enter(Stage.FINISHING)
+            if ladder.all_black(frames):
+                with self._roster.changing(urgent=True):
+                    held.befall(Incident.ALL_BLACK)
+            end = Rendered(result=self._finish_frames(held.assignment, frames, watch))
+        except _Cancelled:
+            end = Stopped(gpu_seconds=held.gpu_seconds)
+        except Exception as error:
+            self._log.exception("render_broke", **held.names)
+            end = Broke(failure=failure_of(error), gpu_seconds=held.gpu_seconds)
+        self._roster.end(held, end)
+
+    def _show(self, held: Held, frame: NDArray[np.uint8]) -> None:
+        if held.end is not None:
+            return  # it took so long to get here that there is nothing left to announce
+        try:
+            preview = self._show_frame(held.assignment, frame)
+        except Exception:
+            self._log.exception("preview_broke", **held.names)
+            return
+        with self._roster.changing():
+            held.preview = preview

@@ -1,0 +1,73 @@
+"""What becomes of a render whose move failed: pure rules, each a rung below the one that broke.
+
+A decode without memory is tried in a way that needs less; frames that are not finite are rendered once more from the
+start, on the profile that approximates nothing; a checkpoint that cannot be used costs the steps before it and nothing
+else. What is left has failed. (A batch whose step raises is split, so that the rules apply to each of its renders.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.domain.catalog import Profile
+from orchestrator.domain.job import Failure, Incident, RenderSpec
+from workers.choice import Act
+from workers.parts import Decoding
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+OUT_OF_MEMORY: Final = "out_of_memory"
+NAN_FRAMES: Final = "nan_frames"
+CHECKPOINT_UNUSABLE: Final = "checkpoint_unusable"
+
+# No channel of no pixel is brighter, of 255: what a VAE makes of latents that say nothing, and of a black night.
+_BLACK: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeAgain:
+    """The latents stay; the decode needs less memory."""
+
+    how: Decoding
+    incident: Incident
+
+
+@dataclass(frozen=True, slots=True)
+class StartOver:
+    """Nothing stays: the render begins again, with `spec` and without a checkpoint."""
+
+    spec: RenderSpec
+    incident: Incident
+
+
+Rung = DecodeAgain | StartOver
+
+_BELOW: Final = {
+    Decoding.WHOLE: DecodeAgain(Decoding.TILED, Incident.TILED_DECODE),
+    Decoding.TILED: DecodeAgain(Decoding.OFFLOADED, Incident.OFFLOADED_DECODE),
+}
+
+
+def below(
+    act: Act, failure: Failure, spec: RenderSpec, *, decoding: Decoding, incidents: Collection[Incident]
+) -> Rung | None:
+    """The rung to go on from when `act` failed; None when the render has failed for good.
+
+    `decoding` is how it would be, or was, decoded; `incidents` is what has befallen it before.
+    """
+    if act is Act.DECODE and failure.code == OUT_OF_MEMORY:
+        return _BELOW.get(decoding)
+    if failure.code == NAN_FRAMES and Incident.RETRIED_EXACTLY not in incidents:
+        return StartOver(replace(spec, profile=Profile.EXACT), Incident.RETRIED_EXACTLY)
+    if failure.code == CHECKPOINT_UNUSABLE and Incident.CHECKPOINT_UNUSABLE not in incidents:
+        return StartOver(spec, Incident.CHECKPOINT_UNUSABLE)
+    return None
+
+
+def all_black(frames: NDArray[np.uint8]) -> bool:
+    """True when `frames`, [frames, height, width, 3] RGB, show nothing at all, which a prompt may well ask for."""
+    return int(frames.max()) <= _BLACK
