@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,19 @@ import pytest
 
 from orchestrator.config import PoolSettings
 from orchestrator.domain.catalog import FAMILIES
+from tests.support.builders import a_spec
 from workers import tiny
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from orchestrator.domain.job import RenderSpec
     from workers.cogvideox import CogVideoX
+    from workers.render import Render
 
 Checkpoint = Callable[[str], Path]
+Loaded = Callable[[str], "CogVideoX"]
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +42,12 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
         return tiny.make(FAMILIES[family], directory)
 
     return path_of
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny_checkpoint: Checkpoint) -> Loaded:
+    """The model of a tiny family, loaded once for the tests of a module."""
+    return cache(lambda family: a_model(tiny_checkpoint(family), family))
 
 
 def a_model(path: Path, family: str, **settings: Any) -> CogVideoX:
@@ -56,3 +70,32 @@ def a_model(path: Path, family: str, **settings: Any) -> CogVideoX:
         adapters=Adapters(pipeline, {}, Path, pool.adapters_cached),
         revision=numerics.revision(path),
     )
+
+
+def a_tiny_spec(family: str, **changes: Any) -> RenderSpec:
+    """The cheapest spec that a tiny family renders, with `changes`."""
+    frames = FAMILIES[family].min_frames
+    return a_spec(**{"model": family, "num_frames": frames, "fps": FAMILIES[family].fps, **changes})
+
+
+def a_picture(family: str, seed: int = 1, width: int = 96, height: int = 64) -> NDArray[np.uint8] | None:
+    """Noise for an image-to-video family to begin at, of a spec's size; None for the others."""
+    import numpy as np
+
+    if not FAMILIES[family].image_to_video:
+        return None
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def denoise(model: CogVideoX, render: Render, until: int | None = None) -> Render:
+    """Step a render alone up to the step `until`, or to its end."""
+    while render.step != (render.spec.num_inference_steps if until is None else until):
+        assert model.step([render]) == [None]
+    return render
+
+
+def denoised(model: CogVideoX, spec: RenderSpec, picture: NDArray[np.uint8] | None = None) -> Render:
+    """A render begun and denoised, at the usual picture when its family needs one."""
+    if picture is None:
+        picture = a_picture(spec.model, width=spec.width, height=spec.height)
+    return denoise(model, model.begin(spec, picture))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator.domain.catalog import FAMILIES
+from orchestrator.domain.catalog import FAMILIES, TINY
 from orchestrator.domain.errors import ConfigError
 from workers import tiny
 
@@ -19,7 +19,7 @@ def contents(directory: Path) -> dict[str, bytes]:
     return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("family", ["tiny-2b", "tiny-5b", "tiny-5b-i2v"])
+@pytest.mark.parametrize("family", [family.name for family in TINY])
 def test_the_same_recipe_makes_the_same_bytes(tiny_checkpoint: Checkpoint, tmp_path: Path, family: str) -> None:
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
