@@ -151,6 +151,10 @@ class CogVideoX:
             render.marks |= {numerics.MIXED}  # its step cache starts cold
         return render
 
+    def rendered_under(self, render: Render) -> str:
+        """The fingerprint of its last step, with the marks of all of them behind it."""
+        return numerics.marked(render.numerics, render.marks)
+
     def snapshot(self, render: Render) -> Snapshot:
         with memory_errors():
             return snapshots.take(render)

@@ -42,15 +42,15 @@ class RosterWatch:
 
     @property
     def numerics(self) -> str:
-        return self._held.lineage.fingerprint
+        return self._held.numerics
 
     @property
     def continuity(self) -> Continuity:
-        return self._held.lineage.continuity
+        return self._held.continuity
 
     @property
     def resumed_at(self) -> int:
-        return self._held.lineage.resumed_at
+        return self._held.resumed_at
 
     @property
     def incidents(self) -> tuple[Incident, ...]:

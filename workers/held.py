@@ -11,7 +11,7 @@ from orchestrator.domain.job import Artifact, Checkpoint, Continuity, Incident, 
 from orchestrator.domain.protocol import Assignment, End, RenderStatus, Stage
 from workers.choice import Candidate, Group
 from workers.parts import Decoding, Material
-from workers.resume import Lineage, unreadable
+from workers.resume import unreadable
 
 _ON_GPU = frozenset({Stage.ASSIGNED, Stage.ENCODING, Stage.DENOISING, Stage.PREEMPTED, Stage.DECODING})
 
@@ -26,7 +26,8 @@ class Held:
     others move or no finisher is free, `finishing` from when its frames are decoded. `lives` counts its beginnings;
     what belongs to an earlier one is ignored. `checkpoint` is the newest one that is stored, `saved_at_s` the GPU
     seconds when one was last taken, `saving` true while one is under way. `evicted` says why it has to leave,
-    `leave_by` until when its checkpoint may take.
+    `leave_by` until when its checkpoint may take. `numerics` is the fingerprint that it is rendered under; an earlier
+    attempt had done `resumed_at` steps.
     """
 
     assignment: Assignment
@@ -48,7 +49,9 @@ class Held:
     evicted: str | None = None
     leave_by: float = math.inf
     lives: int = 0
-    lineage: Lineage = field(default_factory=Lineage)
+    numerics: str = ""
+    continuity: Continuity = Continuity.WHOLE
+    resumed_at: int = 0
     incidents: tuple[Incident, ...] = ()
     checkpoint: Checkpoint | None = None
     saving: bool = False
@@ -130,9 +133,10 @@ class Held:
             self.checkpoint = self.assignment.checkpoint
         elif unreadable(self.assignment.checkpoint, self.assignment.spec, numerics, material.continuity):
             self.befall(Incident.CHECKPOINT_UNUSABLE)
-        before = self.lineage.continuity  # of an earlier life
-        continuity = before if material.continuity is Continuity.WHOLE else material.continuity
-        self.lineage = Lineage(numerics=numerics, continuity=continuity, resumed_at=self.step)
+        if material.continuity is not Continuity.WHOLE:  # what it was in an earlier life stays so
+            self.continuity = material.continuity
+        self.numerics = numerics
+        self.resumed_at = self.step
         self.material = None
         self.saved_at_s = self.gpu_seconds
         self.enter(Stage.DENOISING, now)
@@ -143,8 +147,8 @@ class Held:
         It steps alone from now on.
         """
         self.enter(Stage.ASSIGNED, now)
-        resumed = self.assignment.checkpoint is not None
-        self.lineage = Lineage(continuity=Continuity.STARTED_OVER if resumed else self.lineage.continuity)
+        if self.assignment.checkpoint is not None:
+            self.continuity = Continuity.STARTED_OVER
         self.assignment = replace(self.assignment, spec=spec, checkpoint=None)
         self.group = None
         self.step = 0

@@ -72,6 +72,10 @@ class Model(Protocol[R]):
         """Go on with a render where a snapshot left it. Raises `RenderFailed` (`checkpoint_unusable`)."""
         ...
 
+    def rendered_under(self, render: R) -> str:
+        """The fingerprint that its last step was made under, with marks behind it (`workers/resume.py`)."""
+        ...
+
     def snapshot(self, render: R) -> Snapshot: ...
 
     def step(self, renders: Sequence[R]) -> list[RenderFailed | None]:

@@ -1,19 +1,14 @@
 """Whether a render may go on from a checkpoint, and what may then be said of its frames: pure rules on fingerprints.
 
-A fingerprint is the numerics of an undisturbed render (`Model.numerics`), and behind it a mark for what an equal
-fingerprint alone does not promise: `+batched`, some of its steps were taken together with others; `+mixed`, it has gone
-on under numerics or caches that were not those of its first steps.
+A fingerprint is that of an undisturbed render (`Model.numerics`), with marks behind it for what an equal fingerprint
+alone does not promise (`workers/numerics.py`): `+batched`, some of its steps were made together with others'; `+mixed`,
+some were made under another fingerprint, or with a step cache that had to start cold.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from orchestrator.domain.catalog import RECIPES
 from orchestrator.domain.job import Checkpoint, Continuity, RenderSpec
-
-BATCHED = "+batched"
-MIXED = "+mixed"
 
 
 def continuity(checkpoint: Checkpoint, spec: RenderSpec, numerics: str) -> Continuity:
@@ -28,23 +23,6 @@ def continuity(checkpoint: Checkpoint, spec: RenderSpec, numerics: str) -> Conti
     if marked or RECIPES[spec.profile].approximates:
         return Continuity.RESUMED_INEXACTLY
     return Continuity.RESUMED
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lineage:
-    """Where a begun render comes from: `numerics` is its fingerprint here and alone, `resumed_at` the steps before."""
-
-    numerics: str = ""
-    continuity: Continuity = Continuity.WHOLE
-    resumed_at: int = 0
-    batched: bool = False
-
-    @property
-    def fingerprint(self) -> str:
-        """`numerics` with its mark: what its snapshots and its result carry."""
-        if self.continuity is Continuity.RESUMED_INEXACTLY:
-            return self.numerics + MIXED
-        return self.numerics + BATCHED if self.batched else self.numerics
 
 
 def unreadable(checkpoint: Checkpoint | None, spec: RenderSpec, numerics: str, began: Continuity) -> bool:

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from uuid import UUID
 
 from orchestrator import logs
@@ -251,19 +250,18 @@ class Roster:
             held.gpu_seconds += seconds
             self._meter.busy_s += seconds
 
-    def stepped(self, held: Held, seconds: float, *, batched: bool = False) -> None:
+    def stepped(self, held: Held, seconds: float) -> None:
         """A denoise step is done; `seconds` is this render's share of it."""
         with self._lock:
             held.step += 1
             held.moved_at = self._clock()
-            if batched and not held.lineage.batched:
-                held.lineage = replace(held.lineage, batched=True)
             self._meter.stepped(held.assignment.spec, seconds)
             self._changes.progress()
 
-    def decoded(self, held: Held, seconds: float) -> None:
-        """The frames are in memory: a finisher has them from now on."""
+    def decoded(self, held: Held, seconds: float, numerics: str) -> None:
+        """The frames are in memory, rendered under `numerics`: a finisher has them from now on."""
         with self._lock:
+            held.numerics = numerics
             held.finishing = True
             self._meter.decoded(held.assignment.spec, seconds)
             self.enter(held, Stage.FINISHING)
