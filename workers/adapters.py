@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from peft.tuners.lora import LoraLayer
+from peft.tuners.lora import Linear
 from safetensors import SafetensorError, safe_open
 
 from orchestrator import logs
@@ -64,7 +64,7 @@ class Adapters:
         self._linears = {
             name: module for name, module in pipeline.transformer.named_modules() if isinstance(module, torch.nn.Linear)
         }
-        self._wrappers: dict[str, LoraLayer] = {}
+        self._wrappers: dict[str, Linear] = {}
         self._slots: OrderedDict[str, str] = OrderedDict()
         self._numbers = itertools.count()
         self._active: tuple[str, float] | None = None
@@ -150,9 +150,10 @@ class Adapters:
 
     def _find_wrappers(self) -> None:
         for layer, module in self._pipeline.transformer.named_modules():
-            if isinstance(module, LoraLayer):
+            if isinstance(module, Linear):
                 # New modules are born training, and an adapter that was trained with dropout would roll its dice.
-                self._wrappers[layer] = module.eval()
+                module.train(False)
+                self._wrappers[layer] = module
 
     def _wrap(self) -> None:
         for layer, wrapper in self._wrappers.items():

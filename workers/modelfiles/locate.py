@@ -96,9 +96,9 @@ def _fetch(origin: Remote, source: str, target: Path, on_progress: OnProgress) -
         raise
     shutil.rmtree(partial / _HUB_NOTES, ignore_errors=True)
     whole = Manifest(source=source, revision=listed.revision, files=files)
-    (partial / manifest.NAME).write_bytes(whole.to_json())
+    (partial / manifest.LOCAL_NAME).write_bytes(whole.to_json())
     (partial / _LISTING).unlink()
-    for name in (*files, manifest.NAME):
+    for name in (*files, manifest.LOCAL_NAME):
         _sync(partial / name)
     partial.rename(target)
     _sync(target.parent)

@@ -12,6 +12,8 @@ from pathlib import Path, PurePosixPath
 from orchestrator.domain.errors import ConfigError, IntegrityError
 
 NAME = "manifest.json"
+# On the node it is hidden: it tells where the files came from, which is no part of what they are.
+LOCAL_NAME = f".{NAME}"
 _FORMAT = 1
 # Hashing runs outside the GIL; more threads than this only make the disk seek.
 _THREADS = 4
@@ -57,7 +59,7 @@ class Manifest:
 
 def read(directory: Path) -> Manifest | None:
     """The manifest that a fetch left in `directory`; None in a directory that came another way."""
-    path = directory / NAME
+    path = directory / LOCAL_NAME
     return Manifest.from_json(path.read_bytes(), str(path)) if path.is_file() else None
 
 
