@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +23,8 @@ from workers.acceleration import Acceleration
 from workers.adapters import Adapters
 from workers.cogvideox import CogVideoX
 from workers.finish import Finisher
+from workers.parallel.group import Group
+from workers.parallel.leader import Leader
 from workers.parts import Finish, Parts, Watch
 from workers.render import Render
 
@@ -29,8 +33,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def assemble(plan: WorkerPlan, scratch: Path) -> Parts[Render]:
-    """Load the plan's model and connect to its bucket; videos pass through `scratch`. Takes seconds to minutes."""
+Meet = Callable[[torch.device], Group]
+
+
+def assemble(plan: WorkerPlan, scratch: Path, meet: Meet | None = None) -> Parts[Render]:
+    """Load the plan's model and connect to its bucket; videos pass through `scratch`. Takes seconds to minutes.
+
+    For a plan of several GPUs `meet` makes this process the leader of the ranks that share the model's work.
+    """
     device, dtype = loading.placement(FAMILIES[plan.family])
     if device.type == "cpu":
         # The actors of one machine share its cores; more than one thread each only makes them wait for each other.
@@ -38,7 +48,7 @@ def assemble(plan: WorkerPlan, scratch: Path) -> Parts[Render]:
     objects = S3Objects(plan.s3)
     # Before the model: a setting that cannot work is said at once, not after minutes.
     finish = publisher(objects, Finisher.load(plan.finish, device), Moderation(plan.moderation), scratch)
-    model = model_of(plan, device, dtype)
+    model = model_of(plan, device, dtype, meet)
     return Parts(
         model=model,
         fetch=partial(inputs.fetch, objects, model.numerics),
@@ -48,19 +58,30 @@ def assemble(plan: WorkerPlan, scratch: Path) -> Parts[Render]:
     )
 
 
-def model_of(plan: WorkerPlan, device: torch.device, dtype: torch.dtype) -> CogVideoX:
+def model_of(plan: WorkerPlan, device: torch.device, dtype: torch.dtype, meet: Meet | None = None) -> CogVideoX:
     """The plan's model on `device`, its files fetched first if this node has not got them. Raises `ConfigError`."""
     family = FAMILIES[plan.family]
     log = modelfiles.to_log(logs.get("model"))
     resolve = partial(modelfiles.locate, cache=plan.cache, s3=plan.s3, on_progress=log)
-    path = resolve(plan.source)
-    pipeline = loading.load(path, family, device, dtype)
+    group = None if meet is None else meet(device)
+    with nullcontext() if group is None else group.together():
+        path = resolve(plan.source)
+        pipeline = loading.load(path, family, device, dtype)
+    if group is None:
+        adapted = bool(plan.adapters)
+        acceleration = Acceleration.prepare(pipeline.transformer, family, device, plan.settings, adapted=adapted)
+        transform, ranks = None, "1"
+    else:
+        transform = Leader(group, pipeline.transformer, family, device, plan.settings)
+        acceleration, ranks = transform.acceleration, str(transform.mesh)
     return CogVideoX(
         pipeline,
         family,
         device,
-        acceleration=Acceleration.prepare(pipeline.transformer, family, device, plan.settings),
+        acceleration=acceleration,
         adapters=Adapters(pipeline, plan.adapters, resolve, plan.settings.adapters_cached),
+        transform=transform,
+        ranks=ranks,
         revision=numerics.revision(path),
     )
 

@@ -23,10 +23,13 @@ def placement(family: ModelFamily) -> tuple[torch.device, torch.dtype]:
     return torch.device("cpu"), torch.float32
 
 
-def load(path: Path, family: ModelFamily, device: torch.device, dtype: torch.dtype) -> Pipeline:
+def load(
+    path: Path, family: ModelFamily, device: torch.device, dtype: torch.dtype, *, transformer_only: bool = False
+) -> Pipeline:
     """Load the diffusers checkpoint in the directory `path`, resident on `device`.
 
-    Raises `ConfigError` when `path` holds no checkpoint, or one that is not of this family's kind.
+    With `transformer_only` it has neither text encoder nor VAE. Raises `ConfigError` when `path` holds no checkpoint,
+    or one that is not of this family's kind.
     """
     # Without this check diffusers takes a missing directory for a repository's name and blames the network.
     if not (path / "model_index.json").is_file():
@@ -37,7 +40,8 @@ def load(path: Path, family: ModelFamily, device: torch.device, dtype: torch.dty
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     kind = CogVideoXImageToVideoPipeline if family.image_to_video else CogVideoXPipeline
-    pipeline = kind.from_pretrained(path, torch_dtype=dtype, local_files_only=True)
+    left_out = dict.fromkeys(("tokenizer", "text_encoder", "vae")) if transformer_only else {}
+    pipeline = kind.from_pretrained(path, torch_dtype=dtype, local_files_only=True, **left_out)
     _check(pipeline, family, path)
     return pipeline.to(device)
 
