@@ -15,11 +15,9 @@ import torch
 import transformers
 
 import tests.benchmarks.engine as package
-from orchestrator.domain.catalog import FAMILIES, TINY, ModelFamily, Profile
-from orchestrator.domain.job import RenderSpec
+from orchestrator.domain.catalog import FAMILIES, TINY, Profile
 from tests.benchmarks.engine import full_size, loop, record
-from tests.benchmarks.engine.subjects import a_spec
-from tests.support.architecture import SMALL
+from tests.support.architecture import SMALL, reduced
 
 LARGE = [family.name for family in FAMILIES.values() if family not in TINY]
 PROFILES = [record.PLAIN, *Profile]
@@ -40,7 +38,8 @@ def main() -> None:
     if options.rehearse or torch.cuda.is_available():
         bench = _bench(options)
         for name in options.models:
-            for one in full_size.measure(bench, FAMILIES[name], options.profiles):
+            family = reduced(FAMILIES[name]) if options.rehearse else FAMILIES[name]
+            for one in full_size.measure(bench, family, options.profiles):
                 print(one, flush=True)
                 if isinstance(one, record.Measurement):
                     found[one.model, one.profile] = one
@@ -86,14 +85,7 @@ def _bench(options: argparse.Namespace) -> full_size.Bench:
     deadline = time.monotonic() + options.budget_s
     if not options.rehearse:
         return full_size.Bench(device=torch.device("cuda"), steps=options.steps or None, deadline=deadline)
-    return full_size.Bench(
-        device=torch.device("cpu"), steps=2, deadline=deadline, scale=SMALL, quantization="int8", spec=_small
-    )
-
-
-def _small(family: ModelFamily, profile: Profile) -> RenderSpec:
-    width, height = (64, 64)
-    return a_spec(family, profile, width=width, height=height, num_frames=17)
+    return full_size.Bench(device=torch.device("cpu"), steps=2, deadline=deadline, scale=SMALL, quantization="int8")
 
 
 def _environment() -> dict[str, str]:

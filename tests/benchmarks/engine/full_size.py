@@ -6,6 +6,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 
@@ -17,8 +18,9 @@ from tests.benchmarks.engine.flops import Shape, floor_s, step_flops
 from tests.benchmarks.engine.idle import idle_s
 from tests.benchmarks.engine.queue import Queue
 from tests.benchmarks.engine.record import PLAIN, Measurement
-from tests.benchmarks.engine.subjects import Timing, a_spec, ours, render_ours, render_plain
+from tests.benchmarks.engine.subjects import Timing, render_ours, render_plain
 from tests.support.architecture import FULL, Pipeline, Scale, pipeline
+from tests.support.bare import native_spec, ours
 from workers.acceleration import Acceleration
 from workers.cogvideox import CogVideoX
 
@@ -29,17 +31,13 @@ _QUEUED = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """Where and how it is measured: `steps` of each render (None all), nothing begun that would outlast `deadline`.
-
-    `spec` makes the spec of a family and a profile.
-    """
+    """Where and how it is measured: `steps` of each render (None all), nothing begun that would outlast `deadline`."""
 
     device: torch.device
     steps: int | None
     deadline: float
     scale: Scale = FULL
-    quantization: str = "fp8"
-    spec: Callable[[ModelFamily, Profile], RenderSpec] = a_spec
+    quantization: Literal["fp8", "int8"] = "fp8"
 
     def dtype(self, family: ModelFamily) -> torch.dtype:
         kept: torch.dtype = getattr(torch, family.dtype) if self.device.type == "cuda" else torch.float32
@@ -61,12 +59,13 @@ def measure(bench: Bench, family: ModelFamily, profiles: Sequence[str]) -> Itera
     """
     if PLAIN in profiles:
         yield from _guarded(bench, family, [Profile.EXACT], lambda: iter([_measure_plain(bench, family)]))
-    for settings in (
-        PoolSettings(model=family.name, profiles=(Profile.EXACT,)),
-        PoolSettings(model=family.name, profiles=(Profile.FAST, Profile.DRAFT), quantization=bench.quantization),
-    ):
-        wanted = [profile for profile in settings.profiles if profile in profiles]
+    for served, quantization in (((Profile.EXACT,), "none"), ((Profile.FAST, Profile.DRAFT), bench.quantization)):
+        wanted = [profile for profile in served if profile in profiles]
         if wanted:
+            warm = {shape(native_spec(family, profile)) for profile in wanted}
+            settings = PoolSettings(
+                model=family.name, profiles=served, quantization=quantization, warm_shapes=tuple(sorted(warm))
+            )
             yield from _guarded(bench, family, wanted, lambda s=settings, w=wanted: _measure_ours(bench, family, s, w))
 
 
@@ -75,7 +74,7 @@ def _guarded(
 ) -> Iterator[Measurement | str]:
     """One way's failure, and a budget that is spent, cost that way's figures and no others."""
     what = f"{family.name} {'+'.join(profiles)}"
-    if not bench.fits(family, bench.spec(family, profiles[0])):
+    if not bench.fits(family, native_spec(family, profiles[0])):
         yield f"{what}: not measured, the time left does not do"
         return
     try:
@@ -90,7 +89,7 @@ def _guarded(
 
 def _measure_plain(bench: Bench, family: ModelFamily) -> Measurement:
     plain = pipeline(family, bench.device, bench.dtype(family), bench.scale)
-    spec = bench.spec(family, Profile.EXACT)
+    spec = native_spec(family, Profile.EXACT)
 
     def render(steps: int) -> Timing:
         return render_plain(plain, family, spec, bench.device, steps)
@@ -113,7 +112,7 @@ def _measure_ours(
     acceleration = Acceleration.prepare(made.transformer, family, bench.device, settings)
     model = ours(made, family, bench.device, acceleration)
     for profile in profiles:
-        spec = bench.spec(family, profile)
+        spec = native_spec(family, profile)
         # Without the profile's step cache: with random weights it shows how these change, not how a model's do.
         computed = replace(spec, profile=Profile.EXACT)
         unseen, steps = replace(computed, prompt="one that no cache has seen"), bench.steps_of(spec)
@@ -151,7 +150,7 @@ def _measurement(
     values = {
         "model": family.name,
         "profile": str(profile),
-        "shape": f"{spec.width}x{spec.height}x{spec.num_frames}",
+        "shape": shape(spec),
         "steps": len(timing.steps_s),
         "of_steps": steps,
         "prepare_s": 0.0,
@@ -165,6 +164,10 @@ def _measurement(
         "peak_gib": _peak_gib(bench.device),
     }
     return Measurement(**{**values, **told})
+
+
+def shape(spec: RenderSpec) -> str:
+    return f"{spec.width}x{spec.height}x{spec.num_frames}"
 
 
 def _reset_peak(device: torch.device) -> None:

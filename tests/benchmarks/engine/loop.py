@@ -16,8 +16,8 @@ from orchestrator.config import PoolSettings
 from orchestrator.domain.catalog import FAMILIES, ModelFamily
 from orchestrator.domain.job import RenderSpec
 from tests.benchmarks.engine.queue import Queue, Timed
-from tests.benchmarks.engine.subjects import a_spec, call, ours
 from tests.support.architecture import KINDS, SCHEDULERS
+from tests.support.bare import call, native_spec, ours
 from workers import tiny
 from workers.acceleration import Acceleration
 from workers.loading import Pipeline
@@ -64,7 +64,7 @@ class Overlap:
 def report(name: str, rounds: int, renders: int) -> dict[str, Any]:
     """Measure one tiny model; prints, and returns the same for the JSON."""
     family, device = FAMILIES[name], torch.device("cpu")
-    spec = a_spec(family, num_inference_steps=STEPS, num_frames=family.min_frames)
+    spec = native_spec(family, num_inference_steps=STEPS, num_frames=family.min_frames)
     with tempfile.TemporaryDirectory() as directory:
         path = tiny.make(family, Path(directory))
         plain, accelerated = load(path, family), load(path, family)

@@ -15,7 +15,7 @@ from orchestrator import logs
 from orchestrator.domain.catalog import ModelFamily
 from orchestrator.domain.job import Artifact, RenderSpec, VideoResult
 from orchestrator.domain.protocol import Assignment, Broke
-from tests.benchmarks.engine.subjects import picture_of
+from tests.support.bare import picture_of
 from workers.changes import Changes
 from workers.engine import Engine
 from workers.meter import Meter
