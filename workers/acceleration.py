@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import torch
 
@@ -28,6 +28,11 @@ class Stepping(Protocol):
     @property
     def spec(self) -> RenderSpec: ...
 
+    @property
+    def step(self) -> int:
+        """How many are done."""
+        ...
+
 
 class Acceleration:
     """What was done to one loaded transformer; for the one thread that steps it."""
@@ -49,7 +54,7 @@ class Acceleration:
         adapted: bool = False,
         total: Total = lambda sums: sums,
         backend: str | Callable[..., Any] = "inductor",
-    ) -> Acceleration:
+    ) -> Self:
         """Make `transformer` as quick as `settings` allow, in place. Raises `ConfigError` where they ask too much.
 
         `adapted` says that LoRA adapters may be put in later; `total` sums over the ranks that share a render, which
@@ -63,6 +68,11 @@ class Acceleration:
         shapes = _compile(transformer, family, device, settings, adapted, backend)
         facts = {"attention": name, "quantization": settings.quantization}
         return cls(stepcache.install(transformer, total), facts, shapes)
+
+    @property
+    def attention(self) -> str:
+        """The attention backend's name."""
+        return self._facts["attention"]
 
     def facts(self, spec: RenderSpec) -> Mapping[str, str]:
         """What of it decides the bits of a render of this spec that steps alone; part of its numerics fingerprint."""
@@ -82,7 +92,7 @@ class Acceleration:
             yield
             return
         cache = self._caches.setdefault(render, StepCache(threshold))
-        with self._blocks.using(cache):
+        with self._blocks.using(cache, render.step):
             yield
 
     def cache(self, render: Stepping) -> StepCache | None:

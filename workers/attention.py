@@ -130,6 +130,9 @@ def choose(wanted: str, shape: Shape, *, exact: bool) -> str:
 @torch.inference_mode()
 def unfit(name: str, shape: Shape, *, exact: bool) -> str | None:
     """Why a backend must not be used for this shape, or None. It is run once, and compared with the definition."""
+    known = {backend.value for backend in AttentionBackendName}
+    if name not in known:
+        return f"no such backend; diffusers has {', '.join(sorted(known))}"
     try:
         # Checks what the backend needs, and fetches one that is a hub's; the default is back when the block ends.
         with attention_backend(name):

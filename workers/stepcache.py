@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
@@ -28,53 +29,52 @@ Total: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Of the last computed step, for image tokens [batch, tokens, dim]: what the first block added, and the others."""
+    """Of the step it names, for image tokens [batch, tokens, dim]: what the first block added, and all the others."""
 
+    step: int
     first: torch.Tensor
     others: torch.Tensor
 
 
 @dataclass(slots=True)
 class StepCache:
-    """What one render remembers between its steps, and how many of them it computed and skipped."""
+    """What one render remembers between its steps, and which of them it skipped."""
 
     threshold: float
     memory: Memory | None = None
-    computed: int = 0
-    skipped: int = 0
+    skipped: set[int] = field(default_factory=set)
 
-    def through(self, blocks: list[Block], total: Total) -> Iterator[Block]:
-        """The blocks that this step runs, one after the other; for two and more."""
+    def through(self, step: int, blocks: list[Block], total: Total) -> Iterator[Block]:
+        """The blocks that step number `step` runs, one after the other; of two and more.
+
+        A step may be repeated: what it computed the first time came to nothing, and is not what was before it.
+        """
+        if self.memory is not None and self.memory.step >= step:
+            self.memory = None
         first, *middle, last = blocks
-        added = finished = torch.empty(0)
+        before = led = ended = torch.empty(0)
 
         def lead(hidden_states: torch.Tensor, **others: Any) -> tuple[torch.Tensor, torch.Tensor]:
-            nonlocal added, finished
-            finished, text = first(hidden_states=hidden_states, **others)
-            added = finished - hidden_states
-            return finished, text
-
-        yield lead
-        led, memory = finished, self.memory
-        if memory is not None and _change(added, memory.first, total) <= self.threshold:
-            # The text's tokens end here: nothing after the blocks reads them.
-            yield lambda hidden_states, encoder_hidden_states, **_: (
-                hidden_states + memory.others,
-                encoder_hidden_states,
-            )
-            self.skipped += 1
-            return
-        yield from middle
+            nonlocal before, led
+            before = hidden_states
+            led, text = first(hidden_states=hidden_states, **others)
+            return led, text
 
         def end(**inputs: Any) -> tuple[torch.Tensor, torch.Tensor]:
-            nonlocal finished
-            finished, text = last(**inputs)
-            return finished, text
+            nonlocal ended
+            ended, text = last(**inputs)
+            return ended, text
 
+        yield lead
+        added = led - before
+        if self.memory is not None and _change(added, self.memory.first, total) < self.threshold:
+            self.skipped.add(step)
+            yield partial(_reuse, self.memory.others)
+            return
+        yield from middle
         yield end
-        # Reached when the transformer asks for another block: this step went through.
-        self.memory = Memory(added, finished - led)
-        self.computed += 1
+        # The transformer asks for one block more: this step went through.
+        self.memory = Memory(step, added, ended - led)
 
 
 class Blocks(nn.ModuleList):
@@ -83,20 +83,23 @@ class Blocks(nn.ModuleList):
     def __init__(self, blocks: nn.ModuleList, total: Total) -> None:
         super().__init__(blocks)
         self._total = total
-        self._cache: StepCache | None = None
+        self._using: tuple[StepCache, int] | None = None
 
     def __iter__(self) -> Iterator[Any]:
         blocks = super().__iter__()
-        return blocks if self._cache is None else self._cache.through(list(blocks), self._total)
+        if self._using is None:
+            return blocks
+        cache, step = self._using
+        return cache.through(step, list(blocks), self._total)
 
     @contextmanager
-    def using(self, cache: StepCache) -> Iterator[None]:
-        """Let the forwards inside go through `cache`."""
-        self._cache = cache
+    def using(self, cache: StepCache, step: int) -> Iterator[None]:
+        """Let the forward inside, which is step number `step`, go through `cache`."""
+        self._using = cache, step
         try:
             yield
         finally:
-            self._cache = None
+            self._using = None
 
 
 def install(transformer: CogVideoXTransformer3DModel, total: Total = lambda sums: sums) -> Blocks:
@@ -104,6 +107,13 @@ def install(transformer: CogVideoXTransformer3DModel, total: Total = lambda sums
     blocks = Blocks(transformer.transformer_blocks, total)
     transformer.transformer_blocks = blocks
     return blocks
+
+
+def _reuse(
+    others: torch.Tensor, hidden_states: torch.Tensor, encoder_hidden_states: torch.Tensor, **_: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    # The text's tokens stay as they are: nothing behind the blocks reads them.
+    return hidden_states + others, encoder_hidden_states
 
 
 def _change(now: torch.Tensor, before: torch.Tensor, total: Total) -> float:
