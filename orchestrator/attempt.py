@@ -39,32 +39,45 @@ class Disown:
 class Kill:
     """End the worker's process, after every `End` beside it; it comes back as a new incarnation.
 
-    `reason` is `hung`, `loading` or `broken`.
+    `reason` is `hung`, `loading`, `broken` or `quarantined`.
     """
 
     reason: str
     detail: str
 
 
-Action = End | Cancel | Disown | Kill
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Give the worker nothing more and let it hand back what it holds: it is to be killed."""
+
+
+Action = End | Cancel | Disown | Kill | Drain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What `decide` goes by. Seconds; `speed` is real seconds per predicted second on this pool."""
+    """What `decide` goes by. Seconds; `speed` is real seconds per predicted second on this pool.
+
+    A worker on which `quarantine_after` different jobs failed in a row is replaced; `notice_s` is how long it has to
+    hand back what it holds.
+    """
 
     patience: Patience
     unheld_grace_s: float
     load_s: float
+    quarantine_after: int
+    notice_s: float
     broken_s: float = 60.0
     speed: float = 1.0
 
 
-def decide(status: WorkerStatus, state_age_s: float, claims: Sequence[Claim], rules: Rules) -> list[Action]:
+def decide(
+    status: WorkerStatus, state_age_s: float, claims: Sequence[Claim], rules: Rules, *, failed: int = 0
+) -> list[Action]:
     """What a worker's answer calls for.
 
     `claims` are all that we believe this worker's name to hold, of any incarnation; `state_age_s` is for how long the
-    worker has been in its present state.
+    worker has been in its present state; `failed` is how many different jobs have failed on it in a row.
     """
     held = {render.token: render for render in status.renders}
     known = {claim.token: claim for claim in claims}
@@ -72,9 +85,11 @@ def decide(status: WorkerStatus, state_age_s: float, claims: Sequence[Claim], ru
     actions: list[Action] = [
         End(claim, Lost(failure=worker_vanished(claim))) for claim in claims if claim.worker != status.worker
     ]
-    kill = _kill(status, state_age_s, mine, held, rules)
-    if kill is not None:
+    kill = _kill(status, state_age_s, mine, held, rules) or _quarantine(status, state_age_s, rules, failed)
+    if isinstance(kill, Kill):
         return [*actions, *_ends_of_kill(mine, held, rules), kill]
+    if kill is not None:
+        actions.append(kill)
     for render in status.renders:
         claim = known.get(render.token)
         if claim is None:
@@ -108,6 +123,16 @@ def _kill(
         if render is not None and _hung(claim, render, rules):
             return Kill("hung", f"no progress in {render.stage} for {render.progress_age_s:.0f} s")
     return None
+
+
+def _quarantine(status: WorkerStatus, state_age_s: float, rules: Rules, failed: int) -> Drain | Kill | None:
+    """First what it holds is handed back, then it is killed."""
+    if failed < rules.quarantine_after:
+        return None
+    if status.state is not WorkerState.DRAINING:
+        return Drain()
+    holds = any(render.end is None for render in status.renders)
+    return None if holds and state_age_s <= rules.notice_s else Kill("quarantined", f"{failed} jobs failed in a row")
 
 
 def _hung(claim: Claim, render: RenderStatus, rules: Rules) -> bool:

@@ -37,7 +37,10 @@ class Cluster:
         return replace(self.rules, speed=self.fleet.speed(pool).factor)
 
     async def expire(self, worker: WorkerRef, reason: str) -> None:
-        """End an incarnation's lease for good, and count why: `silent`, `vanished`, `hung`, `loading` or `broken`."""
+        """End an incarnation's lease for good, and count why.
+
+        `silent`, `vanished`, `hung`, `loading`, `broken` or `quarantined`.
+        """
         if await self.store.declare_dead(self.name, worker):
             metrics.lease_expiries.labels(reason).inc()
             _log.warning("lease_expired", worker=worker.name, incarnation=worker.incarnation, reason=reason)

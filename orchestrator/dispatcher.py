@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from collections.abc import Sequence
+from uuid import UUID
 
 from orchestrator import logs, metrics
 from orchestrator.cluster import Cluster
 from orchestrator.domain.errors import CogmillError, WorkerError
-from orchestrator.domain.job import Claim
+from orchestrator.domain.job import Claim, WorkerRef
 from orchestrator.domain.outcome import Evicted, Released
 from orchestrator.domain.protocol import Answer, Assignment
 
 _log = logs.get("dispatcher")
+
+# What a render needs to leave a worker that stops: a step, a copy to the CPU, an upload, and an answer.
+HANDOVER_S = 5.0
 
 
 class Dispatcher:
@@ -20,39 +26,45 @@ class Dispatcher:
     def __init__(self, cluster: Cluster, pools: tuple[str, ...]) -> None:
         self._cluster = cluster
         self._pools = pools
-        self._empty: set[str] = set()
+        # Of each pool's queue, the priority number below which nothing waits in it; infinity when it is empty.
+        self._exhausted: dict[str, float] = {}
         self._assignments: set[asyncio.Task[None]] = set()
         self._claiming = asyncio.Lock()
         self._draining = False
 
     def announce(self) -> None:
         """There may be new work: look into every pool's queue again, the ones that were empty included."""
-        self._empty.clear()
+        self._exhausted.clear()
         self._cluster.fleet.changed.set()
 
     async def run_once(self) -> int:
-        """Claim for every free slot and send the assignments off; how many jobs were claimed.
+        """Claim for every free slot, then for every worker that something more urgent may interrupt; how many jobs.
 
-        A queue that was found empty is left alone until `announce`, however often its workers report. No pool waits
-        for another's worker to answer.
+        A queue that was found empty, or without anything so urgent, is left alone until `announce`, however often its
+        workers report. No pool waits for another's worker to answer.
         """
-        self._cluster.fleet.changed.clear()
+        fleet = self._cluster.fleet
+        fleet.changed.clear()
         claimed = 0
         async with self._claiming:
             for pool in self._pools:
-                if not self._draining and pool not in self._empty:
-                    claimed += await self._claim(pool)
+                if self._draining or self._exhausted.get(pool) == math.inf:
+                    continue
+                claimed += await self._claim(pool, fleet.slots(pool))
+                for priority, workers in fleet.interruptible(pool):
+                    claimed += await self._claim(pool, workers, more_urgent_than=priority)
         return claimed
 
-    async def _claim(self, pool: str) -> int:
+    async def _claim(self, pool: str, slots: Sequence[WorkerRef], *, more_urgent_than: int | None = None) -> int:
         cluster = self._cluster
-        slots = cluster.fleet.slots(pool)
-        if not slots:
+        bound = math.inf if more_urgent_than is None else more_urgent_than
+        before = self._exhausted.get(pool, -math.inf)
+        if not slots or bound <= before:
             return 0
-        self._empty.add(pool)  # before the reading: an announcement while it runs must win
-        claims = await cluster.store.claim(pool, cluster.name, slots)
-        if len(claims) == len(slots):
-            self._empty.discard(pool)
+        self._exhausted[pool] = bound  # before the reading: an announcement while it runs must win
+        claims = await cluster.store.claim(pool, cluster.name, slots, more_urgent_than=more_urgent_than)
+        if len(claims) == len(slots) and pool in self._exhausted:
+            self._exhausted[pool] = before
         cluster.fleet.hold(claims, cluster.clock.monotonic())
         metrics.claims.labels(pool).inc(len(claims))
         for claim in claims:
@@ -142,18 +154,44 @@ class Dispatcher:
             self.announce()
         return due
 
-    async def drain(self, within_s: float) -> int:
-        """Stop giving out work, wait for what is held, evict what is left; how many were evicted.
+    async def rebalance(self) -> int:
+        """Hand preempted renders back that idle workers could go on with, now that their queue is empty; how many."""
+        fleet = self._cluster.fleet
+        empty = [pool for pool in self._pools if self._exhausted.get(pool) == math.inf]
+        return len(await self._evict([claim for pool in empty for claim in fleet.misplaced(pool)]))
 
+    async def _evict(self, claims: Sequence[Claim]) -> set[UUID]:
+        """Ask workers to hand these renders back; those that will have heard it."""
+        heard = await asyncio.gather(*(self._ask_back(claim) for claim in claims))
+        return {claim.token for claim, yes in zip(claims, heard, strict=True) if yes}
+
+    async def _ask_back(self, claim: Claim) -> bool:
+        cluster = self._cluster
+        cluster.fleet.told_to_leave(claim.token)
+        try:
+            await cluster.pool.evict(claim.worker.name, cluster.caller, claim.token)
+        except WorkerError as error:
+            cluster.fleet.may_stay(claim.token)
+            _log.info("evict_unanswered", error=str(error)[:200], **logs.fields(claim))
+            return False
+        _log.info("evicting", **logs.fields(claim))
+        return True
+
+    async def drain(self, within_s: float) -> int:
+        """Stop giving out work and wait for what will be done in time; have the rest handed back; how many went.
+
+        What is still held at the end is evicted without its worker's word, and loses what came after its checkpoint.
         For a stack that stops its workers with it. A dispatcher that is merely redeployed leaves them rendering.
         """
         cluster = self._cluster
         self._draining = True
         async with self._claiming:  # a claim under way is held when this is ours
             deadline = cluster.clock.monotonic() + within_s
-        while cluster.fleet.claims and cluster.clock.monotonic() < deadline:
+        gone: set[UUID] = set()
+        while cluster.fleet.claims and (left_s := deadline - cluster.clock.monotonic()) > 0:
+            gone |= await self._evict(cluster.fleet.unfinished(max(0.0, left_s - HANDOVER_S)))
             await cluster.clock.sleep(0.05)
         left = list(cluster.fleet.claims.values())
         await asyncio.gather(*(self._stop(claim) for claim in left))
         await cluster.settler.end([(claim, Evicted(reason="the stack stops")) for claim in left])
-        return len(left)
+        return len(gone | {claim.token for claim in left})

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
-from orchestrator.domain.cost import Speed
+from orchestrator.domain.cost import Speed, predict_finish_s
 from orchestrator.domain.job import Claim, WorkerRef
-from orchestrator.domain.protocol import WorkerState, WorkerStatus
+from orchestrator.domain.outcome import Ending, blames_worker
+from orchestrator.domain.protocol import Broke, Rendered, RenderStatus, Stage, WorkerState, WorkerStatus
 from orchestrator.ports import Progress
 
 # A worker is given its next render this long before it is free, or one denoise step before, whichever is longer:
@@ -24,7 +25,8 @@ class Worker:
     """One worker by name, across its incarnations. Times are the dispatcher's monotonic seconds.
 
     `status` is None while what it holds is unknown: before its first answer, after a kill, after a refusal.
-    `registered` is the incarnation that has a row, and so may be given work.
+    `registered` is the incarnation that has a row, and so may be given work. `failed` are the jobs that failed in a row
+    in this life; a `condemned` life gets no more, and is ended.
     """
 
     name: str
@@ -35,6 +37,8 @@ class Worker:
     registered: WorkerRef | None = None
     beaten_at: float = 0.0
     draining: bool = False
+    failed: frozenset[UUID] = frozenset()
+    condemned: bool = False
 
 
 class Reading:
@@ -68,6 +72,7 @@ class Fleet:
     _readings: list[Reading] = field(default_factory=list)
     _speeds: dict[str, Speed] = field(default_factory=dict)
     _written: dict[UUID, Progress] = field(default_factory=dict)
+    _leaving: set[UUID] = field(default_factory=set)
 
     # -------------------------------------------------------------- workers
     def worker(self, name: str, pool: str, now: float) -> Worker:
@@ -84,28 +89,112 @@ class Fleet:
         same = before if before is not None and before.worker == status.worker else None
         if same is None or same.state is not status.state:
             worker.state_since = now
+        if worker.registered != status.worker:
+            worker.failed, worker.condemned = frozenset(), False
         worker.status, worker.heard_at, worker.pool = status, now, status.pool
-        if self._open(worker):
+        newly_interruptible = status.interrupts is not None and (same is None or same.interrupts != status.interrupts)
+        if self._open(worker) or newly_interruptible:
             self.changed.set()
         return same
 
     def slots(self, pool: str) -> list[WorkerRef]:
         """Workers of a pool that should get one more render now, soonest free first."""
-        found = [worker.status for worker in self.workers.values() if worker.pool == pool and self._open(worker)]
-        ready = [status for status in found if status is not None]
-        return [status.worker for status in sorted(ready, key=lambda status: status.free_in_s)]
+        found = [status for worker in self._of(pool) if (status := self._open(worker)) is not None]
+        return [status.worker for status in sorted(found, key=lambda status: status.free_in_s)]
 
-    def _open(self, worker: Worker) -> bool:
+    def interruptible(self, pool: str) -> list[tuple[int, list[WorkerRef]]]:
+        """Workers of a pool that are not free, by the priority number that a render must be below to step there next.
+
+        The greatest number first: whoever renders the least urgent is interrupted first.
+        """
+        found: defaultdict[int, list[WorkerRef]] = defaultdict(list)
+        for worker in self._of(pool):
+            status = self._able(worker)
+            if status is not None and status.interrupts is not None and not _soon_free(status):
+                found[status.interrupts].append(status.worker)
+        return sorted(found.items(), reverse=True)
+
+    def _of(self, pool: str) -> Iterator[Worker]:
+        return (worker for worker in self.workers.values() if worker.pool == pool)
+
+    def _open(self, worker: Worker) -> WorkerStatus | None:
+        """The status of a worker that should get one more render now."""
+        status = self._able(worker)
+        return status if status is not None and _soon_free(status) else None
+
+    def _able(self, worker: Worker) -> WorkerStatus | None:
+        """The status of a worker that would take one more render, and has none on its way."""
         status = worker.status
-        if status is None or worker.draining or worker.registered != status.worker:
-            return False
+        if status is None or worker.draining or worker.condemned or worker.registered != status.worker:
+            return None
         if status.state is not WorkerState.READY or status.room < 1:
-            return False
+            return None
         seen = {render.token for render in status.renders}
         on_its_way = any(
             claim.worker == status.worker and claim.token not in seen for claim in self.held_by(worker.name)
         )
-        return not on_its_way and status.free_in_s <= max(LEAD_S, status.step_s)
+        return None if on_its_way else status
+
+    def judge(self, worker: Worker, claim: Claim, ending: Ending) -> None:
+        """Remember what the ending of a claim says about its worker.
+
+        Only failures that another job would have met there too count against it, and none while it is being drained.
+        """
+        match ending:
+            case Rendered():
+                worker.failed = frozenset()
+            case Broke(failure=failure) if blames_worker(failure) and not _leaves(worker):
+                worker.failed |= {claim.job_id}
+
+    # -------------------------------------------------------------- leaving
+    def misplaced(self, pool: str) -> list[Claim]:
+        """Preempted renders that idle workers of their pool could go on with, the most urgent and oldest first.
+
+        As many as there are idle workers, less those that are on their way out of a worker already.
+        """
+        idle = sum(
+            1
+            for worker in self._of(pool)
+            if (status := self._open(worker)) is not None and all(render.end is not None for render in status.renders)
+        )
+        waiting = [
+            claim
+            for worker in self._of(pool)
+            for render in (worker.status.renders if worker.status is not None else ())
+            if render.stage is Stage.PREEMPTED and (claim := self.claims.get(render.token)) is not None
+        ]
+        waiting.sort(key=lambda claim: (claim.priority, self._claimed_at[claim.token]))
+        leaving = sum(1 for token in self._leaving if self.claims[token].pool == pool)
+        return [claim for claim in waiting if claim.token not in self._leaving][: max(0, idle - leaving)]
+
+    def unfinished(self, within_s: float) -> list[Claim]:
+        """Claims whose renders are predicted to end later, can still leave, and have not been told to."""
+        seen = {
+            render.token: render
+            for worker in self.workers.values()
+            for render in (worker.status.renders if worker.status is not None else ())
+        }
+        return [
+            claim
+            for token, claim in self.claims.items()
+            if token not in self._leaving and self._left_s(claim, seen.get(token)) > within_s
+        ]
+
+    def _left_s(self, claim: Claim, render: RenderStatus | None) -> float:
+        """Predicted seconds to a render's end; none for one whose frames are being finished, as that cannot leave."""
+        if render is not None and render.stage in (Stage.FINISHING, Stage.UPLOADING, Stage.ENDED):
+            return 0.0
+        done = render.step / render.steps if render is not None else 0.0
+        return claim.cost * self.speed(claim.pool).factor * (1 - done) + predict_finish_s(claim.spec)
+
+    def told_to_leave(self, token: UUID) -> None:
+        """This render has been asked to leave its worker."""
+        if token in self.claims:
+            self._leaving.add(token)
+
+    def may_stay(self, token: UUID) -> None:
+        """Nobody knows whether it heard: it may be asked again."""
+        self._leaving.discard(token)
 
     # -------------------------------------------------------------- claims
     def hold(self, claims: Iterable[Claim], now: float) -> None:
@@ -122,6 +211,7 @@ class Fleet:
             self._held_by[claim.worker.name].discard(token)
             del self._claimed_at[token]
             self._written.pop(token, None)
+            self._leaving.discard(token)
         for reading in self._readings:
             reading.dropped.add(token)
 
@@ -164,21 +254,44 @@ class Fleet:
         moved = []
         for worker in self.workers.values():
             for render in worker.status.renders if worker.status else ():
-                progress = Progress(
-                    job_id=render.job_id,
-                    token=render.token,
-                    stage=str(render.stage),
-                    step=render.step,
-                    preview=render.preview,
-                    checkpoint=render.checkpoint,
-                    incidents=render.incidents,
-                )
+                progress = _progress(render)
                 if render.end is None and render.token in self.claims and self._written.get(render.token) != progress:
                     moved.append(progress)
         return moved
+
+    def last_words(self, status: WorkerStatus) -> list[Progress]:
+        """What ended renders have stored, or met with, since their progress was last written."""
+        words = []
+        for render in status.renders:
+            written = self._written.get(render.token)
+            known = (written.checkpoint, written.incidents) if written is not None else (None, ())
+            told = (render.checkpoint, render.incidents)
+            if render.end is not None and render.token in self.claims and told != known:
+                words.append(_progress(render))
+        return words
 
     def wrote(self, progress: Iterable[Progress]) -> None:
         """This progress is in the database."""
         for item in progress:
             if item.token in self.claims:
                 self._written[item.token] = item
+
+
+def _soon_free(status: WorkerStatus) -> bool:
+    return status.free_in_s <= max(LEAD_S, status.step_s)
+
+
+def _leaves(worker: Worker) -> bool:
+    return worker.draining or (worker.status is not None and worker.status.state is WorkerState.DRAINING)
+
+
+def _progress(render: RenderStatus) -> Progress:
+    return Progress(
+        job_id=render.job_id,
+        token=render.token,
+        stage=str(render.stage),
+        step=render.step,
+        preview=render.preview,
+        checkpoint=render.checkpoint,
+        incidents=render.incidents,
+    )

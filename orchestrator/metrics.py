@@ -54,16 +54,43 @@ stage_seconds = Histogram(
 )
 steps = Counter("cogmill_denoise_steps_total", "Denoise steps seen, by pool.", ("pool",))
 
+preemptions = Counter(
+    "cogmill_preemptions_total",
+    "Renders seen to wait in their worker's memory for a more urgent one, by pool.",
+    ("pool",),
+)
+checkpoints = Counter("cogmill_checkpoints_total", "Checkpoints seen to be stored, by pool.", ("pool",))
+evictions = Counter(
+    "cogmill_evictions_total",
+    "Renders that left their worker before their end, by pool and what their checkpoint did: advanced or stood_still.",
+    ("pool", "checkpoint"),
+)
+resumes = Counter(
+    "cogmill_resumes_total",
+    "Videos of renders that had a checkpoint to go on from, by pool and continuity.",
+    ("pool", "continuity"),
+)
+incidents = Counter(
+    "cogmill_incidents_total",
+    "What befell renders that went on all the same, by pool and incident.",
+    ("pool", "incident"),
+)
+
 claims = Counter("cogmill_claims_total", "Jobs claimed, by pool.", ("pool",))
 lease_renewals = Counter("cogmill_lease_renewals_total", "Heartbeats written for workers, by pool.", ("pool",))
 lease_expiries = Counter(
     "cogmill_lease_expiries_total",
-    "Workers declared dead, by reason: silent, vanished, hung, loading or broken.",
+    "Workers declared dead, by reason: silent, vanished, hung, loading, broken or quarantined.",
     ("reason",),
 )
 recovered = Counter("cogmill_recovered_total", "Lost claims whose finished video was published from result.json.")
 unknown_tokens = Counter("cogmill_unknown_tokens_total", "Renders cancelled because the database disowned their token.")
 
+workers_quarantined = Counter(
+    "cogmill_workers_quarantined_total",
+    "Workers replaced since several different jobs in a row failed on them.",
+    ("pool",),
+)
 workers = Gauge("cogmill_workers", "Workers, by pool and state.", ("pool", "state"))
 gpu_busy_seconds = Counter("cogmill_gpu_busy_seconds_total", "Seconds that workers held their GPU busy.", ("pool",))
 

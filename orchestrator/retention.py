@@ -1,4 +1,7 @@
-"""The sweeper: the only part that deletes objects. Pruned jobs lose theirs, ended jobs those of their losing claims."""
+"""The sweeper: the only part that deletes objects.
+
+Pruned jobs lose all of theirs, ended jobs those of their losing claims, and their checkpoints at once.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import random
 from orchestrator import logs, metrics
 from orchestrator.config import RetentionSettings
 from orchestrator.domain.errors import ObjectsUnavailable
-from orchestrator.domain.job import claim_prefix, job_prefix
+from orchestrator.domain.job import checkpoint_prefix, claim_prefix, job_prefix
 from orchestrator.ports import JobStore, ObjectStore, Sweep
 
 _log = logs.get("retention")
@@ -55,9 +58,12 @@ class Retention:
         return swept
 
     def _delete_objects(self, sweep: Sweep) -> int:
-        kept = None if sweep.keep is None else claim_prefix(sweep.job_id, sweep.keep)
-        keys = [
-            key for key in self._objects.list_keys(job_prefix(sweep.job_id)) if kept is None or not key.startswith(kept)
-        ]
+        keys = [key for key in self._objects.list_keys(job_prefix(sweep.job_id)) if not _stays(key, sweep)]
         self._objects.delete(keys)
         return len(keys)
+
+
+def _stays(key: str, sweep: Sweep) -> bool:
+    if sweep.keep is None or not key.startswith(claim_prefix(sweep.job_id, sweep.keep)):
+        return False
+    return not key.startswith(checkpoint_prefix(sweep.job_id, sweep.keep))

@@ -70,11 +70,16 @@ class Scaler:
         return worker.status is not None and (plan is None or worker.status.plan != plan.fingerprint)
 
     async def _let_go(self, worker: Worker) -> None:
-        """Drain it; end it once it holds nothing. If it is wanted it is missing then, and started from its new plan."""
+        """Drain it; end it once it holds nothing. If it is wanted it is missing then, and started from its new plan.
+
+        Where a pool shrank, the GPU is wanted back, and what it renders goes on at another worker of the pool. Under a
+        changed plan, which may mean other numerics, and where the pool has no workers any more, it goes on to its end.
+        """
         cluster = self._cluster
         worker.draining = True
+        shrank = worker.name not in self._wanted and any(plan.pool == worker.pool for plan in self._wanted.values())
         try:
-            await cluster.pool.drain(worker.name, cluster.caller)
+            await cluster.pool.drain(worker.name, cluster.caller, within_s=0.0 if shrank else None)
         except WorkerError as error:
             _log.info("drain_unanswered", worker=worker.name, error=str(error)[:200])
             return

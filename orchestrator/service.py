@@ -105,6 +105,8 @@ def _cluster(settings: Settings, store: JobStore, objects: ObjectStore, pool: Wo
             patience=Patience(floor_s=watchdog.floor_s, factor=watchdog.factor, upload_s=watchdog.upload_s),
             unheld_grace_s=settings.lease.unheld_grace_s,
             load_s=watchdog.load_s,
+            quarantine_after=settings.engine.quarantine_after,
+            notice_s=settings.engine.notice_s,
         ),
         poll_s=settings.lease.poll_timeout_s,
         ttl_s=settings.lease.ttl_s,
@@ -150,6 +152,7 @@ def _start_dispatching(loops: Loops, settings: Settings, cluster: Cluster, dispa
     loops.every(lease.unheld_grace_s / 3, "reconcile", dispatcher.reconcile, Life.GOES_ROUND)
     loops.every(0.5, "progress", dispatcher.write_progress, Life.GOES_ROUND)
     loops.every(1.0, "wake_due", dispatcher.wake_due, Life.GOES_ROUND)
+    loops.every(1.0, "rebalance", dispatcher.rebalance)
     loops.every(0.5, "recover", cluster.recovery.run_once)
     _show_queue(loops, settings, cluster.store)
 

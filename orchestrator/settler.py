@@ -6,9 +6,9 @@ import random
 from collections.abc import Sequence
 
 from orchestrator import logs, metrics
-from orchestrator.domain.job import Claim
-from orchestrator.domain.outcome import Ending, Settlement, settle
-from orchestrator.domain.protocol import Rendered
+from orchestrator.domain.job import Claim, Continuity
+from orchestrator.domain.outcome import AttemptOutcome, Ending, Settlement, advanced, settle
+from orchestrator.domain.protocol import HandedBack, Rendered
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.ports import JobStore, Settled, SettleResult
 
@@ -48,7 +48,12 @@ def _account(claim: Claim, ending: Ending, settlement: Settlement, result: Settl
     metrics.attempts.labels(claim.pool, settlement.outcome).inc()
     if result.state is not None and result.state.terminal:
         metrics.jobs_ended.labels(claim.pool, result.state).inc()
+    if settlement.outcome is AttemptOutcome.EVICTED:
+        moved = isinstance(ending, HandedBack) and advanced(claim, ending.checkpoint)
+        metrics.evictions.labels(claim.pool, "advanced" if moved else "stood_still").inc()
     if isinstance(ending, Rendered):
+        if ending.result.continuity is not Continuity.WHOLE:
+            metrics.resumes.labels(claim.pool, ending.result.continuity).inc()
         metrics.render_seconds.labels(claim.pool).observe(ending.result.gpu_seconds)
         for stage, seconds in ending.result.stages.items():
             metrics.stage_seconds.labels(claim.pool, stage).observe(seconds)

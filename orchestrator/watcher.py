@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from uuid import UUID
 
 from orchestrator import logs, metrics
-from orchestrator.attempt import Cancel, Disown, End, Kill, decide, worker_vanished
+from orchestrator.attempt import Cancel, Disown, Drain, End, Kill, decide, worker_vanished
 from orchestrator.cluster import Cluster
 from orchestrator.domain.errors import ProtocolMismatch, WorkerError, WorkerLost, WorkerUnreachable
+from orchestrator.domain.job import Claim, checkpoint_prefix
 from orchestrator.domain.outcome import Lost
-from orchestrator.domain.protocol import Rendered, RenderStatus, WorkerStatus
+from orchestrator.domain.protocol import Rendered, RenderStatus, Stage, WorkerStatus
 from orchestrator.fleet import Worker
 
 _log = logs.get("watcher")
@@ -43,14 +46,15 @@ class Watcher:
         cluster, worker = self._cluster, self._worker
         now = cluster.clock.monotonic()
         before = cluster.fleet.heard(worker, status, now)
-        _count(before, status)
+        _count(before, status, cluster.fleet.claims)
         if not await self._register(status):
             return
         claims = cluster.fleet.aged(cluster.fleet.held_by(worker.name), now)
-        actions = decide(status, now - worker.state_since, claims, cluster.rules_for(worker.pool))
+        age_s, rules = now - worker.state_since, cluster.rules_for(worker.pool)
+        actions = decide(status, age_s, claims, rules, failed=len(worker.failed))
         self._version = status.version
         try:
-            await self._end(action for action in actions if isinstance(action, End))
+            await self._end(status, [action for action in actions if isinstance(action, End)])
             for action in actions:
                 match action:
                     case Cancel(token):
@@ -60,6 +64,8 @@ class Watcher:
                     case Kill(reason, detail):
                         _log.error("worker_killed", worker=worker.name, reason=reason, detail=detail)
                         await self._kill(reason)
+                    case Drain():
+                        await self._condemn()
                     case End():
                         pass  # ended above, all in one transaction
         except BaseException:
@@ -82,15 +88,19 @@ class Watcher:
         cluster.fleet.changed.set()
         return True
 
-    async def _end(self, ends: Iterable[End]) -> None:
+    async def _end(self, status: WorkerStatus, ends: Iterable[End]) -> None:
         """Settle what has ended, and let the worker forget it. What is lost is first looked for in S3, elsewhere."""
         cluster = self._cluster
+        if words := cluster.fleet.last_words(status):
+            # Before the claim ends: the next one goes on at the checkpoint, and the sweeper finds it in the row.
+            await cluster.store.record_progress(words)
         endings = [(end.claim, end.ending) for end in ends]
         cluster.recovery.add((claim, ending) for claim, ending in endings if isinstance(ending, Lost))
         present = [(claim, ending) for claim, ending in endings if not isinstance(ending, Lost)]
         for claim, ending, _ in await cluster.settler.end(present):
             cluster.fleet.drop(claim.token)
-            if isinstance(ending, Rendered):
+            cluster.fleet.judge(self._worker, claim, ending)
+            if isinstance(ending, Rendered) and not ending.result.resumed_at:
                 cluster.fleet.learn(claim, ending.result.gpu_seconds)
             try:
                 await cluster.pool.forget(claim.worker.name, cluster.caller, claim.token)
@@ -138,6 +148,15 @@ class Watcher:
         await self._cluster.pool.kill(self._worker.name, restart=False)
         self._unknown()
 
+    async def _condemn(self) -> None:
+        """Too many jobs failed on it: give it no more, and let it hand back what it holds before it is killed."""
+        worker = self._worker
+        if not worker.condemned:
+            worker.condemned = True
+            _log.error("worker_quarantined", worker=worker.name, jobs=sorted(job.hex for job in worker.failed))
+            metrics.workers_quarantined.labels(worker.pool).inc()
+        await self._cluster.pool.drain(worker.name, self._cluster.caller, within_s=0.0)
+
     def _lose_claims(self) -> None:
         held = self._cluster.fleet.held_by(self._worker.name)
         self._cluster.recovery.add((claim, Lost(failure=worker_vanished(claim))) for claim in held)
@@ -156,11 +175,30 @@ class Watcher:
         self._version = 0
 
 
-def _count(before: WorkerStatus | None, status: WorkerStatus) -> None:
-    """Add what happened since the last answer to the counters. A first answer is a start: others counted its past."""
+def _count(before: WorkerStatus | None, status: WorkerStatus, claims: Mapping[UUID, Claim]) -> None:
+    """Add what happened since the last answer to the counters, each occurrence once.
+
+    A first answer is a start: others counted its past. What happens between a worker's last answer and its death, or
+    begins and ends between two answers (a short wait for another render), is not seen.
+    """
     if before is None:
         return
     metrics.gpu_busy_seconds.labels(status.pool).inc(max(0.0, status.gpu_busy_s - before.gpu_busy_s))
-    earlier = {render.token: render.step for render in before.renders}
-    fresh = sum(max(0, render.step - earlier.get(render.token, 0)) for render in status.renders)
-    metrics.steps.labels(status.pool).inc(fresh)
+    earlier = {render.token: render for render in before.renders}
+    for render in status.renders:
+        was, claim = earlier.get(render.token), claims.get(render.token)
+        _count_render(status.pool, was, render, claim.checkpoint.step if claim and claim.checkpoint else 0)
+
+
+def _count_render(pool: str, was: RenderStatus | None, render: RenderStatus, resumed_at: int) -> None:
+    begun = was is not None and was.stage not in (Stage.ASSIGNED, Stage.ENCODING)
+    earlier = was.step if was is not None and begun else resumed_at if render.step >= resumed_at else 0
+    metrics.steps.labels(pool).inc(max(0, render.step - earlier))
+    if render.stage is Stage.PREEMPTED and (was is None or was.stage is not Stage.PREEMPTED):
+        metrics.preemptions.labels(pool).inc()
+    if render.checkpoint is not None and (was is None or was.checkpoint != render.checkpoint):
+        # One of an earlier claim is where this render was resumed.
+        own = render.checkpoint.artifact.key.startswith(checkpoint_prefix(render.job_id, render.claim))
+        metrics.checkpoints.labels(pool).inc(int(own))
+    for incident, times in (Counter(render.incidents) - Counter(was.incidents if was else ())).items():
+        metrics.incidents.labels(pool, incident).inc(times)

@@ -23,8 +23,10 @@ from orchestrator.domain.protocol import Broke, HandedBack, Rendered, Stopped
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.states import JobState, require
 
+# Failures of what a worker depends on: they say nothing against the worker.
+_BESIDE_THE_WORKER = frozenset({"image_unavailable", "moderation_unavailable", "upload_failed"})
 # Failures after which another worker goes on at the checkpoint: they say nothing against the latents.
-_BESIDE_THE_RENDER = frozenset({"disk_full", "image_unavailable", "out_of_memory", "upload_failed", "worker_failed"})
+_BESIDE_THE_RENDER = _BESIDE_THE_WORKER | {"disk_full", "out_of_memory", "provenance_failed", "worker_failed"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +117,18 @@ def settle(claim: Claim, ending: Ending, policy: RetryPolicy, jitter: float) -> 
             return _failed(claim, AttemptOutcome.LOST, failure, gpu_seconds, policy, jitter)
 
 
+def blames_worker(failure: Failure) -> bool:
+    """True for a failure that neither the request brought along nor what the worker depends on."""
+    return failure.retryable and failure.code not in _BESIDE_THE_WORKER
+
+
+def advanced(claim: Claim, checkpoint: Checkpoint | None) -> bool:
+    """True when a checkpoint is further than the one that its claim began with."""
+    if checkpoint is None:
+        return False
+    return checkpoint.step > (claim.checkpoint.step if claim.checkpoint is not None else 0)
+
+
 def _stopped(claim: Claim, gpu_seconds: float) -> Settlement:
     # A worker stops a render only when it is told to. If nobody asked to cancel the job, the job goes on elsewhere.
     if claim.cancel_requested:
@@ -137,13 +151,6 @@ def _evicted(
         gpu_seconds=gpu_seconds,
         checkpoint=checkpoint,
     )
-
-
-def advanced(claim: Claim, checkpoint: Checkpoint | None) -> bool:
-    """True when a checkpoint is further than the one that its claim began with."""
-    if checkpoint is None:
-        return False
-    return checkpoint.step > (claim.checkpoint.step if claim.checkpoint is not None else 0)
 
 
 def _failed(

@@ -205,12 +205,12 @@ class JobStore(Protocol):
     async def objects_to_sweep(self, *, keep_s: float, losers_after_s: float, limit: int) -> list[Sweep]:
         """Deleted jobs, jobs that ended `keep_s` ago, and ended jobs with losing claims `losers_after_s` ago.
 
-        A deleted job with losing claims comes at once, and then again.
+        A deleted job with losing claims comes at once, and then again; so does an ended one that has checkpoints.
         """
         ...
 
     async def swept(self, sweeps: Sequence[Sweep]) -> None:
-        """The objects are gone: drop the tombstones and pruned rows, remember the losers as swept."""
+        """The objects are gone: drop the tombstones and pruned rows, remember what lost its losers' or checkpoints."""
         ...
 
     async def prune_history(self, *, keep_s: float) -> int:

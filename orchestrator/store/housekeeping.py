@@ -11,9 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from orchestrator.ports import Sweep
 from orchestrator.store.part import Part
 
-# The first arm lists tombstones, the second what is old, the third what losing claims may have left. What is to be
-# remembered keeps the winner's prefix, or prefix 0, which no claim ever has: so does, for a while, the tombstone of a
-# job whose claims may still be uploading, or what comes late would have no row that leads to it.
+# The first arm lists tombstones, the second what is old, the third what losing claims may have left, the fourth what
+# has checkpoints. What is to be remembered keeps the winner's prefix, or prefix 0, which no claim ever has: so does, for
+# a while, the tombstone of a job whose claims may still be uploading, or what comes late would have no row that leads to
+# it.
 _TO_SWEEP = text("""
     SELECT * FROM (
         (SELECT id, CASE WHEN (claims > 1 OR claims = 1 AND state <> 'succeeded')
@@ -26,10 +27,15 @@ _TO_SWEEP = text("""
         (SELECT id, NULL FROM jobs
          WHERE finished_at IS NOT NULL AND finished_at <= cogmill_now() - make_interval(secs => :keep_s)
          ORDER BY finished_at LIMIT :n)
-        UNION ALL
+        UNION
         (SELECT id, CASE WHEN state = 'succeeded' THEN claims ELSE 0 END FROM jobs
          WHERE finished_at IS NOT NULL AND swept_at IS NULL AND (claims > 1 OR claims = 1 AND state <> 'succeeded')
            AND finished_at <= cogmill_now() - make_interval(secs => :losers_after_s)
+           AND finished_at > cogmill_now() - make_interval(secs => :keep_s) AND deleted_at IS NULL
+         ORDER BY finished_at LIMIT :n)
+        UNION
+        (SELECT id, CASE WHEN state = 'succeeded' THEN claims ELSE 0 END FROM jobs
+         WHERE finished_at IS NOT NULL AND checkpoint IS NOT NULL
            AND finished_at > cogmill_now() - make_interval(secs => :keep_s) AND deleted_at IS NULL
          ORDER BY finished_at LIMIT :n)
     ) AS due
@@ -41,9 +47,11 @@ _FORGET = text("""
     DELETE FROM attempts WHERE job_id IN (SELECT id FROM gone)
 """).bindparams(bindparam("ids", type_=ARRAY(Uuid)))
 
-_REMEMBER = text(
-    "UPDATE jobs SET swept_at = cogmill_now() WHERE id = ANY (:ids) AND finished_at IS NOT NULL"
-).bindparams(bindparam("ids", type_=ARRAY(Uuid)))
+# A job that was swept for its checkpoints comes again for what its losing claims may be uploading still.
+_REMEMBER = text("""
+    UPDATE jobs SET checkpoint = NULL, swept_at = CASE WHEN checkpoint IS NULL THEN cogmill_now() ELSE swept_at END
+    WHERE id = ANY (:ids) AND finished_at IS NOT NULL
+""").bindparams(bindparam("ids", type_=ARRAY(Uuid)))
 
 _PRUNE_OUTBOX = text("""
     DELETE FROM outbox WHERE at < cogmill_now() - make_interval(secs => :keep_s) RETURNING 1

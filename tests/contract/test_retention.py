@@ -7,11 +7,11 @@ import pytest
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import RetentionSettings
 from orchestrator.domain.errors import ObjectsUnavailable
-from orchestrator.domain.job import Claim, Failure, NewJob, claim_prefix, job_prefix
+from orchestrator.domain.job import Checkpoint, Claim, Failure, NewJob, checkpoint_prefix, claim_prefix, job_prefix
 from orchestrator.domain.outcome import Ending, Lost, settle
-from orchestrator.domain.protocol import Broke, Rendered
+from orchestrator.domain.protocol import Broke, HandedBack, Rendered
 from orchestrator.domain.retry import RetryPolicy
-from orchestrator.ports import Settled
+from orchestrator.ports import Progress, Settled
 from orchestrator.retention import Retention
 from orchestrator.store import Store
 from tests.support.builders import WORKER, a_job, a_result
@@ -45,6 +45,12 @@ class Scene:
         for name in ("video.mp4", "cover.png"):
             self.objects.put(f"{claim.prefix}{name}", b"bytes", "video/mp4")
         return claim
+
+    def checkpoints(self, claim: Claim, step: int) -> Checkpoint:
+        """Store a checkpoint of the claim, as its worker does."""
+        key = f"{checkpoint_prefix(claim.job_id, claim.number)}{step}.safetensors"
+        artifact = self.objects.put(key, b"latents", "application/octet-stream")
+        return Checkpoint(artifact=artifact, step=step, numerics="a" * 16)
 
     async def end(self, claim: Claim, ending: Ending | None = None) -> None:
         ending = ending or Rendered(result=a_result(claim.prefix))
@@ -166,3 +172,50 @@ async def test_a_job_that_s3_will_not_delete_does_not_hold_up_the_others(
             break
     assert [len(scene.keys(job)) for job in jobs] == [2, 0, 0, 0]
     assert await scene.store.get(stuck.id, stuck.tenant) is not None
+
+
+async def test_checkpoints_vanish_when_their_job_ends_and_only_the_video_s_objects_remain(scene: Scene) -> None:
+    job = await scene.submit()
+    first = await scene.claim()
+    await scene.end(first, HandedBack(reason="drain", checkpoint=scene.checkpoints(first, 2)))
+    second = await scene.claim()
+    assert await scene.sweep(LOSERS_ONLY) == 0, "the job lives, and goes on there"
+    stored = scene.checkpoints(second, 3)
+    moved = Progress(job_id=job.id, token=second.token, stage="denoising", step=3, checkpoint=stored)
+    await scene.store.record_progress([moved])
+    await scene.end(second)
+    assert await scene.sweep(NOTHING_YET) == 1
+    assert scene.keys(job) == ["2/cover.png", "2/video.mp4"]
+    ended = await scene.store.get(job.id, job.tenant)
+    assert ended is not None
+    assert ended.checkpoint is None
+    assert await scene.sweep(NOTHING_YET) == 0, "a swept job is not listed again"
+
+
+async def test_what_a_lost_worker_uploads_after_its_job_s_checkpoints_went_is_swept_too(scene: Scene) -> None:
+    job = await scene.submit()
+    lost = await scene.claim()
+    stored = scene.checkpoints(lost, 2)
+    await scene.store.record_progress(
+        [Progress(job_id=job.id, token=lost.token, stage="denoising", step=2, checkpoint=stored)]
+    )
+    await scene.end(lost, LOST)
+    await scene.end(await scene.claim())
+    assert await scene.sweep(NOTHING_YET) == 1
+    scene.checkpoints(lost, 3)
+    assert await scene.sweep(LOSERS_ONLY) == 1
+    assert scene.keys(job) == ["2/cover.png", "2/video.mp4"]
+
+
+@pytest.mark.parametrize("how", ["failed", "cancelled"])
+async def test_the_checkpoints_of_a_job_without_a_video_vanish_too(scene: Scene, how: str) -> None:
+    job = await scene.submit()
+    claim = await scene.claim()
+    back = HandedBack(reason="drain", checkpoint=scene.checkpoints(claim, 2))
+    await scene.end(claim, back)
+    if how == "failed":
+        await scene.end(await scene.claim(), BROKEN)  # its checkpoint may be to blame: nothing goes on there
+    else:
+        await scene.store.request_cancel(job.id, job.tenant)
+    assert await scene.sweep(NOTHING_YET) == 1
+    assert scene.keys(job) == []

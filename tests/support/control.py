@@ -27,7 +27,13 @@ from tests.support.simulated_pool import SimulatedPool
 
 GRACE_S = 10.0
 TTL_S = 60.0
-RULES = Rules(patience=Patience(floor_s=40, factor=5, upload_s=40), unheld_grace_s=GRACE_S, load_s=100)
+RULES = Rules(
+    patience=Patience(floor_s=40, factor=5, upload_s=40),
+    unheld_grace_s=GRACE_S,
+    load_s=100,
+    quarantine_after=3,
+    notice_s=5,
+)
 
 
 def a_plan(name: str = "small-0", *, model: str = "tiny-2b") -> WorkerPlan:
@@ -126,3 +132,4 @@ class Control:
         await self.dispatcher.reconcile()
         await self.dispatcher.wake_due()
         await self.dispatch()
+        await self.dispatcher.rebalance()

@@ -6,19 +6,31 @@ The contract suite of the port (tests/contract/test_worker_pool.py) holds it to 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 from uuid import UUID, uuid4
 
 from orchestrator.domain.errors import ProtocolMismatch, StaleEpoch, WorkerLost, WorkerUnreachable
-from orchestrator.domain.job import Artifact, VideoResult, WorkerRef, claim_prefix
+from orchestrator.domain.job import (
+    Artifact,
+    Checkpoint,
+    Continuity,
+    Failure,
+    Incident,
+    VideoResult,
+    WorkerRef,
+    checkpoint_prefix,
+    claim_prefix,
+)
 from orchestrator.domain.protocol import (
     PROTOCOL_VERSION,
     Answer,
     Assignment,
     Broke,
     Caller,
+    HandedBack,
     Rendered,
     RenderStatus,
     Stage,
@@ -31,6 +43,9 @@ from orchestrator.ports import Clock, WorkerPlan
 T = TypeVar("T")
 
 Publish = Callable[[Assignment], VideoResult]
+Save = Callable[[Assignment, int, str], Checkpoint]
+
+CHECKPOINT_EVERY = 2
 
 
 class VirtualClock:
@@ -49,16 +64,25 @@ class VirtualClock:
 
 @dataclass(slots=True)
 class SimulatedWorker:
-    """One worker. Renders move only when `advance` is called."""
+    """One worker. Renders move only when `advance` is called.
+
+    The most urgent render steps, and one that it displaced can wait in memory. Every `CHECKPOINT_EVERY` steps, and when
+    it is handed back, a render stores a checkpoint.
+    """
 
     plan: WorkerPlan
     clock: Clock
+    save: Save
     incarnation: str = field(default_factory=lambda: uuid4().hex)
     epoch: int = 0
     version: int = 1
+    step_s: float = 0.1
+    numerics: str = "a" * 16
     draining: bool = False
+    evict_at: float = math.inf
     reachable: bool = True
     hung: bool = False
+    sick: bool = False
     released: set[UUID] = field(default_factory=set)
     renders: dict[UUID, tuple[Assignment, RenderStatus]] = field(default_factory=dict)
     moved_at: dict[UUID, float] = field(default_factory=dict)
@@ -67,14 +91,68 @@ class SimulatedWorker:
     def live(self) -> list[UUID]:
         return [token for token, (_, status) in self.renders.items() if status.end is None]
 
+    @property
+    def on_gpu(self) -> list[UUID]:
+        """Renders that have steps to do, the one that steps next first: the most urgent, and of those the first."""
+        found = [token for token in self.live if self.renders[token][1].stage is not Stage.UPLOADING]
+        return sorted(found, key=lambda token: self.renders[token][0].priority)
+
+    @property
+    def preempted(self) -> list[UUID]:
+        return [token for token in self.live if self.renders[token][1].stage is Stage.PREEMPTED]
+
+    @property
+    def room(self) -> int:
+        return max(0, 2 + len(self.preempted) - len(self.on_gpu))
+
+    @property
+    def interrupts(self) -> int | None:
+        """What steps now, while nothing waits: there is memory for one."""
+        begun = [token for token in self.on_gpu if self.renders[token][1].stage is Stage.DENOISING]
+        return self.renders[begun[0]][0].priority if len(begun) == len(self.on_gpu) == 1 else None
+
     def update(self, token: UUID, **changes: object) -> None:
         assignment, status = self.renders[token]
         self.renders[token] = (assignment, replace(status, **changes))  # type: ignore[arg-type]
         self.moved_at[token] = self.clock.monotonic()
         self.version += 1
 
+    def step(self, token: UUID) -> None:
+        """Denoise one step; what stepped before waits."""
+        for other in self.on_gpu[1:]:
+            waits = self.renders[other][1]
+            if waits.stage is Stage.DENOISING:
+                self.update(other, stage=Stage.PREEMPTED, incidents=(*waits.incidents, Incident.PREEMPTED))
+        assignment, status = self.renders[token]
+        step = (self.resumes_at(assignment) if status.stage is Stage.ASSIGNED else status.step) + 1
+        if assignment.checkpoint is not None and assignment.checkpoint.numerics == self.numerics:
+            assert step > assignment.checkpoint.step, "a step was rendered twice that a checkpoint had"
+        self.update(token, stage=Stage.DENOISING, step=step)
+        if step * 2 >= status.steps:
+            self.update(token, preview=_preview(assignment))
+        if step % CHECKPOINT_EVERY == 0:
+            self.update(token, checkpoint=self.save(assignment, step, self.numerics))
+
+    def resumes_at(self, assignment: Assignment) -> int:
+        """The steps that its checkpoint saves it here."""
+        checkpoint, anywhere = assignment.checkpoint, assignment.spec.resume_anywhere
+        return checkpoint.step if checkpoint is not None and (anywhere or checkpoint.numerics == self.numerics) else 0
+
+    def hand_back(self, token: UUID) -> None:
+        """Give a render back before its end, if that is still possible."""
+        assignment, status = self.renders[token]
+        if status.stage is Stage.ASSIGNED:
+            self.update(token, stage=Stage.ENDED, end=Stopped())
+        elif status.stage in (Stage.DENOISING, Stage.PREEMPTED):
+            checkpoint = self.save(assignment, status.step, self.numerics)
+            end = HandedBack(reason="evicted", checkpoint=checkpoint, gpu_seconds=0.1)
+            self.update(token, stage=Stage.ENDED, checkpoint=checkpoint, end=end)
+
     def status(self) -> WorkerStatus:
         now = self.clock.monotonic()
+        if now >= self.evict_at and not self.hung:
+            for token in self.live:
+                self.hand_back(token)
         return WorkerStatus(
             worker=WorkerRef(name=self.plan.name, incarnation=self.incarnation),
             pool=self.plan.pool,
@@ -82,23 +160,38 @@ class SimulatedWorker:
             model=self.plan.model,
             state=WorkerState.DRAINING if self.draining else WorkerState.READY,
             version=self.version,
-            free_in_s=0.1 * len(self.live),
-            room=max(0, 2 - len(self.live)),
-            step_s=0.1,
+            free_in_s=self.step_s * sum(status.steps - status.step for status in map(self._status, self.on_gpu)),
+            room=self.room,
+            step_s=self.step_s,
             gpu_busy_s=0.0,
+            interrupts=self.interrupts,
+            numerics=self.numerics,
             renders=tuple(
                 replace(status, progress_age_s=now - self.moved_at[token])
                 for token, (_, status) in self.renders.items()
             ),
         )
 
+    def _status(self, token: UUID) -> RenderStatus:
+        return self.renders[token][1]
+
+
+def _unsaved(assignment: Assignment, step: int, numerics: str) -> Checkpoint:
+    key = f"{checkpoint_prefix(assignment.job_id, assignment.claim)}{step}.safetensors"
+    artifact = Artifact(key=key, size=1, sha256="3" * 64, content_type="application/octet-stream")
+    return Checkpoint(artifact=artifact, step=step, numerics=numerics)
+
 
 class SimulatedPool:
-    """Workers by name. `publish` is called when a render finishes, as the real worker uploads before it reports."""
+    """Workers by name. `publish` is called when a render finishes, as the real worker uploads before it reports.
 
-    def __init__(self, clock: Clock, publish: Publish) -> None:
+    So is `save` at every checkpoint.
+    """
+
+    def __init__(self, clock: Clock, publish: Publish, save: Save = _unsaved) -> None:
         self.clock = clock
         self.publish = publish
+        self.save = save
         self.workers: dict[str, SimulatedWorker] = {}
         self.lose_replies: set[str] = set()
 
@@ -107,12 +200,12 @@ class SimulatedPool:
         return sorted(self.workers)
 
     async def start(self, plan: WorkerPlan) -> None:
-        self.workers.setdefault(plan.name, SimulatedWorker(plan, self.clock))
+        self.workers.setdefault(plan.name, self._born(plan))
 
     async def kill(self, name: str, *, restart: bool) -> None:
         worker = self.workers.pop(name, None)
         if worker is not None and restart:
-            self.workers[name] = SimulatedWorker(worker.plan, self.clock)
+            self.workers[name] = self._born(worker.plan, worker)
 
     async def poll(self, name: str, caller: Caller, *, version: int, timeout_s: float) -> WorkerStatus:
         worker = self._reach(name, caller)
@@ -161,26 +254,46 @@ class SimulatedPool:
             worker.version += 1
         self._reply(name, None)
 
-    async def drain(self, name: str, caller: Caller) -> None:
+    async def evict(self, name: str, caller: Caller, token: UUID) -> None:
+        worker = self._reach(name, caller)
+        if token in worker.live and not worker.hung:
+            worker.hand_back(token)
+        self._reply(name, None)
+
+    async def drain(self, name: str, caller: Caller, *, within_s: float | None = None) -> None:
         worker = self._reach(name, caller)
         worker.draining = True
+        if within_s is not None:
+            worker.evict_at = min(worker.evict_at, self.clock.monotonic() + within_s)
         worker.version += 1
 
     # ------------------------------------------------------------ the faults
     def advance(self, name: str) -> None:
-        """Move the worker's first live render along: a step, and at the last one the upload and the end."""
+        """Move one of the worker's renders along: end an upload, or else step; after the last step begin the upload."""
         worker = self.workers[name]
         if worker.hung or not worker.live:
             return
-        token = worker.live[0]
-        assignment, status = worker.renders[token]
-        if status.step < status.steps:
-            preview = _preview(assignment) if status.step * 2 >= status.steps else None
-            worker.update(token, stage=Stage.DENOISING, step=status.step + 1, preview=preview)
-        elif status.stage is Stage.DENOISING:
-            worker.update(token, stage=Stage.UPLOADING)
+        uploading = [token for token in worker.live if token not in worker.on_gpu]
+        if uploading:
+            self._finish(worker, uploading[0])
+            return
+        token = worker.on_gpu[0]
+        status = worker.renders[token][1]
+        if worker.sick:
+            failure = Failure(code="nan_frames", message="the model produced frames that are not finite numbers")
+            worker.update(token, stage=Stage.ENDED, end=Broke(failure=failure, gpu_seconds=0.1))
+        elif status.step < status.steps:
+            worker.step(token)
         else:
-            worker.update(token, stage=Stage.ENDED, end=Rendered(result=self.publish(assignment)))
+            worker.update(token, stage=Stage.UPLOADING)
+
+    def _finish(self, worker: SimulatedWorker, token: UUID) -> None:
+        assignment = worker.renders[token][0]
+        result, resumed_at = self.publish(assignment), worker.resumes_at(assignment)
+        if assignment.checkpoint is not None:
+            continuity = Continuity.RESUMED if resumed_at else Continuity.STARTED_OVER
+            result = replace(result, continuity=continuity, resumed_at=resumed_at)
+        worker.update(token, stage=Stage.ENDED, end=Rendered(result=result))
 
     def upload_unseen(self, name: str) -> None:
         """Finish the upload of the first live render and crash before anyone hears of it."""
@@ -191,7 +304,7 @@ class SimulatedPool:
 
     def crash(self, name: str) -> None:
         """Kill the process; it comes back empty, as a new incarnation."""
-        self.workers[name] = SimulatedWorker(self.workers[name].plan, self.clock)
+        self.workers[name] = self._born(self.workers[name].plan, self.workers[name])
 
     def vanish(self, name: str) -> None:
         """The node is gone, and the worker with it."""
@@ -204,6 +317,13 @@ class SimulatedPool:
             worker.update(worker.live[0], stage=Stage.ENDED, end=end)
 
     # ------------------------------------------------------------ inside
+    def _born(self, plan: WorkerPlan, before: SimulatedWorker | None = None) -> SimulatedWorker:
+        """A new life, on the same device as the one before."""
+        worker = SimulatedWorker(plan, self.clock, self.save)
+        if before is not None:
+            worker.step_s, worker.numerics = before.step_s, before.numerics
+        return worker
+
     def _reach(self, name: str, caller: Caller) -> SimulatedWorker:
         worker = self.workers.get(name)
         if worker is None:
@@ -232,7 +352,7 @@ class SimulatedPool:
             return Answer.DRAINING
         if assignment.spec.model != worker.plan.model:
             return Answer.WRONG_MODEL
-        return Answer.FULL if len(worker.live) >= 2 else Answer.ACCEPTED
+        return Answer.FULL if worker.room < 1 else Answer.ACCEPTED
 
 
 def _preview(assignment: Assignment) -> Artifact:

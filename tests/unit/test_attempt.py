@@ -11,7 +11,13 @@ from orchestrator.domain.protocol import Rendered, Stage, WorkerState
 from orchestrator.domain.watchdog import Patience
 from tests.support.builders import WORKER, a_claim, a_render, a_result, a_status
 
-RULES = Rules(patience=Patience(floor_s=60, factor=10, upload_s=300), unheld_grace_s=30, load_s=600)
+RULES = Rules(
+    patience=Patience(floor_s=60, factor=10, upload_s=300),
+    unheld_grace_s=30,
+    load_s=600,
+    quarantine_after=3,
+    notice_s=20,
+)
 
 
 def test_a_render_that_moves_is_left_alone() -> None:
