@@ -138,9 +138,8 @@ def news(job: Job, known: Place) -> Iterator[Event]:
 def _news_of_render(now: Place, at: Place) -> Iterator[Event]:
     """What is new between two places of one claim, both while its render goes on."""
     for number in range(at.incidents + 1, now.incidents + 1):
-        back = now.stage < at.stage
-        at = Place(at.claim, preview=at.preview) if back else replace(at, step=min(at.step, now.step))
-        at = replace(at, incidents=number)
+        back = (at.stage, at.step, at.pause) > (now.stage, now.step, now.pause)
+        at = replace(Place(at.claim, preview=at.preview) if back else at, incidents=number)
         yield Event(Kind.INCIDENT, at)
     if now.step > at.step and (now.stage > _DENOISING or now.pause):  # these steps came before the stage that it is in
         at = replace(at, stage=max(at.stage, _DENOISING), step=now.step, pause=0)
