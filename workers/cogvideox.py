@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from orchestrator.domain.catalog import RECIPES, ModelFamily
+from orchestrator.domain.catalog import ModelFamily
 from orchestrator.domain.errors import RenderFailed
 from orchestrator.domain.job import RenderSpec
 from workers import numerics, snapshots
@@ -146,9 +146,6 @@ class CogVideoX:
             )
             render.predicted = held.get("predicted")
         render.step = snapshot.step
-        render.numerics, render.marks = numerics.parse(snapshot.numerics)
-        if RECIPES[spec.profile].approximates:
-            render.marks |= {numerics.MIXED}  # its step cache starts cold
         return render
 
     def rendered_under(self, render: Render) -> str:
@@ -156,8 +153,10 @@ class CogVideoX:
         return numerics.marked(render.numerics, render.marks)
 
     def snapshot(self, render: Render) -> Snapshot:
+        """All that the next step needs and that the spec does not say, copied; `render` goes on as it is."""
         with memory_errors():
-            return snapshots.take(render)
+            tensors = snapshots.tensors(render)
+        return Snapshot(step=render.step, numerics=self.numerics(render.spec), tensors=tensors)
 
     @torch.inference_mode()
     def step(self, renders: Sequence[Render]) -> list[RenderFailed | None]:
@@ -179,11 +178,9 @@ class CogVideoX:
             for render, state in zip(renders, drawn, strict=True):
                 render.generator.set_state(state)
             raise
-        together = len(renders) > 1
         failures: list[RenderFailed | None] = []
         for render, state, (latents, predicted), is_finite in zip(renders, drawn, moves, finite, strict=True):
             if is_finite:
-                self._mark(render, together)
                 render.latents, render.predicted = latents, predicted
                 render.step += 1
                 failures.append(None)
@@ -242,7 +239,6 @@ class CogVideoX:
             # For some counts (61, 103, ...) rounding in diffusers appends a timestep of -1, which is no timestep.
             timesteps=scheduler.timesteps[: spec.num_inference_steps],
             generator=generator,
-            numerics=self.numerics(spec),
         )
 
     def _predict(self, renders: Sequence[Render]) -> list[torch.Tensor]:
@@ -286,12 +282,3 @@ class CogVideoX:
             return_dict=False,
         )[0]
         return prediction
-
-    def _mark(self, render: Render, together: bool) -> None:
-        """Note under what this step was made, and whether the ones before it were made under something else."""
-        now = self.numerics(render.spec)
-        if render.step > 0 and now != render.numerics:
-            render.marks |= {numerics.MIXED}
-        if together:
-            render.marks |= {numerics.BATCHED}
-        render.numerics = now

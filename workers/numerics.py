@@ -5,16 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import diffusers
 import torch
-
-# What else went into a render's bits, behind its fingerprint: steps made together with other renders, and steps made
-# under another fingerprint or with a step cache that had to start cold.
-BATCHED = "batched"
-MIXED = "mixed"
 
 
 def revision(path: Path) -> str:
@@ -46,14 +41,3 @@ def device_facts(device: torch.device) -> dict[str, str]:
 def fingerprint(facts: Mapping[str, str]) -> str:
     """16 hex digits of what `facts` say, whatever their order."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def marked(fingerprint: str, marks: Iterable[str]) -> str:
-    """A fingerprint with its marks behind it: `0123456789abcdef+batched+mixed`."""
-    return "+".join([fingerprint, *sorted(marks)])
-
-
-def parse(numerics: str) -> tuple[str, frozenset[str]]:
-    """`marked` read back."""
-    fingerprint, *marks = numerics.split("+")
-    return fingerprint, frozenset(marks)

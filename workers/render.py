@@ -24,9 +24,6 @@ class Render:
     a picture; `rotary` cosines and sines [patches, head dim] or None; `ofs` [1] or None; `timesteps` [steps] on the
     CPU, descending. `predicted` is the clean latents that the scheduler predicted in the step before, shaped like
     `latents`. The scheduler belongs to this render alone, since it keeps state.
-
-    `numerics` is the fingerprint that its last step was made under, `marks` are what else decided its bits
-    (`workers/numerics.py`).
     """
 
     spec: RenderSpec
@@ -39,8 +36,6 @@ class Render:
     scheduler: Scheduler
     timesteps: torch.Tensor
     generator: torch.Generator
-    numerics: str
-    marks: frozenset[str] = frozenset()
     step: int = 0
     predicted: torch.Tensor | None = None
 

@@ -7,25 +7,20 @@ from collections.abc import Mapping
 import torch
 
 from orchestrator.domain.errors import RenderFailed
-from workers.numerics import marked
 from workers.parts import Snapshot
 from workers.render import Render
 
 
-def take(render: Render) -> Snapshot:
-    """All that the next step needs and that the spec does not say, copied; `render` goes on as it is."""
-    tensors = {
+def tensors(render: Render) -> dict[str, torch.Tensor]:
+    """A render's state by name, on the CPU. What the spec tells (positions, timesteps) is made again instead."""
+    state = {
         "embeddings": render.embeddings,
         "latents": render.latents,
         "image_latents": render.image_latents,
         "predicted": render.predicted,
         "generator": render.generator.get_state(),
     }
-    return Snapshot(
-        step=render.step,
-        numerics=marked(render.numerics, render.marks),
-        tensors={name: tensor.cpu() for name, tensor in tensors.items() if tensor is not None},
-    )
+    return {name: tensor.cpu() for name, tensor in state.items() if tensor is not None}
 
 
 def require(snapshot: Snapshot, steps: int, shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -30,7 +30,7 @@ _SEEDS = {"tiny-2b": 2, "tiny-5b": 5, "tiny-5b-i2v": 52, "tiny-1.5-5b": 15, "tin
 _TEXT_DIM = 32
 _LATENT_CHANNELS = 4
 _TIME_DIM = 16
-# The side, in latent pixels, that 1.5's config gives for its sample: far more than it renders, as in the real one (300).
+# The sample's side, in latent pixels, in 1.5's config: more than anyone renders, as the real one's 300 is.
 _LATER_SAMPLE = 40
 
 

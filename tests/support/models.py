@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.config import PoolSettings
+from orchestrator.config import AdapterSettings, PoolSettings
 from orchestrator.domain.catalog import FAMILIES
 from tests.support.builders import a_spec
 from workers import tiny
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from orchestrator.domain.job import RenderSpec
-    from workers.cogvideox import CogVideoX
+    from workers.cogvideox import CogVideoX, Transform
     from workers.render import Render
 
 Checkpoint = Callable[[str], Path]
@@ -50,8 +50,15 @@ def loaded(tiny_checkpoint: Checkpoint) -> Loaded:
     return cache(lambda family: a_model(tiny_checkpoint(family), family))
 
 
-def a_model(path: Path, family: str, **settings: Any) -> CogVideoX:
-    """The checkpoint at `path` on the CPU, as a worker of a pool with these settings has it; without adapters."""
+def a_model(
+    path: Path,
+    family: str,
+    *,
+    adapters: Mapping[str, AdapterSettings] | None = None,
+    transform: Transform | None = None,
+    **settings: Any,
+) -> CogVideoX:
+    """The checkpoint at `path` on the CPU, as a worker of a pool with these settings has it."""
     import torch
 
     from workers import loading, numerics
@@ -67,7 +74,8 @@ def a_model(path: Path, family: str, **settings: Any) -> CogVideoX:
         FAMILIES[family],
         device,
         acceleration=Acceleration.prepare(pipeline.transformer, FAMILIES[family], device, pool),
-        adapters=Adapters(pipeline, {}, Path, pool.adapters_cached),
+        adapters=Adapters(pipeline, adapters or {}, Path, pool.adapters_cached),
+        transform=transform,
         revision=numerics.revision(path),
     )
 
