@@ -98,7 +98,7 @@ _PROGRESS = text("""
     bindparam("tokens", type_=ARRAY(Uuid)),
     bindparam("stages", type_=ARRAY(Text)),
     bindparam("steps", type_=ARRAY(Integer)),
-    *(bindparam(name, type_=ARRAY(JSONB(none_as_null=True))) for name in ("previews", "checkpoints", "incidents")),
+    *(bindparam(name, type_=ARRAY(JSONB(none_as_null=True), dimensions=1)) for name in ("previews", "checkpoints", "incidents")),
 )
 
 
