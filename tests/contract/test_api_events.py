@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -16,8 +16,8 @@ from fastapi import FastAPI
 
 from api.openai import events
 from orchestrator.config import Settings
-from orchestrator.domain.job import Artifact, Claim, Failure
-from orchestrator.domain.protocol import Broke
+from orchestrator.domain.job import Artifact, Checkpoint, Claim, Failure, Incident
+from orchestrator.domain.protocol import Broke, HandedBack
 from orchestrator.ports import Progress
 from tests.support.api import Api, listening, serving
 
@@ -139,6 +139,41 @@ async def test_another_replica_takes_up_behind_the_last_event_and_repeats_nothin
     assert query.status_code == 204
 
 
+async def test_a_render_that_is_preempted_says_so_and_another_replica_repeats_nothing(
+    api: Api, replicas: tuple[str, str]
+) -> None:
+    video_id = await a_video(api)
+    claim = await api.claim(video_id)
+    waiting = Progress(
+        job_id=claim.job_id, token=claim.token, stage="preempted", step=3, incidents=(Incident.PREEMPTED,)
+    )
+    await api.services.store.record_progress([waiting])
+    async with following(api, replicas[0], video_id) as stream:
+        told = await stream.until("stage")
+    assert [event.data for event in told[-3:]] == [
+        {"incident": "preempted", "attempt": 1},
+        {"step": 3, "steps": 20, "progress": 15},
+        {"stage": "preempted", "attempt": 1},
+    ]
+    async with following(api, replicas[1], video_id, told[-3].id) as stream:
+        assert await stream.until("stage") == told[-2:]
+    await api.services.store.record_progress([replace(waiting, stage="denoising", step=4)])
+    async with following(api, replicas[1], video_id, told[-1].id) as stream:
+        assert [event.data.get("stage") for event in await stream.until("step")] == ["denoising", None]
+
+
+async def test_an_attempt_that_resumes_is_told_from_its_checkpoint_on(api: Api, replicas: tuple[str, str]) -> None:
+    video_id = await a_video(api)
+    claim = await api.claim(video_id)
+    stored = Artifact(key=f"{claim.prefix}checkpoints/7", size=1, sha256="0" * 64, content_type="application/x")
+    checkpoint = Checkpoint(artifact=stored, step=7, numerics="0" * 16)
+    await api.end(claim, HandedBack(reason="drained", checkpoint=checkpoint))
+    await api.claim(video_id)
+    async with following(api, replicas[0], video_id) as stream:
+        told = await stream.until("step")
+    assert told[-1].data == {"step": 7, "steps": 20, "progress": 35}
+
+
 async def test_a_deleted_video_ends_its_stream(api: Api, replicas: tuple[str, str]) -> None:
     video_id = await a_video(api)
     async with following(api, replicas[0], video_id) as stream:
@@ -180,7 +215,7 @@ async def test_watchers_that_leave_make_room_and_one_too_many_is_told_to_wait(
             await asyncio.sleep(0.02)
 
 
-@pytest.mark.parametrize("last", ["1", "1.2.3", "x", "1.2.3.4.5", "-1.0.0.0"])
+@pytest.mark.parametrize("last", ["1", "1.2.3", "x", "1.2.3.4.5", "-1.0.0.0.0.0.0", "1.9.0.0.0.0.0"])
 async def test_what_is_no_event_id_is_refused_by_the_headers_name(api: Api, last: str) -> None:
     answer = await api.http.get(f"/v1/videos/{await a_video(api)}/events", headers={"last-event-id": last})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "Last-Event-ID")

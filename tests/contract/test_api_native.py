@@ -18,7 +18,8 @@ from PIL import Image
 
 from orchestrator.config import Settings
 from orchestrator.domain.catalog import Profile
-from orchestrator.domain.job import Job
+from orchestrator.domain.job import Artifact, Checkpoint, Continuity, Incident, Job
+from orchestrator.ports import Progress
 from tests.support.api import SPRITESHEET, THUMBNAIL, Api, api_settings, serving
 from tests.support.postgres import Server
 from tests.support.s3 import S3Server
@@ -45,13 +46,17 @@ DATA_URI = f"data:image/png;base64,{BASE64}"
 async def api_app(
     postgres_server: Server, migrated_template: str, s3_server: S3Server
 ) -> AsyncIterator[tuple[FastAPI, Settings]]:
-    """As every test's, and with an image-to-video model beside the other."""
+    """As every test's, with an image-to-video model beside the other, and with adapters."""
     plain = api_settings(postgres_server.url(postgres_server.new_database(migrated_template)), s3_server.new_bucket())
     settings = Settings.model_validate(
         plain.model_dump()
         | {
             "models": plain.models | {"tiny-i2v": {"family": "tiny-5b-i2v", "source": "/models/tiny-5b-i2v"}},
-            "pools": plain.pools | {"images": {"model": "tiny-i2v"}},
+            "pools": plain.pools | {"images": {"model": "tiny-i2v", "profiles": ["exact"]}},
+            "adapters": {
+                "ink": {"source": "/adapters/ink", "models": ["tiny-2b"], "scale": 0.5},
+                "walk": {"source": "/adapters/walk", "models": ["tiny-i2v"]},
+            },
         }
     )
     async with serving(settings) as app:
@@ -163,7 +168,8 @@ async def test_a_body_of_a_million_values_is_refused_before_it_is_parsed(api: Ap
 async def test_everything_that_can_be_asked_for_is_read_back(api: Api) -> None:
     asked = {
         "negative_prompt": "people", "fps": 16, "num_inference_steps": 12, "guidance_scale": 3.5, "seed": 9,
-        "profile": "fast", "watermark": True, "priority": 3, "max_attempts": 2, "metadata": {"campaign": "autumn"},
+        "profile": "draft", "adapter": "ink", "adapter_scale": 0.75, "reproducible": True, "resume": "exact",
+        "watermark": True, "priority": 3, "max_attempts": 2, "metadata": {"campaign": "autumn"},
         "webhook_url": "https://example.org/hook",
     }  # fmt: skip
     times = {"run_at": "2030-01-01T01:00:00+01:00", "deadline": 1893456000}
@@ -180,12 +186,26 @@ async def test_everything_that_can_be_asked_for_is_read_back(api: Api) -> None:
 async def test_a_form_says_the_same_in_its_own_words(api: Api) -> None:
     parts = {
         "prompt": "sea", "metadata[campaign]": "autumn", "run_at": "1893456000.5", "watermark": "true", "fps": "60",
-        "priority": "0", "profile": "fast",
+        "priority": "0", "profile": "fast", "adapter": "ink", "adapter_scale": "-1", "resume": "any",
     }  # fmt: skip
     answer = await api.http.post(OPENAI, files={name: (None, value) for name, value in parts.items()})
     shown = answer.json()
     assert (shown["metadata"], shown["run_at"], shown["watermark"]) == ({"campaign": "autumn"}, 1893456000, True)
-    assert (shown["priority"], shown["fps"], shown["steps"]) == (0, 60, 12)
+    assert (shown["priority"], shown["fps"], shown["profile"], shown["steps"]) == (0, 60, "fast", 20)
+    assert (shown["adapter"], shown["adapter_scale"], shown["resume"]) == ("ink", -1, "any")
+
+
+async def test_extensions_of_official_clients_reach_the_render_in_their_envelope(api: Api) -> None:
+    extra = {"adapter": "ink", "reproducible": True, "profile": "draft"}
+    spec = (await job_of(api, await api.http.post(OPENAI, json={"prompt": "sea", "extra_body": extra}))).spec
+    assert (spec.adapter, spec.adapter_scale, spec.reproducible) == ("ink", 0.5, True)
+    assert (spec.width, spec.height, spec.delivery.width, spec.delivery.height) == (64, 48, 96, 64)
+
+
+async def test_the_dialect_without_extensions_ignores_them_as_it_ignores_all_unknown_fields(api: Api) -> None:
+    body = {"model": "cogvideox-3", "prompt": "sea", "adapter": "ink", "reproducible": True, "resume": "any"}
+    spec = (await job_of(api, await api.http.post(BIGMODEL, json=body))).spec
+    assert (spec.adapter, spec.reproducible, spec.resume_anywhere) == (None, False, False)
 
 
 @pytest.mark.parametrize(
@@ -206,6 +226,14 @@ async def test_a_form_says_the_same_in_its_own_words(api: Api) -> None:
         ({"profile": "best"}, "profile"),
         ({"watermark": "perhaps"}, "watermark"),
         ({"lora": "{}"}, "lora"),
+        ({"adapter": "oil"}, "adapter"),
+        ({"adapter": "walk"}, "adapter"),
+        ({"adapter": "ink", "input_reference": DATA_URI}, "adapter"),
+        ({"adapter": "ink", "adapter_scale": 5}, "adapter_scale"),
+        ({"adapter_scale": 1}, "adapter_scale"),
+        ({"reproducible": True, "resume": "any"}, "resume"),
+        ({"resume": "never"}, "resume"),
+        ({"profile": "fast", "input_reference": DATA_URI}, "profile"),
     ],
 )
 async def test_what_cannot_be_is_refused_by_name(api: Api, fields: dict[str, Any], field: str) -> None:
@@ -215,15 +243,19 @@ async def test_what_cannot_be_is_refused_by_name(api: Api, fields: dict[str, Any
 
 
 @pytest.mark.parametrize(
-    ("quality", "profile", "steps"),
-    [(None, Profile.FAST, 12), ("speed", Profile.FAST, 12), ("quality", Profile.EXACT, 20)],
+    ("quality", "profile"),
+    [(None, Profile.FAST), ("speed", Profile.FAST), ("quality", Profile.EXACT)],
 )
-async def test_bigmodels_quality_chooses_the_profile(
-    api: Api, quality: str | None, profile: Profile, steps: int
-) -> None:
+async def test_bigmodels_quality_chooses_the_profile(api: Api, quality: str | None, profile: Profile) -> None:
     body = {"model": "cogvideox-3", "prompt": "sea", "quality": quality}
     spec = (await job_of(api, await api.http.post(BIGMODEL, json=body))).spec
-    assert (spec.profile, spec.num_inference_steps) == (profile, steps)
+    assert (spec.profile, spec.num_inference_steps) == (profile, 20)
+
+
+async def test_bigmodels_quality_is_refused_by_name_only_when_it_was_named(api: Api) -> None:
+    body = {"model": "cogvideox-3", "image_url": DATA_URI}
+    assert (await job_of(api, await api.http.post(BIGMODEL, json=body))).spec.profile is Profile.EXACT
+    assert blamed(await api.http.post(BIGMODEL, json=body | {"quality": "speed"})) == (400, "1214", "quality")
 
 
 async def test_bigmodels_sizes_rates_and_mark_are_delivered(api: Api) -> None:
@@ -237,6 +269,32 @@ async def test_bigmodels_sizes_rates_and_mark_are_delivered(api: Api) -> None:
 
 
 # ---------------------------------------------------------------- repeating
+
+
+async def test_a_finished_video_says_what_befell_it_and_under_which_numerics_it_came_about(api: Api) -> None:
+    video_id = (await api.http.post(OPENAI, json={"prompt": "sea"})).json()["id"]
+    claim = await api.claim(video_id)
+    stored = Artifact(key=f"{claim.prefix}checkpoints/5", size=1, sha256="0" * 64, content_type="application/x")
+    checkpoint = Checkpoint(artifact=stored, step=5, numerics="0123456789abcdef")
+    await api.services.store.record_progress(
+        [
+            Progress(
+                job_id=claim.job_id, token=claim.token, stage="preempted", step=7, checkpoint=checkpoint,
+                incidents=(Incident.PREEMPTED,),
+            )
+        ]
+    )  # fmt: skip
+    going = (await api.http.get(f"{OPENAI}/{video_id}")).json()
+    assert (going["stage"], going["incidents"], going["checkpoint_step"]) == ("preempted", ["preempted"], 5)
+    assert (going["continuity"], going["resumed_at"], going["numerics"]) == (None, None, None)
+    came_about = {
+        "numerics": "0123456789abcdef+batched", "continuity": Continuity.RESUMED_INEXACTLY, "resumed_at": 5,
+        "incidents": (Incident.PREEMPTED, Incident.TILED_DECODE),
+    }  # fmt: skip
+    await api.publish(claim, **came_about)
+    done = (await api.http.get(f"{OPENAI}/{video_id}")).json()
+    told = json.loads(json.dumps(came_about))
+    assert done | told == done
 
 
 async def test_a_repeated_key_answers_the_first_video_and_another_body_is_an_error(api: Api) -> None:
@@ -284,11 +342,12 @@ async def test_bigmodels_request_id_is_its_key_and_never_meets_the_other_dialect
 
 
 async def test_a_remix_is_the_same_video_with_another_prompt(api: Api) -> None:
-    asked = {"prompt": "sea", "seed": 5, "num_frames": 9, "run_at": 1893456000}
+    kept = {"seed": 5, "num_frames": 9, "adapter": "ink", "adapter_scale": 2, "profile": "draft", "resume": "any"}
+    asked = {"prompt": "sea", "run_at": 1893456000, **kept}
     first = (await api.http.post(OPENAI, json=asked)).json()
     remix = (await api.http.post(f"{OPENAI}/{first['id']}/remix", json={"prompt": "land"})).json()
-    assert (remix["remixed_from_video_id"], remix["prompt"], remix["seed"]) == (first["id"], "land", 5)
-    assert (remix["num_frames"], remix["run_at"]) == (9, None)
+    assert (remix["remixed_from_video_id"], remix["prompt"], remix["run_at"]) == (first["id"], "land", None)
+    assert remix | kept == remix
     assert blamed(await api.http.post(f"{OPENAI}/{first['id']}/remix", json={"prompt": ""}))[2] == "prompt"
 
 
@@ -328,7 +387,9 @@ async def test_models_say_what_they_can_make_under_each_of_their_names(api: Api)
     plain, image = listed["sora-2"], listed["tiny-i2v"]
     assert (plain["alias_of"], plain["image_model"], plain["image_to_video"]) == ("tiny-2b", "tiny-i2v", False)
     assert (plain["sizes"][0], plain["frames"][0], plain["fps"], plain["max_fps"]) == ("96x64", 9, 8, 60)
-    assert (image["image_to_video"], image["frames"]) == (True, [49])
+    assert (image["image_to_video"], image["frames"], image["frames_rule"]) == (True, [49], "49 frames")
+    assert (plain["profiles"], plain["adapters"]) == (["exact", "fast", "draft"], ["ink"])
+    assert (image["profiles"], image["adapters"], image["sizes_rule"]) == (["exact"], ["walk"], "96x64")
     assert 0 < plain["typical_seconds"] < image["typical_seconds"]
     assert (await api.http.get("/v1/models/sora-2")).json() == plain
     assert (await api.http.get("/v1/models/no/such")).status_code == 404

@@ -57,6 +57,10 @@ async def test_creating_from_json_answers_a_queued_video_with_every_key(api: Api
         "num_frames": 33,
         "fps": 8,
         "profile": "exact",
+        "adapter": None,
+        "adapter_scale": None,
+        "reproducible": False,
+        "resume": "exact",
         "watermark": False,
         "priority": 10,
         "run_at": None,
@@ -68,6 +72,11 @@ async def test_creating_from_json_answers_a_queued_video_with_every_key(api: Api
         "retry_of": None,
         "predicted_gpu_seconds": shown["predicted_gpu_seconds"],
         "gpu_seconds": None,
+        "incidents": [],
+        "checkpoint_step": None,
+        "continuity": None,
+        "resumed_at": None,
+        "numerics": None,
     }
     assert await api.rows() == 1
 

@@ -137,8 +137,11 @@ class Api:
         """Claim the job, put its objects into the bucket and publish them."""
         return await self.publish(await self.claim(video_id))
 
-    async def publish(self, claim: Claim, *, stills: bool = False) -> VideoResult:
-        """End a claim with its objects in the bucket; `stills` are the thumbnail and the sprite sheet."""
+    async def publish(self, claim: Claim, *, stills: bool = False, **came_about: Any) -> VideoResult:
+        """End a claim with its objects in the bucket; `stills` are the thumbnail and the sprite sheet.
+
+        `came_about` is what else the result says.
+        """
         result = VideoResult(
             video=self._put(f"{claim.prefix}video.mp4", VIDEO, "video/mp4"),
             cover=self._put(f"{claim.prefix}cover.png", COVER, "image/png"),
@@ -149,6 +152,7 @@ class Api:
             num_frames=33,
             fps=8,
             gpu_seconds=1.0,
+            **came_about,
         )
         await self.end(claim, Rendered(result=result))
         return result
