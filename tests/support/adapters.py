@@ -1,0 +1,39 @@
+"""Small random LoRA adapters, saved as diffusers' own training scripts save them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import CogVideoXPipeline, CogVideoXTransformer3DModel
+
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+
+
+def save_adapter(
+    directory: Path,
+    transformer: CogVideoXTransformer3DModel,
+    *,
+    seed: int,
+    layers: tuple[str, ...] = ATTENTION,
+    rank: int = 4,
+    settings: Mapping[str, Any] | None = None,
+) -> Path:
+    """An adapter of each layer whose name ends in one of `layers`, strong enough to show; `settings` go to LoraConfig."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = {}
+    for name, module in transformer.named_modules():
+        if isinstance(module, torch.nn.Linear) and name.endswith(layers):
+            weights[f"{name}.lora_A.weight"] = torch.randn(rank, module.in_features, generator=generator)
+            weights[f"{name}.lora_B.weight"] = torch.randn(module.out_features, rank, generator=generator)
+    directory.mkdir(parents=True)
+    CogVideoXPipeline.save_lora_weights(
+        directory,
+        transformer_lora_layers=weights,
+        transformer_lora_adapter_metadata=None
+        if settings is None
+        else {"r": rank, "lora_alpha": rank, "target_modules": list(layers), **settings},
+    )
+    return directory
