@@ -56,11 +56,11 @@ class ModelFamily:
     `sizes` are (width, height) in pixels, the first one native, and `sizes_rule` the same in words; `draft_scale` is
     the scale at which the profile `draft` renders. Frames are legal when they equal `frames_step * n + 1` from
     `min_frames` to `max_frames`; `default_frames` are rendered when nobody asks for a length; `fps` is the rate that
-    the model was trained at. `temporal_patch` is how many latent frames share a token. An `image_to_video` family
-    begins at a picture and cannot do without; `image_sibling` names the family that takes over when a request brings
-    one. `reference_step_s` and `reference_decode_s` are seconds on one H100 for the native size and `default_frames`,
-    at batch 2 (classifier-free guidance); `linear_share` is the part of a step that grows linearly with the tokens, the
-    rest being attention and quadratic.
+    the model was trained at. `temporal_patch` is how many latent frames share a token, `token_dim` how wide the
+    transformer makes one. An `image_to_video` family begins at a picture and cannot do without; `image_sibling` names
+    the family that takes over when a request brings one. `reference_step_s` and `reference_decode_s` are seconds on one
+    H100 for the native size and `default_frames`, at batch 2 (classifier-free guidance); `linear_share` is the part of
+    a step that grows linearly with the tokens, the rest being attention and quadratic.
     """
 
     name: str
@@ -75,6 +75,7 @@ class ModelFamily:
     frames_step: int = 8
     fps: int
     max_prompt_tokens: int
+    token_dim: int
     default_steps: int
     default_guidance: float
     reference_step_s: float
@@ -149,6 +150,7 @@ COGVIDEOX_2B = ModelFamily(
     max_frames=49,
     fps=8,
     max_prompt_tokens=226,
+    token_dim=1920,
     default_steps=50,
     default_guidance=6.0,
     reference_step_s=0.85,
@@ -164,6 +166,7 @@ COGVIDEOX_5B = replace(
     scheduler="dpm",
     dtype="bfloat16",
     dynamic_cfg=True,
+    token_dim=3072,
     reference_step_s=1.75,
     linear_share=338 / 664,
     licence=_COGVIDEOX_LICENCE,
@@ -208,6 +211,7 @@ TINY_2B = replace(
     name="tiny-2b",
     dtype="float32",
     sizes=_TINY_SIZES,
+    token_dim=32,
     default_steps=20,
     reference_step_s=0.06,
     reference_decode_s=1.2,

@@ -42,15 +42,21 @@ def predict(family: ModelFamily, spec: RenderSpec) -> float:
 
 
 def predict_resident_bytes(family: ModelFamily, spec: RenderSpec) -> int:
-    """Device memory that a begun render holds between two steps, at most: latents, embeddings, rotary tables.
+    """Device memory that a begun render holds between two steps, at most: latents, embeddings, rotary tables, cache.
 
-    In 32 bits throughout, which no GPU needs; `tests/contract/test_engine_model.py` holds it against the real thing.
+    In 32 bits, which no GPU needs, but for the step cache: that is most of it, and of the family's own precision.
+    `tests/contract/test_engine_model.py` holds it against the real thing.
     """
     latents = 16 * family.latent_frames(spec.num_frames) * (spec.height // 8) * (spec.width // 8)
     embeddings = 2 * family.max_prompt_tokens * _TEXT_DIM
-    rotary = 2 * tokens(family, spec.width, spec.height, spec.num_frames) * _HEAD_DIM
+    sequence = tokens(family, spec.width, spec.height, spec.num_frames)
+    rotary = 2 * sequence * _HEAD_DIM
     pictures = 2 if family.image_to_video else 1
-    return 4 * ((1 + pictures) * latents + embeddings + rotary)
+    held = 4 * ((1 + pictures) * latents + embeddings + rotary)
+    if RECIPES[spec.profile].cache_threshold is not None:
+        # Two tensors (`workers/stepcache.py`), each with and without the prompt.
+        held += 2 * 2 * sequence * family.token_dim * (4 if family.dtype == "float32" else 2)
+    return held
 
 
 def predict_finish_s(spec: RenderSpec) -> float:
