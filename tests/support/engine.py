@@ -77,3 +77,13 @@ def stop_at(act: Act, seed: int, step: int = 0) -> tuple[Gate, Callable[[Act, Re
             gate.stop_here()
 
     return gate, before
+
+
+def all_of(*befores: Callable[[Act, RenderSpec, int], None]) -> Callable[[Act, RenderSpec, int], None]:
+    """Every one of these, before each move."""
+
+    def before(act: Act, spec: RenderSpec, step: int) -> None:
+        for one in befores:
+            one(act, spec, step)
+
+    return before

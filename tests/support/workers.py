@@ -72,6 +72,7 @@ class ScriptedModel:
     before: Callable[[Act, RenderSpec, int], None] = lambda act, spec, step: None
     poison: Callable[[Sequence[RenderSpec]], None] = lambda specs: None
     prefix: str = "here"
+    grey: int = 128
     adapters: tuple[str, ...] = ()
     moves: list[tuple[Act, int]] = field(default_factory=list)
     steps: list[tuple[int, int]] = field(default_factory=list)
@@ -122,7 +123,7 @@ class ScriptedModel:
         assert render not in self.dropped
         self.decodings.append(how)
         self._move(Act.DECODE, spec, render.step)
-        return np.full((spec.num_frames, spec.height, spec.width, 3), spec.seed, np.uint8)
+        return np.full((spec.num_frames, spec.height, spec.width, 3), self.grey, np.uint8)
 
     def drop(self, render: ScriptedRender) -> None:
         self.dropped.append(render)
