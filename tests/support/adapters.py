@@ -21,7 +21,7 @@ def save_adapter(
     rank: int = 4,
     settings: Mapping[str, Any] | None = None,
 ) -> Path:
-    """An adapter of each layer whose name ends in one of `layers`, strong enough to show; `settings` go to LoraConfig."""
+    """An adapter of layers whose name ends in one of `layers`, strong enough to show; `settings` are LoraConfig's."""
     generator = torch.Generator().manual_seed(seed)
     weights = {}
     for name, module in transformer.named_modules():

@@ -42,12 +42,12 @@ class BucketRemote:
             for entry in self.objects.list_objects(self.prefix + (self.only or ""))
             if not entry.key.endswith("/")  # some tools mark folders by empty objects
         }
+        if self.only is None and manifest.NAME in listed:
+            return self._pushed({name: entry.size for name, entry in listed.items()})
         names = [self.only] if self.only in listed else [] if self.only else layout.wanted(listed)
         manifest.require_inside(names, self.source)
         if not names:
             raise ConfigError(f"{self.source}: there is nothing to load below it")
-        if self.only is None and manifest.NAME in listed:
-            return self._pushed({name: entry.size for name, entry in listed.items()})
         # The ETag names the content of an object, though not every S3 says how; together they name the revision.
         told = repr([(name, listed[name].size, listed[name].etag) for name in names])
         return Manifest(
