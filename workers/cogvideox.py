@@ -148,10 +148,6 @@ class CogVideoX:
         render.step = snapshot.step
         return render
 
-    def rendered_under(self, render: Render) -> str:
-        """The fingerprint of its last step, with the marks of all of them behind it."""
-        return numerics.marked(render.numerics, render.marks)
-
     def snapshot(self, render: Render) -> Snapshot:
         """All that the next step needs and that the spec does not say, copied; `render` goes on as it is."""
         with memory_errors():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -110,7 +111,7 @@ class Engine(Generic[R]):
             return
         for held, failure in zip(batch, failures, strict=True):
             if failure is None:
-                self._roster.stepped(held, seconds)
+                self._roster.stepped(held, seconds, batched=len(batch) > 1)
             else:
                 self._broke(Act.STEP, held, failure)
 
@@ -148,10 +149,10 @@ class Engine(Generic[R]):
         self._saving.hand_back(held, snapshot)
 
     def _snapshot(self, held: Held) -> Snapshot | None:
-        """A copy of a render as it is now, None when there can be none."""
+        """A copy of a render as it is now; None when there can be none."""
         snapshot, _ = self._on_gpu([held], lambda: self._model.snapshot(self._render(held)))
         if not isinstance(snapshot, Failure):
-            return snapshot
+            return replace(snapshot, numerics=held.rendered_under)
         with self._roster.changing(urgent=True):
             held.saved_at_s = held.gpu_seconds  # not again at once
             held.befall(Incident.CHECKPOINT_FAILED)
@@ -164,9 +165,8 @@ class Engine(Generic[R]):
         if isinstance(frames, Failure):
             self._broke(Act.DECODE, held, frames)
         else:
-            numerics = self._model.rendered_under(self._render(held))
             self._drop(held)
-            self._roster.decoded(held, seconds, numerics)
+            self._roster.decoded(held, seconds)
             self._finishing.finish(held, frames)
 
     def _broke(self, act: Act, held: Held, failure: Failure) -> None:

@@ -42,7 +42,7 @@ class RosterWatch:
 
     @property
     def numerics(self) -> str:
-        return self._held.numerics
+        return self._held.rendered_under
 
     @property
     def continuity(self) -> Continuity:

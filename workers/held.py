@@ -11,7 +11,7 @@ from orchestrator.domain.job import Artifact, Checkpoint, Continuity, Incident, 
 from orchestrator.domain.protocol import Assignment, End, RenderStatus, Stage
 from workers.choice import Candidate, Group
 from workers.parts import Decoding, Material
-from workers.resume import unreadable
+from workers.resume import marked, unreadable
 
 _ON_GPU = frozenset({Stage.ASSIGNED, Stage.ENCODING, Stage.DENOISING, Stage.PREEMPTED, Stage.DECODING})
 
@@ -26,8 +26,8 @@ class Held:
     others move or no finisher is free, `finishing` from when its frames are decoded. `lives` counts its beginnings;
     what belongs to an earlier one is ignored. `checkpoint` is the newest one that is stored, `saved_at_s` the GPU
     seconds when one was last taken, `saving` true while one is under way. `evicted` says why it has to leave,
-    `leave_by` until when its checkpoint may take. `numerics` is the fingerprint that it is rendered under; an earlier
-    attempt had done `resumed_at` steps.
+    `leave_by` until when its checkpoint may take. `numerics` is the fingerprint of its spec here, `batched` is
+    true once it has stepped together with others; an earlier attempt had done `resumed_at` steps.
     """
 
     assignment: Assignment
@@ -50,6 +50,7 @@ class Held:
     leave_by: float = math.inf
     lives: int = 0
     numerics: str = ""
+    batched: bool = False
     continuity: Continuity = Continuity.WHOLE
     resumed_at: int = 0
     incidents: tuple[Incident, ...] = ()
@@ -94,6 +95,11 @@ class Held:
     @property
     def steps_left(self) -> int:
         return self.assignment.spec.num_inference_steps - self.step
+
+    @property
+    def rendered_under(self) -> str:
+        """The fingerprint of all its steps."""
+        return marked(self.numerics, self.continuity, batched=self.batched)
 
     @property
     def stored(self) -> bool:
@@ -152,7 +158,7 @@ class Held:
         self.assignment = replace(self.assignment, spec=spec, checkpoint=None)
         self.group = None
         self.step = 0
-        self.fetching = self.begun = self.waiting = self.saving = False
+        self.fetching = self.begun = self.waiting = self.saving = self.batched = False
         self.material = self.checkpoint = None
         self.decoding = Decoding.WHOLE
         self.lives += 1

@@ -72,11 +72,9 @@ class Model(Protocol[R]):
         """Go on with a render where a snapshot left it. Raises `RenderFailed` (`checkpoint_unusable`)."""
         ...
 
-    def rendered_under(self, render: R) -> str:
-        """The fingerprint that its last step was made under, with marks behind it (`workers/resume.py`)."""
+    def snapshot(self, render: R) -> Snapshot:
+        """A copy of a render as it is, under the fingerprint of its spec; what its past adds is the engine's to say."""
         ...
-
-    def snapshot(self, render: R) -> Snapshot: ...
 
     def step(self, renders: Sequence[R]) -> list[RenderFailed | None]:
         """Denoise these renders, of one `group`, by one step each; for each what befell it alone, or None.

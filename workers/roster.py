@@ -250,18 +250,18 @@ class Roster:
             held.gpu_seconds += seconds
             self._meter.busy_s += seconds
 
-    def stepped(self, held: Held, seconds: float) -> None:
+    def stepped(self, held: Held, seconds: float, *, batched: bool) -> None:
         """A denoise step is done; `seconds` is this render's share of it."""
         with self._lock:
             held.step += 1
+            held.batched |= batched
             held.moved_at = self._clock()
             self._meter.stepped(held.assignment.spec, seconds)
             self._changes.progress()
 
-    def decoded(self, held: Held, seconds: float, numerics: str) -> None:
-        """The frames are in memory, rendered under `numerics`: a finisher has them from now on."""
+    def decoded(self, held: Held, seconds: float) -> None:
+        """The frames are in memory: a finisher has them from now on."""
         with self._lock:
-            held.numerics = numerics
             held.finishing = True
             self._meter.decoded(held.assignment.spec, seconds)
             self.enter(held, Stage.FINISHING)

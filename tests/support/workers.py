@@ -95,9 +95,6 @@ class ScriptedModel:
         self._move(Act.BEGIN, spec, snapshot.step)
         return self._begun(ScriptedRender(spec, snapshot.step))
 
-    def rendered_under(self, render: ScriptedRender) -> str:
-        return self.numerics(render.spec)
-
     def snapshot(self, render: ScriptedRender) -> Snapshot:
         assert render not in self.dropped
         self._move(Act.CHECKPOINT, render.spec, render.step)

@@ -8,17 +8,24 @@ import pytest
 
 from orchestrator.domain.catalog import Profile
 from orchestrator.domain.errors import RenderFailed
-from orchestrator.domain.job import Incident, RenderSpec
-from orchestrator.domain.protocol import Broke, HandedBack, Rendered, Stopped
+from orchestrator.domain.job import Incident, RenderSpec, VideoResult
+from orchestrator.domain.protocol import Assignment, Broke, HandedBack, Rendered, Stopped
 from tests.support.engine import a_roster, all_of, give, running, status, stop_at, the_end
-from tests.support.workers import ScriptedModel
+from tests.support.workers import ScriptedModel, finish_at_once
 from workers.choice import Act
+from workers.parts import Watch
 
 
 def test_renders_of_one_shape_join_and_leave_at_step_boundaries() -> None:
     gate, before = stop_at(Act.STEP, seed=1, step=2)
     model = ScriptedModel(before)
-    with running(model, roster=a_roster(batch_size=4)) as roster:
+    told: dict[int, str] = {}
+
+    def finish(assignment: Assignment, frames: object, watch: Watch) -> VideoResult:
+        told[assignment.spec.seed] = watch.numerics
+        return finish_at_once(assignment, frames, watch)
+
+    with running(model, finish, roster=a_roster(batch_size=4)) as roster:
         first = give(roster, seed=1, num_inference_steps=4)
         gate.wait_reached()
         assert roster.free_in_s == 0.0, "another could step along"
@@ -29,6 +36,7 @@ def test_renders_of_one_shape_join_and_leave_at_step_boundaries() -> None:
         spent = sum(end.result.gpu_seconds for end in ends if isinstance(end, Rendered))
         assert spent == pytest.approx(roster.gpu_busy_s), "a batch's seconds are shared"
         assert [status(roster, token).incidents for token in (first, second)] == [(), ()]
+        assert told == {1: "here-exact+batched", 2: "here-exact+batched"}
     assert model.batches == [(1,), (1,), (1,), (1, 2), (2,), (2,), (2,)]
     assert sorted(model.steps) == [(seed, step) for seed in (1, 2) for step in range(4)]
 

@@ -35,6 +35,19 @@ def test_how_a_render_goes_on(numerics: str, changes: dict[str, object], expecte
     assert resume.continuity(a_checkpoint(numerics), a_spec(**changes), HERE) is expected
 
 
+def test_a_render_that_went_on_elsewhere_never_again_claims_to_be_undisturbed() -> None:
+    spec = a_spec(resume_anywhere=True)
+    first = resume.continuity(a_checkpoint(ELSEWHERE), spec, HERE)
+    second = a_checkpoint(resume.marked(HERE, first, batched=False))
+    assert resume.continuity(second, spec, HERE) is Continuity.RESUMED_INEXACTLY
+
+
+def test_a_fingerprint_tells_what_its_steps_were_beside() -> None:
+    assert resume.marked(HERE, Continuity.WHOLE, batched=False) == HERE
+    assert resume.marked(HERE, Continuity.RESUMED, batched=False) == HERE
+    assert resume.marked(HERE, Continuity.STARTED_OVER, batched=True) == HERE + "+batched"
+
+
 def test_only_a_checkpoint_that_would_have_done_counts_as_unreadable() -> None:
     spec, over = a_spec(), Continuity.STARTED_OVER
     assert resume.unreadable(a_checkpoint(HERE), spec, HERE, over)
