@@ -56,9 +56,10 @@ class Settings(BaseSettings):
         if len(self.master_key.get_secret_value()) < 16:
             raise ValueError("master_key must have at least 16 characters")
         _check_database_url(self.database_url)
-        for pool_name, pool in self.pools.items():
+        for name, pool in self.pools.items():
             if pool.model not in self.models:
-                raise ValueError(f"pools.{pool_name}.model {pool.model!r} is none of models: {', '.join(self.models)}")
+                raise ValueError(f"pools.{name}.model {pool.model!r} is none of models: {', '.join(self.models)}")
+            _check_shapes(f"pools.{name}.warm_shapes", pool, self.family_of(pool.model))
         for name, model in self.models.items():
             sibling = model.image_model
             if sibling is not None and (
@@ -151,6 +152,14 @@ def load(**overrides: Any) -> Settings:
         raise ConfigError("\n".join(_explain(item) for item in error.errors(include_url=False))) from None
     except ValueError as error:  # a TOML file that does not parse
         raise ConfigError(f"COGMILL_CONFIG {path}: {error}") from None
+
+
+def _check_shapes(key: str, pool: sections.PoolSettings, family: ModelFamily) -> None:
+    """Raise `ValueError` for a shape to compile that no request is rendered in."""
+    for shape in pool.warm_shapes:
+        width, height, num_frames = map(int, shape.split("x"))
+        if not family.renders((width, height), num_frames):
+            raise ValueError(f"{key}: {family.name} renders no {shape} but {family.sizes_words}; {family.frames_rule}")
 
 
 def _check_database_url(url: str) -> None:

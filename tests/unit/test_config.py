@@ -80,6 +80,27 @@ def test_a_wrong_setting_is_told_by_name(
         ("[pools.gpu]", "[pools.gpu]\nworker = 2", "pools.gpu.worker"),
         ("[pools.gpu]", "[models.idle]\nfamily = 'tiny-5b'\npath = '/x'\n[pools.gpu]", "models.idle"),
         ("[pools.gpu]", "[pools.gpu", "COGMILL_CONFIG"),
+        ('path = "/models/small"', "", "models.small.source"),
+        ('path = "/models/small"', 'source = "https://x/y"', "models.small.source"),
+        ('path = "/models/small"', 'source = "s3://bucket"', "models.small.source"),
+        ('path = "/models/small"', 'path = "/a"\nsource = "/b"', "source and path exclude each other"),
+        ("[pools.gpu]", "[adapters.ink]\nsource = '/x'\nmodels = ['big']\n[pools.gpu]", "adapters.ink.models"),
+        ("[pools.gpu]", "[adapters.ink]\nsource = '/x'\nmodels = []\n[pools.gpu]", "adapters.ink.models"),
+        (
+            "[pools.gpu]",
+            "[adapters.ink]\nsource = '/x'\nmodels = ['small']\nscale = 5\n[pools.gpu]",
+            "adapters.ink.scale",
+        ),
+        ("[pools.gpu]", "[pools.gpu]\nwarm_shapes = ['96x64']", "pools.gpu.warm_shapes.0"),
+        ("[pools.gpu]", "[pools.gpu]\nwarm_shapes = ['96x64x10']", "pools.gpu.warm_shapes: tiny-2b renders no"),
+        ("[pools.gpu]", "[pools.gpu]\nwarm_shapes = ['128x64x9']", "pools.gpu.warm_shapes: tiny-2b renders no"),
+        ("[pools.gpu]", "[pools.gpu]\ngpus_per_worker = 2\nbatch_size = 2", "batch_size must be 1"),
+        ("[pools.gpu]", "[pools.gpu]\ngpus_per_worker = 2\nquantization = 'fp8'", "quantization must be none"),
+        ("[pools.gpu]", "[pools.gpu]\nprofiles = ['exact']\nquantization = 'int8'", "profiles cannot have exact"),
+        ("[pools.gpu]", "[pools.gpu]\nprofiles = ['best']", "pools.gpu.profiles.0"),
+        ("[pools.gpu]", "[engine]\ncheckpoint_every_s = -1\n[pools.gpu]", "engine.checkpoint_every_s"),
+        ("[pools.gpu]", "[engine]\nquarantine_after = 0\n[pools.gpu]", "engine.quarantine_after"),
+        ("[pools.gpu]", "[engine]\nnotice_s = inf\n[pools.gpu]", "engine.notice_s"),
     ],
 )
 def test_a_wrong_line_of_the_file_is_told_by_name(toml: Path, before: str, after: str, told: str) -> None:
@@ -108,6 +129,26 @@ def test_models_are_found_by_name_or_alias_in_any_case(toml: Path) -> None:
     assert settings.pool_of("small", Profile.EXACT) == "gpu"
     with pytest.raises(UnknownModel):
         settings.resolve_model("large")
+
+
+def test_shapes_to_compile_may_be_drafts(toml: Path) -> None:
+    toml.write_text(TOML.replace("[pools.gpu]", "[pools.gpu]\nwarm_shapes = ['96x64x49', '64x48x9']"))
+    assert config.load().pools["gpu"].warm_shapes == ("96x64x49", "64x48x9")
+
+
+def test_a_quantized_pool_renders_all_but_exact_and_what_it_is_told(toml: Path) -> None:
+    toml.write_text(TOML.replace("[pools.gpu]", "[pools.gpu]\nquantization = 'int8'"))
+    settings = config.load()
+    assert settings.profiles_of("small") == (Profile.FAST, Profile.DRAFT)
+    assert settings.pool_of("small", Profile.EXACT) is None
+
+
+def test_a_source_is_a_directory_or_what_workers_fetch(toml: Path) -> None:
+    assert config.load().models["small"].directory == Path("/models/small")
+    for source in ("hf://zai-org/CogVideoX-2b@main", "s3://models/cogvideox-2b"):
+        toml.write_text(TOML.replace('path = "/models/small"', f'source = "{source}"'))
+        model = config.load().models["small"]
+        assert (model.source, model.directory) == (source, None)
 
 
 def test_the_master_key_and_the_s3_secret_are_in_no_text(toml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
