@@ -12,9 +12,9 @@ from orchestrator.ports import Sweep
 from orchestrator.store.part import Part
 
 # The first arm lists tombstones, the second what is old, the third what losing claims may have left, the fourth what
-# has checkpoints. What is to be remembered keeps the winner's prefix, or prefix 0, which no claim ever has: so does, for
-# a while, the tombstone of a job whose claims may still be uploading, or what comes late would have no row that leads to
-# it.
+# has checkpoints. What is to be remembered keeps the winner's prefix, or prefix 0, which no claim ever has: so does,
+# for a while, the tombstone of a job whose claims may still be uploading, or what comes late would have no row that
+# leads to it.
 _TO_SWEEP = text("""
     SELECT * FROM (
         (SELECT id, CASE WHEN (claims > 1 OR claims = 1 AND state <> 'succeeded')

@@ -84,6 +84,8 @@ _READ_BACK = text("""
     FROM unnest(:ids, :tokens) AS b(id, token) LEFT JOIN jobs AS j ON j.id = b.id
 """).bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("tokens", type_=ARRAY(Uuid)))
 
+# One dimension, said aloud: a document may itself be a list.
+_DOCUMENTS = ARRAY(JSONB(none_as_null=True), dimensions=1)
 _PROGRESS = text("""
     UPDATE jobs AS j
     SET stage = p.stage, step = p.step, preview = coalesce(p.preview, j.preview),
@@ -98,7 +100,7 @@ _PROGRESS = text("""
     bindparam("tokens", type_=ARRAY(Uuid)),
     bindparam("stages", type_=ARRAY(Text)),
     bindparam("steps", type_=ARRAY(Integer)),
-    *(bindparam(name, type_=ARRAY(JSONB(none_as_null=True), dimensions=1)) for name in ("previews", "checkpoints", "incidents")),
+    *(bindparam(name, type_=_DOCUMENTS) for name in ("previews", "checkpoints", "incidents")),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,8 +10,9 @@ from dataclasses import dataclass, field
 import asyncpg
 import pytest
 
+from orchestrator import metrics
 from orchestrator.domain.errors import ObjectsUnavailable, ProtocolMismatch, StaleEpoch
-from orchestrator.domain.job import NewJob, VideoResult
+from orchestrator.domain.job import Incident, NewJob, VideoResult
 from orchestrator.domain.protocol import Assignment, Stage
 from orchestrator.domain.states import JobState
 from orchestrator.ports import ObjectStore, WorkerPlan
@@ -41,9 +43,9 @@ class Site:
         self.control = await Control.begin(self.store, self.objects, self.pool, wanted, random.Random(1))
         await self.control.round()
 
-    async def runs_a_job(self) -> NewJob:
+    async def runs_a_job(self, **changes: object) -> NewJob:
         """A job that some worker has been given."""
-        job = a_job()
+        job = a_job(**changes)
         await self.store.submit(job)
         await self.control.round()
         assert await self.state(job) is JobState.RUNNING
@@ -211,3 +213,158 @@ async def test_a_worker_of_another_release_is_replaced(site: Site, monkeypatch: 
     status = site.pool.workers["small-0"].status()
     assert [render.stage for render in status.renders] == [Stage.ASSIGNED]
     await site.finishes(job)
+
+
+async def test_an_urgent_job_interrupts_a_long_bulk_render_which_goes_on_afterwards(site: Site) -> None:
+    await site.begins()
+    site.pool.workers["small-0"].step_s = 30.0
+    bulk = await site.runs_a_job()
+    site.pool.advance("small-0")
+    await site.control.round()
+    another_bulk, urgent = a_job(), a_job(priority=0)
+    await site.store.submit(another_bulk)
+    await site.control.round()
+    assert await site.state(another_bulk) is JobState.QUEUED, "the worker is deep in a render as urgent"
+    await site.store.submit(urgent)
+    await site.control.round()
+    assert await site.state(urgent) is JobState.RUNNING
+    site.pool.advance("small-0")
+    worker = site.pool.workers["small-0"]
+    stages = {assignment.job_id: status.stage for assignment, status in worker.renders.values()}
+    assert stages == {bulk.id: Stage.PREEMPTED, urgent.id: Stage.DENOISING}, "one step later"
+    await site.finishes(urgent)
+    assert await site.state(bulk) is JobState.RUNNING
+    await site.finishes(bulk)
+    assert await site.outcomes(bulk) == ["succeeded"]
+    found = await site.store.get(bulk.id, bulk.tenant)
+    assert found is not None
+    assert found.incidents == (Incident.PREEMPTED,)
+
+
+async def test_of_two_busy_workers_the_one_with_the_less_urgent_render_is_interrupted(site: Site) -> None:
+    await site.begins({"small-0": a_plan(), "small-1": a_plan("small-1")})
+    for worker in site.pool.workers.values():
+        worker.step_s = 30.0
+    for priority in (20, 10):
+        await site.store.submit(a_job(priority=priority))
+        await site.control.round()
+    for name in site.pool.workers:
+        site.pool.advance(name)
+    await site.control.round()
+    urgent = a_job(priority=0)
+    await site.store.submit(urgent)
+    await site.control.round()
+    (interrupted,) = [
+        worker for worker in site.pool.workers.values() if urgent.id in {a.job_id for a, _ in worker.renders.values()}
+    ]
+    assert {assignment.priority for assignment, _ in interrupted.renders.values()} == {0, 20}
+
+
+async def test_a_preempted_render_goes_on_at_an_idle_worker_where_it_was(site: Site) -> None:
+    await site.begins()
+    site.pool.workers["small-0"].step_s = 30.0
+    bulk = await site.runs_a_job()
+    for _ in range(2):
+        site.pool.advance("small-0")
+    await site.control.round()
+    urgent = a_job(priority=0)
+    await site.store.submit(urgent)
+    await site.control.round()
+    site.pool.advance("small-0")
+    await site.begins({"small-0": a_plan(), "small-1": a_plan("small-1")})
+    for _ in range(3):
+        await site.control.round()
+    assert await site.outcomes(bulk) == ["evicted"]
+    ((assignment, _),) = site.pool.workers["small-1"].renders.values()
+    assert assignment.job_id == bulk.id
+    assert assignment.checkpoint is not None
+    assert assignment.checkpoint.step == 2
+    await site.finishes(bulk)
+    found = await site.store.get(bulk.id, bulk.tenant)
+    assert found is not None
+    assert found.result is not None
+    assert (found.evictions, found.result.resumed_at) == (0, 2)
+
+
+async def test_a_stack_that_stops_has_long_renders_handed_back_with_their_checkpoints(site: Site) -> None:
+    await site.begins()
+    job = await site.runs_a_job(cost=1e9)
+    site.pool.advance("small-0")
+    await site.control.round()
+
+    async def watch() -> None:
+        while site.control.cluster.fleet.claims:
+            await site.control.watchers["small-0"].run_once()
+
+    gone, _ = await asyncio.gather(site.control.dispatcher.drain(within_s=1e6), watch())
+    assert gone == 1
+    assert await site.outcomes(job) == ["evicted"]
+    found = await site.store.get(job.id, job.tenant)
+    assert found is not None
+    assert found.checkpoint is not None
+    assert (found.checkpoint.step, found.evictions) == (1, 0)
+
+
+async def test_what_a_worker_too_many_renders_goes_on_at_another_of_its_pool(site: Site) -> None:
+    two = {"small-0": a_plan(), "small-1": a_plan("small-1")}
+    await site.begins({"small-1": two["small-1"]})
+    job = await site.runs_a_job()
+    for _ in range(2):
+        site.pool.advance("small-1")
+    await site.begins({"small-0": two["small-0"]})
+    await site.finishes(job)
+    assert await site.outcomes(job) == ["evicted", "succeeded"]
+    found = await site.store.get(job.id, job.tenant)
+    assert found is not None
+    assert found.result is not None
+    assert found.result.resumed_at == 3
+    assert list(site.pool.workers) == ["small-0"]
+
+
+async def test_a_worker_on_which_one_job_after_the_other_fails_is_replaced_and_the_jobs_go_on(
+    site: Site, clock: Clock
+) -> None:
+    await site.begins()
+    quarantined = metrics.workers_quarantined.labels("small")
+    before = quarantined._value.get()
+    site.pool.workers["small-0"].sick = True
+    life = site.pool.workers["small-0"].incarnation
+    jobs = [a_job() for _ in range(RULES.quarantine_after)]
+    for job in jobs:
+        await site.store.submit(job)
+    for _ in range(20):
+        site.pool.advance("small-0")
+        await site.control.round()
+        if site.pool.workers["small-0"].incarnation != life:
+            break
+    else:
+        pytest.fail("it still renders")
+    await clock.advance(1)  # the backoff of the failed attempts
+    assert quarantined._value.get() == before + 1
+    for job in jobs:
+        await site.finishes(job)
+        assert (await site.outcomes(job))[-1] == "succeeded"
+
+
+async def test_what_befalls_renders_is_counted_once_however_often_the_worker_is_asked(site: Site) -> None:
+    def counted() -> tuple[float, ...]:
+        return (
+            metrics.preemptions.labels("small")._value.get(),
+            metrics.incidents.labels("small", Incident.PREEMPTED)._value.get(),
+            metrics.checkpoints.labels("small")._value.get(),
+            metrics.steps.labels("small")._value.get(),
+        )
+
+    await site.begins()
+    site.pool.workers["small-0"].step_s = 30.0
+    await site.runs_a_job()
+    before = counted()
+    for _ in range(2):
+        site.pool.advance("small-0")
+        await site.control.round()
+    await site.store.submit(a_job(priority=0))
+    await site.control.round()
+    site.pool.advance("small-0")
+    for _ in range(3):
+        await site.control.round()
+    assert tuple(now - then for now, then in zip(counted(), before, strict=True)) == (1, 1, 1, 3)

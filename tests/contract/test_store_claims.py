@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 
+import pytest
+
 from orchestrator.domain.job import Claim
 from orchestrator.domain.states import JobState
 from orchestrator.store import Store
@@ -193,3 +195,19 @@ async def test_a_job_behind_the_cursor_is_late_by_a_second_at_most_and_never_mis
     assert [c.job_id for c in await store.claim(POOL, CLUSTER, workers(1))] == [first.id]
     urgent = await store.submit(new_job(deadline=await clock.now() + timedelta(hours=1)))
     assert [c.job_id for c in await store.claim(POOL, CLUSTER, workers(9))][-1] == urgent.id
+
+
+@pytest.mark.parametrize("capped", [False, True], ids=["uncapped", "capped"])
+async def test_a_claim_for_what_is_more_urgent_leaves_the_rest_and_shares_as_fairly(store: Store, capped: bool) -> None:
+    if capped:
+        await store.set_limits("many", {"running": 3})
+    await submit(store, "many", 8, priority=5)
+    await submit(store, "few", 4, priority=5)
+    await submit(store, "bulk", 3, priority=20)
+    assert await store.claim(POOL, CLUSTER, workers(9), more_urgent_than=5) == []
+    got = await store.claim(POOL, CLUSTER, workers(6), more_urgent_than=20)
+    assert Counter(c.tenant for c in got) == {"many": 3, "few": 3}
+    assert {c.priority for c in got} == {5}
+    rest = await store.claim(POOL, CLUSTER, workers(9), more_urgent_than=20)
+    assert Counter(c.tenant for c in rest) == ({"few": 1} if capped else {"many": 5, "few": 1})
+    assert {c.tenant for c in await store.claim(POOL, CLUSTER, workers(9))} == {"bulk"}

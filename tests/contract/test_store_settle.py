@@ -8,12 +8,14 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from orchestrator.domain.job import Claim, Failure, Job
+from orchestrator.domain.job import Checkpoint, Claim, Failure, Incident, Job
 from orchestrator.domain.outcome import AttemptOutcome, Ending, Settlement
+from orchestrator.domain.protocol import HandedBack
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.states import JobState
 from orchestrator.ports import Progress, Settled, SettleResult
 from orchestrator.store import Store
+from tests.support.builders import a_checkpoint
 from tests.support.jobs import CLUSTER, POOL, broke, ending, evicted, lost, new_job, released, success, worker, workers
 from tests.support.postgres import Clock
 
@@ -181,6 +183,61 @@ async def test_progress_is_written_only_by_the_owner(store: Store) -> None:
     await store.record_progress([Progress(job_id=claim.job_id, token=claim.token, stage="denoising", step=3)])
     job = await job_of(store, claim)
     assert (job.stage, job.step) == (None, 4)
+
+
+def at(claim: Claim, step: int, checkpoint: Checkpoint | None = None, *incidents: Incident) -> Progress:
+    return Progress(
+        job_id=claim.job_id, token=claim.token, stage="denoising", step=step, checkpoint=checkpoint, incidents=incidents
+    )
+
+
+async def test_progress_keeps_the_newest_checkpoint_and_what_befell_the_render(store: Store) -> None:
+    claim = await claim_one(store)
+    await store.record_progress([at(claim, 2, a_checkpoint(2))])
+    await store.record_progress([at(claim, 3, None, Incident.PREEMPTED)])
+    job = await job_of(store, claim)
+    assert (job.step, job.checkpoint, job.incidents) == (3, a_checkpoint(2), (Incident.PREEMPTED,))
+    [running] = await store.running(CLUSTER)
+    assert running.checkpoint == a_checkpoint(2)
+    stranger = replace(at(claim, 4, a_checkpoint(4)), token=uuid4())
+    await store.record_progress([stranger])
+    assert (await job_of(store, claim)).checkpoint == a_checkpoint(2)
+
+
+@pytest.mark.parametrize("how", [lost(), evicted(), released()], ids=["lost", "evicted", "released"])
+async def test_the_next_claim_goes_on_at_the_newest_checkpoint_with_nothing_said_of_it_yet(
+    store: Store, how: Ending
+) -> None:
+    claim = await claim_one(store)
+    await store.record_progress([at(claim, 3, a_checkpoint(2), Incident.PREEMPTED)])
+    await settle(store, ending(claim, how))
+    job = await job_of(store, claim)
+    assert (job.step, job.checkpoint, job.incidents) == (2, a_checkpoint(2), (Incident.PREEMPTED,))
+    [again] = await store.claim(POOL, CLUSTER, [worker()])
+    assert again.checkpoint == a_checkpoint(2)
+    job = await job_of(store, claim)
+    assert (job.step, job.incidents) == (2, ())
+
+
+async def test_what_a_worker_hands_back_replaces_the_checkpoint(store: Store) -> None:
+    claim = await claim_one(store)
+    await store.record_progress([at(claim, 3, a_checkpoint(2))])
+    await settle(store, ending(claim, HandedBack(reason="drain", checkpoint=a_checkpoint(3))))
+    [again] = await store.claim(POOL, CLUSTER, [worker()])
+    assert (again.checkpoint, again.evictions) == (a_checkpoint(3), 0)
+
+
+async def test_a_failure_that_the_checkpoint_may_have_caused_lets_the_next_claim_start_over(
+    store: Store, database: asyncpg.Connection
+) -> None:
+    claim = await claim_one(store)
+    await store.record_progress([at(claim, 3, a_checkpoint(2))])
+    await settle(store, ending(claim, broke()))
+    job = await job_of(store, claim)
+    assert (job.step, job.checkpoint) == (0, None)
+    assert await database.fetchval("SELECT checkpoint IS NOT NULL FROM jobs"), "there are some to sweep"
+    [again] = await store.claim(POOL, CLUSTER, [worker()])
+    assert again.checkpoint is None
 
 
 @pytest.mark.parametrize(

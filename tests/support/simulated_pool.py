@@ -125,6 +125,9 @@ class SimulatedWorker:
                 self.update(other, stage=Stage.PREEMPTED, incidents=(*waits.incidents, Incident.PREEMPTED))
         assignment, status = self.renders[token]
         step = (self.resumes_at(assignment) if status.stage is Stage.ASSIGNED else status.step) + 1
+        if step > status.steps:
+            self.update(token, stage=Stage.DENOISING, step=status.steps)
+            return
         if assignment.checkpoint is not None and assignment.checkpoint.numerics == self.numerics:
             assert step > assignment.checkpoint.step, "a step was rendered twice that a checkpoint had"
         self.update(token, stage=Stage.DENOISING, step=step)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from orchestrator.attempt import Cancel, Disown, End, Kill, Rules, decide
+import pytest
+
+from orchestrator.attempt import Cancel, Disown, Drain, End, Kill, Rules, decide
 from orchestrator.domain.job import WorkerRef
 from orchestrator.domain.outcome import Evicted, Lost, Released
-from orchestrator.domain.protocol import Rendered, Stage, WorkerState
+from orchestrator.domain.protocol import HandedBack, Rendered, Stage, WorkerState
 from orchestrator.domain.watchdog import Patience
 from tests.support.builders import WORKER, a_claim, a_render, a_result, a_status
 
@@ -92,3 +94,50 @@ def test_a_model_that_never_loads_or_cannot_load_is_tried_afresh() -> None:
     assert decide(loading, 601, [], RULES) == [Kill("loading", "for 601 s")]
     broken = a_status(state=WorkerState.BROKEN, error="no such directory")
     assert decide(broken, 61, [], RULES) == [Kill("broken", "no such directory")]
+
+
+def test_a_preempted_render_waits_for_as_long_as_the_one_that_displaced_it_lives() -> None:
+    waiting, urgent = a_claim(), a_claim(priority=0)
+    displaced = a_render(waiting, stage=Stage.PREEMPTED, progress_age_s=10**6)
+    assert decide(a_status(displaced, a_render(urgent, progress_age_s=59)), 0, [waiting, urgent], RULES) == []
+    *ends, kill = decide(a_status(displaced, a_render(urgent, progress_age_s=61)), 0, [waiting, urgent], RULES)
+    assert isinstance(kill, Kill)
+    endings = {end.claim.token: end.ending for end in ends if isinstance(end, End)}
+    assert isinstance(endings[urgent.token], Lost)
+    assert isinstance(endings[waiting.token], Evicted)
+
+
+def test_restoring_a_checkpoint_may_take_as_long_as_encoding() -> None:
+    claim = a_claim(cost=400.0)
+    restoring = a_render(claim, stage=Stage.ENCODING, step=0, progress_age_s=3999)
+    assert decide(a_status(restoring), 0, [claim], RULES) == []
+
+
+def test_a_worker_on_which_job_after_job_fails_hands_back_what_it_holds_and_is_then_replaced() -> None:
+    claim = a_claim()
+    holding = a_status(a_render(claim))
+    assert decide(holding, 0, [claim], RULES, failed=2) == []
+    assert decide(holding, 0, [claim], RULES, failed=3) == [Drain()]
+    draining = replace(holding, state=WorkerState.DRAINING)
+    assert decide(draining, 1, [claim], RULES, failed=3) == [], "it has notice"
+    back = HandedBack(reason="drain")
+    over = replace(draining, renders=(a_render(claim, stage=Stage.ENDED, end=back),))
+    end, kill = decide(over, 1, [claim], RULES, failed=3)
+    assert end == End(claim, back)
+    assert isinstance(kill, Kill)
+    assert kill.reason == "quarantined"
+
+
+def test_what_a_quarantined_worker_does_not_hand_back_in_time_is_evicted_and_not_failed() -> None:
+    claim = a_claim()
+    end, kill = decide(a_status(a_render(claim), state=WorkerState.DRAINING), 21, [claim], RULES, failed=3)
+    assert isinstance(end, End)
+    assert isinstance(end.ending, Evicted)
+    assert isinstance(kill, Kill)
+
+
+@pytest.mark.parametrize("failed", [0, 2])
+def test_a_worker_that_is_drained_for_another_reason_is_left_to_end_its_renders(failed: int) -> None:
+    claim = a_claim()
+    draining = a_status(a_render(claim), state=WorkerState.DRAINING)
+    assert decide(draining, 10**6, [claim], RULES, failed=failed) == []

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from orchestrator.domain.job import Artifact, WorkerRef
-from orchestrator.domain.protocol import WorkerState, WorkerStatus
+from typing import Any
+
+from orchestrator.domain.job import Artifact, Failure, Incident, WorkerRef
+from orchestrator.domain.protocol import Broke, HandedBack, Rendered, Stage, WorkerState, WorkerStatus
 from orchestrator.fleet import LEAD_S, Fleet
 from orchestrator.ports import Heartbeat
 from orchestrator.rescuer import Silence
-from tests.support.builders import WORKER, a_claim, a_render, a_status
+from tests.support.builders import WORKER, a_checkpoint, a_claim, a_render, a_result, a_status
 
 
 def fleet_with(*statuses: WorkerStatus) -> Fleet:
@@ -108,6 +110,132 @@ def test_a_preview_is_written_as_soon_as_it_is_there() -> None:
     preview = Artifact(key="videos/x/1/preview.webp", size=1, sha256="2" * 64, content_type="image/webp")
     fleet.heard(fleet.workers[WORKER.name], a_status(a_render(claim, step=2, preview=preview)), 1.0)
     assert [moved.preview for moved in fleet.unwritten_progress()] == [preview]
+
+
+def another(name: str) -> WorkerRef:
+    return WorkerRef(name=name, incarnation="first")
+
+
+def busy(priority: int | None, worker: WorkerRef = WORKER, **changes: Any) -> WorkerStatus:
+    """A worker deep in a long render that a priority number below this one would interrupt."""
+    return a_status(**{"worker": worker, "free_in_s": 40.0, "interrupts": priority, **changes})
+
+
+def test_whoever_renders_the_least_urgent_is_interrupted_first() -> None:
+    urgent, bulk, as_bulk = another("small-1"), another("small-2"), another("small-3")
+    fleet = fleet_with(busy(10), busy(1, urgent), busy(20, bulk), busy(20, as_bulk), busy(None, another("small-4")))
+    assert fleet.interruptible("small") == [(20, [bulk, as_bulk]), (10, [WORKER]), (1, [urgent])]
+    assert fleet.interruptible("another-pool") == []
+
+
+def test_a_worker_that_is_free_soon_is_a_slot_and_nothing_to_interrupt() -> None:
+    fleet = fleet_with(busy(20, free_in_s=0.1))
+    assert (fleet.slots("small"), fleet.interruptible("small")) == ([WORKER], [])
+
+
+def test_nobody_is_interrupted_twice_at_once() -> None:
+    fleet = fleet_with(busy(20))
+    fleet.hold([a_claim(priority=0)], 0.0)
+    assert fleet.interruptible("small") == []
+
+
+def test_who_is_full_leaving_or_condemned_is_not_interrupted() -> None:
+    assert fleet_with(busy(20, room=0)).interruptible("small") == []
+    assert fleet_with(busy(20, state=WorkerState.DRAINING)).interruptible("small") == []
+    fleet = fleet_with(busy(20))
+    fleet.workers[WORKER.name].condemned = True
+    assert fleet.interruptible("small") == []
+
+
+def test_the_dispatcher_looks_when_a_worker_can_be_interrupted_and_not_at_each_of_its_steps() -> None:
+    fleet = fleet_with(busy(None))
+    for interrupts, looks in ((None, False), (20, True), (20, False), (10, True)):
+        fleet.changed.clear()
+        fleet.heard(fleet.workers[WORKER.name], busy(interrupts), 1.0)
+        assert fleet.changed.is_set() is looks
+
+
+def test_a_preempted_render_goes_to_an_idle_worker_and_no_more_renders_go_than_workers_are_idle() -> None:
+    urgent, older, younger = a_claim(priority=0), a_claim(), a_claim(worker=another("small-1"))
+    fleet = fleet_with(
+        busy(None, renders=(a_render(urgent), a_render(older, stage=Stage.PREEMPTED))),
+        busy(None, another("small-1"), renders=(a_render(younger, stage=Stage.PREEMPTED),)),
+    )
+    fleet.hold([older, urgent], 0.0)
+    fleet.hold([younger], 1.0)
+    assert fleet.misplaced("small") == [], "nobody is idle"
+    idle = another("small-2")
+    fleet.worker(idle.name, "small", 0.0).registered = idle
+    fleet.heard(fleet.workers[idle.name], a_status(worker=idle), 2.0)
+    assert fleet.misplaced("small") == [older]
+    fleet.told_to_leave(older.token)
+    assert fleet.misplaced("small") == [], "one is on its way to the idle worker"
+    fleet.may_stay(older.token)
+    assert fleet.misplaced("small") == [older], "it had not heard"
+
+
+def test_what_is_not_predicted_to_end_in_time_leaves_a_worker_that_stops() -> None:
+    nearly, barely, finishing, unseen = (a_claim(cost=40.0) for _ in range(4))
+    fleet = fleet_with(
+        a_status(
+            a_render(nearly, step=3),
+            a_render(barely, step=1),
+            a_render(finishing, step=4, stage=Stage.FINISHING),
+        )
+    )
+    fleet.hold([nearly, barely, finishing, unseen], 0.0)
+    assert fleet.unfinished(20.0) == [barely, unseen]
+    fleet.told_to_leave(barely.token)
+    assert fleet.unfinished(20.0) == [unseen]
+
+
+def test_different_jobs_that_fail_in_a_row_speak_against_their_worker() -> None:
+    fleet = fleet_with(a_status())
+    worker, same = fleet.workers[WORKER.name], a_claim()
+    broke = Broke(failure=Failure(code="nan_frames", message=""))
+    for claim, ending in (
+        (same, broke),
+        (same, broke),
+        (a_claim(), broke),
+        (a_claim(), HandedBack(reason="drain")),
+        (a_claim(), Broke(failure=Failure(code="image_unreadable", message="", retryable=False))),
+    ):
+        fleet.judge(worker, claim, ending)
+    assert len(worker.failed) == 2
+    fleet.judge(worker, a_claim(), Rendered(result=a_result()))
+    assert worker.failed == frozenset(), "a success resets"
+
+
+def test_failures_while_a_worker_is_drained_do_not_count() -> None:
+    fleet = fleet_with(a_status(state=WorkerState.DRAINING))
+    fleet.judge(fleet.workers[WORKER.name], a_claim(), Broke(failure=Failure(code="render_error", message="")))
+    assert fleet.workers[WORKER.name].failed == frozenset()
+
+
+def test_a_new_life_of_a_worker_begins_without_blame() -> None:
+    fleet = fleet_with(a_status())
+    worker = fleet.workers[WORKER.name]
+    fleet.judge(worker, a_claim(), Broke(failure=Failure(code="render_error", message="")))
+    worker.condemned = True
+    fleet.heard(worker, a_status(worker=WorkerRef(name=WORKER.name, incarnation="second")), 1.0)
+    assert (worker.failed, worker.condemned) == (frozenset(), False)
+
+
+def test_what_a_render_stored_last_is_written_before_its_claim_ends() -> None:
+    claim, silent = a_claim(), a_claim()
+    done = Rendered(result=a_result())
+    status = a_status(
+        a_render(claim, stage=Stage.ENDED, end=done, checkpoint=a_checkpoint(2), incidents=(Incident.PREEMPTED,)),
+        a_render(silent, stage=Stage.ENDED, end=done),
+    )
+    fleet = fleet_with(status)
+    fleet.hold([claim, silent], 0.0)
+    (words,) = fleet.last_words(status)
+    assert (words.token, words.checkpoint, words.incidents) == (
+        claim.token, a_checkpoint(2), (Incident.PREEMPTED,),
+    )  # fmt: skip
+    fleet.wrote([words])
+    assert fleet.last_words(status) == []
 
 
 def beat(number: int) -> Heartbeat:
