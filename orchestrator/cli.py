@@ -34,7 +34,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-model = typer.Typer(help="Checkpoints.", no_args_is_help=True)
+model = typer.Typer(help="Checkpoints and LoRA adapters on this node.", no_args_is_help=True)
 app.add_typer(model, name="model")
 app.add_typer(tenants.keys, name="keys")
 app.add_typer(tenants.tenants, name="tenants")
@@ -188,6 +188,54 @@ def doctor(data_dir: DataDirOption = None) -> None:
         healthy = healthy and finding.verdict is not surgery.Verdict.FAIL
     if not healthy:
         raise typer.Exit(1)
+
+
+NamesArgument = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Models and adapters.")]
+AllOption = Annotated[bool, typer.Option("--all", help="All that are configured.")]
+
+
+@model.command()
+def fetch(names: NamesArgument = None, every: AllOption = False, data_dir: DataDirOption = None) -> None:
+    """Bring models and adapters to this node, verified; what is here stays. Exit code 1 when one cannot be had."""
+    from orchestrator.commands import models
+    from workers import modelfiles
+
+    settings = settings_of(data_dir)
+    if not models.fetch(settings, models.choose(settings, names or (), every=every), modelfiles, typer.echo):
+        raise typer.Exit(1)
+
+
+@model.command()
+def verify(names: NamesArgument = None, every: AllOption = False, data_dir: DataDirOption = None) -> None:
+    """Read what is on this node again, and compare it with what was fetched. Exit code 1 when it is not the same."""
+    from orchestrator.commands import models
+    from workers import modelfiles
+
+    settings = settings_of(data_dir)
+    if not models.verify(settings, models.choose(settings, names or (), every=every), modelfiles, typer.echo):
+        raise typer.Exit(1)
+
+
+@model.command(name="list")
+def list_models(data_dir: DataDirOption = None) -> None:
+    """Say of every configured model and adapter whether it is on this node, where, and how large."""
+    from orchestrator.commands import models
+    from workers import modelfiles
+
+    models.show(settings_of(data_dir), modelfiles, typer.echo)
+
+
+@model.command()
+def push(
+    directory: Annotated[Path, typer.Argument(parser=path, metavar="DIRECTORY")],
+    destination: Annotated[str, typer.Argument(metavar="s3://BUCKET/PREFIX")],
+    data_dir: DataDirOption = None,
+) -> None:
+    """Publish a checkpoint or an adapter in S3, with the manifest that every fetch is verified against."""
+    from orchestrator.commands import models
+    from workers import modelfiles
+
+    models.push(settings_of(data_dir), directory, destination, modelfiles, typer.echo)
 
 
 @model.command()
