@@ -14,7 +14,15 @@ import pytest
 
 from orchestrator.domain.errors import ConfigError, StaleEpoch, WorkerError
 from orchestrator.domain.job import RenderSpec
-from orchestrator.domain.protocol import PROTOCOL_VERSION, Answer, Caller, Rendered, Stopped, WorkerState
+from orchestrator.domain.protocol import (
+    PROTOCOL_VERSION,
+    Answer,
+    Caller,
+    HandedBack,
+    Rendered,
+    Stopped,
+    WorkerState,
+)
 from orchestrator.ports import WorkerPlan
 from tests.support.workers import (
     CALLER,
@@ -184,9 +192,89 @@ async def test_a_draining_worker_finishes_what_it_holds_and_takes_nothing_new(
     assert isinstance((await ended(actor, assignment.token)).end, Rendered)
 
 
+async def test_a_drain_with_a_deadline_hands_back_what_is_left_when_it_is_over(
+    held_at_a_step: tuple[RenderActor, Gate],
+) -> None:
+    actor, gate = held_at_a_step
+    stepping = await assigned(actor, num_inference_steps=50)
+    gate.wait_reached()
+    waiting = await assigned(actor)
+    await actor.drain(CALLER, within_s=0.05)
+    assert (await ended(actor, waiting.token)).end == Stopped(), "what had not begun goes first"
+    gate.opened.set()
+    end = (await ended(actor, stepping.token)).end
+    assert isinstance(end, HandedBack)
+    assert end.reason == "the worker was drained"
+    assert end.checkpoint is not None
+    assert end.checkpoint.step == 2
+
+
+async def test_a_drain_gives_what_can_end_in_time_the_time(actor: RenderActor) -> None:
+    assignment = await assigned(actor)
+    await actor.drain(CALLER, within_s=60)
+    assert isinstance((await ended(actor, assignment.token)).end, Rendered)
+
+
+async def test_a_worker_that_has_to_go_hands_back_everything_and_waits_until_it_was_heard(
+    held_at_a_step: tuple[RenderActor, Gate],
+) -> None:
+    actor, gate = held_at_a_step
+    assignment = await assigned(actor, num_inference_steps=50)
+    gate.wait_reached()
+    leaving = asyncio.create_task(asyncio.to_thread(actor.leave, PATIENCE_S))
+    await until(actor, lambda status: status.state is WorkerState.DRAINING)
+    gate.opened.set()
+    end = (await ended(actor, assignment.token)).end
+    assert isinstance(end, HandedBack)
+    assert end.checkpoint is not None
+    assert not leaving.done(), "the dispatcher has not said yet that it knows"
+    await actor.forget(CALLER, assignment.token)
+    assert await asyncio.wait_for(leaving, PATIENCE_S)
+
+
+async def test_a_worker_that_has_to_go_does_not_wait_for_a_step_that_hangs(
+    held_at_a_step: tuple[RenderActor, Gate],
+) -> None:
+    actor, gate = held_at_a_step
+    await assigned(actor)
+    gate.wait_reached()
+    assert not await asyncio.to_thread(actor.leave, 0.1)
+
+
+async def test_an_evicted_render_is_handed_back(held_at_a_step: tuple[RenderActor, Gate]) -> None:
+    actor, gate = held_at_a_step
+    assignment = await assigned(actor)
+    gate.wait_reached()
+    await actor.evict(CALLER, assignment.token)
+    gate.opened.set()
+    assert isinstance((await ended(actor, assignment.token)).end, HandedBack)
+    assert (await actor.poll(CALLER, 0, 0)).state is WorkerState.READY
+
+
+async def test_a_status_says_what_would_be_interrupted_and_how_it_renders() -> None:
+    gate = Gate()
+
+    def before(act: Act, spec: RenderSpec, step: int) -> None:
+        if act is Act.STEP:
+            gate.stop_here()
+
+    model = ScriptedModel(before, adapters=("style",))
+    with an_actor(a_plan(), scripted(model)) as actor:
+        idle = await ready(actor)
+        assert (idle.interrupts, idle.adapters, idle.numerics) == (None, ("style",), "here-exact")
+        await assigned(actor, priority=20)
+        gate.wait_reached()
+        busy = await actor.poll(CALLER, 0, 0)
+        assert (busy.interrupts, busy.room) == (20, 1)
+        await actor.drain(CALLER)
+        assert (await actor.poll(CALLER, 0, 0)).interrupts is None
+        gate.opened.set()
+
+
 async def test_unknown_tokens_are_ignored(actor: RenderActor) -> None:
     await ready(actor)
     await actor.cancel(CALLER, uuid4())
+    await actor.evict(CALLER, uuid4())
     await actor.forget(CALLER, uuid4())
     assert not await actor.release(CALLER, uuid4())
 
