@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from uuid import uuid4
 
@@ -10,13 +11,21 @@ import pytest
 from orchestrator import results
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import S3Settings
-from orchestrator.domain.job import Claim, VideoResult
+from orchestrator.domain.job import Claim, Continuity, Incident, VideoResult
 from orchestrator.domain.protocol import Assignment
 from tests.support.builders import a_claim
-from tests.support.finishing import finish
+from tests.support.finishing import PlainWatch, finish
 from tests.support.frames import moving
 from tests.support.s3 import S3Server
 from workers.artifacts import publish
+
+WATCH = PlainWatch(
+    stages={"denoising": 1.25, "decoding": 0.25},
+    numerics="0123456789abcdef+batched",
+    continuity=Continuity.RESUMED_INEXACTLY,
+    resumed_at=17,
+    incidents=(Incident.PREEMPTED, Incident.TILED_DECODE),
+)
 
 
 @pytest.fixture
@@ -27,8 +36,7 @@ def claim() -> Claim:
 @pytest.fixture
 def published(objects: S3Objects, claim: Claim, tmp_path: Path) -> VideoResult:
     finished = finish(moving(9, 64, 96), tmp_path)
-    stages = {"denoising": 1.25, "decoding": 0.25}
-    return publish(objects, Assignment.of(claim), finished, gpu_seconds=1.5, stages=stages, on_progress=lambda: None)
+    return publish(objects, Assignment.of(claim), finished, WATCH)
 
 
 def test_a_claims_objects_lie_under_its_own_prefix(objects: S3Objects, claim: Claim, published: VideoResult) -> None:
@@ -52,13 +60,19 @@ def test_the_result_is_written_after_everything_it_names(objects: S3Objects, cla
         "before-call.s3.PutObject", lambda params, **_: order.append(params["url_path"])
     )
     finished = finish(moving(9, 64, 96), tmp_path)
-    publish(objects, Assignment.of(claim), finished, gpu_seconds=0, stages={}, on_progress=lambda: None)
+    publish(objects, Assignment.of(claim), finished, PlainWatch())
     assert len(order) == 5
     assert order[-1].endswith("/result.json")
 
 
 def test_a_published_video_is_recovered_whole(objects: S3Objects, claim: Claim, published: VideoResult) -> None:
     assert results.recover(objects, claim) == published
+
+
+def test_a_result_says_how_its_render_went(published: VideoResult) -> None:
+    for told in ("gpu_seconds", "stages", "numerics", "continuity", "resumed_at", "incidents"):
+        assert getattr(published, told) == getattr(WATCH, told)
+    assert VideoResult.from_dict(json.loads(json.dumps(published.to_dict()))) == published
 
 
 def test_a_claim_without_a_result_has_nothing_to_recover(objects: S3Objects, published: VideoResult) -> None:

@@ -18,6 +18,7 @@ from orchestrator.domain.errors import IntegrityError, ObjectsUnavailable, Rende
 from orchestrator.domain.job import VideoResult
 from orchestrator.domain.protocol import Assignment
 from tests.support.builders import a_claim
+from tests.support.finishing import PlainWatch
 from tests.support.proxy import Proxy
 from tests.support.s3 import S3Server
 from workers.artifacts import publish
@@ -39,15 +40,7 @@ def finished(tmp_path: Path) -> Finished:
 def publish_to(
     objects: S3Objects, finished: Finished, *, on_progress: Callable[[], None] = lambda: None, patience_s: float = 30
 ) -> VideoResult:
-    return publish(
-        objects,
-        Assignment.of(CLAIM),
-        finished,
-        gpu_seconds=1.5,
-        stages={},
-        on_progress=on_progress,
-        patience_s=patience_s,
-    )
+    return publish(objects, Assignment.of(CLAIM), finished, PlainWatch(moved=on_progress), patience_s=patience_s)
 
 
 def through(proxy: Proxy, settings: S3Settings) -> S3Objects:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,29 @@ from av.video.reformatter import Colorspace
 
 from orchestrator.config import FinishSettings
 from orchestrator.domain.delivery import Delivery
-from orchestrator.domain.protocol import Assignment
+from orchestrator.domain.job import Continuity, Incident
+from orchestrator.domain.protocol import Assignment, Stage
 from tests.support.builders import a_claim, a_spec
 from workers.finish import Finished, Finisher
 
 CPU = torch.device("cpu")
+
+
+@dataclass
+class PlainWatch:
+    """A `workers.parts.Watch` on a render that went on as told; `moved` may be anything."""
+
+    gpu_seconds: float = 1.5
+    stages: dict[str, float] = field(default_factory=dict)
+    numerics: str = "0123456789abcdef"
+    continuity: Continuity = Continuity.WHOLE
+    resumed_at: int = 0
+    incidents: tuple[Incident, ...] = ()
+    moved: Callable[[], None] = lambda: None
+
+    def enter(self, stage: Stage) -> None: ...
+
+    def proceed(self) -> None: ...
 
 
 @cache
