@@ -1,4 +1,4 @@
-"""The `WorkerPool` port on Ray: detached, named actors in the deployment's namespace. The only `import ray`."""
+"""The `WorkerPool` port on Ray: detached, named actors in the deployment's namespace."""
 
 from __future__ import annotations
 
@@ -12,24 +12,16 @@ import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError
 from ray.util import list_named_actors
 
-from orchestrator import logs
 from orchestrator.domain.errors import WorkerError, WorkerLost, WorkerUnreachable
 from orchestrator.domain.protocol import Answer, Assignment, Caller, WorkerStatus
 from orchestrator.ports import WorkerPlan
-from workers.actor import RenderActor
+from workers import placement
+from workers.hosting import HostedRenderActor
 
 T = TypeVar("T")
 
 # A call that returns at once may take this many seconds before the worker counts as unreachable.
 CALL_S = 10.0
-
-
-class HostedRenderActor(RenderActor):
-    """A `RenderActor` in a process of its own, whose logs are this deployment's."""
-
-    def __init__(self, plan: WorkerPlan) -> None:
-        logs.configure(plan.log, worker=plan.name)
-        super().__init__(plan)
 
 
 class RayWorkerPool:
@@ -64,17 +56,19 @@ class RayWorkerPool:
         return await asyncio.to_thread(_list_actors)
 
     async def start(self, plan: WorkerPlan) -> None:
-        remote = ray.remote(HostedRenderActor).options(
+        self._handles[plan.name] = await asyncio.to_thread(self._start, plan)
+
+    def _start(self, plan: WorkerPlan) -> Any:
+        actor = ray.remote(HostedRenderActor).options(
             name=plan.name,
             namespace=self._namespace,
             lifetime="detached",
             get_if_exists=True,
-            num_gpus=plan.gpus,
-            num_cpus=0,
             max_restarts=-1,
             max_task_retries=0,
+            **placement.options(plan),
         )
-        self._handles[plan.name] = await asyncio.to_thread(remote.remote, plan)
+        return actor.remote(plan)
 
     async def kill(self, name: str, *, restart: bool) -> None:
         with contextlib.suppress(WorkerLost):
@@ -82,6 +76,7 @@ class RayWorkerPool:
             await asyncio.to_thread(ray.kill, handle, no_restart=not restart)
         if not restart:
             self._handles.pop(name, None)
+            await asyncio.to_thread(placement.give_up, name)
 
     async def poll(self, name: str, caller: Caller, *, version: int, timeout_s: float) -> WorkerStatus:
         return await self._call(name, lambda actor: actor.poll.remote(caller, version, timeout_s), timeout_s + CALL_S)

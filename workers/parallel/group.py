@@ -91,11 +91,13 @@ class Group:
         self._control = distributed.new_group(backend="gloo", timeout=_FOR_EVER)
 
     @classmethod
-    def led(cls, size: int, device: torch.device, host: str, recruit: Callable[[str], None]) -> Group:
+    def led(
+        cls, size: int, device: torch.device, host: str, recruit: Callable[[str], None], *, wait_s: float = WAIT_S
+    ) -> Group:
         """The leader's: opens a store on `host` and has `recruit` start those who meet at its address."""
         store = Store.opened(host)
         recruit(store.address)
-        return cls(store, LEADER, size, device)
+        return cls(store, LEADER, size, device, wait_s=wait_s)
 
     def seats(self, mesh: Mesh) -> tuple[Seat, Seat]:
         """This rank's seats in guidance and in its sequence. Called by all."""
