@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ from PIL import Image, ImageOps
 
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import ModerationSettings, S3Settings
-from orchestrator.domain.catalog import FAMILIES
+from orchestrator.domain.errors import RenderFailed
 from orchestrator.domain.job import VideoResult, claim_prefix
 from orchestrator.domain.protocol import Assignment, Broke, Rendered, Stage, Stopped, WorkerState
 from tests.support.builders import a_result, a_spec
+from tests.support.models import Checkpoint, Loaded, denoise, denoised
 from tests.support.workers import (
     CALLER,
     Gate,
@@ -35,12 +36,11 @@ from tests.support.workers import (
     render_of,
     until,
 )
-from workers import cogvideox, inputs, previews
+from workers import inputs, previews
 from workers.actor import Assemble
-from workers.engine import Finish, Watch
+from workers.cogvideox import CogVideoX
+from workers.parts import Finish, Watch
 from workers.render import Render
-
-Checkpoint = Callable[[str], Path]
 
 
 @pytest.fixture(scope="module", params=["tiny-2b", "tiny-5b"])
@@ -49,34 +49,25 @@ def family(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def model(family: str, tiny_checkpoint: Checkpoint) -> cogvideox.CogVideoX:
-    return cogvideox.load(tiny_checkpoint(family), FAMILIES[family], torch.device("cpu"), torch.float32)
+def model(family: str, loaded: Loaded) -> CogVideoX:
+    return loaded(family)
 
 
-@dataclass
 class Gated:
-    """A real model that stops once, before one of its steps."""
+    """A real model that stops once, before the step `at` of the render with the seed `seed`."""
 
-    model: cogvideox.CogVideoX
-    gate: Gate
-    step_number: int
+    def __init__(self, model: CogVideoX, gate: Gate, at: int, seed: int = 7) -> None:
+        self._model = model
+        self._gate = gate
+        self._before = (seed, at)
 
-    def begin(self, spec: Any, picture: Any) -> Render:
-        return self.model.begin(spec, picture)
+    def step(self, renders: Sequence[Render]) -> list[RenderFailed | None]:
+        if self._before in [(render.spec.seed, render.step) for render in renders]:
+            self._gate.stop_here()
+        return self._model.step(renders)
 
-    def step(self, render: Render) -> None:
-        if render.step == self.step_number:
-            self.gate.stop_here()
-        self.model.step(render)
-
-    def preview(self, render: Render) -> np.ndarray:
-        return self.model.preview(render)
-
-    def decode(self, render: Render) -> np.ndarray:
-        raise AssertionError("decoded")
-
-    def recover(self) -> None:
-        self.model.recover()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
 
 
 def given(model: Any, finish: Finish, **others: Any) -> Assemble:
@@ -123,7 +114,7 @@ async def test_a_render_ends_with_its_objects_in_the_bucket(
 
 
 async def test_a_picture_in_the_bucket_is_rendered_upright_and_cropped(
-    tiny_checkpoint: Checkpoint, s3_settings: S3Settings, objects: S3Objects
+    loaded: Loaded, s3_settings: S3Settings, objects: S3Objects
 ) -> None:
     """As if the model had been given it so; that this is what diffusers makes of it is `test_engine_equality`'s."""
     family = "tiny-5b-i2v"
@@ -134,25 +125,23 @@ async def test_a_picture_in_the_bucket_is_rendered_upright_and_cropped(
     photo.save(file, "PNG", exif=exif)
     image = objects.put("inputs/photo", file.getvalue(), "image/png")
 
-    model = cogvideox.load(tiny_checkpoint(family), FAMILIES[family], torch.device("cpu"), torch.float32)
+    model = loaded(family)
     frames = Frames()
-    fetch = partial(inputs.fetch, objects)
+    fetch = partial(inputs.fetch, objects, model.numerics)
     with an_actor(a_plan(family), given(model, frames, fetch=fetch)) as actor:
         assignment = await assigned(actor, num_frames=49, num_inference_steps=2, seed=3, image=image)
         assert isinstance((await ended(actor, assignment.token)).end, Rendered)
 
     upright = ImageOps.fit(photo.transpose(Image.Transpose.ROTATE_270), (96, 64), Image.Resampling.LANCZOS)
     plain = model.begin(assignment.spec, np.asarray(upright))
-    while not plain.done:
-        model.step(plain)
-    assert np.array_equal(frames.by_seed[3], model.decode(plain))
+    assert np.array_equal(frames.by_seed[3], model.decode(denoise(model, plain)))
 
 
 async def test_a_preview_lies_in_the_bucket_while_its_render_goes_on(
-    model: cogvideox.CogVideoX, family: str, s3_settings: S3Settings, objects: S3Objects
+    model: CogVideoX, family: str, s3_settings: S3Settings, objects: S3Objects
 ) -> None:
     gate = Gate()
-    stopping = given(Gated(model, gate, step_number=3), Frames(), show=partial(previews.show, objects))
+    stopping = given(Gated(model, gate, at=3), Frames(), show=partial(previews.show, objects))
     with an_actor(a_plan(), stopping) as actor:
         assignment = await assigned(actor, num_inference_steps=5)
         render = render_of(
@@ -183,7 +172,7 @@ def test_a_preview_is_small_and_marked_where_the_video_is(objects: S3Objects) ->
 
 
 async def test_nobody_sees_a_preview_of_what_moderation_has_still_to_see(
-    tiny_checkpoint: Checkpoint, model: cogvideox.CogVideoX
+    model: CogVideoX,
 ) -> None:
     moderation = ModerationSettings(entry_point="somebody:looks", video=True)
     with an_actor(replace(a_plan(), moderation=moderation), given(model, Frames())) as actor:
@@ -192,9 +181,9 @@ async def test_nobody_sees_a_preview_of_what_moderation_has_still_to_see(
     assert render.preview is None
 
 
-async def test_cancelling_takes_effect_within_one_step_and_skips_the_decode(model: cogvideox.CogVideoX) -> None:
+async def test_cancelling_takes_effect_within_one_step_and_skips_the_decode(model: CogVideoX) -> None:
     gate = Gate()
-    with an_actor(a_plan(), given(Gated(model, gate, step_number=2), Frames())) as actor:
+    with an_actor(a_plan(), given(Gated(model, gate, at=2), Frames())) as actor:
         assignment = await assigned(actor, num_inference_steps=50)
         gate.wait_reached()
         await actor.cancel(CALLER, assignment.token)
@@ -205,7 +194,7 @@ async def test_cancelling_takes_effect_within_one_step_and_skips_the_decode(mode
     assert render.end.gpu_seconds > 0
 
 
-async def test_the_next_render_denoises_while_the_one_before_is_being_finished(model: cogvideox.CogVideoX) -> None:
+async def test_the_next_render_denoises_while_the_one_before_is_being_finished(model: CogVideoX) -> None:
     gate = Gate()
 
     def finish(assignment: Assignment, frames: np.ndarray, watch: Watch) -> VideoResult:
@@ -230,13 +219,10 @@ async def test_the_next_render_denoises_while_the_one_before_is_being_finished(m
     ],
 )
 async def test_after_a_failure_in_the_middle_of_a_step_the_next_render_is_as_if_nothing_had_been(
-    model: cogvideox.CogVideoX, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str
+    model: CogVideoX, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str
 ) -> None:
     spec = a_spec(seed=2)
-    untouched = model.begin(spec, None)
-    while not untouched.done:
-        model.step(untouched)
-    expected = model.decode(untouched)
+    expected = model.decode(denoised(model, spec))
 
     block = model._pipeline.transformer.transformer_blocks[1]
     calls = 0
@@ -259,9 +245,7 @@ async def test_after_a_failure_in_the_middle_of_a_step_the_next_render_is_as_if_
     assert np.array_equal(frames.by_seed[2], expected)
 
 
-async def test_latents_that_are_not_finite_end_as_a_failure(
-    model: cogvideox.CogVideoX, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_latents_that_are_not_finite_end_as_a_failure(model: CogVideoX, monkeypatch: pytest.MonkeyPatch) -> None:
     bias = model._pipeline.transformer.proj_out.bias
     monkeypatch.setattr(bias, "data", torch.full_like(bias.data, float("inf")))
     frames = Frames()
@@ -275,12 +259,12 @@ async def test_latents_that_are_not_finite_end_as_a_failure(
 async def test_a_checkpoint_that_cannot_be_loaded_leaves_a_worker_that_says_why(
     tiny_checkpoint: Checkpoint, tmp_path: Path
 ) -> None:
-    with an_actor(a_plan(path=tmp_path)) as missing:
+    with an_actor(a_plan(source=tmp_path)) as missing:
         status = await ready(missing)
         assert status.state is WorkerState.BROKEN
         assert status.error == f"ConfigError: no diffusers checkpoint at {tmp_path}: model_index.json is missing"
     (tmp_path / "model_index.json").write_text((tiny_checkpoint("tiny-2b") / "model_index.json").read_text())
-    with an_actor(a_plan(path=tmp_path)) as hollow:
+    with an_actor(a_plan(source=tmp_path)) as hollow:
         status = await ready(hollow)
         assert status.state is WorkerState.BROKEN
         assert status.error
