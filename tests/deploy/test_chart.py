@@ -23,10 +23,27 @@ EVERYTHING: dict[str, Any] = LEAST | {
     "serviceAccount": {"annotations": {"example.com/role": "renderer"}},
     "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy.example:3128"}],
     "config": {
-        "pools": {"main": {"workers": 3}, "large": {"model": "cogvideox-5b", "workers": 2}},
-        "models": {
-            "cogvideox-5b": {"family": "cogvideox-5b", "source": "/models/CogVideoX-5b", "accept_licence": True},
+        "pools": {
+            "main": {"workers": 3, "profiles": ["exact"], "batch_size": 4, "warm_shapes": ["720x480x49"]},
+            "large": {"model": "cogvideox-5b", "workers": 2, "gpus_per_worker": 2, "attention": "native"},
+            "quick": {"model": "cogvideox-5b", "workers": 1, "quantization": "fp8", "compile": "off"},
+            "images": {"model": "cogvideox-5b-i2v", "workers": 1},
         },
+        "models": {
+            "cogvideox-5b": {
+                "family": "cogvideox-5b",
+                "source": "s3://models/CogVideoX-5b",
+                "accept_licence": True,
+                "image_model": "cogvideox-5b-i2v",
+            },
+            "cogvideox-5b-i2v": {
+                "family": "cogvideox-5b-i2v",
+                "source": "hf://zai-org/CogVideoX-5b-I2V@main",
+                "accept_licence": True,
+            },
+        },
+        "adapters": {"ink": {"source": "s3://models/ink", "models": ["cogvideox-5b"], "scale": -0.5}},
+        "engine": {"checkpoint_every_s": 30, "park_mib": 4096},
         "aliases": {"cogvideox-3": "cogvideox-5b"},
         "s3": {"endpoint_url": "https://s3.example", "bucket": "videos", "multipart_threshold_bytes": 33554432},
         "lease": {"ttl_s": 240, "cancel_poll_s": 0.25},
@@ -41,11 +58,13 @@ EVERYTHING: dict[str, Any] = LEAST | {
         "authSecret": "ray-token",
         "worker": {
             "gpus": 2,
+            "env": [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hf", "key": "token"}}}],
             "runtimeClassName": "nvidia",
             "pod": {"tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}], "annotations": {"a/b": "c"}},
         },
     },
     "weights": {"volume": {"persistentVolumeClaim": {"claimName": "models", "readOnly": True}}},
+    "modelsCache": {"mountPath": "/cache", "volume": {"persistentVolumeClaim": {"claimName": "cache"}}},
     "monitoring": {"enabled": True, "labels": {"release": "prometheus"}},
 }
 PLAIN_JOB = LEAST | {
@@ -152,6 +171,51 @@ def test_there_are_as_many_gpu_pods_as_the_pools_need(
     assert container(group["template"]["spec"])["resources"]["limits"]["nvidia.com/gpu"] == gpus
 
 
+@pytest.mark.parametrize(
+    ("pools", "gpus", "pods"),
+    [
+        ({"a": (1, 4)}, 4, 1),
+        ({"a": (4, 3)}, 4, 4),
+        ({"a": (3, 2), "b": (1, 2)}, 4, 2),
+        ({"a": (1, 4), "b": (4, 1)}, 4, 2),
+        ({"a": (0, 4), "b": (1, 1)}, 8, 1),
+    ],
+)
+def test_no_worker_of_several_gpus_is_spread_over_pods(
+    helm: Helm, pools: dict[str, tuple[int, int]], gpus: int, pods: int
+) -> None:
+    wanted = {
+        name: {"model": "cogvideox-2b", "workers": workers, "gpus_per_worker": each}
+        for name, (workers, each) in pools.items()
+    }
+    values = LEAST | {"config": {"pools": {"main": {"workers": 0}} | wanted}, "ray": {"worker": {"gpus": gpus}}}
+
+    [group] = cluster_of(helm.render(values))["spec"]["workerGroupSpecs"]
+
+    assert group["maxReplicas"] == pods
+
+
+@pytest.mark.parametrize(
+    ("values", "path", "volume"),
+    [
+        (LEAST, "/models-cache", {"emptyDir": {"sizeLimit": "100Gi"}}),
+        (EVERYTHING, "/cache", {"persistentVolumeClaim": {"claimName": "cache"}}),
+    ],
+    ids=["least", "everything"],
+)
+def test_workers_keep_what_they_fetch_where_the_configuration_says(
+    helm: Helm, values: dict[str, Any], path: str, volume: dict[str, Any]
+) -> None:
+    rendered = helm.render(values)
+
+    [group] = cluster_of(rendered)["spec"]["workerGroupSpecs"]
+    pod = group["template"]["spec"]
+    [mount] = [mount for mount in container(pod)["volumeMounts"] if mount["name"] == "models-cache"]
+    assert mount == {"name": "models-cache", "mountPath": path}
+    assert {"name": "models-cache"} | volume in pod["volumes"]
+    assert f'models_cache = "{path}"' in rendered.find("ConfigMap", "cogmill")["data"]["cogmill.toml"]
+
+
 @pytest.mark.parametrize("changed", [{"workerImage": {"tag": "2"}}, {"ray": {"version": "2.61.0"}}])
 def test_another_worker_image_or_ray_version_makes_another_cluster(helm: Helm, changed: dict[str, Any]) -> None:
     before, after = helm.render(LEAST), helm.render(LEAST | changed)
@@ -242,6 +306,26 @@ def test_the_ray_version_and_the_tags_are_those_of_this_release(helm: Helm) -> N
         (LEAST | {"config": {"api": {"port": 1}}}, "/config/api/port"),
         (LEAST | {"config": {"pools": {"main": {"workers": "two"}}}}, "/config/pools/main/workers"),
         (LEAST | {"config": {"pools": {"main": {"model": "sora"}}}}, 'config.pools.main.model is "sora"'),
+        (
+            LEAST | {"config": {"pools": {"main": {"gpus_per_worker": 2}}}},
+            "config.pools.main.gpus_per_worker is 2, and ray.worker.gpus only 1",
+        ),
+        (LEAST | {"config": {"pools": {"main": {"profiles": ["best"]}}}}, "/config/pools/main/profiles/0"),
+        (
+            LEAST | {"config": {"models": {"cogvideox-2b": {"source": "models/x"}}}},
+            "/config/models/cogvideox-2b/source",
+        ),
+        (
+            LEAST | {"config": {"models": {"cogvideox-2b": {"path": "/x"}}}},
+            "config.models.cogvideox-2b must have source",
+        ),
+        (LEAST | {"config": {"adapters": {"ink": {"source": "/x"}}}}, "/config/adapters/ink"),
+        (LEAST | {"config": {"models_cache": "/x"}}, "/config/models_cache"),
+        (LEAST | {"modelsCache": {"volume": {"hostPath": {"path": "/x"}}}}, "/modelsCache/volume/hostPath"),
+        (
+            LEAST | {"ray": {"worker": {"env": [{"name": "RAY_AUTH_TOKEN", "value": "x"}]}}},
+            "ray.worker.env: RAY_AUTH_TOKEN is set by the chart",
+        ),
         (LEAST | {"config": {"default_model": "sora"}}, 'config.default_model is "sora"'),
         (LEAST | {"weights": {"volume": {"hostPath": {"path": "/models"}}}}, "/weights/volume/hostPath"),
         (LEAST | {"api": {"ingress": {"enabled": True}}}, "api.ingress.host is needed"),

@@ -46,7 +46,8 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- $owned := dict
       "api" (dict "host" "0.0.0.0" "port" 8000)
       "metrics" (dict "host" "0.0.0.0" "dispatch_port" 9101 "maintain_port" 9102)
-      "ray" (dict "cluster" (include "cogmill.cluster" .)) -}}
+      "ray" (dict "cluster" (include "cogmill.cluster" .))
+      "models_cache" .Values.modelsCache.mountPath -}}
 {{- mustMergeOverwrite (deepCopy .Values.config) $owned | toToml -}}
 {{- end -}}
 
@@ -125,12 +126,18 @@ annotations:
   {{- end }}
 {{- end -}}
 
-{{/* GPU pods: as many as the pools' workers need together. */}}
+{{/* GPU pods: as many as the pools' workers need together. Workers of as many GPUs share pods, and no worker is split. */}}
 {{- define "cogmill.gpuPods" -}}
-{{- $gpus := 0 -}}
+{{- $workers := dict -}}
 {{- range $pool := .Values.config.pools -}}
-{{- $workers := ternary (int $pool.workers) 1 (hasKey $pool "workers") -}}
-{{- $gpus = add $gpus (mul $workers (int (default 1 $pool.gpus_per_worker))) -}}
+{{- $each := toString (default 1 $pool.gpus_per_worker) -}}
+{{- $wanted := ternary (int $pool.workers) 1 (hasKey $pool "workers") -}}
+{{- $workers = set $workers $each (add $wanted (default 0 (get $workers $each))) -}}
 {{- end -}}
-{{- div (sub (add $gpus (int .Values.ray.worker.gpus)) 1) (int .Values.ray.worker.gpus) -}}
+{{- $pods := 0 -}}
+{{- range $each, $wanted := $workers -}}
+{{- $fit := max 1 (div (int $.Values.ray.worker.gpus) (int $each)) -}}
+{{- $pods = add $pods (div (sub (add $wanted $fit) 1) $fit) -}}
+{{- end -}}
+{{- $pods -}}
 {{- end -}}
