@@ -15,7 +15,7 @@ from orchestrator.domain.errors import ConfigError, IntegrityError, NotFound
 from tests.support.models import Checkpoint
 from tests.support.s3 import S3Server
 from workers.modelfiles import Progress, State, layout, locate, look, push, verify
-from workers.modelfiles.locate import place, under_construction
+from workers.modelfiles.fetch import place, under_construction
 from workers.modelfiles.progress import Doing
 
 

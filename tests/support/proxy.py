@@ -1,4 +1,4 @@
-"""A TCP proxy on 127.0.0.1 that slows down, or damages, what a client sends."""
+"""A TCP proxy on 127.0.0.1 that slows down, counts or damages what passes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _CHUNK = 16 * 1024
 class Proxy:
     """Forwards connections to a port of this machine.
 
-    `bytes_per_s` limits what goes up; `corruptions` is how many more full chunks on their way up get one bit flipped
-    (a full chunk is the inside of a body, never a header).
+    `bytes_per_s` limits what goes up, `down_bytes_per_s` what comes down, which `came_down` counts; `corruptions` is
+    how many more full chunks on their way up get one bit flipped (that is the inside of a body, never a header).
     """
 
     def __init__(self, target: int, *, bytes_per_s: float | None = None, corruptions: int = 0) -> None:
@@ -30,6 +30,8 @@ class Proxy:
         self._listener.bind(("127.0.0.1", 0))
         self._listener.listen()
         self.corruptions = corruptions
+        self.down_bytes_per_s: float | None = None
+        self.came_down = 0
 
     @property
     def url(self) -> str:
@@ -57,7 +59,7 @@ class Proxy:
                     continue
                 self._sockets += [client, server]
                 _background(partial(_pump, client, server, self._on_the_way_up))
-                _background(partial(_pump, server, client, bytes))
+                _background(partial(_pump, server, client, self._on_the_way_down))
 
     def _on_the_way_up(self, data: bytes) -> bytes:
         if self._bytes_per_s is not None:
@@ -66,6 +68,13 @@ class Proxy:
         if self.corruptions and len(data) == _CHUNK:
             self.corruptions -= 1
             return data[:1000] + bytes([data[1000] ^ 1]) + data[1001:]
+        return data
+
+    def _on_the_way_down(self, data: bytes) -> bytes:
+        with self._one_at_a_time:
+            self.came_down += len(data)
+            if self.down_bytes_per_s is not None:
+                time.sleep(len(data) / self.down_bytes_per_s)
         return data
 
 

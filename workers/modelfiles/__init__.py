@@ -1,8 +1,8 @@
 """Where a model's or an adapter's files are on this node: fetched whole, verified, and only then used. No torch."""
 
+from workers.modelfiles.fetch import locate
 from workers.modelfiles.inspect import Finding, State, look, verify
-from workers.modelfiles.locate import locate
 from workers.modelfiles.progress import OnProgress, Progress, to_log
-from workers.modelfiles.push import push
+from workers.modelfiles.publish import push
 
 __all__ = ["Finding", "OnProgress", "Progress", "State", "locate", "look", "push", "to_log", "verify"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from orchestrator.config import S3Settings
 from orchestrator.domain.errors import ConfigError
 from workers.modelfiles import layout, manifest
-from workers.modelfiles.locate import is_remote, place, under_construction
+from workers.modelfiles.fetch import is_remote, place, under_construction
 from workers.modelfiles.progress import Doing, OnProgress, Progress, silent
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from structlog.typing import FilteringBoundLogger
+from structlog.stdlib import BoundLogger
 
 
 class Doing(StrEnum):
@@ -36,7 +36,7 @@ def silent(progress: Progress) -> None:
     """For whoever does not want to know."""
 
 
-def to_log(log: FilteringBoundLogger, *, every_s: float = 10.0) -> OnProgress:
+def to_log(log: BoundLogger, *, every_s: float = 10.0) -> OnProgress:
     """Writes a line when something else begins, and then at most one every `every_s` seconds."""
     said: tuple[Doing, float] | None = None
 
