@@ -193,7 +193,8 @@ class CogVideoX:
         assert render.predicted is not None
         count = _PREVIEWED if render.image_latents is None else _PREVIEWED_AFTER_PICTURE
         previewed = render.predicted[:, render.padding : render.padding + count]
-        return self._decoder.frames(previewed.to(render.embeddings.dtype))[-1]
+        frame: NDArray[np.uint8] = self._decoder.frames(previewed.to(render.embeddings.dtype))[-1]
+        return frame
 
     def pixels(self, render: Render, how: Decoding = Decoding.WHOLE) -> torch.Tensor:
         """The video before rounding: float32 in [0, 1], [frames, height, width, 3], on the device."""

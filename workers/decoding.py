@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -49,14 +49,7 @@ class Decoder:
         """
         with torch.inference_mode(), memory_errors():
             _require_finite(latents, "latents")
-            match how:
-                case Decoding.WHOLE:
-                    video = self._decode(latents)
-                case Decoding.TILED:
-                    video = self._tiled(latents)
-                case Decoding.OFFLOADED:
-                    with self._offloaded():
-                        video = self._tiled(latents)
+            video = self._decode(latents, how)
             _require_finite(video, "frames")
             return (video * 0.5 + 0.5).clamp(0, 1).permute(1, 2, 3, 0).float()
 
@@ -76,13 +69,15 @@ class Decoder:
     def _beside(self) -> tuple[torch.nn.Module, ...]:
         return self._pipeline.transformer, self._pipeline.text_encoder
 
-    def _decode(self, latents: torch.Tensor) -> torch.Tensor:
-        video: torch.Tensor = self._pipeline.decode_latents(latents)[0]
-        return video
-
-    def _tiled(self, latents: torch.Tensor) -> torch.Tensor:
-        with _tiles(self._pipeline.vae, *latents.shape[-2:]):
-            return self._decode(latents)
+    def _decode(self, latents: torch.Tensor, how: Decoding) -> torch.Tensor:
+        """[channels, frames, height, width] in [-1, 1]."""
+        with ExitStack() as arranged:
+            if how is Decoding.OFFLOADED:
+                arranged.enter_context(self._offloaded())
+            if how is not Decoding.WHOLE:
+                arranged.enter_context(_tiles(self._pipeline.vae, *latents.shape[-2:]))
+            video: torch.Tensor = self._pipeline.decode_latents(latents)[0]
+            return video
 
     @contextmanager
     def _offloaded(self) -> Iterator[None]:
