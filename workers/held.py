@@ -85,7 +85,8 @@ class Held:
 
     @property
     def needs_material(self) -> bool:
-        return self.assignment.spec.image is not None or self.assignment.checkpoint is not None
+        spec = self.assignment.spec
+        return spec.image is not None or spec.adapter is not None or self.assignment.checkpoint is not None
 
     @property
     def ready(self) -> bool:

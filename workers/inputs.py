@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator import logs
 from orchestrator.domain.errors import IntegrityError, NotFound, ObjectsUnavailable, RenderFailed
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 T = TypeVar("T")
-Numerics: TypeAlias = Callable[[RenderSpec], str]
 
 # Waiting holds no GPU, and what else this worker could render waits for the same S3.
 _PATIENCE_S = 480.0
@@ -34,7 +33,7 @@ _log = logs.get("inputs")
 
 def fetch(
     objects: ObjectStore,
-    numerics: Numerics,
+    numerics: Callable[[RenderSpec], str],
     assignment: Assignment,
     wanted: Callable[[], bool],
     *,
@@ -43,14 +42,16 @@ def fetch(
     """The checkpoint that the assignment can go on from, or else its picture; None once it is no longer `wanted`.
 
     `numerics` is the fingerprint of a spec rendered here. Outlasts an S3 that is away for up to `patience_s` at a time.
-    Raises `RenderFailed`: `checkpoint_unavailable` or `image_unavailable` when it stays away, the latter also when the
+    Raises what `numerics` raises, and `RenderFailed`: `checkpoint_unavailable` or `image_unavailable` when it stays away, the latter also when the
     picture is gone or another one, `image_unreadable` when the object is no image.
     """
     patience = _Patience(wanted, patience_s, assignment)
+    # Asked for every render: to say it takes the spec's adapter, which the GPU must not wait for later.
+    fingerprint = numerics(assignment.spec)
     try:
         if assignment.checkpoint is None:
             return Material(picture=_picture(objects, assignment.spec, patience))
-        material = _resumed(objects, numerics, assignment, patience)
+        material = _resumed(objects, fingerprint, assignment, patience)
         if material is None:
             fitted = _picture(objects, assignment.spec, patience)
             material = Material(picture=fitted, continuity=Continuity.STARTED_OVER)
@@ -63,7 +64,7 @@ def _resumed(objects: ObjectStore, numerics: Numerics, assignment: Assignment, p
     """The checkpoint, or None when the render must start over."""
     checkpoint = assignment.checkpoint
     assert checkpoint is not None
-    began = continuity(checkpoint, assignment.spec, numerics(assignment.spec))
+    began = continuity(checkpoint, assignment.spec, numerics)
     if began is Continuity.STARTED_OVER:
         return None
     try:

@@ -180,3 +180,11 @@ def test_a_checkpoint_that_s3_does_not_give_is_not_given_up(own_s3_server: S3Ser
 
 def test_what_needs_nothing_begins_with_nothing(objects: S3Objects) -> None:
     assert begin_with(objects, an_assignment()) == Material()
+
+
+def test_an_adapter_that_cannot_be_had_is_known_before_the_render_begins(objects: S3Objects) -> None:
+    def unavailable(spec: RenderSpec) -> str:
+        raise RenderFailed("adapter_unavailable", f"adapter {spec.adapter!r} cannot be had here")
+
+    with pytest.raises(RenderFailed, match="'oil'"):
+        fetch(objects, unavailable, an_assignment(adapter="oil"), always)
