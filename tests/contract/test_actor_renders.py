@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,11 +17,11 @@ from PIL import Image, ImageOps
 
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import ModerationSettings, S3Settings
-from orchestrator.domain.errors import RenderFailed
 from orchestrator.domain.job import VideoResult, claim_prefix
 from orchestrator.domain.protocol import Assignment, Broke, Rendered, Stage, Stopped, WorkerState
 from tests.support.builders import a_result, a_spec
 from tests.support.models import Checkpoint, Loaded, denoise, denoised
+from tests.support.renders import Frames, Gated, given
 from tests.support.workers import (
     CALLER,
     Gate,
@@ -31,16 +30,13 @@ from tests.support.workers import (
     an_assignment,
     assigned,
     ended,
-    parts,
     ready,
     render_of,
     until,
 )
 from workers import inputs, previews
-from workers.actor import Assemble
 from workers.cogvideox import CogVideoX
-from workers.parts import Finish, Watch
-from workers.render import Render
+from workers.parts import Watch
 
 
 @pytest.fixture(scope="module", params=["tiny-2b", "tiny-5b"])
@@ -51,38 +47,6 @@ def family(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def model(family: str, loaded: Loaded) -> CogVideoX:
     return loaded(family)
-
-
-class Gated:
-    """A real model that stops once, before the step `at` of the render with the seed `seed`."""
-
-    def __init__(self, model: CogVideoX, gate: Gate, at: int, seed: int = 7) -> None:
-        self._model = model
-        self._gate = gate
-        self._before = (seed, at)
-
-    def step(self, renders: Sequence[Render]) -> list[RenderFailed | None]:
-        if self._before in [(render.spec.seed, render.step) for render in renders]:
-            self._gate.stop_here()
-        return self._model.step(renders)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
-
-
-def given(model: Any, finish: Finish, **others: Any) -> Assemble:
-    return lambda plan, scratch: parts(model, finish, **others)
-
-
-class Frames:
-    """Finishes by keeping the frames by seed."""
-
-    def __init__(self) -> None:
-        self.by_seed: dict[int, np.ndarray] = {}
-
-    def __call__(self, assignment: Assignment, frames: np.ndarray, watch: Watch) -> VideoResult:
-        self.by_seed[assignment.spec.seed] = frames
-        return a_result()
 
 
 async def test_a_render_ends_with_its_objects_in_the_bucket(
