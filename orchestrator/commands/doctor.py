@@ -64,13 +64,13 @@ def examine(settings: Settings, connect: Connect) -> Iterator[Finding]:
     yield _check("ray", lambda: _ray(settings.ray.address, connect, joined), advice)
     yield _check("gpus", lambda: _gpus(settings, joined), "add GPU nodes, or lower pools.*.workers")
     for name, model in settings.models.items():
-        yield source_finding(f"models.{name}", model, settings.ray.address, checkpoint)
+        yield source_finding(f"model {name}", model, settings.ray.address, checkpoint)
     for name, lora in settings.adapters.items():
-        yield source_finding(f"adapters.{name}", lora, settings.ray.address, adapter)
+        yield source_finding(f"adapter {name}", lora, settings.ray.address, adapter)
 
 
 def source_finding(
-    key: str,
+    part: str,
     section: ModelSettings | AdapterSettings,
     ray_address: str | None,
     look: Callable[[Path], str],
@@ -78,10 +78,10 @@ def source_finding(
     """Look at a model's or an adapter's files, where they can be seen: workers elsewhere have their own disks."""
     path = section.directory
     if path is None:
-        return Finding(key, Verdict.NOTE, f"{section.source} is fetched by the workers, and checked then")
+        return Finding(part, Verdict.NOTE, f"{section.source} is fetched by the workers, and checked then")
     if not path.exists() and not _on_this_machine(ray_address):
-        return Finding(key, Verdict.NOTE, f"{path} is not on this machine; workers check theirs when they load it")
-    return _check(key, partial(look, path), f"put the files there, or correct {key}.source")
+        return Finding(part, Verdict.NOTE, f"{path} is not on this machine; workers check theirs when they load it")
+    return _check(part, partial(look, path), f"put the files there, or correct the source of {part}")
 
 
 class _Ill(CogmillError):

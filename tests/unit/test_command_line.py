@@ -128,7 +128,7 @@ class TestCommandLine:
 
 def checked(checkpoint: Path, ray_address: str | None) -> doctor.Finding:
     model = ModelSettings(family="tiny-2b", source=str(checkpoint))
-    return doctor.source_finding("models.m", model, ray_address, doctor.checkpoint)
+    return doctor.source_finding("model m", model, ray_address, doctor.checkpoint)
 
 
 class TestDoctor:
@@ -156,20 +156,20 @@ class TestDoctor:
         (tmp_path / "vae" / "config.json").touch()
         found = checked(tmp_path, "elsewhere:6379")
         assert (found.verdict, found.detail) == (doctor.Verdict.FAIL, f"{tmp_path} lacks unet")
-        assert found.line().startswith("FAIL  models.m ")
+        assert found.line().startswith("FAIL  model m ")
 
     def test_what_workers_fetch_is_left_to_them(self) -> None:
         model = ModelSettings(family="tiny-2b", source="s3://models/tiny-2b")
-        found = doctor.source_finding("models.m", model, None, doctor.checkpoint)
+        found = doctor.source_finding("model m", model, None, doctor.checkpoint)
         assert (found.verdict, "s3://models/tiny-2b" in found.detail) == (doctor.Verdict.NOTE, True)
 
     def test_an_adapter_without_weights_is_found(self, tmp_path: Path) -> None:
         lora = AdapterSettings(source=str(tmp_path), models=("m",))
-        found = doctor.source_finding("adapters.ink", lora, None, doctor.adapter)
-        assert found.line().startswith("FAIL  adapters.ink ")
+        found = doctor.source_finding("adapter ink", lora, None, doctor.adapter)
+        assert found.line().startswith("FAIL  adapter ink ")
         header = b'{"w": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}'
         (tmp_path / "ink.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(1))
-        found = doctor.source_finding("adapters.ink", lora, None, doctor.adapter)
+        found = doctor.source_finding("adapter ink", lora, None, doctor.adapter)
         assert (found.verdict, found.detail) == (doctor.Verdict.OK, f"{tmp_path}: ink.safetensors")
 
     def test_tensors_that_are_cut_short_are_found(self, tmp_path: Path) -> None:
