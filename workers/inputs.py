@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator import logs
 from orchestrator.domain.errors import IntegrityError, NotFound, ObjectsUnavailable, RenderFailed
-from orchestrator.domain.job import Artifact, Continuity, RenderSpec
+from orchestrator.domain.job import Artifact, Checkpoint, Continuity, RenderSpec
 from orchestrator.domain.protocol import Assignment
 from orchestrator.ports import ObjectStore
 from workers import checkpoints, picture
-from workers.parts import Material
+from workers.parts import Material, Snapshot
 from workers.resume import continuity
 
 if TYPE_CHECKING:
@@ -42,39 +42,34 @@ def fetch(
     """The checkpoint that the assignment can go on from, or else its picture; None once it is no longer `wanted`.
 
     `numerics` is the fingerprint of a spec rendered here. Outlasts an S3 that is away for up to `patience_s` at a time.
-    Raises what `numerics` raises, and `RenderFailed`: `checkpoint_unavailable` or `image_unavailable` when it stays away, the latter also when the
-    picture is gone or another one, `image_unreadable` when the object is no image.
+    Raises what `numerics` raises, and `RenderFailed`: `checkpoint_unavailable` or `image_unavailable` when it stays
+    away, the latter also when the picture is gone or another one, `image_unreadable` when the object is no image.
     """
     patience = _Patience(wanted, patience_s, assignment)
     # Asked for every render: to say it takes the spec's adapter, which the GPU must not wait for later.
     fingerprint = numerics(assignment.spec)
+    checkpoint, began = assignment.checkpoint, Continuity.WHOLE
     try:
-        if assignment.checkpoint is None:
-            return Material(picture=_picture(objects, assignment.spec, patience))
-        material = _resumed(objects, fingerprint, assignment, patience)
-        if material is None:
-            fitted = _picture(objects, assignment.spec, patience)
-            material = Material(picture=fitted, continuity=Continuity.STARTED_OVER)
-        return material
+        if checkpoint is not None:
+            began = continuity(checkpoint, assignment.spec, fingerprint)
+            snapshot = None if began is Continuity.STARTED_OVER else _snapshot(objects, checkpoint, patience)
+            if snapshot is not None:
+                return Material(snapshot=snapshot, continuity=began)
+            began = Continuity.STARTED_OVER
+        return Material(picture=_picture(objects, assignment.spec, patience), continuity=began)
     except _Unwanted:
         return None
 
 
-def _resumed(objects: ObjectStore, numerics: Numerics, assignment: Assignment, patience: _Patience) -> Material | None:
-    """The checkpoint, or None when the render must start over."""
-    checkpoint = assignment.checkpoint
-    assert checkpoint is not None
-    began = continuity(checkpoint, assignment.spec, numerics)
-    if began is Continuity.STARTED_OVER:
-        return None
+def _snapshot(objects: ObjectStore, checkpoint: Checkpoint, patience: _Patience) -> Snapshot | None:
+    """The checkpoint's, or None when it is unusable."""
     try:
-        snapshot = patience.read("checkpoint", partial(checkpoints.load, objects, checkpoint))
+        return patience.read("checkpoint", partial(checkpoints.load, objects, checkpoint))
     except RenderFailed as error:
         if error.code != "checkpoint_unusable":
             raise
         _log.warning("checkpoint_unusable", error=error.message, **patience.fields)
         return None
-    return Material(snapshot=snapshot, continuity=began)
 
 
 def _picture(objects: ObjectStore, spec: RenderSpec, patience: _Patience) -> NDArray[np.uint8] | None:
