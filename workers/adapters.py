@@ -182,7 +182,7 @@ class Adapters:
             raise RenderFailed("adapter_unavailable", f"adapter {name!r} cannot be had here: {error}") from error
         if path.is_file():
             return path
-        weights = [path / _USUAL_NAME] if (path / _USUAL_NAME).is_file() else sorted(path.glob("*.safetensors"))
+        weights = [path / _USUAL_NAME] if (path / _USUAL_NAME).is_file() else sorted(path.rglob("*.safetensors"))
         if len(weights) != 1:
             raise _unusable(name, f"{path} holds {len(weights)} safetensors files; name one")
         return weights[0]

@@ -1,0 +1,91 @@
+"""As much of the Hugging Face Hub as a download needs: one repository, on 127.0.0.1."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@contextmanager
+def hub(
+    repo: str, files: Mapping[str, bytes], served: Mapping[str, bytes] | None = None
+) -> Iterator[tuple[str, list[str]]]:
+    """Its URL, and the paths of the files that it was asked for. `served` is what it sends in place of a file.
+
+    The repository has the revisions `main`, `v1` and its one commit. Weights are kept as LFS files, with a SHA-256.
+    """
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_HEAD(self) -> None:
+            self._answer(body=False)
+
+        def do_GET(self) -> None:
+            self._answer(body=True)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+        def _answer(self, *, body: bool) -> None:
+            path = self.path.partition("?")[0]
+            if path.startswith(f"/api/models/{repo}/revision/"):
+                known = path.rpartition("/")[2] in ("main", "v1", COMMIT)
+                self._json(_info(repo, files)) if known else self._refuse("RevisionNotFound")
+            elif path.startswith(f"/{repo}/resolve/{COMMIT}/"):
+                self._file(path.removeprefix(f"/{repo}/resolve/{COMMIT}/"), body)
+            else:
+                self._refuse("RepoNotFound")
+
+        def _json(self, document: object) -> None:
+            data = json.dumps(document).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def _file(self, name: str, body: bool) -> None:
+            data = (served or {}).get(name, files[name])
+            self.send_response(200)
+            self.send_header("ETag", f'"{hashlib.sha256(files[name]).hexdigest()}"')
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            if body:
+                asked.append(name)
+                self.wfile.write(data)
+
+        def _refuse(self, code: str) -> None:
+            self.send_response(404)
+            self.send_header("X-Error-Code", code)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _info(repo: str, files: Mapping[str, bytes]) -> dict[str, object]:
+    siblings = []
+    for name, data in files.items():
+        sibling: dict[str, object] = {"rfilename": name, "size": len(data), "blobId": hashlib.sha1(data).hexdigest()}
+        if name.endswith(".safetensors"):
+            sibling["lfs"] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 134}
+        siblings.append(sibling)
+    return {"id": repo, "modelId": repo, "sha": COMMIT, "siblings": siblings, "tags": [], "downloads": 0, "likes": 0}
