@@ -23,6 +23,10 @@ _MAX_METADATA = 16
 _MAX_METADATA_NAME = 64
 _MAX_METADATA_VALUE = 512
 
+# What is no part of a request's fingerprint; and what older ones do not have, and so none has that does not ask for it.
+_NOT_ASKED = ("idempotency_key", "usual_profile")
+_ADDED = ("adapter", "adapter_scale", "reproducible", "resume_anywhere")
+
 # What Unicode counts among letters and symbols and shows as nothing: fillers and the empty Braille cell.
 _INVISIBLE = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 
@@ -98,7 +102,11 @@ class VideoRequest:
 
 def fingerprint(request: VideoRequest) -> str:
     """A hash of all that is asked for: equal for a repetition, different for another request under the same key."""
-    asked = {item.name: getattr(request, item.name) for item in fields(request) if item.name != "idempotency_key"}
+    asked = {item.name: getattr(request, item.name) for item in fields(request) if item.name not in _NOT_ASKED}
+    asked["profile"] = request.profile or request.usual_profile
+    for name in _ADDED:
+        if asked[name] is None or asked[name] is False:  # a scale of 0 is asked for
+            del asked[name]
     return _digest(asked)
 
 

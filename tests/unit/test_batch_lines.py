@@ -55,6 +55,12 @@ def test_any_json_is_a_line_or_a_request_error(value: object) -> None:
         assert parse_line(json.dumps(value).encode(), ENDPOINT).custom_id
 
 
+def test_a_line_may_ask_for_all_that_a_request_may() -> None:
+    body = {"prompt": "x", "profile": "draft", "adapter": "ink", "adapter_scale": "0.5", "resume": "any"}
+    asked = LINES["openai"].request(body, UUID(int=0))
+    assert (asked.profile, asked.adapter, asked.adapter_scale, asked.resume_anywhere) == ("draft", "ink", 0.5, True)
+
+
 @pytest.mark.parametrize("endpoint", [ENDPOINT, "/v4/videos/generations"])
 @given(body=st.dictionaries(NAMES | st.text(max_size=8), JSON, max_size=5), custom_id=st.text(max_size=20))
 def test_any_body_becomes_an_item_or_an_error_that_the_database_can_hold(

@@ -162,6 +162,21 @@ class TestConfiguration:
         file.write_text('[models.m]\nfamily = "cogvideox-2b"\npath = "weights"\n')
         assert configuration.read_models(file)["models"]["m"]["path"] == str(tmp_path / "weights")
 
+    def test_sources_of_models_and_adapters_are_relative_to_their_file_unless_they_are_fetched(
+        self, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "models.toml"
+        file.write_text(
+            'models_cache = "cache"\n[models.m]\nsource = "weights"\n[models.n]\nsource = "s3://models/n"\n'
+            '[adapters.ink]\nsource = "ink"\nmodels = ["m"]\nscale = 0.5\n'
+        )
+        read = configuration.read_models(file)
+        assert read["models"]["m"]["source"] == str(tmp_path / "weights")
+        assert read["models"]["n"]["source"] == "s3://models/n"
+        assert read["adapters"]["ink"]["source"] == str(tmp_path / "ink")
+        assert read["models_cache"] == str(tmp_path / "cache")
+        assert tomllib.loads(configuration.to_toml(read)) == read
+
     def test_a_models_file_may_not_set_anything_else(self, tmp_path: Path) -> None:
         file = tmp_path / "models.toml"
         file.write_text('database_url = "postgresql://elsewhere"\n')

@@ -309,7 +309,7 @@ REQUESTS = [
     replace(ASKED, image=ImageUrl("https://example.com/a")), replace(ASKED, image=ImageFile("file-a")),
     replace(ASKED, metadata={"a": "b"}), replace(ASKED, profile=Profile.FAST), replace(ASKED, size=(64, 64)),
     replace(ASKED, adapter="ink"), replace(ASKED, adapter="ink", adapter_scale=1), replace(ASKED, reproducible=True),
-    replace(ASKED, resume_anywhere=True),
+    replace(ASKED, resume_anywhere=True), replace(ASKED, adapter="ink", adapter_scale=0),
 ]  # fmt: skip
 
 
@@ -317,5 +317,6 @@ def test_a_repetition_has_the_same_fingerprint_and_no_other_request_has_it() -> 
     assert len({fingerprint(request) for request in REQUESTS}) == len(REQUESTS)
     for request in REQUESTS:
         assert fingerprint(replace(request, idempotency_key="k")) == fingerprint(request)
+    assert fingerprint(ASKED) == "368fc3a5723bdcaf7104676df6001f852e5f9722b821d11a68c3aa692256eb7c", "as ever"
     assert planned().request_hash is None
     assert planned(replace(ASKED, idempotency_key="k")).request_hash == fingerprint(ASKED)
