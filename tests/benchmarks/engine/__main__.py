@@ -30,11 +30,9 @@ def main() -> None:
     print(", ".join(f"{name} {version}" for name, version in environment.items()))
     told: list[dict[str, Any]] = []
     found: dict[tuple[str, str], record.Measurement] = {}
+    torch.set_num_threads(1)  # the GPU part has no use for more, and the CPU part compares one with one
     if not (options.gpu or options.rehearse):
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
         told = [loop.report(family.name, options.rounds, options.renders) for family in TINY]
-        torch.set_num_threads(threads)
     if options.rehearse or torch.cuda.is_available():
         bench = _bench(options)
         for name in options.models:

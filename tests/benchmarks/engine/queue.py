@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from orchestrator import logs
 from orchestrator.domain.catalog import ModelFamily
-from orchestrator.domain.job import Artifact, RenderSpec, VideoResult
+from orchestrator.domain.job import Artifact, Incident, RenderSpec, VideoResult
 from orchestrator.domain.protocol import Assignment, Broke
 from tests.support.bare import picture_of
 from workers.changes import Changes
@@ -75,15 +75,20 @@ class Queue:
         self._roster.close()
         self._thread.join(_PATIENCE_S)
 
-    def render(self, *specs: RenderSpec) -> None:
-        """Render all of them, each assigned as soon as there is room. Raises `RuntimeError` when one has failed."""
+    def render(self, *specs: RenderSpec) -> list[tuple[Incident, ...]]:
+        """Render all of them, each assigned as soon as there is room; what befell each.
+
+        Raises `RuntimeError` when one has failed.
+        """
         for spec in specs:
             token = uuid4()
             assignment = Assignment(job_id=token, claim=1, token=token, spec=spec, priority=10, incarnation="")
             self._until(lambda assignment=assignment: self._roster.assign(assignment))
         self._until(lambda: all(render.end for render in self._roster.statuses()))
-        for render in self._roster.statuses():
+        ended = self._roster.statuses()
+        for render in ended:
             self._roster.forget(render.token)
+        return [render.incidents for render in ended]
 
     def _until(self, come: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _PATIENCE_S
