@@ -4,21 +4,17 @@
 with `__` between its parts (`COGMILL_S3__BUCKET`). The environment wins over the file.
 """
 
+from orchestrator.config.rendering import ADAPTER_SCALES, AdapterSettings, EngineSettings, ModelSettings, PoolSettings
 from orchestrator.config.sections import (
-    ADAPTER_SCALES,
-    AdapterSettings,
     ApiSettings,
     BatchSettings,
-    EngineSettings,
     FetchSettings,
     FinishSettings,
     LeaseSettings,
     LimitSettings,
     LogSettings,
     MetricsSettings,
-    ModelSettings,
     ModerationSettings,
-    PoolSettings,
     RaySettings,
     RetentionSettings,
     RetrySettings,

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from orchestrator.config import sections
+from orchestrator.config import rendering, sections
 from orchestrator.domain.catalog import FAMILIES, ModelFamily, Profile
 from orchestrator.domain.errors import ConfigError, UnknownModel
 
@@ -29,12 +29,12 @@ class Settings(BaseSettings):
     database_url: str
     master_key: SecretStr
     default_model: str
-    models: dict[str, sections.ModelSettings]
-    pools: dict[str, sections.PoolSettings]
+    models: dict[str, rendering.ModelSettings]
+    pools: dict[str, rendering.PoolSettings]
     aliases: dict[str, str] = Field(default_factory=dict)
-    adapters: dict[str, sections.AdapterSettings] = Field(default_factory=dict)
+    adapters: dict[str, rendering.AdapterSettings] = Field(default_factory=dict)
     models_cache: Path = Path("~/.cache/cogmill/models")
-    engine: sections.EngineSettings = sections.EngineSettings()
+    engine: rendering.EngineSettings = rendering.EngineSettings()
     s3: sections.S3Settings = sections.S3Settings()
     api: sections.ApiSettings = sections.ApiSettings()
     ray: sections.RaySettings = sections.RaySettings()
@@ -154,7 +154,7 @@ def load(**overrides: Any) -> Settings:
         raise ConfigError(f"COGMILL_CONFIG {path}: {error}") from None
 
 
-def _check_shapes(key: str, pool: sections.PoolSettings, family: ModelFamily) -> None:
+def _check_shapes(key: str, pool: rendering.PoolSettings, family: ModelFamily) -> None:
     """Raise `ValueError` for a shape to compile that no request is rendered in."""
     for shape in pool.warm_shapes:
         width, height, num_frames = map(int, shape.split("x"))

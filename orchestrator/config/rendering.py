@@ -1,0 +1,133 @@
+"""The sections of what renders: models, adapters, the engine, and pools of workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from orchestrator.config.section import Seconds, Section
+from orchestrator.domain.catalog import FAMILIES, Profile
+
+# How strongly an adapter may be applied: backwards, not at all, as it was trained, and more.
+ADAPTER_SCALES = (-4, 4)
+
+# The schemes of what workers fetch.
+_FETCHED = ("hf", "s3")
+
+
+def _known_source(source: str) -> str:
+    scheme, marked, rest = source.partition("://")
+    if not source or (marked and (scheme not in _FETCHED or "/" not in rest.strip("/"))):
+        raise ValueError("must be a path, hf://organisation/name@revision or s3://bucket/prefix")
+    return source
+
+
+class _Sourced(Section):
+    """What has its files somewhere: `source` is a path, or a URL whose files workers fetch to `models_cache`."""
+
+    source: Annotated[str, AfterValidator(_known_source)]
+
+    @property
+    def directory(self) -> Path | None:
+        """Its place on the disk; None for what workers fetch."""
+        return None if "://" in self.source else Path(self.source)
+
+
+class ModelSettings(_Sourced):
+    """One loadable model: the catalogue's family, and where its diffusers checkpoint is.
+
+    `source` is a directory on every worker's node, `hf://organisation/name@revision` (Hugging Face), or
+    `s3://bucket/prefix` (our S3's endpoint and keys); what is not on the node is fetched to `models_cache`.
+    `path` is an older name for a source that is a directory. `image_model` names the configured model that takes over
+    when a request brings an image; without it that is the one of the family's image-to-video sibling.
+    """
+
+    family: str
+    path: Path | None = Field(default=None, exclude=True)
+    accept_licence: bool = False
+    image_model: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_source(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("path") is not None:
+            if data.get("source"):
+                raise ValueError("source and path exclude each other")
+            return {**data, "source": str(data["path"])}
+        return data
+
+    @model_validator(mode="after")
+    def _known_and_licensed(self) -> Self:
+        family = FAMILIES.get(self.family)
+        if family is None:
+            raise ValueError(f"family {self.family!r} is none of {', '.join(FAMILIES)}")
+        if family.must_accept_licence and not self.accept_licence:
+            raise ValueError(f"accept_licence must be true to load {family.name}: read the {family.licence}")
+        return self
+
+
+class AdapterSettings(_Sourced):
+    """One LoRA adapter that requests may name: a `source` as a model has it, of `models`, and its usual strength."""
+
+    models: tuple[str, ...] = Field(min_length=1)
+    scale: float = Field(default=1.0, ge=ADAPTER_SCALES[0], le=ADAPTER_SCALES[1])
+
+
+class EngineSettings(Section):
+    """How workers treat their renders.
+
+    A checkpoint of each is stored every `checkpoint_every_s`, 0 is only when it leaves; begun renders share `park_mib`
+    of device memory, which bounds how many can wait for a more urgent one. A worker is replaced after
+    `quarantine_after` different jobs failed in a row. A worker that is told to go (SIGTERM, a spot notice) has
+    `notice_s` for its checkpoints.
+    """
+
+    checkpoint_every_s: float = Field(default=60, ge=0, le=24 * 3600)
+    park_mib: int = Field(default=2048, ge=0)
+    quarantine_after: int = Field(default=3, ge=1, le=1000)
+    notice_s: Seconds = 25
+
+
+class PoolSettings(Section):
+    """Workers that hold the same model, each on `gpus_per_worker` GPUs.
+
+    `profiles` are those that it renders; none means all that it can. `attention` names a diffusers attention backend,
+    `auto` takes the quickest one that passes a numeric check when the model is loaded. `compile` compiles the
+    transformer's block for `warm_shapes` (`WIDTHxHEIGHTxFRAMES`; by default the native one), `auto` does on a GPU.
+    `quantization` keeps the linear layers in 8 bits, and then cannot render `exact`. Up to `batch_size` renders of
+    one shape step together. `adapters_cached` LoRA adapters stay in memory.
+    """
+
+    model: str
+    workers: int = Field(default=1, ge=0, le=10_000)
+    gpus_per_worker: int = Field(default=1, ge=1, le=8)
+    profiles: tuple[Profile, ...] = ()
+    attention: str = "auto"
+    compile: Literal["auto", "on", "off"] = "auto"
+    warm_shapes: tuple[Annotated[str, Field(pattern=r"^\d{1,5}x\d{1,5}x\d{1,4}$")], ...] = ()
+    quantization: Literal["none", "fp8", "int8"] = "none"
+    batch_size: int = Field(default=1, ge=1, le=16)
+    adapters_cached: int = Field(default=4, ge=1, le=64)
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if self.quantization != "none" and Profile.EXACT in self.profiles:
+            raise ValueError(f"profiles cannot have exact with quantization {self.quantization}")
+        if self.gpus_per_worker > 1 and self.batch_size > 1:
+            raise ValueError("batch_size must be 1 with more than one of gpus_per_worker")
+        if self.gpus_per_worker > 1 and self.quantization != "none":
+            raise ValueError("quantization must be none with more than one of gpus_per_worker")
+        return self
+
+    @property
+    def served(self) -> tuple[Profile, ...]:
+        """The profiles that its workers render."""
+        able = [profile for profile in Profile if self.quantization == "none" or profile is not Profile.EXACT]
+        return self.profiles or tuple(able)
+
+    @property
+    def as_loaded(self) -> PoolSettings:
+        """Without what a running worker would not notice."""
+        return self.model_copy(update={"workers": 0, "profiles": ()})
