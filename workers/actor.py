@@ -181,7 +181,7 @@ class RenderActor:
     def _drain(self) -> None:
         if not self._draining:
             self._draining = True
-            self._changes.urgent()
+            self._roster.drain()
 
     def _admit(self, caller: Caller) -> None:
         if caller.protocol != PROTOCOL_VERSION:

@@ -8,8 +8,11 @@ from types import TracebackType
 
 from structlog.stdlib import BoundLogger
 
+from orchestrator.domain.job import Failure
+from orchestrator.domain.protocol import Broke
 from workers.failures import failure_of
-from workers.parts import Fetch
+from workers.held import Held
+from workers.parts import Fetch, Material
 from workers.roster import Roster
 
 
@@ -35,10 +38,22 @@ class Fetching:
     def _work(self) -> None:
         while (held := self._roster.next_to_fetch()) is not None:
             try:
-                material = self._fetch(held.assignment, partial(self._roster.wants_material, held))
+                material = self._fetch(held.assignment, partial(self._roster.wants, held))
             except Exception as error:
                 self._log.exception("fetch_broke", **held.names)
-                self._roster.unfetched(held, failure_of(error))
+                self._fail(held, failure_of(error))
             else:
-                if material is not None:
-                    self._roster.fetched(held, material)
+                self._begin_with(held, material)
+
+    def _begin_with(self, held: Held, material: Material | None) -> None:
+        """The render can begin, unless nobody wants it any more."""
+        with self._roster.changing() as now:
+            if material is not None and self._roster.wants(held):
+                held.material = material
+                held.moved_at = now
+
+    def _fail(self, held: Held, failure: Failure) -> None:
+        """The render can never begin; unless nobody wants it any more."""
+        with self._roster.changing():
+            if self._roster.wants(held):
+                self._roster.end(held, Broke(failure=failure, gpu_seconds=held.gpu_seconds))

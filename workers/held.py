@@ -114,10 +114,10 @@ class Held:
         self.stage = stage
         self.entered_at = self.moved_at = now
 
-    def wait(self, now: float, *, preempted: bool) -> None:
-        """Others move, and this render does not; from `move` on it does again."""
+    def wait(self, now: float, *, parked: bool) -> None:
+        """Others move, and this render does not; from `move` on it does again. A `parked` one takes no room."""
         self.waiting = True
-        if preempted and self.stage is not Stage.PREEMPTED:
+        if parked and self.stage is not Stage.PREEMPTED:
             self.enter(Stage.PREEMPTED, now)
 
     def move(self, now: float) -> None:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
 from orchestrator import logs
-from orchestrator.domain.job import Failure, Incident
+from orchestrator.domain.job import Failure
 from orchestrator.domain.protocol import Assignment, Broke, End, RenderStatus, Stage, Stopped
-from workers import choice
+from workers import choice, turns
 from workers.changes import Changes
 from workers.choice import Act, Candidate, Capacity
 from workers.held import Held
 from workers.meter import Meter
-from workers.parts import Material
 
 # Renders that may be encoded and uploaded at a time; also how many decoded videos can be in memory.
 FINISHERS = 2
@@ -54,6 +53,7 @@ class Roster:
         self._lock = threading.Condition()
         self._held: dict[UUID, Held] = {}
         self._open = True
+        self._taking = True
 
     @property
     def capacity(self) -> Capacity:
@@ -79,6 +79,12 @@ class Roster:
             self._lock.notify_all()
             self._changes.urgent()
             return True
+
+    def drain(self) -> None:
+        """Take no more renders."""
+        with self._lock:
+            self._taking = False
+            self._changes.urgent()
 
     def release(self, token: UUID) -> bool:
         """Take back a render that has not begun; False when it has, or is not held. True again when asked again."""
@@ -149,13 +155,13 @@ class Roster:
         """
         with self._lock:
             counted = sum(1 for held in self._on_gpu() if held.stage is not Stage.PREEMPTED)
-            return max(0, self._capacity.batch_size + 1 - counted) if self._open else 0
+            return max(0, self._capacity.batch_size + 1 - counted) if self._taking else 0
 
     @property
     def interrupts(self) -> int | None:
         """A render of a smaller priority number would be taken, room or not, and step next; None when none would."""
         with self._lock:
-            return choice.interrupts(self._candidates(), self._capacity) if self._open else None
+            return choice.interrupts(self._candidates(), self._capacity) if self._taking else None
 
     @property
     def free_in_s(self) -> float:
@@ -193,24 +199,10 @@ class Roster:
                 self._lock.wait()
             return None
 
-    def wants_material(self, held: Held) -> bool:
+    def wants(self, held: Held) -> bool:
         """False when the render has ended, or the roster is closed."""
         with self._lock:
             return self._open and held.end is None
-
-    def fetched(self, held: Held, material: Material) -> None:
-        """The render can begin, unless nobody wants it any more."""
-        with self._lock:
-            if self.wants_material(held):
-                held.material = material
-                held.moved_at = self._clock()
-                self._lock.notify_all()
-
-    def unfetched(self, held: Held, failure: Failure) -> None:
-        """The render can never begin; unless nobody wants it any more."""
-        with self._lock:
-            if self.wants_material(held):
-                self.end(held, Broke(failure=failure, gpu_seconds=held.gpu_seconds))
 
     # ------------------------------------------------------------ what the step loop asks
 
@@ -219,11 +211,11 @@ class Roster:
         with self._lock:
             while self._open:
                 chosen = choice.choose(self._candidates(), self._capacity, finishers_free=self._finishers_free())
-                moving = [self._held[token] for token in chosen.tokens] if chosen else []
-                self._park(moving, stepping=chosen is not None and chosen.act is Act.STEP)
+                room = self.room
+                moving = turns.take(self._on_gpu(), chosen, self._clock())
+                if self.room != room:
+                    self._changes.urgent()
                 if chosen is not None:
-                    for held in moving:
-                        self._prepare(chosen.act, held)
                     return chosen.act, moving
                 self._lock.wait()
             return None
@@ -290,7 +282,7 @@ class Roster:
     def abandon(self, failure: Failure) -> None:
         """The GPU renders no more: fail what needs it, and take nothing new."""
         with self._lock:
-            self._open = False
+            self._open = self._taking = False
             for held in self._on_gpu():
                 self.end(held, Broke(failure=failure, gpu_seconds=held.gpu_seconds))
             self._lock.notify_all()
@@ -298,7 +290,7 @@ class Roster:
     def close(self) -> None:
         """Let `next` return None. What needs the GPU stays as it is."""
         with self._lock:
-            self._open = False
+            self._open = self._taking = False
             self._lock.notify_all()
 
     # ------------------------------------------------------------ under the lock
@@ -311,29 +303,6 @@ class Roster:
 
     def _finishers_free(self) -> int:
         return FINISHERS - sum(1 for held in self._held.values() if held.finishing and held.end is None)
-
-    def _prepare(self, act: Act, held: Held) -> None:
-        if act is Act.PREVIEW:
-            held.preview_step = None  # taken once, whatever becomes of it
-        if act is Act.BEGIN:
-            held.begun = True
-            for other in self._on_gpu():
-                other.overtaken += other.begun and other.assignment.priority > held.assignment.priority
-
-    def _park(self, moving: Sequence[Held], *, stepping: bool) -> None:
-        """Let every begun render that does not move wait; one that could step makes room and is preempted."""
-        now = self._clock()
-        for held in self._on_gpu():
-            if held in moving:
-                held.move(now)
-            elif held.begun:
-                overtaken = bool(moving) and moving[0].assignment.priority < held.assignment.priority
-                preempted = held.steps_left > 0 and (overtaken or stepping)
-                if preempted and held.stage is not Stage.PREEMPTED:
-                    self._changes.urgent()
-                if overtaken:
-                    held.befall(Incident.PREEMPTED)
-                held.wait(now, preempted=preempted)
 
     def _stop(self, held: Held) -> None:
         if held.end is None:
