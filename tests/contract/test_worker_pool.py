@@ -14,24 +14,24 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
-from orchestrator.domain.errors import ProtocolMismatch, StaleEpoch, WorkerLost, WorkerUnreachable
+from orchestrator.domain.errors import ProtocolMismatch, StaleEpoch, WorkerLost
 from orchestrator.domain.job import Artifact, VideoResult, claim_prefix
 from orchestrator.domain.protocol import (
     PROTOCOL_VERSION,
     Answer,
     Assignment,
     Caller,
+    HandedBack,
     Rendered,
-    RenderStatus,
     Stopped,
     WorkerState,
-    WorkerStatus,
 )
-from orchestrator.ports import WorkerPlan, WorkerPool
+from tests.support.bench import Bench, held
 from tests.support.builders import a_result, a_spec
 from tests.support.ray import joined
 from tests.support.s3 import S3Server
 from tests.support.simulated_pool import SimulatedPool
+from tests.support.workers import a_plan
 
 NAME = "small-0"
 
@@ -47,80 +47,6 @@ class RealClock:
         await asyncio.sleep(seconds)
 
 
-class Bench:
-    """One worker of some pool, and a dispatcher's view of it."""
-
-    def __init__(self, pool: WorkerPool, plan: WorkerPlan) -> None:
-        self.pool = pool
-        self.plan = plan
-        self.caller = Caller(epoch=1)
-
-    async def status(self) -> WorkerStatus:
-        return await self.pool.poll(NAME, self.caller, version=0, timeout_s=5)
-
-    async def fresh(self) -> WorkerStatus:
-        """A worker that is ready and holds nothing, started again if the last test has drained or ended it."""
-        self.caller = Caller(epoch=self.caller.epoch + 1)
-        await self.pool.start(self.plan)
-        status = await self.until(lambda status: status.state is not WorkerState.LOADING)
-        if status.state is not WorkerState.READY:
-            await self.pool.kill(NAME, restart=True)
-            return await self.until(lambda status: status.state is WorkerState.READY)
-        for render in status.renders:
-            await self.pool.cancel(NAME, self.caller, render.token)
-        await self.until(lambda status: all(render.end for render in status.renders))
-        for render in status.renders:
-            await self.pool.forget(NAME, self.caller, render.token)
-        return await self.until(lambda status: not status.renders)
-
-    async def until(self, wanted: Callable[[WorkerStatus], object], *, within_s: float = 60) -> WorkerStatus:
-        """Poll until `wanted(status)`, also across a restart; a simulated worker moves a little with each look."""
-        deadline = time.monotonic() + within_s
-        version = 0
-        while time.monotonic() < deadline:
-            try:
-                status = await self.pool.poll(NAME, self.caller, version=version, timeout_s=0.2)
-            except WorkerUnreachable:
-                continue
-            if wanted(status):
-                return status
-            version = status.version
-            if isinstance(self.pool, SimulatedPool):
-                self.pool.advance(NAME)
-        pytest.fail("it never came")
-
-    async def assign(self, *, steps: int = 4) -> Assignment:
-        """Assign a new render to the present incarnation."""
-        status = await self.status()
-        assignment = Assignment(
-            job_id=uuid4(),
-            claim=1,
-            token=uuid4(),
-            spec=a_spec(num_inference_steps=steps),
-            priority=10,
-            incarnation=status.worker.incarnation,
-        )
-        assert await self.pool.assign(NAME, self.caller, assignment) is Answer.ACCEPTED
-        return assignment
-
-    async def started(self, *, steps: int = 200) -> Assignment:
-        """A render that is denoising."""
-        assignment = await self.assign(steps=steps)
-        await self.until(lambda status: (render := held(status, assignment)) and render.step > 0)
-        return assignment
-
-    async def ended(self, assignment: Assignment) -> RenderStatus:
-        """The render, once it is over."""
-        status = await self.until(lambda status: (render := held(status, assignment)) and render.end)
-        render = held(status, assignment)
-        assert render is not None
-        return render
-
-
-def held(status: WorkerStatus, assignment: Assignment) -> RenderStatus | None:
-    return next((render for render in status.renders if render.token == assignment.token), None)
-
-
 def publish(assignment: Assignment) -> VideoResult:
     prefix = claim_prefix(assignment.job_id, assignment.claim)
     digest = hashlib.sha256(b"").hexdigest()
@@ -133,7 +59,7 @@ async def worker(
     request: pytest.FixtureRequest, tiny_checkpoint: Callable[[str], Path], s3_server: S3Server
 ) -> AsyncIterator[Bench]:
     path, s3 = tiny_checkpoint("tiny-2b"), s3_server.new_bucket()
-    plan = WorkerPlan(name=NAME, pool="small", model="tiny-2b", family="tiny-2b", path=path, s3=s3)
+    plan = a_plan("tiny-2b", path, s3)
     if request.param == "simulated":
         yield Bench(SimulatedPool(RealClock(), publish), plan)
         return
@@ -194,9 +120,30 @@ async def test_a_cancelled_render_stops_and_the_next_one_is_whole(bench: Bench) 
     assert isinstance((await bench.ended(await bench.assign())).end, Rendered)
 
 
+async def test_an_evicted_render_is_handed_back_with_a_checkpoint_and_goes_on_from_it(bench: Bench) -> None:
+    first = await bench.started()
+    await bench.pool.evict(NAME, bench.caller, first.token)
+    handed_back = await bench.ended(first)
+    assert isinstance(handed_back.end, HandedBack)
+    assert handed_back.end.checkpoint is not None
+    again = replace(first, token=uuid4(), claim=2, checkpoint=handed_back.end.checkpoint)
+    assert await bench.pool.assign(NAME, bench.caller, again) is Answer.ACCEPTED
+    status = await bench.until(lambda status: (render := held(status, again)) and render.step > 0)
+    render = held(status, again)
+    assert render is not None
+    assert render.step >= handed_back.end.checkpoint.step
+
+
+async def test_a_worker_that_drains_within_a_time_evicts_what_has_not_ended_by_then(bench: Bench) -> None:
+    assignment = await bench.started()
+    await bench.pool.drain(NAME, bench.caller, within_s=0)
+    assert isinstance((await bench.ended(assignment)).end, HandedBack)
+
+
 async def test_unknown_tokens_are_ignored(bench: Bench) -> None:
     await bench.pool.cancel(NAME, bench.caller, uuid4())
     await bench.pool.forget(NAME, bench.caller, uuid4())
+    await bench.pool.evict(NAME, bench.caller, uuid4())
     assert not await bench.pool.release(NAME, bench.caller, uuid4())
 
 

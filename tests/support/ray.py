@@ -1,4 +1,4 @@
-"""A Ray head with two logical GPUs per test session, and pools in namespaces of their own."""
+"""A Ray head with a few logical GPUs per test session, and pools in namespaces of their own."""
 
 from __future__ import annotations
 
@@ -7,21 +7,40 @@ import secrets
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from orchestrator.local import ray
+from orchestrator.local.process import ProcessId
 from tests.support.sockets import free_port
 
 if TYPE_CHECKING:
     from workers.pool import RayWorkerPool
 
 
+GPUS = 4
+
+
+@dataclass(frozen=True)
+class Head:
+    """A Ray head at `address` (`host:port`)."""
+
+    address: str
+    id: ProcessId
+    temp_dir: Path
+
+    def named(self, title: str) -> list[psutil.Process]:
+        """Its actors' processes of that title: what Ray calls one while it does something, or nothing."""
+        return [process for process in ray.family(self.id, self.temp_dir) if title in "".join(process.cmdline())]
+
+
 @pytest.fixture(scope="session")
-def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`host:port` of a head that this session started."""
+def ray_head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    """A head that this session started."""
     directory = tmp_path_factory.mktemp("ray")
     token = directory / "token"
     token.write_text(secrets.token_hex(32))
@@ -32,14 +51,20 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     temp_dir: Path = ray.make_temp_dir()
     log = directory / "ray.log"
     port = free_port()
-    head = ray.start(port, temp_dir, log, gpus=2)
+    head = ray.start(port, temp_dir, log, gpus=GPUS)
     try:
         ray.wait_ready(head, port, temp_dir, log=log)
-        yield f"127.0.0.1:{port}"
+        yield Head(f"127.0.0.1:{port}", head, temp_dir)
     finally:
         ray.stop(head, temp_dir)
         shutil.rmtree(temp_dir, ignore_errors=True)
         patch.undo()
+
+
+@pytest.fixture(scope="session")
+def ray_address(ray_head: Head) -> str:
+    """`host:port` of that head."""
+    return ray_head.address
 
 
 @asynccontextmanager
