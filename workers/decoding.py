@@ -57,17 +57,19 @@ class Decoder:
         """`pixels` in 8 bits, on the CPU."""
         pixels = self.pixels(latents, how)
         with torch.inference_mode(), memory_errors():
-            rounded: NDArray[np.uint8] = (pixels * 255).round().to(torch.uint8).cpu().numpy()
+            # In place: a long video is gigabytes in 32 bits.
+            rounded: NDArray[np.uint8] = pixels.mul_(255).round_().to(torch.uint8).cpu().numpy()
             return rounded
 
     def bring_back(self) -> None:
         """Everything onto the device, where an offloaded decode that failed may not have got it."""
-        for module in self._beside:
-            module.to(self._device)
+        self._put_beside(self._device)
 
-    @property
-    def _beside(self) -> tuple[torch.nn.Module, ...]:
-        return self._pipeline.transformer, self._pipeline.text_encoder
+    # Parameters that were moved in inference mode could not be touched outside it, as an adapter's loading does.
+    @torch.inference_mode(False)
+    def _put_beside(self, device: torch.device) -> None:
+        for module in (self._pipeline.transformer, self._pipeline.text_encoder):
+            module.to(device)
 
     def _decode(self, latents: torch.Tensor, how: Decoding) -> torch.Tensor:
         """[channels, frames, height, width] in [-1, 1]."""
@@ -82,8 +84,7 @@ class Decoder:
     @contextmanager
     def _offloaded(self) -> Iterator[None]:
         try:
-            for module in self._beside:
-                module.to("cpu")
+            self._put_beside(torch.device("cpu"))
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
             yield

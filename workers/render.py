@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, Union
+from typing import TypeAlias
+
+import torch
+from diffusers import CogVideoXDDIMScheduler, CogVideoXDPMScheduler
 
 from orchestrator.domain.job import RenderSpec
 
-if TYPE_CHECKING:
-    import torch
-    from diffusers import CogVideoXDDIMScheduler, CogVideoXDPMScheduler
-
-Scheduler: TypeAlias = Union["CogVideoXDDIMScheduler", "CogVideoXDPMScheduler"]
+Scheduler: TypeAlias = CogVideoXDDIMScheduler | CogVideoXDPMScheduler
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -57,8 +56,6 @@ class Render:
     @property
     def seen(self) -> torch.Tensor:
         """What the transformer sees of it: the latents, and beside each frame the picture's."""
-        import torch
-
         if self.image_latents is None:
             return self.latents
         return torch.cat([self.latents, self.image_latents], dim=2)

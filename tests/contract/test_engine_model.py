@@ -45,7 +45,7 @@ def state(render: Render) -> list[Any]:
 def test_renders_at_different_steps_move_together_as_they_would_alone(
     loaded: Loaded, family: str, guidance: float
 ) -> None:
-    """To within float rounding: a larger batch may take another path through the same sums."""
+    """To within float rounding (2.5e-6 seen): a larger batch takes another path through the same sums."""
     model = loaded(family)
     together, alone = (begun(model, family, (0, 2, 1), guidance_scale=guidance) for _ in range(2))
     for _ in range(2):
@@ -53,7 +53,7 @@ def test_renders_at_different_steps_move_together_as_they_would_alone(
     for moved, expected in zip(together, alone, strict=True):
         denoise(model, expected, expected.step + 2)
         assert moved.step == expected.step
-        torch.testing.assert_close(moved.latents, expected.latents, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(moved.latents, expected.latents, rtol=1e-5, atol=1e-5)
         assert torch.equal(moved.generator.get_state(), expected.generator.get_state())
 
 
@@ -123,7 +123,7 @@ def test_one_poisoned_render_of_a_batch_fails_alone(disturbed: tuple[CogVideoX, 
     assert state(renders[1]) == before
     transform.poisons = None
     denoise(model, alone[0], 2)
-    torch.testing.assert_close(renders[0].latents, alone[0].latents, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(renders[0].latents, alone[0].latents, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("profile", list(Profile))
@@ -179,6 +179,7 @@ class Watched:
         return self._decode(decoder, latents, *args, **rest)
 
     def _moved(self, device: Any) -> None:
+        assert not torch.is_inference_mode_enabled(), "or nobody could load an adapter afterwards"
         self.moves.append(f"to {device}" if not self.sizes else f"back to {device}")
 
 
