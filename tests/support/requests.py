@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
 
 from orchestrator.config import Settings
+from orchestrator.domain.errors import InvalidField, RequestError
+from orchestrator.domain.job import NewJob
+from orchestrator.planning import plan
 from orchestrator.request import VideoRequest
 
+JOB = UUID("0198c5a7-e3b9-7d6f-8a0c-1f2e3d4c5b6a")
 TIME = datetime(2030, 1, 1, tzinfo=UTC)
 ASKED = VideoRequest(prompt="a lighthouse in a storm")
 
@@ -43,3 +50,15 @@ def settings(**api: object) -> Settings:
 
 
 SETTINGS = settings()
+
+
+def planned(request: VideoRequest = ASKED, seed: int = 7) -> NewJob:
+    """The job that it becomes in this deployment."""
+    return plan(SETTINGS, "acme", request, job_id=JOB, seed=seed)
+
+
+def refused(request: VideoRequest, kind: type[RequestError] = InvalidField) -> RequestError:
+    """Why it is refused there."""
+    with pytest.raises(kind) as caught:
+        planned(request)
+    return caught.value
