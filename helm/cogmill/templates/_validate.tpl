@@ -14,7 +14,7 @@
 {{- fail (printf "config.pools.%s.model is %q, which config.models does not have" $name $pool.model) -}}
 {{- end -}}
 {{- if gt (int (default 1 $pool.gpus_per_worker)) (int $.Values.ray.worker.gpus) -}}
-{{- fail (printf "config.pools.%s.gpus_per_worker is %d, and ray.worker.gpus only %d: a worker's GPUs are in one pod" $name (int $pool.gpus_per_worker) (int $.Values.ray.worker.gpus)) -}}
+{{- fail (printf "config.pools.%s.gpus_per_worker is %d, and ray.worker.gpus only %d: a worker's GPUs belong in one pod" $name (int $pool.gpus_per_worker) (int $.Values.ray.worker.gpus)) -}}
 {{- end -}}
 {{- end -}}
 {{- if not (hasKey .Values.config.models .Values.config.default_model) -}}
