@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from orchestrator import logs
 from orchestrator.domain.catalog import ModelFamily
 from orchestrator.domain.job import Artifact, Incident, RenderSpec, VideoResult
-from orchestrator.domain.protocol import Assignment, Broke
+from orchestrator.domain.protocol import Assignment, Rendered
 from tests.support.bare import picture_of
 from workers.changes import Changes
 from workers.engine import Engine
@@ -88,15 +88,16 @@ class Queue:
         ended = self._roster.statuses()
         for render in ended:
             self._roster.forget(render.token)
+        if failed := [render.end for render in ended if not isinstance(render.end, Rendered)]:
+            raise RuntimeError(f"not every render was finished: {failed}")
         return [render.incidents for render in ended]
 
     def _until(self, come: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _PATIENCE_S
         with self._moved:
             while not come():
-                failed = [render.end for render in self._roster.statuses() if isinstance(render.end, Broke)]
-                if failed or time.monotonic() > deadline:
-                    raise RuntimeError(f"the queue stands still: {failed}")
+                if not self._thread.is_alive() or time.monotonic() > deadline:
+                    raise RuntimeError(f"the queue stands still: {self._roster.statuses()}")
                 self._moved.wait(0.05)
 
     def _finish(self, assignment: Assignment, frames: NDArray[np.uint8], watch: Watch) -> VideoResult:
