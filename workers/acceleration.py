@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -37,10 +37,13 @@ class Stepping(Protocol):
 class Acceleration:
     """What was done to one loaded transformer; for the one thread that steps it."""
 
-    def __init__(self, blocks: Blocks, facts: Mapping[str, str], compiled: Collection[VideoShape]) -> None:
+    def __init__(
+        self, family: ModelFamily, blocks: Blocks, facts: Mapping[str, str], compiled: Iterable[VideoShape]
+    ) -> None:
+        self._family = family
         self._blocks = blocks
         self._facts = facts
-        self._compiled = compiled
+        self._compiled = {shape.tokens(family) for shape in compiled}
         self._caches: dict[Stepping, StepCache] = {}
 
     @classmethod
@@ -51,23 +54,23 @@ class Acceleration:
         device: torch.device,
         settings: PoolSettings,
         *,
-        adapted: bool = False,
         total: Total = lambda sums: sums,
         backend: str | Callable[..., Any] = "inductor",
     ) -> Self:
         """Make `transformer` as quick as `settings` allow, in place. Raises `ConfigError` where they ask too much.
 
-        `adapted` says that LoRA adapters may be put in later; `total` sums over the ranks that share a render, which
-        must all skip the same steps. `backend` is torch.compile's.
+        `total` sums over the ranks that share a render, which must all skip the same steps. `backend` is
+        torch.compile's. A render with a LoRA adapter runs uncompiled; one without finds the blocks as compiled
+        (`workers/adapters.py`).
         """
         exact = Profile.EXACT in settings.served
         name = attention.choose(settings.attention, _attended(transformer, family, device, settings), exact=exact)
         attention.install(transformer, attention.Dispatched(name))
         if settings.quantization != "none":
             quantize(transformer, settings.quantization, device)
-        shapes = _compile(transformer, family, device, settings, adapted, backend)
+        shapes = _compile(transformer, family, device, settings, backend)
         facts = {"attention": name, "quantization": settings.quantization}
-        return cls(stepcache.install(transformer, total), facts, shapes)
+        return cls(family, stepcache.install(transformer, total), facts, shapes)
 
     @property
     def attention(self) -> str:
@@ -76,7 +79,8 @@ class Acceleration:
 
     def facts(self, spec: RenderSpec) -> Mapping[str, str]:
         """What of it decides the bits of a render of this spec that steps alone; part of its numerics fingerprint."""
-        compiled = spec.guidance_scale > 1 and VideoShape.of(spec) in self._compiled
+        announced = VideoShape.of(spec).tokens(self._family) in self._compiled
+        compiled = announced and spec.guidance_scale > 1 and spec.adapter is None
         threshold = RECIPES[spec.profile].cache_threshold
         return {
             **self._facts,
@@ -109,13 +113,10 @@ def _attended(
 ) -> attention.Shape:
     """What a block attends to at the family's native shape, with guidance."""
     config = transformer.config
-    width, height = family.default_size
-    patch = 8 * config.patch_size
-    frames = family.latent_frames(family.default_frames) // family.temporal_patch
     return attention.Shape(
         batch=2,
         heads=max(1, config.num_attention_heads // settings.gpus_per_worker),
-        tokens=family.max_prompt_tokens + frames * (height // patch) * (width // patch),
+        tokens=family.max_prompt_tokens + VideoShape.native(family).tokens(family),
         head_dim=config.attention_head_dim,
         dtype=transformer.dtype,
         device=device,
@@ -127,28 +128,22 @@ def _compile(
     family: ModelFamily,
     device: torch.device,
     settings: PoolSettings,
-    adapted: bool,
     backend: str | Callable[..., Any],
 ) -> Collection[VideoShape]:
     """Compile as the settings say, and return the shapes for which a render that steps alone runs compiled."""
     wanted = settings.compile == "on"
     if settings.compile == "off" or not (wanted or device.type == "cuda"):
         return ()
-    # An adapter changes the blocks, and to the compiler those of renders without one too: they would be compiled or
-    # not, which is a matter of bits, by what else the worker happens to hold.
-    hindrance = "LoRA adapters are configured" if adapted else None
     if settings.gpus_per_worker > 1:
-        hindrance = "several GPUs share a render"
-    if hindrance:
         if wanted:
-            raise ConfigError(f"compile cannot be on where {hindrance}")
+            raise ConfigError("compile cannot be on where several GPUs share a render")
         return ()
     shapes = frozenset(map(VideoShape.parse, settings.warm_shapes)) or {VideoShape.native(family)}
     try:
         compile_blocks(transformer, family, shapes, {2, 2 * settings.batch_size}, backend)
     # Whatever the compiler raises: of torch's own, of Triton's, of a C++ compiler that is not there.
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = " ".join(str(error).split())[:500]
         if wanted:
             raise ConfigError(f"compile is on and fails: {reason}") from error
         logs.get("acceleration").warning("compile_failed", error=reason)

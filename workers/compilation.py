@@ -36,8 +36,10 @@ class VideoShape:
     def of(cls, spec: RenderSpec) -> VideoShape:
         return cls(spec.width, spec.height, spec.num_frames)
 
-    def __str__(self) -> str:
-        return f"{self.width}x{self.height}x{self.frames}"
+    def tokens(self, family: ModelFamily) -> int:
+        """The image tokens that the blocks see, which is all they see of a shape; one is 16 pixels square."""
+        patches = (self.width // 16) * (self.height // 16)
+        return family.latent_frames(self.frames) // family.temporal_patch * patches
 
 
 def compile_blocks(
@@ -47,14 +49,15 @@ def compile_blocks(
     batches: Iterable[int],
     backend: str | Callable[..., Any] = "inductor",
 ) -> None:
-    """Compile `transformer`'s block for each shape and batch, guidance included; afterwards nothing compiles any more.
+    """Compile `transformer`'s block for each shape and batch, guidance included; afterwards it compiles no more.
 
     A forward of another shape runs uncompiled, at once. All blocks but the first, whose inputs lie in memory in another
     way, share one program. Takes minutes on a GPU; raises what the compiler raises, and then nothing is compiled.
     """
     # Adapters freeze what they wrap; frozen from the start, the blocks are the same to the compiler before and after.
     transformer.requires_grad_(False)
-    inputs = [_inputs(transformer, family, shape, batch) for shape in shapes for batch in batches]
+    with torch.inference_mode():
+        inputs = [_inputs(transformer, family, shape, batch) for shape in shapes for batch in batches]
     for block in transformer.transformer_blocks:
         block.compile(backend=backend, dynamic=False, recompile_limit=2 * len(inputs) + 2)
     try:
@@ -77,8 +80,8 @@ def _inputs(
     frames, height, width = family.latent_frames(shape.frames), shape.height // 8, shape.width // 8
     rotary = None
     if config.use_rotary_positional_embeddings:
-        patches = frames // (config.patch_size_t or 1) * (height // config.patch_size) * (width // config.patch_size)
-        rotary = tuple(torch.zeros(patches, config.attention_head_dim, device=device) for _ in range(2))
+        size = (shape.tokens(family), config.attention_head_dim)
+        rotary = tuple(torch.zeros(size, device=device) for _ in range(2))
     return {
         "hidden_states": torch.zeros(batch, frames, config.in_channels, height, width, device=device, dtype=dtype),
         "encoder_hidden_states": torch.zeros(

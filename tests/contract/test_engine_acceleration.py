@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,14 +11,18 @@ from typing import Any
 import pytest
 import torch
 from diffusers.models.attention_dispatch import _AttentionBackendRegistry
+from torch import nn
 
 from orchestrator.config import PoolSettings
-from orchestrator.domain.catalog import FAMILIES
+from orchestrator.domain.catalog import FAMILIES, RECIPES, Profile
 from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.job import RenderSpec
 from tests.support.builders import a_spec
 from tests.support.models import Checkpoint, a_model
 from workers import attention, loading
 from workers.acceleration import Acceleration
+from workers.adapters import Adapters
+from workers.cogvideox import CogVideoX
 
 CPU = torch.device("cpu")
 SHAPE = attention.Shape(batch=2, heads=2, tokens=300, head_dim=16, dtype=torch.float32, device=CPU)
@@ -107,9 +113,7 @@ def test_a_named_attention_that_cannot_run_here_is_refused_with_the_reason(
         prepared(checkpoint, attention=backend)
 
 
-@pytest.mark.parametrize(
-    "spoilt", [lambda out: out * 1.01, lambda out: out * float("nan")], ids=["off", "not a number"]
-)
+@pytest.mark.parametrize("factor", [1.01, float("nan")])
 def test_an_attention_that_computes_something_else_is_refused_with_its_error(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch, factor: float
 ) -> None:
@@ -126,3 +130,132 @@ def test_of_the_backends_that_pass_the_quickest_is_taken(monkeypatch: pytest.Mon
     on_gpu = replace(SHAPE, device=torch.device("cuda"))
     assert attention.choose("auto", on_gpu, exact=True) == "_native_cudnn"
     assert attention.choose("auto", on_gpu, exact=False) == "sage"
+
+
+class Compiler:
+    """A backend for torch.compile that compiles nothing; counts what it is given, and how often that runs."""
+
+    def __init__(self) -> None:
+        self.programs = 0
+        self.runs = 0
+
+    def __call__(self, graph: torch.fx.GraphModule, inputs: Sequence[torch.Tensor]) -> Callable[..., Any]:
+        self.programs += 1
+
+        def run(*arguments: torch.Tensor) -> Any:
+            self.runs += 1
+            return graph(*arguments)
+
+        return run
+
+
+@pytest.fixture
+def compiler() -> Iterator[Compiler]:
+    torch.compiler.reset()
+    yield Compiler()
+    torch.compiler.reset()
+
+
+def compiled(path: Path, family: str, backend: Callable[..., Any], **settings: Any) -> CogVideoX:
+    """A model whose block is compiled for 96x64x17, as far as `backend` goes."""
+    pipeline = loading.load(path, FAMILIES[family], CPU, torch.float32)
+    pool = PoolSettings(model=family, **{"compile": "on", "warm_shapes": ("96x64x17",), **settings})
+    acceleration = Acceleration.prepare(pipeline.transformer, FAMILIES[family], CPU, pool, backend=backend)
+    adapters = Adapters(pipeline, {}, Path, pool.adapters_cached)
+    return CogVideoX(pipeline, FAMILIES[family], CPU, acceleration=acceleration, adapters=adapters)
+
+
+STEPS = 3
+
+
+def some_steps(model: CogVideoX, spec: RenderSpec) -> torch.Tensor:
+    render = model.begin(spec, None)
+    for _ in range(STEPS):
+        assert model.step([render]) == [None]
+    model.drop(render)
+    return render.latents
+
+
+@pytest.mark.parametrize("family", ["tiny-2b", "tiny-5b", "tiny-1.5-5b"])
+def test_announced_shapes_run_compiled_and_others_at_once_without_compiling(
+    tiny_checkpoint: Checkpoint, compiler: Compiler, family: str
+) -> None:
+    path = tiny_checkpoint(family)
+    model, plain = compiled(path, family, compiler), a_model(path, family)
+    # The first block's inputs lie in memory in another way than those of all others, which share a program.
+    assert compiler.programs == 2
+    announced = a_spec(model=family, num_frames=17)
+    turned = replace(announced, width=64, height=96)  # as many tokens, and so the same program
+    others = (
+        replace(announced, width=64, height=64),
+        replace(announced, num_frames=33),
+        replace(announced, guidance_scale=1.0),
+    )
+    for spec in (announced, turned, *others):
+        compiler.runs = 0
+        assert torch.equal(some_steps(model, spec), some_steps(plain, spec))
+        assert compiler.runs == (0 if spec in others else 2 * STEPS)
+        assert model._acceleration.facts(spec)["compiled"] == ("no" if spec in others else "yes")
+    assert compiler.programs == 2
+    torch.compile(torch.sin, backend=compiler)(torch.ones(1))
+    assert compiler.programs == 3, "other code compiles as ever"
+
+
+def test_a_step_cache_leaves_out_compiled_blocks_as_it_does_plain_ones(
+    checkpoint: Path, compiler: Compiler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RECIPES, Profile.FAST, replace(RECIPES[Profile.FAST], cache_threshold=9.0))
+    spec = a_spec(model="tiny-5b", num_frames=17, profile=Profile.FAST)
+    model, plain = compiled(checkpoint, "tiny-5b", compiler), a_model(checkpoint, "tiny-5b")
+    compiler.runs = 0
+    assert torch.equal(some_steps(model, spec), some_steps(plain, spec))
+    assert compiler.runs == 2 + (STEPS - 1), "both blocks once, and then only the first"
+    assert compiler.programs == 2
+
+
+def test_by_default_the_native_shape_is_compiled_on_a_gpu_and_nothing_on_the_cpu(
+    checkpoint: Path, compiler: Compiler
+) -> None:
+    native = a_spec(model="tiny-5b", num_frames=49)
+    on, auto = (compiled(checkpoint, "tiny-5b", compiler, compile=how, warm_shapes=()) for how in ("on", "auto"))
+    assert on._acceleration.facts(native)["compiled"] == "yes"
+    assert auto._acceleration.facts(native)["compiled"] == "no"
+
+
+def test_a_compiler_that_fails_is_said_where_compiling_is_asked_for(checkpoint: Path, compiler: Compiler) -> None:
+    def no_compiler(graph: torch.fx.GraphModule, inputs: Sequence[torch.Tensor]) -> Callable[..., Any]:
+        raise RuntimeError("No working C++ compiler found")
+
+    with pytest.raises(ConfigError, match=r"compile is on and fails: .*No working C\+\+ compiler found"):
+        compiled(checkpoint, "tiny-5b", no_compiler)
+
+
+def test_nothing_is_compiled_that_would_not_run_compiled_every_time(checkpoint: Path) -> None:
+    transformer = loading.load(checkpoint, FAMILIES["tiny-5b"], CPU, torch.float32).transformer
+    pool = PoolSettings(model="tiny-5b", compile="on", gpus_per_worker=2)
+    with pytest.raises(ConfigError, match="compile cannot be on where several GPUs share a render"):
+        Acceleration.prepare(transformer, FAMILIES["tiny-5b"], CPU, pool)
+
+
+def test_eight_bit_linears_render_nearly_the_same_and_touch_only_attention_and_feed_forward(checkpoint: Path) -> None:
+    spec = a_spec(model="tiny-5b", profile=Profile.FAST)
+    quantized, plain = a_model(checkpoint, "tiny-5b", quantization="int8"), a_model(checkpoint, "tiny-5b")
+    error = attention.relative_error(some_steps(quantized, spec), some_steps(plain, spec))
+    assert 0 < error < 0.02
+    assert quantized._acceleration.facts(spec)["quantization"] == "int8"
+    of_blocks = {
+        name.partition(".")[2]
+        for name, module in quantized._pipeline.transformer.transformer_blocks.named_modules()
+        if isinstance(module, nn.Linear) and type(module.weight.data) is not torch.Tensor
+    }
+    assert of_blocks == {"attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0", "ff.net.0.proj", "ff.net.2"}
+    others = (each for name, each in quantized._pipeline.transformer.named_parameters() if "_blocks" not in name)
+    assert all(type(each.data) is torch.Tensor for each in others)
+
+
+def test_quantizing_says_what_is_missing(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="fp8 needs an NVIDIA GPU"):
+        prepared(checkpoint, quantization="fp8")
+    monkeypatch.setitem(sys.modules, "torchao.quantization", None)
+    with pytest.raises(ConfigError, match=r"cogmill\[quantize\]"):
+        prepared(checkpoint, quantization="int8")
