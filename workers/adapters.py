@@ -46,8 +46,8 @@ class _File:
 class Adapters:
     """The adapters of one loaded model: at most `capacity` in memory, at most one active.
 
-    `resolve` gives the local path of a source, fetching it where it must. `fetch` and `revision` may be called from any
-    thread, all else from the one that steps the model.
+    `resolve` gives the local path of a source, fetching it where it must. `revision` may be called from any thread, and
+    ahead, so that the GPU need not wait for a fetch; all else from the one that steps the model.
     """
 
     def __init__(
@@ -74,10 +74,6 @@ class Adapters:
     def loaded(self) -> tuple[str, ...]:
         """Names of the adapters in memory, the least recently used first."""
         return tuple(self._slots)
-
-    def fetch(self, name: str) -> None:
-        """Bring an adapter's file to this node, so that `use` need not wait for it. Raises as `revision` does."""
-        self._file(name)
 
     def revision(self, name: str) -> str:
         """16 hex digits of the hash of an adapter's file, fetched if it is not here.

@@ -68,8 +68,7 @@ def model_of(plan: WorkerPlan, device: torch.device, dtype: torch.dtype, meet: M
         path = resolve(plan.source)
         pipeline = loading.load(path, family, device, dtype)
     if group is None:
-        adapted = bool(plan.adapters)
-        acceleration = Acceleration.prepare(pipeline.transformer, family, device, plan.settings, adapted=adapted)
+        acceleration = Acceleration.prepare(pipeline.transformer, family, device, plan.settings)
         transform, ranks = None, "1"
     else:
         transform = Leader(group, pipeline.transformer, family, device, plan.settings)

@@ -272,7 +272,9 @@ def test_a_compiled_model_stays_compiled_for_renders_without_an_adapter(
     plain, ours, adapters = pipeline("tiny-2b"), pipeline("tiny-2b"), shelf("tiny-2b")
     program = Program()
     settings = PoolSettings(model="tiny-2b", compile="on", warm_shapes=("96x64x9",))
-    Acceleration.prepare(ours.transformer, FAMILIES["tiny-2b"], torch.device("cpu"), settings, backend=program)
+    acceleration = Acceleration.prepare(
+        ours.transformer, FAMILIES["tiny-2b"], torch.device("cpu"), settings, backend=program
+    )
     made, eager, switch = program.made, Adapters(plain, adapters, Path, 1), Adapters(ours, adapters, Path, 1)
     assert runs_compiled(ours, program)
     for name, scale in (*USES, *USES):
@@ -280,6 +282,7 @@ def test_a_compiled_model_stays_compiled_for_renders_without_an_adapter(
         switch.use(using(name, scale))
         assert torch.equal(forward(ours), forward(plain))
         assert runs_compiled(ours, program) == (name is None)
+        assert acceleration.facts(using(name, scale))["compiled"] == ("yes" if name is None else "no")
     assert program.made == made
 
 
