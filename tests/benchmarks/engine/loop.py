@@ -20,6 +20,7 @@ from tests.support.architecture import KINDS, SCHEDULERS
 from tests.support.bare import call, native_spec, ours
 from workers import tiny
 from workers.acceleration import Acceleration
+from workers.cogvideox import CogVideoX
 from workers.loading import Pipeline
 
 STEPS = 20
@@ -45,7 +46,7 @@ class Ratio:
 class Overlap:
     """Renders in a row whose finishing takes `finish_s` each: wall seconds, and what they would be one by one.
 
-    `gap_s` and `longest_gap_s` are from the end of one decode to the next begin, median and most.
+    `gap_s` and `longest_gap_s` are from the end of one decode to the model's next move, median and most.
     """
 
     renders: int
@@ -58,7 +59,7 @@ class Overlap:
     def __str__(self) -> str:
         gaps = f"{self.gap_s * 1e3:.2f} ms, longest {self.longest_gap_s * 1e3:.2f} ms"
         walls = f"{self.wall_s:.2f} s where one by one takes {self.one_by_one_s:.2f} s"
-        return f"{self.renders} renders that each finish in {self.finish_s:.2f} s: {walls}; decode to begin {gaps}"
+        return f"{self.renders} renders that each finish in {self.finish_s:.2f} s: {walls}; decode to next move {gaps}"
 
 
 def report(name: str, rounds: int, renders: int) -> dict[str, Any]:
@@ -69,7 +70,7 @@ def report(name: str, rounds: int, renders: int) -> dict[str, Any]:
         path = tiny.make(family, Path(directory))
         plain, accelerated = load(path, family), load(path, family)
     acceleration = Acceleration.prepare(accelerated.transformer, family, device, PoolSettings(model=name))
-    model = Timed(ours(accelerated, family, device, acceleration))
+    model = ours(accelerated, family, device, acceleration)
     with Queue(family, model, lambda frames: None) as queue:
         ratio = compare(
             lambda seed: queue.render(replace(spec, seed=seed)),
@@ -114,22 +115,21 @@ def compare(ours: Callable[[int], object], plain: Callable[[int], object], round
     )
 
 
-def overlapping(family: ModelFamily, model: Timed, spec: RenderSpec, renders: int) -> Overlap:
+def overlapping(family: ModelFamily, model: CogVideoX, spec: RenderSpec, renders: int) -> Overlap:
     """A row of renders whose finishing waits, as one does for ffmpeg and S3, beside the same one by one."""
     with Queue(family, model, lambda frames: None) as queue:
         alone_s = statistics.median(_wall(lambda: queue.render(spec)) for _ in range(3))
     finish_s = SLOW_FINISH * alone_s
-    model.forget()
-    with Queue(family, model, lambda frames: time.sleep(finish_s)) as queue:
+    timed = Timed(model)
+    with Queue(family, timed, lambda frames: time.sleep(finish_s)) as queue:
         wall_s = _wall(lambda: queue.render(*_seeds(spec, renders)))
-    gaps = model.between()
     return Overlap(
         renders=renders,
         finish_s=finish_s,
         wall_s=wall_s,
         one_by_one_s=renders * (alone_s + finish_s),
-        gap_s=statistics.median(gaps),
-        longest_gap_s=max(gaps),
+        gap_s=statistics.median(timed.gaps),
+        longest_gap_s=max(timed.gaps),
     )
 
 

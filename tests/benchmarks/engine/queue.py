@@ -27,33 +27,34 @@ _PATIENCE_S = 900.0
 
 
 class Timed:
-    """A model that notes when each render begins, and when its frames are there."""
+    """A model that notes, in `gaps`, the seconds from each decode's end to whatever it is asked to do next."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        self.begun: list[float] = []
-        self.decoded: list[float] = []
+        self._decoded_at: float | None = None
+        self.gaps: list[float] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
     def begin(self, spec: RenderSpec, picture: NDArray[np.uint8] | None) -> Any:
-        self.begun.append(time.perf_counter())
+        self._note()
         return self._model.begin(spec, picture)
 
+    def step(self, renders: Any) -> Any:
+        self._note()
+        return self._model.step(renders)
+
     def decode(self, render: Any, how: Any) -> NDArray[np.uint8]:
+        self._note()
         frames = self._model.decode(render, how)
-        self.decoded.append(time.perf_counter())
+        self._decoded_at = time.perf_counter()
         return frames
 
-    def forget(self) -> None:
-        """Begin to note anew."""
-        self.begun.clear()
-        self.decoded.clear()
-
-    def between(self) -> list[float]:
-        """Seconds from each decode's end to the next begin."""
-        return [begun - decoded for decoded, begun in zip(self.decoded[:-1], self.begun[1:], strict=True)]
+    def _note(self) -> None:
+        if self._decoded_at is not None:
+            self.gaps.append(time.perf_counter() - self._decoded_at)
+            self._decoded_at = None
 
 
 class Queue:
