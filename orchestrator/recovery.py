@@ -13,8 +13,7 @@ from uuid import UUID
 from orchestrator import logs, metrics, results
 from orchestrator.domain.errors import ObjectsUnavailable, StoreUnavailable
 from orchestrator.domain.job import Claim
-from orchestrator.domain.outcome import Lost
-from orchestrator.domain.protocol import Rendered
+from orchestrator.domain.outcome import Lost, Recovered
 from orchestrator.ports import ObjectStore, Settled
 from orchestrator.settler import Settler
 
@@ -47,7 +46,7 @@ class Recovery:
         try:
             loop = asyncio.get_running_loop()
             result = await loop.run_in_executor(self._threads, results.recover, self._objects, claim)
-            found = Rendered(result=result) if result is not None else ending
+            found = Recovered(result=result) if result is not None else ending
             [(_, _, outcome)] = await self._settler.end([(claim, found)])
         except (ObjectsUnavailable, StoreUnavailable) as error:
             _log.warning("lost_claim_waits", error=str(error), **logs.fields(claim))

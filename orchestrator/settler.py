@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from orchestrator import logs, metrics
 from orchestrator.domain.job import Claim, Continuity
-from orchestrator.domain.outcome import AttemptOutcome, Ending, Settlement, advanced, settle
+from orchestrator.domain.outcome import AttemptOutcome, Ending, Recovered, Settlement, advanced, settle
 from orchestrator.domain.protocol import HandedBack, Rendered
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.ports import JobStore, Settled, SettleResult
@@ -51,7 +51,7 @@ def _account(claim: Claim, ending: Ending, settlement: Settlement, result: Settl
     if settlement.outcome is AttemptOutcome.EVICTED:
         moved = isinstance(ending, HandedBack) and advanced(claim, ending.checkpoint)
         metrics.evictions.labels(claim.pool, "advanced" if moved else "stood_still").inc()
-    if isinstance(ending, Rendered):
+    if isinstance(ending, Rendered | Recovered):
         if ending.result.continuity is not Continuity.WHOLE:
             metrics.resumes.labels(claim.pool, ending.result.continuity).inc()
         metrics.render_seconds.labels(claim.pool).observe(ending.result.gpu_seconds)

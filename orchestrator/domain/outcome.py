@@ -38,6 +38,13 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered:
+    """The worker is lost, but its video was complete in S3."""
+
+    result: VideoResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evicted:
     """The render left a healthy worker without a word from it (it was killed for another). Free, up to a cap.
 
@@ -55,7 +62,7 @@ class Released:
     reason: str
 
 
-Ending = Rendered | Broke | Stopped | HandedBack | Lost | Evicted | Released
+Ending = Rendered | Broke | Stopped | HandedBack | Lost | Recovered | Evicted | Released
 
 
 class AttemptOutcome(StrEnum):
@@ -76,7 +83,7 @@ class Settlement:
     `state` is where the job goes unless a cancel request committed first. `delay_s` is how long a queued job waits
     before it may be claimed again. `failures` and `evictions` are the new values of the counters. `checkpoint` replaces
     the row's, None keeps that one: it may be newer than what the claim's owner has read. With `start_over` the next
-    attempt goes on from none.
+    attempt goes on from none. `unheard` says that the worker may have stored some that nobody heard of.
     """
 
     job_id: UUID
@@ -91,6 +98,7 @@ class Settlement:
     result: VideoResult | None = None
     checkpoint: Checkpoint | None = None
     start_over: bool = False
+    unheard: bool = False
 
 
 def settle(claim: Claim, ending: Ending, policy: RetryPolicy, jitter: float) -> Settlement:
@@ -99,9 +107,14 @@ def settle(claim: Claim, ending: Ending, policy: RetryPolicy, jitter: float) -> 
     `jitter` in [0, 1) comes from the caller, so that equal arguments give an equal settlement.
     """
     match ending:
-        case Rendered(result=result):
+        case Rendered(result=result) | Recovered(result=result):
             return _settlement(
-                claim, JobState.SUCCEEDED, AttemptOutcome.SUCCEEDED, gpu_seconds=result.gpu_seconds, result=result
+                claim,
+                JobState.SUCCEEDED,
+                AttemptOutcome.SUCCEEDED,
+                gpu_seconds=result.gpu_seconds,
+                result=result,
+                unheard=isinstance(ending, Recovered),
             )
         case Stopped(gpu_seconds=gpu_seconds):
             return _stopped(claim, gpu_seconds)
@@ -150,6 +163,7 @@ def _evicted(
         evictions=claim.evictions + (0 if advanced(claim, checkpoint) else 1),
         gpu_seconds=gpu_seconds,
         checkpoint=checkpoint,
+        unheard=checkpoint is None,
     )
 
 
@@ -167,6 +181,7 @@ def _failed(
         gpu_seconds=gpu_seconds,
         failure=failure,
         start_over=outcome is AttemptOutcome.FAILED and failure.code not in _BESIDE_THE_RENDER,
+        unheard=outcome is not AttemptOutcome.FAILED,
     )
 
 
@@ -183,6 +198,7 @@ def _settlement(
     result: VideoResult | None = None,
     checkpoint: Checkpoint | None = None,
     start_over: bool = False,
+    unheard: bool = False,
 ) -> Settlement:
     return Settlement(
         job_id=claim.job_id,
@@ -197,4 +213,5 @@ def _settlement(
         result=result,
         checkpoint=checkpoint,
         start_over=start_over,
+        unheard=unheard,
     )

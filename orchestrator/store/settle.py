@@ -21,14 +21,14 @@ _SETTLE = text("""
     WITH batch AS MATERIALIZED (
         SELECT * FROM jsonb_to_recordset(:batch) AS b(
             job_id uuid, token uuid, state text, outcome text, failures int, evictions int, delay_s float8,
-            gpu_seconds float8, failure jsonb, result jsonb, checkpoint jsonb, start_over boolean)
+            gpu_seconds float8, failure jsonb, result jsonb, checkpoint jsonb, start_over boolean, unheard boolean)
     ), held AS MATERIALIZED (
         SELECT j.id, j.token, j.claims, j.tenant, j.pool, j.priority, j.cost,
                j.cluster, j.worker, j.incarnation, j.claimed_at, b.gpu_seconds, b.failures, b.evictions, b.delay_s,
                b.failure, b.result, j.request ->> 'webhook_url' AS webhook_url,
-               -- JSON's null is none to go on from, though there are some to sweep once the job ends.
-               CASE WHEN b.start_over AND j.checkpoint IS NOT NULL THEN 'null'::jsonb
-               ELSE coalesce(b.checkpoint, j.checkpoint) END AS checkpoint,
+               -- JSON's null is none to go on from, though there may be some to sweep once the job ends.
+               CASE WHEN b.start_over THEN 'null'::jsonb
+               ELSE coalesce(b.checkpoint, j.checkpoint, CASE WHEN b.unheard THEN 'null'::jsonb END) END AS checkpoint,
                CASE WHEN j.cancel_requested_at IS NULL THEN b.state ELSE 'cancelled' END AS state,
                CASE WHEN j.cancel_requested_at IS NULL THEN b.outcome ELSE 'cancelled' END AS outcome
         FROM batch AS b CROSS JOIN LATERAL (

@@ -12,7 +12,7 @@ from orchestrator.attempt import Rules
 from orchestrator.cluster import Cluster
 from orchestrator.config import PoolSettings, S3Settings
 from orchestrator.dispatcher import Dispatcher
-from orchestrator.domain.job import Artifact, VideoResult, claim_prefix
+from orchestrator.domain.job import Artifact, Checkpoint, VideoResult, checkpoint_prefix, claim_prefix
 from orchestrator.domain.protocol import Assignment, Caller
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.watchdog import Patience
@@ -67,6 +67,18 @@ def publisher(objects: ObjectStore) -> Callable[[Assignment], VideoResult]:
         return result
 
     return publish
+
+
+def saver(objects: ObjectStore) -> Callable[[Assignment, int, str], Checkpoint]:
+    """What a real worker does every so many seconds of a render."""
+
+    def save(assignment: Assignment, step: int, numerics: str) -> Checkpoint:
+        key = f"{checkpoint_prefix(assignment.job_id, assignment.claim)}{step}.safetensors"
+        return Checkpoint(
+            artifact=objects.put(key, key.encode(), "application/octet-stream"), step=step, numerics=numerics
+        )
+
+    return save
 
 
 @dataclass

@@ -61,7 +61,7 @@ jobs = Table(
     Column("preview", JSONB),
     # What befell the running claim's render, or the last one's; null is nothing.
     Column("incidents", JSONB),
-    # Where the next claim goes on. An ended job has one until the sweeper has deleted the checkpoints.
+    # Where the next claim goes on; JSON's null: nowhere. An ended job has it until the sweeper deleted its checkpoints.
     Column("checkpoint", JSONB),
     # A repeated request carries the key of the first; the hash tells it from another request under the same key.
     Column("idempotency_key", Text),
