@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,6 +25,9 @@ from workers.parts import Parts
 
 # How often a worker asks whether its node has to go. A spot notice is 30 s.
 DRAIN_LOOK_S = 2.0
+
+# What the answer to a worker's last call may take to get out of its process.
+GOODBYE_S = 0.5
 
 
 class HostedRenderActor(RenderActor):
@@ -58,6 +62,7 @@ class HostedRenderActor(RenderActor):
             pass
         self._log.warning("leaving", seconds=self._plan.engine.notice_s)
         self.leave(self._plan.engine.notice_s)
+        time.sleep(GOODBYE_S)
         # Ray starts the worker again, on a node that stays.
         os._exit(0)
 
