@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -57,9 +58,12 @@ class HostedRenderActor(RenderActor):
         threading.Thread(target=self._leave_in_time, name="leave", daemon=True).start()
 
     def _leave_in_time(self) -> None:
-        nodes = placement.nodes(self._plan)
-        while not self._told_to_leave.wait(DRAIN_LOOK_S) and nodes.isdisjoint(state.get_draining_nodes()):
-            pass
+        while not self._told_to_leave.wait(DRAIN_LOOK_S):
+            try:
+                if placement.nodes(self._plan).intersection(state.get_draining_nodes()):
+                    break
+            except Exception as error:  # Ray's head is away, and may come back
+                self._log.warning("drain_unknown", error=str(error)[:200])
         self._log.warning("leaving", seconds=self._plan.engine.notice_s)
         self.leave(self._plan.engine.notice_s)
         time.sleep(GOODBYE_S)
@@ -94,15 +98,15 @@ def leading(plan: WorkerPlan, scratch: Path) -> Parts[Any]:
 
     def recruit(address: str) -> None:
         group = get_placement_group(plan.name)
-        actor = ray.remote(FollowerActor)
+        actor: Any = ray.remote(FollowerActor)
         ranks = range(1, plan.gpus)
         followers = [actor.options(**placement.in_bundle(group, rank)).remote(plan, rank) for rank in ranks]
         ends = [follower.follow.remote(address) for follower in followers]
         # The handles go along: Ray ends an actor that nobody holds.
         threading.Thread(target=_end_with, args=(followers, ends), name="ranks", daemon=True).start()
 
-    host = get_node_ip_address()
-    return assemble(plan, scratch, lambda device: Group.led(plan.gpus, device, host, recruit))
+    host: Callable[[], str] = get_node_ip_address
+    return assemble(plan, scratch, lambda device: Group.led(plan.gpus, device, host(), recruit))
 
 
 def _end_with(followers: list[Any], ends: list[Any]) -> None:

@@ -20,11 +20,13 @@ def options(plan: WorkerPlan) -> dict[str, Any]:
 
 def group_of(plan: WorkerPlan) -> PlacementGroup:
     """The GPUs of a worker that has several, on as few nodes as can be: one bundle for each rank."""
+    group: PlacementGroup
     try:
-        return get_placement_group(plan.name)
+        group = get_placement_group(plan.name)
     except ValueError:
         bundles: list[dict[str, float]] = [{"GPU": 1} for _ in range(plan.gpus)]
-        return placement_group(bundles, strategy="PACK", name=plan.name, lifetime="detached")
+        group = placement_group(bundles, strategy="PACK", name=plan.name, lifetime="detached")
+    return group
 
 
 def give_up(name: str) -> None:
