@@ -29,10 +29,12 @@ from hypothesis.stateful import (
 from orchestrator.domain.errors import KeyReused
 from orchestrator.domain.job import Claim, NewJob, WorkerRef
 from orchestrator.domain.outcome import Ending
+from orchestrator.domain.protocol import HandedBack
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.states import JobState
-from orchestrator.ports import Settled
+from orchestrator.ports import Progress, Settled
 from orchestrator.store import Store
+from tests.support.builders import a_checkpoint
 from tests.support.jobs import POOL, broke, ending, evicted, lost, new_job, released, rendered
 from tests.support.postgres import Clock, Server
 
@@ -51,6 +53,7 @@ class Model:
     ready: bool
     due: float
     token: UUID | None = None
+    checkpoint: int | None = None
     ended: set[UUID] = field(default_factory=set)
     cancel: bool = False
     deleted: bool = False
@@ -131,18 +134,35 @@ class StoreMachine(RuleBasedStateMachine):
             assert claim.token not in {old.token for old in self.claims}, "a token was used twice"
             ready.remove(claim.job_id)
             model = self.models[claim.job_id]
+            assert (claim.checkpoint and claim.checkpoint.step) == model.checkpoint, "it goes on where it was"
             model.state, model.ready, model.token = JobState.RUNNING, False, claim.token
             self.clusters[claim.token] = cluster
         self.claims += claims
 
     @precondition(lambda self: self.claims)
-    @rule(pick=st.integers(0, 1000), how=st.sampled_from(["success", "fail", "fatal", "evict", "release", "lost"]))
+    @rule(pick=st.integers(0, 1000), step=st.integers(1, 3))
+    def store_checkpoint(self, pick: int, step: int) -> None:
+        claim = self.claims[-1 - pick % len(self.claims)]
+        progress = Progress(
+            job_id=claim.job_id, token=claim.token, stage="denoising", step=step, checkpoint=a_checkpoint(step)
+        )
+        self.run(self.stores[self.clusters[claim.token]].record_progress([progress]))
+        model = self.models[claim.job_id]
+        if model.token == claim.token and model.state is JobState.RUNNING:
+            model.checkpoint = step
+
+    @precondition(lambda self: self.claims)
+    @rule(
+        pick=st.integers(0, 1000),
+        how=st.sampled_from(["success", "fail", "fatal", "hand back", "evict", "release", "lost"]),
+    )
     def settle(self, pick: int, how: str) -> None:
         """Any claim there ever was: the owner's, a rescued one that comes back late, one whose reply was lost."""
         claim = self.claims[-1 - pick % len(self.claims)]
         endings: dict[str, Ending] = {
             "success": rendered(claim), "fail": broke(gpu_seconds=5.0), "fatal": broke(retryable=False),
             "evict": evicted(), "release": released(), "lost": lost(),
+            "hand back": HandedBack(reason="drain", checkpoint=a_checkpoint(4)),
         }  # fmt: skip
         self.end(claim, endings[how])
 
@@ -157,6 +177,8 @@ class StoreMachine(RuleBasedStateMachine):
         assert result.settled is Settled.APPLIED
         model.state = JobState.CANCELLED if model.cancel else settlement.state
         model.ended.add(claim.token)
+        if settlement.start_over or settlement.checkpoint is not None:
+            model.checkpoint = settlement.checkpoint and settlement.checkpoint.step
         assert result.state is model.state
         if model.state is JobState.QUEUED:
             model.token, model.ready, model.due = None, settlement.delay_s == 0, self.now + settlement.delay_s
@@ -212,9 +234,14 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_rows_are_what_the_model_says(self) -> None:
-        rows = self.run(self.database.fetch("SELECT id, state, ready, token, deleted_at FROM jobs"))
-        seen = {r["id"]: (JobState(r["state"]), r["ready"], r["token"], r["deleted_at"] is not None) for r in rows}
-        assert seen == {i: (m.state, m.ready, m.token, m.deleted) for i, m in self.models.items()}
+        rows = self.run(
+            self.database.fetch(
+                "SELECT id, state, ready, token, (checkpoint ->> 'step')::int, deleted_at IS NOT NULL FROM jobs"
+            )
+        )
+        seen = {job_id: (JobState(state), *others) for job_id, state, *others in rows}
+        models = self.models.items()
+        assert seen == {i: (m.state, m.ready, m.token, m.checkpoint, m.deleted) for i, m in models}
 
     def teardown(self) -> None:
         """Whatever happened, every job still comes to one end, and nothing was published twice."""
