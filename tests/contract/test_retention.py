@@ -8,8 +8,8 @@ from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import RetentionSettings
 from orchestrator.domain.errors import ObjectsUnavailable
 from orchestrator.domain.job import Checkpoint, Claim, Failure, NewJob, checkpoint_prefix, claim_prefix, job_prefix
-from orchestrator.domain.outcome import Ending, Lost, settle
-from orchestrator.domain.protocol import Broke, HandedBack, Rendered
+from orchestrator.domain.outcome import Ending, Lost, Released, settle
+from orchestrator.domain.protocol import Broke, HandedBack, Rendered, Stopped
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.ports import Progress, Settled
 from orchestrator.retention import Retention
@@ -23,6 +23,7 @@ EVERYTHING = RetentionSettings(jobs_s=NOW_S, losers_s=NOW_S)
 NOTHING_YET = RetentionSettings(jobs_s=NEVER_S, losers_s=NEVER_S)
 
 LOST = Lost(failure=Failure(code="worker_lost", message="the worker vanished"))
+RELEASED = Released(reason="its worker does not hold it")
 BROKEN = Broke(failure=Failure(code="bad", message="no retry mends this", retryable=False))
 
 
@@ -73,7 +74,7 @@ async def scene(store: Store, objects: S3Objects) -> Scene:
 
 async def test_losing_claims_lose_their_objects_and_the_winner_keeps_its_own(scene: Scene) -> None:
     job = await scene.submit()
-    await scene.end(await scene.claim(), LOST)
+    await scene.end(await scene.claim(), RELEASED)
     winner = await scene.claim()
     await scene.end(winner)
     scene.objects.put(f"{claim_prefix(job.id, 22)}video.mp4", b"", "video/mp4")  # begins with the winner's number
@@ -107,7 +108,7 @@ async def test_a_job_deleted_while_it_runs_is_swept_once_it_has_stopped(scene: S
     assert await scene.store.delete(job.id, job.tenant)
     assert await scene.sweep(NOTHING_YET) == 0
     assert len(scene.keys(job)) == 2
-    await scene.end(claim, LOST)
+    await scene.end(claim, Stopped())
     assert await scene.sweep(NOTHING_YET) == 1
     assert scene.keys(job) == []
     assert await scene.sweep(NOTHING_YET) == 0
