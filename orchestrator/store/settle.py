@@ -27,7 +27,7 @@ _SETTLE = text("""
                j.cluster, j.worker, j.incarnation, j.claimed_at, b.gpu_seconds, b.failures, b.evictions, b.delay_s,
                b.failure, b.result, j.request ->> 'webhook_url' AS webhook_url,
                -- JSON's null is none to go on from, though there may be some to sweep once the job ends.
-               CASE WHEN b.start_over THEN 'null'::jsonb
+               CASE WHEN b.start_over AND j.checkpoint IS NOT NULL THEN 'null'::jsonb
                ELSE coalesce(b.checkpoint, j.checkpoint, CASE WHEN b.unheard THEN 'null'::jsonb END) END AS checkpoint,
                CASE WHEN j.cancel_requested_at IS NULL THEN b.state ELSE 'cancelled' END AS state,
                CASE WHEN j.cancel_requested_at IS NULL THEN b.outcome ELSE 'cancelled' END AS outcome

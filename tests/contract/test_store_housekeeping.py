@@ -7,7 +7,7 @@ import asyncpg
 from orchestrator.domain.job import Claim
 from orchestrator.ports import Sweep
 from orchestrator.store import Store
-from tests.support.jobs import CLUSTER, POOL, broke, ending, lost, new_job, success, worker
+from tests.support.jobs import CLUSTER, POOL, broke, ending, lost, new_job, released, success, worker
 from tests.support.postgres import Clock
 
 KEEP, LOSERS = 1000.0, 100.0
@@ -40,7 +40,7 @@ async def test_a_plain_success_is_swept_when_its_time_is_over(
 
 async def test_the_losers_of_a_success_go_and_its_winner_stays(store: Store, clock: Clock) -> None:
     claim = await claimed(store)
-    await store.settle([ending(claim, lost())])
+    await store.settle([ending(claim, released())])
     [second] = await store.claim(POOL, CLUSTER, [worker()])
     await store.settle([success(second)])
     assert await due(store) == []
@@ -51,6 +51,20 @@ async def test_the_losers_of_a_success_go_and_its_winner_stays(store: Store, clo
     assert await store.get(claim.job_id, "acme") is not None
     await clock.advance(KEEP)
     assert await due(store) == [Sweep(job_id=claim.job_id)]
+
+
+async def test_what_a_lost_worker_may_have_stored_goes_at_once_and_what_it_stores_later_goes_with_the_losers(
+    store: Store, clock: Clock
+) -> None:
+    claim = await claimed(store)
+    await store.settle([ending(claim, lost())])
+    [second] = await store.claim(POOL, CLUSTER, [worker()])
+    await store.settle([success(second)])
+    for _ in ("its checkpoints", "what came late"):
+        assert await due(store) == [Sweep(job_id=claim.job_id, keep=2)]
+        await store.swept([Sweep(job_id=claim.job_id, keep=2)])
+        assert await due(store) == []
+        await clock.advance(LOSERS)
 
 
 async def test_what_a_failed_job_uploaded_goes_and_its_reason_stays(store: Store, clock: Clock) -> None:
