@@ -45,6 +45,8 @@ class Engine(Generic[R]):
         self._log = log
         self._clock = clock
         self._renders: dict[UUID, R] = {}
+        # How shapes (width, height, frames) were decoded that did not fit as a whole, though nothing else was begun.
+        self._decodings: dict[tuple[int, int, int], DecodeAgain] = {}
         self._fetching = Fetching(roster, parts.fetch, log)
         self._finishing = Finishing(roster, parts.finish, parts.show, log)
         self._saving = Saving(roster, parts.save, log, clock)
@@ -161,10 +163,14 @@ class Engine(Generic[R]):
 
     def _decode(self, held: Held) -> None:
         self._roster.enter(held, Stage.DECODING)
+        if held.rung is None and (known := self._decodings.get(_shape(held))):
+            self._decode_as(known, held)
         frames, seconds = self._on_gpu([held], lambda: self._model.decode(self._render(held), held.decoding))
         if isinstance(frames, Failure):
             self._broke(Act.DECODE, held, frames)
         else:
+            if held.rung is not None and len(self._renders) == 1:
+                self._decodings[_shape(held)] = held.rung
             self._drop(held)
             self._roster.decoded(held, seconds)
             self._finishing.finish(held, frames)
@@ -173,10 +179,8 @@ class Engine(Generic[R]):
         """A move of one render failed: take the next rung of the ladder."""
         spec = held.assignment.spec
         match ladder.below(act, failure, spec, decoding=held.decoding, incidents=held.incidents):
-            case DecodeAgain(how, incident):
-                with self._roster.changing(urgent=True):
-                    held.decoding = how
-                    held.befall(incident)
+            case DecodeAgain() as rung:
+                self._decode_as(rung, held)
             case StartOver(again, incident):
                 self._drop(held)
                 with self._roster.changing(urgent=True) as now:
@@ -186,6 +190,11 @@ class Engine(Generic[R]):
                 self._drop(held)
                 self._roster.end(held, Broke(failure=failure, gpu_seconds=held.gpu_seconds))
         self._model.recover()
+
+    def _decode_as(self, rung: DecodeAgain, held: Held) -> None:
+        with self._roster.changing(urgent=True):
+            held.rung = rung
+            held.befall(rung.incident)
 
     def _render(self, held: Held) -> R:
         return self._renders[held.assignment.token]
@@ -212,3 +221,8 @@ class Engine(Generic[R]):
         for held in moving:
             self._roster.used(held, seconds)
         return outcome, seconds
+
+
+def _shape(held: Held) -> tuple[int, int, int]:
+    spec = held.assignment.spec
+    return spec.width, spec.height, spec.num_frames

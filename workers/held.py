@@ -10,6 +10,7 @@ from orchestrator.domain.cost import predict_resident_bytes
 from orchestrator.domain.job import Artifact, Checkpoint, Continuity, Incident, RenderSpec
 from orchestrator.domain.protocol import Assignment, End, RenderStatus, Stage
 from workers.choice import Candidate, Group
+from workers.ladder import DecodeAgain
 from workers.parts import Decoding, Material
 from workers.resume import marked, unreadable
 
@@ -23,11 +24,12 @@ class Held:
     `size` is the device memory that it holds once begun; `group` is shared by those that it may step with.
     `preview_step` is the step after which a preview is taken, None once it is (and when there is none to take).
     `fetching` is true from when a thread has begun to get the `material`. `waiting` is true of a begun render while
-    others move or no finisher is free, `finishing` from when its frames are decoded. `lives` counts its beginnings;
-    what belongs to an earlier one is ignored. `checkpoint` is the newest one that is stored, `saved_at_s` the GPU
-    seconds when one was last taken, `saving` true while one is under way. `evicted` says why it has to leave,
-    `leave_by` until when its checkpoint may take. `numerics` is the fingerprint of its spec here, `batched` is
-    true once it has stepped together with others; an earlier attempt had done `resumed_at` steps.
+    others move or no finisher is free, `rung` says how it is decoded when not as a whole, `finishing` is true from when
+    its frames are decoded. `lives` counts its beginnings; what belongs to an earlier one is ignored. `checkpoint` is
+    the newest one that is stored, `saved_at_s` the GPU seconds when one was last taken, `saving` true while one is
+    under way. `evicted` says why it has to leave, `leave_by` until when its checkpoint may take. `numerics` is the
+    fingerprint of its spec here, `batched` is true once it has stepped together with others; an earlier attempt had
+    done `resumed_at` steps.
     """
 
     assignment: Assignment
@@ -43,7 +45,7 @@ class Held:
     begun: bool = False
     waiting: bool = False
     overtaken: int = 0
-    decoding: Decoding = Decoding.WHOLE
+    rung: DecodeAgain | None = None
     finishing: bool = False
     cancelled: bool = False
     evicted: str | None = None
@@ -96,6 +98,10 @@ class Held:
     @property
     def steps_left(self) -> int:
         return self.assignment.spec.num_inference_steps - self.step
+
+    @property
+    def decoding(self) -> Decoding:
+        return self.rung.how if self.rung else Decoding.WHOLE
 
     @property
     def rendered_under(self) -> str:
@@ -161,7 +167,7 @@ class Held:
         self.step = 0
         self.fetching = self.begun = self.waiting = self.saving = self.batched = False
         self.material = self.checkpoint = None
-        self.decoding = Decoding.WHOLE
+        self.rung = None
         self.lives += 1
 
     def store(self, checkpoint: Checkpoint) -> None:

@@ -90,6 +90,17 @@ def test_a_decode_that_never_fits_fails_and_the_next_render_is_decoded_as_usual(
     assert model.decodings == [*Decoding, Decoding.WHOLE]
 
 
+def test_a_shape_that_did_not_fit_alone_is_decoded_as_it_fitted() -> None:
+    model = ScriptedModel(failing(Act.DECODE, "out_of_memory", 1))
+    with running(model) as roster:
+        the_end(roster, give(roster, seed=1))
+        again, other = give(roster, seed=2), give(roster, seed=3, num_frames=17)
+        the_end(roster, again), the_end(roster, other)
+        assert status(roster, again).incidents == (Incident.TILED_DECODE,)
+        assert status(roster, other).incidents == ()
+    assert model.decodings == [Decoding.WHOLE, Decoding.TILED, Decoding.TILED, Decoding.WHOLE]
+
+
 def test_a_render_cancelled_between_two_rungs_is_not_decoded_again() -> None:
     gate = Gate()
     fails = failing(Act.DECODE, "out_of_memory", 3)
