@@ -24,7 +24,9 @@ from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.states import JobState, require
 
 # Failures of what a worker depends on: they say nothing against the worker.
-_BESIDE_THE_WORKER = frozenset({"image_unavailable", "moderation_unavailable", "upload_failed"})
+_BESIDE_THE_WORKER = frozenset(
+    {"adapter_unavailable", "checkpoint_unavailable", "image_unavailable", "moderation_unavailable", "upload_failed"}
+)
 # Failures after which another worker goes on at the checkpoint: they say nothing against the latents.
 _BESIDE_THE_RENDER = _BESIDE_THE_WORKER | {"disk_full", "out_of_memory", "provenance_failed", "worker_failed"}
 

@@ -57,7 +57,7 @@ def test_a_job_that_moves_on_is_handed_back_freely_even_at_the_cap() -> None:
         HandedBack(reason="drain"),
         *(
             Broke(failure=Failure(code=code, message="not the latents' fault"))
-            for code in ("upload_failed", "disk_full", "image_unavailable", "worker_failed", "out_of_memory")
+            for code in ("upload_failed", "disk_full", "checkpoint_unavailable", "worker_failed", "out_of_memory")
         ),
     ],
     ids=lambda ending: ending.failure.code if isinstance(ending, Broke) else type(ending).__name__,
@@ -81,4 +81,5 @@ def test_a_worker_answers_for_failures_that_another_job_would_have_met_there() -
     assert blames("out_of_memory")
     assert blames("disk_full")
     assert not blames("content_policy_violation", retryable=False)
-    assert not blames("upload_failed"), "when S3 is away, every worker fails"
+    for code in ("upload_failed", "image_unavailable", "checkpoint_unavailable", "adapter_unavailable"):
+        assert not blames(code), "when S3 is away, every worker fails"
