@@ -186,6 +186,8 @@ class Engine(Generic[R]):
                 with self._roster.changing(urgent=True) as now:
                     held.befall(incident)
                     held.begin_again(again, now)
+                    if held.cancelled or held.evicted:  # what has not begun need not begin to stop or to leave
+                        self._roster.end(held, Stopped(gpu_seconds=held.gpu_seconds))
             case None:
                 self._drop(held)
                 self._roster.end(held, Broke(failure=failure, gpu_seconds=held.gpu_seconds))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -18,6 +20,7 @@ from workers import ladder
 from workers.choice import Act
 from workers.ladder import DecodeAgain, StartOver
 from workers.parts import Decoding, Material, Snapshot
+from workers.roster import Roster
 
 OUT_OF_MEMORY = Failure(code="out_of_memory", message="20 GiB too many")
 NAN = Failure(code="nan_frames", message="not finite")
@@ -140,6 +143,25 @@ def test_a_second_time_not_finite_is_the_end() -> None:
         assert isinstance(broke, Broke)
         assert broke.failure.code == "nan_frames"
         assert len(model.begun) == 2
+
+
+@pytest.mark.parametrize("leave", [Roster.cancel, partial(Roster.evict, reason="evicted")], ids=["cancel", "evict"])
+def test_what_nobody_wants_any_more_does_not_begin_again(leave: Callable[[Roster, UUID], None]) -> None:
+    gate = Gate()
+
+    def before(act: Act, spec: RenderSpec, step: int) -> None:
+        if act is Act.STEP:
+            gate.stop_here()
+            raise RenderFailed("nan_frames", "not finite")
+
+    model = ScriptedModel(before)
+    with running(model) as roster:
+        token = give(roster, seed=1)
+        gate.wait_reached()
+        leave(roster, token)
+        gate.opened.set()
+        assert isinstance(the_end(roster, token), Stopped)
+    assert len(model.begun) == 1
 
 
 def test_what_is_rendered_again_gets_its_picture_again_and_keeps_no_checkpoint_of_its_past() -> None:
