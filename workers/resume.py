@@ -15,13 +15,13 @@ def continuity(checkpoint: Checkpoint, spec: RenderSpec, numerics: str) -> Conti
     """How `spec`, rendered here under `numerics`, may go on from a checkpoint that can be read.
 
     `STARTED_OVER` when it may not. Only steps of one fingerprint, unbatched and without step caches (which start cold),
-    give the frames of one undisturbed render.
+    give the frames of one undisturbed render; to a `reproducible` one nothing else will do.
     """
-    rendered, marked, _ = checkpoint.numerics.partition("+")
+    rendered, _, marks = checkpoint.numerics.partition("+")
     if rendered != numerics:
         return Continuity.RESUMED_INEXACTLY if spec.resume_anywhere else Continuity.STARTED_OVER
-    if marked or RECIPES[spec.profile].approximates:
-        return Continuity.RESUMED_INEXACTLY
+    if marks or RECIPES[spec.profile].approximates:
+        return Continuity.STARTED_OVER if spec.reproducible else Continuity.RESUMED_INEXACTLY
     return Continuity.RESUMED
 
 

@@ -29,6 +29,10 @@ def a_checkpoint(numerics: str) -> Checkpoint:
         pytest.param(HERE + "+mixed", {}, Continuity.RESUMED_INEXACTLY, id="what was mixed stays mixed"),
         pytest.param(ELSEWHERE + "+batched", {}, Continuity.STARTED_OVER, id="other numerics, in a batch too"),
         pytest.param(HERE, {"profile": Profile.FAST}, Continuity.RESUMED_INEXACTLY, id="step caches start cold"),
+        pytest.param(HERE, {"reproducible": True}, Continuity.RESUMED, id="reproducible where nothing differs"),
+        pytest.param(
+            HERE, {"profile": Profile.FAST, "reproducible": True}, Continuity.STARTED_OVER, id="and else not at all"
+        ),
     ],
 )
 def test_how_a_render_goes_on(numerics: str, changes: dict[str, object], expected: Continuity) -> None:
