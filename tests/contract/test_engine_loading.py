@@ -71,6 +71,14 @@ def test_a_revision_is_of_the_files_and_not_of_where_they_lie(tiny_checkpoint: C
     copy = shutil.copytree(original, tmp_path / "elsewhere")
     (copy / ".fetched").write_text("what whoever fetched it noted")
     assert numerics.revision(copy) == numerics.revision(original)
+    weights = copy / "transformer" / "diffusion_pytorch_model.safetensors"
+    trained = bytearray(weights.read_bytes())
+    for middle in range(len(trained) // 3, len(trained) // 2):
+        trained[middle] ^= 1
+    weights.write_bytes(trained)
+    assert numerics.revision(copy) != numerics.revision(original), "other weights of the same shapes"
+    shutil.copy(original / "transformer" / weights.name, weights)
+    assert numerics.revision(copy) == numerics.revision(original)
     config = copy / "vae" / "config.json"
     config.write_text(config.read_text().replace("1.15258426", "1.15258427"))
     changed = numerics.revision(copy)
