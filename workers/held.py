@@ -105,7 +105,7 @@ class Held:
 
     @property
     def rendered_under(self) -> str:
-        """The fingerprint of all its steps."""
+        """The fingerprint of all its steps, with the marks of `workers/resume.py`."""
         return marked(self.numerics, self.continuity, batched=self.batched)
 
     @property

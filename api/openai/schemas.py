@@ -233,7 +233,8 @@ class Video(Identified):
     resumed_at: int | None = Field(description="Denoise steps that the checkpoint had; null unless it was resumed.")
     numerics: str | None = Field(
         description="Fingerprint of all that decides the frames beside the request; null until the video is there. "
-        "Equal requests give equal frames where it is equal."
+        "Equal requests give equal frames where it is equal and has no mark: `+batched` is rendered with others, "
+        "`+mixed` resumed inexactly."
     )
 
 

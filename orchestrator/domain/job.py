@@ -32,8 +32,9 @@ class RenderSpec:
     `width` and `height` are pixels, `num_frames` counts the rendered frames, `fps` is the model's own frames per
     second; `delivery` is what becomes of them. `image` is the picture that an image-to-video model begins at; `adapter`
     names a LoRA adapter of the configuration, applied at `adapter_scale`.
-    A `reproducible` render is never stepped together with others, whatever its pool allows. One that may
-    `resume_anywhere` goes on from its checkpoint also where the numerics differ; any other starts over there.
+    A `reproducible` render is never stepped together with others, whatever its pool allows, and goes on from a
+    checkpoint only where the same frames come out. One that may `resume_anywhere` does also where the numerics differ;
+    any other starts over there.
     """
 
     model: str
@@ -121,8 +122,9 @@ class VideoResult:
     """What a finished render left in S3. `gpu_seconds` is the time the GPU was held; `stages` maps stage to seconds.
 
     `cover` is a PNG of the first frame, `thumbnail` a small WebP of it, `spritesheet` a JPEG of frames in rows; videos
-    of the first release have neither of the latter two. `numerics` is the fingerprint that the last step was rendered
-    under; a render that was resumed went on after `resumed_at` steps; `incidents` are what befell its last attempt.
+    of the first release have neither of the latter two. `numerics` is the fingerprint of what rendered it, with marks
+    (`+batched`, `+mixed`) where that alone does not decide the frames; a render that was resumed went on after
+    `resumed_at` steps; `incidents` are what befell its last attempt.
     """
 
     video: Artifact
