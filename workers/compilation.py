@@ -37,9 +37,8 @@ class VideoShape:
         return cls(spec.width, spec.height, spec.num_frames)
 
     def tokens(self, family: ModelFamily) -> int:
-        """The image tokens that the blocks see, which is all they see of a shape; one is 16 pixels square."""
-        patches = (self.width // 16) * (self.height // 16)
-        return family.latent_frames(self.frames) // family.temporal_patch * patches
+        """The image tokens that the blocks see, which is all they see of a shape."""
+        return family.image_tokens(self.width, self.height, self.frames)
 
 
 def compile_blocks(

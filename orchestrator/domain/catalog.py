@@ -136,6 +136,10 @@ class ModelFamily:
         frames = (num_frames - 1) // 4 + 1
         return frames + -frames % self.temporal_patch
 
+    def image_tokens(self, width: int, height: int, num_frames: int) -> int:
+        """The transformer's tokens of a video: each 16 pixels square and `temporal_patch` latent frames deep."""
+        return self.latent_frames(num_frames) // self.temporal_patch * (width // 16) * (height // 16)
+
 
 _COGVIDEOX_LICENCE = "CogVideoX licence (https://huggingface.co/zai-org/CogVideoX-5b/blob/main/LICENSE)"
 _TINY_SIZES = ((96, 64), (64, 96), (64, 64), (160, 96))

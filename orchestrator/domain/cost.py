@@ -19,9 +19,8 @@ _HEAD_DIM = 64
 
 
 def tokens(family: ModelFamily, width: int, height: int, num_frames: int) -> int:
-    """Length of the transformer's sequence: 16x16 pixel patches of the latent frames, plus the prompt's tokens."""
-    patches = family.latent_frames(num_frames) // family.temporal_patch
-    return patches * (height // 16) * (width // 16) + family.max_prompt_tokens
+    """Length of the transformer's sequence: the image's tokens, plus the prompt's."""
+    return family.image_tokens(width, height, num_frames) + family.max_prompt_tokens
 
 
 def predict_step_s(family: ModelFamily, spec: RenderSpec) -> float:
