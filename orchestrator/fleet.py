@@ -138,34 +138,38 @@ class Fleet:
     def judge(self, worker: Worker, claim: Claim, ending: Ending) -> None:
         """Remember what the ending of a claim says about its worker.
 
-        Only failures that another job would have met there too count against it, and none while it is being drained.
+        Only failures that another job would have met there too count against it, and none while it is being drained;
+        nor those of a job that has failed before, here or elsewhere: it may be the job.
         """
         match ending:
             case Rendered():
                 worker.failed = frozenset()
-            case Broke(failure=failure) if blames_worker(failure) and not _leaves(worker):
+            case Broke(failure=failure) if not claim.failures and blames_worker(failure) and not _leaves(worker):
                 worker.failed |= {claim.job_id}
 
     # -------------------------------------------------------------- leaving
     def misplaced(self, pool: str) -> list[Claim]:
         """Preempted renders that idle workers of their pool could go on with, the most urgent and oldest first.
 
-        As many as there are idle workers, less those that are on their way out of a worker already.
+        As many as there are idle workers, less those that are on their way out of a worker already; none that would
+        start over on some of them, since its own worker will go on with it for nothing.
         """
-        idle = sum(
-            1
+        idle = [
+            status
             for worker in self._of(pool)
             if (status := self._open(worker)) is not None and all(render.end is not None for render in status.renders)
-        )
+        ]
+        numerics = {status.numerics for status in idle}
         waiting = [
             claim
             for worker in self._of(pool)
-            for render in (worker.status.renders if worker.status is not None else ())
+            if (status := worker.status) is not None and numerics == {status.numerics}
+            for render in status.renders
             if render.stage is Stage.PREEMPTED and (claim := self.claims.get(render.token)) is not None
         ]
         waiting.sort(key=lambda claim: (claim.priority, self._claimed_at[claim.token]))
         leaving = sum(1 for token in self._leaving if self.claims[token].pool == pool)
-        return [claim for claim in waiting if claim.token not in self._leaving][: max(0, idle - leaving)]
+        return [claim for claim in waiting if claim.token not in self._leaving][: max(0, len(idle) - leaving)]
 
     def unfinished(self, within_s: float) -> list[Claim]:
         """Claims whose renders are predicted to end later, can still leave, and have not been told to."""

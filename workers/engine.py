@@ -23,7 +23,7 @@ from workers.fetching import Fetching
 from workers.finishing import Finishing
 from workers.held import Held
 from workers.ladder import DecodeAgain, StartOver
-from workers.parts import Material, Parts, Snapshot
+from workers.parts import Decoding, Material, Parts, Snapshot
 from workers.roster import Roster
 from workers.saving import Saving
 
@@ -45,7 +45,7 @@ class Engine(Generic[R]):
         self._log = log
         self._clock = clock
         self._renders: dict[UUID, R] = {}
-        # How shapes (width, height, frames) were decoded that did not fit as a whole, though nothing else was begun.
+        # Shapes (width, height, frames) that did not fit as a whole though nothing else was begun, but did in tiles.
         self._decodings: dict[tuple[int, int, int], DecodeAgain] = {}
         self._fetching = Fetching(roster, parts.fetch, log)
         self._finishing = Finishing(roster, parts.finish, parts.show, log)
@@ -169,7 +169,7 @@ class Engine(Generic[R]):
         if isinstance(frames, Failure):
             self._broke(Act.DECODE, held, frames)
         else:
-            if held.rung is not None and len(self._renders) == 1:
+            if held.rung is not None and held.rung.how is Decoding.TILED and held.too_large:
                 self._decodings[_shape(held)] = held.rung
             self._drop(held)
             self._roster.decoded(held, seconds)
@@ -180,6 +180,7 @@ class Engine(Generic[R]):
         spec = held.assignment.spec
         match ladder.below(act, failure, spec, decoding=held.decoding, incidents=held.incidents):
             case DecodeAgain() as rung:
+                held.too_large = len(self._renders) == 1
                 self._decode_as(rung, held)
             case StartOver(again, incident):
                 self._drop(held)

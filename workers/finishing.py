@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+# A video does not wait longer for a checkpoint that nobody needs any more.
+_SAVED_WITHIN_S = 30.0
+
 
 class _Cancelled(Exception):
     """A render was cancelled while its frames were being finished."""
@@ -112,6 +115,8 @@ class Finishing:
         except Exception as error:
             self._log.exception("render_broke", **held.names)
             end = Broke(failure=failure_of(error), gpu_seconds=held.gpu_seconds)
+        # What is stored after the end is in no row, and so would stay in the bucket for as long as the video.
+        self._roster.wait_saved(held, _SAVED_WITHIN_S)
         self._roster.end(held, end)
 
     def _show(self, held: Held, frame: NDArray[np.uint8]) -> None:

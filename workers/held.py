@@ -24,12 +24,12 @@ class Held:
     `size` is the device memory that it holds once begun; `group` is shared by those that it may step with.
     `preview_step` is the step after which a preview is taken, None once it is (and when there is none to take).
     `fetching` is true from when a thread has begun to get the `material`. `waiting` is true of a begun render while
-    others move or no finisher is free, `rung` says how it is decoded when not as a whole, `finishing` is true from when
-    its frames are decoded. `lives` counts its beginnings; what belongs to an earlier one is ignored. `checkpoint` is
-    the newest one that is stored, `saved_at_s` the GPU seconds when one was last taken, `saving` true while one is
-    under way. `evicted` says why it has to leave, `leave_by` until when its checkpoint may take. `numerics` is the
-    fingerprint of its spec here, `batched` is true once it has stepped together with others; an earlier attempt had
-    done `resumed_at` steps.
+    others move or no finisher is free, `rung` says how it is decoded when not as a whole, `too_large` whether that is
+    although nothing else was begun; `finishing` is true from when its frames are decoded. `lives` counts its
+    beginnings; what belongs to an earlier one is ignored. `checkpoint` is the newest one that is stored, `saved_at_s`
+    the GPU seconds when one was last taken, `saving` true while one is under way. `evicted` says why it has to leave,
+    `leave_by` until when its checkpoint may take. `numerics` is the fingerprint of its spec here, `batched` is true
+    once it has stepped together with others; an earlier attempt had done `resumed_at` steps.
     """
 
     assignment: Assignment
@@ -46,6 +46,7 @@ class Held:
     waiting: bool = False
     overtaken: int = 0
     rung: DecodeAgain | None = None
+    too_large: bool = False
     finishing: bool = False
     cancelled: bool = False
     evicted: str | None = None

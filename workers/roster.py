@@ -222,6 +222,11 @@ class Roster:
 
     # ------------------------------------------------------------ what the step loop and those beside it tell
 
+    def wait_saved(self, held: Held, within_s: float) -> None:
+        """Wait until none of a render's checkpoints is on its way to the bucket."""
+        with self._lock:
+            self._lock.wait_for(lambda: not held.saving, within_s)
+
     def enter(self, held: Held, stage: Stage) -> None:
         with self._lock:
             made_room = held.needs_gpu

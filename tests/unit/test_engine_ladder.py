@@ -14,7 +14,7 @@ from orchestrator.domain.errors import RenderFailed
 from orchestrator.domain.job import Artifact, Failure, Incident, RenderSpec
 from orchestrator.domain.protocol import Assignment, Broke, Rendered, Stopped
 from tests.support.builders import a_spec
-from tests.support.engine import a_roster, give, running, status, the_end, until
+from tests.support.engine import a_roster, give, running, status, stop_at, the_end, until
 from tests.support.workers import Gate, ScriptedModel, save_nowhere
 from workers import ladder
 from workers.choice import Act
@@ -102,6 +102,26 @@ def test_a_shape_that_did_not_fit_alone_is_decoded_as_it_fitted() -> None:
         assert status(roster, again).incidents == (Incident.TILED_DECODE,)
         assert status(roster, other).incidents == ()
     assert model.decodings == [Decoding.WHOLE, Decoding.TILED, Decoding.TILED, Decoding.WHOLE]
+
+
+def test_a_shape_that_did_not_fit_beside_another_is_decoded_as_a_whole_again() -> None:
+    gate, stop = stop_at(Act.STEP, seed=9, step=1)
+    fails = failing(Act.DECODE, "out_of_memory", 1)
+
+    def before(act: Act, spec: RenderSpec, step: int) -> None:
+        stop(act, spec, step)
+        fails(act, spec, step)
+
+    model = ScriptedModel(before)
+    with running(model) as roster:
+        bulk = give(roster, seed=9, priority=20)
+        gate.wait_reached()
+        urgent = give(roster, seed=1, priority=1)
+        gate.opened.set()
+        assert isinstance(the_end(roster, urgent), Rendered)
+        assert isinstance(the_end(roster, bulk), Rendered)
+        assert status(roster, bulk).incidents == (Incident.PREEMPTED,)
+    assert model.decodings == [Decoding.WHOLE, Decoding.TILED, Decoding.WHOLE]
 
 
 def test_a_render_cancelled_between_two_rungs_is_not_decoded_again() -> None:

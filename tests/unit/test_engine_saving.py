@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.domain.errors import ObjectsUnavailable, RenderFailed
 from orchestrator.domain.job import Artifact, Checkpoint, Continuity, Incident, RenderSpec, VideoResult
-from orchestrator.domain.protocol import Assignment, HandedBack, Rendered, Stopped
+from orchestrator.domain.protocol import Assignment, HandedBack, Rendered, Stage, Stopped
 from tests.support.builders import a_result
 from tests.support.engine import a_roster, give, running, status, stop_at, the_end, until
 from tests.support.workers import Gate, ScriptedModel, save_nowhere
@@ -71,6 +71,23 @@ def test_checkpoints_are_stored_on_the_way_one_at_a_time_and_the_newest_is_told(
         assert checkpoint is not None
         assert checkpoint.step == saved[-1] > 1
         assert checkpoint.numerics == "here-exact"
+
+
+def test_a_video_ends_after_its_checkpoints_so_that_none_is_stored_that_no_row_names() -> None:
+    uploading = Gate()
+
+    def slow(assignment: Assignment, snapshot: Snapshot) -> Checkpoint:
+        uploading.stop_here()
+        return save_nowhere(assignment, snapshot)
+
+    with running(ScriptedModel(), roster=a_roster(checkpoint_every_s=ALWAYS_S), save=slow) as roster:
+        token = give(roster)
+        uploading.wait_reached()
+        until(lambda: status(roster, token).stage is Stage.FINISHING)
+        assert status(roster, token).end is None
+        uploading.opened.set()
+        assert isinstance(the_end(roster, token), Rendered)
+        assert status(roster, token).checkpoint is not None
 
 
 def test_no_checkpoint_is_taken_on_the_way_when_none_is_asked_for() -> None:

@@ -172,6 +172,8 @@ def test_a_preempted_render_goes_to_an_idle_worker_and_no_more_renders_go_than_w
     assert fleet.misplaced("small") == [], "one is on its way to the idle worker"
     fleet.may_stay(older.token)
     assert fleet.misplaced("small") == [older], "it had not heard"
+    fleet.heard(fleet.workers[idle.name], a_status(worker=idle, numerics="another kind"), 3.0)
+    assert fleet.misplaced("small") == [], "it would start over there"
 
 
 def test_what_is_not_predicted_to_end_in_time_leaves_a_worker_that_stops() -> None:
@@ -198,6 +200,7 @@ def test_different_jobs_that_fail_in_a_row_speak_against_their_worker() -> None:
         (same, broke),
         (a_claim(), broke),
         (a_claim(), HandedBack(reason="drain")),
+        (a_claim(failures=1), broke),  # it may be the job
         (a_claim(), Broke(failure=Failure(code="image_unreadable", message="", retryable=False))),
     ):
         fleet.judge(worker, claim, ending)
