@@ -127,8 +127,9 @@ def test_every_size_is_read_back(width: int, height: int, between: str) -> None:
 )
 def test_every_time_is_read_back_from_rfc_3339_and_from_unix_seconds(moment: datetime) -> None:
     assert field("run_at", moment.isoformat(timespec="microseconds")) == moment
-    assert field("run_at", int(moment.timestamp())) == moment.replace(microsecond=0)
-    assert field("deadline", str(int(moment.timestamp()))) == moment.replace(microsecond=0)
+    unix = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)  # exact, unlike `timestamp()`
+    assert field("run_at", unix) == moment.replace(microsecond=0)
+    assert field("deadline", str(unix)) == moment.replace(microsecond=0)
 
 
 @pytest.mark.parametrize(
