@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.clients import Caller, NewCaller
-from tests.support.videos import first_frame, probe
+from tests.support.videos import pixels, probe
 from tests.support.web import Web
 
 MAGIC = {"video": b"ftyp", "thumbnail": b"RIFF", "spritesheet": b"\xff\xd8\xff"}
@@ -68,7 +68,7 @@ class TestOpenAI:
     ) -> None:
         done = openai("images", out=str(tmp_path), **picture)
         assert {name: video["status"] for name, video in done.items()} == dict.fromkeys(done, "completed")
-        assert len({first_frame(tmp_path / f"{name}.mp4") for name in done}) == 1
+        assert len({pixels(tmp_path / f"{name}.mp4") for name in done}) == 1
 
     def test_the_models_are_listed(self, openai: Caller) -> None:
         seen = openai("models")

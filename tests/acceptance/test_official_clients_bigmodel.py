@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.support.clients import Caller, NewCaller
-from tests.support.videos import Probe, first_frame, probe
+from tests.support.videos import Probe, pixels, probe
 
 
 @pytest.fixture(scope="module", params=["zai-sdk", "zhipuai"])
@@ -38,7 +38,7 @@ class TestBigmodel:
     ) -> None:
         done = bigmodel("images", out=str(tmp_path), **picture)
         assert {name: task["task_status"] for name, task in done.items()} == dict.fromkeys(done, "SUCCESS")
-        assert len({first_frame(tmp_path / name / "video") for name in done}) == 1
+        assert len({pixels(tmp_path / name / "video") for name in done}) == 1
 
     def test_a_post_repeated_under_its_request_id_makes_one_video(self, bigmodel: Caller) -> None:
         seen = bigmodel("repeated")

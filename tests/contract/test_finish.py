@@ -89,6 +89,18 @@ def test_the_cover_is_the_first_frame_exactly(tmp_path: Path) -> None:
         assert np.array_equal(np.asarray(cover), frames[0])
 
 
+def test_the_same_frames_become_the_same_video(tmp_path: Path) -> None:
+    """Whatever lies in the memory that the encoder gets: only then are two equal renders equal to who watches them."""
+    frames, chance = moving(9, 64, 96), np.random.default_rng(0)
+    videos = []
+    for _ in range(6):
+        # Freed at once: what is allocated next finds numbers there.
+        for size in range(6, 20):
+            _ = [chance.integers(0, 256, 1 << size, dtype=np.uint8) for _ in range(10)]
+        videos.append(pictures(finish(frames, tmp_path).video))
+    assert all(np.array_equal(video, videos[0]) for video in videos[1:])
+
+
 def test_frames_need_not_be_contiguous(tmp_path: Path) -> None:
     channels_first = np.ascontiguousarray(moving(9, 64, 96).transpose(3, 0, 1, 2))
     finished = finish(channels_first.transpose(1, 2, 3, 0), tmp_path)

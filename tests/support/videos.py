@@ -31,11 +31,8 @@ def probe(path: Path) -> Probe:
         return Probe(stream.width, stream.height, frames, float(stream.average_rate))
 
 
-def first_frame(path: Path) -> bytes:
-    """The first decoded picture's pixels.
-
-    Later ones may differ a little between encodings of the same frames: x264's macroblock tree does, in small ones.
-    """
+def pixels(path: Path) -> bytes:
+    """Every decoded picture's pixels."""
     with av.open(str(path)) as container:
-        frame = next(container.decode(video=0))
-        return np.ascontiguousarray(frame.to_ndarray(format="rgb24")).tobytes()
+        frames = (frame.to_ndarray(format="rgb24") for frame in container.decode(video=0))
+        return b"".join(np.ascontiguousarray(frame).tobytes() for frame in frames)

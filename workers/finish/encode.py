@@ -16,7 +16,9 @@ from orchestrator.domain.delivery import Delivery
 from workers.finish.frames import THREADS, Frame
 
 # x264's constant rate factor: 18 is where its guide places "visually lossless".
-_X264 = {"preset": "medium", "crf": "18"}
+# Without `cpu-independent` its macroblock tree reads memory that nobody has written (in the vectorized
+# `mbtree_propagate_list`), and the same frames become another video each time.
+_X264 = {"preset": "medium", "crf": "18", "x264-params": "cpu-independent=1"}
 # Frames that x264 looks ahead are frames in memory. Its preset's 40 are kept for small ones; 1920x1080 has 20, the
 # largest have 8.
 _MOST_AHEAD, _LEAST_AHEAD = 40, 8
