@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from orchestrator.domain.cost import predict_finish_s
+from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import Claim, Failure
 from orchestrator.domain.outcome import Ending, Evicted, Lost, Released
 from orchestrator.domain.protocol import RenderStatus, Stage, WorkerState, WorkerStatus
@@ -108,7 +109,10 @@ def decide(
 
 def worker_vanished(claim: Claim) -> Failure:
     """Why a claim is lost whose worker's process or node is gone."""
-    return Failure(code="worker_lost", message=f"worker {claim.worker.name} vanished during attempt {claim.number}")
+    return Failure(
+        code=FailureCode.WORKER_LOST,
+        message=f"worker {claim.worker.name} vanished during attempt {claim.number}",
+    )
 
 
 def _kill(
@@ -152,6 +156,6 @@ def _ends_of_kill(mine: Sequence[Claim], held: dict[UUID, RenderStatus], rules: 
             yield End(claim, render.end)
         elif _hung(claim, render, rules):
             message = f"no progress in {render.stage} for {render.progress_age_s:.0f} s at step {render.step}"
-            yield End(claim, Lost(failure=Failure(code="hung", message=message)))
+            yield End(claim, Lost(failure=Failure(code=FailureCode.HUNG, message=message)))
         else:
             yield End(claim, Evicted(reason="its worker was killed for another render"))

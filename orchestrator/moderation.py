@@ -39,6 +39,7 @@ import httpx
 from orchestrator import logs, metrics
 from orchestrator.config import ModerationSettings
 from orchestrator.domain.errors import ConfigError, ModerationUnavailable, Refused, RenderFailed
+from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import RenderSpec, public_id
 from orchestrator.ports import Picture
 
@@ -101,9 +102,9 @@ class Moderation:
         try:
             verdict = asyncio.run(self._verdict("video", {**facts, "video": str(video)}))
         except NoAnswer as error:
-            raise RenderFailed("moderation_unavailable", f"nobody could review the video: {error}") from error
+            raise RenderFailed(FailureCode.MODERATION_UNAVAILABLE, f"nobody could review the video: {error}") from error
         if not verdict.allowed:
-            raise RenderFailed(Refused.code, verdict.reason, retryable=False)
+            raise RenderFailed(FailureCode.CONTENT_POLICY_VIOLATION, verdict.reason, retryable=False)
 
     async def _verdict(self, subject: Literal["request", "video"], facts: Facts) -> Verdict:
         """What is answered, or what no answer means. Raises `NoAnswer` when it fails closed."""

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from orchestrator import logs, results
 from orchestrator.domain.errors import IntegrityError, NotFound, ObjectsUnavailable, RenderFailed
+from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import Artifact, VideoResult, claim_prefix
 from orchestrator.domain.protocol import Assignment
 from orchestrator.ports import ObjectStore
@@ -86,6 +87,8 @@ def _patiently(upload: Callable[[], T], patience_s: float, **fields: object) -> 
             failures += 1
             corrupt += isinstance(error, IntegrityError)
             if corrupt >= _MAX_CORRUPT or now - first_failure > patience_s:
-                raise RenderFailed("upload_failed", f"the finished video could not be stored: {error}") from error
+                raise RenderFailed(
+                    FailureCode.UPLOAD_FAILED, f"the finished video could not be stored: {error}"
+                ) from error
             _log.warning("upload_tried_again", failures=failures, error=str(error), **fields)
         time.sleep(min(_LONGEST_PAUSE_S, 0.5 * 2.0 ** min(failures, 10)) * random.uniform(0.5, 1.0))

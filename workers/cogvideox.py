@@ -15,6 +15,7 @@ import torch
 
 from orchestrator.domain.catalog import ModelFamily
 from orchestrator.domain.errors import RenderFailed
+from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import RenderSpec
 from workers import numerics, snapshots
 from workers.acceleration import Acceleration
@@ -182,7 +183,9 @@ class CogVideoX:
                 failures.append(None)
             else:
                 render.generator.set_state(state)
-                failures.append(RenderFailed("nan_frames", "the model produced latents that are not finite numbers"))
+                failures.append(
+                    RenderFailed(FailureCode.NAN_FRAMES, "the model produced latents that are not finite numbers")
+                )
         return failures
 
     def preview(self, render: Render) -> NDArray[np.uint8]:

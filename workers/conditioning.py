@@ -9,6 +9,7 @@ from PIL import Image
 
 from orchestrator.domain.catalog import ModelFamily
 from orchestrator.domain.errors import RenderFailed
+from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import RenderSpec
 from workers.loading import Pipeline
 
@@ -46,7 +47,7 @@ class Conditioning:
         """
         if (picture is not None) is not self._family.image_to_video:
             problem = "needs a picture to begin at" if picture is None else "takes no picture"
-            raise RenderFailed("wrong_image", f"{self._family.name} {problem}", retryable=False)
+            raise RenderFailed(FailureCode.WRONG_IMAGE, f"{self._family.name} {problem}", retryable=False)
         _, _, channels, _, _ = self.shape(spec)
         frames = spec.num_frames + 4 * self.padding(spec)
         common = (1, channels, frames, spec.height, spec.width, dtype, self._device, generator)

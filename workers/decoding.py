@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from orchestrator.domain.errors import RenderFailed
+from orchestrator.domain.failure import FailureCode
 from workers.loading import Pipeline
 from workers.memory import memory_errors
 from workers.parts import Decoding
@@ -113,4 +114,4 @@ def _tile(side: int, largest: int, unit: int) -> int:
 
 def _require_finite(tensor: torch.Tensor, what: str) -> None:
     if not torch.isfinite(tensor).all():
-        raise RenderFailed("nan_frames", f"the model produced {what} that are not finite numbers")
+        raise RenderFailed(FailureCode.NAN_FRAMES, f"the model produced {what} that are not finite numbers")

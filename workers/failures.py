@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 
 from orchestrator.domain.errors import IntegrityError, ObjectsUnavailable, RenderFailed
+from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import Failure
 
 _MAX_MESSAGE = 300
 
 
 def failure_of(error: Exception) -> Failure:
-    """The failure behind an exception. Codes: the model's own, `upload_failed`, `disk_full`, `render_error`.
+    """The failure behind an exception. Its code is its own, or says where it came from.
 
     All but what `RenderFailed` rules out may be tried again: another worker has another GPU and another disk.
     """
@@ -19,11 +20,13 @@ def failure_of(error: Exception) -> Failure:
         case RenderFailed():
             return Failure(code=error.code, message=_plain(error.message), retryable=error.retryable)
         case ObjectsUnavailable() | IntegrityError():
-            return Failure(code="upload_failed", message=_plain(f"the video could not be stored: {error}"))
+            return Failure(code=FailureCode.UPLOAD_FAILED, message=_plain(f"the video could not be stored: {error}"))
         case OSError(errno=errno.ENOSPC):
-            return Failure(code="disk_full", message="the worker's disk is full")
+            return Failure(code=FailureCode.DISK_FULL, message="the worker's disk is full")
         case _:
-            return Failure(code="render_error", message=_plain(f"the render failed: {type(error).__name__}: {error}"))
+            return Failure(
+                code=FailureCode.RENDER_ERROR, message=_plain(f"the render failed: {type(error).__name__}: {error}")
+            )
 
 
 def _plain(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator import logs
 from orchestrator.domain.errors import IntegrityError, NotFound, ObjectsUnavailable, RenderFailed
+from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import Artifact, Checkpoint, Continuity, RenderSpec
 from orchestrator.domain.protocol import Assignment
 from orchestrator.ports import ObjectStore
@@ -64,9 +65,11 @@ def fetch(
 def _snapshot(objects: ObjectStore, checkpoint: Checkpoint, patience: _Patience) -> Snapshot | None:
     """The checkpoint's, or None when it is unusable."""
     try:
-        return patience.read("checkpoint", partial(checkpoints.load, objects, checkpoint))
+        return patience.read(
+            "checkpoint", FailureCode.CHECKPOINT_UNAVAILABLE, partial(checkpoints.load, objects, checkpoint)
+        )
     except RenderFailed as error:
-        if error.code != "checkpoint_unusable":
+        if error.code is not FailureCode.CHECKPOINT_UNUSABLE:
             raise
         _log.warning("checkpoint_unusable", error=error.message, **patience.fields)
         return None
@@ -76,7 +79,8 @@ def _picture(objects: ObjectStore, spec: RenderSpec, patience: _Patience) -> NDA
     """The spec's picture, [height, width, 3] RGB of its size, or None when it has none."""
     if spec.image is None:
         return None
-    return picture.fit(patience.read("image", partial(_accepted, objects, spec.image)), spec.width, spec.height)
+    data = patience.read("image", FailureCode.IMAGE_UNAVAILABLE, partial(_accepted, objects, spec.image))
+    return picture.fit(data, spec.width, spec.height)
 
 
 def _accepted(objects: ObjectStore, image: Artifact) -> bytes:
@@ -86,7 +90,7 @@ def _accepted(objects: ObjectStore, image: Artifact) -> bytes:
         if hashlib.sha256(data).hexdigest() != image.sha256:
             raise IntegrityError(f"{image.key} is not what was stored there")
     except (NotFound, IntegrityError) as error:
-        raise RenderFailed("image_unavailable", f"the image could not be read: {error}") from error
+        raise RenderFailed(FailureCode.IMAGE_UNAVAILABLE, f"the image could not be read: {error}") from error
     return data
 
 
@@ -102,8 +106,8 @@ class _Patience:
         self._patience_s = patience_s
         self.fields = {"job": assignment.job_id.hex, "attempt": assignment.claim}
 
-    def read(self, what: str, read: Callable[[], T]) -> T:
-        """What `read` returns. Raises what it raises, and `RenderFailed` (`<what>_unavailable`) after the patience."""
+    def read(self, what: str, unavailable: FailureCode, read: Callable[[], T]) -> T:
+        """What `read` returns. Raises what it raises, and `RenderFailed` (`unavailable`) after the patience."""
         deadline = time.monotonic() + self._patience_s
         pause_s = 0.5
         while self._wanted():
@@ -111,7 +115,7 @@ class _Patience:
                 return read()
             except ObjectsUnavailable as error:
                 if time.monotonic() > deadline:
-                    raise RenderFailed(f"{what}_unavailable", f"the {what} could not be read: {error}") from error
+                    raise RenderFailed(unavailable, f"the {what} could not be read: {error}") from error
                 _log.warning("input_tried_again", what=what, error=str(error), **self.fields)
             time.sleep(pause_s * random.uniform(0.5, 1.0))
             pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)

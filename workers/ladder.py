@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain.catalog import Profile
+from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import Failure, Incident, RenderSpec
 from workers.choice import Act
 from workers.parts import Decoding
@@ -19,10 +20,6 @@ from workers.parts import Decoding
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-OUT_OF_MEMORY: Final = "out_of_memory"
-NAN_FRAMES: Final = "nan_frames"
-CHECKPOINT_UNUSABLE: Final = "checkpoint_unusable"
 
 # No channel of no pixel is brighter, of 255: what a VAE makes of latents that say nothing, and of a black night.
 _BLACK: Final = 4
@@ -59,11 +56,11 @@ def below(
 
     `decoding` is how it would be, or was, decoded; `incidents` is what has befallen it before.
     """
-    if act is Act.DECODE and failure.code == OUT_OF_MEMORY:
+    if act is Act.DECODE and failure.code == FailureCode.OUT_OF_MEMORY:
         return _BELOW.get(decoding)
-    if failure.code == NAN_FRAMES and Incident.RETRIED_EXACTLY not in incidents:
+    if failure.code == FailureCode.NAN_FRAMES and Incident.RETRIED_EXACTLY not in incidents:
         return StartOver(replace(spec, profile=Profile.EXACT), Incident.RETRIED_EXACTLY)
-    if failure.code == CHECKPOINT_UNUSABLE and Incident.CHECKPOINT_UNUSABLE not in incidents:
+    if failure.code == FailureCode.CHECKPOINT_UNUSABLE and Incident.CHECKPOINT_UNUSABLE not in incidents:
         return StartOver(spec, Incident.CHECKPOINT_UNUSABLE)
     return None
 

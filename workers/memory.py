@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from orchestrator.domain.errors import RenderFailed
+from orchestrator.domain.failure import FailureCode
 
 
 @contextmanager
@@ -16,4 +17,4 @@ def memory_errors() -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise RenderFailed("out_of_memory", str(error).partition(". ")[0]) from None
+        raise RenderFailed(FailureCode.OUT_OF_MEMORY, str(error).partition(". ")[0]) from None

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps
 
 from orchestrator.domain.errors import RenderFailed
+from orchestrator.domain.failure import FailureCode
 
 # What a transparent picture is laid on, as a web page would.
 _PAPER = (255, 255, 255)
@@ -36,7 +37,9 @@ def fit(data: bytes, width: int, height: int) -> npt.NDArray[np.uint8]:
             turn = _turn(opened)
             picture = _rgb(opened if turn is None else opened.transpose(turn))
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise RenderFailed("image_unreadable", f"the image cannot be decoded: {error}", retryable=False) from error
+        raise RenderFailed(
+            FailureCode.IMAGE_UNREADABLE, f"the image cannot be decoded: {error}", retryable=False
+        ) from error
     return np.asarray(ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS))
 
 

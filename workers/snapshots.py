@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 
 from orchestrator.domain.errors import RenderFailed
+from orchestrator.domain.failure import FailureCode
 from workers.parts import Snapshot
 from workers.render import Render
 
@@ -48,4 +49,4 @@ def generator(snapshot: Snapshot) -> torch.Generator:
 
 def unusable(why: str) -> RenderFailed:
     """The failure of a checkpoint that no render can go on from."""
-    return RenderFailed("checkpoint_unusable", f"the checkpoint cannot be used: {why}")
+    return RenderFailed(FailureCode.CHECKPOINT_UNUSABLE, f"the checkpoint cannot be used: {why}")

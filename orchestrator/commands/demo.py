@@ -12,7 +12,7 @@ import httpx
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from orchestrator.domain.errors import CogmillError, IntegrityError, RenderFailed
+from orchestrator.domain.errors import CogmillError, IntegrityError
 
 if TYPE_CHECKING:
     from orchestrator.local.stack import Ready
@@ -21,10 +21,14 @@ _POLL_S = 0.1
 _PATIENCE_S = 300.0
 
 
+class NoVideo(CogmillError):
+    """The one video of the demo is not there; the message says why."""
+
+
 def run(ready: Ready, prompt: str, out: Path) -> None:
     """Render `prompt`, download MP4 and thumbnail into `out`, compare their checksums, and print what they are.
 
-    Raises `RenderFailed` when there is no video, `IntegrityError` when a file is not the one that was recorded.
+    Raises `NoVideo` when there is none, `IntegrityError` when a file is not the one that was recorded.
     """
     console = Console(highlight=False, soft_wrap=True)
     headers = {"Authorization": f"Bearer {ready.key}"}
@@ -40,7 +44,7 @@ def run(ready: Ready, prompt: str, out: Path) -> None:
 
 
 def _follow(client: httpx.Client, video_id: str, console: Console) -> None:
-    """Show the job's progress until its video is there. Raises `RenderFailed` when it fails or takes for ever."""
+    """Show the job's progress until its video is there. Raises `NoVideo` when it fails or takes for ever."""
     columns = (
         TextColumn("{task.description:<11}"),
         BarColumn(),
@@ -58,9 +62,9 @@ def _follow(client: httpx.Client, video_id: str, console: Console) -> None:
             if video["status"] == "completed":
                 return
             if video["status"] == "failed":
-                raise RenderFailed(video["error"]["code"], f"the video failed: {video['error']['message']}")
+                raise NoVideo(f"the video failed: {video['error']['message']}")
             time.sleep(_POLL_S)
-    raise RenderFailed("too_slow", f"the video was not there within {_PATIENCE_S:.0f} s")
+    raise NoVideo(f"the video was not there within {_PATIENCE_S:.0f} s")
 
 
 def _download(client: httpx.Client, url: str, path: Path) -> Path:

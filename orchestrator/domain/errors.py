@@ -33,6 +33,8 @@ CogmillError
 
 from __future__ import annotations
 
+from orchestrator.domain.failure import FailureCode
+
 
 class CogmillError(Exception):
     """Base of everything Cogmill raises on purpose."""
@@ -105,7 +107,7 @@ class WrongState(RequestError):
 
 
 class Refused(RequestError):
-    code = "content_policy_violation"
+    code = FailureCode.CONTENT_POLICY_VIOLATION.value  # the word of a finished video that is refused, too
 
 
 class LimitExceeded(RequestError):
@@ -171,11 +173,10 @@ class LeaseLost(CogmillError):
 class RenderFailed(CogmillError):
     """An attempt ended without a video.
 
-    `code` is stable and machine-readable (`out_of_memory`, `hung`, `upload_failed`, ...); `retryable` says whether
-    another try, perhaps on another worker, could end differently.
+    `retryable` says whether another try, perhaps on another worker, could end differently.
     """
 
-    def __init__(self, code: str, message: str, *, retryable: bool = True) -> None:
+    def __init__(self, code: FailureCode, message: str, *, retryable: bool = True) -> None:
         super().__init__(message)
         self.code = code
         self.message = message

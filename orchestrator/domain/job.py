@@ -72,11 +72,18 @@ class RenderSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why an attempt or a job failed: a stable `code`, a sentence for the owner, and whether a retry may help."""
+    """Why an attempt or a job failed: a `FailureCode`'s word, a sentence for the owner, and whether a retry may help.
+
+    The word may be another release's, whose worker or row said it.
+    """
 
     code: str
     message: str
     retryable: bool = True
+
+    def __post_init__(self) -> None:
+        # Pickled by workers for dispatchers of another release, whose `FailureCode` may lack this one.
+        object.__setattr__(self, "code", str(self.code))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

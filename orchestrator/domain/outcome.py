@@ -7,8 +7,8 @@ cancel request, and commit order decides that: the statement that writes a settl
 What becomes of the job's checkpoint:
 
 - The next attempt goes on at the newest one, whatever ended this one: handed back, evicted, lost, released.
-- A failed attempt's is kept where the failure lies outside of what was computed so far (`_BESIDE_THE_RENDER`). After
-  any other failure the next attempt starts over: the checkpoint may hold what broke the render.
+- A failed attempt's is kept where the failure lies outside of what was computed so far
+  (`FailureCode.beside_the_render`). After any other failure the next attempt starts over.
 - An ended job's row names it until the sweeper has deleted it.
 """
 
@@ -18,17 +18,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
+from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import Checkpoint, Claim, Failure, VideoResult
 from orchestrator.domain.protocol import Broke, HandedBack, Rendered, Stopped
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.states import JobState, require
-
-# Failures of what a worker depends on: they say nothing against the worker.
-_BESIDE_THE_WORKER = frozenset(
-    {"adapter_unavailable", "checkpoint_unavailable", "image_unavailable", "moderation_unavailable", "upload_failed"}
-)
-# Failures after which another worker goes on at the checkpoint: they say nothing against the latents.
-_BESIDE_THE_RENDER = _BESIDE_THE_WORKER | {"disk_full", "out_of_memory", "provenance_failed", "worker_failed"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +128,8 @@ def settle(claim: Claim, ending: Ending, policy: RetryPolicy, jitter: float) -> 
 
 def blames_worker(failure: Failure) -> bool:
     """True for a failure that neither the request brought along nor what the worker depends on."""
-    return failure.retryable and failure.code not in _BESIDE_THE_WORKER
+    code = FailureCode.of(failure.code)
+    return failure.retryable and not (code is not None and code.beside_the_worker)
 
 
 def advanced(claim: Claim, checkpoint: Checkpoint | None) -> bool:
@@ -156,7 +151,9 @@ def _evicted(
 ) -> Settlement:
     """Free without limit while the checkpoint moves on, as the steps bound that; else free up to the policy's cap."""
     if not advanced(claim, checkpoint) and claim.evictions >= policy.max_evictions:
-        failure = Failure(code="evicted_too_often", message=f"evicted {claim.evictions} times without moving on")
+        failure = Failure(
+            code=FailureCode.EVICTED_TOO_OFTEN, message=f"evicted {claim.evictions} times without moving on"
+        )
         return _failed(claim, AttemptOutcome.EVICTED, failure, gpu_seconds, policy, jitter)
     return _settlement(
         claim,
@@ -172,7 +169,7 @@ def _evicted(
 def _failed(
     claim: Claim, outcome: AttemptOutcome, failure: Failure, gpu_seconds: float, policy: RetryPolicy, jitter: float
 ) -> Settlement:
-    failures = claim.failures + 1
+    failures, code = claim.failures + 1, FailureCode.of(failure.code)
     again = failure.retryable and failures < claim.max_attempts
     return _settlement(
         claim,
@@ -182,7 +179,7 @@ def _failed(
         delay_s=policy.delay_s(failures, jitter) if again else 0.0,
         gpu_seconds=gpu_seconds,
         failure=failure,
-        start_over=outcome is AttemptOutcome.FAILED and failure.code not in _BESIDE_THE_RENDER,
+        start_over=code is None or not code.beside_the_render,
         unheard=outcome is not AttemptOutcome.FAILED,
     )
 

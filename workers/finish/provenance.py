@@ -16,6 +16,7 @@ from PIL import Image
 
 from orchestrator.config import FinishSettings
 from orchestrator.domain.errors import ConfigError, RenderFailed
+from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import public_id
 from orchestrator.domain.protocol import Assignment
 from workers.finish import certificate
@@ -105,7 +106,9 @@ class Seal:
             except C2paError as error:
                 if destination.failure is not None:
                     raise destination.failure from None
-                raise RenderFailed("provenance_failed", f"the video could not be signed: {_line(error)}") from error
+                raise RenderFailed(
+                    FailureCode.PROVENANCE_FAILED, f"the video could not be signed: {_line(error)}"
+                ) from error
 
     def _sign(self, kind: str, source: BinaryIO, destination: BinaryIO, origin: Origin) -> None:
         # A signer of its own for each: they are not made for two threads.
