@@ -66,6 +66,7 @@ def model_of(plan: WorkerPlan, device: torch.device, dtype: torch.dtype, meet: M
     group = None if meet is None else meet(device)
     with nullcontext() if group is None else group.together():
         path = resolve(plan.source)
+        modelfiles.require_whole(path)
         pipeline = loading.load(path, family, device, dtype)
     if group is None:
         acceleration = Acceleration.prepare(pipeline.transformer, family, device, plan.settings)

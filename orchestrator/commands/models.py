@@ -78,7 +78,11 @@ def choose(settings: Settings, names: Sequence[str], *, every: bool) -> list[Ite
 def show(settings: Settings, files: ModelFiles, say: Callable[[str], None]) -> None:
     """One line for each model and adapter: whether it is on this node, its size, where it is and comes from."""
     for item in _items(settings):
-        found = files.look(item.source, settings.models_cache, settings.s3)
+        try:
+            found = files.look(item.source, settings.models_cache, settings.s3)
+        except CogmillError as error:  # one that is damaged does not hide the others
+            say(f"{'damaged':<8} {item.kind:<8} {item.name:<24} {error}")
+            continue
         origin = "" if item.source == str(found.path) else f"  <- {item.source}"
         revision = "" if found.revision is None else f" at {found.revision[:12]}"
         size = f"{found.size / 2**30:.2f} GiB"

@@ -75,6 +75,18 @@ def test_what_is_pushed_is_fetched_listed_and_verified(
     assert "as it was fetched" in verified.stdout
 
 
+def test_one_that_is_damaged_does_not_hide_the_others(
+    run: CliRunner, settings: Settings, tmp_path: Path, tiny_checkpoint: Checkpoint
+) -> None:
+    model(run, "push", str(tiny_checkpoint("tiny-2b")), settings.models["far"].source)
+    model(run, "fetch", "far")
+    next((tmp_path / "cache").glob("small-*/.manifest.json")).write_bytes(b"{")
+    listed = model(run, "list")
+    assert listed.exit_code == 0
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == ["local", "damaged", "missing"]
+    assert ".manifest.json is no manifest" in listed.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [

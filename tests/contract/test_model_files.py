@@ -97,6 +97,46 @@ def test_a_prefix_that_lacks_a_part_is_refused_by_its_name(
     assert look(source, cache, s3_settings).state is State.PARTIAL
 
 
+@pytest.mark.parametrize(
+    ("gone", "complaint"),
+    [
+        ("model_index.json", "model_index.json is missing"),
+        ("tokenizer/tokenizer.json", "tokenizer has no vocabulary"),
+        ("transformer/diffusion_pytorch_model.safetensors", "transformer has no safetensors"),
+        ("text_encoder/model.safetensors", "text_encoder has no safetensors"),
+        ("vae/config.json", "vae has no config.json"),
+    ],
+)
+def test_a_prefix_that_is_still_being_filled_is_not_kept(
+    checkpoint: Path, cache: Path, s3_settings: S3Settings, source: str, gone: str, complaint: str
+) -> None:
+    objects = S3Objects(s3_settings)
+    copy_unannounced(checkpoint, objects)
+    objects.delete([f"models/small/{gone}"])
+    with pytest.raises(ConfigError, match=complaint):
+        locate(source, cache, s3_settings)
+    objects.upload(f"models/small/{gone}", checkpoint / gone, "application/octet-stream")
+    assert contents(locate(source, cache, s3_settings)) == contents(checkpoint)
+
+
+def test_what_was_fetched_can_be_pushed_on(checkpoint: Path, cache: Path, s3_settings: S3Settings, source: str) -> None:
+    push(checkpoint, source, s3_settings)
+    push(locate(source, cache, s3_settings), f"{source}-copy", s3_settings)
+    assert contents(locate(f"{source}-copy", cache, s3_settings)) == contents(checkpoint)
+    assert verify(f"{source}-copy", cache, s3_settings).state is State.FETCHED
+
+
+def test_a_push_follows_no_links_to_directories(
+    checkpoint: Path, tmp_path: Path, s3_settings: S3Settings, source: str
+) -> None:
+    shutil.copytree(checkpoint, linked := tmp_path / "linked")
+    shutil.move(linked / "vae", tmp_path / "vae")
+    (linked / "vae").symlink_to(tmp_path / "vae")
+    layout.require_whole(linked)
+    with pytest.raises(ConfigError, match="linked/vae is a link to a directory"):
+        push(linked, source, s3_settings)
+
+
 def test_an_object_that_is_not_what_was_announced_is_never_used(
     checkpoint: Path, cache: Path, s3_settings: S3Settings, s3_server: S3Server, source: str
 ) -> None:
@@ -151,7 +191,8 @@ def test_a_manifest_that_leads_out_of_the_cache_is_refused(
 ) -> None:
     published = push(checkpoint, source, s3_settings)
     objects = S3Objects(s3_settings)
-    for name in ("../outside.json", "/etc/outside.json", "transformer/../../outside.json", "a//b.json", "a\\b.json"):
+    outside = ("../outside.json", "/etc/outside.json", "transformer/../../outside.json", "a//b.json", "a\\b.json")
+    for name in (*outside, ".listing.json", "vae/.hidden.json", ""):
         document = json.loads(published.to_json())
         document["files"] = {name: {"size": 3, "sha256": None}}
         objects.put("models/small/manifest.json", json.dumps(document).encode(), "application/json")
@@ -160,7 +201,16 @@ def test_a_manifest_that_leads_out_of_the_cache_is_refused(
     assert [path.name for path in cache.iterdir() if not path.name.endswith(".lock")] == []
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"source": "s", "revision": "r", "files": {"a.json": 1}}'])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"format": 2, "source": "s", "revision": "r", "files": {}}',
+        b'{"format": 1, "source": "s", "revision": "r", "files": {"a.json": 1}}',
+    ],
+)
 def test_a_broken_manifest_is_said_to_be_one(
     checkpoint: Path, cache: Path, s3_settings: S3Settings, source: str, data: bytes
 ) -> None:
@@ -248,11 +298,23 @@ def _huge_header(path: Path) -> None:
     path.write_bytes(b"\xff" * 8 + path.read_bytes()[8:])
 
 
+def _a_link_to_nothing(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/nowhere/at/all")
+
+
+def _a_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
 def _empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("damage", [_cut, _long, _garbled, _huge_header, _empty, Path.unlink])
+@pytest.mark.parametrize(
+    "damage", [_cut, _long, _garbled, _huge_header, _empty, _a_link_to_nothing, _a_directory, Path.unlink]
+)
 def test_a_directory_whose_weights_are_damaged_is_not_whole(
     checkpoint: Path, tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:

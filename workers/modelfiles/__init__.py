@@ -2,7 +2,8 @@
 
 from workers.modelfiles.fetch import locate
 from workers.modelfiles.inspect import Finding, State, look, verify
+from workers.modelfiles.layout import require_whole
 from workers.modelfiles.progress import OnProgress, Progress, to_log
 from workers.modelfiles.publish import push
 
-__all__ = ["Finding", "OnProgress", "Progress", "State", "locate", "look", "push", "to_log", "verify"]
+__all__ = ["Finding", "OnProgress", "Progress", "State", "locate", "look", "push", "require_whole", "to_log", "verify"]

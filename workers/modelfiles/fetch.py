@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
+from orchestrator import logs
 from orchestrator.config import S3Settings
 from orchestrator.domain.errors import ConfigError, IntegrityError, ScratchUnavailable, Unavailable
 from workers.modelfiles import layout, manifest, remote
@@ -25,6 +26,8 @@ from workers.modelfiles.progress import Doing, OnProgress, Progress, silent
 from workers.modelfiles.remote import Remote
 
 T = TypeVar("T")
+
+_log = logs.get("model_files")
 
 # In a directory under construction: what it is to become. What it was begun for may have changed since.
 _LISTING = ".listing.json"
@@ -82,7 +85,7 @@ def locate(source: str, cache: Path, s3: S3Settings, *, on_progress: OnProgress 
 def _fetch(origin: Remote, source: str, target: Path, on_progress: OnProgress) -> None:
     partial = under_construction(target)
     try:
-        listed = _patiently(origin.listing)
+        listed = _patiently(source, origin.listing)
         _prepare(partial, listed)
         _require_room(partial, listed)
         _download(origin, listed, partial, on_progress)
@@ -124,7 +127,7 @@ def _download(origin: Remote, listed: Manifest, partial: Path, on_progress: OnPr
     stop = Event()
 
     def bring(name: str) -> None:
-        _patiently(lambda: origin.download(listed, name, partial, stop), stop)
+        _patiently(listed.source, lambda: origin.download(listed, name, partial, stop), stop)
 
     # The largest first: nobody waits for one that was left to the end.
     names = sorted(listed.files, key=lambda name: -listed.files[name].size)
@@ -169,12 +172,14 @@ def _discard(partial: Path, names: list[str]) -> None:
         (partial / name).unlink(missing_ok=True)
 
 
-def _patiently(call: Callable[[], T], stop: Event | None = None) -> T:
+def _patiently(source: str, call: Callable[[], T], stop: Event | None = None) -> T:
     """Try again, after ever longer pauses, what may be better later; the last failure is raised."""
     for tried in range(1, _TRIES):
         try:
             return call()
-        except Unavailable:
+        except Unavailable as error:
+            # With an S3 that accepts and never answers, a try takes minutes: who waits must see what for.
+            _log.warning("fetch_tried_again", source=source, error=str(error)[:300])
             pause = 2.0 ** (tried - 1) * random.uniform(0.5, 1.0)
             if (stop or Event()).wait(pause):
                 raise

@@ -34,8 +34,15 @@ class Finding:
 
 
 def look(source: str, cache: Path, s3: S3Settings) -> Finding:
-    """What there is of a source, by names and sizes alone."""
+    """What there is of a source, by names and sizes alone. Raises `ConfigError` when that cannot be said."""
     path = place(source, cache, s3)
+    try:
+        return _look(source, path)
+    except OSError as error:
+        raise ConfigError(f"{source}: {error}") from error
+
+
+def _look(source: str, path: Path) -> Finding:
     if path.exists():
         fetched = manifest.read(path) if is_remote(source) else None
         state = State.LOCAL if fetched is None else State.FETCHED

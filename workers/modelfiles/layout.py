@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -12,6 +13,11 @@ from workers.modelfiles import manifest
 
 INDEX = "model_index.json"
 _WANTED = frozenset({".json", ".safetensors", ".model", ".txt"})
+# Of a pipeline's parts, by their class: those with a vocabulary, which transformers makes up when it is missing, and
+# those with neither vocabulary nor weights. All others are models.
+_TOKENIZER = re.compile(r"Tokenizer(Fast)?$")
+_WEIGHTLESS = re.compile(r"(Scheduler|Processor|Extractor)$")
+_VOCABULARIES = ("spiece.model", "tokenizer.json")
 # What safetensors itself accepts at most (its MAX_HEADER_SIZE).
 _MAX_HEADER = 100_000_000
 
@@ -22,7 +28,7 @@ def wanted(names: Iterable[str]) -> list[str]:
     Weights come as safetensors: the same in other formats would double the download. So would those beside a pipeline's
     index, which are the same weights in one file.
     """
-    every = [name for name in names if PurePosixPath(name).suffix in _WANTED and name != manifest.NAME]
+    every = [name for name in names if _is_wanted(PurePosixPath(name))]
     if INDEX not in every:
         return sorted(every)
     return sorted(name for name in every if "/" in name or not name.endswith(".safetensors"))
@@ -39,6 +45,11 @@ def weights(path: Path) -> list[Path]:
     return [path] if path.is_file() else sorted(path.rglob("*.safetensors"))
 
 
+def _is_wanted(name: PurePosixPath) -> bool:
+    hidden = any(part.startswith(".") for part in name.parts)  # notes of whoever brought the files
+    return name.suffix in _WANTED and not hidden and str(name) != manifest.NAME
+
+
 def _problems(path: Path) -> Iterator[str]:
     files = weights(path)
     if not files:
@@ -47,20 +58,36 @@ def _problems(path: Path) -> Iterator[str]:
         if problem := _header_problem(file):
             yield f"{file.relative_to(path) if file != path else file.name} {problem}"
     if (path / INDEX).is_file():
-        yield from _missing_components(path)
+        yield from _missing_parts(path)
+    elif path.is_dir() and any(path.glob("*/config.json")):
+        yield f"{INDEX} is missing"
     for index in sorted(path.rglob("*.safetensors.index.json")) if path.is_dir() else ():
         yield from _missing_shards(index, path)
 
 
-def _missing_components(path: Path) -> Iterator[str]:
+def _missing_parts(path: Path) -> Iterator[str]:
     document = _object(path / INDEX)
     if document is None:
         yield f"{INDEX} is no JSON object"
         return
     for name, what in document.items():
-        # Other entries are settings; a component is [library, class], and [null, null] when it is left out.
-        if isinstance(what, list) and len(what) == 2 and what[0] is not None and not _has_files(path / name):
-            yield f"{INDEX} names {name}, which is missing"
+        # Other entries are settings; a part is [library, class], and [null, null] when it is left out.
+        if isinstance(what, list) and len(what) == 2 and what[0] is not None:
+            yield from _missing_files(path / name, str(what[1]))
+
+
+def _missing_files(part: Path, kind: str) -> Iterator[str]:
+    """What a pipeline's part of the class `kind` lacks."""
+    if not (part.is_dir() and any(part.iterdir())):
+        yield f"{INDEX} names {part.name}, which is missing"
+    elif _TOKENIZER.search(kind):
+        if not any((part / name).is_file() for name in _VOCABULARIES):
+            yield f"{part.name} has no vocabulary: neither {' nor '.join(_VOCABULARIES)}"
+    elif not _WEIGHTLESS.search(kind):
+        if not (part / "config.json").is_file():
+            yield f"{part.name} has no config.json"
+        if not any(part.glob("*.safetensors")):
+            yield f"{part.name} has no safetensors"
 
 
 def _missing_shards(index: Path, path: Path) -> Iterator[str]:
@@ -76,6 +103,8 @@ def _missing_shards(index: Path, path: Path) -> Iterator[str]:
 
 def _header_problem(file: Path) -> str | None:
     """What is wrong with a safetensors file, by its header (eight bytes of length, then JSON) and its size alone."""
+    if not file.is_file():
+        return "is a link to nothing" if file.is_symlink() else "is no file"
     size = file.stat().st_size
     with file.open("rb") as opened:
         start = opened.read(8)
@@ -97,7 +126,3 @@ def _object(path: Path) -> dict[str, object] | None:
     except ValueError:
         return None
     return document if isinstance(document, dict) else None
-
-
-def _has_files(directory: Path) -> bool:
-    return directory.is_dir() and any(directory.iterdir())

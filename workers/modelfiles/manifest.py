@@ -49,6 +49,8 @@ class Manifest:
         """Raises `ConfigError`, naming `where`, for what is no manifest or names a file outside its directory."""
         try:
             document = json.loads(data)
+            if document["format"] != _FORMAT:
+                raise ValueError(f"its format is {document['format']!r}, not {_FORMAT}")
             files = {str(name): Entry(int(file["size"]), file["sha256"]) for name, file in document["files"].items()}
             manifest = cls(source=str(document["source"]), revision=str(document["revision"]), files=files)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -64,10 +66,11 @@ def read(directory: Path) -> Manifest | None:
 
 
 def require_inside(names: Iterable[str], where: str) -> None:
-    """Raise `ConfigError` for a name that could lead out of the directory that it is written to."""
+    """Raise `ConfigError` for a name that could lead out of the directory that it is written to, or that is hidden."""
     for name in names:
         parts = PurePosixPath(name).parts
-        if name != "/".join(parts) or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
+        hidden = any(part.startswith(".") for part in parts)  # as `..` is, and what a fetch notes for itself
+        if not name or name != "/".join(parts) or name.startswith("/") or hidden or "\\" in name or "\0" in name:
             raise ConfigError(f"{where} has a file named {name!r}, which is no plain path inside it")
 
 

@@ -22,6 +22,9 @@ def push(directory: Path, destination: str, s3: S3Settings, *, on_progress: OnPr
     if not directory.is_dir():
         raise ConfigError(f"{directory} is no directory")
     layout.require_whole(directory)
+    for path in directory.rglob("*"):
+        if path.is_symlink() and path.is_dir():
+            raise ConfigError(f"{path} is a link to a directory, which a push does not follow")
     remote = BucketRemote.parse(destination, s3)
     if remote.only is not None:
         raise ConfigError(f"{destination} must name a prefix, not a file")

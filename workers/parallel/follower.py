@@ -39,7 +39,9 @@ def follow(plan: WorkerPlan, rank: int, address: str) -> None:
         with group.together():
             log = modelfiles.to_log(logs.get("model"))
             resolve = partial(modelfiles.locate, cache=plan.cache, s3=plan.s3, on_progress=log)
-            pipeline = loading.load(resolve(plan.source), family, device, dtype, transformer_only=True)
+            path = resolve(plan.source)
+            modelfiles.require_whole(path)
+            pipeline = loading.load(path, family, device, dtype, transformer_only=True)
             adapters = Adapters(pipeline, plan.adapters, resolve, plan.settings.adapters_cached)
         follower = Follower(group, pipeline.transformer, family, device, plan.settings, adapters)
     except ConfigError as error:
