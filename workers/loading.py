@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import diffusers
 import torch
 import transformers
 from diffusers import CogVideoXImageToVideoPipeline, CogVideoXPipeline
+from transformers import T5EncoderModel
 
 from orchestrator.domain.catalog import ModelFamily
 from orchestrator.domain.errors import ConfigError
@@ -40,10 +41,24 @@ def load(
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     kind = CogVideoXImageToVideoPipeline if family.image_to_video else CogVideoXPipeline
-    left_out = dict.fromkeys(("tokenizer", "text_encoder", "vae")) if transformer_only else {}
-    pipeline = kind.from_pretrained(path, torch_dtype=dtype, local_files_only=True, **left_out)
+    if transformer_only:
+        given = dict.fromkeys(("tokenizer", "text_encoder", "vae"))
+    else:
+        given = {"text_encoder": _text_encoder(path / "text_encoder", dtype)}
+    pipeline = kind.from_pretrained(path, torch_dtype=dtype, local_files_only=True, use_safetensors=True, **given)
     _check(pipeline, family, path)
     return pipeline.to(device)
+
+
+def _text_encoder(path: Path, dtype: torch.dtype) -> T5EncoderModel:
+    # Weights that a file lacks would be random ones, and only a warning told; diffusers' own classes refuse them.
+    how: dict[str, Any] = {"dtype": dtype, "local_files_only": True, "use_safetensors": True}
+    loaded: Any = T5EncoderModel.from_pretrained(path, output_loading_info=True, **how)
+    encoder: T5EncoderModel = loaded[0]
+    told: dict[str, set[str]] = loaded[1]
+    if missing := sorted(told["missing_keys"]):
+        raise ConfigError(f"the text encoder at {path} lacks {len(missing)} weights, {missing[0]} first")
+    return encoder
 
 
 def _check(pipeline: Pipeline, family: ModelFamily, path: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
 
 import diffusers
 import torch
+import transformers
 
 # Of each file so many blocks of so many bytes are read, evenly spread: all of a small one, and of weights enough to
 # tell one training from another, though their names and sizes are the same.
@@ -23,7 +25,8 @@ def revision(path: Path) -> str:
     The weights are not read as a whole, which would take minutes.
     """
     digest = hashlib.sha256()
-    for file in sorted(path.rglob("*")):
+    # Links are followed, as they are when the model is loaded: two models may share a text encoder.
+    for file in sorted(Path(below, name) for below, _, names in os.walk(path, followlinks=True) for name in names):
         name = file.relative_to(path)
         if any(part.startswith(".") for part in name.parts) or not file.is_file():
             continue
@@ -38,7 +41,8 @@ def revision(path: Path) -> str:
 
 def device_facts(device: torch.device) -> dict[str, str]:
     """The device and the libraries that compute on it."""
-    facts = {"torch": torch.__version__, "diffusers": diffusers.__version__}
+    libraries = (torch, diffusers, transformers)
+    facts = {library.__name__: library.__version__ for library in libraries}
     if device.type == "cuda":
         return {**facts, "device": torch.cuda.get_device_name(device), "cuda": str(torch.version.cuda)}
     instructions = torch.backends.cpu.get_cpu_capability()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import CogVideoXDPMScheduler
+from safetensors.torch import load_file, save_file
 
 from orchestrator.domain.catalog import FAMILIES, ModelFamily
 from orchestrator.domain.errors import ConfigError
@@ -44,6 +45,16 @@ def test_a_checkpoint_of_another_kind_is_refused_by_name(
 def test_a_directory_without_a_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=str(tmp_path)):
         load(tmp_path, FAMILIES["tiny-2b"], CPU, torch.float32)
+
+
+def test_a_text_encoder_that_lacks_weights_is_refused(tiny_checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = shutil.copytree(tiny_checkpoint("tiny-2b"), tmp_path / "model")
+    file = path / "text_encoder" / "model.safetensors"
+    weights = load_file(file)
+    del weights["encoder.final_layer_norm.weight"]
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(ConfigError, match=r"lacks 1 weights, encoder\.final_layer_norm\.weight first"):
+        load(path, FAMILIES["tiny-2b"], CPU, torch.float32)
 
 
 @pytest.mark.parametrize("family", ["tiny-1.5-5b", "cogvideox-1.5-5b-i2v"])
@@ -85,3 +96,15 @@ def test_a_revision_is_of_the_files_and_not_of_where_they_lie(tiny_checkpoint: C
     assert changed != numerics.revision(original)
     config.rename(copy / "vae" / "other.json")
     assert numerics.revision(copy) != changed
+
+
+def test_a_revision_is_also_of_files_behind_links(tiny_checkpoint: Checkpoint, tmp_path: Path) -> None:
+    """As of a text encoder that two models share."""
+    original = tiny_checkpoint("tiny-2b")
+    linked = Path(shutil.copytree(original, tmp_path / "linked"))
+    shutil.move(linked / "transformer", tmp_path / "transformer")
+    (linked / "transformer").symlink_to(tmp_path / "transformer")
+    assert numerics.revision(linked) == numerics.revision(original)
+    weights = tmp_path / "transformer" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\1\2\3\4")
+    assert numerics.revision(linked) != numerics.revision(original)
