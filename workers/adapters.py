@@ -111,7 +111,7 @@ class Adapters:
     def _load(self, name: str) -> str:
         """Put an adapter into the wrappers, and say under which name. On an error nothing of it stays."""
         file = self._file(name)
-        if _hash(file.path) != file.revision:
+        if _hash(name, file.path) != file.revision:
             raise _unusable(name, f"{file.path} changed since this worker first read it; publish it as another adapter")
         expected = _changed_layers(name, file.path, self._linears)
         slot = f"adapter{next(self._numbers)}"  # peft makes it the name of a module, which ours need not be fit for
@@ -124,6 +124,8 @@ class Adapters:
             found = {layer for layer, wrapper in self._wrappers.items() if slot in wrapper.lora_A}
             if found != expected:
                 raise ValueError(f"its settings and its weights disagree about {min(found ^ expected)}")
+            if broken := [layer for layer in sorted(found) if not _is_finite(self._wrappers[layer], slot)]:
+                raise ValueError(f"its weights for {broken[0]} are not finite numbers")
         except Exception as error:
             self._find_wrappers()
             self._remove(slot)
@@ -165,7 +167,7 @@ class Adapters:
         if file is None:
             path = self._path(name)
             # Whoever reads it first decides: a fingerprint that was given out must stay true.
-            file = self._files.setdefault(name, _File(path, _hash(path)))
+            file = self._files.setdefault(name, _File(path, _hash(name, path)))
         return file
 
     def _path(self, name: str) -> Path:
@@ -175,13 +177,18 @@ class Adapters:
         try:
             path = self._resolve(settings.source)
         except CogmillError as error:
-            raise RenderFailed("adapter_unavailable", f"adapter {name!r} cannot be had here: {error}") from error
+            raise _unavailable(name, str(error)) from error
         if path.is_file():
             return path
         weights = [path / _USUAL_NAME] if (path / _USUAL_NAME).is_file() else sorted(path.rglob("*.safetensors"))
         if len(weights) != 1:
             raise _unusable(name, f"{path} holds {len(weights)} safetensors files; name one")
         return weights[0]
+
+
+def _is_finite(wrapper: Linear, slot: str) -> bool:
+    weights = (*wrapper.lora_A[slot].parameters(), *wrapper.lora_B[slot].parameters())
+    return all(bool(torch.isfinite(weight).all()) for weight in weights)
 
 
 def _changed_layers(name: str, path: Path, linears: Mapping[str, torch.nn.Linear]) -> set[str]:
@@ -212,10 +219,17 @@ def _changed_layers(name: str, path: Path, linears: Mapping[str, torch.nn.Linear
     return set(pairs)
 
 
+def _unavailable(name: str, why: str) -> RenderFailed:
+    return RenderFailed("adapter_unavailable", f"adapter {name!r} cannot be had here: {why}")
+
+
 def _unusable(name: str, why: str) -> RenderFailed:
     return RenderFailed("adapter_unusable", f"adapter {name!r} cannot be used: {why}", retryable=False)
 
 
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+def _hash(name: str, path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise _unavailable(name, f"{path}: {error.strerror}") from error

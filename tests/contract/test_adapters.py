@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from orchestrator.config import AdapterSettings, PoolSettings, S3Settings
 from orchestrator.domain.catalog import FAMILIES, TINY
@@ -204,8 +204,15 @@ def _nothing(directory: Path, fine: Path) -> None:
     pass
 
 
+def _not_finite(directory: Path, fine: Path) -> None:
+    weights = load_file(fine)
+    weights[min(weights)][0, 0] = float("nan")
+    save_file(weights, directory / FILE)
+
+
 BROKEN = (
     _foreign, _kohya, _wrong_width, _deeper_model, _half_a_pair, _cut_off, _no_safetensors, _empty, _two, _nothing,
+    _not_finite,
 )  # fmt: skip
 
 
@@ -247,6 +254,24 @@ def test_an_adapter_that_cannot_be_had_may_be_tried_elsewhere(
     with pytest.raises(RenderFailed, match="'gone'") as refused:
         Adapters(pipeline("tiny-2b"), {"gone": gone}, resolve, 1).use(using("gone"))
     assert (refused.value.code, refused.value.retryable) == ("adapter_unavailable", True)
+
+
+def test_an_adapter_whose_file_went_from_under_the_worker_may_be_tried_elsewhere(
+    pipeline: Callable[[str], loading.Pipeline], shelf: Callable[[str], dict[str, AdapterSettings]]
+) -> None:
+    ours, adapters = pipeline("tiny-2b"), shelf("tiny-2b")
+    bare, switch = forward(ours), Adapters(ours, adapters, Path, 1)
+    switch.use(using("oil"))
+    oiled = forward(ours)
+    (Path(adapters["oil"].source) / FILE).unlink()
+    switch.use(using(None))
+    switch.use(using("oil"))  # it is in memory
+    assert torch.equal(forward(ours), oiled)
+    switch.use(using("ink"))
+    with pytest.raises(RenderFailed, match="'oil'") as refused:
+        switch.use(using("oil"))
+    assert (refused.value.code, refused.value.retryable) == ("adapter_unavailable", True)
+    assert torch.equal(forward(ours), bare)
 
 
 def test_an_adapter_keeps_the_content_that_its_fingerprint_names(
