@@ -7,6 +7,7 @@ break and the others' calls fail: a group that has lost one is ended whole, neve
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -124,14 +125,19 @@ class Group:
                 raise ConfigError(f"rank {rank} of {self.size}: {found}")
 
     def tell(self, word: Any) -> None:
-        """The leader's word to all followers."""
-        distributed.broadcast_object_list([word], src=LEADER, group=self._control)
+        """The leader's word to all followers. Raises `RuntimeError` when one of them does not take it in time."""
+        said = torch.frombuffer(bytearray(pickle.dumps(word)), dtype=torch.uint8)
+        for tensor in (torch.tensor([said.numel()]), said):
+            # With a timeout of its own: followers wait for a word for ever, and gloo sends only to who waits.
+            distributed.broadcast(tensor, src=LEADER, group=self._control, async_op=True).wait(self._wait)
 
     def hear(self) -> Any:
         """The leader's next word, whenever it comes. Raises `RuntimeError` when the leader is gone."""
-        heard: list[Any] = [None]
-        distributed.broadcast_object_list(heard, src=LEADER, group=self._control)
-        return heard[0]
+        length = torch.empty(1, dtype=torch.int64)
+        distributed.broadcast(length, src=LEADER, group=self._control)
+        heard = torch.empty(int(length), dtype=torch.uint8)
+        distributed.broadcast(heard, src=LEADER, group=self._control)
+        return pickle.loads(heard.numpy().tobytes())
 
     def send(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """The leader's tensors to all followers."""
