@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from orchestrator import logs
 from orchestrator.config import AdapterSettings
 from orchestrator.domain.errors import CogmillError, RenderFailed
+from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import RenderSpec
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class Adapters:
             self._remove(slot)
             self._unwrap()
             if isinstance(error, torch.OutOfMemoryError):
-                raise RenderFailed("out_of_memory", f"there is no room for the adapter {name!r}") from None
+                raise RenderFailed(FailureCode.OUT_OF_MEMORY, f"there is no room for the adapter {name!r}") from None
             raise _unusable(name, f"{file.path}: {error}") from error
         _log.info("adapter_loaded", adapter=name, revision=file.revision, layers=len(found))
         return slot
@@ -220,11 +221,11 @@ def _changed_layers(name: str, path: Path, linears: Mapping[str, torch.nn.Linear
 
 
 def _unavailable(name: str, why: str) -> RenderFailed:
-    return RenderFailed("adapter_unavailable", f"adapter {name!r} cannot be had here: {why}")
+    return RenderFailed(FailureCode.ADAPTER_UNAVAILABLE, f"adapter {name!r} cannot be had here: {why}")
 
 
 def _unusable(name: str, why: str) -> RenderFailed:
-    return RenderFailed("adapter_unusable", f"adapter {name!r} cannot be used: {why}", retryable=False)
+    return RenderFailed(FailureCode.ADAPTER_UNUSABLE, f"adapter {name!r} cannot be used: {why}", retryable=False)
 
 
 def _hash(name: str, path: Path) -> str:
