@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
-import httpx2
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -21,6 +20,9 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+
+# The base of what its HTTP library raises, which was httpx in 1.x and is httpx2 since.
+from huggingface_hub.errors import HTTPError as TransportError  # type: ignore[attr-defined]
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from orchestrator.domain.errors import ConfigError, ObjectsUnavailable
@@ -91,7 +93,7 @@ class HubRemote:
             raise ConfigError(f"source {self.source!r}: {error}") from None
         except OfflineModeIsEnabled:
             raise ConfigError(f"{self.source} is not on this node, and HF_HUB_OFFLINE forbids to fetch it") from None
-        except (HfHubHTTPError, httpx2.HTTPError) as error:
+        except (HfHubHTTPError, TransportError) as error:
             raise ObjectsUnavailable(f"the Hub does not answer: {error}") from error
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
