@@ -109,7 +109,7 @@ class Fleet:
         """
         found: defaultdict[int, list[WorkerRef]] = defaultdict(list)
         for worker in self._of(pool):
-            status = self._able(worker)
+            status = self._able(worker)  # room or not: what is interrupted makes it
             if status is not None and status.interrupts is not None and not _soon_free(status):
                 found[status.interrupts].append(status.worker)
         return sorted(found.items(), reverse=True)
@@ -120,14 +120,14 @@ class Fleet:
     def _open(self, worker: Worker) -> WorkerStatus | None:
         """The status of a worker that should get one more render now."""
         status = self._able(worker)
-        return status if status is not None and _soon_free(status) else None
+        return status if status is not None and status.room > 0 and _soon_free(status) else None
 
     def _able(self, worker: Worker) -> WorkerStatus | None:
-        """The status of a worker that would take one more render, and has none on its way."""
+        """The status of a worker that takes renders, for which it may lack room, and has none on its way."""
         status = worker.status
         if status is None or worker.draining or worker.condemned or worker.registered != status.worker:
             return None
-        if status.state is not WorkerState.READY or status.room < 1:
+        if status.state is not WorkerState.READY:
             return None
         seen = {render.token for render in status.renders}
         on_its_way = any(

@@ -139,8 +139,14 @@ def test_nobody_is_interrupted_twice_at_once() -> None:
     assert fleet.interruptible("small") == []
 
 
-def test_who_is_full_leaving_or_condemned_is_not_interrupted() -> None:
-    assert fleet_with(busy(20, room=0)).interruptible("small") == []
+def test_who_is_full_is_interrupted_all_the_same() -> None:
+    fleet = fleet_with(busy(20, room=0))
+    assert (fleet.slots("small"), fleet.interruptible("small")) == ([], [(20, [WORKER])])
+    fleet = fleet_with(busy(20, room=0, free_in_s=0.1))
+    assert (fleet.slots("small"), fleet.interruptible("small")) == ([], []), "in a moment it has room"
+
+
+def test_who_is_leaving_or_condemned_is_not_interrupted() -> None:
     assert fleet_with(busy(20, state=WorkerState.DRAINING)).interruptible("small") == []
     fleet = fleet_with(busy(20))
     fleet.workers[WORKER.name].condemned = True
