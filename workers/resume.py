@@ -1,8 +1,8 @@
 """Whether a render may go on from a checkpoint, and what may then be said of its frames: pure rules on fingerprints.
 
 A fingerprint is that of an undisturbed render (`Model.numerics`), with marks behind it for what an equal fingerprint
-alone does not promise: `+batched`, some of its steps were made together with others'; `+mixed`, some were made under
-another fingerprint, or with a step cache that had to start cold.
+alone does not promise: `+batched`, some of its steps were made together with others'; `+mixed`, it was resumed inexactly:
+from steps of another fingerprint, from batched ones, or with a step cache that had to start cold.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def continuity(checkpoint: Checkpoint, spec: RenderSpec, numerics: str) -> Conti
 
 
 def marked(numerics: str, went_on: Continuity, *, batched: bool) -> str:
-    """The fingerprint of a render that began so, and of which some steps may have been `batched`."""
+    """The fingerprint of a render that began so, and of which some steps were `batched` since, or none."""
     if went_on is Continuity.RESUMED_INEXACTLY:
         return f"{numerics}+mixed"
     return f"{numerics}+batched" if batched else numerics

@@ -50,6 +50,12 @@ def test_a_fingerprint_tells_what_its_steps_were_beside() -> None:
     assert resume.marked(HERE, Continuity.WHOLE, batched=False) == HERE
     assert resume.marked(HERE, Continuity.RESUMED, batched=False) == HERE
     assert resume.marked(HERE, Continuity.STARTED_OVER, batched=True) == HERE + "+batched"
+    assert resume.marked(HERE, Continuity.RESUMED_INEXACTLY, batched=True) == HERE + "+mixed"
+
+
+def test_what_was_batched_and_then_resumed_is_mixed_though_its_fingerprint_is_the_same() -> None:
+    began = resume.continuity(a_checkpoint(HERE + "+batched"), a_spec(), HERE)
+    assert resume.marked(HERE, began, batched=False) == HERE + "+mixed"
 
 
 def test_only_a_checkpoint_that_would_have_done_counts_as_unreadable() -> None:
