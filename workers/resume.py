@@ -1,8 +1,8 @@
 """Whether a render may go on from a checkpoint, and what may then be said of its frames: pure rules on fingerprints.
 
 A fingerprint is that of an undisturbed render (`Model.numerics`), with marks behind it for what an equal fingerprint
-alone does not promise: `+batched`, some of its steps were made together with others'; `+mixed`, it was resumed inexactly:
-from steps of another fingerprint, from batched ones, or with a step cache that had to start cold.
+alone does not promise: `+batched`, some of its steps were made together with others'; `+mixed`, it was resumed
+inexactly: from steps of another fingerprint, from batched ones, or with a step cache that had to start cold.
 """
 
 from __future__ import annotations
