@@ -180,10 +180,11 @@ def doctor(data_dir: DataDirOption = None) -> None:
     settings = settings_of(data_dir)  # first: Ray reads its environment when it is imported
 
     from orchestrator.commands import doctor as surgery
+    from workers import modelfiles
     from workers.pool import RayWorkerPool
 
     healthy = True
-    for finding in surgery.examine(settings, RayWorkerPool.connect):
+    for finding in surgery.examine(settings, RayWorkerPool.connect, modelfiles):
         typer.echo(finding.line())
         healthy = healthy and finding.verdict is not surgery.Verdict.FAIL
     if not healthy:

@@ -22,15 +22,14 @@ from safetensors import SafetensorError, safe_open
 
 from orchestrator import logs
 from orchestrator.config import AdapterSettings
-from orchestrator.domain.errors import CogmillError, RenderFailed
+from orchestrator.domain.errors import CogmillError, ConfigError, RenderFailed
 from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import RenderSpec
+from workers import modelfiles
 
 if TYPE_CHECKING:
     from diffusers import CogVideoXImageToVideoPipeline, CogVideoXPipeline
 
-# As diffusers' own training scripts save it (`LORA_WEIGHT_NAME_SAFE`).
-_USUAL_NAME = "pytorch_lora_weights.safetensors"
 _KEY = re.compile(r"transformer\.(?P<layer>.+)\.lora_(?P<side>[AB])\.weight")
 
 _log = logs.get("adapters")
@@ -179,12 +178,10 @@ class Adapters:
             path = self._resolve(settings.source)
         except CogmillError as error:
             raise _unavailable(name, str(error)) from error
-        if path.is_file():
-            return path
-        weights = [path / _USUAL_NAME] if (path / _USUAL_NAME).is_file() else sorted(path.rglob("*.safetensors"))
-        if len(weights) != 1:
-            raise _unusable(name, f"{path} holds {len(weights)} safetensors files; name one")
-        return weights[0]
+        try:
+            return modelfiles.adapter_file(path)
+        except ConfigError as error:
+            raise _unusable(name, str(error)) from None
 
 
 def _is_finite(wrapper: Linear, slot: str) -> bool:

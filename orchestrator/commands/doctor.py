@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -51,10 +49,17 @@ class RayCluster(Protocol):
         ...
 
 
+class ModelFiles(Protocol):
+    """What `workers.modelfiles` knows of files that are there; both raise `ConfigError`, saying what is wrong."""
+
+    def require_model(self, path: Path) -> None: ...
+    def require_adapter(self, path: Path) -> None: ...
+
+
 Connect = Callable[[str | None, str], RayCluster]
 
 
-def examine(settings: Settings, connect: Connect) -> Iterator[Finding]:
+def examine(settings: Settings, connect: Connect, files: ModelFiles) -> Iterator[Finding]:
     """Check one part after the other; each finding comes as soon as it is known, and none raises."""
     yield _check("database", partial(_database, settings.database_url), "start PostgreSQL, or correct database_url")
     yield _check("schema", partial(_schema, settings.database_url), "run `cogmill migrate`")
@@ -64,16 +69,16 @@ def examine(settings: Settings, connect: Connect) -> Iterator[Finding]:
     yield _check("ray", lambda: _ray(settings.ray.address, connect, joined), advice)
     yield _check("gpus", lambda: _gpus(settings, joined), "add GPU nodes, or lower pools.*.workers")
     for name, model in settings.models.items():
-        yield source_finding(f"model {name}", model, settings.ray.address, checkpoint)
+        yield source_finding(f"model {name}", model, settings.ray.address, files.require_model)
     for name, lora in settings.adapters.items():
-        yield source_finding(f"adapter {name}", lora, settings.ray.address, adapter)
+        yield source_finding(f"adapter {name}", lora, settings.ray.address, files.require_adapter)
 
 
 def source_finding(
     part: str,
     section: ModelSettings | AdapterSettings,
     ray_address: str | None,
-    look: Callable[[Path], str],
+    require: Callable[[Path], None],
 ) -> Finding:
     """Look at a model's or an adapter's files, where they can be seen: workers elsewhere have their own disks."""
     path = section.directory
@@ -81,7 +86,15 @@ def source_finding(
         return Finding(part, Verdict.NOTE, f"{section.source} is fetched by the workers, and checked then")
     if not path.exists() and not _on_this_machine(ray_address):
         return Finding(part, Verdict.NOTE, f"{path} is not on this machine; workers check theirs when they load it")
-    return _check(part, partial(look, path), f"put the files there, or correct the source of {part}")
+    return _check(part, partial(_whole, path, require), f"put the files there, or correct the source of {part}")
+
+
+def _whole(path: Path, require: Callable[[Path], None]) -> str:
+    try:
+        require(path)
+    except OSError as error:
+        raise _Ill(f"{path} cannot be read: {error}") from error
+    return f"{path} is whole"
 
 
 class _Ill(CogmillError):
@@ -147,51 +160,3 @@ def _knock(address: str | None) -> None:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:
         raise _Ill(f"nothing answers at {address}: {error}") from None
-
-
-def checkpoint(path: Path) -> str:
-    """A diffusers checkpoint: its index, and a directory for each component that the index names."""
-    try:
-        index = json.loads((path / "model_index.json").read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise _Ill(f"{path} is no diffusers checkpoint on this machine: {error}") from None
-    if not isinstance(index, dict):
-        raise _Ill(f"{path / 'model_index.json'} is no table of components")
-    components = [name for name, value in index.items() if isinstance(value, list) and all(value)]
-    missing = [name for name in components if not any((path / name).glob("*"))]
-    if missing:
-        raise _Ill(f"{path} lacks {', '.join(missing)}")
-    for file in sorted(path.glob("*/*.safetensors")):
-        _whole(file)
-    return f"{path}: {', '.join(components)}"
-
-
-def adapter(path: Path) -> str:
-    """LoRA weights: a safetensors file, or a directory that has one."""
-    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
-    if not files:
-        raise _Ill(f"{path} has no safetensors file")
-    for file in files:
-        _whole(file)
-    return f"{path}: {', '.join(file.name for file in files)}"
-
-
-def _whole(file: Path) -> None:
-    """Raise `_Ill` unless a safetensors file is as long as its header says.
-
-    It is the header's length (8 bytes, little-endian), the header (JSON), and the tensors, whose `data_offsets` count
-    from the header's end and leave no byte over: https://huggingface.co/docs/safetensors.
-    """
-    try:
-        with file.open("rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            length = int.from_bytes(stream.read(8), "little")
-            if size < 8 + length:
-                raise _Ill(f"{file} is cut short: {size} bytes do not hold its header")
-            header: dict[str, dict[str, list[int]]] = json.loads(stream.read(length))
-        ends = (tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__")
-        expected = 8 + length + max(ends, default=0)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise _Ill(f"{file} is no safetensors file: {error}") from None
-    if size != expected:
-        raise _Ill(f"{file} has {size} bytes, and its header says {expected}")

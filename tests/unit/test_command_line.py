@@ -15,6 +15,7 @@ from orchestrator import cli
 from orchestrator.commands import doctor
 from orchestrator.config import AdapterSettings, ModelSettings
 from orchestrator.domain.errors import StaleEpoch
+from workers import modelfiles
 
 
 class TestCommandLine:
@@ -126,9 +127,23 @@ class TestCommandLine:
         assert "Traceback" not in done.stderr
 
 
+HEADER = b'{"__metadata__": {"a": "b"}, "w": {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}}'
+TENSORS = len(HEADER).to_bytes(8, "little") + HEADER + bytes(4)
+
+
+def a_pipeline(path: Path) -> Path:
+    """One that has a VAE and nothing else; its weights."""
+    (path / "model_index.json").write_text('{"vae": ["diffusers", "X"]}')
+    (path / "vae").mkdir()
+    (path / "vae" / "config.json").write_text("{}")
+    tensors = path / "vae" / "model.safetensors"
+    tensors.write_bytes(TENSORS)
+    return tensors
+
+
 def checked(checkpoint: Path, ray_address: str | None) -> doctor.Finding:
     model = ModelSettings(family="tiny-2b", source=str(checkpoint))
-    return doctor.source_finding("model m", model, ray_address, doctor.checkpoint)
+    return doctor.source_finding("model m", model, ray_address, modelfiles.require_model)
 
 
 class TestDoctor:
@@ -151,36 +166,50 @@ class TestDoctor:
         assert checked(tmp_path / "nowhere", address).verdict is verdict
 
     def test_one_that_lacks_a_component_fails_wherever_ray_is(self, tmp_path: Path) -> None:
-        (tmp_path / "model_index.json").write_text('{"vae": ["diffusers", "X"], "unet": ["diffusers", "Y"]}')
-        (tmp_path / "vae").mkdir()
-        (tmp_path / "vae" / "config.json").touch()
+        a_pipeline(tmp_path)
+        index = tmp_path / "model_index.json"
+        index.write_text('{"vae": ["diffusers", "X"], "unet": ["diffusers", "Y"]}')
         found = checked(tmp_path, "elsewhere:6379")
-        assert (found.verdict, found.detail) == (doctor.Verdict.FAIL, f"{tmp_path} lacks unet")
+        assert (found.verdict, "model_index.json names unet, which is missing" in found.detail) == (
+            doctor.Verdict.FAIL, True,
+        )  # fmt: skip
         assert found.line().startswith("FAIL  model m ")
+        index.unlink()
+        assert "no diffusers checkpoint" in checked(tmp_path, None).detail
 
     def test_what_workers_fetch_is_left_to_them(self) -> None:
         model = ModelSettings(family="tiny-2b", source="s3://models/tiny-2b")
-        found = doctor.source_finding("model m", model, None, doctor.checkpoint)
+        found = doctor.source_finding("model m", model, None, modelfiles.require_model)
         assert (found.verdict, "s3://models/tiny-2b" in found.detail) == (doctor.Verdict.NOTE, True)
 
     def test_an_adapter_without_weights_is_found(self, tmp_path: Path) -> None:
         lora = AdapterSettings(source=str(tmp_path), models=("m",))
-        found = doctor.source_finding("adapter ink", lora, None, doctor.adapter)
+        found = doctor.source_finding("adapter ink", lora, None, modelfiles.require_adapter)
         assert found.line().startswith("FAIL  adapter ink ")
-        header = b'{"w": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}'
-        (tmp_path / "ink.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(1))
-        found = doctor.source_finding("adapter ink", lora, None, doctor.adapter)
-        assert (found.verdict, found.detail) == (doctor.Verdict.OK, f"{tmp_path}: ink.safetensors")
+        ink = tmp_path / "nested" / "ink.safetensors"
+        ink.parent.mkdir()
+        ink.write_bytes(TENSORS)
+        found = doctor.source_finding("adapter ink", lora, None, modelfiles.require_adapter)
+        assert (found.verdict, found.detail) == (doctor.Verdict.OK, f"{tmp_path} is whole")
+        (tmp_path / "other.safetensors").write_bytes(TENSORS)
+        found = doctor.source_finding("adapter ink", lora, None, modelfiles.require_adapter)
+        assert (found.verdict, "2 safetensors" in found.detail) == (doctor.Verdict.FAIL, True), (
+            "nor could a worker tell"
+        )
+
+    def test_what_cannot_be_read_is_said(self, tmp_path: Path) -> None:
+        def require(path: Path) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+        lora = AdapterSettings(source=str(tmp_path), models=("m",))
+        found = doctor.source_finding("adapter ink", lora, None, require)
+        assert (found.verdict, "Permission denied" in found.detail) == (doctor.Verdict.FAIL, True)
 
     def test_tensors_that_are_cut_short_are_found(self, tmp_path: Path) -> None:
-        (tmp_path / "model_index.json").write_text('{"vae": ["diffusers", "X"]}')
-        (tmp_path / "vae").mkdir()
-        header = b'{"__metadata__": {"a": "b"}, "w": {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}}'
-        whole = len(header).to_bytes(8, "little") + header + bytes(4)
-        tensors = tmp_path / "vae" / "model.safetensors"
+        tensors = a_pipeline(tmp_path)
         verdicts = {}
-        for size in (len(whole), len(whole) - 1, 10, 0):
-            tensors.write_bytes(whole[:size])
+        for size in (len(TENSORS), len(TENSORS) - 1, 10, 0):
+            tensors.write_bytes(TENSORS[:size])
             verdicts[size] = checked(tmp_path, None).verdict
-        assert verdicts.pop(len(whole)) is doctor.Verdict.OK
+        assert verdicts.pop(len(TENSORS)) is doctor.Verdict.OK
         assert set(verdicts.values()) == {doctor.Verdict.FAIL}

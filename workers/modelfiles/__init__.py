@@ -2,8 +2,22 @@
 
 from workers.modelfiles.fetch import locate
 from workers.modelfiles.inspect import Finding, State, look, verify
-from workers.modelfiles.layout import require_whole
+from workers.modelfiles.layout import adapter_file, require_adapter, require_model, require_whole
 from workers.modelfiles.progress import OnProgress, Progress, to_log
 from workers.modelfiles.publish import push
 
-__all__ = ["Finding", "OnProgress", "Progress", "State", "locate", "look", "push", "require_whole", "to_log", "verify"]
+__all__ = [
+    "Finding",
+    "OnProgress",
+    "Progress",
+    "State",
+    "adapter_file",
+    "locate",
+    "look",
+    "push",
+    "require_adapter",
+    "require_model",
+    "require_whole",
+    "to_log",
+    "verify",
+]

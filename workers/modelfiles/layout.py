@@ -18,6 +18,8 @@ _WANTED = frozenset({".json", ".safetensors", ".model", ".txt"})
 _TOKENIZER = re.compile(r"Tokenizer(Fast)?$")
 _WEIGHTLESS = re.compile(r"(Scheduler|Processor|Extractor)$")
 _VOCABULARIES = ("spiece.model", "tokenizer.json")
+# As diffusers' own training scripts save an adapter (`LORA_WEIGHT_NAME_SAFE`).
+_USUAL_ADAPTER = "pytorch_lora_weights.safetensors"
 # What safetensors itself accepts at most (its MAX_HEADER_SIZE).
 _MAX_HEADER = 100_000_000
 
@@ -38,6 +40,32 @@ def require_whole(path: Path) -> None:
     """Raise `ConfigError` unless `path` is a pipeline or an adapter whose parts are all there and parse."""
     if problems := list(_problems(path)):
         raise ConfigError(f"{path} is not whole: {'; '.join(problems)}")
+
+
+def require_model(path: Path) -> None:
+    """Raise `ConfigError` unless `path` is a whole pipeline."""
+    if not (path / INDEX).is_file():
+        raise ConfigError(f"{path} is no diffusers checkpoint: {INDEX} is missing")
+    require_whole(path)
+
+
+def require_adapter(path: Path) -> None:
+    """Raise `ConfigError` unless `path` is a whole adapter."""
+    adapter_file(path)
+    require_whole(path)
+
+
+def adapter_file(path: Path) -> Path:
+    """The file that an adapter is loaded from: `path`, or of a directory the usual one, or the only one below it.
+
+    Raises `ConfigError` when it could be several, or none.
+    """
+    if (usual := path / _USUAL_ADAPTER).is_file():
+        return usual
+    found = weights(path)
+    if len(found) != 1:
+        raise ConfigError(f"{path} holds {len(found)} safetensors files; name one")
+    return found[0]
 
 
 def weights(path: Path) -> list[Path]:
@@ -115,7 +143,7 @@ def _header_problem(file: Path) -> str | None:
             header = json.loads(opened.read(length))
             ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
             expected = 8 + length + max(ends, default=0)
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
             return "has a broken header"
     return None if size == expected else f"has {size} bytes, and its header says {expected}"
 
@@ -123,6 +151,6 @@ def _header_problem(file: Path) -> str | None:
 def _object(path: Path) -> dict[str, object] | None:
     try:
         document = json.loads(path.read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
