@@ -181,8 +181,6 @@ class VideoError(BaseModel):
 class Video(Identified):
     """A video job. The fields up to `remixed_from_video_id` are OpenAI's, the rest are ours. Times are Unix seconds."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [VIDEO_EXAMPLE]})
-
     object: Literal["video"] = "video"
     created_at: int
     status: Literal["queued", "in_progress", "completed", "failed"]

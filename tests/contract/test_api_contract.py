@@ -67,6 +67,12 @@ async def test_a_route_is_documented_with_examples_and_its_errors(
         assert {"400", "408", "413"} <= answers.keys()
 
 
+async def test_the_examples_of_schemas_are_valid() -> None:
+    for schema in DOCUMENT["components"]["schemas"].values():
+        for example in schema.get("examples", ()):
+            _valid(example, schema)
+
+
 def _valid(example: object, schema: dict[str, Any]) -> None:
     jsonschema.validate(example, schema | {"components": DOCUMENT["components"]})
 
