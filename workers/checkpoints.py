@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
-from orchestrator.domain.errors import NotFound
+from orchestrator.domain.errors import IntegrityError, NotFound
 from orchestrator.domain.job import Checkpoint, checkpoint_prefix
 from orchestrator.domain.protocol import Assignment
 from orchestrator.ports import ObjectStore
@@ -41,6 +41,8 @@ def load(objects: ObjectStore, checkpoint: Checkpoint) -> Snapshot:
         data = objects.get(key)
     except NotFound as error:
         raise unusable(f"{key} is gone") from error
+    except IntegrityError as error:
+        raise unusable(f"{key} is damaged") from error
     if hashlib.sha256(data).hexdigest() != checkpoint.artifact.sha256:
         raise unusable(f"{key} is not what was stored there")
     snapshot = parse(data)

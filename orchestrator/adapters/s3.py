@@ -106,7 +106,12 @@ class S3Objects:
         # A body that breaks off is taken up again where it broke: keys are written once, so the bytes are the same.
         position = start
         for attempts_left in reversed(range(self._settings.max_attempts)):
-            response = self._open(key, position, end)
+            try:
+                response = self._open(key, position, end)
+            except InvalidField as error:
+                if position == start:
+                    raise
+                raise IntegrityError(f"{key} ends at byte {position}, sooner than S3 said") from error
             stop = position + response["ContentLength"]
             try:
                 with closing(response["Body"]) as body:

@@ -19,6 +19,7 @@ from orchestrator.domain.errors import NotFound, RenderFailed
 from orchestrator.domain.job import Checkpoint, RenderSpec, checkpoint_prefix
 from tests.support.models import Checkpoint as TinyCheckpoint
 from tests.support.models import Loaded, a_model, a_picture, a_tiny_spec, denoise, denoised
+from tests.support.s3 import S3Server
 from tests.support.workers import an_assignment
 from workers import checkpoints
 from workers.cogvideox import CogVideoX
@@ -137,6 +138,15 @@ def test_a_checkpoint_that_is_not_what_was_stored_is_unusable(
     }
     objects.put(stored.artifact.key, damaged[damage], "application/octet-stream")
     assert "is not what was stored there" in refused(objects, stored)
+
+
+def test_a_checkpoint_that_lost_its_end_in_the_store_is_unusable(s3_server: S3Server, loaded: Loaded) -> None:
+    settings = s3_server.new_bucket()
+    objects = S3Objects(settings)
+    stored = checkpoints.save(objects, an_assignment(), taken(loaded("tiny-2b"), a_tiny_spec("tiny-2b"), 2))
+    with s3_server.file(settings, stored.artifact.key).open("r+b") as file:
+        file.truncate(1000)
+    assert "is damaged" in refused(objects, stored)
 
 
 @pytest.mark.parametrize("claimed", [{"step": 3}, {"numerics": "0" * 16}])

@@ -103,6 +103,19 @@ def test_an_object_that_differs_from_its_record_does_not_verify(objects: S3Objec
         objects.verify(artifact)
 
 
+def test_an_object_that_lost_its_end_is_damaged(s3_server: S3Server) -> None:
+    """Behind the server's back, which announces the size that it knows: no range is left to go on with."""
+    settings = s3_server.new_bucket()
+    objects = S3Objects(settings)
+    artifact = objects.put("a", bytes(range(256)) * 100, "text/plain")
+    with s3_server.file(settings, "a").open("r+b") as file:
+        file.truncate(1000)
+    with pytest.raises(IntegrityError, match="ends at byte 1000"):
+        objects.get("a")
+    with pytest.raises(IntegrityError, match="a reads back as 1000 bytes"):  # now the server knows, too
+        objects.verify(artifact)
+
+
 def test_listing_and_deleting_go_on_past_a_page(objects: S3Objects, s3_server: S3Server) -> None:
     """1,203 keys: more than one page of a listing and more than one batch of a deletion."""
     settings = s3_server.new_bucket()
