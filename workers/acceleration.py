@@ -13,13 +13,22 @@ from orchestrator.config import PoolSettings
 from orchestrator.domain.catalog import RECIPES, ModelFamily, Profile
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.job import RenderSpec
-from workers import attention, stepcache
+from workers import attention, numerics, stepcache
 from workers.compilation import VideoShape, compile_blocks
 from workers.quantize import quantize
 from workers.stepcache import Blocks, StepCache, Total
 
 if TYPE_CHECKING:
     from diffusers import CogVideoXTransformer3DModel
+
+# What brings a backend's kernels, by what its name begins with, in this order. All others' are torch's own.
+_KERNELS = (
+    ("flash_3", "flash_attn_3"),
+    ("flash_varlen_3", "flash_attn_3"),
+    ("flash", "flash_attn"),
+    ("sage", "sageattention"),
+    ("xformers", "xformers"),
+)
 
 
 class Stepping(Protocol):
@@ -69,7 +78,7 @@ class Acceleration:
         if settings.quantization != "none":
             quantize(transformer, settings.quantization, device)
         shapes = _compile(transformer, family, device, settings, backend)
-        facts = {"attention": name, "quantization": settings.quantization}
+        facts = {"attention": name, "quantization": settings.quantization, **_versions(name, settings.quantization)}
         return cls(family, stepcache.install(transformer, total), facts, shapes)
 
     @property
@@ -106,6 +115,14 @@ class Acceleration:
     def forget(self, render: Stepping) -> None:
         """`render` steps no more: give back what was remembered for it."""
         self._caches.pop(render, None)
+
+
+def _versions(backend: str, quantization: str) -> dict[str, str]:
+    """Of the packages that compute in these ways, beside torch."""
+    packages = [] if quantization == "none" else ["torchao"]
+    if not backend.endswith("_hub"):  # of a hub's kernels diffusers names the version
+        packages += [package for prefix, package in _KERNELS if backend.lstrip("_").startswith(prefix)][:1]
+    return {package: numerics.version(package) for package in packages}
 
 
 def _attended(

@@ -103,6 +103,7 @@ class CogVideoX:
         facts = {**self._facts, "profile": spec.profile.value, **self._acceleration.facts(spec)}
         if spec.adapter is not None:
             facts["adapter"] = f"{self._adapters.revision(spec.adapter)} at {spec.adapter_scale}"
+            facts["peft"] = numerics.version("peft")
         return facts
 
     def numerics(self, spec: RenderSpec) -> str:

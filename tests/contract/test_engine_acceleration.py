@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.job import RenderSpec
 from tests.support.builders import a_spec
 from tests.support.models import Checkpoint, a_model
-from workers import attention, loading
-from workers.acceleration import Acceleration
+from workers import attention, loading, numerics
+from workers.acceleration import Acceleration, _versions
 from workers.adapters import Adapters
 from workers.cogvideox import CogVideoX
 
@@ -237,12 +238,32 @@ def test_nothing_is_compiled_that_would_not_run_compiled_every_time(checkpoint: 
         Acceleration.prepare(transformer, FAMILIES["tiny-5b"], CPU, pool)
 
 
+@pytest.mark.parametrize(
+    ("backend", "quantization", "packages"),
+    [
+        ("native", "none", set()),
+        ("_native_cudnn", "int8", {"torchao"}),
+        ("flash", "none", {"flash_attn"}),
+        ("_flash_3", "none", {"flash_attn_3"}),
+        ("_flash_3_hub", "none", set()),
+        ("sage", "fp8", {"sageattention", "torchao"}),
+        ("_sage_qk_int8_pv_fp8_cuda", "none", {"sageattention"}),
+    ],
+)
+def test_the_packages_that_compute_are_among_the_facts_and_no_others(
+    monkeypatch: pytest.MonkeyPatch, backend: str, quantization: str, packages: set[str]
+) -> None:
+    monkeypatch.setattr(numerics, "version", "version of {}".format)
+    assert _versions(backend, quantization) == {package: f"version of {package}" for package in packages}
+
+
 def test_eight_bit_linears_render_nearly_the_same_and_touch_only_attention_and_feed_forward(checkpoint: Path) -> None:
     spec = a_spec(model="tiny-5b", profile=Profile.FAST)
     quantized, plain = a_model(checkpoint, "tiny-5b", quantization="int8"), a_model(checkpoint, "tiny-5b")
     error = attention.relative_error(some_steps(quantized, spec), some_steps(plain, spec))
     assert 0 < error < 0.02
     assert quantized._acceleration.facts(spec)["quantization"] == "int8"
+    assert quantized._acceleration.facts(spec)["torchao"] == metadata.version("torchao")
     of_blocks = {
         name.partition(".")[2]
         for name, module in quantized._pipeline.transformer.transformer_blocks.named_modules()
