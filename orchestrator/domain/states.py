@@ -40,8 +40,6 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     JobState.CANCELLED: frozenset(),
 }
 
-TERMINAL = frozenset(state for state in JobState if not TRANSITIONS[state])
-
 
 def require(current: JobState, target: JobState) -> JobState:
     """Return `target` if a job may go there from `current`; raise `IllegalTransition` otherwise."""

@@ -91,9 +91,6 @@ _PRUNE = text("""
 """)
 
 
-_ERROR = batch_items.c.error.label("item_error")
-
-
 class Items(Part):
     async def add_items(self, hold: Hold, items: Sequence[NewItem]) -> None:
         parameters = {

@@ -196,7 +196,8 @@ def dictated(mesh: Mesh, ranks: list[Rank], plan: WorkerPlan, job: Callable[...,
     for rank in ranks:
         rank.tell(dictate, mesh)
         rank.result()
-    return led(ranks[: mesh.ranks], on(mesh.ranks, plan), job, *arguments)
+    count = mesh.guidance * mesh.sequence
+    return led(ranks[:count], on(count, plan), job, *arguments)
 
 
 def test_tokens_need_not_divide_by_the_ranks(ranks: list[Rank]) -> None:

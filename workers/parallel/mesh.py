@@ -33,10 +33,6 @@ class Mesh:
             raise ConfigError(f"gpus_per_worker {ranks}: {sequence} ranks cannot share {heads} attention heads evenly")
         return cls(guidance, sequence)
 
-    @property
-    def ranks(self) -> int:
-        return self.guidance * self.sequence
-
     def __str__(self) -> str:
         return f"{self.guidance}x{self.sequence}"
 
