@@ -1,8 +1,9 @@
 """What becomes of a render whose move failed: pure rules, each a rung below the one that broke.
 
 A decode without memory is tried in a way that needs less; frames that are not finite are rendered once more from the
-start, on the profile that approximates nothing; a checkpoint that cannot be used costs the steps before it and nothing
-else. What is left has failed. (A batch whose step raises is split, so that the rules apply to each of its renders.)
+start, without step caches, on the profile `exact` (what a pool does to its model stays: 8-bit linears are no less so,
+and the fingerprint says it); a checkpoint that cannot be used costs the steps before it and nothing else. What is left
+has failed. (A batch whose step raises is split, so that the rules apply to each of its renders.)
 """
 
 from __future__ import annotations

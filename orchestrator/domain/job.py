@@ -112,7 +112,10 @@ class Continuity(StrEnum):
 
 
 class Incident(StrEnum):
-    """What went wrong, or was remarkable, in a render that went on all the same."""
+    """What went wrong, or was remarkable, in a render that went on all the same.
+
+    `retried_exactly` is without step caches, as `exact` is; a pool with 8-bit linears renders in 8 bits all the same.
+    """
 
     PREEMPTED = "preempted"
     TILED_DECODE = "tiled_decode"

@@ -263,6 +263,8 @@ def test_eight_bit_linears_render_nearly_the_same_and_touch_only_attention_and_f
     error = attention.relative_error(some_steps(quantized, spec), some_steps(plain, spec))
     assert 0 < error < 0.02
     assert quantized._acceleration.facts(spec)["quantization"] == "int8"
+    as_exact = quantized.facts(replace(spec, profile=Profile.EXACT))  # as frames that are not finite are retried
+    assert (as_exact["step cache"], as_exact["quantization"]) == ("none", "int8")
     assert quantized._acceleration.facts(spec)["torchao"] == metadata.version("torchao")
     of_blocks = {
         name.partition(".")[2]
