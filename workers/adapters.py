@@ -25,7 +25,6 @@ from orchestrator.config import AdapterSettings
 from orchestrator.domain.errors import CogmillError, ConfigError, RenderFailed
 from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import RenderSpec
-from workers import modelfiles
 
 if TYPE_CHECKING:
     from diffusers import CogVideoXImageToVideoPipeline, CogVideoXPipeline
@@ -178,8 +177,10 @@ class Adapters:
             path = self._resolve(settings.source)
         except CogmillError as error:
             raise _unavailable(name, str(error)) from error
+        from workers.modelfiles import adapter_file  # and S3's client with it, which a bare GPU machine lacks
+
         try:
-            return modelfiles.adapter_file(path)
+            return adapter_file(path)
         except ConfigError as error:
             raise _unusable(name, str(error)) from None
 
