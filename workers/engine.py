@@ -14,6 +14,7 @@ from uuid import UUID
 
 from structlog.stdlib import BoundLogger
 
+from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import Failure, Incident
 from orchestrator.domain.protocol import Broke, Stage, Stopped
 from workers import ladder
@@ -64,7 +65,7 @@ class Engine(Generic[R]):
                     self._model.drop(self._renders.popitem()[1])
             except Exception as error:
                 message = f"the worker's model broke down: {error}"
-                self._roster.abandon(Failure(code="worker_failed", message=message[:300]))
+                self._roster.abandon(Failure(code=FailureCode.WORKER_FAILED, message=message[:300]))
                 raise
 
     def _carry_out(self, act: Act, moving: list[Held]) -> None:
