@@ -243,7 +243,7 @@ def push(
 def tiny(directory: Annotated[Path, typer.Argument(parser=path, metavar="DIRECTORY")]) -> None:
     """Make the tiny random checkpoints (real classes, no art) below DIRECTORY; those that exist stay."""
     from orchestrator.domain.catalog import TINY
-    from workers.tiny import make
+    from workers.model.tiny import make
 
     for family in TINY:
         typer.echo(make(family, directory))
@@ -261,7 +261,7 @@ def _service_settings() -> Settings:
 def _tiny_models(data: DataDir, *families: ModelFamily) -> dict[str, Any]:
     """The configuration of these tiny models; of the usual ones when none is named."""
     from orchestrator.local import configuration
-    from workers import tiny as checkpoints
+    from workers.model import tiny as checkpoints
 
     return configuration.tiny_models(lambda family: checkpoints.path(family, data.models), *families)
 

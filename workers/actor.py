@@ -20,12 +20,12 @@ from orchestrator.domain.errors import ProtocolMismatch, StaleEpoch
 from orchestrator.domain.job import RenderSpec, WorkerRef
 from orchestrator.domain.protocol import PROTOCOL_VERSION, Answer, Assignment, Caller, WorkerState, WorkerStatus
 from orchestrator.ports import WorkerPlan
-from workers.changes import Changes
-from workers.choice import Capacity
-from workers.engine import Engine
-from workers.meter import Meter
-from workers.parts import Model, Parts
-from workers.roster import Roster
+from workers.engine.changes import Changes
+from workers.engine.choice import Capacity
+from workers.engine.loop import Engine
+from workers.engine.meter import Meter
+from workers.engine.parts import Model, Parts
+from workers.engine.roster import Roster
 from workers.scratch import Scratch
 
 Assemble = Callable[[WorkerPlan, Path], Parts[Any]]

@@ -14,8 +14,8 @@ from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import Artifact, VideoResult, claim_prefix
 from orchestrator.domain.protocol import Assignment
 from orchestrator.ports import ObjectStore
+from workers.engine.parts import Watch
 from workers.finish import Finished
-from workers.parts import Watch
 
 T = TypeVar("T")
 

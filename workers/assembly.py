@@ -18,15 +18,16 @@ from orchestrator.domain.job import VideoResult
 from orchestrator.domain.protocol import Assignment, Stage
 from orchestrator.moderation import Moderation
 from orchestrator.ports import ObjectStore, WorkerPlan
-from workers import artifacts, checkpoints, inputs, loading, modelfiles, numerics, previews
-from workers.acceleration import Acceleration
-from workers.adapters import Adapters
-from workers.cogvideox import CogVideoX
+from workers import artifacts, checkpoints, inputs, modelfiles, previews
+from workers.engine.parts import Finish, Parts, Watch
 from workers.finish import Finisher
+from workers.model import loading, numerics
+from workers.model.acceleration import Acceleration
+from workers.model.adapters import Adapters
+from workers.model.cogvideox import CogVideoX
+from workers.model.render import Render
 from workers.parallel.group import Group
 from workers.parallel.leader import Leader
-from workers.parts import Finish, Parts, Watch
-from workers.render import Render
 
 if TYPE_CHECKING:
     import numpy as np

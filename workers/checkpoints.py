@@ -10,8 +10,8 @@ from orchestrator.domain.errors import IntegrityError, NotFound
 from orchestrator.domain.job import Checkpoint, checkpoint_prefix
 from orchestrator.domain.protocol import Assignment
 from orchestrator.ports import ObjectStore
-from workers.parts import Snapshot
-from workers.snapshots import unusable
+from workers.engine.parts import Snapshot
+from workers.model.snapshots import unusable
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _CONTENT_TYPE = "application/octet-stream"
 
 # What the file says of itself, in the metadata that the safetensors format has room for. The tensors' names are those
-# of `workers/snapshots.py`.
+# of `workers/model/snapshots.py`.
 _FORMAT = "cogmill-checkpoint-1"
 
 

@@ -22,7 +22,7 @@ from orchestrator import logs
 from orchestrator.ports import WorkerPlan
 from workers import placement
 from workers.actor import RenderActor
-from workers.parts import Parts
+from workers.engine.parts import Parts
 
 # How often a worker asks whether its node has to go. A spot notice is 30 s.
 DRAIN_LOOK_S = 2.0

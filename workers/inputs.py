@@ -16,8 +16,8 @@ from orchestrator.domain.job import Artifact, Checkpoint, Continuity, RenderSpec
 from orchestrator.domain.protocol import Assignment
 from orchestrator.ports import ObjectStore
 from workers import checkpoints, picture
-from workers.parts import Material, Snapshot
-from workers.resume import continuity
+from workers.engine.parts import Material, Snapshot
+from workers.engine.resume import continuity
 
 if TYPE_CHECKING:
     import numpy as np

@@ -135,8 +135,9 @@ class CreateVideo(BaseModel):
     )
     resume: Literal["exact", "any"] = Field(
         "exact",
-        description="Where a render that was interrupted may go on: `exact` is only where the same frames come out, "
-        "and `any` also elsewhere. Where it may not, it starts over.",
+        description="Where a render that was interrupted may go on: `exact` is only on workers that are the same, and "
+        "`any` also on others. Where it may not, it starts over. Profiles other than `exact`, and renders in a batch, "
+        "go on with other frames than undisturbed ones; `continuity` says so, and `reproducible` forbids it.",
     )
     watermark: bool = Field(False, description="Draw a visible mark.")
 

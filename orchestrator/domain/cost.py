@@ -53,7 +53,7 @@ def predict_resident_bytes(family: ModelFamily, spec: RenderSpec) -> int:
     pictures = 2 if family.image_to_video else 1
     held = 4 * ((1 + pictures) * latents + embeddings + rotary)
     if RECIPES[spec.profile].cache_threshold is not None:
-        # Two tensors (`workers/stepcache.py`), each with and without the prompt.
+        # Two tensors (`workers/model/stepcache.py`), each with and without the prompt.
         held += 2 * 2 * sequence * family.token_dim * (4 if family.dtype == "float32" else 2)
     return held
 

@@ -35,8 +35,8 @@ from tests.support.workers import (
     until,
 )
 from workers import inputs, previews
-from workers.cogvideox import CogVideoX
-from workers.parts import Watch
+from workers.engine.parts import Watch
+from workers.model.cogvideox import CogVideoX
 
 
 @pytest.fixture(scope="module", params=["tiny-2b", "tiny-5b"])

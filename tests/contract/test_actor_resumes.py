@@ -22,7 +22,7 @@ from tests.support.renders import Frames, Gated, given
 from tests.support.workers import CALLER, Gate, a_plan, an_actor, an_assignment, assigned, ended, ready
 from workers import checkpoints, inputs
 from workers.actor import RenderActor
-from workers.cogvideox import CogVideoX
+from workers.model.cogvideox import CogVideoX
 
 STEPS = 5
 BULK, URGENT = 20, 0

@@ -18,9 +18,10 @@ from orchestrator.domain.errors import RenderFailed
 from orchestrator.domain.job import RenderSpec
 from tests.support.adapters import save_adapter
 from tests.support.models import Checkpoint, a_model, a_picture, a_tiny_spec, denoised
-from workers import loading, modelfiles
-from workers.acceleration import Acceleration
-from workers.adapters import Adapters
+from workers import modelfiles
+from workers.model import loading
+from workers.model.acceleration import Acceleration
+from workers.model.adapters import Adapters
 
 USES: tuple[tuple[str | None, float], ...] = (
     ("oil", 1.0), ("oil", 0.5), (None, 1.0), ("ink", 1.0), ("chalk", -1.0),

@@ -22,8 +22,8 @@ from tests.support.models import Loaded, a_model, a_picture, a_tiny_spec, denois
 from tests.support.s3 import S3Server
 from tests.support.workers import an_assignment
 from workers import checkpoints
-from workers.cogvideox import CogVideoX
-from workers.parts import Snapshot
+from workers.engine.parts import Snapshot
+from workers.model.cogvideox import CogVideoX
 
 CASES = ["tiny-2b", "tiny-5b", "tiny-1.5-5b-i2v"]
 

@@ -22,7 +22,7 @@ from orchestrator.domain.catalog import FAMILIES, TINY
 from orchestrator.domain.errors import RenderFailed
 from orchestrator.domain.job import RenderSpec
 from tests.support.models import Checkpoint, Loaded, a_picture, a_tiny_spec, denoised
-from workers.loading import Pipeline
+from workers.model.loading import Pipeline
 
 SCHEDULERS = {"ddim": CogVideoXDDIMScheduler, "dpm": CogVideoXDPMScheduler}
 FOX = "a red fox runs through 🦊 fresh snow"

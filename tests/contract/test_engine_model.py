@@ -15,9 +15,9 @@ from orchestrator.domain.catalog import FAMILIES, TINY, Profile
 from orchestrator.domain.cost import predict_resident_bytes
 from orchestrator.domain.errors import RenderFailed
 from tests.support.models import Checkpoint, Loaded, a_model, a_picture, a_tiny_spec, denoise, denoised
-from workers.cogvideox import CogVideoX
-from workers.parts import Decoding
-from workers.render import Render
+from workers.engine.parts import Decoding
+from workers.model.cogvideox import CogVideoX
+from workers.model.render import Render
 
 NAMES = [family.name for family in TINY]
 NEEDING_LESS = [Decoding.TILED, Decoding.OFFLOADED]

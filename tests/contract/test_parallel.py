@@ -26,14 +26,14 @@ from tests.support.builders import a_spec
 from tests.support.models import Checkpoint, a_picture, a_tiny_spec, denoise
 from tests.support.ranks import Rank, lead, led, processes, recruit
 from tests.support.sockets import free_port
-from workers import attention
 from workers.assembly import model_of
-from workers.cogvideox import CogVideoX
+from workers.model import attention
+from workers.model.cogvideox import CogVideoX
+from workers.model.render import Render
 from workers.parallel.follower import follow
 from workers.parallel.group import WAIT_S, Group
 from workers.parallel.mesh import Mesh, Seat
 from workers.parallel.share import Share
-from workers.render import Render
 
 CPU = torch.device("cpu")
 

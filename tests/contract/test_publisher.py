@@ -15,7 +15,7 @@ from orchestrator.ports import WorkerPlan
 from tests.support.finishing import plain_finisher
 from tests.support.workers import CALLER, ScriptedModel, a_plan, an_actor, assigned, ended, parts, until
 from workers.assembly import publisher
-from workers.engine import Parts
+from workers.engine.parts import Parts
 
 NO_REVIEW = Moderation(ModerationSettings())
 # Minutes of work for one core.

@@ -21,8 +21,8 @@ from orchestrator.domain.protocol import Assignment
 from tests.support.s3 import S3Server
 from tests.support.workers import an_assignment
 from workers import checkpoints
+from workers.engine.parts import Material, Snapshot
 from workers.inputs import fetch
-from workers.parts import Material, Snapshot
 
 KEY = "inputs/picture"
 

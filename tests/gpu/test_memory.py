@@ -18,7 +18,7 @@ from orchestrator.domain.job import Incident, RenderSpec
 from tests.benchmarks.engine.queue import Queue
 from tests.support.architecture import FULL, SMALL, Scale
 from tests.support.bare import Made, advance, frames_of, make, native_spec
-from workers.parts import Decoding
+from workers.engine.parts import Decoding
 
 # The decoder at full size, a text encoder worth putting out of its way, and next to no transformer.
 DECODING = Scale(layers=SMALL.layers, heads=SMALL.heads, text=FULL.text, vae=FULL.vae)

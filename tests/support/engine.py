@@ -14,12 +14,12 @@ from orchestrator.domain.catalog import FAMILIES
 from orchestrator.domain.job import RenderSpec
 from orchestrator.domain.protocol import End, RenderStatus
 from tests.support.workers import PATIENCE_S, Gate, ScriptedModel, an_assignment, finish_at_once, parts
-from workers.changes import Changes
-from workers.choice import Act, Capacity
-from workers.engine import Engine
-from workers.meter import Meter
-from workers.parts import Finish
-from workers.roster import Roster
+from workers.engine.changes import Changes
+from workers.engine.choice import Act, Capacity
+from workers.engine.loop import Engine
+from workers.engine.meter import Meter
+from workers.engine.parts import Finish
+from workers.engine.roster import Roster
 
 
 def a_roster(*, batch_size: int = 1, park_bytes: int = 1 << 40, **changes: Any) -> Roster:

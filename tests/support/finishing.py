@@ -27,7 +27,7 @@ CPU = torch.device("cpu")
 
 @dataclass
 class PlainWatch:
-    """A `workers.parts.Watch` on a render that went on as told; `moved` may be anything."""
+    """A `workers.engine.parts.Watch` on a render that went on as told; `moved` may be anything."""
 
     gpu_seconds: float = 1.5
     stages: dict[str, float] = field(default_factory=dict)

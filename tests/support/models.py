@@ -12,15 +12,15 @@ import pytest
 from orchestrator.config import AdapterSettings, PoolSettings
 from orchestrator.domain.catalog import FAMILIES
 from tests.support.builders import a_spec
-from workers import tiny
+from workers.model import tiny
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from orchestrator.domain.job import RenderSpec
-    from workers.cogvideox import CogVideoX, Transform
-    from workers.render import Render
+    from workers.model.cogvideox import CogVideoX, Transform
+    from workers.model.render import Render
 
 Checkpoint = Callable[[str], Path]
 Loaded = Callable[[str], "CogVideoX"]
@@ -61,10 +61,10 @@ def a_model(
     """The checkpoint at `path` on the CPU, as a worker of a pool with these settings has it."""
     import torch
 
-    from workers import loading, numerics
-    from workers.acceleration import Acceleration
-    from workers.adapters import Adapters
-    from workers.cogvideox import CogVideoX
+    from workers.model import loading, numerics
+    from workers.model.acceleration import Acceleration
+    from workers.model.adapters import Adapters
+    from workers.model.cogvideox import CogVideoX
 
     device = torch.device("cpu")
     pipeline = loading.load(path, FAMILIES[family], device, torch.float32)

@@ -11,14 +11,14 @@ from orchestrator.domain.protocol import Assignment
 from tests.support.builders import a_result
 from tests.support.workers import Gate, parts
 from workers.actor import Assemble
-from workers.parts import Finish, Watch
+from workers.engine.parts import Finish, Watch
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from workers.cogvideox import CogVideoX
-    from workers.render import Render
+    from workers.model.cogvideox import CogVideoX
+    from workers.model.render import Render
 
 
 class Gated:

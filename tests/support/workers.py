@@ -25,8 +25,8 @@ from orchestrator.domain.protocol import Assignment, Caller, RenderStatus, Worke
 from orchestrator.ports import WorkerPlan
 from tests.support.builders import a_result, a_spec
 from workers.actor import Assemble, RenderActor
-from workers.choice import Act
-from workers.parts import Decoding, Fetch, Finish, Material, Parts, Save, Show, Snapshot, Watch
+from workers.engine.choice import Act
+from workers.engine.parts import Decoding, Fetch, Finish, Material, Parts, Save, Show, Snapshot, Watch
 
 if TYPE_CHECKING:
     import numpy as np

@@ -40,8 +40,8 @@ from tests.support.workers import (
     until,
 )
 from workers.actor import Assemble, RenderActor
-from workers.choice import Act
-from workers.parts import Parts
+from workers.engine.choice import Act
+from workers.engine.parts import Parts
 
 
 def scripted(model: ScriptedModel) -> Assemble:

@@ -13,7 +13,7 @@ from tests.benchmarks.engine.idle import gaps
 from tests.benchmarks.engine.record import PLAIN, Measurement, verdicts
 from tests.benchmarks.engine.subjects import Timing
 from tests.support.architecture import transformer_of
-from workers.parts import Decoding
+from workers.engine.parts import Decoding
 
 
 @pytest.mark.parametrize(

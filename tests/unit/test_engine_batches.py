@@ -12,8 +12,8 @@ from orchestrator.domain.job import Incident, RenderSpec, VideoResult
 from orchestrator.domain.protocol import Assignment, Broke, HandedBack, Rendered, Stopped
 from tests.support.engine import a_roster, all_of, give, running, status, stop_at, the_end
 from tests.support.workers import ScriptedModel, finish_at_once
-from workers.choice import Act
-from workers.parts import Watch
+from workers.engine.choice import Act
+from workers.engine.parts import Watch
 
 
 def test_renders_of_one_shape_join_and_leave_at_step_boundaries() -> None:

@@ -15,12 +15,12 @@ from orchestrator.domain.job import Artifact, RenderSpec
 from orchestrator.domain.protocol import Assignment, Broke, Rendered, Stage, Stopped
 from tests.support.engine import a_roster, give, running, status, stop_at, the_end, until
 from tests.support.workers import Gate, ScriptedModel, parts
-from workers.changes import Changes
-from workers.choice import Act
-from workers.engine import Engine
-from workers.meter import Meter
-from workers.parts import Material
-from workers.roster import Roster
+from workers.engine.changes import Changes
+from workers.engine.choice import Act
+from workers.engine.loop import Engine
+from workers.engine.meter import Meter
+from workers.engine.parts import Material
+from workers.engine.roster import Roster
 
 PICTURE = Artifact(key="inputs/x", size=1, sha256="3" * 64, content_type="image/png")
 RED_PICTURE = Material(picture=np.full((64, 96, 3), (255, 0, 0), np.uint8))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from workers.changes import Changes
+from workers.engine.changes import Changes
 
 
 class Hand:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.builders import token_of
-from workers.choice import MAX_OVERTAKEN, Act, Candidate, Capacity, Choice, choose, interrupts, joinable
+from workers.engine.choice import MAX_OVERTAKEN, Act, Candidate, Capacity, Choice, choose, interrupts, joinable
 
 ONE = Capacity(park_bytes=100)
 FOUR = Capacity(batch_size=4, park_bytes=100)

@@ -16,11 +16,11 @@ from orchestrator.domain.protocol import Assignment, Broke, Rendered, Stopped
 from tests.support.builders import a_spec
 from tests.support.engine import a_roster, give, running, status, stop_at, the_end, until
 from tests.support.workers import Gate, ScriptedModel, save_nowhere
-from workers import ladder
-from workers.choice import Act
-from workers.ladder import DecodeAgain, StartOver
-from workers.parts import Decoding, Material, Snapshot
-from workers.roster import Roster
+from workers.engine import ladder
+from workers.engine.choice import Act
+from workers.engine.ladder import DecodeAgain, StartOver
+from workers.engine.parts import Decoding, Material, Snapshot
+from workers.engine.roster import Roster
 
 OUT_OF_MEMORY = Failure(code="out_of_memory", message="20 GiB too many")
 NAN = Failure(code="nan_frames", message="not finite")

@@ -15,12 +15,12 @@ from orchestrator.domain.protocol import Assignment, Broke, Rendered, Stage, Sto
 from tests.support.builders import a_result
 from tests.support.engine import give, running, status, stop_at, the_end, until
 from tests.support.workers import PATIENCE_S, Gate, ScriptedModel, an_assignment, parts
-from workers.changes import Changes
-from workers.choice import Act
-from workers.engine import Engine
-from workers.meter import Meter
-from workers.parts import Watch
-from workers.roster import Roster
+from workers.engine.changes import Changes
+from workers.engine.choice import Act
+from workers.engine.loop import Engine
+from workers.engine.meter import Meter
+from workers.engine.parts import Watch
+from workers.engine.roster import Roster
 
 
 def test_a_render_goes_through_every_stage_and_says_what_each_took() -> None:

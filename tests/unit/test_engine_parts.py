@@ -13,9 +13,9 @@ import pytest
 from orchestrator.domain.catalog import FAMILIES
 from orchestrator.domain.errors import IntegrityError, ObjectsUnavailable, RenderFailed
 from tests.support.builders import a_spec
-from workers import tiny
-from workers.failures import failure_of
-from workers.meter import Meter
+from workers.engine.failures import failure_of
+from workers.engine.meter import Meter
+from workers.model import tiny
 from workers.scratch import Scratch
 
 REPOSITORY = Path(__file__).parents[2]
@@ -87,7 +87,7 @@ def test_what_a_killed_process_left_is_swept_and_what_a_live_one_has_is_not(tmp_
 def test_a_finished_tiny_checkpoint_is_recognised_without_torch(tmp_path: Path) -> None:
     family = FAMILIES["tiny-2b"]
     (tmp_path / f"{family.name}-r{tiny.RECIPE}").mkdir()
-    code = "import sys, pathlib; from workers import tiny; from orchestrator.domain.catalog import TINY_2B"
+    code = "import sys, pathlib; from workers.model import tiny; from orchestrator.domain.catalog import TINY_2B"
     code += "; print(tiny.make(TINY_2B, pathlib.Path(sys.argv[1])), 'torch' in sys.modules)"
     said = subprocess.run(
         [sys.executable, "-c", code, tmp_path], cwd=REPOSITORY, check=True, capture_output=True, text=True

@@ -7,8 +7,8 @@ from orchestrator.domain.protocol import Assignment, Rendered, Stage, Stopped
 from tests.support.builders import a_result
 from tests.support.engine import a_roster, all_of, give, running, status, stop_at, the_end, until
 from tests.support.workers import Gate, ScriptedModel, an_assignment
-from workers.choice import Act
-from workers.parts import Watch
+from workers.engine.choice import Act
+from workers.engine.parts import Watch
 
 BULK, URGENT = 20, 0
 

@@ -7,7 +7,7 @@ import pytest
 from orchestrator.domain.catalog import Profile
 from orchestrator.domain.job import Artifact, Checkpoint, Continuity
 from tests.support.builders import a_spec
-from workers import resume
+from workers.engine import resume
 
 HERE = "0123456789abcdef"
 ELSEWHERE = "fedcba9876543210"

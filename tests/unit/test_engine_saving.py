@@ -12,8 +12,8 @@ from orchestrator.domain.protocol import Assignment, HandedBack, Rendered, Stage
 from tests.support.builders import a_result
 from tests.support.engine import a_roster, give, running, status, stop_at, the_end, until
 from tests.support.workers import Gate, ScriptedModel, save_nowhere
-from workers.choice import Act
-from workers.parts import Material, Snapshot, Watch
+from workers.engine.choice import Act
+from workers.engine.parts import Material, Snapshot, Watch
 
 ALWAYS_S = 1e-9
 IMAGE = Artifact(key="inputs/x", size=1, sha256="3" * 64, content_type="image/png")

@@ -16,9 +16,9 @@ from orchestrator.domain.job import Checkpoint, RenderSpec
 from orchestrator.domain.protocol import Assignment, Rendered, RenderStatus
 from tests.support.engine import a_roster, running, until
 from tests.support.workers import ScriptedModel, an_assignment, save_nowhere
-from workers.choice import Act
-from workers.parts import Snapshot
-from workers.roster import Roster
+from workers.engine.choice import Act
+from workers.engine.parts import Snapshot
+from workers.engine.roster import Roster
 
 CODES = ("out_of_memory", "nan_frames", "device_error")
 

@@ -14,9 +14,10 @@ from orchestrator.domain.catalog import FAMILIES, ModelFamily
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.job import RenderSpec
 from orchestrator.ports import WorkerPlan
-from workers import loading, modelfiles
-from workers.acceleration import Acceleration
-from workers.adapters import Adapters
+from workers import modelfiles
+from workers.model import loading
+from workers.model.acceleration import Acceleration
+from workers.model.adapters import Adapters
 from workers.parallel.group import Group, Step, Store
 from workers.parallel.mesh import Mesh
 from workers.parallel.share import Share

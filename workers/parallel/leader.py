@@ -18,7 +18,7 @@ import torch
 from orchestrator import logs
 from orchestrator.config import PoolSettings
 from orchestrator.domain.catalog import ModelFamily
-from workers.acceleration import Acceleration, Stepping
+from workers.model.acceleration import Acceleration, Stepping
 from workers.parallel.group import Group, Step
 from workers.parallel.mesh import Mesh
 from workers.parallel.share import Share
@@ -53,7 +53,7 @@ class LeadersAcceleration(Acceleration):
 
 
 class Leader:
-    """A `workers.cogvideox.Transform` over all ranks of a group. An error in one of them ends the group: `lost`."""
+    """A `Transform` (`workers/model/cogvideox.py`) over a group's ranks. An error in one of them ends all: `lost`."""
 
     def __init__(
         self,

@@ -21,8 +21,8 @@ from tests.benchmarks.engine.record import PLAIN, Measurement
 from tests.benchmarks.engine.subjects import Timing, render_ours, render_plain
 from tests.support.architecture import FULL, Pipeline, Scale, pipeline
 from tests.support.bare import native_spec, ours
-from workers.acceleration import Acceleration
-from workers.cogvideox import CogVideoX
+from workers.model.acceleration import Acceleration
+from workers.model.cogvideox import CogVideoX
 
 # Seconds to make a model on the device, to compile it and to warm it up, as far as anybody has guessed.
 _SETUP_S = 90.0

@@ -16,11 +16,11 @@ from orchestrator.domain.catalog import ModelFamily
 from orchestrator.domain.job import Artifact, Incident, RenderSpec, VideoResult
 from orchestrator.domain.protocol import Assignment, Rendered
 from tests.support.bare import picture_of
-from workers.changes import Changes
-from workers.engine import Engine
-from workers.meter import Meter
-from workers.parts import Material, Parts, Watch
-from workers.roster import Roster
+from workers.engine.changes import Changes
+from workers.engine.loop import Engine
+from workers.engine.meter import Meter
+from workers.engine.parts import Material, Parts, Watch
+from workers.engine.roster import Roster
 
 _OBJECT = Artifact(key="nowhere", size=1, sha256="0" * 64, content_type="video/mp4")
 _PATIENCE_S = 900.0

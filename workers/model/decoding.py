@@ -10,9 +10,9 @@ import torch
 
 from orchestrator.domain.errors import RenderFailed
 from orchestrator.domain.failure import FailureCode
-from workers.loading import Pipeline
-from workers.memory import memory_errors
-from workers.parts import Decoding
+from workers.engine.parts import Decoding
+from workers.model.loading import Pipeline
+from workers.model.memory import memory_errors
 
 if TYPE_CHECKING:
     import numpy as np

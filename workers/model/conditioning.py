@@ -11,7 +11,7 @@ from orchestrator.domain.catalog import ModelFamily
 from orchestrator.domain.errors import RenderFailed
 from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import RenderSpec
-from workers.loading import Pipeline
+from workers.model.loading import Pipeline
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 from orchestrator.domain.catalog import Profile
 from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import Failure, Incident, RenderSpec
-from workers.choice import Act
-from workers.parts import Decoding
+from workers.engine.choice import Act
+from workers.engine.parts import Decoding
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,11 +10,11 @@ from structlog.stdlib import BoundLogger
 
 from orchestrator.domain.job import Continuity, Incident
 from orchestrator.domain.protocol import Broke, End, Rendered, Stage, Stopped
-from workers import ladder
-from workers.failures import failure_of
-from workers.held import Held
-from workers.parts import Finish, Show
-from workers.roster import FINISHERS, Roster
+from workers.engine import ladder
+from workers.engine.failures import failure_of
+from workers.engine.held import Held
+from workers.engine.parts import Finish, Show
+from workers.engine.roster import FINISHERS, Roster
 
 if TYPE_CHECKING:
     import numpy as np

@@ -17,17 +17,17 @@ from orchestrator.domain.catalog import ModelFamily
 from orchestrator.domain.errors import RenderFailed
 from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import RenderSpec
-from workers import numerics, snapshots
-from workers.acceleration import Acceleration
-from workers.adapters import Adapters
-from workers.conditioning import Conditioning
-from workers.decoding import Decoder
-from workers.denoising import advance, scheduler_of
-from workers.loading import Pipeline
-from workers.memory import memory_errors
-from workers.parts import Decoding, Snapshot
-from workers.prompts import Prompts
-from workers.render import Render
+from workers.engine.parts import Decoding, Snapshot
+from workers.model import numerics, snapshots
+from workers.model.acceleration import Acceleration
+from workers.model.adapters import Adapters
+from workers.model.conditioning import Conditioning
+from workers.model.decoding import Decoder
+from workers.model.denoising import advance, scheduler_of
+from workers.model.loading import Pipeline
+from workers.model.memory import memory_errors
+from workers.model.prompts import Prompts
+from workers.model.render import Render
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,10 +59,11 @@ class Transform(Protocol):
 
 
 class CogVideoX:
-    """One loaded model (`workers.parts.Model`). Renders share its weights and nothing else. For one thread at a time.
+    """One loaded model (`workers.engine.parts.Model`), for one thread at a time.
 
-    `transform` stands in for the transformer's own forward, and `ranks` says how it divides the work; `revision` is the
-    checkpoint's (`numerics.revision`). Every method may raise `RenderFailed` with the code `out_of_memory`.
+    Renders share its weights and nothing else. `transform` stands in for the transformer's own forward, and `ranks`
+    says how it divides the work; `revision` is the checkpoint's (`numerics.revision`). Every method may raise
+    `RenderFailed` with the code `out_of_memory`.
     """
 
     def __init__(

@@ -9,10 +9,10 @@ from orchestrator.domain.catalog import RECIPES, ModelFamily
 from orchestrator.domain.cost import predict_resident_bytes
 from orchestrator.domain.job import Artifact, Checkpoint, Continuity, Incident, RenderSpec
 from orchestrator.domain.protocol import Assignment, End, RenderStatus, Stage
-from workers.choice import Candidate, Group
-from workers.ladder import DecodeAgain
-from workers.parts import Decoding, Material
-from workers.resume import marked, unreadable
+from workers.engine.choice import Candidate, Group
+from workers.engine.ladder import DecodeAgain
+from workers.engine.parts import Decoding, Material
+from workers.engine.resume import marked, unreadable
 
 _ON_GPU = frozenset({Stage.ASSIGNED, Stage.ENCODING, Stage.DENOISING, Stage.PREEMPTED, Stage.DECODING})
 
@@ -106,7 +106,7 @@ class Held:
 
     @property
     def rendered_under(self) -> str:
-        """The fingerprint of all its steps, with the marks of `workers/resume.py`."""
+        """The fingerprint of all its steps, with the marks of `workers/engine/resume.py`."""
         return marked(self.numerics, self.continuity, batched=self.batched)
 
     @property

@@ -115,7 +115,7 @@ class Watch(Protocol):
 
     @property
     def numerics(self) -> str:
-        """The fingerprint of all its steps, with the marks of `workers/resume.py`."""
+        """The fingerprint of all its steps, with the marks of `workers/engine/resume.py`."""
         ...
 
     @property

@@ -8,7 +8,7 @@ import torch
 
 from orchestrator.domain.catalog import ModelFamily
 from orchestrator.domain.job import RenderSpec
-from workers.loading import Pipeline
+from workers.model.loading import Pipeline
 
 # Prompts whose embeddings are kept: 1.9 MB each in 16 bits. The empty negative prompt is in nearly every render.
 _KEPT = 32

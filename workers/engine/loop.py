@@ -17,16 +17,16 @@ from structlog.stdlib import BoundLogger
 from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import Failure, Incident
 from orchestrator.domain.protocol import Broke, Stage, Stopped
-from workers import ladder
-from workers.choice import Act
-from workers.failures import failure_of
-from workers.fetching import Fetching
-from workers.finishing import Finishing
-from workers.held import Held
-from workers.ladder import DecodeAgain, StartOver
-from workers.parts import Decoding, Material, Parts, Snapshot
-from workers.roster import Roster
-from workers.saving import Saving
+from workers.engine import ladder
+from workers.engine.choice import Act
+from workers.engine.failures import failure_of
+from workers.engine.fetching import Fetching
+from workers.engine.finishing import Finishing
+from workers.engine.held import Held
+from workers.engine.ladder import DecodeAgain, StartOver
+from workers.engine.parts import Decoding, Material, Parts, Snapshot
+from workers.engine.roster import Roster
+from workers.engine.saving import Saving
 
 R = TypeVar("R")
 T = TypeVar("T")

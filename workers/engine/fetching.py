@@ -10,10 +10,10 @@ from structlog.stdlib import BoundLogger
 
 from orchestrator.domain.job import Failure
 from orchestrator.domain.protocol import Broke
-from workers.failures import failure_of
-from workers.held import Held
-from workers.parts import Fetch, Material
-from workers.roster import Roster
+from workers.engine.failures import failure_of
+from workers.engine.held import Held
+from workers.engine.parts import Fetch, Material
+from workers.engine.roster import Roster
 
 
 class Fetching:

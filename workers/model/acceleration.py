@@ -13,10 +13,10 @@ from orchestrator.config import PoolSettings
 from orchestrator.domain.catalog import RECIPES, ModelFamily, Profile
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.job import RenderSpec
-from workers import attention, numerics, stepcache
-from workers.compilation import VideoShape, compile_blocks
-from workers.quantize import quantize
-from workers.stepcache import Blocks, StepCache, Total
+from workers.model import attention, numerics, stepcache
+from workers.model.compilation import VideoShape, compile_blocks
+from workers.model.quantize import quantize
+from workers.model.stepcache import Blocks, StepCache, Total
 
 if TYPE_CHECKING:
     from diffusers import CogVideoXTransformer3DModel
@@ -32,7 +32,7 @@ _KERNELS = (
 
 
 class Stepping(Protocol):
-    """What of a render the step cache needs (`workers/render.py`); told from another by identity."""
+    """What of a render the step cache needs (`workers/model/render.py`); told from another by identity."""
 
     @property
     def spec(self) -> RenderSpec: ...
@@ -70,7 +70,7 @@ class Acceleration:
 
         `total` sums over the ranks that share a render, which must all skip the same steps. `backend` is
         torch.compile's. A render with a LoRA adapter runs uncompiled; one without finds the blocks as compiled
-        (`workers/adapters.py`).
+        (`workers/model/adapters.py`).
         """
         exact = Profile.EXACT in settings.served
         name = attention.choose(settings.attention, _attended(transformer, family, device, settings), exact=exact)

@@ -8,8 +8,8 @@ import torch
 
 from orchestrator.domain.errors import RenderFailed
 from orchestrator.domain.failure import FailureCode
-from workers.parts import Snapshot
-from workers.render import Render
+from workers.engine.parts import Snapshot
+from workers.model.render import Render
 
 
 def tensors(render: Render) -> dict[str, torch.Tensor]:

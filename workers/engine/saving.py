@@ -13,9 +13,9 @@ from structlog.stdlib import BoundLogger
 
 from orchestrator.domain.job import Incident
 from orchestrator.domain.protocol import HandedBack
-from workers.held import Held
-from workers.parts import Save, Snapshot
-from workers.roster import Roster
+from workers.engine.held import Held
+from workers.engine.parts import Save, Snapshot
+from workers.engine.roster import Roster
 
 # Two: a render that has to leave does not wait until another one's upload is through.
 _SAVERS = 2

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from orchestrator.domain.job import Incident
-from workers.choice import Act, Choice
-from workers.held import Held
+from workers.engine.choice import Act, Choice
+from workers.engine.held import Held
 
 
 def take(renders: Sequence[Held], choice: Choice | None, now: float) -> list[Held]:

@@ -8,8 +8,8 @@ import torch
 from diffusers import CogVideoXDDIMScheduler, CogVideoXDPMScheduler
 
 from orchestrator.domain.catalog import ModelFamily
-from workers.loading import Pipeline
-from workers.render import Render, Scheduler
+from workers.model.loading import Pipeline
+from workers.model.render import Render, Scheduler
 
 _SCHEDULERS = {"ddim": CogVideoXDDIMScheduler, "dpm": CogVideoXDPMScheduler}
 

@@ -11,11 +11,11 @@ from uuid import UUID
 from orchestrator import logs
 from orchestrator.domain.job import Failure
 from orchestrator.domain.protocol import Assignment, Broke, End, RenderStatus, Stage, Stopped
-from workers import choice, turns
-from workers.changes import Changes
-from workers.choice import Act, Candidate, Capacity
-from workers.held import Held
-from workers.meter import Meter
+from workers.engine import choice, turns
+from workers.engine.changes import Changes
+from workers.engine.choice import Act, Candidate, Capacity
+from workers.engine.held import Held
+from workers.engine.meter import Meter
 
 # Renders that may be encoded and uploaded at a time; also how many decoded videos can be in memory.
 FINISHERS = 2
