@@ -29,7 +29,8 @@ class Recipe:
     `steps_share` is the share of the family's default steps that a request without a step count gets; `cache_threshold`
     lets a denoise step reuse the later blocks' last output while the first block's changes by less than that (relative
     L1, `workers/model/stepcache.py`), None computes every step; `small` renders at the family's draft size, which
-    finishing scales up. `compute_share` is the guessed share of steps that such a cache leaves to compute, for predictions only.
+    finishing scales up. `compute_share` is the guessed share of steps that such a cache leaves to compute, for
+    predictions only.
     """
 
     steps_share: float = 1.0
