@@ -17,6 +17,7 @@ import pytest
 from orchestrator.local import ray
 from orchestrator.local.process import kill_all
 from tests.support.stack import Up, wait_for
+from tests.support.videos import pixels
 
 SETTINGS = {
     "COGMILL_LEASE__TTL_S": "20",
@@ -24,6 +25,7 @@ SETTINGS = {
     "COGMILL_LEASE__POLL_TIMEOUT_S": "2",
     "COGMILL_LEASE__UNHELD_GRACE_S": "6",
     "COGMILL_RETRY__BASE_S": "0.2",
+    "COGMILL_ENGINE__CHECKPOINT_EVERY_S": "0.5",
 }
 
 
@@ -48,11 +50,27 @@ def client(faulty: Up) -> Iterator[httpx.Client]:
         yield opened
 
 
-def submit(client: httpx.Client, *, steps: int) -> str:
+def submit(client: httpx.Client, *, steps: int, **more: Any) -> str:
     """A render of the small model that takes about `steps` / 30 seconds here."""
-    body = {"prompt": "a mill in a storm", "size": "160x96", "num_frames": 17, "num_inference_steps": steps}
+    shape = {"size": "160x96", "num_frames": 17, "num_inference_steps": steps}
+    body = {"prompt": "a mill in a storm", "seed": 7, **shape, **more}
     video: dict[str, Any] = client.post("/v1/videos", json=body).raise_for_status().json()
     return str(video["id"])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(faulty: Up, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The pixels that 150 steps give when nothing happens."""
+    with faulty.client() as client:
+        video = submit(client, steps=150)
+        wait_for(client, video)
+        return frames(client, video, tmp_path_factory.mktemp("undisturbed"))
+
+
+def frames(client: httpx.Client, video_id: str, directory: Path) -> bytes:
+    path = directory / f"{video_id}.mp4"
+    path.write_bytes(client.get(f"/v1/videos/{video_id}/content", follow_redirects=True).raise_for_status().content)
+    return pixels(path)
 
 
 def read(client: httpx.Client, video_id: str) -> dict[str, Any]:
@@ -116,13 +134,35 @@ def test_a_killed_dispatcher_costs_no_step(faulty: Up, client: httpx.Client) -> 
     assert attempts(faulty, video) == [(1, "succeeded")]
 
 
-def test_a_killed_worker_costs_one_attempt(faulty: Up, client: httpx.Client) -> None:
+def test_a_killed_worker_costs_one_attempt_and_no_step_that_a_checkpoint_has(
+    faulty: Up, client: httpx.Client, undisturbed: bytes, tmp_path: Path
+) -> None:
     video = submit(client, steps=150)
-    stepping(client, video)
+    stored = eventually(lambda: read(client, video).get("checkpoint_step"))
     for worker in workers(faulty):
         worker.kill()
     wait_for(client, video)
     assert attempts(faulty, video) == [(1, "lost"), (2, "succeeded")]
+    ended = read(client, video)
+    assert ended["continuity"] == "resumed"
+    assert ended["resumed_at"] >= stored
+    assert frames(client, video, tmp_path) == undisturbed
+
+
+def test_an_urgent_render_interrupts_a_bulk_one_which_ends_with_the_same_frames(
+    faulty: Up, client: httpx.Client, undisturbed: bytes, tmp_path: Path
+) -> None:
+    bulk = submit(client, steps=150, priority=20)
+    stepping(client, bulk)
+    urgent = submit(client, steps=10, priority=1)
+    wait_for(client, urgent)
+    assert read(client, bulk)["status"] == "in_progress"
+    wait_for(client, bulk)
+    ended = read(client, bulk)
+    assert ended["incidents"] == ["preempted"]
+    assert ended["continuity"] == "whole"
+    assert attempts(faulty, bulk) == [(1, "succeeded")]
+    assert frames(client, bulk, tmp_path) == undisturbed
 
 
 def test_a_worker_that_stands_still_is_replaced_and_publishes_nothing_more(faulty: Up, client: httpx.Client) -> None:
