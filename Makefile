@@ -3,6 +3,7 @@ SHELL := /bin/sh
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+COMPLETED := .venv/.completed
 
 .PHONY: help demo up test test-unit check format toolchain
 .DEFAULT_GOAL := help
@@ -21,7 +22,7 @@ demo: $(INSTALLED)
 up: $(INSTALLED)
 	@$(BIN)/cogmill up
 
-test: $(INSTALLED)
+test: $(COMPLETED)
 	@$(BIN)/pytest -n 2 --dist loadfile
 
 test-unit: $(INSTALLED)
@@ -43,6 +44,11 @@ $(INSTALLED): pyproject.toml constraints.txt | toolchain
 	@$(PYTHON) -m venv .venv || { echo 'make: python has no venv module; on Debian: apt install python3.11-venv' >&2; exit 1; }
 	@$(BIN)/pip install --quiet --disable-pip-version-check 'pip>=25.1'
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[worker,local]' --group dev
+	@touch $@
+
+# What only tests use: every worker's start would be slower for it.
+$(COMPLETED): $(INSTALLED)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[quantize]'
 	@touch $@
 
 toolchain:

@@ -226,7 +226,7 @@ async def test_a_checkpoint_that_cannot_be_loaded_leaves_a_worker_that_says_why(
     with an_actor(a_plan(source=tmp_path)) as missing:
         status = await ready(missing)
         assert status.state is WorkerState.BROKEN
-        assert status.error == f"ConfigError: no diffusers checkpoint at {tmp_path}: model_index.json is missing"
+        assert status.error == f"ConfigError: {tmp_path} is not whole: there are no safetensors"
     (tmp_path / "model_index.json").write_text((tiny_checkpoint("tiny-2b") / "model_index.json").read_text())
     with an_actor(a_plan(source=tmp_path)) as hollow:
         status = await ready(hollow)
