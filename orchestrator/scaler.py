@@ -10,6 +10,7 @@ from orchestrator.cluster import Cluster
 from orchestrator.config import Settings
 from orchestrator.domain.errors import WorkerError
 from orchestrator.domain.outcome import Lost
+from orchestrator.domain.protocol import WorkerState
 from orchestrator.fleet import Worker
 from orchestrator.ports import WorkerPlan
 
@@ -59,15 +60,22 @@ class Scaler:
         now = cluster.clock.monotonic()
         workers = [cluster.fleet.worker(name, self._pool_of(name), now) for name in sorted(names)]
         for worker in workers:
-            if self._outdated(worker):
+            worker.draining = self._outdated(worker)
+            if worker.draining:
                 await self._let_go(worker)
         self._lose_homeless(names, now)
         return workers
 
     def _outdated(self, worker: Worker) -> bool:
-        """True for a worker that nobody wants, or not as it is. One that has not answered yet cannot be judged."""
-        plan = self._wanted.get(worker.name)
-        return worker.status is not None and (plan is None or worker.status.plan != plan.fingerprint)
+        """True for a worker that nobody wants, or not as it is. One that has not answered yet cannot be judged.
+
+        Nor is one wanted that drains, whoever told it to and for what: it takes no work any more, and there is no way
+        back. A condemned one is ended by its watcher.
+        """
+        plan, status = self._wanted.get(worker.name), worker.status
+        if status is None or worker.condemned:
+            return False
+        return plan is None or status.plan != plan.fingerprint or status.state is WorkerState.DRAINING
 
     async def _let_go(self, worker: Worker) -> None:
         """Drain it; end it once it holds nothing. If it is wanted it is missing then, and started from its new plan.
@@ -76,7 +84,6 @@ class Scaler:
         changed plan, which may mean other numerics, and where the pool has no workers any more, it goes on to its end.
         """
         cluster = self._cluster
-        worker.draining = True
         shrank = worker.name not in self._wanted and any(plan.pool == worker.pool for plan in self._wanted.values())
         try:
             await cluster.pool.drain(worker.name, cluster.caller, within_s=0.0 if shrank else None)

@@ -126,6 +126,23 @@ async def test_a_worker_started_from_another_plan_ends_its_render_and_is_started
     assert after.plan.model == "tiny-5b"
 
 
+async def test_a_worker_that_was_told_to_go_and_is_wanted_again_is_started_anew(site: Site) -> None:
+    await site.begins()
+    job = await site.runs_a_job()
+    before = site.pool.workers["small-0"]
+    await site.begins({})
+    for _ in range(2):
+        await site.control.round()
+    await site.begins()
+    await site.finishes(job)
+    for _ in range(3):
+        await site.control.round()
+    assert site.pool.workers["small-0"] is not before
+    another = await site.runs_a_job()
+    await site.finishes(another)
+    assert await site.state(another) is JobState.SUCCEEDED
+
+
 async def test_a_job_that_its_worker_refuses_is_not_claimed_for_it_again_at_once(site: Site) -> None:
     await site.begins()
     site.pool.workers["small-0"].plan = a_plan(model="tiny-5b")
