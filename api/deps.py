@@ -25,6 +25,7 @@ from orchestrator.ports.batches import BatchStore
 from orchestrator.store import Store
 from orchestrator.submit import Jobs
 from orchestrator.turns import Turns
+from orchestrator.waiting import Waiting
 from orchestrator.webhooks.subscriptions import Subscriptions
 
 # Connections that one process keeps open for watchers of videos, and how many of them one tenant may hold.
@@ -55,6 +56,7 @@ class Services:
     batches: Batches
     webhooks: Subscriptions
     feed: Feed
+    waiting: Waiting
     keyring: Keyring
     rates: RequestRates
     readiness: Readiness
@@ -66,7 +68,8 @@ class Services:
         keyring = Keyring(store, settings.master_key.get_secret_value(), cache_s=settings.api.key_cache_s)
         rates = RequestRates(TenantLimits(store, cache_s=settings.api.key_cache_s), settings.limits.storage)
         readiness = Readiness(settings.database_url, store)
-        jobs = open_jobs(settings, store, objects)
+        waiting = Waiting(store)
+        jobs = open_jobs(settings, store, objects, waiting)
         files = Files(settings, store, objects)
         batches = Batches(store, files)
         webhooks = Subscriptions(settings, store)
@@ -82,6 +85,7 @@ class Services:
             batches,
             webhooks,
             feed,
+            waiting,
             keyring,
             rates,
             readiness,

@@ -12,6 +12,7 @@ from orchestrator.moderation import Moderation
 from orchestrator.ports import InputStore, JobStore, ObjectStore
 from orchestrator.ports.files import FileStore
 from orchestrator.submit import Jobs
+from orchestrator.waiting import Waiting
 
 
 class FrontdoorStore(JobStore, InputStore, FileStore, LimitFinder, Protocol):
@@ -24,8 +25,8 @@ def check(settings: Settings) -> None:
     check_storage(settings.limits.storage)
 
 
-def open_jobs(settings: Settings, store: FrontdoorStore, objects: ObjectStore) -> Jobs:
-    """Submitting and reading jobs, with all that checks a request."""
+def open_jobs(settings: Settings, store: FrontdoorStore, objects: ObjectStore, waiting: Waiting | None = None) -> Jobs:
+    """Submitting and reading jobs, with all that checks a request. `waiting` may be shared with others."""
     pictures = Pictures(settings.fetch, store, objects, Files(settings, store, objects))
     limits = TenantLimits(store, cache_s=settings.api.key_cache_s)
-    return Jobs(settings, store, pictures, Moderation(settings.moderation), limits)
+    return Jobs(settings, store, pictures, Moderation(settings.moderation), limits, waiting or Waiting(store))

@@ -20,6 +20,7 @@ from orchestrator.limits import TenantLimits
 from orchestrator.planning import plan, pool_for
 from orchestrator.ports import Inputs, JobStore, Moderator, Page
 from orchestrator.request import VideoRequest, check_key, check_prompt, fingerprint, fingerprint_like
+from orchestrator.waiting import Waiting
 
 _log = logs.get("submit")
 
@@ -37,16 +38,26 @@ class SubmitUnconfirmed(StoreUnavailable):
 
 
 class Jobs:
-    """A tenant's jobs. Every id that is not one of the tenant's own raises `NotFound`, whatever the reason."""
+    """A tenant's jobs, each with the reason why it waits, if any is known.
+
+    Every id that is not one of the tenant's own raises `NotFound`, whatever the reason.
+    """
 
     def __init__(
-        self, settings: Settings, store: JobStore, inputs: Inputs, moderator: Moderator, limits: TenantLimits
+        self,
+        settings: Settings,
+        store: JobStore,
+        inputs: Inputs,
+        moderator: Moderator,
+        limits: TenantLimits,
+        waiting: Waiting,
     ) -> None:
         self._settings = settings
         self._store = store
         self._inputs = inputs
         self._moderator = moderator
         self._limits = limits
+        self._waiting = waiting
 
     async def submit(self, tenant: str, request: VideoRequest, *, job_id: UUID | None = None) -> Job:
         """Check the request and insert its job; returns after the commit.
@@ -103,19 +114,18 @@ class Jobs:
 
     async def get(self, tenant: str, video_id: str) -> Job:
         """The job as it stands."""
-        return _found(await self._store.get(_job_id(video_id), tenant), video_id)
+        return await self._waiting.told(_found(await self._store.get(_job_id(video_id), tenant), video_id))
 
     async def list(
         self, tenant: str, *, limit: int, after: str | None = None, order: Literal["asc", "desc"] = "desc"
     ) -> Page:
         """A page of jobs by creation time, starting behind the job `after`."""
-        if after is None:
-            return await self._store.list_jobs(tenant, limit=limit, order=order)
-        cursor = _job_id(after, param="after")
+        cursor = None if after is None else _job_id(after, param="after")
         try:
-            return await self._store.list_jobs(tenant, limit=limit, after=cursor, order=order)
+            page = await self._store.list_jobs(tenant, limit=limit, after=cursor, order=order)
         except NotFound:
-            raise _not_found(after, param="after") from None
+            raise _not_found(after or "", param="after") from None
+        return replace(page, jobs=[await self._waiting.told(job) for job in page.jobs])
 
     async def cancel(self, tenant: str, video_id: str) -> Job:
         """Cancel a waiting job at once, or ask for a running one to be cancelled; ended jobs stay as they are."""
@@ -145,7 +155,7 @@ class Jobs:
         job, earlier_hash = found
         if earlier_hash != request_hash:
             raise KeyReused("this key came before, with another request", param="idempotency_key")
-        return job
+        return await self._waiting.told(job)
 
     def _like(self, source: Job, spec: RenderSpec, origin: dict[str, str]) -> NewJob:
         """A job as an earlier one was asked for, without its key and its schedule."""
@@ -174,11 +184,11 @@ class Jobs:
                 raise  # whoever sends it again gets the same job
             raise SubmitUnconfirmed(str(error)) from error
         if job.id != planned.id:  # another request with the same key was faster
-            return job
+            return await self._waiting.told(job)
         metrics.submitted.labels(job.pool).inc()
         dialect = job.request.get("dialect")
         _log.info("job_accepted", job=job.id.hex, tenant=job.tenant, pool=job.pool, dialect=dialect)
-        return job
+        return await self._waiting.told(job)
 
 
 def _keyed(new: NewJob, key: str | None, request_hash: str) -> NewJob:

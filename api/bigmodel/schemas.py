@@ -98,7 +98,10 @@ class BigmodelErrorDetail(BaseModel):
 
 
 class Task(BaseModel):
-    """A video task. `video_result` is there on SUCCESS, `error` on FAIL."""
+    """A video task. `video_result` is there on SUCCESS, `error` on FAIL.
+
+    `queue_reason`, which is ours, says why no worker takes a task that waits, where it is not only for its turn.
+    """
 
     id: str
     model: str
@@ -106,6 +109,7 @@ class Task(BaseModel):
     task_status: Literal["PROCESSING", "SUCCESS", "FAIL"]
     video_result: list[VideoLink] | None = None
     error: BigmodelErrorDetail | None = None
+    queue_reason: str | None = None
 
 
 class BigmodelError(BaseModel):

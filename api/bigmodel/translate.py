@@ -84,6 +84,7 @@ def task_of(job: Job, links: VideoLink | None = None) -> Task:
         task_status=status,
         video_result=None if links is None else [links],
         error=_error(job) if status == "FAIL" else None,
+        queue_reason=job.queue_reason,
     )
 
 

@@ -1,7 +1,8 @@
-"""`/v1/models`: what is configured, under each of its names, and what it can make."""
+"""`/v1/models`: what is configured, under each of its names, what it can make, and whether a worker has it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 from uuid import UUID
 
@@ -18,6 +19,8 @@ from orchestrator.domain.catalog import Profile
 from orchestrator.domain.cost import predict_finish_s
 from orchestrator.domain.delivery import MAX_FPS
 from orchestrator.domain.errors import NotFound, UnknownModel
+from orchestrator.domain.loading import WorkerLoad
+from orchestrator.domain.waiting import unavailable
 from orchestrator.planning import plan
 from orchestrator.request import ImageBytes, VideoRequest
 
@@ -44,6 +47,8 @@ _EXAMPLE: dict[str, JsonValue] = {
     "default_steps": 50,
     "default_guidance_scale": 6.0,
     "typical_seconds": 32.4,
+    "available": True,
+    "unavailable_reason": None,
 }
 
 
@@ -74,6 +79,10 @@ class Model(BaseModel):
         description="Predicted seconds of a request that names nothing but a prompt, and an image where it must: on "
         "the GPU (an H100) and for finishing. Waiting is not in it."
     )
+    available: bool = Field(
+        description="False while it is known that no worker has loaded it: requests are taken, and wait."
+    )
+    unavailable_reason: str | None = Field(description="Why it is not available.")
 
 
 class ModelList(BaseModel):
@@ -91,8 +100,10 @@ class ModelList(BaseModel):
 )
 async def list_models(request: Request, tenant: deps.Tenant) -> Response:
     """Every configured model and alias, and what it can make."""
-    settings = deps.services(request).settings
-    return reply(ModelList(data=[_described(settings, name) for name in (*settings.models, *settings.aliases)]))
+    services = deps.services(request)
+    settings, loads = services.settings, await services.waiting.loads()
+    names = (*settings.models, *settings.aliases)
+    return reply(ModelList(data=[_described(settings, name, loads) for name in names]))
 
 
 @router.get(
@@ -103,14 +114,16 @@ async def list_models(request: Request, tenant: deps.Tenant) -> Response:
 )
 async def retrieve_model(request: Request, model_id: str, tenant: deps.Tenant) -> Response:
     """What one model can make, by its name or an alias, in any case."""
+    services = deps.services(request)
     try:
-        return reply(_described(deps.services(request).settings, model_id))
+        return reply(_described(services.settings, model_id, await services.waiting.loads()))
     except UnknownModel as error:
         raise NotFound(error.message, param="model") from None
 
 
-def _described(settings: Settings, name: str) -> Model:
+def _described(settings: Settings, name: str, loads: Sequence[WorkerLoad]) -> Model:
     model = settings.resolve_model(name)
+    missing = unavailable([load for load in loads if load.model == model and load.pool in settings.pools])
     family = settings.family_of(model)
     return Model(
         id=name,
@@ -130,6 +143,8 @@ def _described(settings: Settings, name: str) -> Model:
         default_steps=family.default_steps,
         default_guidance_scale=family.default_guidance,
         typical_seconds=round(_typical_s(settings, model), 1),
+        available=missing is None,
+        unavailable_reason=missing,
     )
 
 

@@ -27,6 +27,7 @@ VIDEO_EXAMPLE: dict[str, JsonValue] = {
     "expires_at": None,
     "error": None,
     "remixed_from_video_id": None,
+    "queue_reason": None,
     "stage": "denoising",
     "step": 21,
     "steps": 50,
@@ -195,6 +196,9 @@ class Video(Identified):
     error: VideoError | None
     remixed_from_video_id: str | None
 
+    queue_reason: str | None = Field(
+        description="Why no worker takes a video that is queued, where it is not only for its turn."
+    )
     stage: str | None = Field(description="Where the render is; null while none goes on.")
     step: int = Field(description="Denoise steps done.")
     steps: int = Field(description="Denoise steps to do.")

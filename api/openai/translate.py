@@ -128,6 +128,7 @@ def video_of(job: Job, *, keep_s: float) -> Video:
         expires_at=_expiry(job.finished_at, keep_s) if done and job.finished_at else None,
         error=_error(job),
         remixed_from_video_id=job.request.get("remixed_from"),
+        queue_reason=job.queue_reason,
         stage=job.stage,
         step=job.step,
         steps=job.steps,

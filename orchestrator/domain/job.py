@@ -205,7 +205,8 @@ class Job:
     """A row as its owner may read it. `step` of `steps` denoise steps are done; times are UTC.
 
     `preview` is one frame of the render that goes on, as it looked when it was taken; `incidents` are what befell the
-    last attempt so far; `checkpoint` is where the next attempt would go on.
+    last attempt so far; `checkpoint` is where the next attempt would go on. `queue_reason` is why it waits, beside its
+    turn; it is no part of the row (`domain/waiting.py`).
     """
 
     id: UUID
@@ -231,6 +232,7 @@ class Job:
     preview: Artifact | None = None
     checkpoint: Checkpoint | None = None
     incidents: tuple[Incident, ...] = ()
+    queue_reason: str | None = None
 
     @property
     def steps(self) -> int:

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 from uuid import UUID
 
 from orchestrator.domain.job import Artifact, Checkpoint, Claim, Failure, Incident, Job, NewJob, WorkerRef
+from orchestrator.domain.loading import WorkerLoad
 from orchestrator.domain.outcome import AttemptOutcome, Settlement
 from orchestrator.domain.states import JobState
 
@@ -176,6 +177,14 @@ class JobStore(Protocol):
 
     async def beat(self, cluster: str, workers: Mapping[WorkerRef, str]) -> set[WorkerRef]:
         """Register or beat these workers (worker to pool); returns those that were declared dead before."""
+        ...
+
+    async def record_loads(self, cluster: str, loads: Sequence[WorkerLoad]) -> None:
+        """How all workers of this cluster stand with their models; what is not among them is forgotten."""
+        ...
+
+    async def worker_loads(self) -> list[WorkerLoad]:
+        """What the dispatchers of all clusters have recorded last."""
         ...
 
     async def wake_due(self) -> int:

@@ -19,6 +19,7 @@ from orchestrator.store.housekeeping import Housekeeping
 from orchestrator.store.inputs import Inputs
 from orchestrator.store.items import Items
 from orchestrator.store.jobs import Jobs
+from orchestrator.store.loads import Loads
 from orchestrator.store.settle import Settlements
 from orchestrator.store.submissions import Submissions
 from orchestrator.store.tenants import Tenants
@@ -28,7 +29,7 @@ from orchestrator.store.workers import Workers
 
 class Store(
     Jobs, Claims, Settlements, Workers, Housekeeping, Tenants, Files, Inputs, Endpoints, Deliveries, DeliveryLog,
-    Batches, Items,
+    Batches, Items, Loads,
 ):  # fmt: skip
     """Implements the store's ports, from `ports.JobStore` to `ports.WebhookStore`. One per process and event loop."""
 

@@ -35,6 +35,7 @@ from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import Settings
 from orchestrator.domain.job import Job, NewJob
 from orchestrator.domain.limits import Limits
+from orchestrator.domain.loading import WorkerLoad
 from orchestrator.domain.states import JobState
 from orchestrator.local import process
 from orchestrator.local.process import ProcessId
@@ -72,6 +73,9 @@ class NoStore:
 
     async def limits_of(self, tenant: str) -> Limits:
         return Limits()
+
+    async def worker_loads(self) -> list[WorkerLoad]:
+        return []
 
     async def submit(self, job: NewJob) -> Job:
         kept: dict[str, Any] = {name: getattr(job, name) for name in ("id", "tenant", "pool", "priority", "spec")}

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -19,8 +20,9 @@ from PIL import Image
 from orchestrator.config import Settings
 from orchestrator.domain.catalog import Profile
 from orchestrator.domain.job import Artifact, Checkpoint, Continuity, Incident, Job
+from orchestrator.domain.loading import LoadState, WorkerLoad
 from orchestrator.ports import Progress
-from tests.support.api import SPRITESHEET, THUMBNAIL, Api, api_settings, serving
+from tests.support.api import CLUSTER, POOL, SPRITESHEET, THUMBNAIL, Api, api_settings, serving
 from tests.support.postgres import Server
 from tests.support.s3 import S3Server
 
@@ -393,3 +395,35 @@ async def test_models_say_what_they_can_make_under_each_of_their_names(api: Api)
     assert 0 < plain["typical_seconds"] < image["typical_seconds"]
     assert (await api.http.get("/v1/models/sora-2")).json() == plain
     assert (await api.http.get("/v1/models/no/such")).status_code == 404
+
+
+async def test_who_waits_for_a_worker_that_cannot_load_is_told_why_in_every_answer(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.waiting._FRESH_S", 0.0)
+    store, load = api.services.store, WorkerLoad(worker="s-0", pool=POOL, model="tiny-2b", state=LoadState.BROKEN)
+    reason = "no worker of pool small has loaded tiny-2b: its files are not whole"
+    broken = replace(load, failures=2, reason="its files are not whole", detail="ConfigError: /models/tiny-2b is not")
+    await store.record_loads(CLUSTER, [broken])
+    created = (await api.http.post(OPENAI, json={"prompt": "sea"})).json()
+    task = (await api.http.post(BIGMODEL, json={"model": "cogvideox-3", "prompt": "sea"})).json()
+    answers = [created, task]
+    answers.append((await api.http.get(f"{OPENAI}/{created['id']}")).json())
+    answers.append((await api.http.get(f"/api/paas/v4/async-result/{task['id']}")).json())
+    answers.extend((await api.http.get(OPENAI)).json()["data"])
+    assert [answer["queue_reason"] for answer in answers] == [reason] * 6
+
+    models = {model["id"]: model for model in (await api.http.get("/v1/models")).json()["data"]}
+    told = {name: (model["available"], model["unavailable_reason"]) for name, model in models.items()}
+    unavailable, nothing_known = (False, reason), (True, None)
+    assert told == {
+        **dict.fromkeys(("tiny-2b", "cogvideox-3", "sora-2"), unavailable),
+        "tiny-i2v": nothing_known,
+    }
+    assert "/models" not in json.dumps([answers, models])  # what workers say of their disks is for operators
+
+    await store.record_loads(CLUSTER, [broken, replace(load, worker="s-1", state=LoadState.LOADED)])
+    assert (await api.http.get(f"{OPENAI}/{created['id']}")).json()["queue_reason"] is None
+    assert "queue_reason" not in (await api.http.get(f"/api/paas/v4/async-result/{task['id']}")).json()
+    assert (await api.http.get("/v1/models/tiny-2b")).json()["available"] is True
+    await store.record_loads(CLUSTER, [])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import asyncpg
 
+from orchestrator.domain.loading import LoadState, WorkerLoad
 from orchestrator.ports import Heartbeat
 from orchestrator.store import Store
 from tests.support.jobs import CLUSTER, POOL, broke, ending, new_job, success, worker, workers
@@ -133,3 +135,17 @@ async def test_a_finished_claim_is_no_longer_running(store: Store) -> None:
     [claim] = await store.claim(POOL, CLUSTER, [worker()])
     await store.settle([success(claim)])
     assert await store.running(CLUSTER) == []
+
+
+async def test_what_a_dispatcher_tells_of_its_workers_loads_replaces_what_it_told_before_and_no_other_clusters(
+    store: Store,
+) -> None:
+    here = WorkerLoad(worker="w0", pool=POOL, model="tiny", state=LoadState.LOADING)
+    broken = replace(here, state=LoadState.BROKEN, failures=3, reason="no room", detail='OSError: "/x" \\ é')
+    other = replace(here, worker="w1")
+    await store.record_loads("elsewhere", [here])
+    await store.record_loads(CLUSTER, [here, other])
+    await store.record_loads(CLUSTER, [broken])
+    assert sorted(map(repr, await store.worker_loads())) == sorted(map(repr, [broken, here]))
+    await store.record_loads(CLUSTER, [])
+    assert await store.worker_loads() == [here]

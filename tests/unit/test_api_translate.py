@@ -90,6 +90,7 @@ def test_openai_shows_every_state_with_every_key(
         "expires_at": None if completed_at is None else completed_at + 100,
         "error": error,
         "remixed_from_video_id": None,
+        "queue_reason": None,
         "stage": job.stage,
         "step": job.step,
         "steps": 30,

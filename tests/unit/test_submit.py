@@ -11,11 +11,13 @@ import pytest
 from orchestrator.domain.errors import InvalidField, KeyReused, LimitExceeded, Refused, StoreUnavailable
 from orchestrator.domain.job import Artifact, Job, NewJob
 from orchestrator.domain.limits import Limits
+from orchestrator.domain.loading import WorkerLoad
 from orchestrator.limits import TenantLimits
 from orchestrator.planning import plan
 from orchestrator.ports import Picture
 from orchestrator.request import ImageBytes, ImageSource
 from orchestrator.submit import Jobs, SubmitUnconfirmed
+from orchestrator.waiting import Waiting
 from tests.support.requests import ASKED, SETTINGS, TIME
 
 PICTURE = Picture(data=b"png", content_type="image/png", width=8, height=8)
@@ -43,6 +45,9 @@ class Desk:
         self.jobs.append(job)
         return _as_read(job)
 
+    async def worker_loads(self) -> list[WorkerLoad]:
+        return []
+
     async def load(self, tenant: str, source: ImageSource) -> Picture:
         self.asked.append("load")
         return PICTURE
@@ -58,7 +63,7 @@ class Desk:
 
     def open(self) -> Jobs:
         stand_in: Any = self
-        return Jobs(SETTINGS, stand_in, stand_in, stand_in, TenantLimits(self, cache_s=60))
+        return Jobs(SETTINGS, stand_in, stand_in, stand_in, TenantLimits(self, cache_s=60), Waiting(stand_in))
 
 
 def _as_read(job: NewJob) -> Job:

@@ -194,6 +194,22 @@ workers = Table(
     postgresql_with=HOT,
 )
 
+# How workers stand with their models, as their dispatcher sees it (`domain/loading.py`).
+worker_loads = Table(
+    "worker_loads",
+    metadata,
+    Column("cluster", Text, nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("pool", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    PrimaryKeyConstraint("cluster", "worker"),
+    CheckConstraint("state IN ('starting', 'loading', 'loaded', 'broken')", name="worker_loads_state"),
+)
+
 dispatchers = Table(
     "dispatchers",
     metadata,

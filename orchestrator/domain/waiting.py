@@ -1,0 +1,35 @@
+"""Why a job waits, beside its turn: one sentence for whoever asked for it, or none. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from orchestrator.domain.loading import LoadState, WorkerLoad
+from orchestrator.domain.states import JobState
+
+_WAITING = (JobState.HELD, JobState.QUEUED)
+
+
+def queue_reason(state: JobState, pool: str, loads: Iterable[WorkerLoad]) -> str | None:
+    """Why no worker takes a job of this pool now; None for a job that does not wait, or only for its turn.
+
+    `loads` are those of any pools. A pool that no dispatcher has told of keeps nothing waiting as far as is known.
+    """
+    return unavailable([load for load in loads if load.pool == pool]) if state in _WAITING else None
+
+
+def unavailable(loads: Sequence[WorkerLoad]) -> str | None:
+    """Why none of these workers has its model loaded; None when one has, or when there are none."""
+    if not loads or any(load.state is LoadState.LOADED for load in loads):
+        return None
+    # The one that knows most: what failed says why, and what loads says that it is on its way.
+    worst = max(
+        loads, key=lambda load: (load.state is LoadState.BROKEN, load.failures, load.state is LoadState.LOADING)
+    )
+    match worst.state:
+        case LoadState.BROKEN:
+            return f"no worker of pool {worst.pool} has loaded {worst.model}: {worst.reason}"
+        case LoadState.LOADING:
+            return f"the workers of pool {worst.pool} are still loading {worst.model}"
+        case _:
+            return f"no worker of pool {worst.pool} has started yet"

@@ -1,0 +1,104 @@
+"""Why a job waits, in words for its owner; and how long a worker that cannot load rests."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.domain.errors import StoreUnavailable
+from orchestrator.domain.loading import NO_TROUBLE, LoadState, WorkerLoad, reason_of
+from orchestrator.domain.states import JobState
+from orchestrator.domain.waiting import queue_reason
+from orchestrator.waiting import Waiting
+
+LOADED = WorkerLoad(worker="main-0", pool="main", model="cogvideox-2b", state=LoadState.LOADED)
+LOADING = replace(LOADED, worker="main-1", state=LoadState.LOADING)
+STARTING = replace(LOADED, worker="main-2", state=LoadState.STARTING)
+BROKEN = replace(LOADED, worker="main-3", state=LoadState.BROKEN, failures=2, reason="no room")
+
+
+@pytest.mark.parametrize(
+    ("loads", "reason"),
+    [
+        ([], None),
+        ([replace(BROKEN, pool="other")], None),
+        ([BROKEN, LOADING, LOADED], None),
+        ([STARTING, BROKEN, LOADING], "no worker of pool main has loaded cogvideox-2b: no room"),
+        ([STARTING, LOADING], "the workers of pool main are still loading cogvideox-2b"),
+        ([STARTING], "no worker of pool main has started yet"),
+    ],
+)  # fmt: skip
+def test_a_job_says_why_it_waits_unless_it_is_only_for_its_turn(loads: list[WorkerLoad], reason: str | None) -> None:
+    for state in JobState:
+        waits = state in (JobState.HELD, JobState.QUEUED)
+        assert queue_reason(state, "main", loads) == (reason if waits else None)
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("ConfigError: /mnt/models/a is not whole: vae has no safetensors", "its files are not whole"),
+        ("IntegrityError: hf://acme/secret: what comes is not what was announced", "its files are not whole"),
+        ("ConfigError: s3://b/p cannot be fetched: S3 does not answer", "its files cannot be fetched"),
+        ("ScratchUnavailable: models_cache /var/x: No space left on device", "the disk of its node is full"),
+        ("OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", "there is not enough memory"),
+        ("ConfigError: /mnt/x needs 22 GiB of host memory, and 8 are free", "there is not enough memory"),
+        ("MemoryError: ", "there is not enough memory"),
+        ("ValueError: /usr/lib/python3/site.py line 4: no", "loading it fails"),
+    ],
+)
+def test_the_reason_for_callers_names_no_path_and_no_host(said: str, reason: str) -> None:
+    told = reason_of(said)
+    assert told.startswith(reason)
+    assert "/" not in told
+
+
+def test_a_worker_that_cannot_load_rests_longer_each_time_up_to_ten_minutes() -> None:
+    trouble, rests = NO_TROUBLE, []
+    for now in range(10):
+        trouble = trouble.failed("it breaks", "ValueError:  it\n breaks", float(now))
+        rests.append(trouble.rests_until - now)
+    assert rests == [5, 10, 20, 40, 80, 160, 320, 600, 600, 600]
+    assert (trouble.failures, trouble.detail) == (10, "ValueError: it breaks")
+
+
+def test_a_process_that_dies_while_loading_is_counted_aloud() -> None:
+    once = NO_TROUBLE.died("SIGKILL", 0)
+    assert once.reason == "its process died while loading it; often that is a lack of memory"
+    assert (
+        once.died("SIGKILL", 0)
+        .died("SIGKILL", 0)
+        .reason.startswith("its process died while loading it, 3 times in a row;")
+    )
+
+
+class Reader:
+    """A store that may be away, or never answer."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.away = self.silent = False
+
+    async def worker_loads(self) -> list[WorkerLoad]:
+        self.asked += 1
+        if self.away:
+            raise StoreUnavailable("gone")
+        if self.silent:
+            await asyncio.Event().wait()
+        return [BROKEN]
+
+
+async def test_what_is_known_of_workers_is_read_seldom_and_survives_a_store_that_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("orchestrator.waiting._PATIENCE_S", 0.01)
+    reader, now = Reader(), [0.0]
+    waiting = Waiting(reader, monotonic=lambda: now[0])
+    assert await asyncio.gather(*(waiting.loads() for _ in range(50))) == [[BROKEN]] * 50
+    assert reader.asked == 1
+    for reader.away, reader.silent in ((True, False), (False, True)):
+        now[0] += 3
+        assert await waiting.loads() == [BROKEN]
+    assert reader.asked == 3
