@@ -14,13 +14,13 @@ from api.readiness import Readiness
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.batches.requests import Batches
 from orchestrator.config import S3Settings, Settings
-from orchestrator.domain.errors import LimitExceeded
+from orchestrator.domain.errors import Forbidden, LimitExceeded
 from orchestrator.feed import Feed
 from orchestrator.files import Files
 from orchestrator.frontdoor import FrontdoorStore, open_jobs
 from orchestrator.keys import Keyring
 from orchestrator.limits import RequestRates, TenantLimits
-from orchestrator.ports import KeyStore, ObjectStore, WebhookStore
+from orchestrator.ports import ApiKey, KeyStore, ObjectStore, WebhookStore
 from orchestrator.ports.batches import BatchStore
 from orchestrator.store import Store
 from orchestrator.submit import Jobs
@@ -126,6 +126,19 @@ async def _tenant(request: Request) -> str:
 # The tenant of the request's key, found before anything else of the request is read. Every route that asks for it
 # counts as one of the tenant's requests per second.
 Tenant = Annotated[str, Depends(_tenant)]
+
+
+async def _operator(request: Request) -> ApiKey:
+    opened = services(request)
+    key = await opened.keyring.key(request.headers.get("authorization"))
+    await opened.rates.admit(key.tenant)
+    if not key.operator:
+        raise Forbidden("only an operator's key may do this (cogmill keys create --operator)")
+    return key
+
+
+# The key of a request that only operators may make.
+Operator = Annotated[ApiKey, Depends(_operator)]
 
 
 async def _room(request: Request, tenant: Tenant) -> AsyncIterator[None]:

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 
 from api.problem import Problem, problem_of
 from orchestrator.domain.errors import (
+    Forbidden,
     IntegrityError,
     LimitExceeded,
     NotFound,
@@ -29,6 +30,7 @@ _NULL = "\0null"
 _PROBLEMS: dict[int, tuple[str, Exception]] = {
     400: ("A field that is wrong, or asks for what cannot be done.", Unsupported("must be even", param="size")),
     401: ("No key, or one that is not good.", Unauthenticated("the API key is not valid", reason="invalid")),
+    403: ("The key is no operator's.", Forbidden("only an operator's key may do this")),
     404: ("Nothing of this tenant has that id.", NotFound("no video with the id 'video_0'")),
     408: ("The body did not come in time.", HTTPException(408, "the body did not come in time")),
     413: ("The body is too large.", TooLarge("the body may have at most 1048576 bytes")),

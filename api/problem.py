@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from orchestrator.domain.errors import (
+    Forbidden,
     IntegrityError,
     InvalidField,
     LimitExceeded,
@@ -73,6 +74,8 @@ def problem_of(error: Exception) -> Problem:
 
 def _status(error: RequestError) -> int:
     match error:
+        case Forbidden():
+            return 403
         case NotFound():
             return 404
         case TooLarge():

@@ -169,6 +169,10 @@ class Keyring:
 
     async def tenant(self, authorization: str | None) -> str:
         """The tenant that an Authorization header speaks for. Raises `Unauthenticated` or `StoreUnavailable`."""
+        return (await self.key(authorization)).tenant
+
+    async def key(self, authorization: str | None) -> ApiKey:
+        """The key in an Authorization header, which is good. Raises `Unauthenticated` or `StoreUnavailable`."""
         credential = parse(authorization)
         if isinstance(credential, Token):
             credential.verify(self._master_key, self._wall())
@@ -179,7 +183,7 @@ class Keyring:
             raise _invalid()
         if key.revoked_at is not None:
             raise Unauthenticated("the API key was revoked", reason="revoked")
-        return key.tenant
+        return key
 
     async def _find(self, key_id: str) -> ApiKey | None:
         lookup = self._lookups.get(key_id)

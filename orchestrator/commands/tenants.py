@@ -70,6 +70,7 @@ def _option(parser: Callable[[str], float], text: str) -> Any:
 def create_key(
     tenant: Tenant,
     name: Annotated[str, typer.Option(help="What it is for.", parser=_key_name, metavar="TEXT")] = "",
+    operator: Annotated[bool, typer.Option("--operator", help="Let it pause pools and see why workers fail.")] = False,
     data_dir: DataDirOption = None,
 ) -> None:
     """Make a key of TENANT and print it; the tenant is made if it is new."""
@@ -81,7 +82,7 @@ def create_key(
 
     async def add() -> None:
         async with Store.open(settings.database_url) as store:
-            await store.add_key(key_id, tenant, name)
+            await store.add_key(key_id, tenant, name, operator=operator)
 
     asyncio.run(add())
     typer.echo(secret.issue(settings.master_key.get_secret_value(), key_id))
@@ -99,7 +100,8 @@ def list_keys(tenant: Annotated[str | None, typer.Argument()] = None, data_dir: 
 
     for key in asyncio.run(read()):
         state = f"revoked {key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else "valid"
-        typer.echo(f"{key.id}  {key.tenant}  {key.created_at:%Y-%m-%d %H:%M}  {state}  {key.name}")
+        who = "operator  " if key.operator else ""
+        typer.echo(f"{key.id}  {key.tenant}  {key.created_at:%Y-%m-%d %H:%M}  {state}  {who}{key.name}")
 
 
 @keys.command("revoke")

@@ -6,6 +6,7 @@ CogmillError
 │   ├── UnknownModel         no configured model has that name
 │   ├── Unsupported          legal in the dialect, but this deployment cannot do it; named, never ignored
 │   ├── Unauthenticated      no key, a malformed key, a revoked key
+│   ├── Forbidden            the key is good, but not an operator's
 │   ├── NotFound             no such job of this tenant (someone else's is not found either)
 │   ├── NotReady             the video is asked for before it is finished
 │   ├── TooLarge             the body, a file or an image is larger than this deployment accepts
@@ -84,6 +85,10 @@ class Unauthenticated(RequestError):
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class Forbidden(RequestError):
+    code = "operators_only"
 
 
 class NotFound(RequestError):

@@ -12,13 +12,17 @@ from orchestrator.domain.limits import Limits
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """A key as the database knows it: no secret, which is derived from the master key and `id`."""
+    """A key as the database knows it: no secret, which is derived from the master key and `id`.
+
+    An `operator`'s key may also see and do what concerns every tenant.
+    """
 
     id: str
     tenant: str
     name: str
     created_at: datetime
     revoked_at: datetime | None = None
+    operator: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +37,7 @@ class Tenant:
 class KeyStore(Protocol):
     """API keys and the tenants that they belong to."""
 
-    async def add_key(self, key_id: str, tenant: str, name: str) -> ApiKey:
+    async def add_key(self, key_id: str, tenant: str, name: str, *, operator: bool = False) -> ApiKey:
         """Insert a key, and its tenant if it is new."""
         ...
 

@@ -19,10 +19,10 @@ _LIMITS = tuple(tenants.c[field.name] for field in fields(Limits))
 
 
 class Tenants(Part):
-    async def add_key(self, key_id: str, tenant: str, name: str) -> ApiKey:
+    async def add_key(self, key_id: str, tenant: str, name: str, *, operator: bool = False) -> ApiKey:
         async def add(connection: AsyncConnection) -> Row[Any]:
             await connection.execute(insert(tenants).values(name=tenant).on_conflict_do_nothing())
-            added = insert(keys).values(id=key_id, tenant=tenant, name=name).returning(keys)
+            added = insert(keys).values(id=key_id, tenant=tenant, name=name, operator=operator).returning(keys)
             row: Row[Any] = (await connection.execute(added)).one()
             return row
 
@@ -74,4 +74,11 @@ def _limits(row: Row[Any]) -> Limits:
 
 
 def _key(row: Row[Any]) -> ApiKey:
-    return ApiKey(id=row.id, tenant=row.tenant, name=row.name, created_at=row.created_at, revoked_at=row.revoked_at)
+    return ApiKey(
+        id=row.id,
+        tenant=row.tenant,
+        name=row.name,
+        created_at=row.created_at,
+        revoked_at=row.revoked_at,
+        operator=row.operator,
+    )

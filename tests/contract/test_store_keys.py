@@ -23,6 +23,13 @@ async def test_a_key_is_found_listed_and_revoked_once(store: Store) -> None:
     assert revoked.revoked_at is not None
 
 
+async def test_only_a_key_that_was_made_for_an_operator_is_one(store: Store) -> None:
+    await store.add_key("k1", "acme", "ci")
+    operators = await store.add_key("k2", "acme", "on call", operator=True)
+    assert [key.operator for key in await store.list_keys()] == [False, True]
+    assert await store.find_key("k2") == operators
+
+
 async def test_a_tenant_has_many_keys_and_an_id_is_used_once(store: Store) -> None:
     await store.add_key("k1", "acme", "ci")
     await store.add_key("k2", "acme", "laptop")

@@ -48,6 +48,8 @@ keys = Table(
     Column("name", Text, nullable=False),
     moment("created_at", nullable=False, server_default=NOW),
     moment("revoked_at"),
+    # May also see and do what concerns every tenant.
+    Column("operator", Boolean, nullable=False, server_default=text("false")),
 )
 
 deployment = Table(
