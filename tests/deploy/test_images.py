@@ -7,8 +7,10 @@ import re
 import signal
 import subprocess
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,23 @@ def test_the_worker_is_built_on_the_control_plane() -> None:
         ("ARG", "BASE=cogmill:0.1.0"),
         ("FROM", "${BASE}"),
     ]
+
+
+def test_everything_that_is_installed_is_pinned() -> None:
+    """Of the control plane and of every extra, the images' and the tests' ones alike."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    pins = [line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line]
+    names = {re.split(r"[^\w-]", requirement)[0] for requirement in needed}
+    assert {name.lower().replace("_", "-") for name in names} <= {pin.lower().replace("_", "-") for pin in pins}
+
+
+def test_a_worker_can_read_the_vocabulary_of_a_published_checkpoint() -> None:
+    """It is SentencePiece's own file; without these two transformers ends with a word about another library."""
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["worker"]
+    assert {"sentencepiece", "protobuf"} <= {re.split(r"[^\w-]", requirement)[0] for requirement in extra}
+    (install,) = [rest for word, rest in instructions(ROOT / "deploy" / "worker.Dockerfile") if word == "RUN"]
+    assert "cogmill[worker" in install
 
 
 def test_the_pins_fit_the_public_index() -> None:

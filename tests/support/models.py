@@ -12,6 +12,8 @@ import pytest
 from orchestrator.config import AdapterSettings, PoolSettings
 from orchestrator.domain.catalog import FAMILIES
 from tests.support.builders import a_spec
+from tests.support.published import PUBLISHED
+from tests.support.published_files import small, write
 from workers.model import tiny
 
 if TYPE_CHECKING:
@@ -22,13 +24,15 @@ if TYPE_CHECKING:
     from workers.model.cogvideox import CogVideoX, Transform
     from workers.model.render import Render
 
+# A tiny family's name, with `@published` behind it for the twin in the layout of its large sibling on the Hub.
 Checkpoint = Callable[[str], Path]
 Loaded = Callable[[str], "CogVideoX"]
+PUBLISHED_AS = "@published"
 
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    """The checkpoint's path for a tiny family's name; made at the first call.
+    """The path of a tiny family's checkpoint, made at the first call: as our libraries save it, or `NAME@published`.
 
     Torch gets one thread, as in an actor on a CPU: results then agree to the last bit between the threads of a test,
     and parallel tests do not spin on each other's cores.
@@ -38,16 +42,23 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     torch.set_num_threads(1)
     directory = tmp_path_factory.getbasetemp() / "models"
 
-    def path_of(family: str) -> Path:
-        return tiny.make(FAMILIES[family], directory)
+    def path_of(name: str) -> Path:
+        family = FAMILIES[name.removesuffix(PUBLISHED_AS)]
+        if name == family.name:
+            return tiny.make(family, directory)
+        path = directory / name
+        if not path.is_dir():
+            model = PUBLISHED[family.name.replace("tiny", "cogvideox")]
+            write(model, path, small(model, family))
+        return path
 
     return path_of
 
 
 @pytest.fixture(scope="module")
 def loaded(tiny_checkpoint: Checkpoint) -> Loaded:
-    """The model of a tiny family, loaded once for the tests of a module."""
-    return cache(lambda family: a_model(tiny_checkpoint(family), family))
+    """The model of a tiny family, or of its twin in the published layout, loaded once for the tests of a module."""
+    return cache(lambda name: a_model(tiny_checkpoint(name), name.removesuffix(PUBLISHED_AS)))
 
 
 def a_model(
