@@ -60,6 +60,10 @@ def _parse_size(value: object) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def _parse_size_or_auto(value: object) -> tuple[int, int] | None:
+    return None if isinstance(value, str) and value.strip().lower() == "auto" else _parse_size(value)
+
+
 def _moment(value: object) -> datetime:
     """RFC 3339, or Unix seconds. Pydantic's own reader would guess between seconds and milliseconds."""
     try:
@@ -110,6 +114,12 @@ SizeField = Annotated[
     tuple[int, int],
     BeforeValidator(_parse_size),
     WithJsonSchema({"type": "string", "pattern": r"^\d{1,5}x\d{1,5}$", "examples": ["720x480"]}),
+]
+# With `auto`, which is None: what an absent size is, said aloud.
+AutoSizeField = Annotated[
+    tuple[int, int] | None,
+    BeforeValidator(_parse_size_or_auto),
+    WithJsonSchema({"type": "string", "pattern": r"^(\d{1,5}x\d{1,5}|auto)$", "examples": ["720x480", "auto"]}),
 ]
 Moment = Annotated[
     datetime,

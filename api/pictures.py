@@ -11,9 +11,10 @@ from api.bodies import parse_object
 from api.forms import UploadedFile
 from orchestrator.domain.errors import InvalidField, Unsupported
 from orchestrator.inputs.images import parse_image
+from orchestrator.inputs.kinds import NAMES
 from orchestrator.request import ImageBytes, ImageFile, ImageSource
 
-_TEXT = {"type": "string", "description": "An http(s) URL, a `data:` URI or base64: PNG, JPEG or WebP, at most 5 MB."}
+_TEXT = {"type": "string", "description": f"An http(s) URL, a `data:` URI or base64: {NAMES}, at most 5 MB."}
 _OBJECT = {
     "type": "object",
     "properties": {

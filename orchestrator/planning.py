@@ -7,11 +7,11 @@ from typing import Any
 from uuid import UUID
 
 from orchestrator.config import ADAPTER_SCALES, Settings
-from orchestrator.domain.catalog import RECIPES, Profile
+from orchestrator.domain.catalog import RECIPES, Profile, Size
 from orchestrator.domain.cost import predict
 from orchestrator.domain.delivery import shape_of
 from orchestrator.domain.errors import InvalidField, Unsupported
-from orchestrator.domain.job import Artifact, NewJob, RenderSpec
+from orchestrator.domain.job import NewJob, RenderSpec
 from orchestrator.request import (
     VideoRequest,
     check_key,
@@ -35,17 +35,17 @@ def plan(
     *,
     job_id: UUID,
     seed: int,
-    image: Artifact | None = None,
+    picture: Size | None = None,
 ) -> NewJob:
-    """The job that a request becomes; `image` is its picture once it is stored, None while that is still to come.
+    """The job that a request becomes; `picture` is its picture's size, upright, None while that is still to come.
 
-    A request with a picture goes to the image-to-video sibling of its model. Raises a `RequestError` that names the
-    field.
+    A request with a picture goes to the image-to-video sibling of its model. The picture's object has no place in the
+    job yet: it is stored only once all else is settled. Raises a `RequestError` that names the field.
     """
     _check_texts(settings, request)
     _check_promises(request)
     model = _model(settings, request)
-    spec = _spec(settings, model, request, seed, image)
+    spec = _spec(settings, model, request, seed, picture)
     _within(request.priority, "priority", 0, MAX_PRIORITY)
     max_attempts = settings.retry.max_attempts if request.max_attempts is None else request.max_attempts
     _within(max_attempts, "max_attempts", 1, max(MAX_ATTEMPTS, settings.retry.max_attempts))
@@ -95,7 +95,7 @@ def _model(settings: Settings, request: VideoRequest) -> str:
     return sibling
 
 
-def _spec(settings: Settings, model: str, request: VideoRequest, seed: int, image: Artifact | None) -> RenderSpec:
+def _spec(settings: Settings, model: str, request: VideoRequest, seed: int, picture: Size | None) -> RenderSpec:
     family = settings.family_of(model)
     profile = _profile(settings, model, request)
     shape = shape_of(
@@ -106,6 +106,7 @@ def _spec(settings: Settings, model: str, request: VideoRequest, seed: int, imag
         fps=request.fps,
         watermark=request.watermark,
         max_crop=settings.finish.max_crop,
+        picture=picture,
         small=RECIPES[profile].small,
     )
     steps = family.steps_of(profile) if request.num_inference_steps is None else request.num_inference_steps
@@ -126,7 +127,6 @@ def _spec(settings: Settings, model: str, request: VideoRequest, seed: int, imag
         seed=seed,
         delivery=shape.delivery,
         profile=profile,
-        image=image,
         adapter=request.adapter,
         adapter_scale=_adapter_scale(settings, request),
         reproducible=request.reproducible,

@@ -75,12 +75,17 @@ class Jobs:
         seed = random.getrandbits(_RANDOM_SEED_BITS) if request.seed is None else request.seed
         # Everything that costs nothing to check comes before what does: a fetch, a review, an upload.
         planned = plan(self._settings, tenant, request, job_id=new_id, seed=seed)
-        await self._check_size(planned)
-        picture = None if request.image is None else await self._inputs.load(tenant, request.image)
+        if request.image is None or request.size is not None:  # else the picture decides how much is rendered
+            await self._check_size(planned)
+        picture = None
+        if request.image is not None:
+            picture = await self._inputs.load(tenant, request.image)
+            # Its shape decides what is rendered, and whether too much of it would be lost.
+            planned = plan(self._settings, tenant, request, job_id=new_id, seed=seed, picture=picture.upright)
+            await self._check_size(planned)
         await self._moderator.review(tenant, request.prompt, picture)
         if picture is not None:
-            image = await self._inputs.keep(picture)
-            planned = plan(self._settings, tenant, request, job_id=new_id, seed=seed, image=image)
+            planned = replace(planned, spec=replace(planned.spec, image=await self._inputs.keep(picture)))
         return await self._insert(planned)
 
     async def remix(self, tenant: str, video_id: str, prompt: str, *, idempotency_key: str | None = None) -> Job:

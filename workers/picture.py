@@ -1,61 +1,60 @@
-"""A picture as a render begins at it: whatever PNG, JPEG or WebP holds, as RGB of the size to render."""
+"""A picture as a render begins at it: whatever an accepted file holds, as sRGB of the size to render."""
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image, ImageOps
 
 from orchestrator.domain.errors import RenderFailed
 from orchestrator.domain.failure import FailureCode
+from orchestrator.inputs.kinds import kind_of
+from orchestrator.inputs.opening import opened
+from workers.colours import to_srgb
 
 # What a transparent picture is laid on, as a web page would.
 _PAPER = (255, 255, 255)
-
-# How each orientation of EXIF becomes upright; 1 is.
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def fit(data: bytes, width: int, height: int) -> npt.NDArray[np.uint8]:
     """Decode an image file and fill [height, width, 3] RGB with it, upright: scaled by Lanczos, both overhangs cropped.
 
-    Upright is what EXIF says (tag 274 of TIFF 6.0); transparency is laid on white; colour profiles are ignored,
-    as diffusers does. Raises `RenderFailed` (`image_unreadable`), which no retry mends.
+    Upright is what EXIF says (tag 274 of TIFF 6.0); colours are sRGB's (`workers/colours.py`); transparency is laid on
+    white. Raises `RenderFailed` (`image_unreadable`), which no retry mends.
     """
+    kind = kind_of(data)
+    if kind is None:
+        raise _unreadable("it is of no kind that is read here")
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as opened:
-            turn = _turn(opened)
-            picture = _rgb(opened if turn is None else opened.transpose(turn))
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise RenderFailed(
-            FailureCode.IMAGE_UNREADABLE, f"the image cannot be decoded: {error}", retryable=False
-        ) from error
+        with opened(data, kind) as found:
+            turn = found.turn
+            picture = _rgb(found.image if turn is None else found.image.transpose(turn), found.profile)
+    except MemoryError:
+        raise  # of this worker, not of this picture
+    except Exception as error:  # the decoders have no error in common, and bad bytes are the only cause
+        raise _unreadable(str(error)) from error
     return np.asarray(ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS))
 
 
-def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What EXIF asks for. Damaged EXIF, which a whole picture may carry, asks for nothing."""
-    try:
-        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # Pillow raises whatever the damage leads it to
-        return None
+def _unreadable(why: str) -> RenderFailed:
+    return RenderFailed(FailureCode.IMAGE_UNREADABLE, f"the image cannot be decoded: {why}", retryable=False)
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    alpha, grey = None, image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
     if image.mode.startswith("I"):
         # 16 bits of grey, of which Pillow's own conversion would clip all but the darkest 256 levels.
-        image = Image.fromarray((np.asarray(image, np.float64) / 257).round().clip(0, 255).astype(np.uint8))
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    paper = Image.new("RGBA", image.size, _PAPER)
-    return Image.alpha_composite(paper, image.convert("RGBA")).convert("RGB")
+        levels = np.asarray(image)
+        if (hidden := image.info.get("transparency")) is not None:
+            alpha = Image.fromarray(np.where(levels == hidden, 0, 255).astype(np.uint8))
+        image = Image.fromarray((levels.astype(np.float64) / 257).round().clip(0, 255).astype(np.uint8))
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+        alpha = image.getchannel("A")
+        image = image.convert("L" if grey else "RGB")
+    rgb = to_srgb(image, profile)
+    if alpha is None:
+        return rgb
+    paper = Image.new("RGB", rgb.size, _PAPER)
+    paper.paste(rgb, mask=alpha)
+    return paper

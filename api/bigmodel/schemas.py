@@ -45,9 +45,15 @@ class GenerateVideo(BaseModel):
     model: str = Field(description="A configured model or an alias of one, in any case.")
     prompt: str | None = Field(None, description="What the video shows; may be left out beside an image.")
     image_url: PictureField = Field(
-        None, description="The image that the video begins at, fitted by a centre crop; no last frame can be given."
+        None,
+        description="The image that the video begins at, fitted by a centre crop, and refused where that would cut too "
+        "much of it away; no last frame can be given.",
     )
-    size: SizeField | None = Field(None, description="Width and height. Beyond the model's own sizes it is scaled.")
+    size: SizeField | None = Field(
+        None,
+        description="Width and height. Beyond the model's own sizes it is scaled. When it is absent, the model's first "
+        "size, and with an image the one of its sizes that is nearest to the image's shape.",
+    )
     fps: Integer | None = Field(
         None, description="The model's own rate (the default) to 60; frames between are interpolated."
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
-from api.bodies import Integer, Moment, Number, SizeField, Texts, unsupported
+from api.bodies import AutoSizeField, Integer, Moment, Number, Texts, unsupported
 from api.paging import Identified, Listing
 from api.pictures import PictureField
 from orchestrator.domain.catalog import Profile
@@ -107,11 +107,16 @@ class CreateVideo(BaseModel):
     prompt: str = Field(description="What the video shows.")
     model: str | None = Field(None, description="A configured model or an alias of one, in any case.")
     seconds: Number | None = Field(None, description="Length of the video, to the frame; 4 by default.")
-    size: SizeField | None = Field(None, description="Width and height. Beyond the model's own sizes it is scaled.")
+    size: AutoSizeField = Field(
+        None,
+        description="Width and height. Beyond the model's own sizes it is scaled. `auto`, as when it is absent, is "
+        "the model's first size, and with an image the one of its sizes that is nearest to the image's shape.",
+    )
     input_reference: PictureField = Field(
         None,
         description="The image that the video begins at; in forms also `input_reference[image_url]`, "
-        "`input_reference[file_id]` or a file. Fitted by a centre crop.",
+        "`input_reference[file_id]` or a file. Fitted by a centre crop, and refused where that would cut too much of "
+        "it away.",
     )
     image_reference: PictureField = Field(None, description="Another name of `input_reference`.")
     reference_url: PictureField = Field(None, description="Another name of `input_reference`.")

@@ -54,13 +54,13 @@ def flatten(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def request_of(fields: CreateVideo, *, idempotency_key: str | None = None) -> VideoRequest:
-    """The neutral request; `size` wins over width and height, `num_frames` over `seconds`."""
+    """The neutral request; `size`, `auto` included, wins over width and height, `num_frames` over `seconds`."""
     seconds = DEFAULT_SECONDS if fields.seconds is None else fields.seconds
     return VideoRequest(
         model=fields.model,
         prompt=fields.prompt,
         negative_prompt=fields.negative_prompt,
-        size=fields.size or _size(fields),
+        size=fields.size if "size" in fields.model_fields_set else _size(fields),
         seconds=seconds,
         num_frames=fields.num_frames,
         fps=fields.fps,

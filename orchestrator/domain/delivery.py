@@ -1,7 +1,8 @@
 """What a model renders and what its owner gets: sizes, lengths and rates brought together, or refused by name.
 
 A model renders at the sizes, frame counts and rate that it was trained at. `workers/finish` then interpolates, crops
-and scales to the delivery. It never changes how long a movement takes, and never crops more than it is allowed to.
+and scales to the delivery. It never changes how long a movement takes, and never crops more than it is allowed to,
+neither from what is rendered nor from the picture that a video begins at.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ MAX_FPS = 60
 _MIN_SIDE = 16
 _MAX_SIDE = 4096
 _MAX_PIXELS = 3840 * 2160
+
+# Sizes that a refusal names, the best first; 1.5's image-to-video model has 75.
+_NAMED_SIZES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +57,16 @@ def shape_of(
     fps: int | None,
     watermark: bool,
     max_crop: float,
+    picture: Size | None = None,
     small: bool = False,
 ) -> Shape:
     """How `family` makes this video. None takes the family's own.
 
     `num_frames` counts rendered frames, shows them all, and wins over `seconds`. With `seconds` the video lasts that
-    long to the frame: the model renders the next legal count and the rest is cut. `max_crop` in [0, 1) is the share of
-    a rendered picture that may be lost to another aspect ratio. `small` renders at the family's draft size, whose
+    long to the frame: the model renders the next legal count and the rest is cut. `picture` is (width, height) of the
+    one that the video begins at, upright; None while it is not known, or where there is none. Without a `size` it
+    decides: the family's own size that is nearest to its shape. `max_crop` in [0, 1) is the share that may be lost to
+    another aspect ratio: of what is rendered, and of the picture. `small` renders at the family's draft size, whose
     aspect ratio differs a little where sides are rounded. Raises `InvalidField` or `Unsupported` with the field to
     blame.
     """
@@ -67,8 +74,10 @@ def shape_of(
     if not family.fps <= rate <= MAX_FPS:
         raise Unsupported(f"{family.name} makes {family.fps} to {MAX_FPS} frames per second, not {rate}", param="fps")
     rendered, shown = _lengths(family, seconds, num_frames, rate)
-    width, height = size or family.default_size
+    width, height = size or (family.default_size if picture is None else _nearest(family, picture))
     source = _source(family, (width, height), max_crop)
+    if picture is not None:
+        _check_picture(family, picture, source, (width, height), max_crop)
     if small:
         source = family.draft_size(source)
     return Shape(
@@ -113,10 +122,7 @@ def _source(family: ModelFamily, target: Size, max_crop: float) -> Size:
         )
     if width % 2 or height % 2:
         raise Unsupported(f"must be even in width and height (4:2:0 chroma), not {width}x{height}", param="size")
-    best = min(
-        family.sizes,
-        key=lambda size: (round(crop_loss(size, target), 6), abs(size[0] * size[1] - width * height)),
-    )
+    best = _nearest(family, target)
     loss = crop_loss(best, target)
     if loss > max_crop:
         raise Unsupported(
@@ -125,3 +131,40 @@ def _source(family: ModelFamily, target: Size, max_crop: float) -> Size:
             param="size",
         )
     return best
+
+
+def _nearest(family: ModelFamily, shape: Size) -> Size:
+    """The legal size that loses least to another shape or of it, which is the same; then the one nearest in pixels."""
+    pixels = shape[0] * shape[1]
+    return min(family.sizes, key=lambda size: (round(crop_loss(size, shape), 6), abs(size[0] * size[1] - pixels)))
+
+
+def _check_picture(family: ModelFamily, picture: Size, source: Size, target: Size, max_crop: float) -> None:
+    """Raise `Unsupported` where too much of a picture is lost on its way through what is rendered to the delivery."""
+    loss = _picture_loss(picture, source, target)
+    if loss <= max_crop:
+        return
+    width, height = picture
+    fitting = sorted(
+        (size for size in family.sizes if crop_loss(picture, size) <= max_crop),
+        key=lambda size: crop_loss(picture, size),
+    )
+    if fitting:
+        would = f"size {' or '.join(f'{wide}x{high}' for wide, high in fitting[:_NAMED_SIZES])} would do"
+    else:
+        best = _nearest(family, picture)
+        ratio = best[0] / best[1]
+        would = (
+            f"{family.name} renders {family.sizes_words}: crop the picture to between {ratio * (1 - max_crop):.2f} and "
+            f"{ratio / (1 - max_crop):.2f} times as wide as high"
+        )
+    raise Unsupported(
+        f"has {width}x{height} pixels, of which {target[0]}x{target[1]} would crop {loss:.0%} away, and at most "
+        f"{max_crop:.0%} are allowed; {would}",
+        param="image",
+    )
+
+
+def _picture_loss(picture: Size, source: Size, target: Size) -> float:
+    """The share of a picture that fills `source`, of which the middle then fills `target`, that nobody sees."""
+    return 1 - (1 - crop_loss(picture, source)) * (1 - crop_loss(source, target))

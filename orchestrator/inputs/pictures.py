@@ -29,7 +29,7 @@ from orchestrator.turns import Turns
 PREFIX = "inputs/"
 
 # The hex digits of a UUIDv7, whose time tells how old an object is that no row knows.
-KEY = re.compile(PREFIX + r"[0-9a-f]{64}/([0-9a-f]{32})\.(?:png|jpeg|webp)")
+KEY = re.compile(PREFIX + r"[0-9a-f]{64}/([0-9a-f]{32})\.(?:png|jpeg|webp|avif|heic)")
 
 DEADLINE_S = 20.0
 

@@ -7,18 +7,28 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from orchestrator.domain.catalog import Size
 from orchestrator.domain.job import Artifact
 from orchestrator.request import ImageSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A whole, decodable image as it was given: its bytes, its kind by its content, its pixels as stored."""
+    """A whole, decodable image as it was given: its bytes, its kind by its content, its pixels as stored.
+
+    `sideways` is true of one that is stored turned by a quarter, as cameras do and EXIF says.
+    """
 
     data: bytes
     content_type: str
     width: int
     height: int
+    sideways: bool = False
+
+    @property
+    def upright(self) -> Size:
+        """(width, height) as a person sees it."""
+        return (self.height, self.width) if self.sideways else (self.width, self.height)
 
 
 class Inputs(Protocol):

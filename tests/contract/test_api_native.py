@@ -32,16 +32,20 @@ OPENAI = "/v1/videos"
 BIGMODEL = "/api/paas/v4/videos/generations"
 
 
-def a_png() -> bytes:
+def a_png(width: int = 96, height: int = 64, **options: Any) -> bytes:
     file = BytesIO()
-    Image.new("RGB", (96, 64), (20, 90, 160)).save(file, "PNG")
+    Image.new("RGB", (width, height), (20, 90, 160)).save(file, "PNG", **options)
     return file.getvalue()
+
+
+def data_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 PNG = a_png()
 SHA256 = hashlib.sha256(PNG).hexdigest()
 BASE64 = base64.b64encode(PNG).decode()
-DATA_URI = f"data:image/png;base64,{BASE64}"
+DATA_URI = data_uri(PNG)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -53,8 +57,13 @@ async def api_app(
     settings = Settings.model_validate(
         plain.model_dump()
         | {
-            "models": plain.models | {"tiny-i2v": {"family": "tiny-5b-i2v", "source": "/models/tiny-5b-i2v"}},
-            "pools": plain.pools | {"images": {"model": "tiny-i2v", "profiles": ["exact"]}},
+            "models": plain.models
+            | {
+                "tiny-i2v": {"family": "tiny-5b-i2v", "source": "/models/tiny-5b-i2v"},
+                "tiny-1.5-i2v": {"family": "tiny-1.5-5b-i2v", "source": "/models/tiny-1.5-5b-i2v"},
+            },
+            "pools": plain.pools
+            | {"images": {"model": "tiny-i2v", "profiles": ["exact"]}, "long-images": {"model": "tiny-1.5-i2v"}},
             "adapters": {
                 "ink": {"source": "/adapters/ink", "models": ["tiny-2b"], "scale": 0.5},
                 "walk": {"source": "/adapters/walk", "models": ["tiny-i2v"]},
@@ -150,6 +159,44 @@ async def test_a_picture_that_is_none_is_refused_by_its_field(
     assert (status, param) == (400, field)
     assert code is None or told == code
     assert await api.rows() == 0
+
+
+async def test_a_picture_of_which_too_much_would_be_lost_is_refused_by_the_name_of_its_field(api: Api) -> None:
+    uri = data_uri(a_png(400, 1600))
+    native = await api.http.post(OPENAI, json={"prompt": "sea", "input_reference": uri})
+    bigmodel = await api.http.post(BIGMODEL, json={"model": "cogvideox-3", "image_url": uri})
+    assert blamed(native) == (400, "unsupported_value", "input_reference")
+    assert blamed(bigmodel) == (400, "1214", "image_url")
+    for answer in (native, bigmodel):
+        assert "would crop 83% away" in answer.json()["error"]["message"]
+    assert await api.rows() == 0
+
+
+@pytest.mark.parametrize(
+    "size", [{}, {"size": "auto"}, {"size": " Auto "}, {"size": "auto", "width": 64, "height": 64}]
+)
+async def test_without_a_size_or_with_auto_the_picture_decides_by_its_upright_shape(
+    api: Api, size: dict[str, Any]
+) -> None:
+    exif = Image.Exif()
+    for orientation, expected in ((1, (64, 96)), (6, (96, 64))):
+        exif[274] = orientation
+        uri = data_uri(a_png(640, 960, exif=exif))
+        body = {"prompt": "sea", "model": "tiny-1.5-i2v", "input_reference": uri, **size}
+        spec = (await job_of(api, await api.http.post(OPENAI, json=body))).spec
+        assert (spec.width, spec.height) == (spec.delivery.width, spec.delivery.height) == expected
+
+
+async def test_auto_without_a_picture_is_the_models_first_size(api: Api) -> None:
+    spec = (await job_of(api, await api.http.post(OPENAI, json={"prompt": "sea", "size": "auto"}))).spec
+    assert (spec.width, spec.height) == (96, 64)
+
+
+async def test_bigmodels_picture_decides_when_the_size_is_absent(api: Api) -> None:
+    body = {"model": "tiny-1.5-i2v", "image_url": data_uri(a_png(640, 960))}
+    spec = (await job_of(api, await api.http.post(BIGMODEL, json=body))).spec
+    assert (spec.width, spec.height) == (64, 96)
+    assert blamed(await api.http.post(BIGMODEL, json=body | {"size": "auto"})) == (400, "1214", "size")
 
 
 async def test_two_base64_images_fit_into_a_body_and_the_second_is_what_is_refused(api: Api) -> None:
@@ -385,7 +432,7 @@ async def test_what_no_model_can_do_is_said_in_so_many_words(api: Api, path: str
 
 async def test_models_say_what_they_can_make_under_each_of_their_names(api: Api) -> None:
     listed = {model["id"]: model for model in (await api.http.get("/v1/models")).json()["data"]}
-    assert listed.keys() == {"tiny-2b", "tiny-i2v", "cogvideox-3", "sora-2"}
+    assert listed.keys() == {"tiny-2b", "tiny-i2v", "tiny-1.5-i2v", "cogvideox-3", "sora-2"}
     plain, image = listed["sora-2"], listed["tiny-i2v"]
     assert (plain["alias_of"], plain["image_model"], plain["image_to_video"]) == ("tiny-2b", "tiny-i2v", False)
     assert (plain["sizes"][0], plain["frames"][0], plain["fps"], plain["max_fps"]) == ("96x64", 9, 8, 60)

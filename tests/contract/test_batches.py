@@ -219,11 +219,15 @@ async def test_images_in_lines_are_read_and_a_wrong_one_is_an_error_of_its_line(
     pools = {POOL: {"model": "tiny-2b"}, "images": {"model": "tiny-5b-i2v"}}
     given = {**scene.settings.model_dump(), "models": models, "pools": pools}
     other = a_scene(scene.store, scene.objects, Settings.model_validate(given))
-    png = io.BytesIO()
-    Image.new("RGB", (96, 64), "teal").save(png, "PNG")
-    uri = f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
+
+    def uri(width: int, height: int) -> str:
+        png = io.BytesIO()
+        Image.new("RGB", (width, height), "teal").save(png, "PNG")
+        return f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
+
     lines = [
-        line("good", input_reference={"image_url": uri}),
+        line("good", input_reference={"image_url": uri(96, 64)}),
+        line("narrow", input_reference={"image_url": uri(100, 400)}),
         line("broken", input_reference={"image_url": "data:image/png;base64,AAAA"}),
         line("gone", input_reference={"file_id": "file-" + "0" * 32}),
     ]
@@ -233,4 +237,4 @@ async def test_images_in_lines_are_read_and_a_wrong_one_is_an_error_of_its_line(
     (job,) = (await other.store.list_jobs(other.tenant, limit=10)).jobs
     assert (job.spec.model, job.pool) == ("tiny-5b-i2v", "images")
     assert job.spec.image is not None
-    assert (await other.batch(batch)).failed == 2
+    assert (await other.batch(batch)).failed == 3

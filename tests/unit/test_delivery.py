@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 
 import pytest
 from hypothesis import assume, given
@@ -40,6 +41,7 @@ def shape(
     seconds: float | None = None,
     num_frames: int | None = None,
     fps: int | None = None,
+    picture: Size | None = None,
     small: bool = False,
 ) -> Shape:
     return shape_of(
@@ -50,6 +52,7 @@ def shape(
         fps=fps,
         watermark=False,
         max_crop=MAX_CROP,
+        picture=picture,
         small=small,
     )
 
@@ -181,3 +184,90 @@ def test_a_size_that_no_file_may_have_is_refused(size: Size) -> None:
 def test_an_image_model_renders_its_one_shape_whatever_is_shown_of_it() -> None:
     made = shape(IMAGE_5B, seconds=2, fps=8)
     assert (made.num_frames, made.delivery.num_frames) == (49, 16)
+
+
+# ------------------------------------------------------------ the picture that a video begins at
+
+IMAGE_15 = FAMILIES["cogvideox-1.5-5b-i2v"]
+image_families = st.sampled_from([family for family in FAMILIES.values() if family.image_to_video])
+pictures = st.tuples(st.integers(16, 8000), st.integers(16, 8000))
+
+
+@given(image_families, pictures)
+def test_without_a_size_the_legal_one_nearest_to_the_pictures_shape_is_rendered(
+    family: ModelFamily, picture: Size
+) -> None:
+    losses = {size: crop_loss(picture, size) for size in family.sizes}
+    assume(min(losses.values()) <= MAX_CROP)
+    made = shape(family, picture=picture)
+    chosen = (made.width, made.height)
+    assert chosen == (made.delivery.width, made.delivery.height)
+    assert losses[chosen] <= min(losses.values()) + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("picture", "size"),
+    [
+        ((4032, 3024), (1024, 768)),
+        ((3024, 4032), (768, 1024)),
+        ((1080, 1920), (768, 1360)),
+        ((1920, 1080), (1360, 768)),
+        ((500, 500), (768, 768)),
+    ],
+)
+def test_a_phones_picture_is_rendered_by_15_in_its_own_shape(picture: Size, size: Size) -> None:
+    made = shape(IMAGE_15, picture=picture)
+    assert (made.width, made.height) == size
+
+
+@given(image_families, pictures, st.none() | st.tuples(sides, sides))
+def test_no_more_of_a_picture_is_lost_than_may_be(family: ModelFamily, picture: Size, size: Size | None) -> None:
+    blamed, made = None, None
+    try:
+        made = shape(family, picture=picture, size=size)
+    except Unsupported as refused:
+        blamed = refused.param
+    if made is None:
+        assert blamed in ("size", "image")
+        return
+    rendered, target = (made.width, made.height), (made.delivery.width, made.delivery.height)
+    assert 1 - (1 - crop_loss(picture, rendered)) * (1 - crop_loss(rendered, target)) <= MAX_CROP + 1e-9
+
+
+def test_a_picture_that_no_size_fits_is_refused_with_what_would_do() -> None:
+    with pytest.raises(Unsupported) as refused:
+        shape(IMAGE_5B, picture=(400, 1600))
+    assert (refused.value.param, refused.value.message) == (
+        "image",
+        "has 400x1600 pixels, of which 720x480 would crop 83% away, and at most 40% are allowed; cogvideox-5b-i2v "
+        "renders 720x480: crop the picture to between 0.90 and 2.50 times as wide as high",
+    )
+
+
+def test_a_picture_that_the_asked_for_size_does_not_fit_is_refused_with_those_that_would() -> None:
+    with pytest.raises(Unsupported) as refused:
+        shape(IMAGE_15, picture=(3024, 4032), size=(1360, 768))
+    assert refused.value.param == "image"
+    assert refused.value.message.endswith(
+        "of which 1360x768 would crop 58% away, and at most 40% are allowed; size 768x1024 or 768x1040 or 768x1008 "
+        "would do"
+    )
+
+
+def test_what_the_delivery_crops_counts_for_the_picture_too() -> None:
+    """A square loses a third to 720x480, which would be allowed, and a sixth of the rest to 16:9."""
+    assert shape(IMAGE_5B, picture=(800, 800)).width == 720
+    with pytest.raises(Unsupported) as refused:
+        shape(IMAGE_5B, picture=(800, 800), size=(1280, 720))
+    assert "1280x720 would crop 44% away" in refused.value.message
+    assert "size 720x480 would do" in refused.value.message
+
+
+@given(image_families, pictures)
+def test_sizes_that_a_refusal_names_are_rendered(family: ModelFamily, picture: Size) -> None:
+    for size in family.sizes[:: max(1, len(family.sizes) // 4)]:
+        try:
+            shape(family, picture=picture, size=size)
+        except Unsupported as refused:
+            for named in re.findall(r"(\d+)x(\d+)(?= or| would do)", refused.message):
+                shape(family, picture=picture, size=(int(named[0]), int(named[1])))

@@ -6,6 +6,7 @@ import base64
 import struct
 from contextlib import suppress
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes
 
@@ -16,12 +17,13 @@ from PIL import Image
 
 from orchestrator.config import FetchSettings
 from orchestrator.domain.errors import InvalidField, RequestError, TooLarge
-from orchestrator.inputs import images
+from orchestrator.inputs import images, opening
 from orchestrator.inputs.images import check_picture, parse_image
 from orchestrator.request import ImageBytes, ImageUrl
 
 SETTINGS = FetchSettings()
-KINDS = ["PNG", "JPEG", "WEBP"]
+KINDS = ["PNG", "JPEG", "WEBP", "AVIF", "HEIF"]
+OTHERS = Path(__file__).parents[1] / "support" / "pictures"
 
 
 def encoded(kind: str, size: tuple[int, int] = (64, 48), mode: str = "RGB", **options: Any) -> bytes:
@@ -129,6 +131,10 @@ def test_no_text_makes_the_parser_fail_in_another_way(text: str) -> None:
         ("WEBP", "image/webp", {"lossless": True}),
         ("WEBP", "image/webp", {"mode": "RGBA"}),
         ("WEBP", "image/webp", {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"}),
+        ("AVIF", "image/avif", {}),
+        ("AVIF", "image/avif", {"mode": "RGBA", "subsampling": "4:4:4"}),
+        ("HEIF", "image/heic", {}),
+        ("HEIF", "image/heic", {"mode": "RGBA"}),
     ],
 )
 def test_a_picture_is_told_by_its_content(kind: str, content_type: str, options: dict[str, Any]) -> None:
@@ -147,7 +153,7 @@ def test_other_kinds_are_refused(data: bytes) -> None:
 def test_a_picture_that_is_cut_off_anywhere_before_its_last_pixel_is_refused(kind: str) -> None:
     data = encoded(kind, (32, 32))
     needed = data.index(b"IEND") - 12 if kind == "PNG" else len(data)  # checksums follow the pixels
-    for end in range(12, needed, 5):
+    for end in range(12, needed, 5 if kind in ("PNG", "JPEG", "WEBP") else 23):
         assert refusal(data[:end]).code in ("image_broken", "image_format"), end
 
 
@@ -165,7 +171,18 @@ def test_no_damage_makes_the_check_fail_in_another_way(kind: str, flips: list[tu
 _VICTIMS = {kind: encoded(kind, (20, 20)) for kind in KINDS}
 
 
-@given(st.binary(max_size=64), st.sampled_from([b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\0\0\0\0WEBP"]))
+@given(
+    st.binary(max_size=64),
+    st.sampled_from(
+        [
+            b"\x89PNG\r\n\x1a\n",
+            b"\xff\xd8\xff",
+            b"RIFF\0\0\0\0WEBP",
+            b"\0\0\0\x14ftypavif\0\0\0\0mif1",
+            b"\0\0\0\x14ftypmif1\0\0\0\0heic\0\0\0\x40meta\0\0\0\0",
+        ]
+    ),
+)
 def test_no_bytes_behind_a_right_beginning_make_it_fail_in_another_way(tail: bytes, head: bytes) -> None:
     with pytest.raises(RequestError):
         check_picture(head + tail, SETTINGS)
@@ -193,7 +210,7 @@ def _bombs() -> dict[str, bytes]:
 def test_a_decompression_bomb_is_refused_before_any_decoder_sees_it(
     data: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images.Image, "open", None)
+    monkeypatch.setattr(opening.Image, "open", None)
     assert refusal(data).code == "image_too_large"
 
 
@@ -217,6 +234,78 @@ def test_a_jpeg_of_endless_scans_is_refused() -> None:
     data = encoded("JPEG", progressive=True)
     scan = data.rindex(b"\xff\xda")
     assert refusal(data[:scan] + data[scan:-2] * 200 + data[-2:]).code == "image_broken"
+
+
+def _boxed(kind: str, size: tuple[int, int]) -> bytes:
+    """A plain picture of this size that says it has 64 x 64 pixels."""
+    data = encoded_plain(kind, size)
+    at = -1
+    while (at := data.find(b"ispe", at + 1)) >= 0:
+        data = data[: at + 8] + struct.pack(">II", 64, 64) + data[at + 16 :]
+    return data
+
+
+def encoded_plain(kind: str, size: tuple[int, int], **options: Any) -> bytes:
+    file = BytesIO()
+    Image.new("RGB", size, "teal").save(file, kind, **({"speed": 10} if kind == "AVIF" else {}), **options)
+    return file.getvalue()
+
+
+def _grid(data: bytes, width: int, height: int) -> bytes:
+    """An AVIF whose only item claims to be a grid, of this size, in the bytes where its picture was."""
+    items = data.index(b"av01", data.index(b"infe"))
+    data = data[:items] + b"grid" + data[items + 4 :]
+    content = data.index(b"mdat") + 4
+    grid = bytes([0, 1, 0, 0]) + struct.pack(">II", width, height)
+    return data[:content] + grid + data[content + len(grid) :]
+
+
+def test_a_boxed_picture_is_measured_by_what_its_decoder_goes_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By each item's size; in AVIF, whose decoder believes others, by the frames and the grids themselves."""
+    for kind in ("AVIF", "HEIF"):
+        data = encoded_plain(kind, (640, 480))
+        assert check_picture(data, SETTINGS.model_copy(update={"max_image_pixels": 640 * 480})).width == 640
+    heif = _boxed("HEIF", (640, 480))
+    assert refusal(heif, max_image_pixels=100_000).code == "image_broken"  # by its own library
+    monkeypatch.setattr(opening.Image, "open", None)
+    for data in (
+        encoded_plain("AVIF", (640, 480)),
+        encoded_plain("HEIF", (640, 480)),
+        _boxed("AVIF", (640, 480)),
+        _grid(encoded_plain("AVIF", (64, 64)), 60_000, 60_000),
+    ):
+        assert refusal(data, max_image_pixels=100_000).code == "image_too_large"
+
+
+@pytest.mark.parametrize("path", sorted(OTHERS.iterdir()), ids=lambda path: path.name)
+def test_pictures_that_others_wrote_are_measured_upright(path: Path) -> None:
+    """By heif-enc (libheif 1.15), avifenc (libavif 0.11), ImageMagick, cwebp and cjpeg."""
+    found = check_picture(path.read_bytes(), SETTINGS)
+    assert found.upright == ((320, 200) if "thumbnail" in path.name else (48, 32))
+    assert found.content_type == {
+        ".avif": "image/avif", ".heic": "image/heic", ".jpg": "image/jpeg", ".webp": "image/webp"
+    }[path.suffix]  # fmt: skip
+
+
+def test_a_container_of_isos_that_is_no_picture_is_refused_by_what_it_is() -> None:
+    head = b"\0\0\0\x18ftyp"
+    for brands in (b"isom\0\0\0\0mp42", b"qt  \0\0\0\0qt  ", b"mif1\0\0\0\0miaf", b"crx \0\0\0\0isom"):
+        assert refusal((head + brands).ljust(64, b"\0")).code == "image_format"
+    for brands in (b"avif\0\0\0\0mif1", b"heic\0\0\0\0mif1", b"hevc\0\0\0\0msf1"):
+        assert refusal((head + brands).ljust(64, b"\0")).code == "image_broken"
+
+
+def test_the_refusal_names_every_kind_that_is_read() -> None:
+    assert refusal(b"GIF89a").message == "must be a PNG, JPEG, WebP, AVIF or HEIC image"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
+def test_a_picture_that_is_stored_turned_is_known_upright(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    found = check_picture(encoded(kind, (64, 48), exif=exif), SETTINGS)
+    assert found.upright == ((48, 64) if orientation >= 5 else (64, 48))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])

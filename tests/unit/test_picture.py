@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from orchestrator.domain.errors import RenderFailed
 from workers.picture import fit
 
 ORIENTATION = 274
+OTHERS = Path(__file__).parents[1] / "support" / "pictures"
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
@@ -63,7 +65,7 @@ STORED = {
 
 
 @pytest.mark.parametrize("orientation", STORED)
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
 def test_a_picture_that_was_stored_turned_comes_upright(kind: str, orientation: int) -> None:
     upright = Image.new("RGB", (192, 128), "black")
     upright.paste("red", (0, 0, 96, 64))
@@ -127,6 +129,15 @@ def test_every_kind_of_pixel_becomes_rgb(
     pixels = fitted(image, kind, **options)
     assert np.allclose(pixels[32, 10], left, atol=3)
     assert np.allclose(pixels[32, 85], right, atol=3)
+
+
+@pytest.mark.parametrize("path", sorted(OTHERS.iterdir()), ids=lambda path: path.name)
+def test_pictures_that_others_wrote_come_upright_and_whole(path: Path) -> None:
+    """By heif-enc, avifenc, ImageMagick, cwebp and cjpeg; of a sequence the first picture counts."""
+    pixels = fit(path.read_bytes(), 96, 64).astype(int)
+    right = (255, 255, 255) if "alpha" in path.name else (60, 60, 200)
+    assert np.allclose(pixels[32, 20], (200, 60, 60), atol=3)
+    assert np.allclose(pixels[32, 76], right, atol=3)
 
 
 WHOLE = encoded(a_disc(96, 64, 20))

@@ -8,7 +8,14 @@ from uuid import uuid4
 
 import pytest
 
-from orchestrator.domain.errors import InvalidField, KeyReused, LimitExceeded, Refused, StoreUnavailable
+from orchestrator.domain.errors import (
+    InvalidField,
+    KeyReused,
+    LimitExceeded,
+    Refused,
+    StoreUnavailable,
+    Unsupported,
+)
 from orchestrator.domain.job import Artifact, Job, NewJob
 from orchestrator.domain.limits import Limits
 from orchestrator.domain.loading import WorkerLoad
@@ -20,16 +27,19 @@ from orchestrator.submit import Jobs, SubmitUnconfirmed
 from orchestrator.waiting import Waiting
 from tests.support.requests import ASKED, SETTINGS, TIME
 
-PICTURE = Picture(data=b"png", content_type="image/png", width=8, height=8)
+PICTURE = Picture(data=b"png", content_type="image/png", width=96, height=64)
 
 
 class Desk:
     """Stands in for the store, the pictures and the moderator, and writes down who was asked, in order."""
 
-    def __init__(self, *, refuses: bool = False, limits: Limits | None = None, breaks: bool = False) -> None:
+    def __init__(
+        self, *, refuses: bool = False, limits: Limits | None = None, breaks: bool = False, picture: Picture = PICTURE
+    ) -> None:
         self.asked: list[str] = []
         self.jobs: list[NewJob] = []
         self._refuses, self._limits, self._breaks = refuses, limits or Limits(), breaks
+        self._picture = picture
 
     async def limits_of(self, tenant: str) -> Limits:
         return self._limits
@@ -50,7 +60,7 @@ class Desk:
 
     async def load(self, tenant: str, source: ImageSource) -> Picture:
         self.asked.append("load")
-        return PICTURE
+        return self._picture
 
     async def keep(self, picture: Picture) -> Artifact:
         self.asked.append("keep")
@@ -123,3 +133,35 @@ async def test_an_unconfirmed_submit_may_be_sent_again_exactly_when_it_has_a_key
 async def test_a_caller_may_bring_the_jobs_id() -> None:
     job_id = uuid4()
     assert (await Desk().open().submit("acme", ASKED, job_id=job_id)).id == job_id
+
+
+async def test_a_picture_of_which_too_much_would_be_lost_is_refused_before_anybody_reviews_or_keeps_it() -> None:
+    desk = Desk(picture=replace(PICTURE, width=400, height=1600))
+    with pytest.raises(Unsupported) as refused:
+        await desk.open().submit("acme", replace(ASKED, image=ImageBytes(b"png")))
+    assert (refused.value.param, desk.asked) == ("image", ["load"])
+
+
+async def test_a_picture_decides_by_its_upright_shape_what_is_rendered() -> None:
+    asked = replace(ASKED, model="large", image=ImageBytes(b"png"))
+    for sideways, size in ((False, (1024, 768)), (True, (768, 1024))):
+        desk = Desk(picture=replace(PICTURE, width=4032, height=3024, sideways=sideways))
+        spec = (await desk.open().submit("acme", asked)).spec
+        assert ((spec.width, spec.height), spec.image is not None) == (size, True)
+        assert (spec.delivery.width, spec.delivery.height) == size
+
+
+async def test_a_tenants_largest_request_is_measured_by_the_size_that_the_picture_decides() -> None:
+    """It may be smaller than the model's first one, and larger."""
+    asked = replace(ASKED, model="large", image=ImageBytes(b"png"))
+    square, wide = (replace(PICTURE, width=width, height=700) for width in (700, 1240))
+    cost = {
+        picture.width: plan(SETTINGS, "acme", asked, job_id=uuid4(), seed=7, picture=picture.upright).cost
+        for picture in (square, wide)
+    }
+    limits = Limits(largest_request=cost[700])
+    await Desk(picture=square, limits=limits).open().submit("acme", asked)
+    desk = Desk(picture=wide, limits=limits)
+    with pytest.raises(LimitExceeded):
+        await desk.open().submit("acme", asked)
+    assert desk.asked == ["load"]
