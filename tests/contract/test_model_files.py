@@ -12,6 +12,7 @@ import pytest
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import S3Settings
 from orchestrator.domain.errors import ConfigError, IntegrityError, NotFound
+from tests.support.adapters import save_with_peft
 from tests.support.models import Checkpoint
 from tests.support.s3 import S3Server
 from workers.modelfiles import Progress, State, layout, locate, look, push, verify
@@ -244,6 +245,30 @@ def test_one_file_of_a_prefix_can_be_a_source(
         S3Objects(s3_settings).put(f"styles/{name}.safetensors", weights, "application/octet-stream")
     path = locate(f"s3://{s3_settings.bucket}/styles/oil.safetensors", cache, s3_settings)
     assert contents(path) == {"oil.safetensors": weights}
+
+
+def test_an_adapter_that_peft_saved_is_one_with_its_settings(
+    tmp_path: Path, tiny_checkpoint: Checkpoint, cache: Path, s3_settings: S3Settings, source: str
+) -> None:
+    """As a directory, pushed and fetched, and as its one file of an unannounced prefix; settings cut off are said."""
+    directory = save_with_peft(tmp_path / "style", tiny_checkpoint("tiny-2b"))
+    (directory / "optimizer.safetensors").write_bytes((directory / "adapter_model.safetensors").read_bytes())
+    config = (directory / "adapter_config.json").read_bytes()
+    push(directory, source, s3_settings)
+    copy_unannounced(directory, S3Objects(s3_settings), "styles/peft/")
+    one = f"s3://{s3_settings.bucket}/styles/peft/adapter_model.safetensors"
+    for path in (directory, *(locate(it, cache, s3_settings) for it in (source, one))):
+        layout.require_adapter(path)
+        assert layout.adapter_file(path) == path / "adapter_model.safetensors"
+        assert contents(path)["adapter_config.json"] == config
+        assert layout.adapter_file(path / "adapter_model.safetensors") == path / "adapter_model.safetensors"
+        layout.require_adapter(path / "adapter_model.safetensors")
+    assert verify(one, cache, s3_settings).state is State.FETCHED
+
+    (directory / "adapter_config.json").write_bytes(config[:-3])
+    for cut in (directory, directory / "adapter_model.safetensors"):
+        with pytest.raises(ConfigError, match=r"adapter_config\.json is no JSON object"):
+            layout.require_adapter(cut)
 
 
 @pytest.mark.parametrize(

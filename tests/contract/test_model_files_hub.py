@@ -10,11 +10,12 @@ import pytest
 
 from orchestrator.config import S3Settings
 from orchestrator.domain.errors import ConfigError
+from tests.support.adapters import save_with_peft
 from tests.support.fetching import fetching
 from tests.support.hub import COMMIT, hub
 from tests.support.models import Checkpoint
 from tests.support.sockets import free_port
-from workers.modelfiles import locate
+from workers.modelfiles import layout, locate
 
 REPO = "someone/small-model"
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
@@ -75,6 +76,19 @@ def test_one_file_of_a_repository_can_be_a_source(tmp_path: Path, files: Mapping
         path, errors = fetch(f"hf://{REPO}/{WEIGHTS}@v1", tmp_path, endpoint)
         assert (asked, errors) == ([WEIGHTS], "")
     assert (Path(path) / WEIGHTS).read_bytes() == files[WEIGHTS]
+
+
+@pytest.mark.parametrize("source", [f"hf://{REPO}", f"hf://{REPO}/style/adapter_model.safetensors"])
+def test_an_adapter_that_peft_saved_comes_with_its_settings(
+    tmp_path: Path, tiny_checkpoint: Checkpoint, source: str
+) -> None:
+    saved = below(save_with_peft(tmp_path / "saved", tiny_checkpoint("tiny-2b")))
+    with hub(REPO, {**{f"style/{name}": data for name, data in saved.items()}, "README.md": b""}) as (endpoint, _):
+        path, errors = fetch(source, tmp_path / "cache", endpoint)
+    assert errors == ""
+    layout.require_adapter(Path(path))
+    names = ("adapter_config.json", "adapter_model.safetensors")
+    assert below(Path(path) / "style") == {name: saved[name] for name in names}
 
 
 @pytest.mark.parametrize(

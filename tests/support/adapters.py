@@ -1,4 +1,4 @@
-"""Small random LoRA adapters, saved as diffusers' own training scripts save them."""
+"""Small random LoRA adapters, saved as diffusers' own training scripts save them, and as peft does."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from diffusers import CogVideoXPipeline, CogVideoXTransformer3DModel
+from peft import LoraConfig, get_peft_model
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 
@@ -36,4 +37,13 @@ def save_adapter(
         if settings is None
         else {"r": rank, "lora_alpha": rank, "target_modules": list(layers), **settings},
     )
+    return directory
+
+
+def save_with_peft(directory: Path, checkpoint: Path) -> Path:
+    """`save_pretrained` of peft, of an adapter of a checkpoint's transformer at half its strength."""
+    config = CogVideoXTransformer3DModel.load_config(checkpoint / "transformer")
+    transformer = CogVideoXTransformer3DModel.from_config(config)
+    settings = LoraConfig(r=4, lora_alpha=2, target_modules=list(ATTENTION), init_lora_weights=False)
+    get_peft_model(transformer, settings).save_pretrained(str(directory))
     return directory

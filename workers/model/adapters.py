@@ -10,33 +10,38 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from peft.tuners.lora import Linear
-from safetensors import SafetensorError, safe_open
+from peft.utils import CONFIG_NAME
 
 from orchestrator import logs
 from orchestrator.config import AdapterSettings
 from orchestrator.domain.errors import CogmillError, ConfigError, RenderFailed
 from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import RenderSpec
+from workers.model import lora
+from workers.model.lora import Change
 
 if TYPE_CHECKING:
     from diffusers import CogVideoXImageToVideoPipeline, CogVideoXPipeline
 
-_KEY = re.compile(r"transformer\.(?P<layer>.+)\.lora_(?P<side>[AB])\.weight")
+Number = TypeVar("Number", int, float)
+
+# Another word whenever other bits are made of the same files, so that no render is resumed in between.
+_READING = b"alpha is obeyed"
 
 _log = logs.get("adapters")
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """An adapter on this node; `revision` is 16 hex digits of the hash of its bytes."""
+    """An adapter on this node; `revision` is 16 hex digits of the hash of what it is loaded from."""
 
     path: Path
     revision: str
@@ -75,7 +80,7 @@ class Adapters:
         return tuple(self._slots)
 
     def revision(self, name: str) -> str:
-        """16 hex digits of the hash of an adapter's file, fetched if it is not here.
+        """16 hex digits of the hash of an adapter's files, fetched if they are not here.
 
         Raises `RenderFailed`: `adapter_unusable` when it cannot be used, `adapter_unavailable` when it cannot be had.
         """
@@ -112,17 +117,22 @@ class Adapters:
         file = self._file(name)
         if _hash(name, file.path) != file.revision:
             raise _unusable(name, f"{file.path} changed since this worker first read it; publish it as another adapter")
-        expected = _changed_layers(name, file.path, self._linears)
+        try:
+            changes = lora.read(file.path, self._linears)
+        except ValueError as error:
+            raise _unusable(name, f"{file.path} {error}") from error
         slot = f"adapter{next(self._numbers)}"  # peft makes it the name of a module, which ours need not be fit for
         self._wrap()
         try:
-            self._pipeline.load_lora_weights(
-                file.path.parent, weight_name=file.path.name, adapter_name=slot, local_files_only=True
+            weights, settings = _state(changes)
+            self._pipeline.load_lora_into_transformer(
+                weights, self._pipeline.transformer, adapter_name=slot, metadata=settings, _pipeline=self._pipeline
             )
             self._find_wrappers()
             found = {layer for layer, wrapper in self._wrappers.items() if slot in wrapper.lora_A}
-            if found != expected:
-                raise ValueError(f"its settings and its weights disagree about {min(found ^ expected)}")
+            if found != changes.keys():
+                raise ValueError(f"diffusers does not take its weights for {min(found ^ changes.keys())}")
+            # Asked of what was loaded: the model's numbers may be narrower than the file's.
             if broken := [layer for layer in sorted(found) if not _is_finite(self._wrappers[layer], slot)]:
                 raise ValueError(f"its weights for {broken[0]} are not finite numbers")
         except Exception as error:
@@ -185,37 +195,29 @@ class Adapters:
             raise _unusable(name, str(error)) from None
 
 
+def _state(changes: Mapping[str, Change]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """What diffusers loads: weights under its own names, and a LoraConfig that gives each layer its rank and alpha."""
+    weights = {}
+    for layer, change in changes.items():
+        weights[f"transformer.{layer}.lora_A.weight"] = change.down
+        weights[f"transformer.{layer}.lora_B.weight"] = change.up
+    rank, ranks = _usual({layer: change.rank for layer, change in changes.items()})
+    alpha, alphas = _usual({layer: change.scale * change.rank for layer, change in changes.items()})
+    config = {"r": rank, "lora_alpha": alpha, "rank_pattern": ranks, "alpha_pattern": alphas}
+    config["target_modules"] = list(changes)
+    return weights, {f"transformer.{name}": value for name, value in config.items()}
+
+
+def _usual(numbers: Mapping[str, Number]) -> tuple[Number, dict[str, Number]]:
+    """The most frequent number, and by patterns of peft's the others: it tries each pattern on each layer."""
+    usual, _ = Counter(numbers.values()).most_common(1)[0]
+    # The `^` keeps `proj_out` from meaning every layer whose name ends so.
+    return usual, {f"^{re.escape(layer)}": number for layer, number in numbers.items() if number != usual}
+
+
 def _is_finite(wrapper: Linear, slot: str) -> bool:
     weights = (*wrapper.lora_A[slot].parameters(), *wrapper.lora_B[slot].parameters())
     return all(bool(torch.isfinite(weight).all()) for weight in weights)
-
-
-def _changed_layers(name: str, path: Path, linears: Mapping[str, torch.nn.Linear]) -> set[str]:
-    """The layers that an adapter's file changes. Raises `RenderFailed` unless all of it fits onto this model.
-
-    diffusers would pass over what it does not know, and render as if there were no adapter, or half of one.
-    """
-    pairs: dict[str, dict[str, list[int]]] = {}
-    try:
-        with safe_open(path, framework="pt") as file:
-            for key in file.keys():  # noqa: SIM118 (it is no mapping)
-                found = _KEY.fullmatch(key)
-                if found is None:
-                    raise _unusable(name, f"{path} has {key!r}, which no LoRA adapter that diffusers saves has")
-                pairs.setdefault(found["layer"], {})[found["side"]] = file.get_slice(key).get_shape()
-    except (SafetensorError, OSError) as error:
-        raise _unusable(name, f"{path} is no safetensors file: {error}") from error
-    if not pairs:
-        raise _unusable(name, f"{path} changes nothing")
-    for layer, shapes in pairs.items():
-        linear = linears.get(layer)
-        if linear is None:
-            raise _unusable(name, f"{path} changes {layer}, and this model has no such linear layer")
-        rank = shapes.get("A", [0])[0]
-        fitting = {"A": [rank, linear.in_features], "B": [linear.out_features, rank]}
-        if shapes != fitting:
-            raise _unusable(name, f"{path} has the shapes {shapes} for {layer}, where {fitting} would fit")
-    return set(pairs)
 
 
 def _unavailable(name: str, why: str) -> RenderFailed:
@@ -227,8 +229,13 @@ def _unusable(name: str, why: str) -> RenderFailed:
 
 
 def _hash(name: str, path: Path) -> str:
+    """16 hex digits of what decides an adapter's bits: its file, what stands beside it, and how both are read."""
+    digest = hashlib.sha256(_READING)
+    beside = path.with_name(CONFIG_NAME)
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        for file in (path, beside) if beside.is_file() else (path,):
+            with file.open("rb") as opened:
+                digest.update(hashlib.file_digest(opened, "sha256").digest())
     except OSError as error:
         raise _unavailable(name, f"{path}: {error.strerror}") from error
+    return digest.hexdigest()[:16]

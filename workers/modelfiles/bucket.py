@@ -39,12 +39,13 @@ class BucketRemote:
     def listing(self) -> Manifest:
         listed = {
             entry.key.removeprefix(self.prefix): entry
-            for entry in self.objects.list_objects(self.prefix + (self.only or ""))
+            for name in ((self.only, layout.ADAPTER_CONFIG) if self.only else ("",))
+            for entry in self.objects.list_objects(self.prefix + name)
             if not entry.key.endswith("/")  # some tools mark folders by empty objects
         }
         if self.only is None and manifest.NAME in listed:
             return self._pushed({name: entry.size for name, entry in listed.items()})
-        names = [self.only] if self.only in listed else [] if self.only else layout.wanted(listed)
+        names = layout.single(self.only, listed) if self.only else layout.wanted(listed)
         manifest.require_inside(names, self.source)
         if not names:
             raise ConfigError(f"{self.source}: there is nothing to load below it")

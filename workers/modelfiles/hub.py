@@ -56,7 +56,7 @@ class HubRemote:
         with self._errors():
             info = HfApi().model_info(self.repo, revision=self.revision, files_metadata=True, timeout=_TIMEOUT_S)
         siblings = {sibling.rfilename: sibling for sibling in info.siblings or ()}
-        names = [self.only] if self.only in siblings else [] if self.only else layout.wanted(siblings)
+        names = layout.single(self.only, siblings) if self.only else layout.wanted(siblings)
         manifest.require_inside(names, self.source)
         if not names:
             raise ConfigError(f"{self.source}: there is nothing to load in it")

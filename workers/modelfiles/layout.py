@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from orchestrator.domain.errors import ConfigError
@@ -18,8 +18,11 @@ _WANTED = frozenset({".json", ".safetensors", ".model", ".txt"})
 _TOKENIZER = re.compile(r"Tokenizer(Fast)?$")
 _WEIGHTLESS = re.compile(r"(Scheduler|Processor|Extractor)$")
 _VOCABULARIES = ("spiece.model", "tokenizer.json")
-# As diffusers' own training scripts save an adapter (`LORA_WEIGHT_NAME_SAFE`).
-_USUAL_ADAPTER = "pytorch_lora_weights.safetensors"
+# As diffusers' own training scripts save an adapter (its `LORA_WEIGHT_NAME_SAFE`), and as peft does (its
+# `SAFETENSORS_WEIGHTS_NAME`).
+_USUAL_ADAPTERS = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
+# Beside an adapter's weights: how strongly they are meant (peft's `CONFIG_NAME`).
+ADAPTER_CONFIG = "adapter_config.json"
 # What safetensors itself accepts at most (its MAX_HEADER_SIZE).
 _MAX_HEADER = 100_000_000
 
@@ -56,16 +59,23 @@ def require_adapter(path: Path) -> None:
 
 
 def adapter_file(path: Path) -> Path:
-    """The file that an adapter is loaded from: `path`, or of a directory the usual one, or the only one below it.
+    """The file that an adapter is loaded from: `path`, or of a directory a usual one, or the only one below it.
 
     Raises `ConfigError` when it could be several, or none.
     """
-    if (usual := path / _USUAL_ADAPTER).is_file():
-        return usual
+    for usual in _USUAL_ADAPTERS:
+        if (path / usual).is_file():
+            return path / usual
     found = weights(path)
     if len(found) != 1:
         raise ConfigError(f"{path} holds {len(found)} safetensors files; name one")
     return found[0]
+
+
+def single(name: str, every: Container[str]) -> list[str]:
+    """Of all files of a source those that belong to one of them, if it is there: itself, and its settings beside it."""
+    beside = str(PurePosixPath(name).with_name(ADAPTER_CONFIG))
+    return [found for found in (name, beside) if found in every] if name in every else []
 
 
 def weights(path: Path) -> list[Path]:
@@ -85,6 +95,9 @@ def _problems(path: Path) -> Iterator[str]:
     for file in files:
         if problem := _header_problem(file):
             yield f"{file.relative_to(path) if file != path else file.name} {problem}"
+    for file in files:
+        if (config := file.with_name(ADAPTER_CONFIG)).is_file() and _object(config) is None:
+            yield f"{ADAPTER_CONFIG} is no JSON object"
     if (path / INDEX).is_file():
         yield from _missing_parts(path)
     elif path.is_dir() and any(path.glob("*/config.json")):
