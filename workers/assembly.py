@@ -21,7 +21,7 @@ from orchestrator.ports import ObjectStore, WorkerPlan
 from workers import artifacts, checkpoints, inputs, modelfiles, previews
 from workers.engine.parts import Finish, Parts, Watch
 from workers.finish import Finisher
-from workers.model import loading, numerics
+from workers.model import loading
 from workers.model.acceleration import Acceleration
 from workers.model.adapters import Adapters
 from workers.model.cogvideox import CogVideoX
@@ -83,7 +83,7 @@ def model_of(plan: WorkerPlan, device: torch.device, dtype: torch.dtype, meet: M
         adapters=Adapters(pipeline, plan.adapters, resolve, plan.settings.adapters_cached),
         transform=transform,
         ranks=ranks,
-        revision=numerics.revision(path),
+        revision=modelfiles.revision(path, plan.cache, on_progress=log),
     )
 
 

@@ -247,6 +247,26 @@ def test_what_fits_not_is_refused_by_name_and_harms_no_other_render(
     assert switch.loaded == ("oil",)
 
 
+def test_layers_of_different_ranks_each_have_their_whole_strength(
+    tmp_path: Path, pipeline: Callable[[str], loading.Pipeline]
+) -> None:
+    """Each layer's change is B times A, whatever the first layer's rank is (diffusers 0.38 divides by that)."""
+    mixed = {}
+    for rank, layer in ((32, "to_q"), (4, "to_v"), (1, "ff.net.2")):
+        one = save_adapter(tmp_path / layer, pipeline("tiny-2b").transformer, seed=rank, layers=(layer,), rank=rank)
+        mixed |= load_file(one / FILE)
+    save_file(mixed, tmp_path / "mixed.safetensors")
+    adapters = {"mixed": AdapterSettings(source=str(tmp_path / "mixed.safetensors"), models=("tiny-2b",))}
+    wrapped, merged = pipeline("tiny-2b"), pipeline("tiny-2b")
+    Adapters(wrapped, adapters, Path, 1).use(using("mixed"))
+    for key in mixed:
+        if key.endswith(".lora_A.weight"):
+            layer = key.removeprefix("transformer.").removesuffix(".lora_A.weight")
+            change = mixed[key.replace("lora_A", "lora_B")] @ mixed[key]
+            merged.transformer.get_submodule(layer).weight.data += change
+    torch.testing.assert_close(forward(wrapped), forward(merged), rtol=1e-4, atol=1e-4)
+
+
 def test_an_adapter_that_cannot_be_had_may_be_tried_elsewhere(
     tmp_path: Path, pipeline: Callable[[str], loading.Pipeline]
 ) -> None:

@@ -68,6 +68,12 @@ def test_everything_that_is_installed_is_pinned() -> None:
     assert {name.lower().replace("_", "-") for name in names} <= {pin.lower().replace("_", "-") for pin in pins}
 
 
+def test_diffusers_is_no_older_than_the_one_that_the_suite_runs_on() -> None:
+    (ranged,) = re.findall(r'"diffusers>=([\d.]+),<', (ROOT / "pyproject.toml").read_text())
+    (pinned,) = re.findall(r"^diffusers==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert ranged == pinned
+
+
 def test_a_worker_can_read_the_vocabulary_of_a_published_checkpoint() -> None:
     """It is SentencePiece's own file; without these two transformers ends with a word about another library."""
     extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["worker"]

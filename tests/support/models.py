@@ -72,7 +72,8 @@ def a_model(
     """The checkpoint at `path` on the CPU, as a worker of a pool with these settings has it."""
     import torch
 
-    from workers.model import loading, numerics
+    from workers import modelfiles
+    from workers.model import loading
     from workers.model.acceleration import Acceleration
     from workers.model.adapters import Adapters
     from workers.model.cogvideox import CogVideoX
@@ -87,7 +88,7 @@ def a_model(
         acceleration=Acceleration.prepare(pipeline.transformer, FAMILIES[family], device, pool),
         adapters=Adapters(pipeline, adapters or {}, Path, pool.adapters_cached),
         transform=transform,
-        revision=numerics.revision(path),
+        revision=modelfiles.revision(path, path.parent),
     )
 
 

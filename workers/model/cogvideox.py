@@ -62,7 +62,7 @@ class CogVideoX:
     """One loaded model (`workers.engine.parts.Model`), for one thread at a time.
 
     Renders share its weights and nothing else. `transform` stands in for the transformer's own forward, and `ranks`
-    says how it divides the work; `revision` is the checkpoint's (`numerics.revision`). Every method may raise
+    says how it divides the work; `revision` is the checkpoint's (`modelfiles.revision`). Every method may raise
     `RenderFailed` with the code `out_of_memory`.
     """
 
