@@ -40,7 +40,18 @@ class Disown:
 class Kill:
     """End the worker's process, after every `End` beside it; it comes back as a new incarnation.
 
-    `reason` is `hung`, `loading`, `broken` or `quarantined`.
+    `reason` is `hung` or `quarantined`.
+    """
+
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """As `Kill`, of a worker that has not loaded its model: it is not started again at once.
+
+    `reason` is `loading` (it never came to an end) or `broken`.
     """
 
     reason: str
@@ -52,7 +63,7 @@ class Drain:
     """Give the worker nothing more and let it hand back what it holds: it is to be killed."""
 
 
-Action = End | Cancel | Disown | Kill | Drain
+Action = End | Cancel | Disown | Kill | Rest | Drain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +98,7 @@ def decide(
         End(claim, Lost(failure=worker_vanished(claim))) for claim in claims if claim.worker != status.worker
     ]
     kill = _kill(status, state_age_s, mine, held, rules) or _quarantine(status, state_age_s, rules, failed)
-    if isinstance(kill, Kill):
+    if isinstance(kill, Kill | Rest):
         return [*actions, *_ends_of_kill(mine, held, rules), kill]
     if kill is not None:
         actions.append(kill)
@@ -117,11 +128,11 @@ def worker_vanished(claim: Claim) -> Failure:
 
 def _kill(
     status: WorkerStatus, state_age_s: float, mine: Sequence[Claim], held: dict[UUID, RenderStatus], rules: Rules
-) -> Kill | None:
+) -> Kill | Rest | None:
     if status.state is WorkerState.LOADING and state_age_s > rules.load_s:
-        return Kill("loading", f"for {state_age_s:.0f} s")
-    if status.state is WorkerState.BROKEN and state_age_s > rules.broken_s:
-        return Kill("broken", status.error or "")
+        return Rest("loading", f"for {state_age_s:.0f} s")
+    if status.state is WorkerState.BROKEN and (state_age_s > rules.broken_s or not _live(status)):
+        return Rest("broken", status.error or "")
     for claim in mine:
         render = held.get(claim.token)
         if render is not None and _hung(claim, render, rules):
@@ -135,8 +146,16 @@ def _quarantine(status: WorkerStatus, state_age_s: float, rules: Rules, failed: 
         return None
     if status.state is not WorkerState.DRAINING:
         return Drain()
-    holds = any(render.end is None for render in status.renders)
-    return None if holds and state_age_s <= rules.notice_s else Kill("quarantined", f"{failed} jobs failed in a row")
+    return (
+        None
+        if _live(status) and state_age_s <= rules.notice_s
+        else Kill("quarantined", f"{failed} jobs failed in a row")
+    )
+
+
+def _live(status: WorkerStatus) -> bool:
+    """Whether it still has frames to finish, or to upload: a worker may break after it was ready, too."""
+    return any(render.end is None for render in status.renders)
 
 
 def _hung(claim: Claim, render: RenderStatus, rules: Rules) -> bool:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from orchestrator.domain.cost import Speed, predict_finish_s
 from orchestrator.domain.job import Claim, WorkerRef
+from orchestrator.domain.loading import NO_TROUBLE, Trouble
 from orchestrator.domain.outcome import Ending, blames_worker
 from orchestrator.domain.protocol import Broke, Rendered, RenderStatus, Stage, WorkerState, WorkerStatus
 from orchestrator.ports import Progress
@@ -26,7 +27,8 @@ class Worker:
 
     `status` is None while what it holds is unknown: before its first answer, after a kill, after a refusal.
     `registered` is the incarnation that has a row, and so may be given work. `failed` are the jobs that failed in a row
-    in this life; a `condemned` life gets no more, and is ended.
+    in this life; a `condemned` life gets no more, and is ended. A `loading` life was started, or says so itself, and
+    has never been ready; `trouble` are those in a row that never were.
     """
 
     name: str
@@ -39,6 +41,12 @@ class Worker:
     draining: bool = False
     failed: frozenset[UUID] = frozenset()
     condemned: bool = False
+    loading: bool = False
+    trouble: Trouble = NO_TROUBLE
+
+    def rests(self, now: float) -> bool:
+        """Whether it could not load, and is not to be tried again yet: it has no process."""
+        return now < self.trouble.rests_until
 
 
 class Reading:
@@ -91,6 +99,9 @@ class Fleet:
             worker.state_since = now
         if worker.registered != status.worker:
             worker.failed, worker.condemned = frozenset(), False
+        worker.loading = status.state is WorkerState.LOADING
+        if status.state is WorkerState.READY:
+            worker.trouble = NO_TROUBLE
         worker.status, worker.heard_at, worker.pool = status, now, status.pool
         newly_interruptible = status.interrupts is not None and (same is None or same.interrupts != status.interrupts)
         if self._open(worker) or newly_interruptible:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping
 
 from orchestrator import logs
@@ -9,9 +10,11 @@ from orchestrator.attempt import worker_vanished
 from orchestrator.cluster import Cluster
 from orchestrator.config import Settings
 from orchestrator.domain.errors import WorkerError
+from orchestrator.domain.loading import NO_TROUBLE
 from orchestrator.domain.outcome import Lost
 from orchestrator.domain.protocol import WorkerState
 from orchestrator.fleet import Worker
+from orchestrator.loads import FilesWatch
 from orchestrator.ports import WorkerPlan
 
 _log = logs.get("scaler")
@@ -41,30 +44,49 @@ def plans(settings: Settings) -> dict[str, WorkerPlan]:
 
 
 class Scaler:
-    """Starts what is missing; ends what is too much or was started from another plan, once it holds nothing."""
+    """Starts what is missing; ends what is too much or was started from another plan, once it holds nothing.
+
+    A worker that could not load its model rests before it is started again, unless its files change meanwhile.
+    """
 
     def __init__(self, cluster: Cluster, wanted: Mapping[str, WorkerPlan]) -> None:
         self._cluster = cluster
         self._wanted = wanted
+        self._files: dict[str, FilesWatch] = {}
 
     async def run_once(self) -> list[Worker]:
         """Bring the workers closer to what is wanted; all that exist now."""
         cluster = self._cluster
         existing = await cluster.pool.list_workers()
-        for name in sorted(set(self._wanted) - set(existing)):
-            _log.info("worker_started", worker=name)
-            await cluster.pool.start(self._wanted[name])
+        missing = sorted(set(self._wanted) - set(existing))
+        started = [name for name in missing if await self._start(name)]
         names = {*existing, *self._wanted}
         for name in set(cluster.fleet.workers) - names:
             cluster.fleet.forget(name)
         now = cluster.clock.monotonic()
         workers = [cluster.fleet.worker(name, self._pool_of(name), now) for name in sorted(names)]
         for worker in workers:
+            if worker.name in started:
+                worker.loading, worker.heard_at = True, now
             worker.draining = self._outdated(worker)
             if worker.draining:
                 await self._let_go(worker)
         self._lose_homeless(names, now)
         return workers
+
+    async def _start(self, name: str) -> bool:
+        """Start a wanted worker; False when it rests."""
+        worker, plan = self._cluster.fleet.workers.get(name), self._wanted[name]
+        if worker is not None and worker.rests(self._cluster.clock.monotonic()):
+            watch = self._files.setdefault(name, FilesWatch(plan.source))
+            if not await asyncio.to_thread(watch.changed):
+                return False
+            _log.info("model_files_changed", worker=name, source=plan.source)
+            worker.trouble = NO_TROUBLE
+        self._files.pop(name, None)
+        _log.info("worker_started", worker=name)
+        await self._cluster.pool.start(plan)
+        return True
 
     def _outdated(self, worker: Worker) -> bool:
         """True for a worker that nobody wants, or not as it is. One that has not answered yet cannot be judged.

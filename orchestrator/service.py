@@ -16,13 +16,14 @@ from orchestrator.batches.runner import BatchRunner
 from orchestrator.cluster import Cluster
 from orchestrator.config import Settings
 from orchestrator.dispatcher import Dispatcher
-from orchestrator.domain.protocol import Caller
+from orchestrator.domain.protocol import Caller, WorkerState
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.watchdog import Patience
 from orchestrator.files import Files, FileSweeper
 from orchestrator.fleet import Fleet
 from orchestrator.frontdoor import open_jobs
 from orchestrator.inputs.sweeper import InputSweeper
+from orchestrator.loads import Loads
 from orchestrator.loops import Life, Loops, at_once, running, stop_signals
 from orchestrator.ports import JobStore, ObjectStore, WebhookStore, WorkerPool
 from orchestrator.ports.batches import Lines
@@ -118,7 +119,8 @@ def _settler(settings: Settings, store: JobStore) -> Settler:
 
 
 def _start_dispatching(loops: Loops, settings: Settings, cluster: Cluster, dispatcher: Dispatcher) -> None:
-    scaler = Scaler(cluster, plans(settings))
+    wanted = plans(settings)
+    scaler, loads = Scaler(cluster, wanted), Loads(cluster, wanted)
     watched: dict[str, asyncio.Task[None]] = {}
 
     async def scale() -> None:
@@ -128,7 +130,10 @@ def _start_dispatching(loops: Loops, settings: Settings, cluster: Cluster, dispa
                 watched[worker.name] = loops.after(at_once, f"watch-{worker.name}", Watcher(cluster, worker).run_once)
         for name in set(watched) - set(cluster.fleet.workers):
             watched.pop(name).cancel()
-        metrics.show_workers((worker.pool, worker.status.state) for worker in workers if worker.status is not None)
+        now = cluster.clock.monotonic()
+        resting = [(worker.pool, WorkerState.BROKEN) for worker in workers if worker.rests(now)]
+        states = [(worker.pool, worker.status.state) for worker in workers if worker.status is not None]
+        metrics.show_workers(resting + states)
 
     async def listen() -> None:
         async with cluster.store.wakeups() as wakeups:
@@ -150,6 +155,7 @@ def _start_dispatching(loops: Loops, settings: Settings, cluster: Cluster, dispa
     loops.every(lease.beat_s, "beat", dispatcher.beat, Life.GOES_ROUND)
     loops.every(lease.cancel_poll_s, "cancel", dispatcher.cancel, Life.GOES_ROUND)
     loops.every(lease.unheld_grace_s / 3, "reconcile", dispatcher.reconcile, Life.GOES_ROUND)
+    loops.every(0.5, "loads", loads.write)
     loops.every(0.5, "progress", dispatcher.write_progress, Life.GOES_ROUND)
     loops.every(1.0, "wake_due", dispatcher.wake_due, Life.GOES_ROUND)
     loops.every(1.0, "rebalance", dispatcher.rebalance)

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping
 from uuid import UUID
 
 from orchestrator import logs, metrics
-from orchestrator.attempt import Cancel, Disown, Drain, End, Kill, decide, worker_vanished
+from orchestrator.attempt import Cancel, Disown, Drain, End, Kill, Rest, decide, worker_vanished
 from orchestrator.cluster import Cluster
 from orchestrator.domain.errors import ProtocolMismatch, WorkerError, WorkerLost, WorkerUnreachable
 from orchestrator.domain.job import Claim, checkpoint_prefix
+from orchestrator.domain.loading import reason_of
 from orchestrator.domain.outcome import Lost
-from orchestrator.domain.protocol import Rendered, RenderStatus, Stage, WorkerStatus
+from orchestrator.domain.protocol import Rendered, RenderStatus, Stage, WorkerState, WorkerStatus
 from orchestrator.fleet import Worker
 
 _log = logs.get("watcher")
@@ -29,6 +30,9 @@ class Watcher:
     async def run_once(self) -> None:
         """Poll and act. Raises `StoreUnavailable` (call again: the worker still holds everything) or `StaleEpoch`."""
         cluster, worker = self._cluster, self._worker
+        if worker.rests(cluster.clock.monotonic()):
+            await cluster.clock.sleep(min(1.0, cluster.poll_s))
+            return
         try:
             status = await cluster.pool.poll(
                 worker.name, cluster.caller, version=self._version, timeout_s=cluster.poll_s
@@ -45,6 +49,10 @@ class Watcher:
     async def _heard(self, status: WorkerStatus) -> None:
         cluster, worker = self._cluster, self._worker
         now = cluster.clock.monotonic()
+        last = worker.status
+        if last is not None and last.state is WorkerState.LOADING and last.worker != status.worker:
+            await self._died("Ray started its process again")
+            return
         before = cluster.fleet.heard(worker, status, now)
         _count(before, status, cluster.fleet.claims)
         if not await self._register(status):
@@ -64,6 +72,8 @@ class Watcher:
                     case Kill(reason, detail):
                         _log.error("worker_killed", worker=worker.name, reason=reason, detail=detail)
                         await self._kill(reason)
+                    case Rest(reason, detail):
+                        await self._rest(reason, detail)
                     case Drain():
                         await self._condemn()
                     case End():
@@ -134,12 +144,46 @@ class Watcher:
 
     async def _vanished(self, error: WorkerError) -> None:
         cluster, worker = self._cluster, self._worker
+        if worker.loading:
+            await self._died(str(error))
+            return
         _log.warning("worker_vanished", worker=worker.name, error=str(error)[:200])
         self._lose_claims()
         if worker.registered is not None:
             await cluster.expire(worker.registered, "vanished")
         self._unknown()
         await cluster.clock.sleep(min(1.0, cluster.poll_s))
+
+    async def _rest(self, reason: str, detail: str) -> None:
+        """It cannot load its model: end this life, and have the scaler start the next one later."""
+        worker = self._worker
+        said = "it is not loaded within watchdog.load_s" if reason == "loading" else reason_of(detail)
+        await self._end_life(reason)
+        worker.trouble = worker.trouble.failed(said, detail, self._cluster.clock.monotonic())
+        self._log_trouble()
+
+    async def _died(self, detail: str) -> None:
+        """Its process ended before it had loaded its model. Ray would start it again at once, for ever."""
+        worker = self._worker
+        self._lose_claims()
+        await self._end_life("vanished")
+        worker.trouble = worker.trouble.died(detail, self._cluster.clock.monotonic())
+        self._log_trouble()
+
+    async def _end_life(self, reason: str) -> None:
+        worker = self._worker
+        life = worker.status.worker if worker.status is not None else worker.registered
+        if life is not None:
+            await self._cluster.expire(life, reason)
+        await self._cluster.pool.kill(worker.name, restart=False)
+        worker.loading = False
+        self._unknown()
+
+    def _log_trouble(self) -> None:
+        trouble = self._worker.trouble
+        rest_s = round(trouble.rests_until - self._cluster.clock.monotonic())
+        told = {"failures": trouble.failures, "again_in_s": rest_s, "detail": trouble.detail}
+        _log.error("worker_cannot_load", worker=self._worker.name, reason=trouble.reason, **told)
 
     async def _cannot_talk(self, error: WorkerError) -> None:
         """It runs another release: what it holds is lost, and the scaler starts one of its node's present release."""

@@ -184,7 +184,7 @@ class JobStore(Protocol):
         ...
 
     async def worker_loads(self) -> list[WorkerLoad]:
-        """What the dispatchers of all clusters have recorded last."""
+        """What the dispatchers of all clusters have recorded last, if that was within ten minutes."""
         ...
 
     async def wake_due(self) -> int:

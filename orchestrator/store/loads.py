@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
-from sqlalchemy import bindparam, select, text
+from sqlalchemy import bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from orchestrator.domain.loading import LoadState, WorkerLoad
 from orchestrator.store.part import Part
 from orchestrator.store.tables import worker_loads
+
+# What a dispatcher has not said again for so long is not known any more.
+STALE = timedelta(minutes=10)
 
 _RECORD = text("""
     WITH told AS MATERIALIZED (
@@ -22,7 +26,7 @@ _RECORD = text("""
     SELECT :cluster, worker, pool, model, state, failures, reason, detail FROM told ORDER BY worker
     ON CONFLICT (cluster, worker) DO UPDATE
     SET pool = excluded.pool, model = excluded.model, state = excluded.state, failures = excluded.failures,
-        reason = excluded.reason, detail = excluded.detail
+        reason = excluded.reason, detail = excluded.detail, told_at = cogmill_now()
 """).bindparams(bindparam("loads", type_=JSONB))
 
 
@@ -32,9 +36,8 @@ class Loads(Part):
 
     async def worker_loads(self) -> list[WorkerLoad]:
         table = worker_loads.c
-        asked = select(
-            table.worker, table.pool, table.model, table.state, table.failures, table.reason, table.detail
-        ).order_by(table.cluster, table.worker)
+        asked = select(table.worker, table.pool, table.model, table.state, table.failures, table.reason, table.detail)
+        fresh = asked.where(table.told_at > func.cogmill_now() - STALE).order_by(table.cluster, table.worker)
         return [
             WorkerLoad(
                 worker=row.worker,
@@ -45,5 +48,5 @@ class Loads(Part):
                 reason=row.reason,
                 detail=row.detail,
             )
-            for row in await self._database.fetch(asked)
+            for row in await self._database.fetch(fresh)
         ]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from orchestrator import metrics
 from orchestrator.domain.errors import ObjectsUnavailable, ProtocolMismatch, StaleEpoch
 from orchestrator.domain.job import Incident, NewJob, VideoResult
+from orchestrator.domain.loading import LoadState
 from orchestrator.domain.protocol import Assignment, Stage
 from orchestrator.domain.states import JobState
 from orchestrator.ports import ObjectStore, WorkerPlan
@@ -20,7 +23,7 @@ from orchestrator.store import Store
 from tests.support.builders import a_job, a_result
 from tests.support.control import GRACE_S, RULES, Control, a_plan, publisher
 from tests.support.postgres import Clock
-from tests.support.simulated_pool import SimulatedPool, VirtualClock
+from tests.support.simulated_pool import SimulatedPool, SimulatedWorker, VirtualClock
 
 ONE = {"small-0": a_plan()}
 
@@ -59,6 +62,14 @@ class Site:
     async def outcomes(self, job: NewJob) -> list[str]:
         rows = await self.database.fetch("SELECT outcome FROM attempts WHERE job_id = $1 ORDER BY number", job.id)
         return [row["outcome"] for row in rows]
+
+    async def turns(self, *, until_s: float, stop: Callable[[], bool] = lambda: False) -> None:
+        """Rounds of every loop for so many seconds of the dispatcher's clock, or until `stop` says so."""
+        clock = self.pool.clock
+        end = clock.monotonic() + until_s
+        while clock.monotonic() < end and not stop():
+            await self.control.round()
+            await clock.sleep(1.0)
 
     async def finishes(self, job: NewJob) -> None:
         """Rounds of rendering until the job has succeeded."""
@@ -385,3 +396,86 @@ async def test_what_befalls_renders_is_counted_once_however_often_the_worker_is_
     for _ in range(3):
         await site.control.round()
     assert tuple(now - then for now, then in zip(counted(), before, strict=True)) == (1, 1, 1, 3)
+
+
+async def test_a_worker_that_cannot_load_rests_longer_each_time_and_says_why(site: Site) -> None:
+    def breaks(worker: SimulatedWorker) -> None:
+        worker.error = "ConfigError: /models/x is not whole: vae has no safetensors"
+
+    site.pool.born = breaks
+    await site.begins()
+    job = a_job()
+    await site.store.submit(job)
+    await site.turns(until_s=700)
+    rests = [round(later - before) for before, later in pairwise(site.pool.starts)]
+    assert [abs(rest - wanted) <= 2 for rest, wanted in zip(rests, (5, 10, 20, 40, 80, 160, 320), strict=False)]
+    assert len(rests) <= 8  # not one each minute
+    [load] = await site.store.worker_loads()
+    assert (load.state, load.reason) == (LoadState.BROKEN, "its files are not whole, or do not fit its configuration")
+    assert (load.failures, load.detail) == (
+        len(site.pool.starts),
+        "ConfigError: /models/x is not whole: vae has no safetensors",
+    )
+    assert await site.state(job) is JobState.QUEUED
+
+    site.pool.born = lambda _: None
+    await site.turns(until_s=700)
+    await site.finishes(job)
+    [load] = await site.store.worker_loads()
+    assert (load.state, load.failures, load.reason) == (LoadState.LOADED, 0, "")
+
+
+async def test_a_worker_whose_process_dies_while_loading_is_not_started_again_at_once_for_ever(site: Site) -> None:
+    """What Ray sees: the process is killed, by the kernel say, and started anew under another incarnation."""
+
+    def loads(worker: SimulatedWorker) -> None:
+        worker.loading = True
+
+    site.pool.born = loads
+    await site.begins()
+    for _ in range(4):
+        lives = len(site.pool.starts)
+        await site.control.round()
+        site.pool.crash("small-0")
+        await site.control.round()
+        assert "small-0" not in site.pool.workers, "Ray's own next life must not go on loading"
+        await site.turns(until_s=100, stop=lambda lives=lives: len(site.pool.starts) > lives)
+    rests = [round(later - before) for before, later in pairwise(site.pool.starts)]
+    assert rests == sorted(rests)
+    assert rests[-1] >= 40
+    [load] = await site.store.worker_loads()
+    assert (load.state, load.failures) == (LoadState.BROKEN, 4)
+    assert load.reason.startswith("its process died while loading it, 4 times in a row; often")
+
+    site.pool.vanish("small-0")  # and so it is where Ray gives up
+    await site.control.round()
+    [load] = await site.store.worker_loads()
+    assert (load.state, load.failures) == (LoadState.BROKEN, 5)
+
+
+async def test_a_worker_rests_no_longer_once_its_files_have_changed(site: Site, tmp_path: Path) -> None:
+    def breaks(worker: SimulatedWorker) -> None:
+        worker.error = "ConfigError: it is not whole"
+
+    site.pool.born = breaks
+    await site.begins({"small-0": replace(a_plan(), source=str(tmp_path))})
+    await site.turns(until_s=200)
+    before = len(site.pool.starts)
+    (tmp_path / "model_index.json").write_text("{}")
+    await site.control.scale()
+    assert len(site.pool.starts) == before, "they may still be on their way"
+    await site.control.scale()
+    await site.control.scale()
+    assert len(site.pool.starts) == before + 1
+    await site.control.round()
+    await site.control.round()
+    [load] = await site.store.worker_loads()
+    assert load.failures == 1
+
+
+async def test_a_worker_that_has_rendered_and_dies_is_back_at_once(site: Site) -> None:
+    await site.begins()
+    site.pool.vanish("small-0")
+    for _ in range(2):
+        await site.control.round()
+    assert "small-0" in site.pool.workers

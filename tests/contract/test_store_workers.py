@@ -149,3 +149,15 @@ async def test_what_a_dispatcher_tells_of_its_workers_loads_replaces_what_it_tol
     assert sorted(map(repr, await store.worker_loads())) == sorted(map(repr, [broken, here]))
     await store.record_loads(CLUSTER, [])
     assert await store.worker_loads() == [here]
+
+
+async def test_what_a_dispatcher_that_is_gone_told_of_its_workers_is_forgotten(store: Store, clock: Clock) -> None:
+    load = WorkerLoad(worker="w0", pool=POOL, model="tiny", state=LoadState.LOADED)
+    await store.record_loads(CLUSTER, [load])
+    await clock.advance(599)
+    assert await store.worker_loads() == [load]
+    await store.record_loads(CLUSTER, [load])  # unchanged, and said again
+    await clock.advance(599)
+    assert await store.worker_loads() == [load]
+    await clock.advance(2)
+    assert await store.worker_loads() == []

@@ -17,6 +17,7 @@ from orchestrator.domain.protocol import Assignment, Caller
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.watchdog import Patience
 from orchestrator.fleet import Fleet, Worker
+from orchestrator.loads import Loads
 from orchestrator.ports import JobStore, ObjectStore, WorkerPlan
 from orchestrator.recovery import Recovery
 from orchestrator.scaler import Scaler
@@ -88,6 +89,7 @@ class Control:
     cluster: Cluster
     dispatcher: Dispatcher
     scaler: Scaler
+    loads: Loads
     watchers: dict[str, Watcher] = field(default_factory=dict)
     _watched: dict[str, Worker] = field(default_factory=dict)
 
@@ -114,7 +116,7 @@ class Control:
             poll_s=1,
             ttl_s=TTL_S,
         )
-        control = cls(cluster, Dispatcher(cluster, ("small",)), Scaler(cluster, wanted))
+        control = cls(cluster, Dispatcher(cluster, ("small",)), Scaler(cluster, wanted), Loads(cluster, wanted))
         await control.dispatcher.reconcile()
         await control.scale()
         return control
@@ -138,6 +140,7 @@ class Control:
         await self.scale()
         for watcher in list(self.watchers.values()):
             await watcher.run_once()
+        await self.loads.write()
         await self.cluster.recovery.run_once()
         await self.dispatcher.beat()
         await self.dispatcher.cancel()

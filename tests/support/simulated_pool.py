@@ -83,6 +83,8 @@ class SimulatedWorker:
     reachable: bool = True
     hung: bool = False
     sick: bool = False
+    loading: bool = False
+    error: str | None = None
     released: set[UUID] = field(default_factory=set)
     renders: dict[UUID, tuple[Assignment, RenderStatus]] = field(default_factory=dict)
     moved_at: dict[UUID, float] = field(default_factory=dict)
@@ -161,7 +163,7 @@ class SimulatedWorker:
             pool=self.plan.pool,
             plan=self.plan.fingerprint,
             model=self.plan.model,
-            state=WorkerState.DRAINING if self.draining else WorkerState.READY,
+            state=self._state,
             version=self.version,
             free_in_s=self.step_s * sum(status.steps - status.step for status in map(self._status, self.on_gpu)),
             room=self.room,
@@ -169,11 +171,20 @@ class SimulatedWorker:
             gpu_busy_s=0.0,
             interrupts=self.interrupts,
             numerics=self.numerics,
+            error=self.error,
             renders=tuple(
                 replace(status, progress_age_s=now - self.moved_at[token])
                 for token, (_, status) in self.renders.items()
             ),
         )
+
+    @property
+    def _state(self) -> WorkerState:
+        if self.error is not None:
+            return WorkerState.BROKEN
+        if self.loading:
+            return WorkerState.LOADING
+        return WorkerState.DRAINING if self.draining else WorkerState.READY
 
     def _status(self, token: UUID) -> RenderStatus:
         return self.renders[token][1]
@@ -188,7 +199,8 @@ def _unsaved(assignment: Assignment, step: int, numerics: str) -> Checkpoint:
 class SimulatedPool:
     """Workers by name. `publish` is called when a render finishes, as the real worker uploads before it reports.
 
-    So is `save` at every checkpoint.
+    So is `save` at every checkpoint. `born` is called with every new life, and may keep it from loading; `starts` are
+    the times of `start`.
     """
 
     def __init__(self, clock: Clock, publish: Publish, save: Save = _unsaved) -> None:
@@ -197,12 +209,15 @@ class SimulatedPool:
         self.save = save
         self.workers: dict[str, SimulatedWorker] = {}
         self.lose_replies: set[str] = set()
+        self.born: Callable[[SimulatedWorker], None] = lambda _: None
+        self.starts: list[float] = []
 
     # ------------------------------------------------------------ the port
     async def list_workers(self) -> list[str]:
         return sorted(self.workers)
 
     async def start(self, plan: WorkerPlan) -> None:
+        self.starts.append(self.clock.monotonic())
         self.workers.setdefault(plan.name, self._born(plan))
 
     async def kill(self, name: str, *, restart: bool) -> None:
@@ -325,6 +340,7 @@ class SimulatedPool:
         worker = SimulatedWorker(plan, self.clock, self.save)
         if before is not None:
             worker.step_s, worker.numerics = before.step_s, before.numerics
+        self.born(worker)
         return worker
 
     def _reach(self, name: str, caller: Caller) -> SimulatedWorker:
@@ -351,6 +367,8 @@ class SimulatedPool:
             return Answer.WRONG_INCARNATION
         if assignment.token in worker.renders:
             return Answer.ACCEPTED
+        if worker.loading or worker.error is not None:
+            return Answer.NOT_READY
         if worker.draining:
             return Answer.DRAINING
         if assignment.spec.model != worker.plan.model:

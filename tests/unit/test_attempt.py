@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.attempt import Cancel, Disown, Drain, End, Kill, Rules, decide
+from orchestrator.attempt import Cancel, Disown, Drain, End, Kill, Rest, Rules, decide
 from orchestrator.domain.job import WorkerRef
 from orchestrator.domain.outcome import Evicted, Lost, Released
 from orchestrator.domain.protocol import HandedBack, Rendered, Stage, WorkerState
@@ -88,12 +88,20 @@ def test_a_slow_upload_is_not_a_hang_while_it_moves() -> None:
     assert decide(a_status(a_render(claim, stage=Stage.UPLOADING, progress_age_s=299)), 0, [claim], RULES) == []
 
 
-def test_a_model_that_never_loads_or_cannot_load_is_tried_afresh() -> None:
+def test_a_worker_that_never_loads_its_model_or_cannot_load_it_is_ended_and_rests() -> None:
     loading = a_status(state=WorkerState.LOADING)
     assert decide(loading, 599, [], RULES) == []
-    assert decide(loading, 601, [], RULES) == [Kill("loading", "for 601 s")]
+    assert decide(loading, 601, [], RULES) == [Rest("loading", "for 601 s")]
     broken = a_status(state=WorkerState.BROKEN, error="no such directory")
-    assert decide(broken, 61, [], RULES) == [Kill("broken", "no such directory")]
+    assert decide(broken, 0, [], RULES) == [Rest("broken", "no such directory")]
+
+
+def test_a_worker_that_breaks_later_may_finish_what_is_being_uploaded() -> None:
+    claim = a_claim()
+    broken = a_status(a_render(claim, stage=Stage.UPLOADING), state=WorkerState.BROKEN, error="the device is lost")
+    assert decide(broken, 60, [claim], RULES) == []
+    *ends, rest = decide(broken, 61, [claim], RULES)
+    assert (len(ends), rest) == (1, Rest("broken", "the device is lost"))
 
 
 def test_a_preempted_render_waits_for_as_long_as_the_one_that_displaced_it_lives() -> None:

@@ -206,6 +206,7 @@ worker_loads = Table(
     Column("failures", Integer, nullable=False),
     Column("reason", Text, nullable=False),
     Column("detail", Text, nullable=False),
+    moment("told_at", nullable=False, server_default=NOW),
     PrimaryKeyConstraint("cluster", "worker"),
     CheckConstraint("state IN ('starting', 'loading', 'loaded', 'broken')", name="worker_loads_state"),
 )

@@ -21,6 +21,7 @@ def upgrade() -> None:
             failures integer NOT NULL,
             reason text NOT NULL,
             detail text NOT NULL,
+            told_at timestamptz NOT NULL DEFAULT cogmill_now(),
             PRIMARY KEY (cluster, worker),
             CONSTRAINT worker_loads_state CHECK (state IN ('starting', 'loading', 'loaded', 'broken'))
         )
