@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Render video with CogVideoX at high volume.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 model = typer.Typer(help="Checkpoints and LoRA adapters on this node.", no_args_is_help=True)
 app.add_typer(model, name="model")
@@ -65,6 +66,23 @@ def main() -> None:
         _fail(": ".join(str(part) for part in (error.filename, error.strerror) if part is not None), 1)
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"cogmill {version('cogmill')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version this is, and exit.")
+    ] = False,
+) -> None:
+    """Render video with CogVideoX at high volume."""
+
+
 @app.command()
 def up(
     data_dir: DataDirOption = None,
@@ -78,7 +96,8 @@ def up(
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON when ready.")] = False,
 ) -> None:
     """Serve the whole stack on this machine until Ctrl-C: PostgreSQL, S3, Ray, API, dispatcher, workers."""
-    from orchestrator.local import configuration, greeting, layout, stack
+    from orchestrator.local import availability, configuration, greeting, layout, stack
+    from workers.modelfiles import require_model
 
     data = layout.DataDir((data_dir or layout.default()).absolute())
     chosen = _tiny_models(data) if models is None else configuration.read_models(models)
@@ -86,7 +105,9 @@ def up(
         _interruptible() as serve,
         stack.running(data, api_port=port, models=chosen, say=_say) as (running, ready),
     ):
-        typer.echo(json.dumps(asdict(ready)) if as_json else greeting.text(ready, running.settings))
+        unfit = availability.unfit(running.settings, require_model)
+        as_line = json.dumps(asdict(ready) | {"unavailable": unfit})
+        typer.echo(as_line if as_json else greeting.text(ready, running.settings, unfit))
         running.watch(until=serve())
 
 
@@ -180,15 +201,25 @@ def doctor(data_dir: DataDirOption = None) -> None:
     settings = settings_of(data_dir)  # first: Ray reads its environment when it is imported
 
     from orchestrator.commands import doctor as surgery
+    from orchestrator.commands import rayprobe
     from workers import modelfiles
-    from workers.pool import RayWorkerPool
 
     healthy = True
-    for finding in surgery.examine(settings, RayWorkerPool.connect, modelfiles):
+    for finding in surgery.examine(settings, rayprobe.probe, modelfiles):
         typer.echo(finding.line())
         healthy = healthy and finding.verdict is not surgery.Verdict.FAIL
-    if not healthy:
-        raise typer.Exit(1)
+    sys.stdout.flush()
+    os._exit(0 if healthy else 1)  # a check that still hangs must not keep the doctor
+
+
+@app.command(hidden=True)
+def ray_gpus(address: Annotated[str | None, typer.Argument()] = None) -> None:
+    """Print how many GPUs a Ray cluster has; for the doctor, who can end this process."""
+    from workers.pool import RayWorkerPool
+
+    pool = RayWorkerPool.connect(address, "cogmill-doctor")
+    typer.echo(json.dumps({"gpus": pool.gpus()}))
+    pool.close()
 
 
 NamesArgument = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Models and adapters.")]

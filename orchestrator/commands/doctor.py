@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import queue
 import socket
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -15,7 +18,14 @@ from urllib.parse import urlsplit
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import AdapterSettings, ModelSettings, S3Settings, Settings
 from orchestrator.domain.errors import CogmillError
-from orchestrator.store import schema_version
+from orchestrator.domain.loading import LoadState, WorkerLoad
+from orchestrator.domain.waiting import unavailable
+from orchestrator.store import Store, schema_version
+
+# No check takes longer, whatever does not answer it; to join Ray, and to read model files, may take more.
+WITHIN_S = 12.0
+_SLOW_S = 30.0
+_DATABASE = "start PostgreSQL, or correct database_url"
 
 
 class Verdict(StrEnum):
@@ -42,7 +52,7 @@ class Finding:
 
 
 class RayCluster(Protocol):
-    """The one thing that the doctor asks of a Ray cluster."""
+    """The one thing that the doctor asks of a Ray cluster, which has answered already."""
 
     def gpus(self) -> float:
         """GPUs of all nodes, in use or not."""
@@ -56,18 +66,23 @@ class ModelFiles(Protocol):
     def require_adapter(self, path: Path) -> None: ...
 
 
-Connect = Callable[[str | None, str], RayCluster]
+Connect = Callable[[str | None], RayCluster]
 
 
 def examine(settings: Settings, connect: Connect, files: ModelFiles) -> Iterator[Finding]:
     """Check one part after the other; each finding comes as soon as it is known, and none raises."""
-    yield _check("database", partial(_database, settings.database_url), "start PostgreSQL, or correct database_url")
-    yield _check("schema", partial(_schema, settings.database_url), "run `cogmill migrate`")
+    database = _check("database", partial(_database, settings.database_url), _DATABASE)
+    yield database
+    answers = database.verdict is Verdict.OK
+    if answers:
+        yield _check("schema", partial(_schema, settings.database_url), "run `cogmill migrate`")
     yield _check("bucket", partial(_bucket, settings.s3), "correct endpoint, keys or bucket in the section s3")
     joined: list[RayCluster] = []
     advice = "start Ray, or correct ray.address and what RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN says"
-    yield _check("ray", lambda: _ray(settings.ray.address, connect, joined), advice)
+    yield _check("ray", lambda: _ray(settings.ray.address, connect, joined), advice, within_s=_SLOW_S)
     yield _check("gpus", lambda: _gpus(settings, joined), "add GPU nodes, or lower pools.*.workers")
+    if answers:
+        yield from _pools(settings)
     for name, model in settings.models.items():
         yield source_finding(f"model {name}", model, settings.ray.address, files.require_model)
     for name, lora in settings.adapters.items():
@@ -86,7 +101,8 @@ def source_finding(
         return Finding(part, Verdict.NOTE, f"{section.source} is fetched by the workers, and checked then")
     if not path.exists() and not _on_this_machine(ray_address):
         return Finding(part, Verdict.NOTE, f"{path} is not on this machine; workers check theirs when they load it")
-    return _check(part, partial(_whole, path, require), f"put the files there, or correct the source of {part}")
+    advice = f"put the files there, or correct the source of {part}"
+    return _check(part, partial(_whole, path, require), advice, within_s=_SLOW_S)
 
 
 def _whole(path: Path, require: Callable[[Path], None]) -> str:
@@ -101,11 +117,65 @@ class _Ill(CogmillError):
     """A part answers, and not as it should."""
 
 
-def _check(part: str, attempt: Callable[[], str], mend: str) -> Finding:
+def _check(part: str, attempt: Callable[[], str], mend: str, *, within_s: float | None = None) -> Finding:
+    """The finding of one check, within `WITHIN_S` or else `within_s`: one that hangs is left behind in its thread."""
+    within_s = WITHIN_S if within_s is None else within_s
+    answers: queue.SimpleQueue[Finding] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            answers.put(Finding(part, Verdict.OK, attempt()))
+        except CogmillError as error:
+            answers.put(Finding(part, Verdict.FAIL, _line(error), mend))
+        except Exception as error:  # whatever it is: the other checks go on
+            answers.put(Finding(part, Verdict.FAIL, _line(f"{type(error).__name__}: {error}"), mend))
+
+    threading.Thread(target=run, name=part, daemon=True).start()
     try:
-        return Finding(part, Verdict.OK, attempt())
-    except CogmillError as error:
-        return Finding(part, Verdict.FAIL, " ".join(str(error).split())[:300], mend)
+        return answers.get(timeout=within_s)
+    except queue.Empty:
+        return Finding(part, Verdict.FAIL, f"no answer within {within_s:g} s", mend)
+
+
+def _line(said: object) -> str:
+    return " ".join(str(said).split())[:300]
+
+
+def _pools(settings: Settings) -> Iterator[Finding]:
+    """What the dispatcher has last told of each pool's workers."""
+    told: list[WorkerLoad] = []
+
+    def ask() -> str:
+        async def read() -> list[WorkerLoad]:
+            async with Store.open(settings.database_url, connections=1) as store:
+                return await store.worker_loads()
+
+        told.extend(asyncio.run(read()))
+        return ""
+
+    asked = _check("pools", ask, "run `cogmill migrate`")
+    if asked.verdict is Verdict.FAIL:
+        yield asked
+        return
+    for pool in settings.pools:
+        yield pool_finding(pool, [load for load in told if load.pool == pool])
+
+
+def pool_finding(pool: str, loads: Sequence[WorkerLoad]) -> Finding:
+    """Whether the workers of a pool have their model loaded, and in their own words why they have not."""
+    part = f"pool {pool}"
+    loaded = [load for load in loads if load.state is LoadState.LOADED]
+    broken = [load for load in loads if load.state is LoadState.BROKEN]
+    if broken:
+        worst = max(broken, key=lambda load: load.failures)
+        said = f"{worst.worker} cannot load {worst.model}, {worst.failures} times in a row: {worst.reason}"
+        mend = "it is tried again after ever longer rests, and at once when its files change or the dispatcher restarts"
+        return Finding(part, Verdict.FAIL, _line(f"{said} ({worst.detail})"), mend)
+    if not loads:
+        return Finding(part, Verdict.NOTE, "no dispatcher has told of its workers in the last ten minutes")
+    if not loaded:
+        return Finding(part, Verdict.NOTE, str(unavailable(loads)))
+    return Finding(part, Verdict.OK, f"{len(loaded)} of {len(loads)} workers have loaded {loaded[0].model}")
 
 
 def _database(database_url: str) -> str:
@@ -122,13 +192,15 @@ def _schema(database_url: str) -> str:
 
 
 def _bucket(settings: S3Settings) -> str:
-    S3Objects(settings.model_copy(update={"max_attempts": 1})).check()  # a doctor reports what retries would ride over
+    # A doctor reports what retries would ride over, and does not wait as long as a worker would.
+    impatient = {"max_attempts": 1, "read_timeout_s": min(settings.read_timeout_s, WITHIN_S / 2)}
+    S3Objects(settings.model_copy(update=impatient)).check()
     return f"{settings.bucket}: written, read, listed, deleted"
 
 
 def _ray(address: str | None, connect: Connect, joined: list[RayCluster]) -> str:
     _knock(address)
-    joined.append(connect(address, "cogmill-doctor"))
+    joined.append(connect(address))
     return f"{address or 'the cluster of this machine'} answers"
 
 

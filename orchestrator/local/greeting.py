@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,12 +12,14 @@ if TYPE_CHECKING:
 _PROMPT = "a watermill turning at dawn"
 
 
-def text(ready: Ready, settings: Settings) -> str:
-    """The whole greeting, several lines."""
+def text(ready: Ready, settings: Settings, unfit: Mapping[str, str]) -> str:
+    """The whole greeting, several lines. `unfit` are the models that cannot be loaded, and why."""
     models = "\n".join(
         f"  {model:<12} {', '.join(alias for alias, target in settings.aliases.items() if target == model)}"
         for model in settings.models
+        if model not in unfit
     )
+    missing = "".join(f"\nNOT AVAILABLE: {model}: {why}\n" for model, why in unfit.items())
     tiny = all(settings.family_of(model).name.startswith("tiny-") for model in settings.models)
     vendors = "cogvideox-flash" if "cogvideox-flash" in settings.aliases else settings.default_model
     note = "\n  Random weights: the whole path is real, the pictures are not art.\n" if tiny else ""
@@ -32,7 +35,7 @@ Cogmill is ready.
 
 Models, and the names that they answer to:
 {models}
-{note}
+{missing}{note}
 The OpenAI dialect:
   {_curl(ready, "/v1/videos", settings.default_model)}
   curl {ready.api}/v1/videos -H 'Authorization: Bearer {ready.key}'

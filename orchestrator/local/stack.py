@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from typing import Any
 
 from orchestrator import config
@@ -84,7 +84,8 @@ class Stack:
         return self._ready(key)
 
     def watch(self, *, until: Event) -> None:
-        """Start again what dies, until the event is set."""
+        """Start again what dies, and say what becomes of the models, until the event is set."""
+        Thread(target=self._tell, args=(until,), name="availability", daemon=True).start()
         self._supervisor.watch([*self._infrastructure, *self._control_plane], until=until)
 
     def stop(self) -> None:
@@ -100,6 +101,11 @@ class Stack:
             self._state.keep_ray_temp_dir(None)
         except ConfigError as error:  # the next start finds notes of what has ended, and is not misled by them
             self._say(f"everything has stopped, but could not be noted: {error}")
+
+    def _tell(self, until: Event) -> None:
+        from orchestrator.local import availability
+
+        availability.tell(self.settings, self._say, until)
 
     def _temp_dir(self) -> Path:
         known = self._state.state.ray_temp_dir
@@ -205,9 +211,11 @@ def _control_plane(data: DataDir, chosen: Ports) -> tuple[StackPart, ...]:
 def _prepare_database(settings: config.Settings, known_key_id: str | None) -> str:
     """Migrate to the newest schema, and return the stack's own API key: the known one unless it was revoked."""
     from orchestrator import keys
+    from orchestrator.local import availability
     from orchestrator.store import migrate
 
     migrate(settings.database_url)
+    asyncio.run(availability.forget(settings))
     key_id = asyncio.run(_valid_key(settings.database_url, known_key_id or keys.new_id()))
     return keys.issue(settings.master_key.get_secret_value(), key_id)
 

@@ -6,9 +6,13 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from orchestrator import cli
@@ -26,6 +30,33 @@ class TestCommandLine:
         )
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         assert done.stdout == "[]\n"
+
+    def test_it_says_its_version(self) -> None:
+        done = CliRunner().invoke(cli.app, ["--version"])
+        assert (done.exit_code, done.stdout) == (0, f"cogmill {version('cogmill')}\n")
+
+    def test_every_command_says_what_it_does_for_h_and_for_help(self) -> None:
+        for path in _paths(typer.main.get_command(cli.app)):
+            short, long = (CliRunner().invoke(cli.app, [*path, option]) for option in ("-h", "--help"))
+            assert (short.exit_code, long.exit_code) == (0, 0), path
+            assert short.stdout == long.stdout
+            assert "Usage:" in short.stdout
+
+    @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+    def test_shells_are_given_a_script_that_completes_commands(self, shell: str) -> None:
+        def cogmill(**environment: str) -> str:
+            command = [str(Path(sys.executable).with_name("cogmill"))]
+            return subprocess.run(
+                command, env={**os.environ, **environment}, capture_output=True, text=True, check=True
+            ).stdout
+
+        assert "_COGMILL_COMPLETE=complete_" + shell in cogmill(_COGMILL_COMPLETE=f"source_{shell}")
+        if shell == "bash":
+            offered = cogmill(_COGMILL_COMPLETE="complete_bash", COMP_WORDS="cogmill te", COMP_CWORD="1")
+            assert offered.split() == ["tenants"]
+        shown = CliRunner().invoke(cli.app, ["--help"]).stdout
+        assert "--install-completion" in shown
+        assert "--show-completion" in shown
 
     def test_a_dispatcher_that_was_taken_over_ends_with_one_line_and_a_code_of_its_own(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -127,6 +158,13 @@ class TestCommandLine:
         assert "Traceback" not in done.stderr
 
 
+def _paths(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The words that lead to each command, groups included."""
+    yield path
+    for name, child in getattr(command, "commands", {}).items():
+        yield from _paths(child, (*path, name))
+
+
 HEADER = b'{"__metadata__": {"a": "b"}, "w": {"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}}'
 TENSORS = len(HEADER).to_bytes(8, "little") + HEADER + bytes(4)
 
@@ -136,7 +174,7 @@ def a_pipeline(path: Path) -> Path:
     (path / "model_index.json").write_text('{"vae": ["diffusers", "X"]}')
     (path / "vae").mkdir()
     (path / "vae" / "config.json").write_text("{}")
-    tensors = path / "vae" / "model.safetensors"
+    tensors = path / "vae" / "diffusion_pytorch_model.safetensors"
     tensors.write_bytes(TENSORS)
     return tensors
 

@@ -1,0 +1,110 @@
+"""The doctor where nothing answers: every check ends, with one line of ours; and what it tells of pools."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator.commands import doctor, rayprobe
+from orchestrator.commands.doctor import Verdict
+from orchestrator.config import S3Settings, Settings
+from orchestrator.domain.errors import WorkerUnreachable
+from orchestrator.domain.loading import LoadState, WorkerLoad
+from orchestrator.store import Store
+from tests.support.api import CLUSTER, POOL, api_settings
+from workers import modelfiles
+
+
+@pytest.fixture
+def holes() -> Iterator[list[int]]:
+    """Ports that accept and never answer."""
+    with ExitStack() as held:
+
+        def accept(listener: socket.socket) -> None:
+            while True:
+                try:
+                    held.callback(listener.accept()[0].close)
+                except OSError:
+                    return
+
+        ports = []
+        for _ in range(3):
+            listener = held.enter_context(socket.create_server(("127.0.0.1", 0)))
+            ports.append(listener.getsockname()[1])
+            thread = threading.Thread(target=accept, args=(listener,), daemon=True)
+            thread.start()
+            held.callback(thread.join)
+            held.callback(listener.shutdown, socket.SHUT_RDWR)
+        yield ports
+
+
+def settings_at(database: str, s3: S3Settings, ray: str, source: Path) -> Settings:
+    told = api_settings(database, s3).model_dump()
+    return Settings.model_validate(
+        told | {"ray": {"address": ray}, "models": {"tiny-2b": {"family": "tiny-2b", "source": str(source)}}}
+    )
+
+
+def test_every_check_ends_within_its_bound_where_nothing_answers(
+    holes: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In threads and in a process that are left behind: with bounds below those of every client library."""
+    monkeypatch.setattr(doctor, "WITHIN_S", 0.5)
+    monkeypatch.setattr(rayprobe, "WITHIN_S", 3.0)
+    s3 = S3Settings(endpoint_url=f"http://127.0.0.1:{holes[1]}", access_key="a", secret_key="b")
+    settings = settings_at(f"postgresql://u:p@127.0.0.1:{holes[0]}/d", s3, f"127.0.0.1:{holes[2]}", tmp_path)
+    findings = list(doctor.examine(settings, rayprobe.probe, modelfiles))
+    assert [finding.part for finding in findings] == ["database", "bucket", "ray", "gpus", "model tiny-2b"]
+    for finding in findings:
+        assert finding.verdict is Verdict.FAIL
+        assert "\n" not in finding.line()
+    assert [finding.detail for finding in findings[:3]] == [
+        "no answer within 0.5 s",
+        "no answer within 0.5 s",
+        f"no Ray cluster has answered at 127.0.0.1:{holes[2]} within 3 s",
+    ]
+    assert capfd.readouterr() == ("", ""), "Ray's own lines"
+
+
+def test_a_cluster_that_cannot_be_joined_is_one_line_of_ours(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(WorkerUnreachable, match="no Ray cluster can be joined at nonsense"):
+        rayprobe.probe("nonsense", within_s=60)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_no_check_foresaw_ends_that_check_alone(
+    holes: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def breaks(*_: object) -> str:
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr(doctor, "_database", breaks)
+    monkeypatch.setattr(doctor, "_bucket", breaks)
+    settings = settings_at("postgresql://u:p@127.0.0.1:1/d", S3Settings(), "127.0.0.1:1", tmp_path)
+    findings = list(doctor.examine(settings, rayprobe.probe, modelfiles))
+    assert [finding.detail for finding in findings[:2]] == ["RuntimeError: two lines"] * 2
+    assert "nothing answers at 127.0.0.1:1" in findings[2].detail
+
+
+async def test_it_says_of_each_pool_why_its_workers_cannot_load(store: Store, database_url: str) -> None:
+    load = WorkerLoad(worker="small-0", pool=POOL, model="tiny-2b", state=LoadState.BROKEN)
+    detail = "ConfigError: /models/tiny-2b is not whole: vae has no config.json"
+    broken = replace(load, failures=3, reason="its files are not whole", detail=detail)
+    loaded = replace(load, worker="small-1", state=LoadState.LOADED)
+    await store.record_loads(CLUSTER, [broken, loaded])
+    told = await store.worker_loads()
+    finding = doctor.pool_finding(POOL, told)
+    assert (finding.part, finding.verdict) == (f"pool {POOL}", Verdict.FAIL)
+    assert (
+        "small-0 cannot load tiny-2b, 3 times in a row: its files are not whole (ConfigError: /models" in finding.detail
+    )
+    assert doctor.pool_finding(POOL, [loaded]).line().endswith("1 of 1 workers have loaded tiny-2b")
+    assert doctor.pool_finding(POOL, []).verdict is Verdict.NOTE
+    loading = doctor.pool_finding(POOL, [replace(load, state=LoadState.LOADING)])
+    assert (loading.verdict, loading.detail) == (Verdict.NOTE, "the workers of pool small are still loading tiny-2b")
