@@ -21,6 +21,7 @@ from api.openai import content as openai_content
 from api.openai import events as openai_events
 from api.openai import files as openai_files
 from api.openai import models as openai_models
+from api.openai import pools as openai_pools
 from api.openai import unsupported as openai_unsupported
 from api.openai import videos as openai_videos
 from api.openai import webhooks as openai_webhooks
@@ -31,7 +32,8 @@ from orchestrator.loops import running
 # Matched in this order: busiest first, but what is spelled out before what takes an id.
 _MODULES = (
     bigmodel_videos, openai_unsupported, openai_videos, openai_content, openai_events, openai_models, openai_files,
-    bigmodel_files, openai_batches, bigmodel_batches, openai_webhooks, health,
+    bigmodel_files, openai_batches, bigmodel_batches, openai_webhooks, openai_pools,
+    health,
 )  # fmt: skip
 
 # How often the jobs that somebody watches are read. Nothing but their watchers depends on it.

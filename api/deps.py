@@ -20,6 +20,7 @@ from orchestrator.files import Files
 from orchestrator.frontdoor import FrontdoorStore, open_jobs
 from orchestrator.keys import Keyring
 from orchestrator.limits import RequestRates, TenantLimits
+from orchestrator.pools import Pools
 from orchestrator.ports import ApiKey, KeyStore, ObjectStore, WebhookStore
 from orchestrator.ports.batches import BatchStore
 from orchestrator.store import Store
@@ -57,6 +58,7 @@ class Services:
     webhooks: Subscriptions
     feed: Feed
     waiting: Waiting
+    pools: Pools
     keyring: Keyring
     rates: RequestRates
     readiness: Readiness
@@ -86,6 +88,7 @@ class Services:
             webhooks,
             feed,
             waiting,
+            Pools(settings, store),
             keyring,
             rates,
             readiness,

@@ -12,6 +12,7 @@ from orchestrator.cluster import Cluster
 from orchestrator.domain.errors import CogmillError, WorkerError
 from orchestrator.domain.job import Claim, WorkerRef
 from orchestrator.domain.outcome import Evicted, Released
+from orchestrator.domain.pausing import pause_over
 from orchestrator.domain.protocol import Answer, Assignment
 
 _log = logs.get("dispatcher")
@@ -158,7 +159,12 @@ class Dispatcher:
         """Hand preempted renders back that idle workers could go on with, now that their queue is empty; how many."""
         fleet = self._cluster.fleet
         empty = [pool for pool in self._pools if self._exhausted.get(pool) == math.inf]
-        return len(await self._evict([claim for pool in empty for claim in fleet.misplaced(pool)]))
+        misplaced = [claim for pool in empty for claim in fleet.misplaced(pool)]
+        if misplaced:
+            # A paused pool only looks empty: what it hands back nobody would claim, and what runs must go on.
+            pauses = await self._cluster.store.pauses()
+            misplaced = [claim for claim in misplaced if pause_over(claim.pool, pauses) is None]
+        return len(await self._evict(misplaced))
 
     async def _evict(self, claims: Sequence[Claim]) -> set[UUID]:
         """Ask workers to hand these renders back; those that will have heard it."""

@@ -34,6 +34,7 @@ jobs = Gauge("cogmill_jobs", "Jobs that have not ended, by pool and state.", ("p
 oldest_age = Gauge(
     "cogmill_queue_oldest_age_seconds", "For how long the oldest job of a pool has been in a state.", ("pool", "state")
 )
+pool_paused = Gauge("cogmill_pool_paused", "1 while a pool or the whole queue is paused, by pool; else 0.", ("pool",))
 jobs_ended = Counter("cogmill_jobs_ended_total", "Jobs that ended, by pool and final state.", ("pool", "state"))
 
 attempts = Counter("cogmill_attempts_total", "Attempts that ended, by pool and outcome.", ("pool", "outcome"))
@@ -116,6 +117,12 @@ def show_queue(depths: Sequence[QueueDepth]) -> None:
     """Replace the queue gauges by this reading; pools and states that are gone disappear."""
     _replace(jobs, {(depth.pool, str(depth.state)): depth.count for depth in depths})
     _replace(oldest_age, {(depth.pool, str(depth.state)): depth.oldest_age_s for depth in depths})
+
+
+def show_pauses(paused: Mapping[str, bool]) -> None:
+    """Set whether each of these pools is paused."""
+    for pool, yes in paused.items():
+        pool_paused.labels(pool).set(yes)
 
 
 def show_webhooks(backlog: Backlog) -> None:

@@ -25,6 +25,7 @@ from orchestrator.frontdoor import open_jobs
 from orchestrator.inputs.sweeper import InputSweeper
 from orchestrator.loads import Loads
 from orchestrator.loops import Life, Loops, at_once, running, stop_signals
+from orchestrator.pools import PauseWatch
 from orchestrator.ports import JobStore, ObjectStore, WebhookStore, WorkerPool
 from orchestrator.ports.batches import Lines
 from orchestrator.recovery import Recovery
@@ -235,3 +236,4 @@ def _show_queue(loops: Loops, settings: Settings, store: JobStore) -> None:
         metrics.show_queue(await store.queue_depth())
 
     loops.every(settings.metrics.queue_every_s, "queue_depth", show, Life.GOES_ROUND)
+    loops.every(settings.metrics.queue_every_s, "pauses", PauseWatch(settings.pools, store).run_once, Life.GOES_ROUND)

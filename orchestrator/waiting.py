@@ -6,12 +6,13 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.job import Job
 from orchestrator.domain.loading import WorkerLoad
+from orchestrator.domain.pausing import Pause
 from orchestrator.domain.states import JobState
 from orchestrator.domain.waiting import queue_reason
 
@@ -20,37 +21,48 @@ _FRESH_S = 2.0
 _PATIENCE_S = 1.0
 
 
-class LoadReader(Protocol):
+class WaitReader(Protocol):
     """The one part of `JobStore` that this needs."""
 
     async def worker_loads(self) -> list[WorkerLoad]: ...
 
+    async def pauses(self) -> list[Pause]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of workers and pauses."""
+
+    loads: Sequence[WorkerLoad] = ()
+    pauses: Sequence[Pause] = ()
+
 
 class Waiting:
-    """The workers as their dispatchers last told of them, at most two seconds ago where the store answers."""
+    """Workers as their dispatchers last told of them, and pauses, at most two seconds ago where the store answers."""
 
-    def __init__(self, store: LoadReader, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, store: WaitReader, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._monotonic = monotonic
-        self._loads: Sequence[WorkerLoad] = ()
+        self._known = Known()
         self._read_at = -math.inf
         self._reading = asyncio.Lock()
 
-    async def loads(self) -> Sequence[WorkerLoad]:
-        """Every worker that a dispatcher has told of. Never raises: what was known before does, or nothing."""
+    async def known(self) -> Known:
+        """Every worker that a dispatcher has told of, and every pause. Never raises: what was known before does."""
         async with self._reading:
             now = self._monotonic()
             if now - self._read_at >= _FRESH_S:
                 self._read_at = now  # also when it fails: the next reader must not wait as long
                 try:
                     async with asyncio.timeout(_PATIENCE_S):
-                        self._loads = await self._store.worker_loads()
+                        self._known = Known(await self._store.worker_loads(), await self._store.pauses())
                 except (StoreUnavailable, TimeoutError):
                     pass
-            return self._loads
+            return self._known
 
     async def told(self, job: Job) -> Job:
         """The job, with the reason why it waits."""
         if job.state not in (JobState.QUEUED, JobState.HELD):
             return job
-        return replace(job, queue_reason=queue_reason(job.state, job.pool, await self.loads()))
+        known = await self.known()
+        return replace(job, queue_reason=queue_reason(job.state, job.pool, known.loads, known.pauses))

@@ -31,10 +31,10 @@ _EVENT = {
     "type": "object",
     "properties": {
         "id": {"type": "string", "pattern": r"^\d+(\.\d+){6}$"},
-        "event": {"type": "string", "enum": [kind.value for kind in Kind]},
+        "event": {"type": "string", "enum": [*(kind.value for kind in Kind), "queue"]},
         "data": {"type": "string", "contentMediaType": "application/json"},
     },
-    "required": ["id", "event", "data"],
+    "required": ["event", "data"],
 }
 _EXAMPLE = (
     'id: 1.0.0.1.0.0.0\nevent: stage\ndata: {"stage": "assigned", "attempt": 1}\n\n'
@@ -78,8 +78,9 @@ async def events(
 
     `attempt`: one has begun or ended, and how earlier ones ended. `stage`: where the job is. `step` of `steps`:
     denoise steps done, from a checkpoint's on where an attempt begins at one. `preview`: a signed URL of one frame of
-    what is coming. `incident`: something befell the render, which goes on all the same. `end`: the video object, and
-    the last event. Events tell where the video stands, so what came and went unseen is not made up for.
+    what is coming. `incident`: something befell the render, which goes on all the same. `queue`: why no worker takes
+    it, or null again; it has no id. `end`: the video object, and the last event. Events tell where the video stands, so
+    what came and went unseen is not made up for.
     """
     known = _known(last_event_id or last_event_id_query)
     services = deps.services(request)
@@ -100,11 +101,18 @@ def _known(event_id: str | None) -> Place:
 
 
 async def _stream(services: deps.Services, watch: Watch, known: Place) -> AsyncIterator[str]:
+    reason: str | None = None
     while True:
-        if not await watch.changed(HEARTBEAT_S):
+        moved = await watch.changed(HEARTBEAT_S)
+        snapshot = watch.latest
+        if snapshot is not None and not snapshot.job.state.terminal:
+            waits = (await services.waiting.told(snapshot.job)).queue_reason
+            if waits != reason:  # not a place in the job's life, so without an id: the hearer's last one stays
+                reason = waits
+                yield f"event: queue\ndata: {json.dumps({'queue_reason': waits})}\n\n"
+        if not moved:
             yield _HEARTBEAT
             continue
-        snapshot = watch.latest
         if snapshot is None:
             yield _written(gone(known), {"id": public_id(watch.job_id), "object": "video.deleted", "deleted": True})
             return

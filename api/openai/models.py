@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 from uuid import UUID
 
@@ -19,10 +18,10 @@ from orchestrator.domain.catalog import Profile
 from orchestrator.domain.cost import predict_finish_s
 from orchestrator.domain.delivery import MAX_FPS
 from orchestrator.domain.errors import NotFound, UnknownModel
-from orchestrator.domain.loading import WorkerLoad
-from orchestrator.domain.waiting import unavailable
+from orchestrator.domain.waiting import unserved
 from orchestrator.planning import plan
 from orchestrator.request import ImageBytes, VideoRequest
+from orchestrator.waiting import Known
 
 router = APIRouter(tags=["openai"])
 
@@ -80,7 +79,8 @@ class Model(BaseModel):
         "the GPU (an H100) and for finishing. Waiting is not in it."
     )
     available: bool = Field(
-        description="False while it is known that no worker has loaded it: requests are taken, and wait."
+        description="False while it is known that no worker has loaded it, or its pools are paused: requests are "
+        "taken, and wait."
     )
     unavailable_reason: str | None = Field(description="Why it is not available.")
 
@@ -101,9 +101,9 @@ class ModelList(BaseModel):
 async def list_models(request: Request, tenant: deps.Tenant) -> Response:
     """Every configured model and alias, and what it can make."""
     services = deps.services(request)
-    settings, loads = services.settings, await services.waiting.loads()
+    settings, known = services.settings, await services.waiting.known()
     names = (*settings.models, *settings.aliases)
-    return reply(ModelList(data=[_described(settings, name, loads) for name in names]))
+    return reply(ModelList(data=[_described(settings, name, known) for name in names]))
 
 
 @router.get(
@@ -116,14 +116,15 @@ async def retrieve_model(request: Request, model_id: str, tenant: deps.Tenant) -
     """What one model can make, by its name or an alias, in any case."""
     services = deps.services(request)
     try:
-        return reply(_described(services.settings, model_id, await services.waiting.loads()))
+        return reply(_described(services.settings, model_id, await services.waiting.known()))
     except UnknownModel as error:
         raise NotFound(error.message, param="model") from None
 
 
-def _described(settings: Settings, name: str, loads: Sequence[WorkerLoad]) -> Model:
+def _described(settings: Settings, name: str, known: Known) -> Model:
     model = settings.resolve_model(name)
-    missing = unavailable([load for load in loads if load.model == model and load.pool in settings.pools])
+    pools = [pool for pool, configured in settings.pools.items() if configured.model == model]
+    missing = unserved(pools, [load for load in known.loads if load.model == model], known.pauses)
     family = settings.family_of(model)
     return Model(
         id=name,

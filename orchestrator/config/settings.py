@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from orchestrator.config import rendering, sections
 from orchestrator.domain.catalog import FAMILIES, ModelFamily, Profile
 from orchestrator.domain.errors import ConfigError, UnknownModel
+from orchestrator.domain.pausing import EVERY
 
 # What asyncpg takes from a URL: `ssl=require`, `verify-full`, ...; `host` and `port` for sockets and several servers.
 _DATABASE_OPTIONS = ("ssl", "host", "port")
@@ -57,6 +58,8 @@ class Settings(BaseSettings):
             raise ValueError("master_key must have at least 16 characters")
         _check_database_url(self.database_url)
         for name, pool in self.pools.items():
+            if name == EVERY:
+                raise ValueError(f"no pool may be called {EVERY}, which means all of them")
             if pool.model not in self.models:
                 raise ValueError(f"pools.{name}.model {pool.model!r} is none of models: {', '.join(self.models)}")
             _check_shapes(f"pools.{name}.warm_shapes", pool, self.family_of(pool.model))

@@ -5,17 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from orchestrator.domain.loading import LoadState, WorkerLoad
+from orchestrator.domain.pausing import Pause, pause_over, told
 from orchestrator.domain.states import JobState
 
 _WAITING = (JobState.HELD, JobState.QUEUED)
 
 
-def queue_reason(state: JobState, pool: str, loads: Iterable[WorkerLoad]) -> str | None:
+def queue_reason(state: JobState, pool: str, loads: Iterable[WorkerLoad], pauses: Iterable[Pause] = ()) -> str | None:
     """Why no worker takes a job of this pool now; None for a job that does not wait, or only for its turn.
 
-    `loads` are those of any pools. A pool that no dispatcher has told of keeps nothing waiting as far as is known.
+    `loads` and `pauses` are those of any pools. A pool that no dispatcher has told of keeps nothing waiting as far as
+    is known.
     """
-    return unavailable([load for load in loads if load.pool == pool]) if state in _WAITING else None
+    if state not in _WAITING:
+        return None
+    pause = pause_over(pool, pauses)
+    return told(pause) if pause is not None else unavailable([load for load in loads if load.pool == pool])
+
+
+def unserved(pools: Sequence[str], loads: Sequence[WorkerLoad], pauses: Sequence[Pause]) -> str | None:
+    """Why nothing is rendered in any of a model's pools; None when it is in one, as far as is known."""
+    paused = {pool: pause for pool in pools if (pause := pause_over(pool, pauses)) is not None}
+    if pools and len(paused) == len(pools):
+        return told(paused[pools[0]])
+    return unavailable([load for load in loads if load.pool in pools and load.pool not in paused])
 
 
 def unavailable(loads: Sequence[WorkerLoad]) -> str | None:

@@ -12,6 +12,7 @@ from uuid import UUID
 from orchestrator.domain.job import Artifact, Checkpoint, Claim, Failure, Incident, Job, NewJob, WorkerRef
 from orchestrator.domain.loading import WorkerLoad
 from orchestrator.domain.outcome import AttemptOutcome, Settlement
+from orchestrator.domain.pausing import Pause
 from orchestrator.domain.states import JobState
 
 
@@ -155,7 +156,7 @@ class JobStore(Protocol):
     ) -> list[Claim]:
         """Claim up to one job per slot, shared fairly, each with a fresh token; no more than are ready.
 
-        With `more_urgent_than`, only jobs of a smaller priority number.
+        None while the pool is paused. With `more_urgent_than`, only jobs of a smaller priority number.
         """
         ...
 
@@ -206,6 +207,19 @@ class JobStore(Protocol):
 
     async def orphaned(self) -> list[Claim]:
         """Running claims whose worker is dead by its row, or has none."""
+        ...
+
+    # pausing
+    async def pause(self, pool: str, *, reason: str, by: str) -> None:
+        """Let no claim be made of a pool, or of any (`EVERY`), from now on. One that stands gets the new reason."""
+        ...
+
+    async def resume(self, pool: str, *, by: str) -> bool:
+        """End the pause of a pool, or the one of `EVERY`; False when none stands."""
+        ...
+
+    async def pauses(self) -> list[Pause]:
+        """The last pause of each pool and of `EVERY`, whether it stands or not."""
         ...
 
     # keeping house

@@ -20,6 +20,7 @@ from orchestrator.store.inputs import Inputs
 from orchestrator.store.items import Items
 from orchestrator.store.jobs import Jobs
 from orchestrator.store.loads import Loads
+from orchestrator.store.pauses import Pauses
 from orchestrator.store.settle import Settlements
 from orchestrator.store.submissions import Submissions
 from orchestrator.store.tenants import Tenants
@@ -29,7 +30,7 @@ from orchestrator.store.workers import Workers
 
 class Store(
     Jobs, Claims, Settlements, Workers, Housekeeping, Tenants, Files, Inputs, Endpoints, Deliveries, DeliveryLog,
-    Batches, Items, Loads,
+    Batches, Items, Loads, Pauses,
 ):  # fmt: skip
     """Implements the store's ports, from `ports.JobStore` to `ports.WebhookStore`. One per process and event loop."""
 

@@ -36,6 +36,7 @@ from orchestrator.config import Settings
 from orchestrator.domain.job import Job, NewJob
 from orchestrator.domain.limits import Limits
 from orchestrator.domain.loading import WorkerLoad
+from orchestrator.domain.pausing import Pause
 from orchestrator.domain.states import JobState
 from orchestrator.local import process
 from orchestrator.local.process import ProcessId
@@ -75,6 +76,9 @@ class NoStore:
         return Limits()
 
     async def worker_loads(self) -> list[WorkerLoad]:
+        return []
+
+    async def pauses(self) -> list[Pause]:
         return []
 
     async def submit(self, job: NewJob) -> Job:

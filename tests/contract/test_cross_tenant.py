@@ -32,7 +32,10 @@ OPEN = {"/healthz", "/readyz", "/metrics", "/docs", "/docs/oauth2-redirect", "/r
 # Queries that take no id.
 PLAIN = {"limit", "order", "variant", "purpose", "state", "last_event_id"}
 # Paths about things that are the same for every tenant.
-SHARED = {"/v1/models/{model_id:path}", "/v1/videos/characters/{character_id}"}
+SHARED = {
+    "/v1/models/{model_id:path}", "/v1/videos/characters/{character_id}", "/v1/pools/{pool}/pause",
+    "/v1/pools/{pool}/resume",
+}  # fmt: skip
 ROUTES = [
     (method, context.original_route)
     for context in iter_route_contexts(create_app(api_settings("postgresql://nowhere/none")).routes)

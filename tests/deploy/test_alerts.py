@@ -38,6 +38,8 @@ WELL = {
     "cogmill_unknown_tokens_total": "0x90",
     'cogmill_outbox_oldest_age_seconds{job="cogmill-maintainer"}': "1x90",
     "cogmill_uncounted_requests_total": "0x90",
+    'cogmill_pool_paused{job="cogmill-dispatcher", pool="main"}': "0x90",
+    'cogmill_pool_paused{job="cogmill-maintainer", pool="main"}': "0x90",
 }
 BUSY = 'cogmill_gpu_busy_seconds_total{pool="main"}'
 CLAIMS = 'cogmill_claims_total{pool="main"}'
@@ -100,6 +102,13 @@ def test_an_empty_queue_on_idle_workers_is_no_trouble(tmp_path: Path) -> None:
     quiet = {name: values for name, values in WELL.items() if not name.startswith("cogmill_jobs{")}
 
     check_firing(tmp_path, quiet | {CLAIMS: "50x90", BUSY: "500x90"}, [])
+
+
+@pytest.mark.parametrize("paused", ["1x90", "0x20 1x60 0x9"], ids=["since before", "resumed just now"])
+def test_jobs_that_wait_in_a_paused_pool_are_no_trouble(tmp_path: Path, paused: str) -> None:
+    pause = {'cogmill_pool_paused{job="cogmill-dispatcher", pool="main"}': paused}
+
+    check_firing(tmp_path, WELL | pause | {CLAIMS: "50x90", BUSY: "500x90"}, [])
 
 
 def series_of(metric: MetricWrapperBase) -> set[str]:

@@ -19,6 +19,7 @@ from orchestrator.domain.errors import (
 from orchestrator.domain.job import Artifact, Job, NewJob
 from orchestrator.domain.limits import Limits
 from orchestrator.domain.loading import WorkerLoad
+from orchestrator.domain.pausing import Pause
 from orchestrator.limits import TenantLimits
 from orchestrator.planning import plan
 from orchestrator.ports import Picture
@@ -56,6 +57,9 @@ class Desk:
         return _as_read(job)
 
     async def worker_loads(self) -> list[WorkerLoad]:
+        return []
+
+    async def pauses(self) -> list[Pause]:
         return []
 
     async def load(self, tenant: str, source: ImageSource) -> Picture:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.loading import NO_TROUBLE, LoadState, WorkerLoad, reason_of
+from orchestrator.domain.pausing import EVERY, Pause
 from orchestrator.domain.states import JobState
-from orchestrator.domain.waiting import queue_reason
-from orchestrator.waiting import Waiting
+from orchestrator.domain.waiting import queue_reason, unserved
+from orchestrator.waiting import Known, Waiting
 
 LOADED = WorkerLoad(worker="main-0", pool="main", model="cogvideox-2b", state=LoadState.LOADED)
 LOADING = replace(LOADED, worker="main-1", state=LoadState.LOADING)
 STARTING = replace(LOADED, worker="main-2", state=LoadState.STARTING)
 BROKEN = replace(LOADED, worker="main-3", state=LoadState.BROKEN, failures=2, reason="no room")
+PAUSE = Pause(pool="main", reason="S3 moves", paused_by="ada", paused_at=datetime(2026, 11, 28, tzinfo=UTC))
+OTHERS = replace(PAUSE, pool="other")
+ALL = replace(PAUSE, pool=EVERY, reason="a move")
+OVER = replace(PAUSE, resumed_by="ada", resumed_at=PAUSE.paused_at)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +40,30 @@ def test_a_job_says_why_it_waits_unless_it_is_only_for_its_turn(loads: list[Work
     for state in JobState:
         waits = state in (JobState.HELD, JobState.QUEUED)
         assert queue_reason(state, "main", loads) == (reason if waits else None)
+
+
+@pytest.mark.parametrize(
+    ("pauses", "reason"),
+    [
+        ([OVER], "no worker of pool main has loaded cogvideox-2b: no room"),
+        ([OTHERS], "no worker of pool main has loaded cogvideox-2b: no room"),
+        ([PAUSE, OTHERS], "pool main is paused: S3 moves"),
+        ([ALL], "the whole queue is paused: a move"),
+        ([PAUSE, ALL], "the whole queue is paused: a move"),
+    ],
+)
+def test_a_pause_is_why_a_job_waits_whatever_else_there_is(pauses: list[Pause], reason: str) -> None:
+    for state in JobState:
+        waits = state in (JobState.HELD, JobState.QUEUED)
+        assert queue_reason(state, "main", [BROKEN], pauses) == (reason if waits else None)
+    assert unserved(["main"], [BROKEN], pauses) == reason
+
+
+def test_a_model_that_one_open_pool_renders_is_served() -> None:
+    loads = [BROKEN, replace(LOADED, pool="other")]
+    assert unserved(["main", "other"], loads, [PAUSE]) is None
+    assert unserved(["main", "other"], loads, [OTHERS]) == "no worker of pool main has loaded cogvideox-2b: no room"
+    assert unserved(["main", "other"], loads, [PAUSE, OTHERS]) == "pool main is paused: S3 moves"
 
 
 @pytest.mark.parametrize(
@@ -89,6 +119,9 @@ class Reader:
             await asyncio.Event().wait()
         return [BROKEN]
 
+    async def pauses(self) -> list[Pause]:
+        return [PAUSE]
+
 
 async def test_what_is_known_of_workers_is_read_seldom_and_survives_a_store_that_is_away(
     monkeypatch: pytest.MonkeyPatch,
@@ -96,9 +129,10 @@ async def test_what_is_known_of_workers_is_read_seldom_and_survives_a_store_that
     monkeypatch.setattr("orchestrator.waiting._PATIENCE_S", 0.01)
     reader, now = Reader(), [0.0]
     waiting = Waiting(reader, monotonic=lambda: now[0])
-    assert await asyncio.gather(*(waiting.loads() for _ in range(50))) == [[BROKEN]] * 50
+    known = Known([BROKEN], [PAUSE])
+    assert await asyncio.gather(*(waiting.known() for _ in range(50))) == [known] * 50
     assert reader.asked == 1
     for reader.away, reader.silent in ((True, False), (False, True)):
         now[0] += 3
-        assert await waiting.loads() == [BROKEN]
+        assert await waiting.known() == known
     assert reader.asked == 3

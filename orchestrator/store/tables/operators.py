@@ -7,7 +7,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from orchestrator.store.tables.base import NOW, metadata, moment
 
-# No claim is made of a pool that has a row here, or while `*` has one, which is every pool.
+# The last pause of each pool, and of `*`, which is all of them. Of a pool no claim is made while its own stands, or
+# that of all.
 pauses = Table(
     "pauses",
     metadata,
@@ -15,6 +16,9 @@ pauses = Table(
     Column("reason", Text, nullable=False),
     Column("paused_by", Text, nullable=False),
     moment("paused_at", nullable=False, server_default=NOW),
+    Column("resumed_by", Text),
+    moment("resumed_at"),
+    CheckConstraint("(resumed_by IS NULL) = (resumed_at IS NULL)", name="pauses_resumed"),
 )
 
 # A batch that rests until it is resumed, or a row of the outbox that was taken out of its way, which `detail` keeps.

@@ -18,7 +18,10 @@ def upgrade() -> None:
             reason text NOT NULL,
             paused_by text NOT NULL,
             paused_at timestamptz DEFAULT cogmill_now() NOT NULL,
-            PRIMARY KEY (pool)
+            resumed_by text,
+            resumed_at timestamptz,
+            PRIMARY KEY (pool),
+            CONSTRAINT pauses_resumed CHECK ((resumed_by IS NULL) = (resumed_at IS NULL))
         )
     """)
     op.execute("""
