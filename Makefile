@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 COMPLETED := .venv/.completed
 
-.PHONY: help demo up test test-unit check format toolchain
+.PHONY: help demo up test test-unit rehearse check format toolchain
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo 'make up         serve the local stack until Ctrl-C'
 	@echo 'make test       every test, on real parts'
 	@echo 'make test-unit  the pure ones, in seconds'
+	@echo 'make rehearse   models of true size with random weights, loaded and rendered here (MODELS="...")'
 	@echo 'make check      ruff, mypy and the import contracts'
 	@echo 'make format     mend layout and imports'
 
@@ -27,6 +28,10 @@ test: $(COMPLETED)
 
 test-unit: $(INSTALLED)
 	@$(BIN)/pytest tests/unit
+
+# Writes up to 31 GB for each model of MODELS, and removes it; REHEARSE has options of the script.
+rehearse: $(INSTALLED)
+	@$(BIN)/python tests/benchmarks/rehearse.py $(REHEARSE) $(MODELS)
 
 check: $(INSTALLED)
 	@$(BIN)/ruff check .

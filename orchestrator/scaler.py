@@ -37,6 +37,7 @@ def plans(settings: Settings) -> dict[str, WorkerPlan]:
             log=settings.log,
             finish=settings.finish,
             moderation=settings.moderation,
+            sizes=settings.models[pool.model].offered,
         )
         for name, pool in settings.pools.items()
         for index in range(pool.workers)

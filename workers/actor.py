@@ -14,7 +14,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from orchestrator import logs
-from orchestrator.domain.catalog import FAMILIES
 from orchestrator.domain.delivery import Delivery
 from orchestrator.domain.errors import ProtocolMismatch, StaleEpoch
 from orchestrator.domain.job import RenderSpec, WorkerRef
@@ -39,7 +38,7 @@ def _assemble(plan: WorkerPlan, scratch: Path) -> Parts[Any]:
 
 def _exact(plan: WorkerPlan) -> RenderSpec:
     """A render of the plan's model as it comes, which nothing is approximated in."""
-    family = FAMILIES[plan.family]
+    family = plan.promised
     width, height = family.default_size
     frames = family.default_frames
     return RenderSpec(
@@ -74,7 +73,7 @@ class RenderActor:
         moderated = plan.moderation.enabled and plan.moderation.video
         preview_at = 0.0 if moderated else plan.finish.preview_at
         self._roster = Roster(
-            Meter(FAMILIES[plan.family]),
+            Meter(plan.promised),
             self._changes,
             capacity=Capacity(batch_size=plan.settings.batch_size, park_bytes=plan.engine.park_mib << 20),
             preview_at=preview_at,

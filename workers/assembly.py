@@ -13,7 +13,6 @@ import torch
 
 from orchestrator import logs
 from orchestrator.adapters.s3 import S3Objects
-from orchestrator.domain.catalog import FAMILIES
 from orchestrator.domain.job import VideoResult
 from orchestrator.domain.protocol import Assignment, Stage
 from orchestrator.moderation import Moderation
@@ -42,14 +41,14 @@ def assemble(plan: WorkerPlan, scratch: Path, meet: Meet | None = None) -> Parts
 
     For a plan of several GPUs `meet` makes this process the leader of the ranks that share the model's work.
     """
-    device, dtype = loading.placement(FAMILIES[plan.family])
+    device = loading.device_here()
     if device.type == "cpu":
         # The actors of one machine share its cores; more than one thread each only makes them wait for each other.
         torch.set_num_threads(1)
     objects = S3Objects(plan.s3)
     # Before the model: a setting that cannot work is said at once, not after minutes.
     finish = publisher(objects, Finisher.load(plan.finish, device), Moderation(plan.moderation), scratch)
-    model = model_of(plan, device, dtype, meet)
+    model = model_of(plan, device, meet)
     return Parts(
         model=model,
         fetch=partial(inputs.fetch, objects, model.numerics),
@@ -59,15 +58,16 @@ def assemble(plan: WorkerPlan, scratch: Path, meet: Meet | None = None) -> Parts
     )
 
 
-def model_of(plan: WorkerPlan, device: torch.device, dtype: torch.dtype, meet: Meet | None = None) -> CogVideoX:
+def model_of(plan: WorkerPlan, device: torch.device, meet: Meet | None = None) -> CogVideoX:
     """The plan's model on `device`, its files fetched first if this node has not got them. Raises `ConfigError`."""
-    family = FAMILIES[plan.family]
+    family = plan.promised
     log = modelfiles.to_log(logs.get("model"))
     resolve = partial(modelfiles.locate, cache=plan.cache, s3=plan.s3, on_progress=log)
     group = None if meet is None else meet(device)
     with nullcontext() if group is None else group.together():
         path = resolve(plan.source)
         modelfiles.require_whole(path)
+        dtype = loading.dtype_for(path, family, device, plan.settings.dtype, ranks=plan.gpus)
         pipeline = loading.load(path, family, device, dtype)
     if group is None:
         acceleration = Acceleration.prepare(pipeline.transformer, family, device, plan.settings)

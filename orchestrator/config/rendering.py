@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from orchestrator.config.section import Seconds, Section
-from orchestrator.domain.catalog import FAMILIES, Profile
+from orchestrator.domain.catalog import FAMILIES, ModelFamily, Profile, Size
 
 # How strongly an adapter may be applied: backwards, not at all, as it was trained, and more.
 ADAPTER_SCALES = (-4, 4)
@@ -40,14 +40,23 @@ class ModelSettings(_Sourced):
 
     `source` is a directory on every worker's node, `hf://organisation/name@revision` (Hugging Face), or
     `s3://bucket/prefix` (our S3's endpoint and keys); what is not on the node is fetched to `models_cache`.
-    `path` is an older name for a source that is a directory. `image_model` names the configured model that takes over
-    when a request brings an image; without it that is the one of the family's image-to-video sibling.
+    `path` is an older name for a source that is a directory. `sizes` (`WIDTHxHEIGHT`) are those of the family's that
+    are offered, the first one by default; none is all. A checkpoint that lacks one of them is not loaded. `image_model`
+    names the configured model that takes over when a request brings an image; without it that is the one of the
+    family's image-to-video sibling.
     """
 
     family: str
     path: Path | None = Field(default=None, exclude=True)
     accept_licence: bool = False
+    sizes: tuple[Annotated[str, Field(pattern=r"^\d{1,5}x\d{1,5}$")], ...] = ()
     image_model: str | None = None
+
+    @property
+    def offered(self) -> tuple[Size, ...]:
+        """`sizes` as numbers: width and height in pixels."""
+        pairs = (size.split("x") for size in self.sizes)
+        return tuple((int(width), int(height)) for width, height in pairs)
 
     @model_validator(mode="before")
     @classmethod
@@ -65,6 +74,9 @@ class ModelSettings(_Sourced):
             raise ValueError(f"family {self.family!r} is none of {', '.join(FAMILIES)}")
         if family.must_accept_licence and not self.accept_licence:
             raise ValueError(f"accept_licence must be true to load {family.name}: read the {family.licence}")
+        for size in self.offered:
+            if size not in family.sizes:
+                raise ValueError(f"sizes has {size[0]}x{size[1]}, and {family.name} renders {family.sizes_words}")
         return self
 
 
@@ -93,9 +105,11 @@ class EngineSettings(Section):
 class PoolSettings(Section):
     """Workers that hold the same model, each on `gpus_per_worker` GPUs.
 
-    `profiles` are those that it renders; none means all that it can. `attention` names a diffusers attention backend,
-    `auto` takes the quickest one that passes a numeric check when the model is loaded. `compile` compiles the
-    transformer's block for `warm_shapes` (`WIDTHxHEIGHTxFRAMES`; by default the native one), `auto` does on a GPU.
+    `profiles` are those that it renders; none means all that it can. `dtype` is the precision that the model is loaded
+    in: `auto` is the family's own on a GPU, and on a CPU float32 where it fits, else bfloat16. `attention` names a
+    diffusers attention backend, `auto` takes the quickest one that passes a numeric check when the model is loaded.
+    `compile` compiles the transformer's block for `warm_shapes` (`WIDTHxHEIGHTxFRAMES`; by default the native one),
+    `auto` does on a GPU.
     `quantization` keeps the linear layers in 8 bits, and then cannot render `exact`. Up to `batch_size` renders of
     one shape step together. `adapters_cached` LoRA adapters stay in memory.
     """
@@ -104,6 +118,7 @@ class PoolSettings(Section):
     workers: int = Field(default=1, ge=0, le=10_000)
     gpus_per_worker: int = Field(default=1, ge=1, le=8)
     profiles: tuple[Profile, ...] = ()
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     attention: str = "auto"
     compile: Literal["auto", "on", "off"] = "auto"
     warm_shapes: tuple[Annotated[str, Field(pattern=r"^\d{1,5}x\d{1,5}x\d{1,4}$")], ...] = ()
@@ -120,6 +135,14 @@ class PoolSettings(Section):
         if self.gpus_per_worker > 1 and self.quantization != "none":
             raise ValueError("quantization must be none with more than one of gpus_per_worker")
         return self
+
+    def check_dtype(self, family: ModelFamily) -> None:
+        """Raise `ValueError` for a precision that this family's models, or the quantization, cannot have."""
+        if self.dtype == "float16" and family.temporal_patch > 1:
+            raise ValueError(f"dtype cannot be float16: {family.name} renders black videos in it")
+        used = family.dtype if self.dtype == "auto" else self.dtype
+        if self.quantization == "fp8" and used != "bfloat16":
+            raise ValueError(f"quantization fp8 needs dtype bfloat16, and {family.name} would be loaded in {used}")
 
     @property
     def served(self) -> tuple[Profile, ...]:

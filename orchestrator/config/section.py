@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,3 +12,11 @@ Seconds = Annotated[float, Field(gt=0, le=100 * 365.25 * 24 * 3600, allow_inf_na
 
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Unpickle, also what an older release has pickled: it says nothing of newer keys, which then are as usual."""
+        fields = type(self).model_fields.items()
+        usual = {name: it.get_default(call_default_factory=True) for name, it in fields if not it.is_required()}
+        said = usual | state["__dict__"]
+        # In the order of the fields, which is that of a dump, and so of a plan's fingerprint.
+        super().__setstate__({**state, "__dict__": {name: said[name] for name in type(self).model_fields}})

@@ -63,6 +63,10 @@ class Settings(BaseSettings):
             if pool.model not in self.models:
                 raise ValueError(f"pools.{name}.model {pool.model!r} is none of models: {', '.join(self.models)}")
             _check_shapes(f"pools.{name}.warm_shapes", pool, self.family_of(pool.model))
+            try:
+                pool.check_dtype(self.family_of(pool.model))
+            except ValueError as error:
+                raise ValueError(f"pools.{name}.{error}") from None
         for name, model in self.models.items():
             sibling = model.image_model
             if sibling is not None and (
@@ -118,8 +122,8 @@ class Settings(BaseSettings):
         raise UnknownModel(name, (*self.models, *self.aliases))
 
     def family_of(self, model: str) -> ModelFamily:
-        """The catalogue's entry for a configured model."""
-        return FAMILIES[self.models[model].family]
+        """The catalogue's entry for a configured model, with the sizes that it is offered in."""
+        return FAMILIES[self.models[model].family].offering(self.models[model].offered)
 
     def image_model_of(self, model: str) -> str | None:
         """The configured model that renders from an image what `model` renders without; None when there is none."""

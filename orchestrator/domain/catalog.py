@@ -54,14 +54,15 @@ RECIPES = {
 class ModelFamily:
     """What every checkpoint of one architecture has in common.
 
-    `sizes` are (width, height) in pixels, the first one native, and `sizes_rule` the same in words; `draft_scale` is
-    the scale at which the profile `draft` renders. Frames are legal when they equal `frames_step * n + 1` from
-    `min_frames` to `max_frames`; `default_frames` are rendered when nobody asks for a length; `fps` is the rate that
-    the model was trained at. `temporal_patch` is how many latent frames share a token, `token_dim` how wide the
-    transformer makes one. An `image_to_video` family begins at a picture and cannot do without; `image_sibling` names
-    the family that takes over when a request brings one. `reference_step_s` and `reference_decode_s` are seconds on one
-    H100 for the native size and `default_frames`, at batch 2 (classifier-free guidance); `linear_share` is the part of
-    a step that grows linearly with the tokens, the rest being attention and quadratic.
+    `sizes` are (width, height) in pixels, the first one native unless `native` says another, and `sizes_rule` the same
+    in words; `draft_scale` is the scale at which the profile `draft` renders. Frames are legal when they equal
+    `frames_step * n + 1` from `min_frames` to `max_frames`; `default_frames` are rendered when nobody asks for a
+    length; `fps` is the rate that the model was trained at. `temporal_patch` is how many latent frames share a token,
+    `token_dim` how wide the transformer makes one. An `image_to_video` family begins at a picture and cannot do
+    without; `image_sibling` names the family that takes over when a request brings one. `reference_step_s` and
+    `reference_decode_s` are seconds on one H100 for the native size and `default_frames`, at batch 2 (classifier-free
+    guidance); `linear_share` is the part of a step that grows linearly with the tokens, the rest being attention and
+    quadratic.
     """
 
     name: str
@@ -88,10 +89,16 @@ class ModelFamily:
     temporal_patch: int = 1
     image_to_video: bool = False
     image_sibling: str | None = None
+    native: Size | None = None
 
     @property
     def default_size(self) -> Size:
         return self.sizes[0]
+
+    @property
+    def native_size(self) -> Size:
+        """The size that the reference figures are of."""
+        return self.native or self.sizes[0]
 
     @property
     def max_seconds(self) -> float:
@@ -108,6 +115,10 @@ class ModelFamily:
     def sizes_words(self) -> str:
         """The legal sizes, in words."""
         return self.sizes_rule or ", ".join(f"{width}x{height}" for width, height in self.sizes)
+
+    def offering(self, sizes: tuple[Size, ...]) -> ModelFamily:
+        """This family with some of its sizes only, in that order; none means all."""
+        return replace(self, sizes=sizes, sizes_rule=None, native=self.native_size) if sizes else self
 
     def draft_size(self, size: Size) -> Size:
         """What the profile `draft` renders in place of the legal size `size`: smaller, both sides multiples of 16."""

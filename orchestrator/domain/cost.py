@@ -68,7 +68,7 @@ def predict_finish_s(spec: RenderSpec) -> float:
 
 
 def _ratio(family: ModelFamily, spec: RenderSpec) -> float:
-    reference = tokens(family, *family.default_size, family.default_frames)
+    reference = tokens(family, *family.native_size, family.default_frames)
     return tokens(family, spec.width, spec.height, spec.num_frames) / reference
 
 

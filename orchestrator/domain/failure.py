@@ -33,6 +33,8 @@ class FailureCode(StrEnum):
     IMAGE_UNREADABLE = "image_unreadable", False, True
     WRONG_IMAGE = "wrong_image", False, True
     ADAPTER_UNUSABLE = "adapter_unusable", False, True
+    # A size, a length, steps or another value that the loaded checkpoint cannot render, whoever accepted it.
+    IMPOSSIBLE_REQUEST = "impossible_request", False, True
     CONTENT_POLICY_VIOLATION = "content_policy_violation", False, True
 
     # What every worker depends on does not answer: from here on owners see a code when their attempts are spent.

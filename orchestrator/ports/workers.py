@@ -18,6 +18,7 @@ from orchestrator.config import (
     PoolSettings,
     S3Settings,
 )
+from orchestrator.domain.catalog import FAMILIES, ModelFamily, Size
 from orchestrator.domain.protocol import Answer, Assignment, Caller, WorkerStatus
 
 
@@ -25,8 +26,9 @@ from orchestrator.domain.protocol import Answer, Assignment, Caller, WorkerStatu
 class WorkerPlan:
     """All it takes to start one worker: its name, its pool, the model to load, and the bucket to upload to.
 
-    `family` names the catalogue's entry; `source` says where the model's diffusers checkpoint is (`ModelSettings`), and
-    `cache` is the directory for what must be fetched to the worker's node. `adapters` may be asked for by name.
+    `family` names the catalogue's entry, of which `sizes` are offered, none is all; `source` says where the model's
+    diffusers checkpoint is (`ModelSettings`), and `cache` is the directory for what must be fetched to the worker's
+    node. `adapters` may be asked for by name.
     """
 
     name: str
@@ -42,6 +44,12 @@ class WorkerPlan:
     log: LogSettings = field(default_factory=LogSettings)
     finish: FinishSettings = field(default_factory=FinishSettings)
     moderation: ModerationSettings = field(default_factory=ModerationSettings)
+    sizes: tuple[Size, ...] = ()
+
+    @property
+    def promised(self) -> ModelFamily:
+        """What requests may ask this model for, and its checkpoint has to be able to."""
+        return FAMILIES[self.family].offering(self.sizes)
 
     @property
     def gpus(self) -> int:
@@ -53,7 +61,7 @@ class WorkerPlan:
         secret = self.s3.secret_key.get_secret_value() if self.s3.secret_key is not None else ""
         sections = (self.s3, self.log, self.finish, self.moderation, self.settings.as_loaded, self.engine)
         adapters = {name: adapter.model_dump_json() for name, adapter in sorted(self.adapters.items())}
-        told = (self.model, self.family, self.source, self.cache, adapters, secret)
+        told = (self.model, self.family, self.sizes, self.source, self.cache, adapters, secret)
         dumped = (section.model_dump_json() for section in sections)
         return hashlib.sha256(repr([*map(str, told), *dumped]).encode()).hexdigest()[:16]
 

@@ -146,9 +146,11 @@ def _model(
 
 def _pipeline(family: ModelFamily, device: torch.device, directory: Path) -> Pipeline:
     if family in TINY:
-        return loading.load(tiny.make(family, directory), family, *loading.placement(family))
-    _, dtype = loading.placement(family)
-    return architecture.pipeline(family, device, dtype)
+        path = tiny.make(family, directory)
+        return loading.load(path, family, device, loading.dtype_for(path, family, device))
+    return architecture.pipeline(
+        family, device, getattr(torch, family.dtype) if device.type == "cuda" else torch.float32
+    )
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def a_leader(plan: WorkerPlan, wait_s: float = WAIT_S) -> CogVideoX:
     def meet(device: torch.device) -> Group:
         return Group.led(plan.gpus, device, "127.0.0.1", recruit, wait_s=wait_s)
 
-    return model_of(plan, CPU, torch.float32, meet if plan.gpus > 1 else None)
+    return model_of(plan, CPU, meet if plan.gpus > 1 else None)
 
 
 def begun(model: CogVideoX, spec: RenderSpec) -> Render:

@@ -79,8 +79,9 @@ def a_model(
     from workers.model.cogvideox import CogVideoX
 
     device = torch.device("cpu")
-    pipeline = loading.load(path, FAMILIES[family], device, torch.float32)
     pool = PoolSettings(model=family, **settings)
+    dtype = torch.float32 if pool.dtype == "auto" else getattr(torch, pool.dtype)
+    pipeline = loading.load(path, FAMILIES[family], device, dtype)
     return CogVideoX(
         pipeline,
         FAMILIES[family],

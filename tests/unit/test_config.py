@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from orchestrator import config
 from orchestrator.domain.catalog import Profile
+from orchestrator.domain.cost import predict
 from orchestrator.domain.errors import ConfigError, UnknownModel
+from orchestrator.scaler import plans
+from tests.support.builders import a_spec
 
 TOML = """
 database_url = "postgresql://cogmill@localhost/cogmill"
@@ -98,6 +103,24 @@ def test_a_wrong_setting_is_told_by_name(
         ("[pools.gpu]", "[pools.gpu]\ngpus_per_worker = 2\nquantization = 'fp8'", "quantization must be none"),
         ("[pools.gpu]", "[pools.gpu]\nprofiles = ['exact']\nquantization = 'int8'", "profiles cannot have exact"),
         ("[pools.gpu]", "[pools.gpu]\nprofiles = ['best']", "pools.gpu.profiles.0"),
+        ("[pools.gpu]", "[pools.gpu]\ndtype = 'float8'", "pools.gpu.dtype"),
+        ("[pools.gpu]", "[pools.gpu]\nquantization = 'fp8'", "pools.gpu.quantization fp8 needs dtype bfloat16"),
+        (
+            "[pools.gpu]",
+            "[pools.gpu]\nquantization = 'fp8'\ndtype = 'float16'",
+            "quantization fp8 needs dtype bfloat16, and tiny-2b would be loaded in float16",
+        ),
+        (
+            'family = "tiny-2b"\npath = "/models/small"\n[pools.gpu]',
+            'family = "tiny-1.5-5b"\npath = "/models/small"\n[pools.gpu]\ndtype = "float16"',
+            "pools.gpu.dtype cannot be float16: tiny-1.5-5b",
+        ),
+        ('path = "/models/small"', 'path = "/a"\nsizes = ["96"]', "models.small.sizes.0"),
+        (
+            'path = "/models/small"',
+            'path = "/a"\nsizes = ["720x480"]',
+            "sizes has 720x480, and tiny-2b renders 96x64, 64x96",
+        ),
         ("[pools.gpu]", "[engine]\ncheckpoint_every_s = -1\n[pools.gpu]", "engine.checkpoint_every_s"),
         ("[pools.gpu]", "[engine]\nquarantine_after = 0\n[pools.gpu]", "engine.quarantine_after"),
         ("[pools.gpu]", "[engine]\nnotice_s = inf\n[pools.gpu]", "engine.notice_s"),
@@ -134,6 +157,36 @@ def test_models_are_found_by_name_or_alias_in_any_case(toml: Path) -> None:
 def test_shapes_to_compile_may_be_drafts(toml: Path) -> None:
     toml.write_text(TOML.replace("[pools.gpu]", "[pools.gpu]\nwarm_shapes = ['96x64x49', '64x48x9']"))
     assert config.load().pools["gpu"].warm_shapes == ("96x64x49", "64x48x9")
+
+
+def test_a_model_is_offered_in_the_sizes_that_are_named_and_costs_what_it_did(toml: Path) -> None:
+    whole = config.load().family_of("small")
+    toml.write_text(TOML.replace('path = "/models/small"', 'path = "/models/small"\nsizes = ["160x96", "64x64"]'))
+    settings = config.load()
+    offered = settings.family_of("small")
+    assert (offered.sizes, offered.default_size) == (((160, 96), (64, 64)), (160, 96))
+    assert predict(offered, a_spec()) == predict(whole, a_spec()), "what a step costs is of the family's native size"
+    (plan,) = plans(settings).values()
+    assert plan.promised == offered
+    assert plan.fingerprint != replace(plan, sizes=()).fingerprint
+
+
+def test_a_dtype_makes_another_plan(toml: Path) -> None:
+    (plan,) = plans(config.load()).values()
+    toml.write_text(TOML.replace("[pools.gpu]", "[pools.gpu]\ndtype = 'bfloat16'"))
+    (other,) = plans(config.load()).values()
+    assert other.settings.dtype == "bfloat16"
+    assert other.fingerprint != plan.fingerprint
+
+
+def test_sections_that_an_older_release_has_pickled_have_the_usual_values_of_newer_keys(toml: Path) -> None:
+    """A plan goes from a dispatcher to actors of another release."""
+    pool = config.load().pools["gpu"]
+    older = pool.model_copy()
+    del older.__dict__["dtype"]
+    assert pickle.loads(pickle.dumps(older)) == pool
+    (plan,) = plans(config.load()).values()
+    assert pickle.loads(pickle.dumps(plan)).fingerprint == plan.fingerprint, "or its worker would never be at rest"
 
 
 def test_a_quantized_pool_renders_all_but_exact_and_what_it_is_told(toml: Path) -> None:

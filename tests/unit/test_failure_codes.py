@@ -35,6 +35,7 @@ BESIDE_THE_WORKER = BESIDE_BOTH | {
     "image_unreadable",
     "wrong_image",
     "adapter_unusable",
+    "impossible_request",
     "content_policy_violation",
 }
 NEITHER = {"nan_frames", "render_error", "checkpoint_unusable"}

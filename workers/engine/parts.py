@@ -61,7 +61,10 @@ class Model(Protocol[R]):
         ...
 
     def numerics(self, spec: RenderSpec) -> str:
-        """The fingerprint of what decides this render's bits, rendered here and alone."""
+        """The fingerprint of what decides this render's bits, rendered here and alone.
+
+        Raises `RenderFailed`, final, for a spec that the model cannot render at all.
+        """
         ...
 
     def begin(self, spec: RenderSpec, picture: NDArray[np.uint8] | None) -> R:

@@ -18,7 +18,7 @@ from orchestrator.domain.errors import RenderFailed
 from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import RenderSpec
 from workers.engine.parts import Decoding, Snapshot
-from workers.model import numerics, snapshots
+from workers.model import numerics, possible, snapshots
 from workers.model.acceleration import Acceleration
 from workers.model.adapters import Adapters
 from workers.model.conditioning import Conditioning
@@ -26,6 +26,7 @@ from workers.model.decoding import Decoder
 from workers.model.denoising import advance, scheduler_of
 from workers.model.loading import Pipeline
 from workers.model.memory import memory_errors
+from workers.model.positions import Positions
 from workers.model.prompts import Prompts
 from workers.model.render import Render
 
@@ -87,6 +88,7 @@ class CogVideoX:
         self._prompts = Prompts(pipeline, family, device)
         self._conditioning = Conditioning(pipeline, family, device)
         self._decoder = Decoder(pipeline, device)
+        self._positions = Positions.of(pipeline.transformer.config)
         self._facts = {
             "revision": revision,
             "family": family.name,
@@ -108,16 +110,19 @@ class CogVideoX:
         return facts
 
     def numerics(self, spec: RenderSpec) -> str:
-        """The fingerprint of `facts`."""
+        """The fingerprint of `facts`. Raises `RenderFailed` for a spec that cannot be rendered here."""
+        self._require_possible(spec)
         return numerics.fingerprint(self.facts(spec))
 
     @torch.inference_mode()
     def begin(self, spec: RenderSpec, picture: NDArray[np.uint8] | None) -> Render:
         """Encode the prompts, and the picture that an image-to-video model begins at; draw the initial latents.
 
-        `picture` is RGB of the spec's size, [height, width, 3] (diffusers would stretch another). Raises `RenderFailed`
-        (`wrong_image`) when the model needs one and there is none, or the other way round.
+        `picture` is RGB of the spec's size, [height, width, 3]. Raises `RenderFailed`: `wrong_image` when the model
+        needs one and there is none, the other way round, or of another size (diffusers would stretch it);
+        `impossible_request` for a spec that this model cannot render.
         """
+        self._require_possible(spec)
         with memory_errors():
             # Drawn on the CPU, so that a seed means the same noise on every kind of GPU.
             generator = torch.Generator().manual_seed(spec.seed)
@@ -127,7 +132,11 @@ class CogVideoX:
 
     @torch.inference_mode()
     def restore(self, spec: RenderSpec, snapshot: Snapshot) -> Render:
-        """Go on where `snapshot` left a render of this spec. Raises `RenderFailed` (`checkpoint_unusable`)."""
+        """Go on where `snapshot` left a render of this spec.
+
+        Raises `RenderFailed` (`checkpoint_unusable`, `impossible_request`).
+        """
+        self._require_possible(spec)
         latents_shape = self._conditioning.shape(spec)
         text_dim = self._pipeline.transformer.config.text_embed_dim
         shapes: dict[str, tuple[int, ...]] = {
@@ -219,6 +228,9 @@ class CogVideoX:
             torch.cuda.synchronize(self._device)
             torch.cuda.empty_cache()
         self._decoder.bring_back()
+
+    def _require_possible(self, spec: RenderSpec) -> None:
+        possible.require(spec, self._positions, most_steps=self._pipeline.scheduler.config.num_train_timesteps)
 
     def _render(
         self,

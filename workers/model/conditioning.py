@@ -43,11 +43,15 @@ class Conditioning:
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Initial latents and the picture's; encoding the picture draws from the generator first.
 
-        Raises `RenderFailed` (`wrong_image`) when the model needs a picture and there is none, or the other way round.
+        Raises `RenderFailed` (`wrong_image`) when the model needs a picture and there is none, the other way round, or
+        of another size.
         """
         if (picture is not None) is not self._family.image_to_video:
             problem = "needs a picture to begin at" if picture is None else "takes no picture"
             raise RenderFailed(FailureCode.WRONG_IMAGE, f"{self._family.name} {problem}", retryable=False)
+        if picture is not None and picture.shape != (spec.height, spec.width, 3):
+            problem = f"the picture is {list(picture.shape)}, where {[spec.height, spec.width, 3]} is rendered"
+            raise RenderFailed(FailureCode.WRONG_IMAGE, problem, retryable=False)
         _, _, channels, _, _ = self.shape(spec)
         frames = spec.num_frames + 4 * self.padding(spec)
         common = (1, channels, frames, spec.height, spec.width, dtype, self._device, generator)

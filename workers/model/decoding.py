@@ -10,7 +10,9 @@ import torch
 
 from orchestrator.domain.errors import RenderFailed
 from orchestrator.domain.failure import FailureCode
+from workers import hostmemory
 from workers.engine.parts import Decoding
+from workers.model import room
 from workers.model.loading import Pipeline
 from workers.model.memory import memory_errors
 
@@ -74,6 +76,8 @@ class Decoder:
 
     def _decode(self, latents: torch.Tensor, how: Decoding) -> torch.Tensor:
         """[channels, frames, height, width] in [-1, 1]."""
+        if how is Decoding.WHOLE and self._device.type == "cpu":
+            self._require_room(*latents.shape[-2:])
         with ExitStack() as arranged:
             if how is Decoding.OFFLOADED:
                 arranged.enter_context(self._offloaded())
@@ -81,6 +85,16 @@ class Decoder:
                 arranged.enter_context(_tiles(self._pipeline.vae, *latents.shape[-2:]))
             video: torch.Tensor = self._pipeline.decode_latents(latents)[0]
             return video
+
+    def _require_room(self, height: int, width: int) -> None:
+        """Raise `RenderFailed` (`out_of_memory`) where the host has too little: it would not fail, but kill."""
+        vae = self._pipeline.vae
+        needed = room.decode_bytes((8 * width, 8 * height), vae.config.block_out_channels[0], vae.dtype.itemsize)
+        left = room.left(hostmemory.read())
+        if needed > left:
+            raise RenderFailed(
+                FailureCode.OUT_OF_MEMORY, f"a decode takes {needed >> 20} MiB, and {left >> 20} MiB can be had"
+            )
 
     @contextmanager
     def _offloaded(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ import torch
 
 from orchestrator import logs
 from orchestrator.config import PoolSettings
-from orchestrator.domain.catalog import FAMILIES, ModelFamily
+from orchestrator.domain.catalog import ModelFamily
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.job import RenderSpec
 from orchestrator.ports import WorkerPlan
@@ -31,8 +31,8 @@ def follow(plan: WorkerPlan, rank: int, address: str) -> None:
 
     Returns when the group cannot render, which the leader says as well.
     """
-    family = FAMILIES[plan.family]
-    device, dtype = loading.placement(family)
+    family = plan.promised
+    device = loading.device_here()
     if device.type == "cpu":
         torch.set_num_threads(1)  # as the leader does
     group = Group(Store.at(address), rank, plan.gpus, device)
@@ -42,6 +42,7 @@ def follow(plan: WorkerPlan, rank: int, address: str) -> None:
             resolve = partial(modelfiles.locate, cache=plan.cache, s3=plan.s3, on_progress=log)
             path = resolve(plan.source)
             modelfiles.require_whole(path)
+            dtype = loading.dtype_for(path, family, device, plan.settings.dtype, ranks=plan.gpus, transformer_only=True)
             pipeline = loading.load(path, family, device, dtype, transformer_only=True)
             adapters = Adapters(pipeline, plan.adapters, resolve, plan.settings.adapters_cached)
         follower = Follower(group, pipeline.transformer, family, device, plan.settings, adapters)
