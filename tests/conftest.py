@@ -9,6 +9,7 @@ pytest_plugins = [
     "tests.support.postgres",
     "tests.support.ray",
     "tests.support.s3",
+    "tests.support.site",
     "tests.support.stack",
     "tests.support.clients",  # imports the one before
     "tests.support.web",

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.attempt import Cancel, Disown, Drain, End, Kill, Rest, Rules, decide
 from orchestrator.domain.job import WorkerRef
 from orchestrator.domain.outcome import Evicted, Lost, Released
-from orchestrator.domain.protocol import HandedBack, Rendered, Stage, WorkerState
+from orchestrator.domain.protocol import HandedBack, Rendered, Stage, Stopped, WorkerState
 from orchestrator.domain.watchdog import Patience
 from tests.support.builders import WORKER, a_claim, a_render, a_result, a_status
 
@@ -35,6 +35,14 @@ def test_a_finished_render_ends_its_claim() -> None:
 def test_a_cancel_request_is_passed_on_until_the_render_ends() -> None:
     claim = a_claim(cancel_requested=True)
     assert decide(a_status(a_render(claim)), 0, [claim], RULES) == [Cancel(claim.token)]
+
+
+@pytest.mark.parametrize("end", [Rendered(result=a_result()), HandedBack(reason="evicted"), Stopped()])
+def test_a_render_that_has_ended_is_settled_though_its_owner_cancelled_it_meanwhile(
+    end: Rendered | HandedBack | Stopped,
+) -> None:
+    claim = a_claim(cancel_requested=True)
+    assert decide(a_status(a_render(claim, stage=Stage.ENDED, end=end)), 0, [claim], RULES) == [End(claim, end)]
 
 
 def test_a_render_that_nobody_claimed_is_asked_about() -> None:
