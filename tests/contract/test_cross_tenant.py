@@ -1,5 +1,7 @@
 """No route tells a tenant anything of another's: what is another's answers exactly as what does not exist.
 
+And lists hold what is their reader's alone.
+
 A route that the tables below do not know fails its test, so that none is forgotten.
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -97,6 +100,19 @@ THINGS: dict[str, Maker] = {
     "delivery_id": a_delivery,
 }
 
+# Routes that list things: makes one for a tenant, and returns its id.
+LISTS: dict[str, Maker] = {
+    "/v1/videos": a_video,
+    "/v1/files": a_file,
+    "/api/paas/v4/files": a_file,
+    "/v1/batches": a_batch,
+    "/api/paas/v4/batches": a_batch,
+    "/v1/webhook_endpoints": an_endpoint,
+    "/v1/webhook_deliveries": a_delivery,
+}
+# Routes without a thing in their path that list nothing of a tenant's.
+LISTING_NOTHING = {"/v1/models", "/v1/webhook_event_types", "/v1/webhook_secret"}
+
 # What to send with a POST about such a thing; GET, HEAD and DELETE take nothing.
 BODIES: dict[str, dict[str, Any]] = {
     "/v1/videos/{video_id}/remix": {"json": {"prompt": "a lighthouse at dawn"}},
@@ -185,6 +201,32 @@ async def test_a_thing_of_another_tenant_cannot_be_referred_to(api: Api, method:
 
     await _told_alike(api, owned, ask)
     assert (await ask(api.http, owned)).is_success
+
+
+@pytest.mark.parametrize("path", LISTS)
+async def test_a_list_holds_what_is_its_readers_and_nothing_else(api: Api, path: str) -> None:
+    another = f"another-{api.tenant}"
+    async with await api.client(another) as client:
+        stranger = replace(api, tenant=another, http=client)
+        mine, theirs = {await LISTS[path](api)}, {await LISTS[path](stranger)}
+        listed = [
+            {thing["id"] for thing in (await http.get(path, params={"limit": 50})).raise_for_status().json()["data"]}
+            for http in (api.http, client)
+        ]
+    assert listed == [mine, theirs]
+
+
+async def test_every_list_is_among_those_whose_contents_are_looked_at() -> None:
+    plain = {path for method, path in KEYED if method == "GET" and "{" not in path}
+    assert plain == LISTS.keys() | LISTING_NOTHING
+
+
+async def test_a_key_of_repetition_is_no_other_tenants(api: Api) -> None:
+    asked: dict[str, Any] = {"json": {"prompt": "a lighthouse"}, "headers": {"idempotency-key": "the-same"}}
+    async with await api.client("stranger") as stranger:
+        mine, again, theirs = [await http.post("/v1/videos", **asked) for http in (api.http, api.http, stranger)]
+        assert mine.json()["id"] == again.json()["id"] != theirs.json()["id"]
+        assert (await api.http.get(f"/v1/videos/{theirs.json()['id']}")).status_code == 404
 
 
 async def test_every_query_that_takes_an_id_is_among_the_references() -> None:

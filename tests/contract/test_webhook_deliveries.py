@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import asyncpg
 import pytest
@@ -43,6 +44,24 @@ async def test_endpoints_and_the_requests_own_url_hear_of_a_finished_video(store
                     continue
         assert verified == {"endpoint", "named"}
         assert await post.round() == 0
+
+
+async def test_what_happens_to_several_tenants_at_once_is_told_to_each_of_its_own_alone(
+    database_url: str, database: asyncpg.Connection
+) -> None:
+    tenants = ("acme", "birch", "cedar")
+    async with receiving() as receiver, posting(database_url) as post:
+        for tenant in tenants:
+            await post.subscribe(receiver.url(path=f"/{tenant}"), tenant, events=(EventType.BATCH_EXPIRED,))
+            await database.execute(
+                "INSERT INTO outbox (batch_id, tenant, event) VALUES ($1, $2, 'batch.expired')", f"of-{tenant}", tenant
+            )
+        assert await post.round() == len(tenants)
+        told = await database.fetch("SELECT tenant, url, body FROM deliveries")
+        assert {
+            (row["tenant"], row["url"].rpartition("/")[2], json.loads(row["body"])["data"]["id"]) for row in told
+        } == {(tenant, tenant, f"of-{tenant}") for tenant in tenants}
+        assert len(receiver.received) == len(tenants)
 
 
 async def test_a_video_that_was_deleted_and_swept_still_tells_its_end(

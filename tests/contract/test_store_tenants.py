@@ -1,0 +1,221 @@
+"""Whoever asks the store as one tenant sees and changes nothing of another's, whichever statement it is.
+
+The walk goes over every method of the store that takes a tenant: one that the table does not know fails its test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+import uuid_utils.compat
+
+from orchestrator.domain.job import Artifact, Job
+from orchestrator.domain.limits import Limits
+from orchestrator.domain.webhooks import EventType
+from orchestrator.ports import NewDelivery, NewEndpoint
+from orchestrator.ports.batches import NewBatch
+from orchestrator.ports.files import NewFile
+from orchestrator.store import Store
+from tests.support.jobs import CLUSTER, POOL, new_job, success, worker
+
+OWNER, STRANGER = "acme", "birch"
+KEY = "the-same-key"
+
+
+@dataclass(frozen=True)
+class Things:
+    """What the owner has: one of everything that the store keeps for a tenant."""
+
+    waiting: UUID
+    ended: UUID
+    file: str
+    batch: str
+    endpoint: str
+    delivery: UUID
+
+    @classmethod
+    async def of(cls, store: Store, tenant: str) -> Things:
+        await store.add_key(f"key-of-{tenant}", tenant, "tests")
+        await store.set_weight(tenant, 3)
+        await store.set_limits(tenant, {"queued": 50})
+        await store.beat(CLUSTER, {worker(): POOL})
+        ended = await store.submit(new_job(tenant))
+        (claim,) = await store.claim(POOL, CLUSTER, [worker()])
+        await store.settle([success(claim)])
+        waiting = await store.submit(new_job(tenant, idempotency_key=KEY, request_hash="same"))
+        file = await store.add_file(a_file(f"file-of-{tenant}", tenant))
+        batch = await store.add_batch(a_batch(f"batch-of-{tenant}", tenant, file.id))
+        endpoint = await store.add_endpoint(an_endpoint(f"endpoint-of-{tenant}", tenant), at_most=1)
+        assert endpoint is not None
+        delivery = a_delivery(tenant, endpoint.id)
+        assert await store.add_delivery(delivery, give_up_s=60)
+        return cls(waiting.id, ended.id, file.id, batch.id, endpoint.id, delivery.id)
+
+
+def a_file(file_id: str, tenant: str) -> NewFile:
+    stored = Artifact(key=f"files/{tenant}/{file_id}", size=3, sha256="0" * 64, content_type="application/jsonl")
+    return NewFile(id=file_id, tenant=tenant, purpose="batch", filename="in.jsonl", object=stored)
+
+
+def a_batch(batch_id: str, tenant: str, file_id: str) -> NewBatch:
+    return NewBatch(
+        id=batch_id,
+        tenant=tenant,
+        dialect="openai",
+        endpoint="/v1/videos",
+        completion_window="24h",
+        window_s=86400,
+        input_file=file_id,
+        delete_input=False,
+        output_lifetime_s=None,
+        metadata=None,
+    )
+
+
+def an_endpoint(endpoint_id: str, tenant: str) -> NewEndpoint:
+    return NewEndpoint(
+        id=endpoint_id,
+        tenant=tenant,
+        name="ends",
+        url="http://receiver.example/",
+        host="receiver.example:80",
+        event_types=[EventType.VIDEO_COMPLETED],
+    )
+
+
+def a_delivery(tenant: str, endpoint_id: str) -> NewDelivery:
+    return NewDelivery(
+        id=uuid_utils.compat.uuid7(),
+        event_id=f"event-of-{tenant}",
+        tenant=tenant,
+        endpoint_id=endpoint_id,
+        url="http://receiver.example/",
+        host="receiver.example:80",
+        event_type=EventType.VIDEO_COMPLETED,
+        body="{}",
+    )
+
+
+Ask = Callable[[Store, Things, str], Awaitable[Any]]
+
+# Of every method that takes a tenant, how to ask it about the owner's things in some tenant's name. In this order: what
+# takes a thing away comes last.
+ABOUT_THINGS: dict[str, Ask] = {
+    "get": lambda store, its, tenant: store.get(its.ended, tenant),
+    "list_jobs": lambda store, its, tenant: store.list_jobs(tenant, limit=9),
+    "find_submitted": lambda store, its, tenant: store.find_submitted(tenant, KEY),
+    "get_file": lambda store, its, tenant: store.get_file(its.file, tenant),
+    "list_files": lambda store, its, tenant: store.list_files(tenant, limit=9, purpose="batch"),
+    "get_batch": lambda store, its, tenant: store.get_batch(its.batch, tenant),
+    "list_batches": lambda store, its, tenant: store.list_batches(tenant, limit=9),
+    "find_endpoint": lambda store, its, tenant: store.find_endpoint(its.endpoint, tenant),
+    "list_endpoints": lambda store, its, tenant: store.list_endpoints(tenant, limit=9, after=None),
+    "find_delivery": lambda store, its, tenant: store.find_delivery(its.delivery, tenant),
+    "list_deliveries": lambda store, its, tenant: store.list_deliveries(tenant, limit=9, endpoint_id=its.endpoint),
+    "list_keys": lambda store, its, tenant: store.list_keys(tenant),
+    "update_endpoint": lambda store, its, tenant: store.update_endpoint(
+        its.endpoint, tenant, name="mine", url="http://mine.example/", host="mine.example:80", event_types=None
+    ),
+    "rotate_endpoint": lambda store, its, tenant: store.rotate_endpoint(its.endpoint, tenant, overlap_s=60),
+    "resend": lambda store, its, tenant: store.resend(its.delivery, tenant, give_up_s=99),
+    "request_cancel": lambda store, its, tenant: store.request_cancel(its.waiting, tenant),
+    "cancel_batch": lambda store, its, tenant: store.cancel_batch(its.batch, tenant),
+    "delete": lambda store, its, tenant: store.delete(its.ended, tenant),
+    "delete_endpoint": lambda store, its, tenant: store.delete_endpoint(its.endpoint, tenant),
+    "delete_file": lambda store, its, tenant: store.delete_file(its.file, tenant),
+}
+# And those that are about the tenant itself.
+ABOUT_ITSELF: dict[str, Ask] = {
+    "limits_of": lambda store, its, tenant: store.limits_of(tenant),
+    "secret_generation": lambda store, its, tenant: store.secret_generation(tenant),
+    "add_key": lambda store, its, tenant: store.add_key(f"another-of-{tenant}", tenant, "tests"),
+    "set_limits": lambda store, its, tenant: store.set_limits(tenant, {"queued": 7}),
+    "set_weight": lambda store, its, tenant: store.set_weight(tenant, 9),
+    "rotate_tenant": lambda store, its, tenant: store.rotate_tenant(tenant, overlap_s=60),
+}
+NOTHING = (None, False)
+
+
+async def rows_of(database: asyncpg.Connection, tenant: str) -> dict[str, list[str]]:
+    """Every row that names the tenant, in whichever table and column, as text."""
+    tables = [
+        row["tablename"]
+        for row in await database.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
+    ]
+    rows = {table: await database.fetch(f'SELECT t::text FROM "{table}" AS t ORDER BY 1') for table in tables}
+    return {table: [row["t"] for row in found if tenant in row["t"]] for table, found in rows.items()}
+
+
+def test_every_method_that_takes_a_tenant_is_walked() -> None:
+    taking = {
+        name
+        for name, method in inspect.getmembers(Store, inspect.isfunction)
+        if not name.startswith("_") and "tenant" in inspect.signature(method).parameters
+    }
+    assert taking == ABOUT_THINGS.keys() | ABOUT_ITSELF.keys()
+
+
+async def test_no_method_tells_or_changes_anything_of_another_tenant(
+    store: Store, database: asyncpg.Connection, subtests: pytest.Subtests
+) -> None:
+    things = await Things.of(store, OWNER)
+    before = await rows_of(database, OWNER)
+    for name, ask in (ABOUT_THINGS | ABOUT_ITSELF).items():
+        with subtests.test(name):
+            told = await ask(store, things, STRANGER)
+            assert OWNER not in repr(told)
+            assert name not in ABOUT_THINGS or told in NOTHING or _listed(told) == []
+            assert await rows_of(database, OWNER) == before
+
+
+async def test_the_same_methods_tell_a_tenant_of_its_own_and_nothing_beside_it(
+    store: Store, subtests: pytest.Subtests
+) -> None:
+    things = await Things.of(store, OWNER)
+    await Things.of(store, STRANGER)
+    for name, ask in ABOUT_THINGS.items():
+        with subtests.test(name):
+            told = await ask(store, things, OWNER)
+            assert told not in NOTHING
+            assert STRANGER not in repr(told)
+            assert _listed(told) != []
+
+
+def _listed(told: Any) -> list[Any] | None:
+    """What a listing lists; None for what is no listing."""
+    if isinstance(told, list):
+        return told
+    if not hasattr(told, "has_more"):
+        return None
+    (field,) = (name for name in told.__slots__ if name != "has_more")
+    return list(getattr(told, field))
+
+
+@pytest.mark.parametrize("limited", [False, True], ids=["unlimited", "limited"])
+async def test_a_key_of_repetition_is_its_tenants_alone(store: Store, limited: bool) -> None:
+    if limited:
+        for tenant in (OWNER, STRANGER):
+            await store.set_limits(tenant, {"queued": 5})
+    asked = [new_job(tenant, idempotency_key=KEY, request_hash="same") for tenant in (OWNER, STRANGER, OWNER, STRANGER)]
+    together: list[Job] = await asyncio.gather(*(store.submit(job) for job in asked))
+    assert [job.tenant for job in together] == [job.tenant for job in asked]
+    assert together[0].id == together[2].id != together[1].id == together[3].id
+    later = await store.submit(new_job(STRANGER, idempotency_key=KEY, request_hash="same"))
+    assert later.id == together[1].id
+
+
+async def test_another_tenants_jobs_files_and_endpoints_count_against_nobody_else(store: Store) -> None:
+    await store.set_limits(STRANGER, {"queued": 1, "gpu_seconds_per_day": 100.0})
+    for _ in range(3):
+        await store.submit(new_job(OWNER))
+    assert await store.add_endpoint(an_endpoint("endpoint-1", OWNER), at_most=1) is not None
+    await store.submit(new_job(STRANGER))
+    assert await store.add_endpoint(an_endpoint("endpoint-2", STRANGER), at_most=1) is not None
+    assert (await store.limits_of(OWNER)) == Limits()
