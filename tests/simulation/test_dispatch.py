@@ -1,23 +1,28 @@
 """Whatever crashes, hangs or loses a reply, every accepted job ends, once, in the open. Replays by seed.
 
-Real PostgreSQL and real S3; simulated workers and time. Each seed is one run of a few hundred events in an order that
-the seed decides: dispatchers restart (the old one still acting for a while), workers crash before, while and after they
-upload, hang, break, fall sick, go silent and vanish, replies are lost, owners cancel, rescuers look, the pool shrinks
-and grows, the stack stops and starts. Some jobs are urgent and interrupt others; what is evicted resumes at its
-checkpoint, though one worker has other numerics. Overlapping runs interleave two events at a time, wherever PostgreSQL
-and S3 let them: those find more, and replay only roughly.
+Real PostgreSQL and real S3; simulated workers and time. Each seed deals one deck of a few hundred events in an order of
+its own: dispatchers restart (the old one still acting for a while), workers crash before, while and after they upload,
+hang, break, fall sick, go silent, vanish and are taken for dead, replies are lost, owners cancel, rescuers look, the
+pool shrinks and grows, the stack stops and starts. Every run must meet each kind of action that a watcher decides on.
+Some jobs are urgent and interrupt others; what is evicted resumes at its checkpoint, though one worker has other
+numerics. Overlapping runs interleave two events at a time, wherever PostgreSQL and S3 let them: those find more, and
+replay only roughly.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Coroutine
+from typing import Any, get_args
 from uuid import UUID
 
 import asyncpg
 import pytest
 
+from orchestrator import attempt, watcher
+from orchestrator.attempt import Action
 from orchestrator.config import RetentionSettings
 from orchestrator.domain.errors import StaleEpoch
 from orchestrator.domain.job import Failure, Job
@@ -28,9 +33,12 @@ from orchestrator.recovery import Recovery
 from orchestrator.rescuer import Rescuer
 from orchestrator.retention import Retention
 from orchestrator.store import Store
+from orchestrator.watcher import Watcher
 from tests.support.builders import a_job, a_spec
-from tests.support.control import TTL_S, Control, a_plan, a_settler, publisher, saver
+from tests.support.control import RULES, TTL_S, Control, a_plan, a_settler, publisher, saver
 from tests.support.simulated_pool import SimulatedPool, VirtualClock
+
+Event = Callable[[], Coroutine[None, None, None]]
 
 PLANS = {name: a_plan(name) for name in ("small-0", "small-1", "small-2")}
 URGENT, BULK = 0, 20
@@ -113,8 +121,8 @@ class World:
 
         async def watch() -> None:
             for _ in range(3):
-                for watcher in list(control.watchers.values()):
-                    await watcher.run_once()
+                for watching in list(control.watchers.values()):
+                    await watching.run_once()
 
         await asyncio.gather(control.dispatcher.drain(within_s=5), watch())
         await self.dispatcher_starts()
@@ -151,6 +159,62 @@ class World:
             if name := self._any_worker():
                 self.pool.advance(name)
 
+    # What is staged: it leads up to an action that a watcher must decide on.
+    async def _rendering(self) -> tuple[str, Watcher]:
+        """A worker that answers and renders, and its watcher."""
+        for worker in self.pool.workers.values():
+            worker.reachable, worker.hung = True, False
+        for _ in range(10):
+            await self.now.round()
+            self._equip()
+            for name, watching in sorted(self.now.watchers.items()):
+                worker, known = self.pool.workers[name], self.now.cluster.fleet.workers[name]
+                held = {claim.token for claim in self.now.cluster.fleet.held_by(name)}
+                if held.intersection(worker.on_gpu) and known.registered is not None:
+                    return name, watching
+            await self.submit()
+        pytest.fail("nobody renders")
+
+    async def a_cancel_is_lost(self) -> None:
+        """An owner cancels what renders, and the worker does not answer when it is told: the watcher tells it again."""
+        name, watching = await self._rendering()
+        claim = next(c for c in self.now.cluster.fleet.held_by(name) if c.token in self.pool.workers[name].on_gpu)
+        await self.store.request_cancel(claim.job_id, claim.tenant)
+        self.cancelled.add(claim.job_id)
+        self.pool.workers[name].reachable = False
+        await self.now.dispatcher.cancel()
+        self.pool.workers[name].reachable = True
+        await watching.run_once()
+
+    async def a_worker_is_taken_for_dead(self) -> None:
+        """Somebody rescues what it holds while it renders on; its own dispatcher finds that out."""
+        name, watching = await self._rendering()
+        life = self.now.cluster.fleet.workers[name].registered
+        assert life is not None
+        await self.store.declare_dead("default", life)
+        await self.rescuer.rescue()
+        await self.now.dispatcher.reconcile()
+        await watching.run_once()
+
+    async def a_render_hangs(self) -> None:
+        """For longer than anybody's patience, while the other workers move."""
+        name, watching = await self._rendering()
+        self.pool.workers[name].hung = True
+        await self.clock.sleep(RULES.patience.floor_s + 1)
+        for other in sorted(set(self.pool.workers) - {name}):
+            self.pool.advance(other)
+        await watching.run_once()
+
+    async def a_worker_falls_sick(self) -> None:
+        """One job after the other fails there, until it is taken out of service."""
+        name, watching = await self._rendering()
+        self.pool.workers[name].sick = True
+        for _ in range(2 * RULES.quarantine_after):
+            await self.submit()
+            await self.dispatch()
+            self.pool.advance(name)
+            await watching.run_once()
+
     async def fault(self) -> None:
         if name := self._any_worker():
             worker = self.pool.workers[name]
@@ -178,30 +242,42 @@ class World:
         return self.random.choice(sorted(self.pool.workers)) if self.pool.workers else None
 
     # ------------------------------------------------------------ the run
-    async def chaos(self, events: int, *, overlapping: bool) -> None:
-        """Draw events; overlapping ones come in pairs that interleave wherever they wait."""
+    async def chaos(self, *, overlapping: bool) -> None:
+        """Deal the deck; overlapping, two cards at a time that interleave wherever they wait."""
         await self.dispatcher_starts()
-        for _ in range(events):
-            happening = {self._draw(), self._draw()} if overlapping else {self._draw()}  # no loop overlaps itself
-            await asyncio.gather(*(event() for event in sorted(happening, key=lambda event: event.__name__)))
+        staged = (self.a_cancel_is_lost, self.a_worker_is_taken_for_dead, self.a_render_hangs, self.a_worker_falls_sick)
+        deck = [event for event, count in self._deck().items() for _ in range(count)] + 3 * list(staged)
+        self.random.shuffle(deck)
+        while deck:
+            happening = [deck.pop()]
+            if overlapping and happening[0] not in staged:
+                # No loop overlaps itself, and what is staged goes as it must.
+                happening += [event for event in deck if event not in {*staged, *happening}][-1:]
+                for event in happening[1:]:
+                    deck.remove(event)
+            await asyncio.gather(*(event() for event in happening))
             await self.no_checkpoint_goes_back()
-            if happening == {self.dispatch}:
+            if happening == [self.dispatch]:
                 await self.no_worker_waits_for_work_that_waits_for_it()
 
-    def _draw(self) -> Callable[[], Coroutine[None, None, None]]:
-        common = [self.submit, self.dispatch, self.watch, self.watch, self.render, self.render, self.duties]
-        rare = [
-            self.owner_cancels,
-            self.rescue,
-            self.time_passes,
-            self.zombie_acts,
-            self.fault,
-            self.scale,
-            self.resize,
-        ]
-        if self.random.random() < 0.02:
-            return self.random.choice([self.dispatcher_starts, self.stack_stops])
-        return self.random.choice(common if self.random.random() < 0.75 else rare)
+    def _deck(self) -> dict[Event, int]:
+        """How often each of the other events happens in a run."""
+        return {
+            self.submit: 32,
+            self.dispatch: 32,
+            self.watch: 64,
+            self.render: 64,
+            self.duties: 32,
+            self.owner_cancels: 10,
+            self.rescue: 10,
+            self.time_passes: 10,
+            self.zombie_acts: 10,
+            self.fault: 10,
+            self.scale: 10,
+            self.resize: 10,
+            self.dispatcher_starts: 3,
+            self.stack_stops: 3,
+        }
 
     async def calm(self) -> None:
         """No more faults: whoever is left finishes what was accepted."""
@@ -244,13 +320,33 @@ class World:
         return [job for job in found if job is not None]
 
 
+@pytest.fixture
+def decided(monkeypatch: pytest.MonkeyPatch) -> Counter[type[Action]]:
+    """How often the watchers decided on each kind of action."""
+    counts: Counter[type[Action]] = Counter()
+
+    def counting(*args: Any, **kwargs: Any) -> list[Action]:
+        actions = attempt.decide(*args, **kwargs)
+        counts.update(type(action) for action in actions)
+        return actions
+
+    monkeypatch.setattr(watcher, "decide", counting)
+    return counts
+
+
 @pytest.mark.parametrize("overlapping", [False, True], ids=["in-turn", "overlapping"])
 @pytest.mark.parametrize("seed", range(6))
 async def test_every_accepted_job_ends_once_in_the_open(
-    store: Store, objects: ObjectStore, database: asyncpg.Connection, seed: int, overlapping: bool
+    store: Store,
+    objects: ObjectStore,
+    database: asyncpg.Connection,
+    decided: Counter[type[Action]],
+    seed: int,
+    overlapping: bool,
 ) -> None:
     world = World(store, objects, database, seed)
-    await world.chaos(events=300, overlapping=overlapping)
+    await world.chaos(overlapping=overlapping)
+    assert all(decided[kind] for kind in get_args(Action)), f"a run that met only {decided}"
     await world.calm()
     jobs = await world.read()
     assert len(jobs) == len(world.jobs)
