@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.job import Claim, Failure, WorkerRef
-from orchestrator.domain.protocol import Broke, End, HandedBack, Rendered, RenderStatus, Stage, Stopped
+from orchestrator.domain.protocol import Assignment, Broke, End, HandedBack, Rendered, RenderStatus, Stage, Stopped
 from orchestrator.domain.states import JobState
 from orchestrator.ports import Heartbeat
 from orchestrator.recovery import Recovery
@@ -19,6 +19,7 @@ from orchestrator.rescuer import Rescuer
 from orchestrator.scaler import Scaler
 from tests.support.builders import a_job, a_result
 from tests.support.control import GRACE_S, RULES, TTL_S, a_plan
+from tests.support.jobs import ending, lost
 from tests.support.site import Site
 
 NAME = "small-0"
@@ -204,8 +205,10 @@ async def test_no_worker_is_killed_whose_row_could_not_be_ended(site: Site, monk
         with pytest.raises(StoreUnavailable):
             await site.control.watchers[NAME].run_once()
     assert life(site) == before
+    asked_at = site.pool.clock.now
     await site.control.watchers[NAME].run_once()
     assert life(site) != before, "decided anew with the next answer"
+    assert site.pool.clock.now == asked_at, "for which it was asked at once"
 
 
 async def test_a_worker_that_stays_silent_for_a_time_to_live_is_killed_and_what_it_held_is_tried_again(
@@ -225,6 +228,33 @@ async def test_a_worker_that_stays_silent_for_a_time_to_live_is_killed_and_what_
     assert before not in await beats(site)
     await site.control.cluster.recovery.run_once()
     assert await site.outcomes(job) == ["lost"]
+
+
+# ---------------------------------------------------------------- disowning
+async def test_a_render_whose_claim_somebody_else_ended_is_stopped_and_then_forgotten(site: Site) -> None:
+    await site.begins()
+    job = await site.runs_a_job()
+    (claim,) = await site.store.running("default")
+    await site.store.settle([ending(claim, lost())])
+    await site.control.dispatcher.reconcile()
+    await site.control.watchers[NAME].run_once()
+    assert isinstance(the_render(site).end, Stopped)
+    await site.control.watchers[NAME].run_once()
+    assert site.pool.workers[NAME].renders == {}
+    assert await site.outcomes(job) == ["lost"]
+
+
+async def test_a_render_that_was_claimed_in_our_absence_is_adopted_and_goes_on(site: Site) -> None:
+    await site.begins()
+    cluster, job = site.control.cluster, a_job()
+    await site.store.submit(job)
+    (claim,) = await site.store.claim("small", "default", [life(site)])
+    await site.pool.assign(NAME, cluster.caller, Assignment.of(claim))
+    await site.control.watchers[NAME].run_once()
+    assert the_render(site).end is None
+    assert claim.token in cluster.fleet.claims
+    await site.finishes(job)
+    assert await site.outcomes(job) == ["succeeded"]
 
 
 # ---------------------------------------------------------------- scaling
