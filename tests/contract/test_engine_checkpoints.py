@@ -14,31 +14,32 @@ import torch
 from safetensors.torch import save as as_safetensors
 
 from orchestrator.adapters.s3 import S3Objects
-from orchestrator.domain.catalog import Profile
+from orchestrator.domain.catalog import TINY, Profile
 from orchestrator.domain.errors import NotFound, RenderFailed
 from orchestrator.domain.job import Checkpoint, RenderSpec, checkpoint_prefix
+from tests.support.models import PUBLISHED_AS, Loaded, a_model, a_picture, a_tiny_spec, denoise, denoised, family_of
 from tests.support.models import Checkpoint as TinyCheckpoint
-from tests.support.models import Loaded, a_model, a_picture, a_tiny_spec, denoise, denoised
 from tests.support.s3 import S3Server
 from tests.support.workers import an_assignment
 from workers import checkpoints
 from workers.engine.parts import Snapshot
 from workers.model.cogvideox import CogVideoX
 
-CASES = ["tiny-2b", "tiny-5b", "tiny-1.5-5b-i2v"]
+CASES = [(name, guidance) for name in ("tiny-2b", "tiny-5b", "tiny-1.5-5b-i2v") for guidance in (6.0, 1.0)]
+PUBLISHED = [(f"{family.name}{PUBLISHED_AS}", 6.0) for family in TINY]
 
 
 def taken(model: CogVideoX, spec: RenderSpec, step: int) -> Snapshot:
     return model.snapshot(denoise(model, model.begin(spec, a_picture(spec.model)), step))
 
 
-@pytest.mark.parametrize("guidance", [6.0, 1.0])
-@pytest.mark.parametrize("family", CASES)
+@pytest.mark.parametrize(("name", "guidance"), CASES + PUBLISHED)
 def test_a_render_that_goes_on_at_any_step_ends_with_the_same_bits(
-    loaded: Loaded, tiny_checkpoint: TinyCheckpoint, objects: S3Objects, family: str, guidance: float
+    loaded: Loaded, tiny_checkpoint: TinyCheckpoint, objects: S3Objects, name: str, guidance: float
 ) -> None:
     """Through S3, on another instance of the model, which has rendered something else meanwhile."""
-    model, other = loaded(family), a_model(tiny_checkpoint(family), family)
+    family = family_of(name)
+    model, other = loaded(name), a_model(tiny_checkpoint(name), family)
     denoised(other, a_tiny_spec(family, seed=99, num_inference_steps=1))
     spec = a_tiny_spec(family, guidance_scale=guidance, num_inference_steps=3)
     render = model.begin(spec, a_picture(family))
@@ -70,16 +71,17 @@ print(model.numerics(render.spec))
 """
 
 
-@pytest.mark.parametrize("family", ["tiny-5b", "tiny-1.5-5b-i2v"])
+@pytest.mark.parametrize("name", ["tiny-5b@published", "tiny-1.5-5b-i2v"])
 def test_another_process_goes_on_with_the_same_bits(
-    loaded: Loaded, tiny_checkpoint: TinyCheckpoint, tmp_path: Path, family: str
+    loaded: Loaded, tiny_checkpoint: TinyCheckpoint, tmp_path: Path, name: str
 ) -> None:
-    model, spec = loaded(family), a_tiny_spec(family)
+    model, family = loaded(name), family_of(name)
+    spec = a_tiny_spec(family)
     snapshot, frames = tmp_path / "snapshot", tmp_path / "frames.npy"
     taken_here = taken(model, spec, 2)
     snapshot.write_bytes(checkpoints.dump(taken_here))
     done = subprocess.run(
-        [sys.executable, "-c", _ELSEWHERE, tiny_checkpoint(family), family, snapshot, frames],
+        [sys.executable, "-c", _ELSEWHERE, tiny_checkpoint(name), family, snapshot, frames],
         check=True,
         capture_output=True,
         text=True,

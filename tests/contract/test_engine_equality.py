@@ -21,7 +21,7 @@ from PIL import Image
 from orchestrator.domain.catalog import FAMILIES, TINY
 from orchestrator.domain.errors import RenderFailed
 from orchestrator.domain.job import RenderSpec
-from tests.support.models import Checkpoint, Loaded, a_picture, a_tiny_spec, denoised
+from tests.support.models import PUBLISHED_AS, Checkpoint, Loaded, a_picture, a_tiny_spec, denoised, family_of
 from workers.model.loading import Pipeline
 
 SCHEDULERS = {"ddim": CogVideoXDDIMScheduler, "dpm": CogVideoXDPMScheduler}
@@ -50,10 +50,11 @@ def plain(tiny_checkpoint: Checkpoint) -> Plain:
     """Plain diffusers, set up as the CogVideo authors' `cli_demo.py` sets it up."""
 
     @cache
-    def plain_of(family: str) -> Pipeline:
-        kind = CogVideoXImageToVideoPipeline if FAMILIES[family].image_to_video else CogVideoXPipeline
-        pipeline: Pipeline = kind.from_pretrained(tiny_checkpoint(family))
-        scheduler = SCHEDULERS[FAMILIES[family].scheduler]
+    def plain_of(name: str) -> Pipeline:
+        family = FAMILIES[family_of(name)]
+        kind = CogVideoXImageToVideoPipeline if family.image_to_video else CogVideoXPipeline
+        pipeline: Pipeline = kind.from_pretrained(tiny_checkpoint(name), torch_dtype=torch.float32)
+        scheduler = SCHEDULERS[family.scheduler]
         pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, timestep_spacing="trailing")
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
@@ -85,12 +86,16 @@ def reference(pipeline: Pipeline, spec: RenderSpec) -> np.ndarray:
 def cases() -> Iterator[Any]:
     for family in TINY:
         for name, changes in SPECS.items() if family.image_to_video else (SPECS | MORE).items():
-            yield pytest.param(a_tiny_spec(family.name, **changes), id=f"{family.name}: {name}")
+            yield pytest.param(family.name, a_tiny_spec(family.name, **changes), id=f"{family.name}: {name}")
+        published = f"{family.name}{PUBLISHED_AS}"
+        yield pytest.param(published, a_tiny_spec(family.name, prompt=FOX, num_inference_steps=2), id=published)
 
 
-@pytest.mark.parametrize("spec", cases())
-def test_frames_equal_the_pipelines_bit_for_bit(loaded: Loaded, plain: Plain, spec: RenderSpec) -> None:
-    model, pipeline = loaded(spec.model), plain(spec.model)
+@pytest.mark.parametrize(("checkpoint", "spec"), cases())
+def test_frames_equal_the_pipelines_bit_for_bit(
+    loaded: Loaded, plain: Plain, checkpoint: str, spec: RenderSpec
+) -> None:
+    model, pipeline = loaded(checkpoint), plain(checkpoint)
     render = denoised(model, spec)
     frames = model.decode(render)
     assert frames.shape == (spec.num_frames, spec.height, spec.width, 3)

@@ -7,27 +7,33 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import torch
 
-from orchestrator.config import S3Settings
+from orchestrator.commands import doctor
+from orchestrator.config import ModelSettings, S3Settings
+from orchestrator.domain.catalog import FAMILIES, TINY
 from orchestrator.domain.errors import ConfigError
 from tests.support.adapters import save_with_peft
 from tests.support.fetching import fetching
 from tests.support.hub import COMMIT, hub
-from tests.support.models import Checkpoint
+from tests.support.models import PUBLISHED_AS, Checkpoint, family_of
 from tests.support.sockets import free_port
-from workers.modelfiles import layout, locate
+from workers import modelfiles
+from workers.model import loading
+from workers.modelfiles import State, layout, locate, push, revision, verify
 
 REPO = "someone/small-model"
+URL = "/{repo_id}/resolve/{revision}/{filename}"
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
+DOCUMENTS = {".gitattributes", "LICENSE", "README.md", "README_zh.md"}
+USELESS = DOCUMENTS | {"transformer/pytorch_model.bin", "all.safetensors"}
 
 
 @pytest.fixture
 def files(tiny_checkpoint: Checkpoint) -> dict[str, bytes]:
-    directory = tiny_checkpoint("tiny-2b")
-    found = {
-        path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()
-    }
-    return found | {"README.md": b"# a model", "transformer/pytorch_model.bin": b"pickled", "all.safetensors": b"all"}
+    """As the Hub has 2B, and what some repositories have beside it."""
+    found = below(tiny_checkpoint("tiny-2b@published"))
+    return found | {"transformer/pytorch_model.bin": b"pickled", "all.safetensors": b"all"}
 
 
 def fetch(source: str, cache: Path, endpoint: str, **environment: str) -> tuple[str, str]:
@@ -51,9 +57,7 @@ def test_a_repository_comes_as_a_pipeline_needs_it_at_one_commit(
     with hub(REPO, files) as (endpoint, asked):
         path, errors = fetch(f"hf://{REPO}{revision}", tmp_path, endpoint)
         assert path, errors
-        needed = {
-            name for name in files if name not in ("README.md", "transformer/pytorch_model.bin", "all.safetensors")
-        }
+        needed = {name for name in files if name not in USELESS}
         assert sorted(asked) == sorted(needed)
     got = below(Path(path))
     told = json.loads(got.pop(".manifest.json"))
@@ -121,3 +125,33 @@ def test_a_hub_out_of_reach_is_given_up_after_some_tries(tmp_path: Path, monkeyp
     monkeypatch.setattr("workers.modelfiles.fetch._TRIES", 2)
     with pytest.raises(ConfigError, match=f"hf://{REPO} cannot be fetched: the Hub does not answer"):
         locate(f"hf://{REPO}", tmp_path, S3Settings())
+
+
+@pytest.mark.parametrize("name", [f"{family.name}{PUBLISHED_AS}" for family in TINY])
+def test_every_published_model_comes_from_the_hub_goes_on_to_s3_and_comes_back_the_same(
+    tiny_checkpoint: Checkpoint, tmp_path: Path, s3_settings: S3Settings, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Whole at each place, by the doctor's own look too, and loaded at the last one."""
+    original, family = tiny_checkpoint(name), FAMILIES[family_of(name)]
+    files = below(original)
+    needed = {path for path in files if "/" in path or path.endswith(".json")}
+    far = f"s3://{s3_settings.bucket}/models/{family.name}"
+    with hub(REPO, files) as (endpoint, asked):
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", endpoint + URL)
+        fetched = locate(f"hf://{REPO}", tmp_path, s3_settings)
+        assert sorted(asked) == sorted(needed)
+    assert verify(f"hf://{REPO}", tmp_path, s3_settings).revision == COMMIT
+    push(fetched, far, s3_settings)
+    back = locate(far, tmp_path, s3_settings)
+    assert verify(far, tmp_path, s3_settings).state is State.FETCHED
+    assert {path: data for path, data in below(back).items() if not path.startswith(".")} == {
+        path: files[path] for path in needed
+    }
+    assert len({revision(path, tmp_path) for path in (original, fetched, back)}) == 1
+    found = doctor.source_finding(
+        "model m", ModelSettings(family=family.name, source=str(back)), None, modelfiles.require_model
+    )
+    assert (found.verdict, found.detail) == (doctor.Verdict.OK, f"{back} is whole")
+    pipeline = loading.load(back, family, torch.device("cpu"), torch.float32)
+    assert pipeline.tokenizer("a watermill").input_ids[-1] == 1

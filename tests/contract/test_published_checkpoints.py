@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ from safetensors.torch import load_file
 from transformers import T5Tokenizer
 
 from orchestrator.domain.catalog import FAMILIES, TINY
+from orchestrator.domain.errors import ConfigError
 from tests.support.models import Checkpoint, Loaded
 from tests.support.published import PUBLISHED
 from tests.support.published_files import TRUE, index_of, shapes_of
+from workers.modelfiles import require_whole
 
 PUBLISHED_TINY = [f"{family.name}@published" for family in TINY]
 TOKENIZER = ["added_tokens.json", "special_tokens_map.json", "spiece.model", "tokenizer_config.json"]
@@ -93,3 +96,25 @@ def test_at_its_true_size_a_model_has_the_public_count_of_bytes(name: str) -> No
             assert len(index) / 1024 == pytest.approx(kib, abs=0.06)
     # At most 5 or 10 GB a shard, as the libraries cut them; 5B's DiT alone was saved at the larger one.
     assert all(size[part] / len(weights.shards) < 10e9 for part, weights in model.weights.items())
+
+
+@pytest.mark.parametrize(
+    ("gone", "complaint"),
+    [
+        ("tokenizer/spiece.model", "tokenizer has no vocabulary"),
+        (
+            "transformer/diffusion_pytorch_model-00002-of-00003.safetensors",
+            "names diffusion_pytorch_model-00002-of-00003.safetensors, which is missing",
+        ),
+        ("text_encoder/model-00001-of-00002.safetensors", "names model-00001-of-00002.safetensors, which is missing"),
+        ("scheduler/scheduler_config.json", "model_index.json names scheduler, which is missing"),
+    ],
+)
+def test_a_published_checkpoint_that_lacks_a_file_is_not_whole(
+    tiny_checkpoint: Checkpoint, tmp_path: Path, gone: str, complaint: str
+) -> None:
+    path = Path(shutil.copytree(tiny_checkpoint("tiny-5b-i2v@published"), tmp_path / "model"))
+    require_whole(path)
+    (path / gone).unlink()
+    with pytest.raises(ConfigError, match=complaint):
+        require_whole(path)

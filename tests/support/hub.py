@@ -19,9 +19,11 @@ def hub(
 ) -> Iterator[tuple[str, list[str]]]:
     """Its URL, and the paths of the files that it was asked for. `served` is what it sends in place of a file.
 
-    The repository has the revisions `main`, `v1` and its one commit. Weights are kept as LFS files, with a SHA-256.
+    The repository has the revisions `main`, `v1` and its one commit. As on the Hub, weights and vocabularies are LFS
+    files: known by their SHA-256, and sent from elsewhere; all others are blobs of git.
     """
     asked: list[str] = []
+    stored = {hashlib.sha256(data).hexdigest(): name for name, data in files.items() if _is_lfs(name)}
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -41,7 +43,9 @@ def hub(
                 known = path.rpartition("/")[2] in ("main", "v1", COMMIT)
                 self._json(_info(repo, files)) if known else self._refuse("RevisionNotFound")
             elif path.startswith(f"/{repo}/resolve/{COMMIT}/"):
-                self._file(path.removeprefix(f"/{repo}/resolve/{COMMIT}/"), body)
+                self._resolve(path.removeprefix(f"/{repo}/resolve/{COMMIT}/"), body)
+            elif path.startswith("/storage/"):
+                self._file(stored[path.removeprefix("/storage/")], body, {})
             else:
                 self._refuse("RepoNotFound")
 
@@ -53,12 +57,28 @@ def hub(
             self.end_headers()
             self.wfile.write(data)
 
-        def _file(self, name: str, body: bool) -> None:
+        def _resolve(self, name: str, body: bool) -> None:
+            data = files[name]
+            if not _is_lfs(name):
+                self._file(name, body, {"ETag": f'"{_blob(data)}"', "X-Repo-Commit": COMMIT})
+                return
+            digest = hashlib.sha256(data).hexdigest()
+            self.send_response(302)
+            for header, value in {
+                "Location": f"http://localhost:{server.server_port}/storage/{digest}",  # as its storage: elsewhere
+                "X-Repo-Commit": COMMIT,
+                "X-Linked-Etag": f'"{digest}"',
+                "X-Linked-Size": str(len(data)),
+                "Content-Length": "0",
+            }.items():
+                self.send_header(header, value)
+            self.end_headers()
+
+        def _file(self, name: str, body: bool, headers: Mapping[str, str]) -> None:
             data = (served or {}).get(name, files[name])
             self.send_response(200)
-            self.send_header("ETag", f'"{hashlib.sha256(files[name]).hexdigest()}"')
-            self.send_header("X-Repo-Commit", COMMIT)
-            self.send_header("Content-Length", str(len(data)))
+            for header, value in {**headers, "Content-Length": str(len(data))}.items():
+                self.send_header(header, value)
             self.end_headers()
             if body:
                 asked.append(name)
@@ -81,11 +101,21 @@ def hub(
         thread.join()
 
 
+def _is_lfs(name: str) -> bool:
+    """By the `.gitattributes` that the Hub gives a repository."""
+    return name.endswith((".safetensors", ".bin", ".model"))
+
+
+def _blob(data: bytes) -> str:
+    """What git calls a file of these bytes."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
 def _info(repo: str, files: Mapping[str, bytes]) -> dict[str, object]:
     siblings = []
     for name, data in files.items():
-        sibling: dict[str, object] = {"rfilename": name, "size": len(data), "blobId": hashlib.sha1(data).hexdigest()}
-        if name.endswith(".safetensors"):
+        sibling: dict[str, object] = {"rfilename": name, "size": len(data), "blobId": _blob(data)}
+        if _is_lfs(name):
             sibling["lfs"] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 134}
         siblings.append(sibling)
     return {"id": repo, "modelId": repo, "sha": COMMIT, "siblings": siblings, "tags": [], "downloads": 0, "likes": 0}

@@ -30,6 +30,11 @@ Loaded = Callable[[str], "CogVideoX"]
 PUBLISHED_AS = "@published"
 
 
+def family_of(name: str) -> str:
+    """The tiny family of a checkpoint's name."""
+    return name.removesuffix(PUBLISHED_AS)
+
+
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     """The path of a tiny family's checkpoint, made at the first call: as our libraries save it, or `NAME@published`.
@@ -43,7 +48,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     directory = tmp_path_factory.getbasetemp() / "models"
 
     def path_of(name: str) -> Path:
-        family = FAMILIES[name.removesuffix(PUBLISHED_AS)]
+        family = FAMILIES[family_of(name)]
         if name == family.name:
             return tiny.make(family, directory)
         path = directory / name
@@ -58,7 +63,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
 @pytest.fixture(scope="module")
 def loaded(tiny_checkpoint: Checkpoint) -> Loaded:
     """The model of a tiny family, or of its twin in the published layout, loaded once for the tests of a module."""
-    return cache(lambda name: a_model(tiny_checkpoint(name), name.removesuffix(PUBLISHED_AS)))
+    return cache(lambda name: a_model(tiny_checkpoint(name), family_of(name)))
 
 
 def a_model(

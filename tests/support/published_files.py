@@ -63,8 +63,9 @@ class Sizes:
 TRUE = Sizes()
 
 
-def small(model: Published, like: ModelFamily) -> Sizes:
-    """As small as the tiny checkpoints, made for the sizes and lengths of the family `like`."""
+def small(model: Published, like: ModelFamily, channels: int = 4) -> Sizes:
+    """As small as the tiny checkpoints, made for the sizes and lengths of the family `like`; the VAE's blocks have so
+    many channels, which decide how long its decoding takes."""
     published = model.transformer
     width, height = like.default_size
     later = "patch_size_t" in published
@@ -82,7 +83,7 @@ def small(model: Published, like: ModelFamily) -> Sizes:
         transformer |= {"sample_width": width // 8, "sample_height": height // 8, "sample_frames": like.max_frames}
     if "ofs_embed_dim" in published:
         transformer["ofs_embed_dim"] = transformer["time_embed_dim"]
-    vae = {"block_out_channels": [8, 8, 8, 8], "latent_channels": 4, "layers_per_block": 1, "norm_num_groups": 2}
+    vae = {"block_out_channels": [channels] * 4, "latent_channels": 4, "layers_per_block": 1, "norm_num_groups": 2}
     text_encoder = {"d_ff": 37, "d_kv": 8, "d_model": 32, "num_decoder_layers": 2, "num_heads": 4, "num_layers": 2}
     return Sizes(transformer, vae, {**text_encoder, "relative_attention_num_buckets": 8, "vocab_size": 512})
 
@@ -90,7 +91,10 @@ def small(model: Published, like: ModelFamily) -> Sizes:
 def write(model: Published, directory: Path, sizes: Sizes = TRUE) -> Path:
     """Write every file of the repository below `directory`, which must be new; the same bytes each time."""
     files = {path: _json(sizes.applied(path, config)) for path, config in model.configs.items()} | _tokenizer()
-    files |= {name: f"{name} of {model.repo}\n".encode() for name in model.documents}
+    files |= {
+        name: _json({"of": model.repo}) if name.endswith(".json") else f"{name} of {model.repo}\n".encode()
+        for name in model.documents
+    }
     for path, data in files.items():
         target = directory / path
         target.parent.mkdir(parents=True, exist_ok=True)
