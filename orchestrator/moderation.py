@@ -38,6 +38,7 @@ import httpx
 
 from orchestrator import logs, metrics
 from orchestrator.config import ModerationSettings
+from orchestrator.domain.addresses import is_loopback
 from orchestrator.domain.errors import ConfigError, ModerationUnavailable, Refused, RenderFailed
 from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import RenderSpec, public_id
@@ -158,7 +159,8 @@ class _Endpoint:
 
     async def __call__(self, facts: Facts) -> object:
         # The caller's deadline covers all of it; a client of its own, since reviews come from several event loops.
-        async with httpx.AsyncClient(verify=self._tls, timeout=None) as client:
+        own = is_loopback(self._url.host)
+        async with httpx.AsyncClient(verify=self._tls, timeout=None, trust_env=not own) as client:
             with _content(facts) as content:
                 headers = {"accept": "application/json", "accept-encoding": "identity"}
                 request = client.build_request("POST", self._url, headers=headers, **content)

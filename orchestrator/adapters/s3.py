@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from uuid import uuid4
 
 from boto3.exceptions import S3UploadFailedError
@@ -17,8 +17,10 @@ from boto3.s3.transfer import TransferConfig
 from boto3.session import Session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.session import Session as BotocoreSession
 
 from orchestrator.config import S3Settings
+from orchestrator.domain.addresses import is_loopback
 from orchestrator.domain.errors import IntegrityError, InvalidField, NotFound, ObjectsUnavailable
 from orchestrator.domain.job import Artifact
 
@@ -197,8 +199,11 @@ def transfer_config(size: int, multipart_threshold: int) -> TransferConfig:
 
 def _client(settings: S3Settings, endpoint_url: str | None) -> S3Client:
     secret = settings.secret_key
-    # A session of its own: boto3's default one is not thread-safe.
+    # A session of its own: boto3's default one is not thread-safe. Where keys are given, no profile is looked for.
+    own = None if settings.access_key is None else BotocoreSession(session_vars={"profile": (None, None, None, None)})
+    local = endpoint_url is not None and is_loopback(urlsplit(endpoint_url).hostname or "")
     return Session(
+        botocore_session=own,
         aws_access_key_id=settings.access_key,
         aws_secret_access_key=None if secret is None else secret.get_secret_value(),
         region_name=settings.region,
@@ -216,6 +221,7 @@ def _client(settings: S3Settings, endpoint_url: str | None) -> S3Client:
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
             tcp_keepalive=True,
+            proxies={} if local else None,  # None: those of the environment
         ),
     )
 

@@ -32,7 +32,7 @@ def run(ready: Ready, prompt: str, out: Path) -> None:
     """
     console = Console(highlight=False, soft_wrap=True)
     headers = {"Authorization": f"Bearer {ready.key}"}
-    with httpx.Client(base_url=ready.api, headers=headers, timeout=30) as client:
+    with httpx.Client(base_url=ready.api, headers=headers, timeout=30, trust_env=False) as client:
         video_id = _ok(client.post("/v1/videos", json={"prompt": prompt})).json()["id"]
         console.print(f"POST {ready.api}/v1/videos: {video_id}")
         _follow(client, video_id, console)

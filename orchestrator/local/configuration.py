@@ -14,7 +14,7 @@ from orchestrator import config
 from orchestrator.config import Settings
 from orchestrator.domain.catalog import TINY_2B, TINY_5B, TINY_5B_I2V, ModelFamily
 from orchestrator.domain.errors import ConfigError
-from orchestrator.local import postgres, ray
+from orchestrator.local import environment, postgres, ray
 from orchestrator.local.layout import DataDir
 from orchestrator.local.portbook import Ports
 from orchestrator.local.secrets import Secrets, write
@@ -97,7 +97,7 @@ def establish(data: DataDir, content: Mapping[str, Any]) -> Settings:
 
     Raises `ConfigError` and writes nothing when a key is wrong.
     """
-    _disown(content)
+    _disown(content, data)
     os.environ.pop("COGMILL_CONFIG", None)
     settings = config.load(**content)
     write(data.config, to_toml(content))
@@ -107,16 +107,21 @@ def establish(data: DataDir, content: Mapping[str, Any]) -> Settings:
 
 def enter(data: DataDir) -> None:
     """Make this process and its children part of a stack: their environment names its file, and its Ray's token."""
-    _disown(tomllib.loads(data.config.read_text("utf-8")))
+    _disown(tomllib.loads(data.config.read_text("utf-8")), data)
     os.environ.update({"COGMILL_CONFIG": str(data.config.absolute()), **ray.environment(data.ray_token)})
 
 
-def _disown(content: Mapping[str, Any]) -> None:
-    """Drop what the caller's environment says about Ray and these keys; the rest (`COGMILL_LOG__LEVEL`) counts."""
+def _disown(content: Mapping[str, Any], data: DataDir) -> None:
+    """Drop what the caller's environment says about these keys, and about what a stack's parts read by themselves.
+
+    The rest (`COGMILL_LOG__LEVEL`) counts.
+    """
     owned = {f"COGMILL_{key}".upper() for key in content}
-    for variable in list(os.environ):
-        if variable.split("__")[0] in owned or variable.startswith("RAY_"):
-            del os.environ[variable]
+    kept = environment.cleaned(os.environ, data.home)
+    for variable in set(os.environ) - set(kept) | {name for name in kept if name.split("__")[0] in owned}:
+        os.environ.pop(variable, None)
+        kept.pop(variable, None)
+    os.environ.update(kept)
 
 
 def to_toml(content: Mapping[str, Any], path: tuple[str, ...] = ()) -> str:

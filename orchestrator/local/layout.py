@@ -61,6 +61,11 @@ class DataDir:
     def models(self) -> Path:
         return self.root / "models"
 
+    @property
+    def home(self) -> Path:
+        """The home of whoever has none that can be written."""
+        return self.root / "home"
+
     def log(self, part: str) -> Path:
         return self.root / "logs" / f"{part}.log"
 
@@ -79,6 +84,7 @@ class DataDir:
                 self.root.chmod(0o700 if postgres.server_user() is None else 0o711)
             (self.root / "logs").mkdir(exist_ok=True)
             self.models.mkdir(exist_ok=True)
+            self.home.mkdir(mode=0o700, exist_ok=True)
             self.secrets.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"cannot use {self.root} as the data directory: {error.strerror}") from None

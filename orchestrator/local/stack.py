@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import subprocess
 import sys
@@ -162,13 +163,27 @@ def running(
     and aliases, and tiny checkpoints among them are made when they are missing. Raises `CogmillError`.
     """
     _refuse_early(data, api_port)
-    data.create()
-    with data.locked():
-        stack = Stack(data, api_port, models, say)
-        try:
-            yield stack, stack.start()
-        finally:
-            stack.stop()
+    with _usual_umask():
+        data.create()
+        with data.locked():
+            stack = Stack(data, api_port, models, say)
+            try:
+                yield stack, stack.start()
+            finally:
+                stack.stop()
+
+
+@contextmanager
+def _usual_umask() -> Iterator[None]:
+    """Files that others may read and not write, whatever the caller's mask: PostgreSQL may run as another user.
+
+    What is private has modes of its own, the data directory first.
+    """
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _refuse_early(data: DataDir, api_port: int | None) -> None:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,12 +38,14 @@ class Up:
     ready: dict[str, Any]
 
     @classmethod
-    def start(cls, data_dir: Path, *arguments: str) -> Up:
-        """With 127.0.0.1 open to what users name: there the tests' own servers stand."""
-        environment = {**os.environ, "COGMILL_FETCH__ALLOW_NETWORKS": '["127.0.0.0/8"]'}
+    def start(cls, data_dir: Path, *arguments: str, env: Mapping[str, str] | None = None, umask: int = -1) -> Up:
+        """With 127.0.0.1 open to what users name: there the tests' own servers stand. `env` replaces the shell's."""
+        environment = {**(os.environ if env is None else env), "COGMILL_FETCH__ALLOW_NETWORKS": '["127.0.0.0/8"]'}
         with (data_dir.parent / f"{data_dir.name}.stderr").open("a+") as stderr:
             command = [*COGMILL, "up", "--json", "--data-dir", str(data_dir), *arguments]
-            process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True)
+            process = subprocess.Popen(
+                command, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True, umask=umask
+            )
             watchdog = threading.Timer(START_S, process.kill)
             watchdog.start()
             assert process.stdout is not None
