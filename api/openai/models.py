@@ -48,6 +48,7 @@ _EXAMPLE: dict[str, JsonValue] = {
     "typical_seconds": 32.4,
     "available": True,
     "unavailable_reason": None,
+    "unavailable_detail": None,
 }
 
 
@@ -83,6 +84,7 @@ class Model(BaseModel):
         "taken, and wait."
     )
     unavailable_reason: str | None = Field(description="Why it is not available.")
+    unavailable_detail: str | None = Field(description="The same in its worker's own words, for an operator's key.")
 
 
 class ModelList(BaseModel):
@@ -102,8 +104,8 @@ async def list_models(request: Request, tenant: deps.Tenant) -> Response:
     """Every configured model and alias, and what it can make."""
     services = deps.services(request)
     settings, known = services.settings, await services.waiting.known()
-    names = (*settings.models, *settings.aliases)
-    return reply(ModelList(data=[_described(settings, name, known) for name in names]))
+    names, trusted = (*settings.models, *settings.aliases), await _is_operators(request)
+    return reply(ModelList(data=[_described(settings, name, known, trusted=trusted) for name in names]))
 
 
 @router.get(
@@ -116,15 +118,24 @@ async def retrieve_model(request: Request, model_id: str, tenant: deps.Tenant) -
     """What one model can make, by its name or an alias, in any case."""
     services = deps.services(request)
     try:
-        return reply(_described(services.settings, model_id, await services.waiting.known()))
+        known, trusted = await services.waiting.known(), await _is_operators(request)
+        return reply(_described(services.settings, model_id, known, trusted=trusted))
     except UnknownModel as error:
         raise NotFound(error.message, param="model") from None
 
 
-def _described(settings: Settings, name: str, known: Known) -> Model:
+async def _is_operators(request: Request) -> bool:
+    """Whether the request's key, which is good, may see what concerns all: paths and hosts of workers."""
+    return (await deps.services(request).keyring.key(request.headers.get("authorization"))).operator
+
+
+def _described(settings: Settings, name: str, known: Known, *, trusted: bool) -> Model:
     model = settings.resolve_model(name)
     pools = [pool for pool, configured in settings.pools.items() if configured.model == model]
-    missing = unserved(pools, [load for load in known.loads if load.model == model], known.pauses)
+    its = [load for load in known.loads if load.model == model]
+    missing = unserved(pools, its, known.pauses)
+    troubled = [load for load in its if load.detail and load.pool in pools]
+    detail = max(troubled, key=lambda load: load.failures).detail if missing and trusted and troubled else None
     family = settings.family_of(model)
     return Model(
         id=name,
@@ -146,6 +157,7 @@ def _described(settings: Settings, name: str, known: Known) -> Model:
         typical_seconds=round(_typical_s(settings, model), 1),
         available=missing is None,
         unavailable_reason=missing,
+        unavailable_detail=detail,
     )
 
 
