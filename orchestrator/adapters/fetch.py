@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from ipaddress import ip_address
@@ -278,9 +279,11 @@ def _left(deadline: asyncio.Timeout, *, among: int) -> float | None:
 
 @contextmanager
 def _httpx_errors() -> Iterator[None]:
-    """Each error of httpcore as httpx's own, which has the same name."""
+    """Each error of httpcore as httpx's own, which has the same name; and of TLS, once a connection has begun."""
     try:
         yield
+    except ssl.SSLError as error:
+        raise httpx.ReadError(str(error)) from error
     except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
         ours: type[httpx.TransportError] = getattr(httpx, type(error).__name__)
         raise ours(str(error)) from error

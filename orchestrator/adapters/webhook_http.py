@@ -6,14 +6,13 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import httpx
 
 from orchestrator.adapters.fetch import ForbiddenAddress, GuardedTransport, check_url
 from orchestrator.domain.addresses import IPNetwork
 from orchestrator.domain.errors import InvalidField
-from orchestrator.domain.webhooks import Answer, Reply, Silence
+from orchestrator.domain.webhooks import Answer, Reply, Silence, asked_pause_s
 
 # Enough of an answer to leave its connection fit for the next request.
 _MAX_ANSWER_BYTES = 64 * 1024
@@ -41,7 +40,8 @@ class HttpSender:
                 checked = check_url(url, "url", allow_networks=self._allow_networks)
                 request = httpx.Request("POST", checked, headers=headers, content=body)
                 async with aclosing(await self._transport.handle_async_request(request)) as response:
-                    answer = Reply(status=response.status_code, retry_after_s=_retry_after_s(response))
+                    pause_s = asked_pause_s(response.headers.get("retry-after", ""), datetime.now(UTC))
+                    answer = Reply(status=response.status_code, retry_after_s=pause_s)
                     await _discard(response)
         except (TimeoutError, httpx.TransportError, InvalidField) as error:
             # The answer stands once its head is there, whatever becomes of its body.
@@ -75,16 +75,3 @@ def _silence(error: Exception) -> Silence:
             return Silence(error="the host cannot be connected to")
         case _:
             return Silence(error="the receiver broke off, or does not speak HTTP")
-
-
-def _retry_after_s(response: httpx.Response) -> float | None:
-    """Seconds from a Retry-After header, which holds them or a date (RFC 9110, 10.2.3); None for anything else."""
-    text = response.headers.get("retry-after", "").strip()
-    if text.isascii() and text.isdigit() and len(text) < 10:
-        return float(text)
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (aware - datetime.now(UTC)).total_seconds())

@@ -10,7 +10,8 @@ import base64
 import hmac
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
 from orchestrator.domain.retry import RetryPolicy
@@ -79,6 +80,22 @@ class Silence:
 
 
 Answer = Reply | Silence
+
+
+def asked_pause_s(retry_after: str, now: datetime) -> float | None:
+    """Seconds that a Retry-After header asks for at `now`: it holds them or a date (RFC 9110, 10.2.3).
+
+    None for anything else, which asks for nothing. There is no upper bound: `judge` has one.
+    """
+    text = retry_after.strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):  # OverflowError: a year or a zone that no machine word holds
+        return None
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, (aware - now).total_seconds())
 
 
 class Fate(StrEnum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -19,9 +20,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from orchestrator.adapters.fetch import Fetcher, ForbiddenAddress, GuardedTransport
+from orchestrator.adapters.webhook_http import HttpSender
 from orchestrator.config import FetchSettings
 from orchestrator.domain.addresses import IPAddress
 from orchestrator.domain.errors import InvalidField, RequestError, TooLarge, Unavailable
+from orchestrator.domain.webhooks import Silence
 
 # Stands for the open internet; all of 127/8 is this machine's, and 127.0.0.1 remains forbidden.
 PUBLIC = "127.0.0.2"
@@ -326,3 +329,24 @@ async def test_tls_is_asked_for_by_name_although_the_connection_goes_to_an_addre
         refused = await refusal(f"https://elsewhere.example:{port}/", fetcher(names))
         assert refused.message == "is at a host that cannot be connected to"
     assert indicated == ["pictures.example", "elsewhere.example"]
+
+
+async def test_a_server_that_breaks_its_tls_has_broken_off(certified: ssl.SSLContext) -> None:
+    def answer(listener: socket.socket) -> None:
+        with certified.wrap_socket(listener.accept()[0], server_side=True) as shaken:
+            shaken.recv(65536)
+            with socket.socket(fileno=shaken.detach()) as bare:
+                bare.sendall(b"no record of TLS at all")
+
+    with socket.create_server((PUBLIC, 0)) as listener:
+        url = f"https://pictures.example:{listener.getsockname()[1]}/"
+        transport = GuardedTransport(settings().allow_networks, resolve=Names(pictures=[PUBLIC]))
+        sender = HttpSender(timeout_s=DEADLINE_S, allow_networks=settings().allow_networks, transport=transport)
+        served = asyncio.create_task(asyncio.to_thread(answer, listener))
+        assert "broke off" in (await refusal(url, fetcher(Names(pictures=[PUBLIC])))).message
+        await served
+        served = asyncio.create_task(asyncio.to_thread(answer, listener))
+        told = await sender.send(url, {}, b"{}")
+        await served
+    assert isinstance(told, Silence)
+    assert "broke off" in told.error

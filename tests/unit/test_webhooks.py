@@ -5,22 +5,27 @@ from __future__ import annotations
 import base64
 import json
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
+import httpcore
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from orchestrator.adapters.fetch import GuardedTransport
 from orchestrator.adapters.webhook_http import HttpSender, host_of
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.states import TRANSITIONS
 from orchestrator.domain.webhooks import (
     EVENT_TYPES,
+    Answer,
     EventType,
     Fate,
     Reply,
     Silence,
+    asked_pause_s,
     event_body,
     judge,
     secret,
@@ -121,11 +126,79 @@ async def test_retry_after_may_be_a_date() -> None:
     assert asked_s == pytest.approx(90, abs=5)
 
 
-# Years, days, hours and zones beyond what a date can hold.
-_DATES = st.from_regex(r"(?a)\AMon, \d{1,3} (Feb|May) \d{1,6} \d\d:\d\d:\d\d (GMT|XYZ|[+-]\d{1,9})?\Z")
+# Years, days, hours and zones beyond what a date, or a machine word, can hold.
+_DATES = st.from_regex(r"(?a)\AMon, \d{1,12} (Feb|May) \d{1,30} \d\d:\d\d:\d\d (GMT|XYZ|[+-]\d{1,30})?\Z")
+_TEXTS = st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=60)
 
 
-@given(st.one_of(st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=60), _DATES))
-async def test_no_retry_after_breaks_the_sender(text: str) -> None:
-    asked_s = await _retry_after(text.strip())
+@given(st.one_of(_TEXTS, _DATES, st.from_regex(r"(?a)\A\d{1,5000}\Z")))
+@example("Fri, 31 Dec 99999999999 23:59:59 GMT")
+@example("Fri, 31 Dec 9999 23:59:59 -2359")
+@example("Mon, 01 Jan 0001 00:00:00 +2359")
+@example("9" * 5000)
+def test_whatever_a_receiver_asks_for_the_pause_stays_within_its_bounds(text: str) -> None:
+    asked_s = asked_pause_s(text, datetime.now(UTC))
     assert asked_s is None or asked_s >= 0
+    verdict = judge(Reply(status=503, retry_after_s=asked_s), 1, POLICY, 0)
+    assert (verdict.fate, verdict.delay_s <= POLICY.cap_s) == (Fate.RETRY, True)
+
+
+def test_a_far_date_or_number_asks_for_the_longest_pause() -> None:
+    for text in ("Fri, 31 Dec 9999 23:59:59 GMT", "9" * 400):
+        reply = Reply(status=429, retry_after_s=asked_pause_s(text, datetime.now(UTC)))
+        assert judge(reply, 1, POLICY, 0).delay_s == POLICY.cap_s
+
+
+# What a server may put into a header's value (RFC 9110, 5.5), and what it may not.
+_VALUES = st.binary(max_size=80).map(lambda value: value.replace(b"\r", b"").replace(b"\n", b"").replace(b"\0", b""))
+_NAMES = st.sampled_from(
+    ["retry-after", "content-length", "content-type", "content-encoding", "transfer-encoding", "connection", "upgrade",
+     "location", "set-cookie", "date", "x"]
+)  # fmt: skip
+
+
+@cache  # it reads the certificates that this machine trusts, which takes a while
+def _transport() -> GuardedTransport:
+    return GuardedTransport()
+
+
+async def _sent_to(raw: bytes) -> Answer:
+    """What a try comes to when its receiver answers with these bytes and hangs up."""
+    transport = _transport()
+    transport._pool = httpcore.AsyncConnectionPool(network_backend=httpcore.AsyncMockBackend([raw]))
+    return await HttpSender(timeout_s=5, transport=transport).send("http://example.com/", {}, b"{}")
+
+
+@given(
+    st.integers(200, 299),
+    st.one_of(_TEXTS, _DATES),
+    st.sampled_from([b"", b"Content-Encoding: gzip\r\n", b"Content-Type: \xff\r\n", b"Date: never\r\n"]),
+    st.sampled_from([b"Content-Length: 9\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n", b"\r\n"]),
+    st.binary(max_size=200),
+)
+@example(200, "Fri, 31 Dec 99999999999 23:59:59 GMT", b"", b"\r\n", b"")
+async def test_a_2xx_is_delivered_whatever_else_the_answer_says(
+    status: int, retry_after: str, header: bytes, framing: bytes, body: bytes
+) -> None:
+    told = b"Retry-After: " + retry_after.strip().encode("latin-1") + b"\r\n"
+    answer = await _sent_to(b"HTTP/1.1 %d Fine\r\n" % status + told + header + framing + body)
+    assert judge(answer, 1, POLICY, 0).fate is Fate.DELIVERED
+
+
+@given(
+    st.binary(max_size=300)
+    | st.builds(
+        lambda status, headers, body: (
+            b"HTTP/1.1 %s \r\n" % status
+            + b"".join(name.encode() + b": " + value + b"\r\n" for name, value in headers)
+            + b"\r\n"
+            + body
+        ),
+        st.sampled_from([b"200", b"503", b"302", b"410", b"100", b"101", b"999", b"000", b"20"]),
+        st.lists(st.tuples(_NAMES, _VALUES), max_size=6),
+        st.binary(max_size=100),
+    )
+)
+@example(b"HTTP/1.1 200 \r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n")
+async def test_no_answer_breaks_a_delivery(raw: bytes) -> None:
+    assert judge(await _sent_to(raw), 1, POLICY, 0).delay_s <= POLICY.cap_s
