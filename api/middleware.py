@@ -1,4 +1,4 @@
-"""Around every request, in plain ASGI: a request id, its latency, the last resort for errors, and a bounded body."""
+"""Around every request, in plain ASGI: its path, an id, its latency, the last resort for errors, and a bounded body."""
 
 from __future__ import annotations
 
@@ -87,6 +87,24 @@ def _header(scope: Scope, name: bytes) -> str:
 def _template(scope: Scope) -> str:
     """The route's path with its parameters unfilled, so that ids do not become labels."""
     return getattr(scope.get("route"), "path", "unmatched")
+
+
+class BasePath:
+    """Lets `base` before a path be, or not be: some proxies take their own prefix away, and some do not.
+
+    `root_path` stays empty: with it, a path that begins like the prefix would lose its beginning twice.
+    """
+
+    def __init__(self, app: ASGIApp, *, base: str) -> None:
+        self._app = app
+        self._base = base
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._base and scope["type"] == "http" and f"{scope['path']}/".startswith(f"{self._base}/"):
+            path = scope["path"].removeprefix(self._base) or "/"
+            raw = scope.get("raw_path", b"").removeprefix(self._base.encode()) or b"/"
+            scope = {**scope, "path": path, "raw_path": raw}
+        await self._app(scope, receive, send)
 
 
 class BodyLimit:

@@ -139,22 +139,11 @@ def api() -> None:
     """Serve the HTTP API."""
     settings = _service_settings()
 
-    import uvicorn
-
-    from api.app import create_app
+    from api import serving
     from orchestrator import frontdoor
 
     frontdoor.check(settings)  # here, where it is one line; the server would end with a traceback
-    uvicorn.run(
-        create_app(settings),
-        host=settings.api.host,
-        port=settings.api.port,
-        loop="uvloop",
-        http="httptools",
-        access_log=False,
-        log_config=None,
-        timeout_graceful_shutdown=5,
-    )
+    serving.serve(settings)
 
 
 @app.command()

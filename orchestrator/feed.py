@@ -26,15 +26,19 @@ class SnapshotReader(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Watch:
-    """One watcher's view of one job. `latest` is None until the first reading, and again when the job was deleted."""
+    """One watcher's view of one job. `latest` is None until the first reading, and again when the job was deleted.
+
+    `over`: nothing more will be shown, wherever the job stands.
+    """
 
     job_id: UUID
     latest: Snapshot | None = None
+    over: bool = False
     _read: bool = False
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def changed(self, timeout_s: float) -> bool:
-        """Wait until the job stands elsewhere than at the last call, or was deleted; False at the timeout."""
+        """Wait until the job stands elsewhere than at the last call, is gone, or all is over; False at the timeout."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._changed.wait()
@@ -42,6 +46,11 @@ class Watch:
             return False
         self._changed.clear()
         return True
+
+    def end(self) -> None:
+        """Wake the watcher for the last time."""
+        self.over = True
+        self._changed.set()
 
     def show(self, snapshot: Snapshot | None) -> None:
         """Take note of a reading."""
@@ -84,6 +93,12 @@ class Feed:
             self._watches[job.id].discard(watch)
             if not self._watches[job.id]:
                 del self._watches[job.id]
+
+    def end_all(self) -> None:
+        """End every watch that there is: this process stops, and another one may be asked."""
+        for watches in self._watches.values():
+            for watch in watches:
+                watch.end()
 
     async def run_once(self) -> None:
         """Read every watched job and wake those whose job has moved. Raises `StoreUnavailable`."""

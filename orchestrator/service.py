@@ -206,7 +206,11 @@ def _start_files(
 @asynccontextmanager
 async def _delivering(settings: Settings, store: WebhookStore) -> AsyncIterator[Deliverer]:
     """A deliverer; what it has in flight at the block's end may land for a while."""
-    sender = HttpSender(timeout_s=settings.webhooks.timeout_s, allow_networks=settings.fetch.allow_networks)
+    sender = HttpSender(
+        timeout_s=settings.webhooks.timeout_s,
+        allow_networks=settings.fetch.allow_networks,
+        proxy_url=settings.fetch.proxy,
+    )
     deliverer = Deliverer(store, sender, settings, SystemClock(), random.Random())
     try:
         yield deliverer

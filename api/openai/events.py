@@ -104,6 +104,8 @@ async def _stream(services: deps.Services, watch: Watch, known: Place) -> AsyncI
     reason: str | None = None
     while True:
         moved = await watch.changed(HEARTBEAT_S)
+        if watch.over:
+            return  # the hearer comes back with its last id, to another process
         snapshot = watch.latest
         if snapshot is not None and not snapshot.job.state.terminal:
             waits = (await services.waiting.told(snapshot.job)).queue_reason

@@ -12,6 +12,7 @@ from ipaddress import ip_address
 import httpcore
 import httpx
 
+from orchestrator.adapters.tunnel import ProxyUnavailable, Tunnels
 from orchestrator.config import FetchSettings
 from orchestrator.domain.addresses import IPAddress, IPNetwork, may_reach
 from orchestrator.domain.errors import InvalidField, TooLarge, Unavailable
@@ -74,7 +75,9 @@ class Fetcher:
 
     def __init__(self, settings: FetchSettings, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._settings = settings
-        self._transport = transport or GuardedTransport(settings.allow_networks, max_connections=_FETCHES)
+        self._transport = transport or GuardedTransport(
+            settings.allow_networks, proxy_url=settings.proxy, max_connections=_FETCHES
+        )
 
     async def image(self, url: str) -> bytes:
         """What the URL, or where it redirects, answers with. Whether that is a picture is for others to say.
@@ -89,6 +92,8 @@ class Fetcher:
             raise _unreachable(f"did not arrive within {limit_s:g} s") from None
         except httpx.PoolTimeout:
             raise Unavailable("too many images are being fetched at this moment") from None
+        except ProxyUnavailable as error:
+            raise Unavailable(str(error)) from None
         except ForbiddenAddress:
             raise _unreachable("is at a host without a public address") from None
         except (httpx.ConnectError, httpx.ConnectTimeout):
@@ -143,6 +148,7 @@ def _unreachable(message: str) -> InvalidField:
 class GuardedTransport(httpx.AsyncBaseTransport):
     """HTTP to public addresses only, and to `allow_networks`; anything else raises `ForbiddenAddress`.
 
+    With `proxy_url` the addresses are found and checked here all the same, and it is asked to connect to them.
     A client on it must be made with `trust_env=False`: a proxy from the environment would go around it. And it must
     check where a redirect leads with `check_url`, or follow none.
     """
@@ -151,16 +157,19 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         self,
         allow_networks: Iterable[IPNetwork] = (),
         *,
+        proxy_url: str | None = None,
         max_connections: int | None = None,
         max_idle: int = 0,
         resolve: Resolve | None = None,
     ) -> None:
+        ssl_context = httpx.create_ssl_context()
+        network = httpcore.AnyIOBackend() if proxy_url is None else Tunnels(proxy_url, ssl_context)
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=httpx.create_ssl_context(),
+            ssl_context=ssl_context,
             max_connections=max_connections,
             max_keepalive_connections=max_idle,
             keepalive_expiry=5.0,
-            network_backend=_GuardedBackend(tuple(allow_networks), resolve or Resolver()),
+            network_backend=_GuardedBackend(tuple(allow_networks), resolve or Resolver(), network),
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -207,10 +216,10 @@ class _Body(httpx.AsyncByteStream):
 class _GuardedBackend(httpcore.AsyncNetworkBackend):
     """Connects by name only to an address that it has checked. TLS still asks for the name, and so does `Host`."""
 
-    def __init__(self, allowed: tuple[IPNetwork, ...], resolve: Resolve) -> None:
+    def __init__(self, allowed: tuple[IPNetwork, ...], resolve: Resolve, network: httpcore.AsyncNetworkBackend) -> None:
         self._allowed = allowed
         self._resolve = resolve
-        self._network = httpcore.AnyIOBackend()
+        self._network = network
 
     async def connect_tcp(
         self,

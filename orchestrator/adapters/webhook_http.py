@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import httpx
 
 from orchestrator.adapters.fetch import ForbiddenAddress, GuardedTransport, check_url
+from orchestrator.adapters.tunnel import ProxyUnavailable
 from orchestrator.domain.addresses import IPNetwork
 from orchestrator.domain.errors import InvalidField
 from orchestrator.domain.webhooks import Answer, Reply, Silence, asked_pause_s
@@ -27,11 +28,12 @@ class HttpSender:
         *,
         timeout_s: float,
         allow_networks: Iterable[IPNetwork] = (),
+        proxy_url: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._timeout_s = timeout_s
         self._allow_networks = tuple(allow_networks)
-        self._transport = transport or GuardedTransport(self._allow_networks, max_idle=_MAX_IDLE)
+        self._transport = transport or GuardedTransport(self._allow_networks, proxy_url=proxy_url, max_idle=_MAX_IDLE)
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         answer: Answer = Silence(error=f"no answer within {self._timeout_s:g} s")
@@ -69,6 +71,8 @@ def _silence(error: Exception) -> Silence:
     match error:
         case InvalidField():
             return Silence(error=f"the URL {error.message}")
+        case ProxyUnavailable():
+            return Silence(error="it could not be sent from here")
         case ForbiddenAddress():
             return Silence(error="the host has no public address")
         case httpx.ConnectError() | httpx.ConnectTimeout():

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, IPvAnyNetwork, SecretStr, model_validator
+from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 
 from orchestrator.config.section import Seconds, Section
 from orchestrator.domain.limits import Limits
+
+# What the paths of the API begin with. A base path that began so, too, could not be told from them.
+_OWN_PATHS = ("v1", "api", "docs", "openapi.json", "healthz", "readyz", "metrics")
 
 
 class S3Settings(Section):
@@ -41,18 +46,53 @@ class S3Settings(Section):
 
 
 class ApiSettings(Section):
-    """`key_cache_s` is how long a revoked key may go on working on a replica that has just seen it."""
+    """`key_cache_s` is how long a revoked key may go on working on a replica that has just seen it.
+
+    A request's line and headers have `max_head_bytes` at most, and are complete within `head_timeout_s`. `base_path`
+    may stand before every path. Scripts of `cors_origins` (`https://host`, or `*` alone) may call from a browser.
+    """
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    max_head_bytes: int = Field(default=32 * 1024, ge=8 * 1024, le=2**20)
+    head_timeout_s: Seconds = 10
+    max_connections: int = Field(default=2048, ge=1)
+    max_connections_per_address: int | None = Field(default=None, ge=1)
     max_body_bytes: int = Field(default=1 * 2**20, ge=1024)
     key_cache_s: float = Field(default=2.0, ge=0, le=60)
     max_prompt_chars: int = Field(default=2_000, ge=1)
+    base_path: str = ""
+    cors_origins: tuple[str, ...] = ()
+
+    @field_validator("base_path")
+    @classmethod
+    def _not_one_of_ours(cls, path: str) -> str:
+        path = path.rstrip("/")
+        if path and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", path):
+            raise ValueError("must be a path such as /cogmill, of letters, digits and ._~-")
+        if path.split("/")[1:2] and path.split("/")[1] in _OWN_PATHS:
+            raise ValueError(f"must not begin like the API's own paths: {', '.join(_OWN_PATHS)}")
+        return path
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if origin != "*" and not re.fullmatch(
+                r"https?://[a-z0-9.-]+(:\d+)?|https?://\[[0-9a-f:]+\](:\d+)?", origin
+            ):
+                raise ValueError(
+                    f"{origin!r} is no origin, such as https://app.example, in lower case and without a path"
+                )
+        if "*" in origins and len(origins) > 1:
+            raise ValueError("'*' lets every origin in: name no other beside it")
+        return origins
 
 
 class FetchSettings(Section):
     """URLs that callers give: images to begin at, webhooks to call. `allow_networks` (CIDR) are let through although
-    they are private, loopback or otherwise reserved.
+    they are private, loopback or otherwise reserved. `proxy_url` (`http://user:password@host:port`, or https) is asked
+    to connect to the addresses that were checked, for both.
     """
 
     timeout_s: Seconds = 15
@@ -60,6 +100,29 @@ class FetchSettings(Section):
     max_image_pixels: int = Field(default=40_000_000, ge=256, le=80_000_000)
     max_redirects: int = Field(default=3, ge=0, le=10)
     allow_networks: tuple[IPvAnyNetwork, ...] = ()
+    proxy_url: SecretStr | None = None
+
+    @property
+    def proxy(self) -> str | None:
+        """The proxy's URL, its password readable."""
+        return None if self.proxy_url is None else self.proxy_url.get_secret_value()
+
+    @field_validator("proxy_url")
+    @classmethod
+    def _http_proxy(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is None:
+            return None
+        try:
+            parts = urlsplit(url.get_secret_value())
+            known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+            bare = not parts.path.rstrip("/") and not parts.query
+        except ValueError:
+            known = bare = False
+        if not known or not bare:
+            raise ValueError(
+                "must be http://host:port or https://host:port, with user:password@ where it asks for them"
+            )
+        return url
 
 
 class FinishSettings(Section):

@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
+from fastapi.routing import iter_route_contexts
 
+from api.app import create_app
 from orchestrator import config
+from tests.support.api import api_settings
 from tests.support.helm import CHART, LEAST, Helm, Rendered
 from tests.support.tools import need, need_shared
 
@@ -304,6 +307,7 @@ def test_the_ray_version_and_the_tags_are_those_of_this_release(helm: Helm) -> N
         (LEAST | {"config": {"database_url": "postgresql://u:p@h/d"}}, "/config/database_url"),
         (LEAST | {"config": {"s3": {"secret_key": "x"}}}, "/config/s3/secret_key"),
         (LEAST | {"config": {"api": {"port": 1}}}, "/config/api/port"),
+        (LEAST | {"config": {"fetch": {"proxy_url": "http://u:p@proxy:1"}}}, "/config/fetch/proxy_url"),
         (LEAST | {"config": {"pools": {"main": {"workers": "two"}}}}, "/config/pools/main/workers"),
         (LEAST | {"config": {"pools": {"main": {"model": "sora"}}}}, 'config.pools.main.model is "sora"'),
         (
@@ -341,6 +345,28 @@ def test_the_ray_version_and_the_tags_are_those_of_this_release(helm: Helm) -> N
 )
 def test_a_wrong_value_is_refused_by_name(helm: Helm, values: dict[str, Any], says: str) -> None:
     assert says in helm.refuse(values)
+
+
+@pytest.mark.parametrize("base", ["", "/video"])
+def test_the_ingress_publishes_what_callers_need_and_neither_metrics_nor_health(helm: Helm, base: str) -> None:
+    config = EVERYTHING["config"] | ({"api": {"base_path": base}} if base else {})
+    [rule] = helm.render(EVERYTHING | {"config": config}).find("Ingress", "-api")["spec"]["rules"]
+
+    def published(path: str) -> bool:
+        """As the Ingress API defines its path types: `Prefix` goes by whole elements."""
+        kinds = {each["path"]: each["pathType"] for each in rule["http"]["paths"]}
+        return path in kinds or any(
+            kind == "Prefix" and path.startswith(f"{prefix}/") for prefix, kind in kinds.items()
+        )
+
+    kept = {"/healthz", "/readyz", "/metrics"}
+    routes = {
+        route.original_route.path for route in iter_route_contexts(create_app(api_settings("postgresql://h/d")).routes)
+    }
+    assert routes >= kept
+    assert {path for path in routes if not published(base + path)} - {"/"} == kept
+    assert published(base or "/")
+    assert not any(published(base + path) for path in ("/v11", "/openapi.json/x", "/x"))
 
 
 def test_a_release_that_no_service_can_be_named_after_is_refused(helm: Helm) -> None:

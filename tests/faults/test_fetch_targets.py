@@ -6,8 +6,10 @@ import asyncio
 import socket
 import ssl
 import time
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -18,13 +20,15 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from structlog.testing import capture_logs
 
 from orchestrator.adapters.fetch import Fetcher, ForbiddenAddress, GuardedTransport
 from orchestrator.adapters.webhook_http import HttpSender
 from orchestrator.config import FetchSettings
 from orchestrator.domain.addresses import IPAddress
 from orchestrator.domain.errors import InvalidField, RequestError, TooLarge, Unavailable
-from orchestrator.domain.webhooks import Silence
+from orchestrator.domain.webhooks import Reply, Silence
+from tests.support.sockets import free_port
 
 # Stands for the open internet; all of 127/8 is this machine's, and 127.0.0.1 remains forbidden.
 PUBLIC = "127.0.0.2"
@@ -297,7 +301,7 @@ async def test_the_transport_by_itself_names_what_it_refuses() -> None:
 
 @pytest.fixture
 def certified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """A server's certificate for pictures.example, which this process trusts."""
+    """A server's certificate for pictures.example and `PUBLIC`, which this process trusts."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "pictures.example")])
     now = datetime.now(UTC)
@@ -305,7 +309,10 @@ def certified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("pictures.example")]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName("pictures.example"), x509.IPAddress(ip_address(PUBLIC))]),
+            critical=False,
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )
@@ -350,3 +357,130 @@ async def test_a_server_that_breaks_its_tls_has_broken_off(certified: ssl.SSLCon
         await served
     assert isinstance(told, Silence)
     assert "broke off" in told.error
+
+
+# ------------------------------------------------------------ through a proxy
+
+
+@dataclass
+class TunnelProxy:
+    """A proxy that knows CONNECT; `asked` are the heads that it was sent. With `answer` it says that and no more."""
+
+    answer: bytes | None = None
+    scheme: str = "http"
+    asked: list[str] = field(default_factory=list)
+    port: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://user:p%40ss@{PUBLIC}:{self.port}"
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.asked.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        if self.answer is not None:
+            writer.write(self.answer)
+            return
+        host, _, port = self.asked[-1].split()[1].rpartition(":")
+        try:
+            onward = await asyncio.open_connection(host, int(port))
+        except OSError:
+            writer.write(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
+            return
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        back = asyncio.create_task(_pour(onward[0], writer))
+        await _pour(reader, onward[1])
+        await back
+
+
+async def _pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+
+@asynccontextmanager
+async def proxying(answer: bytes | None = None, tls: ssl.SSLContext | None = None) -> AsyncIterator[TunnelProxy]:
+    proxy = TunnelProxy(answer, "http" if tls is None else "https")
+    async with serving(proxy.serve, tls=tls) as proxy.port:
+        yield proxy
+
+
+def through(proxy: TunnelProxy, **names: Sequence[str]) -> Fetcher:
+    chosen = settings(proxy_url=proxy.url)
+    return Fetcher(chosen, GuardedTransport(chosen.allow_networks, proxy_url=chosen.proxy, resolve=Names(**names)))
+
+
+@pytest.mark.parametrize("secured", [False, True], ids=["http", "https"])
+async def test_a_proxy_connects_to_the_address_that_was_checked_and_tls_still_asks_for_the_name(
+    certified: ssl.SSLContext, secured: bool
+) -> None:
+    indicated: list[str | None] = []
+    certified.sni_callback = lambda _, name, __: indicated.append(name)
+    answer = head(Content_Length="3") + b"png"
+    async with (
+        proxying(tls=certified if secured else None) as proxy,
+        serving(answer) as plain,
+        serving(answer, tls=certified) as secure,
+    ):
+        fetch = through(proxy, pictures=[PUBLIC])
+        assert await fetch.image(f"http://pictures.example:{plain}/") == b"png"
+        assert await fetch.image(f"https://pictures.example:{secure}/") == b"png"
+    assert [each.split("\r\n")[0] for each in proxy.asked] == [
+        f"CONNECT {PUBLIC}:{port} HTTP/1.1" for port in (plain, secure)
+    ]
+    credentials = b64encode(b"user:p@ss").decode()
+    assert all(f"proxy-authorization: basic {credentials}".lower() in each.lower() for each in proxy.asked)
+    assert "pictures.example" not in "".join(proxy.asked)
+    assert [name for name in indicated if name is not None] == ["pictures.example"]
+
+
+@pytest.mark.parametrize("inside", ["127.0.0.1", "10.0.0.1", "169.254.169.254"])
+async def test_a_proxy_is_not_asked_for_what_may_not_be_reached(inside: str) -> None:
+    async with proxying() as proxy:
+        refused = await refusal("http://pictures.example/", through(proxy, pictures=[inside]))
+        assert refused.message == "is at a host without a public address"
+        assert "not public" in (await refusal(f"http://{inside}/", through(proxy))).message
+    assert proxy.asked == []
+
+
+async def test_a_webhook_goes_through_the_proxy() -> None:
+    async with proxying() as proxy, serving(head("204 No Content")) as port:
+        sender = HttpSender(timeout_s=5, allow_networks=settings().allow_networks, proxy_url=proxy.url)
+        assert await sender.send(f"http://{PUBLIC}:{port}/hook", {}, b"{}") == Reply(status=204)
+        await sender.close()
+    assert proxy.asked[0].startswith(f"CONNECT {PUBLIC}:{port} ")
+
+
+async def test_a_target_that_the_proxy_cannot_reach_is_the_users_error() -> None:
+    async with proxying() as proxy:
+        refused = await refusal(f"http://{PUBLIC}:{free_port(PUBLIC)}/", through(proxy))
+    assert refused.message == "is at a host that cannot be connected to"
+
+
+@pytest.mark.parametrize("answer", [head("407 Proxy Authentication Required"), b"SSH-2.0-OpenSSH_9.6\r\n", b"", None])
+async def test_a_proxy_that_does_not_let_us_out_is_our_fault_and_its_password_is_told_nobody(
+    answer: bytes | None,
+) -> None:
+    async with proxying(answer) as proxy:
+        if answer is None:
+            proxy.port = free_port(PUBLIC)
+        with capture_logs() as logged, pytest.raises(Unavailable) as failed:
+            await through(proxy).image(f"http://{PUBLIC}:1/")
+        sender = HttpSender(timeout_s=5, allow_networks=settings().allow_networks, proxy_url=proxy.url)
+        told = await sender.send(f"http://{PUBLIC}:1/hook", {}, b"{}")
+    assert told == Silence(error="it could not be sent from here")
+    assert [entry["event"] for entry in logged] == ["proxy_unavailable"]
+    for text in (str(failed.value), str(logged), repr(settings(proxy_url=proxy.url))):
+        assert "p@ss" not in text
+        assert "p%40ss" not in text
+
+
+async def test_a_proxy_that_never_answers_is_left_at_the_deadline() -> None:
+    async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with serving(never) as port:
+        refused = await refusal("http://pictures.example/", through(TunnelProxy(port=port), pictures=[PUBLIC]))
+    assert refused.message == "is at a host that cannot be connected to"

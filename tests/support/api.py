@@ -14,13 +14,13 @@ from uuid import uuid4
 import asyncpg
 import httpx
 import pytest_asyncio
-import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
 from api.deps import Services
+from api.serving import Server
 from orchestrator import keys
-from orchestrator.config import S3Settings, Settings
+from orchestrator.config import ApiSettings, S3Settings, Settings
 from orchestrator.domain.job import Artifact, Claim, Failure, VideoResult, WorkerRef, parse_public_id
 from orchestrator.domain.outcome import Ending, settle
 from orchestrator.domain.protocol import Broke, Rendered
@@ -28,7 +28,7 @@ from orchestrator.domain.retry import RetryPolicy
 from orchestrator.ports import Progress, Settled
 
 if TYPE_CHECKING:
-    from tests.support.postgres import Server
+    from tests.support.postgres import Server as PostgresServer
     from tests.support.s3 import S3Server
 
 MASTER_KEY = "the master key of the tests"
@@ -72,11 +72,11 @@ async def serving(settings: Settings) -> AsyncIterator[FastAPI]:
 
 
 @asynccontextmanager
-async def listening(app: FastAPI) -> AsyncIterator[int]:
-    """A real server in front of an app that has already started; yields its port."""
+async def listening(app: FastAPI, **bounds: Any) -> AsyncIterator[int]:
+    """The real server in front of an app that has already started; yields its port. `bounds` are of its settings."""
     # The socket listens before the server runs: who connects early waits in its backlog.
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None))
+        server = Server(app, ApiSettings.model_validate(bounds), lifespan="off")
         running = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             yield listener.getsockname()[1]
@@ -169,7 +169,7 @@ class Api:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def api_app(
-    postgres_server: Server, migrated_template: str, s3_server: S3Server
+    postgres_server: PostgresServer, migrated_template: str, s3_server: S3Server
 ) -> AsyncIterator[tuple[FastAPI, Settings]]:
     """One app for a module's tests, which `api` keeps apart by their tenants."""
     database = postgres_server.new_database(migrated_template)

@@ -10,7 +10,7 @@ from functools import cache
 import httpcore
 import httpx
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
@@ -169,6 +169,7 @@ async def _sent_to(raw: bytes) -> Answer:
     return await HttpSender(timeout_s=5, transport=transport).send("http://example.com/", {}, b"{}")
 
 
+@settings(deadline=None)
 @given(
     st.integers(200, 299),
     st.one_of(_TEXTS, _DATES),
@@ -185,6 +186,7 @@ async def test_a_2xx_is_delivered_whatever_else_the_answer_says(
     assert judge(answer, 1, POLICY, 0).fate is Fate.DELIVERED
 
 
+@settings(deadline=None)
 @given(
     st.binary(max_size=300)
     | st.builds(
