@@ -113,6 +113,8 @@ def _spec(settings: Settings, model: str, request: VideoRequest, seed: int, pict
     guidance = family.default_guidance if request.guidance_scale is None else request.guidance_scale
     _within(steps, "num_inference_steps", 1, MAX_STEPS)
     _within(guidance, "guidance_scale", 0, MAX_GUIDANCE)
+    if request.strict_prompt and guidance <= 1 and (request.negative_prompt or "").strip():
+        raise InvalidField("has no effect with a guidance_scale of at most 1", param="negative_prompt")
     _within(seed, "seed", 0, MAX_SEED)
     return RenderSpec(
         model=model,
@@ -131,6 +133,7 @@ def _spec(settings: Settings, model: str, request: VideoRequest, seed: int, pict
         adapter_scale=_adapter_scale(settings, request),
         reproducible=request.reproducible,
         resume_anywhere=request.resume_anywhere,
+        strict_prompt=request.strict_prompt,
     )
 
 

@@ -25,7 +25,7 @@ _MAX_METADATA_VALUE = 512
 
 # What is no part of a request's fingerprint; and what older ones do not have, and so none has that does not ask for it.
 _NOT_ASKED = ("idempotency_key", "usual_profile")
-_ADDED = ("adapter", "adapter_scale", "reproducible", "resume_anywhere")
+_ADDED = ("adapter", "adapter_scale", "reproducible", "resume_anywhere", "strict_prompt")
 
 # What Unicode counts among letters and symbols and shows as nothing: fillers and the empty Braille cell.
 _INVISIBLE = frozenset("\u115f\u1160\u2800\u3164\uffa0")
@@ -65,7 +65,8 @@ class VideoRequest:
     `size` is (width, height) in pixels; `num_frames` wins over `seconds`; `image` is the first frame, beside which
     `prompt` may be empty. `profile` None takes `usual_profile` where that is rendered, else the most exact one that is.
     `adapter` names a LoRA adapter of the configuration. A `reproducible` render steps alone; one that may
-    `resume_anywhere` may go on where numbers come out otherwise than where it began.
+    `resume_anywhere` may go on where numbers come out otherwise than where it began. A `strict_prompt` is rendered
+    whole or not at all, the negative one too.
     `priority` 0 is the most urgent; `run_at` and `deadline` know their time zone; `webhook_url` hears of the end;
     `metadata` is the caller's own and comes back with the job; `origin` is kept for the dialect's later answers and
     must be plain JSON.
@@ -89,6 +90,7 @@ class VideoRequest:
     adapter_scale: float | None = None
     reproducible: bool = False
     resume_anywhere: bool = False
+    strict_prompt: bool = False
     watermark: bool = False
     priority: int = DEFAULT_PRIORITY
     max_attempts: int | None = None

@@ -66,6 +66,7 @@ def publish(
         continuity=watch.continuity,
         resumed_at=watch.resumed_at,
         incidents=watch.incidents,
+        prompt_tokens=watch.prompt_tokens,
     )
     document = results.dump(assignment.job_id, assignment.claim, result)
     patiently(lambda: objects.put(results.key(assignment.job_id, assignment.claim), document, results.CONTENT_TYPE))

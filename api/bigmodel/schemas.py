@@ -81,6 +81,12 @@ class GenerateVideo(BaseModel):
     num_inference_steps: Integer | None = Field(None, description="1 to 200.")
     guidance_scale: Number | None = Field(None, description="0 to 20.")
     num_frames: Integer | None = Field(None, description="Frames to render. Wins over `duration`.")
+    strict_prompt: bool = Field(
+        False,
+        description="A prompt that has more tokens than the model reads fails as 1261, before a step is rendered, and "
+        "so does a negative prompt; one that has no effect (`guidance_scale` of at most 1) is refused. By default its "
+        "end is cut off.",
+    )
 
     sensitive_word_check: Ignored = None
     style: Ignored = None

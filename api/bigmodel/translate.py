@@ -8,6 +8,7 @@ from api.bigmodel.schemas import BigmodelErrorDetail, GenerateVideo, Task, Video
 from api.pictures import read_picture
 from orchestrator.domain.catalog import Profile
 from orchestrator.domain.errors import InvalidField, Refused
+from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import Job, public_id
 from orchestrator.domain.states import JobState
 from orchestrator.request import VideoRequest, check_text
@@ -17,7 +18,8 @@ _MAX_REQUEST_ID = 128
 _USER_ID_CHARS = (6, 128)
 _PROFILES = {"speed": Profile.FAST, "quality": Profile.EXACT}
 _FAILED = "500"
-_REFUSED = "1301"
+# Whose fault is the request's has the code that it would have had at the door.
+_CODES = {Refused.code: "1301", FailureCode.PROMPT_TOO_LONG.value: "1261"}
 
 _STATUS: dict[JobState, Literal["PROCESSING", "SUCCESS", "FAIL"]] = {
     JobState.HELD: "PROCESSING",
@@ -49,6 +51,7 @@ def request_of(fields: GenerateVideo, *, fallback_request_id: str) -> VideoReque
         seed=fields.seed,
         profile=None if fields.quality is None else _PROFILES[fields.quality],
         usual_profile=Profile.FAST,
+        strict_prompt=fields.strict_prompt,
         watermark=fields.watermark_enabled,
         # Beside the keys of the other dialect, which must not meet them.
         idempotency_key=f"bigmodel:{fields.request_id}" if fields.request_id else None,
@@ -92,5 +95,5 @@ def _error(job: Job) -> BigmodelErrorDetail:
     failure = job.failure
     if job.state is JobState.CANCELLED or failure is None:
         return BigmodelErrorDetail(code=_FAILED, message="the task was cancelled")
-    code = _REFUSED if failure.code == Refused.code else _FAILED
+    code = _CODES.get(failure.code, _FAILED)
     return BigmodelErrorDetail(code=code, message=f"{failure.code}: {failure.message}")

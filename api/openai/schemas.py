@@ -44,6 +44,7 @@ VIDEO_EXAMPLE: dict[str, JsonValue] = {
     "adapter_scale": 0.8,
     "reproducible": False,
     "resume": "exact",
+    "strict_prompt": False,
     "watermark": False,
     "priority": 10,
     "run_at": None,
@@ -59,6 +60,8 @@ VIDEO_EXAMPLE: dict[str, JsonValue] = {
     "checkpoint_step": 15,
     "continuity": None,
     "resumed_at": None,
+    "prompt_tokens": None,
+    "prompt_cut": None,
     "numerics": None,
 }
 CREATE_EXAMPLES: dict[str, JsonValue] = {
@@ -145,6 +148,12 @@ class CreateVideo(BaseModel):
         "`any` also on others. Where it may not, it starts over. Profiles other than `exact`, and renders in a batch, "
         "go on with other frames than undisturbed ones; `continuity` says so, and `reproducible` forbids it.",
     )
+    strict_prompt: bool = Field(
+        False,
+        description="A prompt that has more tokens than the model reads fails with `prompt_too_long`, before a step is "
+        "rendered, and so does a negative prompt; one that has no effect (`guidance_scale` of at most 1) is refused. "
+        "By default its end is cut off, and `incidents` says so.",
+    )
     watermark: bool = Field(False, description="Draw a visible mark.")
 
     priority: Integer | None = Field(None, description="0, the most urgent, to 100; 10 by default.")
@@ -220,6 +229,7 @@ class Video(Identified):
     adapter_scale: float | None
     reproducible: bool
     resume: Literal["exact", "any"]
+    strict_prompt: bool
     watermark: bool
     priority: int
     run_at: int | None
@@ -239,6 +249,13 @@ class Video(Identified):
         "Null until the video is there."
     )
     resumed_at: int | None = Field(description="Denoise steps that the checkpoint had; null unless it was resumed.")
+    prompt_tokens: int | None = Field(
+        description="Tokens of the whole prompt as the model counts them, the mark of its end included; it reads 226 "
+        "(224 in 1.5). Null until the video is there."
+    )
+    prompt_cut: bool | None = Field(
+        description="The prompt has more tokens than the model reads, and its end was cut off. Null until it is known."
+    )
     numerics: str | None = Field(
         description="Fingerprint of all that decides the frames beside the request; null until the video is there. "
         "Equal requests give equal frames where it is equal and has no mark: `+batched` is rendered with others, "

@@ -13,7 +13,7 @@ from api.replies import unix
 from orchestrator.domain.catalog import Size
 from orchestrator.domain.cost import predict_finish_s
 from orchestrator.domain.errors import InvalidField
-from orchestrator.domain.job import Job, public_id
+from orchestrator.domain.job import Incident, Job, public_id
 from orchestrator.domain.states import JobState
 from orchestrator.request import DEFAULT_PRIORITY, ImageSource, VideoRequest
 
@@ -73,6 +73,7 @@ def request_of(fields: CreateVideo, *, idempotency_key: str | None = None) -> Vi
         adapter_scale=fields.adapter_scale,
         reproducible=fields.reproducible,
         resume_anywhere=fields.resume == "any",
+        strict_prompt=fields.strict_prompt,
         watermark=fields.watermark,
         priority=DEFAULT_PRIORITY if fields.priority is None else fields.priority,
         run_at=fields.run_at,
@@ -145,6 +146,7 @@ def video_of(job: Job, *, keep_s: float) -> Video:
         adapter_scale=None if spec.adapter is None else spec.adapter_scale,
         reproducible=spec.reproducible,
         resume="any" if spec.resume_anywhere else "exact",
+        strict_prompt=spec.strict_prompt,
         watermark=spec.delivery.watermark,
         priority=job.priority,
         run_at=job.request.get("run_at"),
@@ -160,8 +162,16 @@ def video_of(job: Job, *, keep_s: float) -> Video:
         checkpoint_step=None if job.checkpoint is None else job.checkpoint.step,
         continuity=None if result is None else result.continuity,
         resumed_at=None if result is None else result.resumed_at or None,
+        prompt_tokens=None if result is None else result.prompt_tokens,
+        prompt_cut=_prompt_cut(job),
         numerics=None if result is None else result.numerics,
     )
+
+
+def _prompt_cut(job: Job) -> bool | None:
+    if job.result is not None:
+        return job.result.prompt_cut
+    return True if Incident.PROMPT_CUT in job.incidents else None
 
 
 def progress_of(job: Job) -> int:

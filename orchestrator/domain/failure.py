@@ -35,6 +35,7 @@ class FailureCode(StrEnum):
     ADAPTER_UNUSABLE = "adapter_unusable", False, True
     # A size, a length, steps or another value that the loaded checkpoint cannot render, whoever accepted it.
     IMPOSSIBLE_REQUEST = "impossible_request", False, True
+    PROMPT_TOO_LONG = "prompt_too_long", False, True
     CONTENT_POLICY_VIOLATION = "content_policy_violation", False, True
 
     # What every worker depends on does not answer: from here on owners see a code when their attempts are spent.

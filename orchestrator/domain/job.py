@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -25,6 +25,15 @@ class Artifact:
     content_type: str
 
 
+def _fill(value: Any, state: list[Any]) -> None:
+    """Unpickle what perhaps an earlier release pickled: the fields that it did not have get their defaults.
+
+    So new ones come last.
+    """
+    for place, item in enumerate(fields(value)):
+        object.__setattr__(value, item.name, state[place] if place < len(state) else item.default)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderSpec:
     """One video to render, complete: two equal specs on equal numerics give equal frames.
@@ -34,7 +43,7 @@ class RenderSpec:
     names a LoRA adapter of the configuration, applied at `adapter_scale`.
     A `reproducible` render is never stepped together with others, whatever its pool allows, and goes on from a
     checkpoint only where the same frames come out. One that may `resume_anywhere` does also where the numerics differ;
-    any other starts over there.
+    any other starts over there. A `strict_prompt` is rendered whole or not at all.
     """
 
     model: str
@@ -54,6 +63,16 @@ class RenderSpec:
     adapter_scale: float = 1.0
     reproducible: bool = False
     resume_anywhere: bool = False
+    strict_prompt: bool = False
+
+    def __setstate__(self, state: list[Any]) -> None:
+        _fill(self, state)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the row keeps it, values inside as they are. What earlier releases do not know is left out unless asked
+        for: they go on reading the rows of this one.
+        """
+        return {name: getattr(self, name) for name in self.__slots__ if name != "strict_prompt" or self.strict_prompt}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> RenderSpec:
@@ -115,6 +134,7 @@ class Incident(StrEnum):
     """What went wrong, or was remarkable, in a render that went on all the same.
 
     `retried_exactly` is without step caches, as `exact` is; a pool with 8-bit linears renders in 8 bits all the same.
+    What is behind the tokens that a model takes of a prompt is cut; without guidance no negative prompt is used.
     """
 
     PREEMPTED = "preempted"
@@ -125,6 +145,9 @@ class Incident(StrEnum):
     CHECKPOINT_FAILED = "checkpoint_failed"
     CHECKPOINT_UNUSABLE = "checkpoint_unusable"
     ALL_BLACK = "all_black"
+    PROMPT_CUT = "prompt_cut"
+    NEGATIVE_PROMPT_CUT = "negative_prompt_cut"
+    NEGATIVE_PROMPT_UNUSED = "negative_prompt_unused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +157,8 @@ class VideoResult:
     `cover` is a PNG of the first frame, `thumbnail` a small WebP of it, `spritesheet` a JPEG of frames in rows; videos
     of the first release have neither of the latter two. `numerics` is the fingerprint of what rendered it, with marks
     (`+batched`, `+mixed`) where that alone does not decide the frames; a render that was resumed went on after
-    `resumed_at` steps; `incidents` are what befell its last attempt.
+    `resumed_at` steps; `incidents` are what befell its last attempt; `prompt_tokens` are those of the whole prompt,
+    None where nobody counted them.
     """
 
     video: Artifact
@@ -151,6 +175,15 @@ class VideoResult:
     continuity: Continuity = Continuity.WHOLE
     resumed_at: int = 0
     incidents: tuple[Incident, ...] = ()
+    prompt_tokens: int | None = None
+
+    def __setstate__(self, state: list[Any]) -> None:
+        _fill(self, state)
+
+    @property
+    def prompt_cut(self) -> bool | None:
+        """Whether the end of the prompt was not rendered; None where nobody counted."""
+        return None if self.prompt_tokens is None else Incident.PROMPT_CUT in self.incidents
 
     @property
     def objects(self) -> tuple[Artifact, ...]:

@@ -15,6 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from orchestrator.domain.errors import StoreUnavailable
+from orchestrator.domain.job import RenderSpec
 
 T = TypeVar("T")
 Parameters = Mapping[str, Any]
@@ -115,6 +116,8 @@ def _plain(value: Any) -> object:
         return str(value)
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, RenderSpec):
+        return value.to_dict()
     if not hasattr(value, "__slots__"):
         return dict(value)
     # Every dataclass of the domain has slots; `dataclasses.asdict` would deep-copy all they hold.

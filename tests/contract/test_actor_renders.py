@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import ModerationSettings, S3Settings
-from orchestrator.domain.job import VideoResult, claim_prefix
+from orchestrator.domain.job import Incident, VideoResult, claim_prefix
 from orchestrator.domain.protocol import Assignment, Broke, Rendered, Stage, Stopped, WorkerState
 from tests.support.builders import a_result, a_spec
 from tests.support.models import Checkpoint, Loaded, denoise, denoised
@@ -75,6 +75,27 @@ async def test_a_render_ends_with_its_objects_in_the_bucket(
     assert status.step_s > 0
     assert status.free_in_s == 0.0
     assert json.loads(objects.get(f"{prefix}result.json"))
+
+
+async def test_two_prompts_that_differ_behind_the_limit_both_say_that_they_were_cut_and_strict_ones_fail(
+    model: CogVideoX, family: str
+) -> None:
+    frames = Frames()
+    prompts = {seed: "a" * 300 + end for seed, end in ((1, "b"), (2, "c"))}
+    with an_actor(a_plan(family), given(model, frames)) as actor:
+        for seed, prompt in prompts.items():
+            assignment = await assigned(actor, seed=seed, prompt=prompt, num_inference_steps=1)
+            render = await ended(actor, assignment.token)
+            assert isinstance(render.end, Rendered)
+            told = frames.told[seed]
+            assert (told.prompt_cut, told.incidents) == (True, (Incident.PROMPT_CUT,))
+            assert told.prompt_tokens == model.read(assignment.spec).prompt > 300
+            assert render.incidents == (Incident.PROMPT_CUT,)
+        strict = await assigned(actor, prompt=prompts[1], num_inference_steps=1, strict_prompt=True)
+        end = (await ended(actor, strict.token)).end
+    assert isinstance(end, Broke)
+    assert (end.failure.code, end.failure.retryable) == ("prompt_too_long", False)
+    assert "tokens, of which tiny-2b reads 226" in end.failure.message
 
 
 async def test_a_picture_in_the_bucket_is_rendered_upright_and_cropped(

@@ -20,8 +20,9 @@ from PIL import Image
 from orchestrator import keys
 from orchestrator.config import Settings
 from orchestrator.domain.catalog import Profile
-from orchestrator.domain.job import Artifact, Checkpoint, Continuity, Incident, Job
+from orchestrator.domain.job import Artifact, Checkpoint, Continuity, Failure, Incident, Job, public_id
 from orchestrator.domain.loading import LoadState, WorkerLoad
+from orchestrator.domain.protocol import Broke
 from orchestrator.ports import Progress
 from tests.support.api import CLUSTER, MASTER_KEY, POOL, SPRITESHEET, THUMBNAIL, Api, api_settings, serving
 from tests.support.postgres import Server
@@ -339,12 +340,42 @@ async def test_a_finished_video_says_what_befell_it_and_under_which_numerics_it_
     assert (going["continuity"], going["resumed_at"], going["numerics"]) == (None, None, None)
     came_about = {
         "numerics": "0123456789abcdef+batched", "continuity": Continuity.RESUMED_INEXACTLY, "resumed_at": 5,
-        "incidents": (Incident.PREEMPTED, Incident.TILED_DECODE),
+        "incidents": (Incident.PREEMPTED, Incident.TILED_DECODE), "prompt_tokens": 17,
     }  # fmt: skip
     await api.publish(claim, **came_about)
     done = (await api.http.get(f"{OPENAI}/{video_id}")).json()
     told = json.loads(json.dumps(came_about))
     assert done | told == done
+    assert done["prompt_cut"] is False
+
+
+async def test_a_prompt_that_was_cut_is_told_as_soon_as_it_is_known_and_afterwards(api: Api) -> None:
+    created = (await api.http.post(OPENAI, json={"prompt": "sea"})).json()
+    assert (created["strict_prompt"], created["prompt_tokens"], created["prompt_cut"]) == (False, None, None)
+    claim, befell = await api.claim(created["id"]), (Incident.PROMPT_CUT,)
+    await api.services.store.record_progress(
+        [Progress(job_id=claim.job_id, token=claim.token, stage="denoising", step=1, incidents=befell)]
+    )
+    going = (await api.http.get(f"{OPENAI}/{created['id']}")).json()
+    assert (going["incidents"], going["prompt_tokens"], going["prompt_cut"]) == (["prompt_cut"], None, True)
+    await api.publish(claim, incidents=befell, prompt_tokens=301)
+    done = (await api.http.get(f"{OPENAI}/{created['id']}")).json()
+    assert (done["incidents"], done["prompt_tokens"], done["prompt_cut"]) == (["prompt_cut"], 301, True)
+
+
+@pytest.mark.parametrize(("path", "model"), [(OPENAI, "tiny-2b"), (BIGMODEL, "cogvideox-3")])
+async def test_a_strict_prompt_is_a_field_of_both_dialects(api: Api, path: str, model: str) -> None:
+    body = {"model": model, "prompt": "sea", "strict_prompt": True}
+    job = await job_of(api, await api.http.post(path, json=body))
+    assert job.spec.strict_prompt
+    useless = await api.http.post(path, json=body | {"negative_prompt": "people", "guidance_scale": 1})
+    assert blamed(useless)[0::2] == (400, "negative_prompt")
+    failure = Failure(code="prompt_too_long", message="prompt: has 301 tokens", retryable=False)
+    await api.end(await api.claim(public_id(job.id)), Broke(failure=failure))
+    told = (await api.http.get(f"{OPENAI}/{public_id(job.id)}")).json()
+    assert told["error"] == {"code": "prompt_too_long", "message": "prompt: has 301 tokens"}
+    task = (await api.http.get(f"/api/paas/v4/async-result/{public_id(job.id)}")).json()
+    assert task["error"] == {"code": "1261", "message": "prompt_too_long: prompt: has 301 tokens"}
 
 
 async def test_a_repeated_key_answers_the_first_video_and_another_body_is_an_error(api: Api) -> None:

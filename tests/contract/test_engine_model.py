@@ -15,7 +15,7 @@ from orchestrator.domain.catalog import FAMILIES, TINY, Profile
 from orchestrator.domain.cost import predict_resident_bytes
 from orchestrator.domain.errors import RenderFailed
 from tests.support.models import Checkpoint, Loaded, a_model, a_picture, a_tiny_spec, denoise, denoised
-from workers.engine.parts import Decoding
+from workers.engine.parts import Decoding, Reading
 from workers.model.cogvideox import CogVideoX
 from workers.model.render import Render
 
@@ -181,6 +181,26 @@ class Watched:
     def _moved(self, device: Any) -> None:
         assert not torch.is_inference_mode_enabled(), "or nobody could load an adapter afterwards"
         self.moves.append(f"to {device}" if not self.sizes else f"back to {device}")
+
+
+@pytest.mark.parametrize("family", NAMES)
+def test_tokens_are_counted_before_the_prompt_is_cut_and_exactly_those_beyond_the_limit_have_no_effect(
+    loaded: Loaded, family: str
+) -> None:
+    """Two prompts that differ behind the limit are one to the model, and both are known to be cut."""
+    model, limit = loaded(family), FAMILIES[family].max_prompt_tokens
+    spec = a_tiny_spec(family)
+    counted = [model.read(replace(spec, prompt="a" * length)).prompt for length in (10, 11)]
+    assert counted[1] == counted[0] + 1  # each letter is a token here
+    fits = "a" * (10 + limit - counted[0])
+    assert model.read(replace(spec, prompt=fits, negative_prompt=fits + "a")) == Reading(
+        prompt=limit, negative=limit + 1, limit=limit
+    )
+    cut = [replace(spec, prompt=fits + end) for end in ("bc", "cb")]
+    assert [model.read(one).prompt for one in cut] == [limit + 2] * 2
+    embeddings = [model._prompts.embeddings(one) for one in cut]
+    assert torch.equal(*embeddings)
+    assert not torch.equal(embeddings[0], model._prompts.embeddings(replace(spec, prompt="b" + fits[1:])))
 
 
 @pytest.mark.parametrize("how", NEEDING_LESS)

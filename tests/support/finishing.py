@@ -35,6 +35,7 @@ class PlainWatch:
     continuity: Continuity = Continuity.WHOLE
     resumed_at: int = 0
     incidents: tuple[Incident, ...] = ()
+    prompt_tokens: int | None = None
     moved: Callable[[], None] = lambda: None
 
     def enter(self, stage: Stage) -> None: ...

@@ -53,6 +53,7 @@ class Frames:
             continuity=watch.continuity,
             resumed_at=watch.resumed_at,
             incidents=watch.incidents,
+            prompt_tokens=watch.prompt_tokens,
         )
         return self.told[seed]
 

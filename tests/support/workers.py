@@ -26,7 +26,7 @@ from orchestrator.ports import WorkerPlan
 from tests.support.builders import a_result, a_spec
 from workers.actor import Assemble, RenderActor
 from workers.engine.choice import Act
-from workers.engine.parts import Decoding, Fetch, Finish, Material, Parts, Save, Show, Snapshot, Watch
+from workers.engine.parts import Decoding, Fetch, Finish, Material, Parts, Reading, Save, Show, Snapshot, Watch
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,10 +81,14 @@ class ScriptedModel:
     begun: list[ScriptedRender] = field(default_factory=list)
     dropped: list[ScriptedRender] = field(default_factory=list)
     recoveries: int = 0
+    reads: int = 226
     broken: Exception | None = None
 
     def numerics(self, spec: RenderSpec) -> str:
         return f"{self.prefix}-{spec.profile}"
+
+    def read(self, spec: RenderSpec) -> Reading:
+        return Reading(prompt=len(spec.prompt.split()), negative=len(spec.negative_prompt.split()), limit=self.reads)
 
     def begin(self, spec: RenderSpec, picture: NDArray[np.uint8] | None) -> ScriptedRender:
         assert (picture is None) is (spec.image is None)

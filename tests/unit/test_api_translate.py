@@ -107,6 +107,7 @@ def test_openai_shows_every_state_with_every_key(
         "adapter_scale": None,
         "reproducible": False,
         "resume": "exact",
+        "strict_prompt": False,
         "watermark": False,
         "priority": 0,
         "run_at": None,
@@ -122,6 +123,8 @@ def test_openai_shows_every_state_with_every_key(
         "checkpoint_step": None,
         "continuity": None if job.result is None else "whole",
         "resumed_at": None,
+        "prompt_tokens": None,
+        "prompt_cut": None,
         "numerics": None,
     }
 

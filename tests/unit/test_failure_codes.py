@@ -36,6 +36,7 @@ BESIDE_THE_WORKER = BESIDE_BOTH | {
     "wrong_image",
     "adapter_unusable",
     "impossible_request",
+    "prompt_too_long",
     "content_policy_violation",
 }
 NEITHER = {"nan_frames", "render_error", "checkpoint_unusable"}

@@ -41,6 +41,7 @@ def test_a_bare_prompt_becomes_the_default_models_native_video() -> None:
         "adapter_scale": 1.0,
         "reproducible": False,
         "resume_anywhere": False,
+        "strict_prompt": False,
     }
     assert job.cost == predict(TINY_2B, job.spec)
     assert job.max_attempts == SETTINGS.retry.max_attempts
@@ -197,6 +198,7 @@ REQUESTS = [
     replace(ASKED, metadata={"a": "b"}), replace(ASKED, profile=Profile.FAST), replace(ASKED, size=(64, 64)),
     replace(ASKED, adapter="ink"), replace(ASKED, adapter="ink", adapter_scale=1), replace(ASKED, reproducible=True),
     replace(ASKED, resume_anywhere=True), replace(ASKED, adapter="ink", adapter_scale=0),
+    replace(ASKED, strict_prompt=True),
 ]  # fmt: skip
 
 

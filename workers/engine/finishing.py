@@ -59,6 +59,10 @@ class RosterWatch:
     def incidents(self) -> tuple[Incident, ...]:
         return self._held.incidents
 
+    @property
+    def prompt_tokens(self) -> int | None:
+        return self._held.prompt_tokens
+
     def enter(self, stage: Stage) -> None:
         if self._held.cancelled:
             raise _Cancelled

@@ -11,7 +11,8 @@ from orchestrator.domain.job import Artifact, Checkpoint, Continuity, Incident, 
 from orchestrator.domain.protocol import Assignment, End, RenderStatus, Stage
 from workers.engine.choice import Candidate, Group
 from workers.engine.ladder import DecodeAgain
-from workers.engine.parts import Decoding, Material
+from workers.engine.parts import Decoding, Material, Reading
+from workers.engine.reading import remarks
 from workers.engine.resume import marked, unreadable
 
 _ON_GPU = frozenset({Stage.ASSIGNED, Stage.ENCODING, Stage.DENOISING, Stage.PREEMPTED, Stage.DECODING})
@@ -30,6 +31,7 @@ class Held:
     the GPU seconds when one was last taken, `saving` true while one is under way. `evicted` says why it has to leave,
     `leave_by` until when its checkpoint may take. `numerics` is the fingerprint of its spec here, `batched` is true
     once it has stepped together with others; an earlier attempt had done `resumed_at` steps.
+    `prompt_tokens` are those of the whole prompt, once it is read.
     """
 
     assignment: Assignment
@@ -56,6 +58,7 @@ class Held:
     batched: bool = False
     continuity: Continuity = Continuity.WHOLE
     resumed_at: int = 0
+    prompt_tokens: int | None = None
     incidents: tuple[Incident, ...] = ()
     checkpoint: Checkpoint | None = None
     saving: bool = False
@@ -139,8 +142,11 @@ class Held:
         if incident not in self.incidents:
             self.incidents += (incident,)
 
-    def began(self, numerics: str, now: float) -> None:
-        """It has begun with its material, here under this fingerprint."""
+    def began(self, numerics: str, reading: Reading, now: float) -> None:
+        """It has begun with its material, here under this fingerprint and with its prompts read so."""
+        self.prompt_tokens = reading.prompt
+        for incident in remarks(reading, self.assignment.spec):
+            self.befall(incident)
         material = self.material or Material()
         if material.snapshot is not None:
             self.step = material.snapshot.step

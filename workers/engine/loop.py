@@ -24,7 +24,8 @@ from workers.engine.fetching import Fetching
 from workers.engine.finishing import Finishing
 from workers.engine.held import Held
 from workers.engine.ladder import DecodeAgain, StartOver
-from workers.engine.parts import Decoding, Material, Parts, Snapshot
+from workers.engine.parts import Decoding, Material, Parts, Reading, Snapshot
+from workers.engine.reading import require_whole
 from workers.engine.roster import Roster
 from workers.engine.saving import Saving
 
@@ -94,18 +95,20 @@ class Engine(Generic[R]):
             self._broke(Act.BEGIN, held, begun)
         else:
             with self._roster.changing() as now:
-                held.began(begun, now)
+                held.began(*begun, now)
 
-    def _start(self, held: Held) -> str:
-        """Begin or restore; the render's fingerprint."""
+    def _start(self, held: Held) -> tuple[str, Reading]:
+        """Begin or restore; the render's fingerprint, and how its prompts were read."""
         spec, material = held.assignment.spec, held.material or Material()
+        reading = self._model.read(spec)
+        require_whole(reading, spec)
         numerics = self._model.numerics(spec)
         if material.snapshot is None:
             render = self._model.begin(spec, material.picture)
         else:
             render = self._model.restore(spec, material.snapshot)
         self._renders[held.assignment.token] = render
-        return numerics
+        return numerics, reading
 
     def _step(self, batch: Sequence[Held]) -> None:
         failures, seconds = self._on_gpu(batch, lambda: self._step_together(batch))

@@ -49,6 +49,15 @@ class Material:
     continuity: Continuity = Continuity.WHOLE
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How many tokens the prompt of a spec has, its end mark included, and the negative one; and how many are taken."""
+
+    prompt: int
+    negative: int
+    limit: int
+
+
 class Model(Protocol[R]):
     """A loaded model (`CogVideoX`); `R` is its state of one render. Every method holds the GPU until it returns.
 
@@ -65,6 +74,10 @@ class Model(Protocol[R]):
 
         Raises `RenderFailed`, final, for a spec that the model cannot render at all.
         """
+        ...
+
+    def read(self, spec: RenderSpec) -> Reading:
+        """Count the tokens of its prompts, before anything is cut. Takes no GPU."""
         ...
 
     def begin(self, spec: RenderSpec, picture: NDArray[np.uint8] | None) -> R:
@@ -131,6 +144,11 @@ class Watch(Protocol):
 
     @property
     def incidents(self) -> tuple[Incident, ...]: ...
+
+    @property
+    def prompt_tokens(self) -> int | None:
+        """Of the whole prompt."""
+        ...
 
     def enter(self, stage: Stage) -> None:
         """A stage begins. Raises when the render was cancelled meanwhile; let that pass through."""

@@ -17,7 +17,7 @@ from orchestrator.domain.catalog import ModelFamily
 from orchestrator.domain.errors import RenderFailed
 from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import RenderSpec
-from workers.engine.parts import Decoding, Snapshot
+from workers.engine.parts import Decoding, Reading, Snapshot
 from workers.model import numerics, possible, snapshots
 from workers.model.acceleration import Acceleration
 from workers.model.adapters import Adapters
@@ -113,6 +113,9 @@ class CogVideoX:
         """The fingerprint of `facts`. Raises `RenderFailed` for a spec that cannot be rendered here."""
         self._require_possible(spec)
         return numerics.fingerprint(self.facts(spec))
+
+    def read(self, spec: RenderSpec) -> Reading:
+        return self._prompts.read(spec)
 
     @torch.inference_mode()
     def begin(self, spec: RenderSpec, picture: NDArray[np.uint8] | None) -> Render:

@@ -8,6 +8,7 @@ import torch
 
 from orchestrator.domain.catalog import ModelFamily
 from orchestrator.domain.job import RenderSpec
+from workers.engine.parts import Reading
 from workers.model.loading import Pipeline
 
 # Prompts whose embeddings are kept: 1.9 MB each in 16 bits. The empty negative prompt is in nearly every render.
@@ -29,6 +30,14 @@ class Prompts:
         if spec.guidance_scale <= 1.0:
             return prompt
         return torch.cat([self._embed(spec.negative_prompt), prompt])
+
+    def read(self, spec: RenderSpec) -> Reading:
+        """How many tokens the prompts have, their end marks included, before `_encode` cuts them."""
+        counts = [
+            len(self._pipeline.tokenizer(text, truncation=False, add_special_tokens=True, verbose=False).input_ids)
+            for text in (spec.prompt, spec.negative_prompt)
+        ]
+        return Reading(prompt=counts[0], negative=counts[1], limit=self._tokens)
 
     def _encode(self, prompt: str) -> torch.Tensor:
         tokens = self._pipeline.tokenizer(
