@@ -1,12 +1,12 @@
 """Models of true size with random weights, on this machine: are they loaded, in how much memory, and do they render?
 
     make rehearse [MODELS="cogvideox-2b cogvideox-1.5-5b-i2v"] [REHEARSE="--keep --directory /var/tmp"]
-    python tests/benchmarks/rehearse.py [--small] [--keep] [--directory DIR] [MODEL ...]
+    python tests/benchmarks/rehearse.py [--draft] [--small] [--keep] [--directory DIR] [MODEL ...]
 
 For each model: counts what it takes on disk and in memory and says what is missing, writes it in the layout of the Hub,
 serves it with `cogmill up --models`, renders the fewest frames of its smallest size in two steps, prints seconds,
-memory and disk, and removes everything. On a CPU of two cores the decode takes the better part of an hour. `--small`
-rehearses the rehearsal itself, with tiny weights.
+memory and disk, and removes everything. On a CPU the decode takes hours at 720x480; `--draft` renders at the smaller
+size of that profile. `--small` rehearses the rehearsal itself, with tiny weights.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def rehearsed(name: str, options: argparse.Namespace) -> bool:
         started = time.monotonic()
         path = write(published, directory / name, sizes)
         print(f"{name}: written in {time.monotonic() - started:.0f} s", flush=True)
-        return served(family, path, directory)
+        return served(family, path, directory, "draft" if options.draft else "exact")
 
 
 def counted(published: Published, sizes: Sizes) -> list[weights.Weights]:
@@ -104,22 +104,25 @@ def what_is_missing(
     family: ModelFamily, parts: list[weights.Weights], disk: int, sizes: Sizes, directory: Path
 ) -> str | None:
     """In one line, what this machine lacks for it; None when it has it all. The worker would say the same of memory."""
+    lacking = []
     free = shutil.disk_usage(directory).free
     if disk > free:
-        return f"needs {disk / 1e9:.1f} GB in {directory}, which has {free / 1e9:.1f}: --directory names another place"
+        lacking.append(f"{directory} has {free / 1e9:.1f} GB free: --directory names another place")
     device = loading.device_here()
     has = room.Room(host=hostmemory.read(), device=loading.free_on(device))
     try:
         chosen = room.choose("auto", family, parts, has, channels=sizes.vae.get("block_out_channels", [128])[0])
     except ConfigError as error:
-        return str(error)
+        return "; ".join([str(error), *lacking])
+    if lacking:
+        return lacking[0]
     print(f"{family.name}: will be loaded in {chosen.dtype}", flush=True)
     if chosen.instead_of is not None:
         print(f"{family.name}: {chosen.instead_of}", flush=True)
     return None
 
 
-def served(family: ModelFamily, path: Path, directory: Path) -> bool:
+def served(family: ModelFamily, path: Path, directory: Path, profile: str) -> bool:
     """Serve the checkpoint, render with it, and print what was seen."""
     toml = directory / "models.toml"
     licence = "accept_licence = true\n" if family.must_accept_licence else ""
@@ -131,7 +134,7 @@ def served(family: ModelFamily, path: Path, directory: Path) -> bool:
     running = Up.start(directory / "stack", "--port", "0", "--models", str(toml))
     seen = Seen()
     try:
-        video = rendered(running, family, started, seen)
+        video = rendered(running, family, profile, started, seen)
     finally:
         running.end()
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
@@ -143,7 +146,7 @@ def served(family: ModelFamily, path: Path, directory: Path) -> bool:
     return bool(video["status"] == "completed")
 
 
-def rendered(running: Up, family: ModelFamily, started: float, seen: Seen) -> dict[str, Any]:
+def rendered(running: Up, family: ModelFamily, profile: str, started: float, seen: Seen) -> dict[str, Any]:
     """The video at its end, or as it waits for a worker that cannot load; `seen` is filled meanwhile."""
     width, height = min(family.sizes, key=lambda size: size[0] * size[1])
     body: dict[str, Any] = {
@@ -151,6 +154,7 @@ def rendered(running: Up, family: ModelFamily, started: float, seen: Seen) -> di
         "size": f"{width}x{height}",
         "num_frames": family.min_frames,
         "num_inference_steps": STEPS,
+        "profile": profile,
         "seed": 7,
     }
     if family.image_to_video:
@@ -165,9 +169,8 @@ def rendered(running: Up, family: ModelFamily, started: float, seen: Seen) -> di
                 seen.began_after_s = time.monotonic() - started
             if (now := (video["status"], video.get("stage"), video.get("progress"))) != stage:
                 stage = now
-                print(
-                    f"  {time.monotonic() - started:7.1f} s {' '.join(str(word) for word in now if word)}", flush=True
-                )
+                words = " ".join(str(word) for word in now if word)
+                print(f"  {time.monotonic() - started:7.1f} s {seen.peak / GIB:5.1f} GiB {words}", flush=True)
             if video["status"] in ("completed", "failed") or video.get("queue_reason"):
                 return video
             time.sleep(1)
@@ -217,6 +220,7 @@ def _directory(parent: Path, keep: bool) -> Iterator[Path]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"of {', '.join(PUBLISHED)}")
+    parser.add_argument("--draft", action="store_true", help="render at the smaller size of the profile draft")
     parser.add_argument("--small", action="store_true", help="tiny weights: rehearse the rehearsal itself")
     parser.add_argument("--keep", action="store_true", help="leave what was written, and say where")
     parser.add_argument("--directory", type=Path, default=Path(tempfile.gettempdir()), help="where to write")

@@ -18,7 +18,9 @@ from orchestrator.domain.failure import FailureCode
 from tests.support.models import Checkpoint, Loaded, a_model, a_tiny_spec, denoised
 from tests.support.published import PUBLISHED
 from tests.support.published_files import Sizes, write
+from tests.support.workers import a_plan
 from workers import hostmemory
+from workers.assembly import model_of
 from workers.engine.parts import Decoding
 from workers.hostmemory import HostMemory
 from workers.model import loading, weights
@@ -83,8 +85,9 @@ def test_a_model_that_does_not_fit_is_refused_before_memory_is_spent(
 ) -> None:
     monkeypatch.setattr(hostmemory, "read", lambda: HostMemory(total=2**30, available=2**30))
     monkeypatch.setattr(loading, "load", None)
+    plan = a_plan("cogvideox-1.5-5b", halfway)
     with pytest.raises(ConfigError, match=r"^cogvideox-1\.5-5b does not fit: in bfloat16 .* what would help: "):
-        loading.dtype_for(halfway, FAMILIES["cogvideox-1.5-5b"], CPU)
+        model_of(plan, CPU)
 
 
 def test_a_cpu_without_room_for_32_bits_renders_in_16_and_its_numerics_say_so(
