@@ -56,6 +56,27 @@ def test_a_render_that_goes_on_at_any_step_ends_with_the_same_bits(
     assert np.array_equal(other.decode(resumed), model.decode(render))
 
 
+@pytest.mark.parametrize("family", CASES)
+def test_what_a_narrow_model_keeps_in_32_bits_comes_back_in_32_bits(
+    tiny_checkpoint: TinyCheckpoint, family: str
+) -> None:
+    """On a GPU latents have 16 bits, and the scheduler's memory has 32: rounded, it would lead elsewhere."""
+    model = a_model(tiny_checkpoint(family), family, dtype="bfloat16")
+    spec = a_tiny_spec(family, num_inference_steps=4)
+    render = denoise(model, model.begin(spec, a_picture(family)), 2)
+    resumed = model.restore(spec, checkpoints.parse(checkpoints.dump(model.snapshot(render))))
+    for name in ("embeddings", "latents", "image_latents", "predicted", "timesteps"):
+        before, after = getattr(render, name), getattr(resumed, name)
+        assert (before is None) is (after is None), name
+        if before is not None:
+            assert before.dtype is after.dtype, name
+            assert torch.equal(before, after), name
+    assert render.predicted is not None
+    assert render.predicted.dtype is torch.float32
+    assert not torch.equal(render.predicted, render.predicted.to(torch.bfloat16).float()), "or this proves nothing"
+    assert torch.equal(denoise(model, resumed).latents, denoise(model, render).latents)
+
+
 _ELSEWHERE = """
 import sys
 from pathlib import Path

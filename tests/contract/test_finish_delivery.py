@@ -48,6 +48,15 @@ def test_exactly_the_frames_asked_for_come_out_at_their_times(
     assert times == [Fraction(index, wanted) for index in range(count)]
 
 
+def test_what_is_said_of_a_video_is_what_its_file_has(tmp_path: Path) -> None:
+    """Not what was rendered: that has another rate, size and number of frames."""
+    finished = finish(moving(9, 64, 96), tmp_path, fps=24, num_frames=20, width=128, height=80)
+    with av.open(str(finished.video)) as container:
+        stream = container.streams.video[0]
+        assert (finished.fps, finished.num_frames) == (stream.average_rate, stream.frames) == (24, 20)
+        assert (finished.width, finished.height) == (stream.width, stream.height) == (128, 80)
+
+
 def test_rendered_frames_stay_where_they_are_between_new_ones(tmp_path: Path) -> None:
     frames = disc(9, 128, 192, radius=24, start=(40, 64), step=(12, 0))
     shown = pictures(finish(frames, tmp_path, fps=16, num_frames=17).video)

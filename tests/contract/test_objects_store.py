@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -56,6 +58,30 @@ def test_a_large_file_goes_up_in_parts_and_comes_back_whole(objects: S3Objects, 
     assert (artifact.size, artifact.sha256) == (len(data), hashlib.sha256(data).hexdigest())
     assert b"".join(objects.stream(artifact.key)) == data
     assert len(parts) == 4
+
+
+@pytest.mark.parametrize("how", ["put", "upload", "upload in parts"])
+def test_what_does_not_read_back_as_it_was_handed_over_is_no_success(
+    objects: S3Objects, large_file: Path, how: str
+) -> None:
+    """Somebody between here and the disk changes a bit, and everybody answers that all is well."""
+
+    def damage(params: dict[str, Any], **_: Any) -> None:
+        body = params["body"]
+        data = body if isinstance(body, bytes) else body.read()
+        params["body"] = data[:-1] + bytes([data[-1] ^ 1])
+
+    events = objects._client.meta.events
+    events.register("before-call.s3.UploadPart" if how == "upload in parts" else "before-call.s3.PutObject", damage)
+    small = large_file.with_name("small.webp")
+    small.write_bytes(b"a small picture")
+    ways: dict[str, Callable[[], object]] = {
+        "put": lambda: objects.put("x", small.read_bytes(), "image/webp"),
+        "upload": lambda: objects.upload("x", small, "image/webp"),
+        "upload in parts": lambda: objects.upload("x", large_file, "video/mp4"),
+    }
+    with pytest.raises(IntegrityError, match="reads back as"):
+        ways[how]()
 
 
 def test_progress_is_told_while_bytes_move_up_and_back(objects: S3Objects, large_file: Path) -> None:

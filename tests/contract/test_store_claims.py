@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 
+import asyncpg
 import pytest
 
 from orchestrator.domain.job import Claim
@@ -156,6 +157,25 @@ async def test_what_was_used_counts_not_what_was_predicted(store: Store) -> None
         await store.settle([success(c, 30.0 if c.tenant == "overestimated" else 90.0)])
         got[c.tenant] += 1
     assert abs(30 * got["overestimated"] - 90 * got["exact"]) <= 30 + 90
+
+
+@pytest.mark.parametrize("weight", [1.0, 4.0])
+async def test_a_lane_pays_by_its_weight_for_what_was_predicted_and_for_what_was_used(
+    store: Store, database: asyncpg.Connection, weight: float
+) -> None:
+    """A claim charges the prediction, a finish corrects it, a release gives it all back: each divided by the weight."""
+    await store.set_weight("acme", weight)
+    await submit(store, "acme", 2, cost=60.0)
+    paid = "SELECT vtime FROM lanes WHERE tenant = 'acme'"
+    before = await database.fetchval("SELECT coalesce(max(vtime), 0) FROM lanes WHERE tenant = 'acme'")
+    [first] = await store.claim(POOL, CLUSTER, workers(1))
+    assert await database.fetchval(paid) == pytest.approx(before + 60 / weight)
+    await store.settle([success(first, 12.0)])
+    assert await database.fetchval(paid) == pytest.approx(before + 12 / weight)
+    [second] = await store.claim(POOL, CLUSTER, workers(1))
+    assert await database.fetchval(paid) == pytest.approx(before + 72 / weight)
+    await store.settle([ending(second, released())])
+    assert await database.fetchval(paid) == pytest.approx(before + 12 / weight)
 
 
 async def test_no_newcomer_starves_among_lanes_that_reach_the_clock(store: Store) -> None:

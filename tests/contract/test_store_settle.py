@@ -8,7 +8,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from orchestrator.domain.job import Checkpoint, Claim, Failure, Incident, Job
+from orchestrator.domain.job import Artifact, Checkpoint, Claim, Failure, Incident, Job
 from orchestrator.domain.outcome import AttemptOutcome, Ending, Settlement
 from orchestrator.domain.protocol import HandedBack
 from orchestrator.domain.retry import RetryPolicy
@@ -90,6 +90,24 @@ async def test_an_ending_that_deserves_another_try_queues_the_job_again(
     assert await database.fetchval("SELECT count(*) FROM usage") == (1 if outcome == "failed" else 0)
     [again] = await store.claim(POOL, CLUSTER, [worker()])
     assert (again.job_id, again.number, again.failures, again.evictions) == (claim.job_id, 2, failures, evictions)
+
+
+@pytest.mark.parametrize("how", [broke(), lost(), evicted(), released(), None], ids=str)
+async def test_what_only_a_render_that_goes_on_has_ends_with_it(
+    store: Store, database: asyncpg.Connection, how: Ending | None
+) -> None:
+    """Its stage, its preview, and, once its job waits again, its place on a worker."""
+    claim = await claim_one(store)
+    preview = Artifact(key="videos/x/1/preview.webp", size=1, sha256="0" * 64, content_type="image/webp")
+    await store.record_progress(
+        [Progress(job_id=claim.job_id, token=claim.token, stage="denoising", step=2, preview=preview)]
+    )
+    assert (await job_of(store, claim)).preview == preview
+    settled = await settle(store, success(claim) if how is None else ending(claim, how))
+    job = await job_of(store, claim)
+    assert (job.stage, job.preview) == (None, None)
+    held = await database.fetchrow("SELECT token, cluster, worker, incarnation, claimed_at FROM jobs")
+    assert [value is None for value in held] == [settled.state is JobState.QUEUED] * 5
 
 
 async def test_a_spent_job_fails_with_a_reason_that_its_owner_can_read(

@@ -11,7 +11,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from orchestrator.domain.errors import InvalidField, LimitExceeded
 from orchestrator.domain.job import public_id
-from orchestrator.domain.webhooks import EventType
+from orchestrator.domain.webhooks import EventType, Fate, Verdict
 from orchestrator.store import Store
 from orchestrator.webhooks.subscriptions import MAX_ENDPOINTS
 from tests.support.jobs import CLUSTER, POOL, new_job, success, worker
@@ -168,6 +168,26 @@ async def test_410_disables_the_endpoint_until_it_is_updated(database_url: str, 
         await happen(database)
         assert await post.round() == 1
         assert len(receiver.received) == 2
+
+
+@pytest.mark.parametrize("late", ["from its old address", "under a lease that ran out"])
+async def test_a_410_switches_off_only_the_receiver_that_gave_it(
+    store: Store, database_url: str, database: asyncpg.Connection, clock: Clock, late: str
+) -> None:
+    async with receiving() as receiver, posting(database_url) as post:
+        endpoint = (await post.subscribe(receiver.url(path="/old"))).endpoint
+        await happen(database)
+        await post.announcer.run_once()
+        (attempt,) = await store.lease_deliveries(limit=1, per_host=1, per_tenant=1, lease_s=60)
+        if late == "from its old address":
+            await post.subscriptions.update("acme", endpoint.id, url=receiver.url(path="/new"))
+        else:
+            await clock.advance(61)
+            assert await post.round() == 1
+        await store.record_try(attempt, Verdict(fate=Fate.GONE, status=410))
+        assert await database.fetchval("SELECT disabled_at FROM webhook_endpoints") is None
+        await happen(database)
+        assert await post.round() == 1
 
 
 async def test_after_a_rotation_both_secrets_sign_for_a_while(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from uuid import UUID
 
 import pytest
@@ -23,9 +24,10 @@ from orchestrator.domain.catalog import (
 from orchestrator.domain.errors import IllegalTransition
 from orchestrator.domain.job import Failure, parse_public_id, public_id
 from orchestrator.domain.outcome import AttemptOutcome, Ending, Evicted, Lost, Released, settle
-from orchestrator.domain.protocol import Broke, Rendered, Stopped
+from orchestrator.domain.protocol import Broke, Rendered, RenderStatus, Stage, Stopped
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.states import TRANSITIONS, JobState, require
+from orchestrator.domain.watchdog import Patience
 from tests.support.builders import a_claim, a_result, a_spec
 
 POLICY = RetryPolicy(base_s=10, cap_s=100, max_evictions=2)
@@ -216,3 +218,37 @@ def test_a_public_id_leads_back_to_its_job(job_id: UUID) -> None:
 )
 def test_what_is_no_public_id_leads_nowhere(text: str) -> None:
     assert parse_public_id(text) is None
+
+
+PATIENCE = Patience(floor_s=1.0, factor=10.0, upload_s=2.0)
+PREDICTED = {"step_s": 3.0, "render_s": 100.0, "finish_s": 40.0}
+
+
+@pytest.mark.parametrize(
+    ("stage", "longest_s"),
+    [
+        (Stage.DENOISING, 30.0),
+        (Stage.ENCODING, 1000.0),
+        (Stage.DECODING, 1000.0),
+        # A large delivery is finished for longer than it was rendered, and that is predicted.
+        (Stage.FINISHING, 1400.0),
+        (Stage.UPLOADING, 1400.0),
+        (Stage.ASSIGNED, math.inf),
+        (Stage.PREEMPTED, math.inf),
+        (Stage.ENDED, math.inf),
+    ],
+)
+def test_a_stage_may_be_silent_for_so_many_times_what_was_predicted_of_it(stage: Stage, longest_s: float) -> None:
+    assert PATIENCE.deadline_s(stage, **PREDICTED) == longest_s
+    for age_s, hung in ((longest_s, False), (math.nextafter(longest_s, math.inf), longest_s < math.inf)):
+        status = RenderStatus(
+            token=UUID(int=1), job_id=UUID(int=2), claim=1, stage=stage, step=0, steps=4, progress_age_s=age_s
+        )
+        assert PATIENCE.hung(status, **PREDICTED) is hung
+
+
+def test_every_stage_has_a_patience_and_no_prediction_of_nothing_makes_it_short() -> None:
+    nothing = dict.fromkeys(PREDICTED, 0.0)
+    usual = Patience()
+    for stage in Stage:
+        assert usual.deadline_s(stage, **nothing) >= (900 if stage in (Stage.FINISHING, Stage.UPLOADING) else 120)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
 
+from orchestrator import logs
+from orchestrator.domain.catalog import FAMILIES
 from orchestrator.domain.errors import ObjectsUnavailable, RenderFailed
 from orchestrator.domain.job import Artifact, Checkpoint, Continuity, Incident, RenderSpec, VideoResult
 from orchestrator.domain.protocol import Assignment, HandedBack, Rendered, Stage, Stopped
 from tests.support.builders import a_result
 from tests.support.engine import a_roster, give, running, status, stop_at, the_end, until
-from tests.support.workers import Gate, ScriptedModel, save_nowhere
+from tests.support.workers import Gate, ScriptedModel, an_assignment, save_nowhere
 from workers.engine.choice import Act
+from workers.engine.held import Held
 from workers.engine.parts import Material, Snapshot, Watch
+from workers.engine.saving import Saving
 
 ALWAYS_S = 1e-9
 IMAGE = Artifact(key="inputs/x", size=1, sha256="3" * 64, content_type="image/png")
@@ -241,3 +246,31 @@ def test_a_checkpoint_that_the_model_cannot_use_costs_its_steps_and_nothing_else
     assert model.steps == [(1, step) for step in range(4)]
     assert (told.continuity, told.resumed_at) == (Continuity.STARTED_OVER, 0)
     assert told.incidents == (Incident.CHECKPOINT_UNUSABLE,)
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_checkpoint_of_an_earlier_life_is_not_the_renders(broken: bool) -> None:
+    """A render that began again while one was on its way forgets that one, and whether it came through."""
+    roster = a_roster()
+    assignment = an_assignment()
+    held = Held.of(assignment, FAMILIES["tiny-2b"], 0.0, preview_at=0.0, batches=False)
+    held.step = 3
+
+    def begins_again_meanwhile(assignment: Assignment, snapshot: Snapshot) -> Checkpoint:
+        held.begin_again(assignment.spec, 1.0)
+        held.saving = True  # the new life takes one of its own
+        if broken:
+            raise ObjectsUnavailable("S3 is away")
+        return save_nowhere(assignment, snapshot)
+
+    saving = Saving(roster, begins_again_meanwhile, logs.get("test"), time.monotonic)
+    with saving:
+        saving.keep(held, Snapshot(step=3, numerics="here-exact", tensors={}))
+    assert (held.checkpoint, held.saving, held.incidents) == (None, True, ())
+
+
+def test_of_two_checkpoints_that_come_through_the_later_step_counts() -> None:
+    held = Held.of(an_assignment(), FAMILIES["tiny-2b"], 0.0, preview_at=0.0, batches=False)
+    for step in (3, 2):
+        held.store(a_checkpoint(step))
+    assert held.checkpoint == a_checkpoint(3)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import hashlib
 import hmac
 import json
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 import jwt
 import pytest
@@ -256,3 +259,39 @@ async def test_a_look_up_that_failed_is_not_remembered() -> None:
         await keyring.tenant(keys.issue(MASTER, "k1"))
     rows.down = False
     assert await keyring.tenant(keys.issue(MASTER, "k1")) == "acme"
+
+
+async def test_what_compares_secrets_and_signatures_takes_the_same_time_wherever_they_differ(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both kinds of credential, and no other comparison decides: a liar that calls all equal would let all in."""
+    compared: list[tuple[object, object]] = []
+
+    def liar(one: object, other: object) -> bool:
+        compared.append((one, other))
+        return True
+
+    monkeypatch.setattr(hmac, "compare_digest", liar)
+    for header in ("Bearer k1.wrong", signed(secret="another secret of 32 bytes or more"), keys.issue(MASTER, "k1")):
+        compared.clear()
+        assert await ring(Rows(key())).tenant(header) == "acme"
+        assert len(compared) == 1
+
+
+_SECRET = re.compile(r"secret|password|passwd|signature|hmac|master_key|access_key")
+
+
+def test_no_secret_is_compared_by_an_operator() -> None:
+    """`==` and `in` stop at the first difference; `hmac.compare_digest` is for secrets."""
+    root = Path(keys.__file__).parents[1]
+    suspicious = []
+    for path in sorted(file for part in ("api", "orchestrator", "workers") for file in (root / part).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Compare) or not any(
+                isinstance(op, ast.Eq | ast.NotEq | ast.In | ast.NotIn) for op in node.ops
+            ):
+                continue
+            sides = [ast.unparse(side) for side in (node.left, *node.comparators) if not isinstance(side, ast.Constant)]
+            if any(_SECRET.search(side.lower()) for side in sides):
+                suspicious.append(f"{path.relative_to(root)}:{node.lineno}: {ast.unparse(node)}")
+    assert suspicious == []

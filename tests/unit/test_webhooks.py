@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import random
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from typing import Any, cast
 
 import httpcore
 import httpx
@@ -31,7 +33,9 @@ from orchestrator.domain.webhooks import (
     secret,
     secret_owner,
 )
-from orchestrator.webhooks.outbox import signed
+from orchestrator.ports import Try, WebhookStore
+from orchestrator.webhooks.outbox import RECORD_S, Deliverer, signed
+from tests.support.receivers import webhook_settings
 
 POLICY = RetryPolicy(base_s=5, cap_s=4 * 3600)
 KEYS = [secret("a master key", "endpoint:whe_1", generation) for generation in (1, 2)]
@@ -204,3 +208,24 @@ async def test_a_2xx_is_delivered_whatever_else_the_answer_says(
 @example(b"HTTP/1.1 200 \r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n")
 async def test_no_answer_breaks_a_delivery(raw: bytes) -> None:
     assert judge(await _sent_to(raw), 1, POLICY, 0).delay_s <= POLICY.cap_s
+
+
+class Leases:
+    """Of a store only what is leased, and for how long."""
+
+    def __init__(self) -> None:
+        self.lease_s = 0.0
+
+    async def lease_deliveries(self, *, lease_s: float, **_: int) -> list[Try]:
+        self.lease_s = lease_s
+        return []
+
+
+@pytest.mark.parametrize("timeout_s", [1.0, 15.0, 60.0])
+async def test_a_lease_outlasts_its_try_and_the_recording_of_it(timeout_s: float) -> None:
+    """Or a second process would send what the first one is still sending."""
+    store = Leases()
+    told, unused = webhook_settings("postgresql://unused", timeout_s=timeout_s), cast(Any, None)
+    await Deliverer(cast(WebhookStore, store), unused, told, unused, random.Random(1)).run_once()
+    assert RECORD_S > 0
+    assert store.lease_s >= timeout_s + RECORD_S
