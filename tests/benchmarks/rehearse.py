@@ -17,6 +17,7 @@ import io
 import math
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -57,6 +58,7 @@ class Seen:
 
 def main() -> None:
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the stack ends, and what was written goes
     os.environ.update(PATIENT)
     failed = [name for name in options.models if not rehearsed(name, options)]
     sys.exit(f"not rehearsed: {', '.join(failed)}" if failed else 0)
