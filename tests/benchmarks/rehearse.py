@@ -173,7 +173,7 @@ def rendered(running: Up, family: ModelFamily, profile: str, started: float, see
                 stage = now
                 words = " ".join(str(word) for word in now if word)
                 print(f"  {time.monotonic() - started:7.1f} s {seen.peak / GIB:5.1f} GiB {words}", flush=True)
-            if video["status"] in ("completed", "failed") or video.get("queue_reason"):
+            if video["status"] in ("completed", "failed") or " has loaded " in (video.get("queue_reason") or ""):
                 return video
             time.sleep(1)
     return video
