@@ -14,7 +14,7 @@ from api.readiness import Readiness
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.batches.requests import Batches
 from orchestrator.config import S3Settings, Settings
-from orchestrator.domain.errors import Forbidden, LimitExceeded
+from orchestrator.domain.errors import Forbidden, InvalidField, LimitExceeded, NotFound
 from orchestrator.feed import Feed
 from orchestrator.files import Files
 from orchestrator.frontdoor import FrontdoorStore, open_jobs
@@ -117,6 +117,16 @@ def _for_callers(s3: S3Settings) -> S3Settings:
 def services(request: Request) -> Services:
     opened: Services = request.app.state.services
     return opened
+
+
+def refuse_nul(request: Request) -> None:
+    """Refuse what no text column can hold, by the name of its parameter, wherever it would have gone."""
+    for name, value in request.query_params.multi_items():
+        if "\x00" in name + value:
+            raise InvalidField("must not hold a NUL", param=name.replace("\x00", ""))
+    for name, value in request.path_params.items():
+        if "\x00" in str(value):
+            raise NotFound(f"there is no such {name}", param=name)
 
 
 async def _tenant(request: Request) -> str:

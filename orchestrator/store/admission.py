@@ -64,14 +64,15 @@ _LOCK = text("""
     FROM (SELECT tenant FROM unnest(:tenants) AS t(tenant) ORDER BY tenant) AS sorted
 """).bindparams(bindparam("tenants", type_=ARRAY(Text)))
 
+_EARLIER_COLUMNS = ", ".join([*(column.name for column in rows.JOB_COLUMNS), "request_hash"])
 # The jobs of this batch that are there: by their own id after an answer was lost, or the first ones of their keys.
 _EARLIER = text(f"""
     SELECT {", ".join(f"j.{column.name}" for column in rows.JOB_COLUMNS)}, j.request_hash, b.id AS submitted
     FROM unnest(:ids, :tenants, :keys) AS b(id, tenant, key)
     CROSS JOIN LATERAL (
-        SELECT * FROM jobs WHERE id = b.id
+        SELECT {_EARLIER_COLUMNS} FROM jobs WHERE id = b.id
         UNION ALL
-        SELECT * FROM jobs WHERE tenant = b.tenant AND idempotency_key = b.key AND deleted_at IS NULL
+        SELECT {_EARLIER_COLUMNS} FROM jobs WHERE tenant = b.tenant AND idempotency_key = b.key AND deleted_at IS NULL
         LIMIT 1) AS j
 """).bindparams(
     bindparam("ids", type_=ARRAY(Uuid)), bindparam("tenants", type_=ARRAY(Text)), bindparam("keys", type_=ARRAY(Text))

@@ -21,7 +21,7 @@ from orchestrator.store.tables import batches, files, outbox
 _NOW = func.cogmill_now()
 
 # First a batch of whoever is worked for least: one tenant's many slow batches must not be all that is worked on.
-_LEASE = text("""
+_LEASE = text(f"""
     WITH held AS MATERIALIZED (
         SELECT tenant, count(*) AS n FROM batches
         WHERE status IN ('validating', 'in_progress', 'finalizing', 'cancelling')
@@ -36,15 +36,15 @@ _LEASE = text("""
     )
     UPDATE batches AS b SET lease = :token, leased_until = cogmill_now() + make_interval(secs => :lease_s)
     FROM due WHERE b.id = due.id
-    RETURNING b.*, b.expires_at <= cogmill_now() AS overdue
+    RETURNING {", ".join(f"b.{column.name}" for column in batches.c)}, b.expires_at <= cogmill_now() AS overdue
 """)
 
 # Seen at once, unless somebody works on it: then by the next one who leases it.
-_CANCEL = text("""
+_CANCEL = text(f"""
     UPDATE batches SET status = 'cancelling', cancelling_at = cogmill_now(),
                        leased_until = CASE WHEN lease IS NOT NULL THEN leased_until END
     WHERE id = :id AND tenant = :tenant AND status IN ('validating', 'in_progress')
-    RETURNING *
+    RETURNING {", ".join(column.name for column in batches.c)}
 """)
 
 _WITH_ITEMS = text("""

@@ -41,17 +41,14 @@ _LINE = """
 # forgot would give out its number again, and two workers would write to the same keys.
 _STATEMENT = """
     WITH turn AS MATERIALIZED (
-        -- A paused pool's turn comes and gives nothing: it is looked at once, here, by every claim of every dispatcher.
-        SELECT ours, ours AND NOT EXISTS (SELECT FROM pauses WHERE pool IN (:pool, '*') AND resumed_at IS NULL) AS open
-        FROM (SELECT pg_try_advisory_xact_lock(hashtextextended('cogmill:claim:' || :pool, 0)){alone} AS ours
-              OFFSET 0) AS lock
+        SELECT pg_try_advisory_xact_lock(hashtextextended('cogmill:claim:' || :pool, 0)){alone} AS ours
     ), slot AS MATERIALIZED (
         -- The slots, numbered; a worker that is dead by its row gets nothing.
         SELECT worker, incarnation, row_number() OVER (ORDER BY place) AS i
         FROM unnest(:workers, :incarnations) WITH ORDINALITY AS s(worker, incarnation, place)
         WHERE coalesce((SELECT w.alive FROM workers AS w WHERE w.cluster = :cluster AND w.name = s.worker
                         AND w.incarnation = s.incarnation), true)
-          AND (SELECT open FROM turn)
+          AND (SELECT ours FROM turn)
     ), registered AS (
         -- No claim without a worker's row: else it would be an orphan before the worker's first beat.
         INSERT INTO workers (cluster, name, incarnation, pool)
@@ -72,7 +69,7 @@ _STATEMENT = """
                     -- All of it, page by page: an index would lead through every version that a held transaction
                     -- keeps alive.
                     FROM lanes TABLESAMPLE SYSTEM (100)
-                    WHERE pool = :pool AND priority < :more_urgent_than AND (SELECT open FROM turn)
+                    WHERE pool = :pool AND priority < :more_urgent_than AND (SELECT ours FROM turn)
                     WINDOW same AS (PARTITION BY priority)) AS timed) AS started
     ), front AS MATERIALIZED (
         -- The first n lanes that have ready jobs. The inner order makes the probes stop at the n-th.
@@ -121,7 +118,9 @@ _STATEMENT = """
             step = coalesce((j.checkpoint ->> 'step')::int, 0), incidents = NULL
         FROM dealt AS d JOIN slot AS s USING (i)
         WHERE j.id = d.id
-        RETURNING j.*, d.i
+        RETURNING j.id, j.token, j.claims, j.tenant, j.pool, j.priority, j.spec, j.cost, j.failures, j.evictions,
+                  j.max_attempts, j.worker, j.incarnation, j.checkpoint, j.cancel_requested_at, j.claimed_at,
+                  j.run_at, d.i
     ), charged AS (
         -- Relative to the row as it is now: a finish may have corrected it since our snapshot.
         UPDATE lanes AS l

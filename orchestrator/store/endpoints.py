@@ -20,12 +20,12 @@ from orchestrator.store.tables import tenants, webhook_endpoints
 
 _COLUMNS = tuple(column for column in webhook_endpoints.c if column.name != "previous_secret_until")
 
-_UPDATE = text("""
+_UPDATE = text(f"""
     UPDATE webhook_endpoints
     SET name = coalesce(:name, name), url = coalesce(:url, url), host = coalesce(:host, host),
         event_types = coalesce(:event_types, event_types), updated_at = cogmill_now(), disabled_at = NULL
     WHERE id = :id AND tenant = :tenant
-    RETURNING *
+    RETURNING {", ".join(column.name for column in _COLUMNS)}
 """).bindparams(bindparam("event_types", type_=JSONB(none_as_null=True)))
 
 _MOVE = text("UPDATE deliveries SET url = :url, host = :host WHERE endpoint_id = :id AND state = 'pending'")
@@ -37,7 +37,7 @@ _ROTATE = """
 _ROTATE_ENDPOINT = text(f"""
     UPDATE webhook_endpoints {_ROTATE.format(table="webhook_endpoints")}, updated_at = cogmill_now()
     WHERE id = :id AND tenant = :tenant
-    RETURNING *
+    RETURNING {", ".join(column.name for column in _COLUMNS)}
 """)
 _ROTATE_TENANT = text(f"""
     INSERT INTO tenants (name, secret_generation, previous_secret_until)

@@ -9,12 +9,13 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
+import asyncpg
 from sqlalchemy import Executable, Row, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from orchestrator.domain.errors import StoreUnavailable
+from orchestrator.domain.errors import InvalidField, StoreUnavailable
 from orchestrator.domain.job import RenderSpec
 
 T = TypeVar("T")
@@ -41,6 +42,7 @@ _COMMAND_TIMEOUT_S = 35.0
 
 _RETRYABLE = {"40001", "40P01"}  # serialization failure, deadlock: the transaction left nothing behind
 _TRIES = 10
+_UNTRANSLATABLE = ("22021", "22P05")  # text with a NUL, and JSON with one
 # SQLSTATE classes and codes that blame the server's state, not the statement (PostgreSQL, appendix A).
 _UNAVAILABLE = (
     "08", "53", "57", "58", "28", "3D",  # connection, resources, operator intervention, system, authorization, catalog
@@ -101,7 +103,7 @@ class Database:
                 with unavailable():
                     return await run()
             except DBAPIError as error:
-                if _sqlstate(error) not in _RETRYABLE or not left:
+                if not (_sqlstate(error) in _RETRYABLE or _outdated(error)) or not left:
                     raise
         raise AssertionError("unreachable")
 
@@ -126,16 +128,32 @@ def _plain(value: Any) -> object:
 
 @contextmanager
 def unavailable() -> Iterator[None]:
-    """Turn every connection-level failure into `StoreUnavailable`; let mistakes in statements through."""
+    """Turn connection-level failures into `StoreUnavailable`, and text that no column can hold into `InvalidField`.
+
+    Mistakes in statements come through.
+    """
     try:
         yield
     except DBAPIError as error:
         state = _sqlstate(error)
+        if _unholdable(error):
+            raise InvalidField(f"the database cannot hold this: {error.orig}", param=None) from error
         if error.connection_invalidated or isinstance(error, InterfaceError) or (state or "").startswith(_UNAVAILABLE):
             raise StoreUnavailable(f"PostgreSQL: {error.orig}") from error
         raise
     except (TimeoutError, OSError, PoolTimeout) as error:
         raise StoreUnavailable(f"PostgreSQL: {str(error) or type(error).__name__}") from error
+
+
+def _unholdable(error: DBAPIError) -> bool:
+    # What the driver itself cannot encode (half a surrogate pair) has no SQLSTATE.
+    driver = getattr(error.orig, "__cause__", None)
+    return _sqlstate(error) in _UNTRANSLATABLE or isinstance(driver, asyncpg.DataError)
+
+
+def _outdated(error: DBAPIError) -> bool:
+    """Whether a change of the schema made a prepared statement useless. SQLAlchemy has dropped them all by now."""
+    return isinstance(getattr(error.orig, "__cause__", None), asyncpg.InvalidCachedStatementError)
 
 
 def _sqlstate(error: DBAPIError) -> str | None:

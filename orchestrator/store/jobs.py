@@ -27,7 +27,7 @@ _CANCEL = text(f"""
             state = CASE WHEN state = 'running' THEN state ELSE 'cancelled' END,
             finished_at = CASE WHEN state <> 'running' THEN cogmill_now() END
         WHERE id = :id AND tenant = :tenant AND deleted_at IS NULL AND state IN ('held', 'queued', 'running')
-        RETURNING *
+        RETURNING {", ".join(column.name for column in rows.JOB_COLUMNS)}
     ), told AS (
         INSERT INTO outbox (job_id, tenant, event, webhook_url)
         SELECT id, tenant, 'job.cancelled', request ->> 'webhook_url' FROM changed WHERE state = 'cancelled'

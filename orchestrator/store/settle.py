@@ -32,7 +32,9 @@ _SETTLE = text("""
                CASE WHEN j.cancel_requested_at IS NULL THEN b.state ELSE 'cancelled' END AS state,
                CASE WHEN j.cancel_requested_at IS NULL THEN b.outcome ELSE 'cancelled' END AS outcome
         FROM batch AS b CROSS JOIN LATERAL (
-            SELECT * FROM jobs WHERE id = b.job_id AND token = b.token AND finished_at IS NULL FOR UPDATE) AS j
+            SELECT id, token, claims, tenant, pool, priority, cost, cluster, worker, incarnation, claimed_at, request,
+                   checkpoint, cancel_requested_at
+            FROM jobs WHERE id = b.job_id AND token = b.token AND finished_at IS NULL FOR UPDATE) AS j
     ), ended AS (
         UPDATE jobs AS j
         SET state = h.state,
