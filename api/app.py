@@ -9,18 +9,20 @@ from functools import partial
 from typing import Any
 
 from fastapi import Depends, FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
-from api import deps, errors, health
+from api import deps, errors, health, reference
 from api.bigmodel import batches as bigmodel_batches
 from api.bigmodel import files as bigmodel_files
 from api.bigmodel import videos as bigmodel_videos
 from api.docs import complete
-from api.middleware import BodyLimit, Edge
+from api.middleware import BasePath, BodyLimit, Edge
 from api.openai import batches as openai_batches
 from api.openai import content as openai_content
 from api.openai import events as openai_events
 from api.openai import files as openai_files
 from api.openai import models as openai_models
+from api.openai import pools as openai_pools
 from api.openai import unsupported as openai_unsupported
 from api.openai import videos as openai_videos
 from api.openai import webhooks as openai_webhooks
@@ -31,7 +33,14 @@ from orchestrator.loops import running
 # Matched in this order: busiest first, but what is spelled out before what takes an id.
 _MODULES = (
     bigmodel_videos, openai_unsupported, openai_videos, openai_content, openai_events, openai_models, openai_files,
-    bigmodel_files, openai_batches, bigmodel_batches, openai_webhooks, health,
+    bigmodel_files, openai_batches, bigmodel_batches, openai_webhooks, openai_pools,
+    health, reference,
+)  # fmt: skip
+
+# Headers that scripts of other origins may read, beside the few that they always may.
+_EXPOSED = (
+    "content-disposition", "content-range", "etag", "openai-poll-after-ms", "retry-after", "x-request-id",
+    "x-should-retry",
 )  # fmt: skip
 
 # How often the jobs that somebody watches are read. Nothing but their watchers depends on it.
@@ -65,9 +74,28 @@ def create_app(settings: Settings, *, connect: deps.Connect = deps.connect) -> F
             with _rare_collections():
                 yield
 
-    app = _App(title="Cogmill", lifespan=lifespan, redirect_slashes=False, dependencies=[Depends(deps.refuse_nul)])
+    base = settings.api.base_path
+    app = _App(
+        title="Cogmill",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        docs_url=None,  # `api.reference` has a page that loads nothing from elsewhere
+        redoc_url=None,
+        servers=[{"url": base}] if base else None,
+        dependencies=[Depends(deps.refuse_nul)],
+    )
+    # Each goes around those before it.
     app.add_middleware(BodyLimit, limit=partial(_largest_body, settings))
     app.add_middleware(Edge)
+    app.add_middleware(BasePath, base=base)
+    if settings.api.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.api.cors_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=_EXPOSED,
+        )
     errors.install(app)
     for module in _MODULES:
         app.include_router(module.router)

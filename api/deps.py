@@ -23,7 +23,7 @@ from orchestrator.limits import RequestRates, TenantLimits
 from orchestrator.pools import Pools
 from orchestrator.ports import ApiKey, KeyStore, ObjectStore, WebhookStore
 from orchestrator.ports.batches import BatchStore
-from orchestrator.store import Store
+from orchestrator.store import CALLERS, Store
 from orchestrator.submit import Jobs
 from orchestrator.turns import Turns
 from orchestrator.waiting import Waiting
@@ -69,7 +69,7 @@ class Services:
     def of(cls, settings: Settings, store: ApiStore, objects: ObjectStore) -> Services:
         keyring = Keyring(store, settings.master_key.get_secret_value(), cache_s=settings.api.key_cache_s)
         rates = RequestRates(TenantLimits(store, cache_s=settings.api.key_cache_s), settings.limits.storage)
-        readiness = Readiness(settings.database_url, store)
+        readiness = Readiness(settings.database, store)
         waiting = Waiting(store)
         jobs = open_jobs(settings, store, objects, waiting)
         files = Files(settings, store, objects)
@@ -103,7 +103,7 @@ Connect = Callable[[Settings], AbstractAsyncContextManager[Services]]
 @asynccontextmanager
 async def connect(settings: Settings) -> AsyncIterator[Services]:
     """The real services, open for as long as the context lasts."""
-    async with Store.open(settings.database_url, limits=settings.limits.defaults) as store:
+    async with Store.open(settings.database, limits=settings.limits.defaults, patience=CALLERS) as store:
         yield Services.of(settings, store, S3Objects(_for_callers(settings.s3)))
 
 

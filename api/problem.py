@@ -17,6 +17,7 @@ from orchestrator.domain.errors import (
     LimitExceeded,
     NotFound,
     RequestError,
+    StoreRefused,
     TooLarge,
     Unauthenticated,
     Unavailable,
@@ -56,6 +57,10 @@ def problem_of(error: Exception) -> Problem:
         case SubmitUnconfirmed():
             message = "the request may have been accepted or not: look for its video before you send it again"
             return Problem(status=503, code="unavailable", message=message, headers=_NO_RETRY)
+        case StoreRefused():
+            headers = {"retry-after": str(_RETRY_AFTER_S), "x-should-retry": "true"}
+            message = "the database takes nothing at this moment, so nothing was accepted; please try again"
+            return Problem(status=503, code="unavailable", message=message, headers=headers)
         case Unavailable():
             headers = {"retry-after": str(_RETRY_AFTER_S), "x-should-retry": "true"}
             message = "a part of the service does not answer; please try again"

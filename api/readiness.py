@@ -1,9 +1,10 @@
-"""May this process be sent requests? Only while the database answers and its schema is at least this release's."""
+"""May this process be sent requests? Only while the database takes writes and its schema is at least this release's."""
 
 from __future__ import annotations
 
 import asyncio
 
+from orchestrator.config.database import Access
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.ports import JobStore
 from orchestrator.store import schema_version
@@ -18,8 +19,8 @@ class Readiness:
     A newer schema is fine. While a release rolls out, the old processes serve on the migrated database.
     """
 
-    def __init__(self, database_url: str, store: JobStore) -> None:
-        self._database_url = database_url
+    def __init__(self, database: str | Access, store: JobStore) -> None:
+        self._database = database
         self._store = store
         self._schema_seen = False
         # One thread: probes of a database that hangs must not pile up behind each other.
@@ -38,10 +39,10 @@ class Readiness:
     async def _ask(self) -> None:
         if not self._schema_seen:
             try:
-                current, needed = await self._thread.run(schema_version, self._database_url)
+                current, needed = await self._thread.run(schema_version, self._database)
             except TimeoutError:
                 raise StoreUnavailable("the database did not tell its schema in time") from None
             if current is None or current < needed:  # revisions are numbers of equal length
                 raise StoreUnavailable(f"the database has schema {current}, this release needs {needed}")
             self._schema_seen = True
-        await self._store.deployment_id()
+        await self._store.check_writes()

@@ -182,7 +182,7 @@ def migrate(data_dir: DataDirOption = None) -> None:
     """Bring the database to this version's schema."""
     from orchestrator.store import migrate as to_newest
 
-    to_newest(settings_of(data_dir).database_url)
+    to_newest(settings_of(data_dir).database)
 
 
 @app.command()

@@ -39,6 +39,9 @@ _CHECKS: jwt.types.Options = {"verify_exp": False, "verify_iat": False, "verify_
 _MAX_SKEW_S = 600
 _MAX_MILLISECONDS = 1e15  # in the year 33658; also false of NaN, and of what no float can hold
 
+# One look-up that hangs does not hold up those who come later than this.
+_SHARED_S = 1.0
+
 
 def new_id() -> str:
     """A fresh key id: URL-safe, without a dot."""
@@ -138,17 +141,21 @@ class KeyFinder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Lookup:
-    """A read of one key, perhaps still under way; its answer is good until `fresh_until` (monotonic seconds)."""
+    """A read of one key, perhaps still under way; its answer is good until `fresh_until` (monotonic seconds).
+
+    While it is under way, who comes before `shared_until` waits for it too.
+    """
 
     task: asyncio.Task[ApiKey | None]
     fresh_until: float
+    shared_until: float
 
 
 class Keyring:
     """Turns Authorization headers into tenants, and asks the database about each key at most every `cache_s` seconds.
 
     Only ids that come with their right secret or signature are ever looked up, so the cache holds no more entries than
-    keys were issued. Requests that arrive during a look-up share it.
+    keys were issued. Requests that arrive soon after a look-up began share it.
     """
 
     def __init__(
@@ -188,12 +195,16 @@ class Keyring:
     async def _find(self, key_id: str) -> ApiKey | None:
         lookup = self._lookups.get(key_id)
         now = self._monotonic()
-        if lookup is None or now >= lookup.fresh_until or _failed(lookup.task):
+        if lookup is None or now >= lookup.fresh_until or _failed(lookup.task) or _hangs(lookup, now):
             # Fresh from the start of the look-up, not its end: a revocation after the start is never hidden for longer.
             task = asyncio.ensure_future(self._store.find_key(key_id))
-            lookup = self._lookups[key_id] = _Lookup(task, now + self._cache_s)
+            lookup = self._lookups[key_id] = _Lookup(task, now + self._cache_s, now + _SHARED_S)
         # Shielded: a caller that hangs up must not cancel a look-up that others wait for.
         return await asyncio.shield(lookup.task)
+
+
+def _hangs(lookup: _Lookup, now: float) -> bool:
+    return not lookup.task.done() and now >= lookup.shared_until
 
 
 def _failed(task: asyncio.Task[ApiKey | None]) -> bool:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from enum import Enum, auto
 
 from orchestrator import logs, metrics
-from orchestrator.domain.errors import StaleEpoch
+from orchestrator.domain.errors import StaleEpoch, StoreReadOnly
 from orchestrator.health import Pulse
 
 _log = logs.get("loops")
@@ -21,7 +21,8 @@ BACKOFF_S = 1.0
 
 
 class Life(Enum):
-    """What a loop must do for its process to count as alive: go round, well or ill; succeed; or nothing."""
+    """What a loop must do for its process to count as alive: go round, well or ill (but for a database that is
+    read-only); succeed; or nothing."""
 
     GOES_ROUND = auto()
     SUCCEEDS = auto()
@@ -63,7 +64,8 @@ class Loops:
             except Exception as error:
                 metrics.loop_failures.labels(name).inc()
                 _log.warning("loop_failed", loop=name, error=f"{type(error).__name__}: {error}"[:500])
-                if life is Life.GOES_ROUND:
+                # A database that does not write is no outage to sit out: this process may hold the wrong one.
+                if life is Life.GOES_ROUND and not isinstance(error, StoreReadOnly):
                     self._pulse.beat(name)
                 await asyncio.sleep(BACKOFF_S)
             else:

@@ -30,6 +30,11 @@ moderated = Counter(
     ("subject", "verdict"),
 )
 
+listener_failures = Counter(
+    "cogmill_listener_failures_total",
+    "Attempts to listen for new jobs that failed; until one succeeds, jobs are polled.",
+)
+
 jobs = Gauge("cogmill_jobs", "Jobs that have not ended, by pool and state.", ("pool", "state"))
 oldest_age = Gauge(
     "cogmill_queue_oldest_age_seconds", "For how long the oldest job of a pool has been in a state.", ("pool", "state")

@@ -71,7 +71,7 @@ async def run_dispatcher(
     evicts the rest; without it workers render on, and the next dispatcher adopts them.
     Raises `StaleEpoch` when a newer dispatcher has taken over.
     """
-    async with Store.open(settings.database_url, limits=settings.limits.defaults) as store:
+    async with Store.open(settings.database, limits=settings.limits.defaults) as store:
         namespace = f"cogmill-{await store.deployment_id()}"
         pool = await asyncio.to_thread(connect, settings.ray.address, namespace)
         pulse = health.Pulse(PATIENCE_S)
@@ -169,7 +169,7 @@ async def run_maintainer(settings: Settings, dialects: Mapping[str, Lines]) -> N
 
     Any number may run: every write is fenced or idempotent.
     """
-    async with Store.open(settings.database_url, limits=settings.limits.defaults) as store:
+    async with Store.open(settings.database, limits=settings.limits.defaults) as store:
         objects = S3Objects(settings.s3)
         recovery = Recovery(_settler(settings, store), objects, ended=lambda _: None)
         rescuer = Rescuer(store, recovery, SystemClock(), settings.lease.ttl_s)

@@ -13,7 +13,7 @@ from orchestrator import logs, metrics
 from orchestrator.adapters.fetch import check_url
 from orchestrator.config import Settings
 from orchestrator.domain.cost import predict
-from orchestrator.domain.errors import KeyReused, NotFound, StoreUnavailable, WrongState
+from orchestrator.domain.errors import KeyReused, NotFound, StoreRefused, StoreUnavailable, WrongState
 from orchestrator.domain.job import Job, NewJob, RenderSpec, parse_public_id, public_id
 from orchestrator.domain.states import JobState
 from orchestrator.limits import TenantLimits
@@ -184,6 +184,8 @@ class Jobs:
     async def _insert(self, planned: NewJob) -> Job:
         try:
             job = await self._store.submit(planned)
+        except StoreRefused:
+            raise  # nothing was written
         except StoreUnavailable as error:
             if planned.idempotency_key is not None:
                 raise  # whoever sends it again gets the same job

@@ -13,10 +13,10 @@ from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import AdapterSettings, ModelSettings, S3Settings, Settings
+from orchestrator.config.database import Access
 from orchestrator.domain.errors import CogmillError
 from orchestrator.domain.loading import LoadState, WorkerLoad
 from orchestrator.domain.waiting import unavailable
@@ -71,11 +71,11 @@ Connect = Callable[[str | None], RayCluster]
 
 def examine(settings: Settings, connect: Connect, files: ModelFiles) -> Iterator[Finding]:
     """Check one part after the other; each finding comes as soon as it is known, and none raises."""
-    database = _check("database", partial(_database, settings.database_url), _DATABASE)
+    database = _check("database", partial(_database, settings.database), _DATABASE)
     yield database
     answers = database.verdict is Verdict.OK
     if answers:
-        yield _check("schema", partial(_schema, settings.database_url), "run `cogmill migrate`")
+        yield _check("schema", partial(_schema, settings.database), "run `cogmill migrate`")
     yield _check("bucket", partial(_bucket, settings.s3), "correct endpoint, keys or bucket in the section s3")
     joined: list[RayCluster] = []
     advice = "start Ray, or correct ray.address and what RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN says"
@@ -83,6 +83,8 @@ def examine(settings: Settings, connect: Connect, files: ModelFiles) -> Iterator
     yield _check("gpus", lambda: _gpus(settings, joined), "add GPU nodes, or lower pools.*.workers")
     if answers:
         yield from _pools(settings)
+        advice = "set database_pooling = transaction behind such a pooler, and listen_url to the database itself"
+        yield _check("wake-ups", partial(_wakeups, settings), advice)
     for name, model in settings.models.items():
         yield source_finding(f"model {name}", model, settings.ray.address, files.require_model)
     for name, lora in settings.adapters.items():
@@ -147,7 +149,7 @@ def _pools(settings: Settings) -> Iterator[Finding]:
 
     def ask() -> str:
         async def read() -> list[WorkerLoad]:
-            async with Store.open(settings.database_url, connections=1) as store:
+            async with Store.open(settings.database, connections=1) as store:
                 return await store.worker_loads()
 
         told.extend(asyncio.run(read()))
@@ -178,14 +180,29 @@ def pool_finding(pool: str, loads: Sequence[WorkerLoad]) -> Finding:
     return Finding(part, Verdict.OK, f"{len(loaded)} of {len(loads)} workers have loaded {loaded[0].model}")
 
 
-def _database(database_url: str) -> str:
-    schema_version(database_url)
-    where = urlsplit(database_url)
-    return f"{where.hostname}:{where.port or 5432}{where.path} answers"
+def _database(database: Access) -> str:
+    async def write() -> None:
+        async with Store.open(database, connections=1) as store:
+            await store.check_writes()
+
+    current, _ = schema_version(database)
+    if current is not None:
+        asyncio.run(write())
+    return f"{database.address.shown} answers, and takes writes"
 
 
-def _schema(database_url: str) -> str:
-    current, newest = schema_version(database_url)
+def _wakeups(settings: Settings) -> str:
+    async def hears() -> bool:
+        async with Store.open(settings.database, connections=1) as store:
+            return await store.hears(within_s=WITHIN_S / 3)
+
+    if not asyncio.run(hears()):
+        raise _Ill("a notification does not arrive: new jobs are only found by looking once a second")
+    return f"{settings.database.direct.shown} passes them on"
+
+
+def _schema(database: Access) -> str:
+    current, newest = schema_version(database)
     if current != newest:
         raise _Ill(f"the database has revision {current}, this version needs {newest}")
     return f"revision {newest}"

@@ -36,7 +36,7 @@ def pause_pool(
     settings, which = settings_of(data_dir), _which(name, every)
 
     async def change() -> None:
-        async with Store.open(settings.database_url) as store:
+        async with Store.open(settings.database) as store:
             await Pools(settings, store).pause(which, reason=reason, by=_who())
 
     try:
@@ -54,7 +54,7 @@ def resume_pool(name: Name = None, every: AllOption = False, data_dir: DataDirOp
     settings, which = settings_of(data_dir), _which(name, every)
 
     async def change() -> tuple[bool, list[Pool]]:
-        async with Store.open(settings.database_url) as store:
+        async with Store.open(settings.database) as store:
             resumed = await Pools(settings, store).resume(which, by=_who())
             return resumed, await Pools(settings, store).list()
 
@@ -79,7 +79,7 @@ def list_pools(data_dir: DataDirOption = None) -> None:
     settings = settings_of(data_dir)
 
     async def read() -> list[Pool]:
-        async with Store.open(settings.database_url) as store:
+        async with Store.open(settings.database) as store:
             return await Pools(settings, store).list()
 
     for pool in asyncio.run(read()):

@@ -81,7 +81,7 @@ def create_key(
     key_id = secret.new_id()
 
     async def add() -> None:
-        async with Store.open(settings.database_url) as store:
+        async with Store.open(settings.database) as store:
             await store.add_key(key_id, tenant, name, operator=operator)
 
     asyncio.run(add())
@@ -95,7 +95,7 @@ def list_keys(tenant: Annotated[str | None, typer.Argument()] = None, data_dir: 
     from orchestrator.store import Store
 
     async def read() -> list[ApiKey]:
-        async with Store.open(settings_of(data_dir).database_url) as store:
+        async with Store.open(settings_of(data_dir).database) as store:
             return await store.list_keys(tenant)
 
     for key in asyncio.run(read()):
@@ -110,7 +110,7 @@ def revoke_key(key_id: str, data_dir: DataDirOption = None) -> None:
     from orchestrator.store import Store
 
     async def revoke() -> bool:
-        async with Store.open(settings_of(data_dir).database_url) as store:
+        async with Store.open(settings_of(data_dir).database) as store:
             return await store.revoke_key(key_id.split(".")[0])
 
     if not asyncio.run(revoke()):
@@ -126,7 +126,7 @@ def set_weight(tenant: Tenant, weight: float, data_dir: DataDirOption = None) ->
     from orchestrator.store import Store
 
     async def change() -> None:
-        async with Store.open(settings_of(data_dir).database_url) as store:
+        async with Store.open(settings_of(data_dir).database) as store:
             await store.set_weight(tenant, weight)
 
     asyncio.run(change())
@@ -157,7 +157,7 @@ def set_limits(
     from orchestrator.store import Store
 
     async def change() -> None:
-        async with Store.open(settings_of(data_dir).database_url) as store:
+        async with Store.open(settings_of(data_dir).database) as store:
             await store.set_limits(tenant, changes)
 
     asyncio.run(change())
@@ -174,7 +174,7 @@ def list_tenants(data_dir: DataDirOption = None) -> None:
     settings = settings_of(data_dir)
 
     async def read() -> list[Known]:
-        async with Store.open(settings.database_url) as store:
+        async with Store.open(settings.database) as store:
             return await store.list_tenants()
 
     defaults = asdict(settings.limits.defaults)

@@ -36,7 +36,7 @@ def list_deliveries(
     from orchestrator.webhooks.subscriptions import delivery_id_of
 
     async def read() -> DeliveryPage:
-        async with Store.open(settings_of(data_dir).database_url) as store:
+        async with Store.open(settings_of(data_dir).database) as store:
             return await store.list_deliveries(tenant, limit=limit, state=None if state is None else state.value)
 
     for each in asyncio.run(read()).deliveries:
@@ -67,7 +67,7 @@ def resend(
     settings = settings_of(data_dir)
 
     async def again() -> Delivery | None:
-        async with Store.open(settings.database_url) as store:
+        async with Store.open(settings.database) as store:
             return await store.resend(delivery, None, give_up_s=settings.webhooks.give_up_s)
 
     if asyncio.run(again()) is None:

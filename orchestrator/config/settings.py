@@ -5,19 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
-from urllib.parse import parse_qs, urlsplit
+from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from orchestrator.config import rendering, sections
+from orchestrator.config.database import Access, DatabaseAddress
 from orchestrator.domain.catalog import FAMILIES, ModelFamily, Profile
 from orchestrator.domain.errors import ConfigError, UnknownModel
 from orchestrator.domain.pausing import EVERY
-
-# What asyncpg takes from a URL: `ssl=require`, `verify-full`, ...; `host` and `port` for sockets and several servers.
-_DATABASE_OPTIONS = ("ssl", "host", "port")
 
 
 class Settings(BaseSettings):
@@ -28,6 +25,8 @@ class Settings(BaseSettings):
     )
 
     database_url: str
+    database_pooling: Literal["session", "transaction"] = "session"
+    listen_url: str | None = None
     master_key: SecretStr
     default_model: str
     models: dict[str, rendering.ModelSettings]
@@ -56,7 +55,11 @@ class Settings(BaseSettings):
     def _names_resolve(self) -> Self:
         if len(self.master_key.get_secret_value()) < 16:
             raise ValueError("master_key must have at least 16 characters")
-        _check_database_url(self.database_url)
+        DatabaseAddress.parse(self.database_url)
+        if self.listen_url is not None:
+            DatabaseAddress.parse(self.listen_url, "listen_url")
+        elif self.database_pooling == "transaction":
+            raise ValueError("database_pooling = transaction needs listen_url, the database without its pooler")
         for name, pool in self.pools.items():
             if name == EVERY:
                 raise ValueError(f"no pool may be called {EVERY}, which means all of them")
@@ -99,6 +102,12 @@ class Settings(BaseSettings):
         path = os.environ.get("COGMILL_CONFIG")
         toml = (TomlConfigSettingsSource(settings_cls, Path(path)),) if path else ()
         return (init_settings, env_settings, *toml)
+
+    @property
+    def database(self) -> Access:
+        """How to reach the database."""
+        pooled = self.database_pooling == "transaction"
+        return Access(url=self.database_url, transaction_pooling=pooled, listen_url=self.listen_url)
 
     @property
     def max_request_bytes(self) -> int:
@@ -167,20 +176,6 @@ def _check_shapes(key: str, pool: rendering.PoolSettings, family: ModelFamily) -
         width, height, num_frames = map(int, shape.split("x"))
         if not family.renders((width, height), num_frames):
             raise ValueError(f"{key}: {family.name} renders no {shape} but {family.sizes_words}; {family.frames_rule}")
-
-
-def _check_database_url(url: str) -> None:
-    """Raise `ValueError` for what the driver would only trip over later. The password is in no message."""
-    if not url.startswith("postgresql://"):
-        raise ValueError("database_url must start with postgresql://")
-    parts = urlsplit(url)
-    try:
-        _ = parts.port
-    except ValueError:
-        raise ValueError("database_url has no valid port") from None
-    for name in parse_qs(parts.query, keep_blank_values=True):
-        if name not in _DATABASE_OPTIONS:
-            raise ValueError(f"database_url has the option {name!r}; known are {', '.join(_DATABASE_OPTIONS)}")
 
 
 def _refuse_unknown_variables() -> None:

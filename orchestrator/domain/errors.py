@@ -16,6 +16,8 @@ CogmillError
 │   └── LimitExceeded        one of the tenant's limits; says whether and when trying again helps
 ├── Unavailable              a part that is needed does not answer: trying again later helps
 │   ├── StoreUnavailable     PostgreSQL
+│   │   ├── StoreRefused     it did not take the request at all: nothing was written
+│   │   │   └── StoreReadOnly  since it is a standby, or read-only
 │   │   └── SubmitUnconfirmed  while a job was being inserted: it may be there (`orchestrator/submit.py`)
 │   ├── ObjectsUnavailable   S3
 │   ├── ScratchUnavailable   this process's own disk, full or broken
@@ -137,6 +139,14 @@ class Unavailable(CogmillError):
 
 class StoreUnavailable(Unavailable):
     pass
+
+
+class StoreRefused(StoreUnavailable):
+    """Nothing was written: there was no connection, or the server does not write."""
+
+
+class StoreReadOnly(StoreRefused):
+    """The server is a standby, or read-only."""
 
 
 class ObjectsUnavailable(Unavailable):

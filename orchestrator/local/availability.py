@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Event
 
 from orchestrator.config import Settings
+from orchestrator.config.database import Access
 from orchestrator.domain.errors import CogmillError, ConfigError
 from orchestrator.domain.loading import LoadState, WorkerLoad
 from orchestrator.domain.waiting import unavailable
@@ -57,7 +58,7 @@ def tell(settings: Settings, say: Callable[[str], None], until: Event) -> None:
     known: dict[str, str | None] = {}
     while not until.wait(_LOOK_EVERY_S):
         try:
-            fresh = changes(known, asyncio.run(_read(settings.database_url)))
+            fresh = changes(known, asyncio.run(_read(settings.database)))
         except CogmillError:
             continue  # the database comes back, or the supervisor says why not
         for model, why in fresh.items():
@@ -67,10 +68,10 @@ def tell(settings: Settings, say: Callable[[str], None], until: Event) -> None:
 
 async def forget(settings: Settings) -> None:
     """What an earlier run's dispatcher told holds no more."""
-    async with Store.open(settings.database_url, connections=1) as store:
+    async with Store.open(settings.database, connections=1) as store:
         await store.record_loads(settings.ray.cluster, [])
 
 
-async def _read(database_url: str) -> list[WorkerLoad]:
-    async with Store.open(database_url, connections=1) as store:
+async def _read(database: Access) -> list[WorkerLoad]:
+    async with Store.open(database, connections=1) as store:
         return await store.worker_loads()

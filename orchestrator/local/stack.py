@@ -16,6 +16,7 @@ from threading import Event, Thread
 from typing import Any
 
 from orchestrator import config
+from orchestrator.config.database import Access
 from orchestrator.domain.errors import ConfigError, Unauthenticated
 from orchestrator.local import configuration, portbook, postgres, ray, secrets
 from orchestrator.local.layout import DataDir
@@ -229,9 +230,9 @@ def _prepare_database(settings: config.Settings, known_key_id: str | None) -> st
     from orchestrator.local import availability
     from orchestrator.store import migrate
 
-    migrate(settings.database_url)
+    migrate(settings.database)
     asyncio.run(availability.forget(settings))
-    key_id = asyncio.run(_valid_key(settings.database_url, known_key_id or keys.new_id()))
+    key_id = asyncio.run(_valid_key(settings.database, known_key_id or keys.new_id()))
     return keys.issue(settings.master_key.get_secret_value(), key_id)
 
 
@@ -247,12 +248,12 @@ def _known_key_id(key_file: Path) -> str | None:
         raise ConfigError(f"{key_file} holds no API key: delete it, and the next start makes a new one") from None
 
 
-async def _valid_key(database_url: str, key_id: str) -> str:
+async def _valid_key(database: Access, key_id: str) -> str:
     """This key's id, inserted if the database does not have it; a new one's if it was revoked."""
     from orchestrator import keys
     from orchestrator.store import Store
 
-    async with Store.open(database_url) as store:
+    async with Store.open(database) as store:
         key = await store.find_key(key_id)
         if key is not None and key.revoked_at is None:
             return key_id

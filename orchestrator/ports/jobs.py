@@ -147,6 +147,10 @@ class JobStore(Protocol):
         """The id of this database's deployment, made at the first migration; names the Ray namespace."""
         ...
 
+    async def check_writes(self) -> None:
+        """Raise `StoreUnavailable` unless the database takes writes."""
+        ...
+
     async def next_epoch(self, cluster: str) -> int:
         """A number for a dispatcher of `cluster` that is greater than every earlier one."""
         ...

@@ -1,6 +1,7 @@
 """All SQL: jobs, leases, heartbeats, tenants and keys in PostgreSQL."""
 
+from orchestrator.store.connecting import CALLERS
 from orchestrator.store.schema import migrate, schema_version
 from orchestrator.store.store import Store
 
-__all__ = ["Store", "migrate", "schema_version"]
+__all__ = ["CALLERS", "Store", "migrate", "schema_version"]

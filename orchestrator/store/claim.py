@@ -41,14 +41,17 @@ _LINE = """
 # forgot would give out its number again, and two workers would write to the same keys.
 _STATEMENT = """
     WITH turn AS MATERIALIZED (
-        SELECT pg_try_advisory_xact_lock(hashtextextended('cogmill:claim:' || :pool, 0)){alone} AS ours
+        -- A paused pool's turn comes and gives nothing: it is looked at once, here, by every claim of every dispatcher.
+        SELECT ours, ours AND NOT EXISTS (SELECT FROM pauses WHERE pool IN (:pool, '*') AND resumed_at IS NULL) AS open
+        FROM (SELECT pg_try_advisory_xact_lock(hashtextextended('cogmill:claim:' || :pool, 0)){alone} AS ours
+              OFFSET 0) AS lock
     ), slot AS MATERIALIZED (
         -- The slots, numbered; a worker that is dead by its row gets nothing.
         SELECT worker, incarnation, row_number() OVER (ORDER BY place) AS i
         FROM unnest(:workers, :incarnations) WITH ORDINALITY AS s(worker, incarnation, place)
         WHERE coalesce((SELECT w.alive FROM workers AS w WHERE w.cluster = :cluster AND w.name = s.worker
                         AND w.incarnation = s.incarnation), true)
-          AND (SELECT ours FROM turn)
+          AND (SELECT open FROM turn)
     ), registered AS (
         -- No claim without a worker's row: else it would be an orphan before the worker's first beat.
         INSERT INTO workers (cluster, name, incarnation, pool)
@@ -69,7 +72,7 @@ _STATEMENT = """
                     -- All of it, page by page: an index would lead through every version that a held transaction
                     -- keeps alive.
                     FROM lanes TABLESAMPLE SYSTEM (100)
-                    WHERE pool = :pool AND priority < :more_urgent_than AND (SELECT ours FROM turn)
+                    WHERE pool = :pool AND priority < :more_urgent_than AND (SELECT open FROM turn)
                     WINDOW same AS (PARTITION BY priority)) AS timed) AS started
     ), front AS MATERIALIZED (
         -- The first n lanes that have ready jobs. The inner order makes the probes stop at the n-th.

@@ -6,77 +6,85 @@ import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
+from weakref import WeakSet
 
 import asyncpg
-from sqlalchemy import Executable, Row, event
+from sqlalchemy import Executable, Row, TextClause, event, text
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from orchestrator.domain.errors import InvalidField, StoreUnavailable
+from orchestrator.config.database import Access, DatabaseAddress
+from orchestrator.domain.errors import InvalidField, StoreReadOnly, StoreUnavailable
 from orchestrator.domain.job import RenderSpec
+from orchestrator.store.connecting import LOOPS, Connection, Patience, connect, leave, settings_of
 
 T = TypeVar("T")
 Parameters = Mapping[str, Any]
 
-SESSION = {
-    "application_name": "cogmill",
-    # The plans of the queue's statements must not depend on how old the statistics are: plan once, read by index, join
-    # by looking keys up. No statement of the store wants anything else.
-    "plan_cache_mode": "force_generic_plan",
-    "enable_seqscan": "off",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    "jit": "off",
-    # A forgotten transaction keeps dead rows in the queue's way; a stuck statement keeps its caller.
-    "idle_in_transaction_session_timeout": "10s",
-    "statement_timeout": "30s",
-    "default_transaction_isolation": "read committed",
-    "timezone": "UTC",
-}
-CONNECT_TIMEOUT_S = 5.0
-# Above the server's own statement timeout: this one is for a server that does not answer at all.
-_COMMAND_TIMEOUT_S = 35.0
-
 _RETRYABLE = {"40001", "40P01"}  # serialization failure, deadlock: the transaction left nothing behind
 _TRIES = 10
-_UNTRANSLATABLE = ("22021", "22P05")  # text with a NUL, and JSON with one
+_READ_ONLY = "25006"
+# The server is being stopped or has been: it is not asked again over any connection that is open.
+_GONE = (_READ_ONLY, "57P01", "57P02", "57P03")
+# Data exceptions and broken constraints: all that may blame what was to be written, and with it the caller.
+_CALLERS = ("22", "23")
 # SQLSTATE classes and codes that blame the server's state, not the statement (PostgreSQL, appendix A).
 _UNAVAILABLE = (
     "08", "53", "57", "58", "28", "3D",  # connection, resources, operator intervention, system, authorization, catalog
     "25006", "25P03", "42P01", "42883", "42703", "XX",  # read-only replica, idle timeout, schema missing or old, bug
+    "26", "42P05",  # statements that a pooler has mixed up: a transaction pooler that nobody told us of
 )  # fmt: skip
 
 
-def async_url(database_url: str) -> str:
-    """The URL with SQLAlchemy's asyncpg driver named in it."""
-    return database_url.replace("postgresql://", "postgresql+asyncpg://", 1)
+def engine_of(
+    address: DatabaseAddress, *, patience: Patience, settings: Mapping[str, str], pooled: bool = False, **options: Any
+) -> AsyncEngine:
+    """An engine that does not connect yet. `pooled`: no statement and no setting outlives its transaction."""
+
+    async def opened(*_: Any, **__: Any) -> Connection:
+        # Unnamed statements live as long as the transaction, which one session of a pooler's serves from end to end.
+        cache: dict[str, Any] = {"statement_cache_size": 0} if pooled else {}
+        return await connect(address, patience=patience, settings={} if pooled else settings, **cache)
+
+    arguments: dict[str, Any] = {"async_creator_fn": opened}
+    if pooled:
+        arguments |= {"prepared_statement_cache_size": 0, "prepared_statement_name_func": str}
+    return create_async_engine("postgresql+asyncpg://", connect_args=arguments, **options)
 
 
 class Database:
     """A pool of connections. Opens the first one when it is needed, and a new one after the server came back."""
 
-    def __init__(self, database_url: str, *, connections: int) -> None:
-        self._engine = create_async_engine(
-            async_url(database_url),
+    def __init__(self, database: str | Access, *, connections: int, patience: Patience = LOOPS) -> None:
+        access = Access.to(database)
+        settings = settings_of(patience)
+        self._engine = engine_of(
+            access.address,
+            patience=patience,
+            settings=settings,
+            pooled=access.transaction_pooling,
             isolation_level="AUTOCOMMIT",
             pool_size=connections,
             max_overflow=0,
-            pool_timeout=10,
+            pool_timeout=patience.queue_s,
             json_serializer=dumps,
-            connect_args={
-                "server_settings": SESSION,
-                "timeout": CONNECT_TIMEOUT_S,
-                "command_timeout": _COMMAND_TIMEOUT_S,
-            },
         )
         self._transactional = self._engine.execution_options(isolation_level="READ COMMITTED")
+        self._settings = _local(settings) if access.transaction_pooling else None
+        self._connections: WeakSet[Connection] = WeakSet()
+        event.listen(self._engine.sync_engine, "connect", self._remember)
         event.listen(self._engine.sync_engine, "checkout", _refuse_closed)
+        event.listen(self._engine.sync_engine, "handle_error", self._judge)
 
     async def fetch(self, statement: Executable, parameters: Parameters | None = None) -> Sequence[Row[Any]]:
         """Run one statement as a transaction of its own; its rows. Retried after a deadlock."""
+        if self._settings is not None:
+            return await self.transact(partial(_all, statement, parameters))
 
         async def run() -> Sequence[Row[Any]]:
             async with self._engine.connect() as connection:
@@ -90,6 +98,8 @@ class Database:
 
         async def run() -> T:
             async with self._transactional.begin() as connection:
+                if self._settings is not None:
+                    await connection.execute(self._settings)
                 return await work(connection)
 
         return await self._retried(run)
@@ -106,6 +116,33 @@ class Database:
                 if not (_sqlstate(error) in _RETRYABLE or _outdated(error)) or not left:
                     raise
         raise AssertionError("unreachable")
+
+    def _remember(self, driver: Any, _: object) -> None:
+        self._connections.add(driver.driver_connection)
+
+    def _judge(self, context: ExceptionContext) -> None:
+        """Give up every open connection when one shows that the server is not there, or is no longer the one to write.
+
+        SQLAlchemy replaces each when it is next wanted. Otherwise they would be found out one caller at a time.
+        """
+        error = context.original_exception
+        if isinstance(error, TimeoutError):  # ours: the server's own limit is shorter, and it kept silent
+            for connection in self._connections:
+                leave(connection)
+        elif getattr(error, "sqlstate", None) not in _GONE:
+            return
+        context.is_disconnect = True
+
+
+async def _all(statement: Executable, parameters: Parameters | None, connection: AsyncConnection) -> Sequence[Row[Any]]:
+    result = await connection.execute(statement, parameters)
+    return result.all() if result.returns_rows else []
+
+
+def _local(settings: Mapping[str, str]) -> TextClause:
+    """A statement that sets these for as long as the transaction lasts."""
+    calls = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
+    return text(f"SELECT {calls}")
 
 
 def dumps(value: object) -> str:
@@ -128,21 +165,30 @@ def _plain(value: Any) -> object:
 
 @contextmanager
 def unavailable() -> Iterator[None]:
-    """Turn connection-level failures into `StoreUnavailable`, and text that no column can hold into `InvalidField`.
-
-    Mistakes in statements come through.
-    """
+    """Turn what the server's state is to blame for into `StoreUnavailable`, and what no column can hold into
+    `InvalidField`; let mistakes in statements through."""
     try:
         yield
     except DBAPIError as error:
-        state = _sqlstate(error)
+        state = _sqlstate(error) or ""
         if _unholdable(error):
             raise InvalidField(f"the database cannot hold this: {error.orig}", param=None) from error
-        if error.connection_invalidated or isinstance(error, InterfaceError) or (state or "").startswith(_UNAVAILABLE):
+        if state == _READ_ONLY:
+            raise StoreReadOnly(f"PostgreSQL: {error.orig}") from error
+        if error.connection_invalidated or isinstance(error, InterfaceError) or state.startswith(_UNAVAILABLE):
             raise StoreUnavailable(f"PostgreSQL: {error.orig}") from error
         raise
     except (TimeoutError, OSError, PoolTimeout) as error:
         raise StoreUnavailable(f"PostgreSQL: {str(error) or type(error).__name__}") from error
+
+
+def blames_caller(error: DBAPIError) -> bool:
+    """Whether PostgreSQL refused the values, not the statement, the session or the day."""
+    return (_sqlstate(error) or "").startswith(_CALLERS)
+
+
+# Text with a NUL, and JSON with one.
+_UNTRANSLATABLE = ("22021", "22P05")
 
 
 def _unholdable(error: DBAPIError) -> bool:
@@ -153,7 +199,8 @@ def _unholdable(error: DBAPIError) -> bool:
 
 def _outdated(error: DBAPIError) -> bool:
     """Whether a change of the schema made a prepared statement useless. SQLAlchemy has dropped them all by now."""
-    return isinstance(getattr(error.orig, "__cause__", None), asyncpg.InvalidCachedStatementError)
+    cause = getattr(error.orig, "__cause__", None)
+    return isinstance(cause, asyncpg.InvalidCachedStatementError)
 
 
 def _sqlstate(error: DBAPIError) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,10 +13,11 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from orchestrator.store.engine import CONNECT_TIMEOUT_S, async_url, unavailable
+from orchestrator.config.database import Access
+from orchestrator.store.connecting import LOOPS
+from orchestrator.store.engine import engine_of, unavailable
 
 T = TypeVar("T")
 
@@ -23,7 +25,7 @@ T = TypeVar("T")
 _LOCK = text("SELECT pg_advisory_lock(hashtextextended('cogmill:migrate', 0))")
 
 
-def migrate(database_url: str) -> None:
+def migrate(database: str | Access) -> None:
     """Upgrade to the newest schema, all of it in one transaction. Raises `StoreUnavailable`. Call it outside a loop."""
 
     def upgrade(connection: Connection) -> None:
@@ -33,10 +35,10 @@ def migrate(database_url: str) -> None:
         command.upgrade(config, "head")
         connection.commit()
 
-    asyncio.run(_with_connection(database_url, upgrade))
+    asyncio.run(_with_connection(database, upgrade))
 
 
-def schema_version(database_url: str) -> tuple[str | None, str]:
+def schema_version(database: str | Access) -> tuple[str | None, str]:
     """The database's revision (None before the first migration) and this package's newest one."""
 
     def current(connection: Connection) -> str | None:
@@ -44,7 +46,7 @@ def schema_version(database_url: str) -> tuple[str | None, str]:
 
     head = ScriptDirectory.from_config(_config()).get_current_head()
     assert head is not None, "the package holds no migrations"
-    return asyncio.run(_with_connection(database_url, current)), head
+    return asyncio.run(_with_connection(database, current)), head
 
 
 def _config() -> Config:
@@ -54,10 +56,10 @@ def _config() -> Config:
     return config
 
 
-async def _with_connection(database_url: str, work: Callable[[Connection], T]) -> T:
-    engine = create_async_engine(
-        async_url(database_url), poolclass=NullPool, connect_args={"timeout": CONNECT_TIMEOUT_S}
-    )
+async def _with_connection(database: str | Access, work: Callable[[Connection], T]) -> T:
+    # No limit on statements, which a change of a large table may need, nor on the silence while one runs.
+    patience = replace(LOOPS, silence_s=None)
+    engine = engine_of(Access.to(database).direct, patience=patience, settings={}, poolclass=NullPool)
     try:
         with unavailable():
             async with engine.connect() as connection:

@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Self
 
+from orchestrator.config.database import Access
 from orchestrator.domain.limits import NO_LIMITS, Limits
 from orchestrator.ports import Wakeups
 from orchestrator.store.batches import Batches
 from orchestrator.store.claim import Claims
+from orchestrator.store.connecting import LOOPS, Patience
 from orchestrator.store.deliveries import Deliveries
 from orchestrator.store.delivery_log import DeliveryLog
 from orchestrator.store.endpoints import Endpoints
@@ -24,7 +26,7 @@ from orchestrator.store.pauses import Pauses
 from orchestrator.store.settle import Settlements
 from orchestrator.store.submissions import Submissions
 from orchestrator.store.tenants import Tenants
-from orchestrator.store.wakeups import Announcer, listen
+from orchestrator.store.wakeups import Announcer, hears, listen
 from orchestrator.store.workers import Workers
 
 
@@ -34,21 +36,35 @@ class Store(
 ):  # fmt: skip
     """Implements the store's ports, from `ports.JobStore` to `ports.WebhookStore`. One per process and event loop."""
 
-    def __init__(self, database_url: str, *, connections: int = 10, limits: Limits = NO_LIMITS) -> None:
-        self._url = database_url
+    def __init__(
+        self,
+        database: str | Access,
+        *,
+        connections: int = 10,
+        limits: Limits = NO_LIMITS,
+        patience: Patience = LOOPS,
+    ) -> None:
+        self._access = Access.to(database)
         self._defaults = limits
-        self._database = Database(database_url, connections=connections)
+        self._database = Database(self._access, connections=connections, patience=patience)
         self._announcer = Announcer(self._database)
         self._submissions = Submissions(self._database, self._announcer, limits)
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, database_url: str, *, connections: int = 10, limits: Limits = NO_LIMITS) -> AsyncIterator[Self]:
+    async def open(
+        cls,
+        database: str | Access,
+        *,
+        connections: int = 10,
+        limits: Limits = NO_LIMITS,
+        patience: Patience = LOOPS,
+    ) -> AsyncIterator[Self]:
         """A store that closes at the block's end. Opening does not connect: the database may come up later.
 
-        `limits` hold for the tenants that have none of their own.
+        `limits` hold for the tenants that have none of their own; whoever has callers that wait is less patient.
         """
-        store = cls(database_url, connections=connections, limits=limits)
+        store = cls(database, connections=connections, limits=limits, patience=patience)
         try:
             yield store
         finally:
@@ -60,5 +76,9 @@ class Store(
         await self._announcer.close()
         await self._database.close()
 
+    async def hears(self, *, within_s: float) -> bool:
+        """Whether a notification sent to the database arrives where dispatchers listen. Raises `StoreUnavailable`."""
+        return await hears(self._access.direct, self._database, within_s=within_s)
+
     def wakeups(self) -> AbstractAsyncContextManager[Wakeups]:
-        return listen(self._url)
+        return listen(self._access.direct)

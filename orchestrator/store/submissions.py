@@ -14,12 +14,12 @@ from typing import cast
 
 from sqlalchemy.exc import DBAPIError
 
-from orchestrator.domain.errors import CogmillError, InvalidField, StoreUnavailable
+from orchestrator.domain.errors import CogmillError, InvalidField, StoreRefused, StoreUnavailable
 from orchestrator.domain.job import Job, NewJob
 from orchestrator.domain.limits import Limits
 from orchestrator.store import admission
 from orchestrator.store.admission import Fates
-from orchestrator.store.engine import Database
+from orchestrator.store.engine import Database, blames_caller
 from orchestrator.store.wakeups import Announcer
 
 _Seat = tuple[NewJob, "asyncio.Future[Job]"]
@@ -100,8 +100,13 @@ class Submissions:
         """Insert, and once more when the connection broke: the first commit may have gone through unheard."""
         try:
             return await self._insert(batch)
-        except StoreUnavailable:
+        except StoreRefused:
             return await self._insert(batch)
+        except StoreUnavailable as lost:
+            try:
+                return await self._insert(batch)
+            except StoreRefused as error:  # which says nothing of the first time
+                raise StoreUnavailable(str(error)) from lost
 
     async def _insert(self, batch: Sequence[NewJob]) -> Fates:
         fates: Fates = {}
@@ -110,7 +115,13 @@ class Submissions:
                 fates |= await admission.insert_unbounded(self._database, batch)
             while rest := [job for job in batch if job.id not in fates]:
                 fates |= await self._database.transact(partial(admission.admit, rest, self._defaults))
+        except StoreRefused as error:
+            if fates:  # some of the batch are in
+                raise StoreUnavailable(str(error)) from error
+            raise
         except DBAPIError as error:
+            if not blames_caller(error):
+                raise StoreUnavailable(f"PostgreSQL: {error.orig}") from error
             raise InvalidField(f"the database cannot hold this job: {error.orig}", param=None) from error
         return fates
 

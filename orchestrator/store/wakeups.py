@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 import asyncpg
 from sqlalchemy import text
 
+from orchestrator import logs, metrics
+from orchestrator.config.database import DatabaseAddress
 from orchestrator.domain.errors import StoreUnavailable
+from orchestrator.store.connecting import Connection, connect
 from orchestrator.store.engine import Database
+
+_log = logs.get("wakeups")
 
 _CHANNEL = "cogmill_work"
 
@@ -53,10 +57,11 @@ class Announcer:
 class Listener:
     """A subscription on a connection of its own, opened again when it breaks. Implements `ports.Wakeups`."""
 
-    def __init__(self, database_url: str) -> None:
-        self._url = database_url
-        self._connection: asyncpg.Connection[Any] | None = None
+    def __init__(self, address: DatabaseAddress) -> None:
+        self._address = address
+        self._connection: Connection | None = None
         self._heard = asyncio.Event()
+        self._deaf = False
 
     async def wait(self, timeout_s: float) -> bool:
         try:
@@ -76,12 +81,19 @@ class Listener:
 
     async def _connect(self) -> None:
         try:
-            self._connection = await asyncpg.connect(self._url, server_settings={"application_name": "cogmill-wakeups"})
+            self._connection = await subscribe(self._address, self._on_notify)
             self._connection.add_termination_listener(self._on_end)
-            await self._connection.add_listener(_CHANNEL, self._on_notify)
-            self._heard.set()  # something may have been announced while nobody listened
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except StoreUnavailable as error:
+            metrics.listener_failures.inc()
+            if not self._deaf:
+                _log.warning("listener_cannot_connect", error=str(error)[:300])
+            self._deaf = True
             await asyncio.sleep(_RECONNECT_S)
+            return
+        if self._deaf:
+            _log.info("listener_connected")
+        self._deaf = False
+        self._heard.set()  # something may have been announced while nobody listened
 
     def _on_notify(self, *_: object) -> None:
         self._heard.set()
@@ -90,10 +102,36 @@ class Listener:
         self._heard.set()
 
 
+async def subscribe(address: DatabaseAddress, heard: Callable[..., None]) -> Connection:
+    """A connection that listens. Raises `StoreUnavailable`."""
+    connection = await connect(address, name="cogmill-wakeups")
+    try:
+        await connection.add_listener(_CHANNEL, heard)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        connection.terminate()
+        raise StoreUnavailable(f"PostgreSQL: {str(error) or type(error).__name__}") from error
+    return connection
+
+
+async def hears(address: DatabaseAddress, database: Database, *, within_s: float) -> bool:
+    """Whether a notification sent through `database` arrives where a listener would be. Raises `StoreUnavailable`."""
+    heard = asyncio.Event()
+    connection = await subscribe(address, lambda *_: heard.set())
+    try:
+        async with asyncio.timeout(within_s):
+            await database.fetch(_NOTIFY)
+            await heard.wait()
+    except TimeoutError:
+        return False
+    finally:
+        connection.terminate()
+    return True
+
+
 @asynccontextmanager
-async def listen(database_url: str) -> AsyncIterator[Listener]:
+async def listen(address: DatabaseAddress) -> AsyncIterator[Listener]:
     """Subscribe until the block ends."""
-    listener = Listener(database_url)
+    listener = Listener(address)
     try:
         yield listener
     finally:

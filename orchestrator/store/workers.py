@@ -60,6 +60,10 @@ class Workers(Part):
         found = await self._database.fetch(select(deployment.c.id))
         return str(found[0].id)
 
+    async def check_writes(self) -> None:
+        # A row lock is a write, which a standby refuses; this one holds up nobody and changes nothing.
+        await self._database.fetch(select(deployment.c.id).with_for_update(read=True, key_share=True))
+
     async def next_epoch(self, cluster: str) -> int:
         first = insert(dispatchers).values(cluster=cluster, epoch=1)
         grown = first.on_conflict_do_update(index_elements=["cluster"], set_={"epoch": dispatchers.c.epoch + 1})

@@ -25,7 +25,7 @@ from orchestrator.inputs.sweeper import GRACE_S, IDLE_S, InputSweeper
 from orchestrator.ports import Picture
 from orchestrator.request import ImageBytes, ImageFile, ImageUrl
 from orchestrator.store import Store, inputs
-from orchestrator.store.engine import SESSION
+from orchestrator.store.connecting import SESSION
 from tests.support.builders import a_job, a_spec
 from tests.support.postgres import Clock
 from tests.support.web import Web

@@ -7,7 +7,7 @@ from sqlalchemy import TextClause
 from sqlalchemy.dialects.postgresql import asyncpg as dialect
 
 from orchestrator.store import batches, files, items
-from orchestrator.store.engine import SESSION
+from orchestrator.store.connecting import SESSION
 
 STATEMENTS = {
     f"{module.__name__.rpartition('.')[2]}{name}": statement

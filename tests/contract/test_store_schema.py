@@ -15,11 +15,11 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.store import Store, admission, claim, jobs, migrate, schema_version, settle, workers
-from orchestrator.store.engine import SESSION, async_url
+from orchestrator.store.connecting import SESSION
 from orchestrator.store.tables import metadata
 from tests.support.jobs import CLUSTER, POOL, new_job
 from tests.support.jobs import workers as some_workers
-from tests.support.postgres import Server
+from tests.support.postgres import Server, sqlalchemy_url
 
 SHAPE = """
     SELECT c.relname || '.' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
@@ -51,7 +51,7 @@ def test_migrating_twice_and_at_once_ends_at_the_newest_schema(empty_database_ur
 async def test_the_migrations_build_exactly_what_the_tables_say(
     postgres_server: Server, empty_database_url: str, database: asyncpg.Connection
 ) -> None:
-    engine = create_async_engine(async_url(empty_database_url))
+    engine = create_async_engine(sqlalchemy_url(empty_database_url))
     other = await asyncpg.connect(empty_database_url)
     await other.execute("CREATE FUNCTION cogmill_now() RETURNS timestamptz LANGUAGE sql STABLE RETURN now()")
     await other.execute("CREATE TABLE alembic_version ()")

@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from orchestrator.config import MetricsSettings
 from orchestrator.service import run_maintainer
 from orchestrator.store import deliveries, delivery_log
-from orchestrator.store.engine import SESSION, async_url
-from tests.support.postgres import Clock
+from orchestrator.store.connecting import SESSION
+from tests.support.postgres import Clock, sqlalchemy_url
 from tests.support.receivers import happen, posting, receiving, states, webhook_settings
 from tests.support.s3 import S3Server
 
@@ -160,7 +160,7 @@ async def test_no_statement_reads_more_deliveries_or_events_than_it_must(
     database_url: str, database: asyncpg.Connection
 ) -> None:
     arguments = {"n": 64, "per_host": 4, "per_tenant": 8, "lease_s": 30.0, "keep_s": 60.0}
-    engine = create_async_engine(async_url(database_url), connect_args={"server_settings": SESSION})
+    engine = create_async_engine(sqlalchemy_url(database_url), connect_args={"server_settings": SESSION})
     async with engine.connect() as connection:
         for statement in (deliveries._TAKE, deliveries._LEASE, deliveries._BACKLOG, delivery_log._PRUNE):
             given = {name: value for name, value in arguments.items() if f":{name}" in statement.text}

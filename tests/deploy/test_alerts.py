@@ -58,6 +58,7 @@ TROUBLE = {
     "CogmillGpusIdle": {BUSY: "0+30x90"},
     "CogmillDisownedRenders": {"cogmill_unknown_tokens_total": "0+1x90"},
     "CogmillLoopFailing": {'cogmill_loop_failures_total{job="cogmill-dispatcher", loop="beat"}': "0+2x90"},
+    "CogmillListenerDeaf": {'cogmill_listener_failures_total{job="cogmill-dispatcher"}': "0+60x90"},
     "CogmillOutboxStuck": {'cogmill_outbox_oldest_age_seconds{job="cogmill-maintainer"}': "0+60x90"},
     "CogmillRatesUncounted": {"cogmill_uncounted_requests_total": "0+1x90"},
 }

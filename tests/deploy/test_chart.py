@@ -20,12 +20,14 @@ from tests.support.tools import need, need_shared
 LONG_NAME = "a-release-whose-name-is-as-long-as-helm-lets-it-be-53"
 
 EVERYTHING: dict[str, Any] = LEAST | {
+    "database": {"existingSecret": "cogmill-db", "listenUrlKey": "direct"},
     "s3": {"existingSecret": "cogmill-s3"},
     "image": {"repository": "registry.example/cogmill", "tag": "1.2.3"},
     "imagePullSecrets": [{"name": "registry"}],
     "serviceAccount": {"annotations": {"example.com/role": "renderer"}},
     "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy.example:3128"}],
     "config": {
+        "database_pooling": "transaction",
         "pools": {
             "main": {"workers": 3, "profiles": ["exact"], "batch_size": 4, "warm_shapes": ["720x480x49"]},
             "large": {"model": "cogvideox-5b", "workers": 2, "gpus_per_worker": 2, "attention": "native"},
@@ -117,6 +119,18 @@ def test_every_object_is_valid_under_the_restricted_pod_security_standard(
     assert run.returncode == 0, run.stdout + run.stderr
 
 
+def test_the_way_past_a_pooler_comes_from_the_secret_where_there_is_one(helm: Helm) -> None:
+    def told(values: dict[str, Any]) -> list[dict[str, Any]]:
+        pods = helm.render(values).pods()
+        named = [env for _, pod in pods for each in pod["containers"] for env in each.get("env", ())]
+        return [env["valueFrom"]["secretKeyRef"] for env in named if env["name"] == "COGMILL_LISTEN_URL"]
+
+    assert told(LEAST) == []
+    refs = told(EVERYTHING)
+    assert len(refs) >= 4, "the API, the dispatcher, the maintainer and the migration"
+    assert refs == [{"name": "cogmill-db", "key": "direct"}] * len(refs)
+
+
 @pytest.mark.parametrize("values", [LEAST, EVERYTHING], ids=["least", "everything"])
 def test_the_configuration_loads(
     helm: Helm, values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -125,6 +139,8 @@ def test_the_configuration_loads(
     path = tmp_path / "cogmill.toml"
     path.write_text(rendered.find("ConfigMap", "cogmill")["data"]["cogmill.toml"])
     secrets = {"COGMILL_DATABASE_URL": "postgresql://cogmill@db/cogmill", "COGMILL_MASTER_KEY": "k" * 32}
+    if values is EVERYTHING:
+        secrets["COGMILL_LISTEN_URL"] = "postgresql://cogmill@direct/cogmill"
     for name, value in {"COGMILL_CONFIG": str(path), **secrets}.items():
         monkeypatch.setenv(name, value)
 

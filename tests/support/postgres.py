@@ -123,6 +123,11 @@ def database_url(postgres_server: Server, migrated_template: str) -> Iterator[st
     postgres_server.drop_database(name)
 
 
+def sqlalchemy_url(database_url: str) -> str:
+    """The URL with SQLAlchemy's asyncpg driver named in it, for an engine that is not the store's."""
+    return database_url.replace("postgresql://", "postgresql+asyncpg://", 1)
+
+
 class Clock:
     """The database's own clock, stopped: leases, backoffs and retention see time pass only when a test says so."""
 

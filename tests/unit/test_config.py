@@ -62,7 +62,7 @@ def test_the_environment_wins_over_the_file(toml: Path, monkeypatch: pytest.Monk
         ("COGMILL_S3__ENDPOINT_URL", "minio:9000", "endpoint_url"),
         ("COGMILL_DATABASE_URL", "mysql://x", "database_url"),
         ("COGMILL_DATABASE_URL", "postgresql://localhost:notaport/x", "database_url"),
-        ("COGMILL_DATABASE_URL", "postgresql://localhost/x?sslmode=require", "sslmode"),
+        ("COGMILL_DATABASE_URL", "postgresql://localhost/x?channel_binding=require", "channel_binding"),
         ("COGMILL_MASTER_KEY", "short", "master_key"),
         ("COGMILL_DEFAULT_MODEL", "other", "default_model"),
         ("COGMILL_LOG__LEVEL", "loud", "log.level"),

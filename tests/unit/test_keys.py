@@ -251,6 +251,22 @@ async def test_requests_that_arrive_together_share_one_look_up_which_survives_th
     assert rows.reads == 1
 
 
+async def test_a_look_up_that_hangs_holds_up_those_alone_who_came_with_it() -> None:
+    rows, watch = Rows(key()), Watch()
+    ring = keys.Keyring(rows, MASTER, cache_s=2, monotonic=watch)
+    rows.open.clear()
+    first = asyncio.create_task(ring.tenant(keys.issue(MASTER, "k1")))
+    await asyncio.sleep(0)  # it begins
+    await asyncio.sleep(0)  # and so does its look-up
+    assert rows.reads == 1
+    watch.now = 1.5
+    rows.open = asyncio.Event()  # the connection that the first one waits on stays silent; others answer
+    rows.open.set()
+    assert await ring.tenant(keys.issue(MASTER, "k1")) == "acme"
+    assert (rows.reads, first.done()) == (2, False)
+    first.cancel()
+
+
 async def test_a_look_up_that_failed_is_not_remembered() -> None:
     rows = Rows(key())
     rows.down = True

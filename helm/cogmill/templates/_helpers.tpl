@@ -56,6 +56,10 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
   value: /etc/cogmill/cogmill.toml
 - name: COGMILL_DATABASE_URL
   valueFrom: {secretKeyRef: {name: {{ .Values.database.existingSecret }}, key: {{ .Values.database.urlKey }}}}
+{{- with .Values.database.listenUrlKey }}
+- name: COGMILL_LISTEN_URL
+  valueFrom: {secretKeyRef: {name: {{ $.Values.database.existingSecret }}, key: {{ . }}}}
+{{- end }}
 - name: COGMILL_MASTER_KEY
   valueFrom: {secretKeyRef: {name: {{ .Values.masterKey.existingSecret }}, key: {{ .Values.masterKey.key }}}}
 {{- with .Values.s3.existingSecret }}
