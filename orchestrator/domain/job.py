@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
@@ -149,6 +149,11 @@ class Incident(StrEnum):
     NEGATIVE_PROMPT_CUT = "negative_prompt_cut"
     NEGATIVE_PROMPT_UNUSED = "negative_prompt_unused"
 
+    @classmethod
+    def known(cls, words: Iterable[str]) -> tuple[Incident, ...]:
+        """The incidents of those words, but for what a newer release tells of."""
+        return tuple(cls(word) for word in words if word in cls._value2member_map_)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoResult:
@@ -203,9 +208,11 @@ class VideoResult:
         }
         told = {
             "continuity": Continuity(data.get("continuity", Continuity.WHOLE)),
-            "incidents": tuple(Incident(incident) for incident in data.get("incidents", ())),
+            "incidents": Incident.known(data.get("incidents", ())),
         }
-        return cls(**{**data, **objects, **told})
+        # Without what a newer release tells of its videos: its workers' rows are read while it rolls out.
+        here = {name: value for name, value in data.items() if name in cls.__slots__}
+        return cls(**{**here, **objects, **told})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,7 +53,7 @@ def job(row: Row[Any]) -> Job:
         result=None if row.result is None else VideoResult.from_dict(row.result),
         preview=None if row.preview is None else Artifact(**row.preview),
         checkpoint=_checkpoint(row),
-        incidents=tuple(Incident(incident) for incident in row.incidents or ()),
+        incidents=Incident.known(row.incidents or ()),
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator import results
-from orchestrator.domain.job import Artifact, VideoResult, claim_prefix
+from orchestrator.domain.job import Artifact, Incident, VideoResult, claim_prefix
 from tests.support.builders import a_result
 
 JOB = UUID("0193e7a0-0000-7000-8000-0000000000aa")
@@ -43,6 +43,11 @@ _results = st.builds(
 @given(_results)
 def test_a_result_comes_back_as_it_was(result: VideoResult) -> None:
     assert results.parse(results.dump(JOB, CLAIM, result), JOB, CLAIM) == result
+
+
+def test_what_a_newer_release_tells_of_a_video_is_passed_over() -> None:
+    document = {**a_result(PREFIX).to_dict(), "incidents": ["preempted", "of_tomorrow"], "told_tomorrow": {"a": 1}}
+    assert VideoResult.from_dict(document) == a_result(PREFIX, incidents=(Incident.PREEMPTED,))
 
 
 @given(_results, st.data())
