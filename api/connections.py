@@ -216,7 +216,7 @@ class Connection(HttpToolsProtocol):
             self._crowd.idle(self)
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(self._problem or _problem(400, "invalid_request", "this is no HTTP"))
+        self._refuse(self._problem or _problem(400, "invalid_request", "this is not HTTP"))
 
     def _unsupported_upgrade_warning(self) -> None:
         """Nothing: an upgrade that is not offered is passed over (RFC 9110, section 7.8)."""
@@ -238,7 +238,7 @@ class Connection(HttpToolsProtocol):
             return _problem(400, "invalid_request", f"the trailers have more than {most} bytes")
         if in_url:
             return _problem(414, "url_too_long", f"the URL has more than {most} bytes")
-        message = f"the headers have more than {most} bytes, or are more than {_MAX_HEADERS}"
+        message = f"there are more than {_MAX_HEADERS} headers, or more than {most} bytes of them"
         return _problem(431, "headers_too_large", message)
 
     def _late(self) -> None:

@@ -146,11 +146,9 @@ def _quarantine(status: WorkerStatus, state_age_s: float, rules: Rules, failed: 
         return None
     if status.state is not WorkerState.DRAINING:
         return Drain()
-    return (
-        None
-        if _live(status) and state_age_s <= rules.notice_s
-        else Kill("quarantined", f"{failed} jobs failed in a row")
-    )
+    if _live(status) and state_age_s <= rules.notice_s:
+        return None
+    return Kill("quarantined", f"{failed} jobs failed in a row")
 
 
 def _live(status: WorkerStatus) -> bool:

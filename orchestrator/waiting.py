@@ -13,8 +13,7 @@ from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.job import Job
 from orchestrator.domain.loading import WorkerLoad
 from orchestrator.domain.pausing import Pause
-from orchestrator.domain.states import JobState
-from orchestrator.domain.waiting import queue_reason
+from orchestrator.domain.waiting import WAITING, queue_reason
 
 # How old an answer about workers may be, and how long a job's answer waits for a newer one.
 _FRESH_S = 2.0
@@ -22,7 +21,7 @@ _PATIENCE_S = 1.0
 
 
 class WaitReader(Protocol):
-    """The one part of `JobStore` that this needs."""
+    """The part of `JobStore` that this needs."""
 
     async def worker_loads(self) -> list[WorkerLoad]: ...
 
@@ -62,7 +61,7 @@ class Waiting:
 
     async def told(self, job: Job) -> Job:
         """The job, with the reason why it waits."""
-        if job.state not in (JobState.QUEUED, JobState.HELD):
+        if job.state not in WAITING:
             return job
         known = await self.known()
         return replace(job, queue_reason=queue_reason(job.state, job.pool, known.loads, known.pauses))

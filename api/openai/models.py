@@ -18,7 +18,7 @@ from orchestrator.domain.catalog import Profile
 from orchestrator.domain.cost import predict_finish_s
 from orchestrator.domain.delivery import MAX_FPS
 from orchestrator.domain.errors import NotFound, UnknownModel
-from orchestrator.domain.waiting import unserved
+from orchestrator.domain.waiting import unserved, worst
 from orchestrator.planning import plan
 from orchestrator.request import ImageBytes, VideoRequest
 from orchestrator.waiting import Known
@@ -132,10 +132,9 @@ async def _is_operators(request: Request) -> bool:
 def _described(settings: Settings, name: str, known: Known, *, trusted: bool) -> Model:
     model = settings.resolve_model(name)
     pools = [pool for pool, configured in settings.pools.items() if configured.model == model]
-    its = [load for load in known.loads if load.model == model]
+    its = [load for load in known.loads if load.model == model and load.pool in pools]
     missing = unserved(pools, its, known.pauses)
-    troubled = [load for load in its if load.detail and load.pool in pools]
-    detail = max(troubled, key=lambda load: load.failures).detail if missing and trusted and troubled else None
+    detail = worst(its).detail if missing and trusted and its else ""
     family = settings.family_of(model)
     return Model(
         id=name,
@@ -157,7 +156,7 @@ def _described(settings: Settings, name: str, known: Known, *, trusted: bool) ->
         typical_seconds=round(_typical_s(settings, model), 1),
         available=missing is None,
         unavailable_reason=missing,
-        unavailable_detail=detail,
+        unavailable_detail=detail or None,
     )
 
 

@@ -141,7 +141,7 @@ async def _pause(request: Request, pool: str, operator: ApiKey) -> None:
 
 
 def _one(request: Request, pool: str) -> str:
-    """The name of one configured pool. All of them have a route of their own, and no pool that sign for a name."""
+    """The name, if it is a configured pool's: `EVERY` is none here, as the whole queue has routes of its own."""
     return deps.services(request).pools.check("" if pool == EVERY else pool)
 
 

@@ -19,7 +19,7 @@ from orchestrator.config import AdapterSettings, ModelSettings, S3Settings, Sett
 from orchestrator.config.database import Access
 from orchestrator.domain.errors import CogmillError
 from orchestrator.domain.loading import LoadState, WorkerLoad
-from orchestrator.domain.waiting import unavailable
+from orchestrator.domain.waiting import unavailable, worst
 from orchestrator.store import Store, schema_version
 
 # No check takes longer, whatever does not answer it; to join Ray, and to read model files, may take more.
@@ -83,7 +83,9 @@ def examine(settings: Settings, connect: Connect, files: ModelFiles) -> Iterator
     yield _check("gpus", lambda: _gpus(settings, joined), "add GPU nodes, or lower pools.*.workers")
     if answers:
         yield from _pools(settings)
-        advice = "set database_pooling = transaction behind such a pooler, and listen_url to the database itself"
+        advice = (
+            "behind a pooler in transaction mode, set database_pooling and listen_url (OPERATIONS.md, The database)"
+        )
         yield _check("wake-ups", partial(_wakeups, settings), advice)
     for name, model in settings.models.items():
         yield source_finding(f"model {name}", model, settings.ray.address, files.require_model)
@@ -166,15 +168,14 @@ def _pools(settings: Settings) -> Iterator[Finding]:
 def pool_finding(pool: str, loads: Sequence[WorkerLoad]) -> Finding:
     """Whether the workers of a pool have their model loaded, and in their own words why they have not."""
     part = f"pool {pool}"
-    loaded = [load for load in loads if load.state is LoadState.LOADED]
-    broken = [load for load in loads if load.state is LoadState.BROKEN]
-    if broken:
-        worst = max(broken, key=lambda load: load.failures)
-        said = f"{worst.worker} cannot load {worst.model}, {worst.failures} times in a row: {worst.reason}"
-        mend = "it is tried again after ever longer rests, and at once when its files change or the dispatcher restarts"
-        return Finding(part, Verdict.FAIL, _line(f"{said} ({worst.detail})"), mend)
     if not loads:
         return Finding(part, Verdict.NOTE, "no dispatcher has told of its workers in the last ten minutes")
+    loaded = [load for load in loads if load.state is LoadState.LOADED]
+    broken = worst(loads)
+    if broken.state is LoadState.BROKEN:
+        said = f"{broken.worker} cannot load {broken.model}, {broken.failures} times in a row: {broken.reason}"
+        mend = "it is tried again after ever longer rests, and at once when its files change or the dispatcher restarts"
+        return Finding(part, Verdict.FAIL, _line(f"{said} ({broken.detail})"), mend)
     if not loaded:
         return Finding(part, Verdict.NOTE, str(unavailable(loads)))
     return Finding(part, Verdict.OK, f"{len(loaded)} of {len(loads)} workers have loaded {loaded[0].model}")
@@ -223,7 +224,7 @@ def _ray(address: str | None, connect: Connect, joined: list[RayCluster]) -> str
 
 def _gpus(settings: Settings, joined: list[RayCluster]) -> str:
     if not joined:
-        raise _Ill("nobody can count them while Ray does not answer")
+        raise _Ill("they cannot be counted while Ray does not answer")
     wanted = sum(pool.workers * pool.gpus_per_worker for pool in settings.pools.values())
     there = joined[0].gpus()
     if there < wanted:

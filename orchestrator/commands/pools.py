@@ -67,7 +67,7 @@ def resume_pool(name: Name = None, every: AllOption = False, data_dir: DataDirOp
         raise CogmillError(f"{what} is not paused")
     for pool in all_pools:
         if pool.paused and which in (EVERY, pool.name):
-            typer.echo(f"{pool.name} still rests: {_described(pool.paused)}")
+            typer.echo(f"{pool.name} begins nothing yet: {_described(pool.paused)}")
 
 
 @pools.command("list")

@@ -62,9 +62,7 @@ class Trouble:
     def failed(self, reason: str, detail: str, now: float) -> Trouble:
         """One more load failed."""
         failures = self.failures + 1
-        rest_s = RESTS.delay_s(
-            failures, jitter=0.5
-        )  # in the middle: workers of several nodes do not disturb each other
+        rest_s = RESTS.delay_s(failures, jitter=0.5)  # no jitter: workers that rest are in nobody's way
         return Trouble(failures, reason, " ".join(detail.split())[:_DETAIL_CHARS], now + rest_s)
 
     def died(self, detail: str, now: float) -> Trouble:

@@ -8,7 +8,7 @@ from orchestrator.domain.loading import LoadState, WorkerLoad
 from orchestrator.domain.pausing import Pause, pause_over, told
 from orchestrator.domain.states import JobState
 
-_WAITING = (JobState.HELD, JobState.QUEUED)
+WAITING = (JobState.HELD, JobState.QUEUED)
 
 
 def queue_reason(state: JobState, pool: str, loads: Iterable[WorkerLoad], pauses: Iterable[Pause] = ()) -> str | None:
@@ -17,7 +17,7 @@ def queue_reason(state: JobState, pool: str, loads: Iterable[WorkerLoad], pauses
     `loads` and `pauses` are those of any pools. A pool that no dispatcher has told of keeps nothing waiting as far as
     is known.
     """
-    if state not in _WAITING:
+    if state not in WAITING:
         return None
     pause = pause_over(pool, pauses)
     return told(pause) if pause is not None else unavailable([load for load in loads if load.pool == pool])
@@ -35,14 +35,19 @@ def unavailable(loads: Sequence[WorkerLoad]) -> str | None:
     """Why none of these workers has its model loaded; None when one has, or when there are none."""
     if not loads or any(load.state is LoadState.LOADED for load in loads):
         return None
-    # The one that knows most: what failed says why, and what loads says that it is on its way.
-    worst = max(
-        loads, key=lambda load: (load.state is LoadState.BROKEN, load.failures, load.state is LoadState.LOADING)
-    )
-    match worst.state:
+    known = worst(loads)
+    match known.state:
         case LoadState.BROKEN:
-            return f"no worker of pool {worst.pool} has loaded {worst.model}: {worst.reason}"
+            return f"no worker of pool {known.pool} has loaded {known.model}: {known.reason}"
         case LoadState.LOADING:
-            return f"the workers of pool {worst.pool} are still loading {worst.model}"
+            return f"the workers of pool {known.pool} are still loading {known.model}"
         case _:
-            return f"no worker of pool {worst.pool} has started yet"
+            return f"no worker of pool {known.pool} has started yet"
+
+
+def worst(loads: Iterable[WorkerLoad]) -> WorkerLoad:
+    """The one of several workers, at least one, that says most about why a model is not loaded.
+
+    First the one that failed most often in a row, then one that is on its way.
+    """
+    return max(loads, key=lambda load: (load.state is LoadState.BROKEN, load.failures, load.state is LoadState.LOADING))

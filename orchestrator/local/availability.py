@@ -11,7 +11,7 @@ from orchestrator.config import Settings
 from orchestrator.config.database import Access
 from orchestrator.domain.errors import CogmillError, ConfigError
 from orchestrator.domain.loading import LoadState, WorkerLoad
-from orchestrator.domain.waiting import unavailable
+from orchestrator.domain.waiting import unavailable, worst
 from orchestrator.store import Store
 
 _LOOK_EVERY_S = 2.0
@@ -42,12 +42,10 @@ def changes(before: Mapping[str, str | None], loads: Sequence[WorkerLoad]) -> di
     told: dict[str, str | None] = {}
     for model in dict.fromkeys(load.model for load in loads):
         its = [load for load in loads if load.model == model]
-        broken = [load for load in its if load.state is LoadState.BROKEN]
-        reason = unavailable(its)
-        if reason is not None and not broken:
+        reason, broken = unavailable(its), worst(its)
+        if reason is not None and broken.state is not LoadState.BROKEN:
             continue
-        detail = max(broken, key=lambda load: load.failures).detail if broken else ""
-        said = None if reason is None else f"{reason} ({detail})"
+        said = None if reason is None else f"{reason} ({broken.detail})"
         if model not in before or before[model] != said:
             told[model] = said
     return told

@@ -117,10 +117,10 @@ def _disown(content: Mapping[str, Any], data: DataDir) -> None:
     The rest (`COGMILL_LOG__LEVEL`) counts.
     """
     owned = {f"COGMILL_{key}".upper() for key in content}
-    kept = environment.cleaned(os.environ, data.home)
-    for variable in set(os.environ) - set(kept) | {name for name in kept if name.split("__")[0] in owned}:
-        os.environ.pop(variable, None)
-        kept.pop(variable, None)
+    cleaned = environment.cleaned(os.environ, data.home)
+    kept = {name: value for name, value in cleaned.items() if name.split("__")[0] not in owned}
+    for variable in set(os.environ) - set(kept):
+        del os.environ[variable]
     os.environ.update(kept)
 
 

@@ -113,9 +113,14 @@ async def connect(
     except asyncpg.TargetServerAttributeNotMatched as error:
         raise StoreReadOnly("PostgreSQL: the server is a standby, or read-only") from error
     except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise StoreRefused(f"PostgreSQL: {str(error) or type(error).__name__}") from error
+        raise StoreRefused(described(error)) from error
     _watch(connection)
     return connection
+
+
+def described(error: Exception) -> str:
+    """An error in one line; a time-out has no words of its own."""
+    return f"PostgreSQL: {str(error) or type(error).__name__}"
 
 
 async def _check_settings(connection: Connection) -> None:

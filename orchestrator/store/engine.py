@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from orchestrator.config.database import Access, DatabaseAddress
 from orchestrator.domain.errors import InvalidField, StoreReadOnly, StoreUnavailable
 from orchestrator.domain.job import RenderSpec
-from orchestrator.store.connecting import LOOPS, Connection, Patience, connect, leave, settings_of
+from orchestrator.store.connecting import LOOPS, Connection, Patience, connect, described, leave, settings_of
 
 T = TypeVar("T")
 Parameters = Mapping[str, Any]
@@ -33,10 +33,12 @@ _READ_ONLY = "25006"
 _GONE = (_READ_ONLY, "57P01", "57P02", "57P03")
 # Data exceptions and broken constraints: all that may blame what was to be written, and with it the caller.
 _CALLERS = ("22", "23")
+# Of these: text with a NUL, and JSON with one.
+_UNTRANSLATABLE = ("22021", "22P05")
 # SQLSTATE classes and codes that blame the server's state, not the statement (PostgreSQL, appendix A).
 _UNAVAILABLE = (
     "08", "53", "57", "58", "28", "3D",  # connection, resources, operator intervention, system, authorization, catalog
-    "25006", "25P03", "42P01", "42883", "42703", "XX",  # read-only replica, idle timeout, schema missing or old, bug
+    "25P03", "42P01", "42883", "42703", "XX",  # idle timeout, schema missing or old, bug
     "26", "42P05",  # statements that a pooler has mixed up: a transaction pooler that nobody told us of
 )  # fmt: skip
 
@@ -88,8 +90,7 @@ class Database:
 
         async def run() -> Sequence[Row[Any]]:
             async with self._engine.connect() as connection:
-                result = await connection.execute(statement, parameters)
-                return result.all() if result.returns_rows else []
+                return await _all(statement, parameters, connection)
 
         return await self._retried(run)
 
@@ -165,8 +166,10 @@ def _plain(value: Any) -> object:
 
 @contextmanager
 def unavailable() -> Iterator[None]:
-    """Turn what the server's state is to blame for into `StoreUnavailable`, and what no column can hold into
-    `InvalidField`; let mistakes in statements through."""
+    """Turn what the server's state is to blame for into `StoreUnavailable`, or `StoreReadOnly` where it does not write.
+
+    What no column can hold becomes `InvalidField`; mistakes in statements are let through.
+    """
     try:
         yield
     except DBAPIError as error:
@@ -179,16 +182,12 @@ def unavailable() -> Iterator[None]:
             raise StoreUnavailable(f"PostgreSQL: {error.orig}") from error
         raise
     except (TimeoutError, OSError, PoolTimeout) as error:
-        raise StoreUnavailable(f"PostgreSQL: {str(error) or type(error).__name__}") from error
+        raise StoreUnavailable(described(error)) from error
 
 
 def blames_caller(error: DBAPIError) -> bool:
     """Whether PostgreSQL refused the values, not the statement, the session or the day."""
     return (_sqlstate(error) or "").startswith(_CALLERS)
-
-
-# Text with a NUL, and JSON with one.
-_UNTRANSLATABLE = ("22021", "22P05")
 
 
 def _unholdable(error: DBAPIError) -> bool:

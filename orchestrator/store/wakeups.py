@@ -12,7 +12,7 @@ from sqlalchemy import text
 from orchestrator import logs, metrics
 from orchestrator.config.database import DatabaseAddress
 from orchestrator.domain.errors import StoreUnavailable
-from orchestrator.store.connecting import Connection, connect
+from orchestrator.store.connecting import Connection, connect, described
 from orchestrator.store.engine import Database
 
 _log = logs.get("wakeups")
@@ -109,7 +109,7 @@ async def subscribe(address: DatabaseAddress, heard: Callable[..., None]) -> Con
         await connection.add_listener(_CHANNEL, heard)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         connection.terminate()
-        raise StoreUnavailable(f"PostgreSQL: {str(error) or type(error).__name__}") from error
+        raise StoreUnavailable(described(error)) from error
     return connection
 
 

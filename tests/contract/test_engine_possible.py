@@ -104,8 +104,8 @@ def working(tiny_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactor
     [
         ("tiny-2b", {"width": 100}, FailureCode.IMPOSSIBLE_REQUEST, "multiples of 16, not 100x64"),
         ("tiny-2b", {"height": 0}, FailureCode.IMPOSSIBLE_REQUEST, "multiples of 16, not 96x0"),
-        ("tiny-2b", {"num_frames": 10}, FailureCode.IMPOSSIBLE_REQUEST, "multiple of 4 and one more, not 10"),
-        ("tiny-2b", {"num_frames": -3}, FailureCode.IMPOSSIBLE_REQUEST, "multiple of 4 and one more, not -3"),
+        ("tiny-2b", {"num_frames": 10}, FailureCode.IMPOSSIBLE_REQUEST, "one more than a multiple of 4, not 10"),
+        ("tiny-2b", {"num_frames": -3}, FailureCode.IMPOSSIBLE_REQUEST, "one more than a multiple of 4, not -3"),
         ("tiny-5b-i2v", {"width": 64}, FailureCode.IMPOSSIBLE_REQUEST, "positions for 96x64 and 49 frames, not for 64"),
         ("tiny-5b-i2v", {"num_frames": 9}, FailureCode.IMPOSSIBLE_REQUEST, "not for 96x64 and 9 frames"),
         (
@@ -124,7 +124,7 @@ def working(tiny_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactor
         ("tiny-2b", {"num_inference_steps": 1001}, FailureCode.IMPOSSIBLE_REQUEST, "steps must be 1 to 1000"),
         ("tiny-2b", {"guidance_scale": math.nan}, FailureCode.IMPOSSIBLE_REQUEST, "guidance must be a finite number"),
         ("tiny-2b", {"guidance_scale": math.inf}, FailureCode.IMPOSSIBLE_REQUEST, "guidance must be a finite number"),
-        ("tiny-2b", {"seed": 2**64}, FailureCode.IMPOSSIBLE_REQUEST, "a seed must have 64 bits"),
+        ("tiny-2b", {"seed": 2**64}, FailureCode.IMPOSSIBLE_REQUEST, "a seed must fit into 64 bits"),
         ("tiny-2b", {"prompt": "\ud800"}, FailureCode.IMPOSSIBLE_REQUEST, "the prompt is no Unicode text"),
         ("tiny-2b", {"negative_prompt": "\udfff"}, FailureCode.IMPOSSIBLE_REQUEST, "the negative prompt is no Unicode"),
     ],

@@ -177,7 +177,7 @@ class TestCommands:
         assert "the whole queue is paused since" in small
         assert WHY not in other
         assert "(command line): a move" in other
-        assert "small still rests: paused since" in run("resume", "--all")
+        assert "small begins nothing yet: paused since" in run("resume", "--all")
         assert run("resume", "small") == ""
         assert [line.split()[-1] for line in run("list").splitlines()] == ["open", "open"]
         assert "pool small is not paused" in run("resume", "small", code=1)

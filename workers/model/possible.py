@@ -36,7 +36,7 @@ def _problems(spec: RenderSpec, positions: Positions, most_steps: int) -> Iterat
     if min(spec.width, spec.height) < _SIDE or spec.width % _SIDE or spec.height % _SIDE:
         yield f"sides must be multiples of {_SIDE}, not {size}"
     if spec.num_frames < 1 or spec.num_frames % _FRAMES != 1:
-        yield f"frames must be a multiple of {_FRAMES} and one more, not {spec.num_frames}"
+        yield f"frames must be one more than a multiple of {_FRAMES}, not {spec.num_frames}"
     if not positions.has((spec.width, spec.height), spec.num_frames):
         yield f"the checkpoint has positions for {positions.words}, not for {size} and {spec.num_frames} frames"
     if not 1 <= spec.num_inference_steps <= most_steps:
@@ -46,7 +46,7 @@ def _problems(spec: RenderSpec, positions: Positions, most_steps: int) -> Iterat
     if not math.isfinite(spec.adapter_scale):
         yield f"an adapter's strength must be a finite number, not {spec.adapter_scale}"
     if not _SEEDS[0] <= spec.seed <= _SEEDS[1]:
-        yield f"a seed must have 64 bits, not be {spec.seed}"
+        yield f"a seed must fit into 64 bits, which {spec.seed} does not"
     for name, text in (("prompt", spec.prompt), ("negative prompt", spec.negative_prompt)):
         try:
             text.encode()

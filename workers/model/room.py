@@ -20,7 +20,7 @@ from workers.model.weights import Weights
 Setting = Literal["auto", "float32", "bfloat16", "float16"]
 
 # Ray ends workers on a machine whose memory is used to 95% (RAY_memory_usage_threshold).
-_KEPT_SHARE = 20
+_USABLE_PERCENT = 95
 # The process itself: Python, torch, diffusers, Ray.
 _PROCESS = 1 << 30
 # Of the VAE's decode, per pixel, channel of its widest layer and byte of a number: 12 GB for 720x480 in 16 bits, as the
@@ -87,7 +87,7 @@ def decode_bytes(size: Size, channels: int, itemsize: int) -> int:
 
 def left(host: HostMemory) -> int:
     """What a worker may take of the host's memory, before Ray ends it."""
-    return max(0, host.available - host.total // _KEPT_SHARE)
+    return max(0, host.available - host.total * (100 - _USABLE_PERCENT) // 100)
 
 
 def _fitting(dtype: str, family: ModelFamily, weights: Sequence[Weights], room: Room, channels: int) -> str:
