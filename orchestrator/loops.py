@@ -21,8 +21,10 @@ BACKOFF_S = 1.0
 
 
 class Life(Enum):
-    """What a loop must do for its process to count as alive: go round, well or ill (but for a database that is
-    read-only); succeed; or nothing."""
+    """What a loop must do for its process to count as alive: go round, well or ill; succeed; or nothing.
+
+    A round that only met a read-only database does not count.
+    """
 
     GOES_ROUND = auto()
     SUCCEEDS = auto()
