@@ -25,7 +25,6 @@ from orchestrator.store import Store, schema_version
 # No check takes longer, whatever does not answer it; to join Ray, and to read model files, may take more.
 WITHIN_S = 12.0
 _SLOW_S = 30.0
-_DATABASE = "start PostgreSQL, or correct database_url"
 
 
 class Verdict(StrEnum):
@@ -71,7 +70,7 @@ Connect = Callable[[str | None], RayCluster]
 
 def examine(settings: Settings, connect: Connect, files: ModelFiles) -> Iterator[Finding]:
     """Check one part after the other; each finding comes as soon as it is known, and none raises."""
-    database = _check("database", partial(_database, settings.database), _DATABASE)
+    database = _check("database", partial(_database, settings.database), "start PostgreSQL, or correct database_url")
     yield database
     answers = database.verdict is Verdict.OK
     if answers:

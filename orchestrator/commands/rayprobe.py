@@ -31,7 +31,7 @@ class Probed:
 
 def probe(address: str | None, *, within_s: float | None = None) -> Probed:
     """Join the cluster at `address` and leave again. Raises `WorkerUnreachable` with one line, never Ray's own ones."""
-    where, within_s = address or "this machine", WITHIN_S if within_s is None else within_s
+    where, within_s = f"at {address}" if address else "on this machine", WITHIN_S if within_s is None else within_s
     command = [sys.executable, "-m", "orchestrator.cli", "ray-gpus", *([address] if address else [])]
     child = subprocess.Popen(
         command,
@@ -47,13 +47,13 @@ def probe(address: str | None, *, within_s: float | None = None) -> Probed:
     except subprocess.TimeoutExpired:
         _end(child)
         _, told = child.communicate()
-        raise WorkerUnreachable(f"no Ray cluster has answered at {where} within {within_s:g} s{_hint(told)}") from None
+        raise WorkerUnreachable(f"no Ray cluster has answered {where} within {within_s:g} s{_hint(told)}") from None
     finally:
         _end(child)
     try:
         return Probed(float(json.loads(out)["gpus"]))
     except (ValueError, KeyError, TypeError):
-        raise WorkerUnreachable(f"no Ray cluster can be joined at {where}{_hint(told)}") from None
+        raise WorkerUnreachable(f"no Ray cluster can be joined {where}{_hint(told)}") from None
 
 
 def _end(child: subprocess.Popen[str]) -> None:

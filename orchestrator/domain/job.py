@@ -69,8 +69,9 @@ class RenderSpec:
         _fill(self, state)
 
     def to_dict(self) -> dict[str, Any]:
-        """As the row keeps it, values inside as they are. What earlier releases do not know is left out unless asked
-        for: they go on reading the rows of this one.
+        """As the row keeps it, values inside as they are.
+
+        What earlier releases do not know is left out unless it was asked for: they go on reading the rows of this one.
         """
         return {name: getattr(self, name) for name in self.__slots__ if name != "strict_prompt" or self.strict_prompt}
 

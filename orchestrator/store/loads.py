@@ -38,15 +38,5 @@ class Loads(Part):
         table = worker_loads.c
         asked = select(table.worker, table.pool, table.model, table.state, table.failures, table.reason, table.detail)
         fresh = asked.where(table.told_at > func.cogmill_now() - STALE).order_by(table.cluster, table.worker)
-        return [
-            WorkerLoad(
-                worker=row.worker,
-                pool=row.pool,
-                model=row.model,
-                state=LoadState(row.state),
-                failures=row.failures,
-                reason=row.reason,
-                detail=row.detail,
-            )
-            for row in await self._database.fetch(fresh)
-        ]
+        found = await self._database.fetch(fresh)
+        return [WorkerLoad(**{**row._mapping, "state": LoadState(row.state)}) for row in found]
