@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 
 from orchestrator import health, logs, metrics
@@ -20,7 +20,7 @@ from orchestrator.domain.protocol import Caller, WorkerState
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.watchdog import Patience
 from orchestrator.files import Files, FileSweeper
-from orchestrator.fleet import Fleet
+from orchestrator.fleet import Fleet, Worker
 from orchestrator.frontdoor import open_jobs
 from orchestrator.inputs.sweeper import InputSweeper
 from orchestrator.loads import Loads
@@ -119,6 +119,15 @@ def _settler(settings: Settings, store: JobStore) -> Settler:
     return Settler(store, RetryPolicy(base_s=settings.retry.base_s, cap_s=settings.retry.cap_s), random.Random())
 
 
+def _states(workers: Iterable[Worker], now: float) -> Iterator[tuple[str, WorkerState]]:
+    """Of each worker that is known its pool and state. One that rests has no process to tell its own."""
+    for worker in workers:
+        if worker.rests(now):
+            yield worker.pool, WorkerState.BROKEN
+        if worker.status is not None:
+            yield worker.pool, worker.status.state
+
+
 def _start_dispatching(loops: Loops, settings: Settings, cluster: Cluster, dispatcher: Dispatcher) -> None:
     wanted = plans(settings)
     scaler, loads = Scaler(cluster, wanted), Loads(cluster, wanted)
@@ -131,10 +140,7 @@ def _start_dispatching(loops: Loops, settings: Settings, cluster: Cluster, dispa
                 watched[worker.name] = loops.after(at_once, f"watch-{worker.name}", Watcher(cluster, worker).run_once)
         for name in set(watched) - set(cluster.fleet.workers):
             watched.pop(name).cancel()
-        now = cluster.clock.monotonic()
-        resting = [(worker.pool, WorkerState.BROKEN) for worker in workers if worker.rests(now)]
-        states = [(worker.pool, worker.status.state) for worker in workers if worker.status is not None]
-        metrics.show_workers(resting + states)
+        metrics.show_workers(_states(workers, cluster.clock.monotonic()))
 
     async def listen() -> None:
         async with cluster.store.wakeups() as wakeups:

@@ -14,6 +14,7 @@ from sqlalchemy import ARRAY, Double, Integer, Row, Text, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.domain.job import Claim, WorkerRef
+from orchestrator.domain.pausing import EVERY
 from orchestrator.store import rows
 from orchestrator.store.part import Part
 
@@ -42,7 +43,8 @@ _LINE = """
 _STATEMENT = """
     WITH turn AS MATERIALIZED (
         -- A paused pool's turn comes and gives nothing: it is looked at once, here, by every claim of every dispatcher.
-        SELECT ours, ours AND NOT EXISTS (SELECT FROM pauses WHERE pool IN (:pool, '*') AND resumed_at IS NULL) AS open
+        SELECT ours, ours AND NOT EXISTS (
+            SELECT FROM pauses WHERE pool IN (:pool, '{every}') AND resumed_at IS NULL) AS open
         FROM (SELECT pg_try_advisory_xact_lock(hashtextextended('cogmill:claim:' || :pool, 0)){alone} AS ours
               OFFSET 0) AS lock
     ), slot AS MATERIALIZED (
@@ -183,11 +185,11 @@ _BIND = (
     bindparam("more_urgent_than", type_=Integer),
 )
 _CLAIM = text(
-    _STATEMENT.format(alone=_ALONE, room="SELECT CAST(NULL AS int)", candidates="candidate", **_LINES)
+    _STATEMENT.format(every=EVERY, alone=_ALONE, room="SELECT CAST(NULL AS int)", candidates="candidate", **_LINES)
 ).bindparams(*_BIND)
-_CLAIM_CAPPED = text(_STATEMENT.format(alone="", room=_ROOM, candidates=_WITHIN_ROOM, **_LINES)).bindparams(
-    *_BIND, bindparam("running", type_=Double)
-)
+_CLAIM_CAPPED = text(
+    _STATEMENT.format(every=EVERY, alone="", room=_ROOM, candidates=_WITHIN_ROOM, **_LINES)
+).bindparams(*_BIND, bindparam("running", type_=Double))
 
 
 class Claims(Part):
