@@ -121,7 +121,7 @@ async def test_what_can_be_no_endpoints_id_is_not_found(api: Api, trick: str, me
     answer = await api.http.request(method, f"/v1/webhook_endpoints/{trick}{route}", json=body)
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
     listed = await api.http.get(f"/v1/webhook_endpoints?after={trick}")
-    assert (listed.status_code, listed.json()["error"]["param"]) == (404, "after")
+    assert (listed.status_code, listed.json()["error"]["param"]) == (400 if "%00" in trick else 404, "after")
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ LISTS: dict[str, Maker] = {
     "/v1/webhook_deliveries": a_delivery,
 }
 # Routes without a thing in their path that list nothing of a tenant's.
-LISTING_NOTHING = {"/v1/models", "/v1/webhook_event_types", "/v1/webhook_secret"}
+LISTING_NOTHING = {"/v1/models", "/v1/pools", "/v1/webhook_event_types", "/v1/webhook_secret"}
 
 # What to send with a POST about such a thing; GET, HEAD and DELETE take nothing.
 BODIES: dict[str, dict[str, Any]] = {

@@ -115,6 +115,7 @@ class CogVideoX:
         return numerics.fingerprint(self.facts(spec))
 
     def read(self, spec: RenderSpec) -> Reading:
+        self._require_possible(spec)  # what is no text cannot be counted
         return self._prompts.read(spec)
 
     @torch.inference_mode()
