@@ -5,7 +5,6 @@ Null means absent. Numbers may be written as strings, as forms and many hand-wri
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, TypeAdap
 from pydantic_core import PydanticCustomError
 
 from api.forms import UploadedFile, Value, parse_form
+from orchestrator.domain import jsontext
 from orchestrator.domain.errors import InvalidField, RequestError, Unsupported
 
 Fields = TypeVar("Fields", bound=BaseModel)
@@ -149,9 +149,7 @@ def parse_object(raw: bytes | str, param: str | None = None) -> dict[str, Any]:
     if _separators(raw) > _MAX_VALUES:
         raise InvalidField(f"the JSON has more than {_MAX_VALUES} values", param=param, code="invalid_json")
     try:
-        value = json.loads(raw, parse_constant=_no_constant)
-    except RecursionError:
-        raise InvalidField("the JSON is nested too deeply", param=param, code="invalid_json") from None
+        value = jsontext.parse(raw, parse_constant=_no_constant)
     except ValueError as error:
         raise InvalidField(f"not valid JSON: {error}", param=param, code="invalid_json") from None
     if not isinstance(value, dict):

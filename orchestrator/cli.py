@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.commands import pools, tenants, webhooks
+from orchestrator.commands import parked, pools, tenants, webhooks
 from orchestrator.commands.options import DataDirOption, path, settings_of
 from orchestrator.domain.errors import CogmillError, ConfigError, StaleEpoch
 
@@ -39,6 +39,7 @@ model = typer.Typer(help="Checkpoints and LoRA adapters on this node.", no_args_
 app.add_typer(model, name="model")
 app.add_typer(tenants.keys, name="keys")
 app.add_typer(tenants.tenants, name="tenants")
+app.add_typer(parked.parked, name="parked")
 app.add_typer(pools.pools, name="pools")
 app.add_typer(webhooks.webhooks, name="webhooks")
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from orchestrator import logs, metrics
+from orchestrator import aside, logs, metrics
 from orchestrator.attempt import Rules
+from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.job import WorkerRef
 from orchestrator.domain.protocol import Caller
 from orchestrator.fleet import Fleet
-from orchestrator.ports import Clock, JobStore, WorkerPool
+from orchestrator.ports import Clock, JobStore, Progress, WorkerPool
 from orchestrator.recovery import Recovery
 from orchestrator.settler import Settler
 
@@ -35,6 +37,17 @@ class Cluster:
     def rules_for(self, pool: str) -> Rules:
         """The rules, with the speed that the pool's finished renders have taught."""
         return replace(self.rules, speed=self.fleet.speed(pool).factor)
+
+    async def record_progress(self, moved: Sequence[Progress]) -> None:
+        """Write where renders stand; what cannot be written of one holds up no other."""
+        try:
+            await self.store.record_progress(moved)
+        except Unavailable:
+            raise
+        except Exception:
+            for one in moved:
+                with aside.unless_it_breaks("progress", job=one.job_id.hex):
+                    await self.store.record_progress([one])
 
     async def expire(self, worker: WorkerRef, reason: str) -> None:
         """End an incarnation's lease for good, and count why.

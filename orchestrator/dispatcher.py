@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from uuid import UUID
 
-from orchestrator import logs, metrics
+from orchestrator import aside, logs, metrics
 from orchestrator.cluster import Cluster
 from orchestrator.domain.errors import CogmillError, WorkerError
 from orchestrator.domain.job import Claim, WorkerRef
@@ -51,9 +51,10 @@ class Dispatcher:
             for pool in self._pools:
                 if self._draining or self._exhausted.get(pool) == math.inf:
                     continue
-                claimed += await self._claim(pool, fleet.slots(pool))
-                for priority, workers in fleet.interruptible(pool):
-                    claimed += await self._claim(pool, workers, more_urgent_than=priority)
+                with aside.unless_it_breaks("dispatch", pool=pool):
+                    claimed += await self._claim(pool, fleet.slots(pool))
+                    for priority, workers in fleet.interruptible(pool):
+                        claimed += await self._claim(pool, workers, more_urgent_than=priority)
         return claimed
 
     async def _claim(self, pool: str, slots: Sequence[WorkerRef], *, more_urgent_than: int | None = None) -> int:
@@ -89,6 +90,8 @@ class Dispatcher:
         except CogmillError as error:
             # It may have arrived all the same: the next answer shows it, or the grace for unheld claims ends it.
             _log.warning("assign_unanswered", error=f"{type(error).__name__}: {error}"[:200], **logs.fields(claim))
+        except Exception as error:
+            aside.put("dispatch", error, **logs.fields(claim))
 
     async def _refused(self, claim: Claim, answer: Answer) -> None:
         cluster = self._cluster
@@ -133,6 +136,8 @@ class Dispatcher:
         except WorkerError as error:
             # The watcher sees the mark and sends it again with the worker's next answer.
             _log.info("cancel_unanswered", error=str(error)[:200], **logs.fields(claim))
+        except Exception as error:
+            aside.put("cancel", error, **logs.fields(claim))
 
     async def reconcile(self) -> None:
         """Make our claims agree with the database's: adopt what is ours, drop what somebody else has settled."""
@@ -144,7 +149,7 @@ class Dispatcher:
         """Write where renders stand that have moved; how many."""
         moved = self._cluster.fleet.unwritten_progress()
         if moved:
-            await self._cluster.store.record_progress(moved)
+            await self._cluster.record_progress(moved)
             self._cluster.fleet.wrote(moved)
         return len(moved)
 
@@ -179,6 +184,10 @@ class Dispatcher:
         except WorkerError as error:
             cluster.fleet.may_stay(claim.token)
             _log.info("evict_unanswered", error=str(error)[:200], **logs.fields(claim))
+            return False
+        except Exception as error:
+            cluster.fleet.may_stay(claim.token)
+            aside.put("rebalance", error, **logs.fields(claim))
             return False
         _log.info("evicting", **logs.fields(claim))
         return True

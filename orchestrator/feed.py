@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
-from orchestrator.domain.errors import LimitExceeded
+from orchestrator import aside
+from orchestrator.domain.errors import LimitExceeded, Unavailable
 from orchestrator.domain.job import Job
 from orchestrator.events import place_of
 from orchestrator.ports import Snapshot
@@ -106,7 +107,16 @@ class Feed:
             self._arrived.clear()
             await self._arrived.wait()
         asked = {job_id: tuple(watches) for job_id, watches in self._watches.items()}
-        found = await self._store.snapshots(asked)
+        try:
+            self._show(asked, await self._store.snapshots(asked))
+        except Unavailable:
+            raise
+        except Exception:  # one job breaks the reading of all: each by itself, and its watchers alone hear nothing new
+            for job_id, watches in asked.items():
+                with aside.unless_it_breaks("feed", job=job_id.hex):
+                    self._show({job_id: watches}, await self._store.snapshots([job_id]))
+
+    def _show(self, asked: Mapping[UUID, Collection[Watch]], found: Mapping[UUID, Snapshot]) -> None:
         for job_id, watches in asked.items():
             for watch in watches:
                 watch.show(found.get(job_id))

@@ -12,10 +12,10 @@ from typing import Literal, ParamSpec, TypeVar
 
 from uuid_utils.compat import uuid7
 
-from orchestrator import metrics
+from orchestrator.aside import Resting
 from orchestrator.config import Settings
 from orchestrator.domain.errors import InvalidField, NotFound, ObjectsUnavailable, TooLarge, Unsupported
-from orchestrator.orphans import AGE_S, sweep_orphans
+from orchestrator.orphans import AGE_S, delete_all, sweep_orphans
 from orchestrator.ports import ObjectStore
 from orchestrator.ports.files import File, FilePage, FileStore, NewFile
 from orchestrator.request import check_text
@@ -154,16 +154,20 @@ class FileSweeper:
         self._store = store
         self._objects = objects
         self._batch = batch
+        self._refused: Resting[str] = Resting()
 
     async def run_once(self) -> int:
         """Sweep until nothing is due; how many files. A run that breaks off loses nothing. Raises `Unavailable`."""
         total = 0
-        while due := await self._store.files_to_sweep(limit=self._batch):
-            await asyncio.to_thread(self._objects.delete, list(due.values()))
-            metrics.swept_objects.inc(len(due))
-            await self._store.files_swept(list(due))
-            total += len(due)
-        return total
+        while True:
+            found = await self._store.files_to_sweep(limit=self._batch + len(self._refused))
+            if not (due := {file: key for file, key in found.items() if key not in self._refused}):
+                return total
+            refused = await delete_all(self._objects, list(due.values()), "files")
+            self._refused.add(*refused)
+            gone = [file for file, key in due.items() if key not in refused]
+            await self._store.files_swept(gone)
+            total += len(gone)
 
     async def orphans(self, *, older_than_s: float = AGE_S) -> int:
         """Delete objects whose upload never came to a row; how many. Raises `Unavailable`."""

@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import jwt
+from jwt.utils import base64url_decode
 
+from orchestrator.domain import jsontext
 from orchestrator.domain.errors import Unauthenticated
 from orchestrator.ports import ApiKey
 
@@ -103,8 +105,10 @@ def parse(authorization: str | None) -> Key | Token:
 
 def _token(text: str) -> Token:
     try:
+        for part in text.split(".")[:2]:  # PyJWT reads both as JSON, now and when the signature is verified
+            jsontext.check_depth(base64url_decode(part).decode("latin-1"))
         claims = jwt.decode(text, options={**_CHECKS, "verify_signature": False})
-    except (jwt.InvalidTokenError, RecursionError):
+    except (jwt.InvalidTokenError, ValueError):
         raise Unauthenticated("the token is no JSON Web Token", reason="malformed") from None
     key_id = claims.get("api_key")
     if not isinstance(key_id, str) or not re.fullmatch(_ID, key_id):

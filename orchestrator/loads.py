@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from orchestrator import aside
 from orchestrator.cluster import Cluster
+from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.loading import LoadState, WorkerLoad
 from orchestrator.domain.protocol import WorkerState
 from orchestrator.fleet import Worker
@@ -52,14 +55,20 @@ class Loads:
     async def write(self) -> bool:
         """Bring the database up to date; whether there was anything to write."""
         cluster = self._cluster
-        loads = [
-            load_of(worker, self._wanted[name].model if name in self._wanted else "")
-            for name, worker in sorted(cluster.fleet.workers.items())
-        ]
+        loads = []
+        for name, worker in sorted(cluster.fleet.workers.items()):
+            with aside.unless_it_breaks("loads", worker=name):
+                loads.append(load_of(worker, self._wanted[name].model if name in self._wanted else ""))
         now = cluster.clock.monotonic()
         if loads == self._written and now - self._written_at < _AGAIN_S:
             return False
-        await cluster.store.record_loads(cluster.name, loads)
+        try:
+            await cluster.store.record_loads(cluster.name, loads)
+        except Unavailable:
+            raise
+        except Exception as error:  # a worker's own words may be such as the database cannot hold: without them, then
+            aside.put("loads", error)
+            await cluster.store.record_loads(cluster.name, [replace(load, detail="") for load in loads])
         self._written, self._written_at = loads, now
         return True
 

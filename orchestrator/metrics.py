@@ -101,6 +101,11 @@ workers = Gauge("cogmill_workers", "Workers, by pool and state.", ("pool", "stat
 gpu_busy_seconds = Counter("cogmill_gpu_busy_seconds_total", "Seconds that workers held their GPU busy.", ("pool",))
 
 loop_failures = Counter("cogmill_loop_failures_total", "Runs of a background loop that raised, by loop.", ("loop",))
+parked = Counter(
+    "cogmill_parked_total",
+    "What broke the loop that met it and was put aside, so that the others go on, by loop.",
+    ("loop",),
+)
 swept_objects = Counter("cogmill_swept_objects_total", "Objects deleted by retention.")
 batches_ended = Counter("cogmill_batches_ended_total", "Batches that ended, by final status.", ("status",))
 

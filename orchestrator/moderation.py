@@ -38,6 +38,7 @@ import httpx
 
 from orchestrator import logs, metrics
 from orchestrator.config import ModerationSettings
+from orchestrator.domain import jsontext
 from orchestrator.domain.addresses import is_loopback
 from orchestrator.domain.errors import ConfigError, ModerationUnavailable, Refused, RenderFailed
 from orchestrator.domain.failure import FailureCode
@@ -168,7 +169,7 @@ class _Endpoint:
                 try:
                     if answer.status_code != httpx.codes.OK:
                         raise NoAnswer(f"status {answer.status_code}")
-                    return json.loads(await _read(answer))
+                    return jsontext.parse(await _read(answer))
                 finally:
                     await answer.aclose()
 

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from itertools import islice
 from uuid import UUID
 
-from orchestrator import logs, metrics
+from orchestrator import aside, logs, metrics
+from orchestrator.domain.errors import ObjectsRefused
 from orchestrator.ports import ObjectStore
 
 _log = logs.get("orphans")
@@ -32,12 +33,22 @@ async def sweep_orphans(objects: ObjectStore, prefix: str, key: re.Pattern[str],
     found = (match for name in objects.list_keys(prefix) if (match := key.fullmatch(name)))
     while page := await asyncio.to_thread(lambda: list(islice(found, _PAGE))):
         orphans = await unknown({match[0]: _made_at(match[1]) for match in page})
-        await asyncio.to_thread(objects.delete, orphans)
-        metrics.swept_objects.inc(len(orphans))
-        total += len(orphans)
+        total += len(orphans) - len(await delete_all(objects, orphans, "orphans"))
     if total:
         _log.info("orphans_swept", prefix=prefix, objects=total)
     return total
+
+
+async def delete_all(objects: ObjectStore, keys: Collection[str], loop: str) -> frozenset[str]:
+    """Delete these keys, and count them; those that S3 refuses to delete. Raises `ObjectsUnavailable`."""
+    refused: frozenset[str] = frozenset()
+    try:
+        await asyncio.to_thread(objects.delete, keys)
+    except ObjectsRefused as error:
+        aside.put(loop, error, keys=len(error.keys))
+        refused = error.keys
+    metrics.swept_objects.inc(len(keys) - len(refused))
+    return refused
 
 
 def _made_at(uuid7: str) -> datetime:

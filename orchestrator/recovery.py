@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
-from orchestrator import logs, metrics, results
+from orchestrator import aside, logs, metrics, results
 from orchestrator.domain.errors import ObjectsUnavailable, StoreUnavailable
-from orchestrator.domain.job import Claim
+from orchestrator.domain.job import Claim, VideoResult
 from orchestrator.domain.outcome import Lost, Recovered
 from orchestrator.ports import ObjectStore, Settled
 from orchestrator.settler import Settler
@@ -42,14 +42,27 @@ class Recovery:
         waiting = list(self._waiting.values())
         return sum(await asyncio.gather(*(self._settle(claim, ending) for claim, ending in waiting)))
 
+    async def _found(self, claim: Claim) -> VideoResult | None:
+        """The claim's finished video. What breaks the look at it is none: the job is tried again, as without one."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._threads, results.recover, self._objects, claim)
+        except ObjectsUnavailable:
+            raise
+        except Exception as error:
+            aside.put("recover", error, **logs.fields(claim))
+            return None
+
     async def _settle(self, claim: Claim, ending: Lost) -> bool:
         try:
-            loop = asyncio.get_running_loop()
-            result = await loop.run_in_executor(self._threads, results.recover, self._objects, claim)
+            result = await self._found(claim)
             found = Recovered(result=result) if result is not None else ending
             [(_, _, outcome)] = await self._settler.end([(claim, found)])
         except (ObjectsUnavailable, StoreUnavailable) as error:
             _log.warning("lost_claim_waits", error=str(error), **logs.fields(claim))
+            return False
+        except Exception as error:
+            aside.put("recover", error, **logs.fields(claim))
             return False
         if result is not None and outcome.settled is Settled.APPLIED:
             metrics.recovered.inc()

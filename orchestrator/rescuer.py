@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from orchestrator import logs, metrics
+from orchestrator import aside, logs, metrics
 from orchestrator.attempt import worker_vanished
 from orchestrator.domain.outcome import Lost
 from orchestrator.ports import Clock, Heartbeat, JobStore
@@ -57,10 +57,11 @@ class Rescuer:
         beats = await self._store.heartbeats()
         expired = 0
         for beat in self._silence.expired(beats, self._clock.monotonic(), self._ttl_s):
-            if await self._store.declare_dead(beat.cluster, beat.worker, beat=beat.beat):
-                expired += 1
-                metrics.lease_expiries.labels("silent").inc()
-                _log.error("lease_expired", worker=beat.worker.name, cluster=beat.cluster, reason="silent")
+            with aside.unless_it_breaks("expire", worker=beat.worker.name):
+                if await self._store.declare_dead(beat.cluster, beat.worker, beat=beat.beat):
+                    expired += 1
+                    metrics.lease_expiries.labels("silent").inc()
+                    _log.error("lease_expired", worker=beat.worker.name, cluster=beat.cluster, reason="silent")
         return expired
 
     async def rescue(self) -> int:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+from uuid import UUID
 
-from orchestrator import logs, metrics
+from orchestrator import aside, logs, metrics
+from orchestrator.aside import Resting
 from orchestrator.config import RetentionSettings
-from orchestrator.domain.errors import ObjectsUnavailable
+from orchestrator.domain.errors import ObjectsRefused, ObjectsUnavailable
 from orchestrator.domain.job import checkpoint_prefix, claim_prefix, job_prefix
 from orchestrator.ports import JobStore, ObjectStore, Sweep
 
@@ -25,9 +27,12 @@ class Retention:
         self._objects = objects
         self._settings = settings
         self._batch = batch
+        self._refused: Resting[UUID] = Resting()
 
     async def run_once(self) -> int:
         """Prune old rows, then sweep until nothing is due or S3 fails; how many jobs were swept.
+
+        A job whose objects S3 refuses to delete rests for a while, and holds up no other.
 
         A job counts as swept only once all its objects are gone, so a run that breaks off loses nothing. Raises
         `StoreUnavailable`.
@@ -35,13 +40,16 @@ class Retention:
         await self._store.prune_history(keep_s=self._settings.outbox_s)
         total = 0
         while True:
-            due = await self._store.objects_to_sweep(
-                keep_s=self._settings.jobs_s, losers_after_s=self._settings.losers_s, limit=self._batch
+            limit = self._batch + len(self._refused)
+            found = await self._store.objects_to_sweep(
+                keep_s=self._settings.jobs_s, losers_after_s=self._settings.losers_s, limit=limit
             )
-            swept = await self._sweep(due)
+            due = [sweep for sweep in found if sweep.job_id not in self._refused]
+            before = len(self._refused)
+            swept = await self._sweep(due[: self._batch])
             await self._store.swept(swept)
             total += len(swept)
-            if len(swept) < self._batch:
+            if len(swept) + len(self._refused) - before < self._batch:  # nothing more is due, or S3 is away
                 return total
 
     async def _sweep(self, due: list[Sweep]) -> list[Sweep]:
@@ -50,9 +58,17 @@ class Retention:
         for sweep in random.sample(due, len(due)):
             try:
                 deleted = await asyncio.to_thread(self._delete_objects, sweep)
+            except ObjectsRefused as error:
+                aside.put("retention", error, job=sweep.job_id.hex)
+                self._refused.add(sweep.job_id)
+                continue
             except ObjectsUnavailable as error:
                 _log.warning("sweep_stopped", job=sweep.job_id.hex, due=len(due), swept=len(swept), error=str(error))
                 break
+            except Exception as error:
+                aside.put("retention", error, job=sweep.job_id.hex)
+                self._refused.add(sweep.job_id)
+                continue
             metrics.swept_objects.inc(deleted)
             swept.append(sweep)
         return swept

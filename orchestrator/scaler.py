@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping
 
-from orchestrator import logs
+from orchestrator import aside, logs
 from orchestrator.attempt import worker_vanished
 from orchestrator.cluster import Cluster
 from orchestrator.config import Settings
@@ -59,19 +59,23 @@ class Scaler:
         """Bring the workers closer to what is wanted; all that exist now."""
         cluster = self._cluster
         existing = await cluster.pool.list_workers()
-        missing = sorted(set(self._wanted) - set(existing))
-        started = [name for name in missing if await self._start(name)]
+        started = set[str]()
+        for name in sorted(set(self._wanted) - set(existing)):
+            with aside.unless_it_breaks("scale", worker=name):
+                if await self._start(name):
+                    started.add(name)
         names = {*existing, *self._wanted}
         for name in set(cluster.fleet.workers) - names:
             cluster.fleet.forget(name)
         now = cluster.clock.monotonic()
         workers = [cluster.fleet.worker(name, self._pool_of(name), now) for name in sorted(names)]
         for worker in workers:
-            if worker.name in started:
-                worker.loading, worker.heard_at = True, now
-            worker.draining = self._outdated(worker)
-            if worker.draining:
-                await self._let_go(worker)
+            with aside.unless_it_breaks("scale", worker=worker.name):
+                if worker.name in started:
+                    worker.loading, worker.heard_at = True, now
+                worker.draining = self._outdated(worker)
+                if worker.draining:
+                    await self._let_go(worker)
         self._lose_homeless(names, now)
         return workers
 

@@ -103,7 +103,7 @@ class Watcher:
         cluster = self._cluster
         if words := cluster.fleet.last_words(status):
             # Before the claim ends: the next one goes on at the checkpoint, and the sweeper finds it in the row.
-            await cluster.store.record_progress(words)
+            await cluster.record_progress(words)
         endings = [(end.claim, end.ending) for end in ends]
         cluster.recovery.add((claim, ending) for claim, ending in endings if isinstance(ending, Lost))
         present = [(claim, ending) for claim, ending in endings if not isinstance(ending, Lost)]

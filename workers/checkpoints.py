@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import TYPE_CHECKING
 
+from orchestrator.domain import jsontext
 from orchestrator.domain.errors import IntegrityError, NotFound
 from orchestrator.domain.job import Checkpoint, checkpoint_prefix
 from orchestrator.domain.protocol import Assignment
@@ -77,5 +77,5 @@ def parse(data: bytes) -> Snapshot:
 def _metadata(data: bytes) -> dict[str, str]:
     """The file's `__metadata__`, which safetensors reads from files only: 8 bytes of length, then a JSON header."""
     length = int.from_bytes(data[:8], "little")
-    metadata: dict[str, str] = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+    metadata: dict[str, str] = jsontext.parse(data[8 : 8 + length]).get("__metadata__", {})
     return metadata

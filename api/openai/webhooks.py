@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Literal, TypeVar
 
 from fastapi import APIRouter, Query, Request
@@ -17,6 +16,7 @@ from api.openai.errors import DOCS
 from api.paging import After, Limit
 from api.replies import reply, unix
 from orchestrator import ports
+from orchestrator.domain import jsontext
 from orchestrator.domain.webhooks import EventType
 from orchestrator.webhooks.subscriptions import Signed, delivery_id_of
 
@@ -259,7 +259,7 @@ def _delivery(delivery: ports.Delivery) -> schemas.Delivery:
         state=delivery.state,
         endpoint=delivery.endpoint_id,
         url=delivery.url,
-        event=json.loads(delivery.body),
+        event=jsontext.parse(delivery.body),
         attempts=delivery.attempts,
         next_attempt_at=unix(delivery.next_at) if delivery.state == "pending" else None,
         ended_at=unix(delivery.ended_at),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import mimetypes
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 from uuid import uuid4
 
@@ -16,15 +18,17 @@ from boto3.exceptions import S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
 from boto3.session import Session
 from botocore.config import Config
+from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session as BotocoreSession
 
 from orchestrator.config import S3Settings
 from orchestrator.domain.addresses import is_loopback
-from orchestrator.domain.errors import IntegrityError, InvalidField, NotFound, ObjectsUnavailable
+from orchestrator.domain.errors import IntegrityError, InvalidField, NotFound, ObjectsRefused, ObjectsUnavailable
 from orchestrator.domain.job import Artifact
 
 if TYPE_CHECKING:
+    from botocore.model import OperationModel
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
@@ -34,6 +38,8 @@ _MAX_DELETE = 1_000
 _MIN_PART = 8 * 2**20
 _CHUNK = 2**20
 _NOT_FOUND = frozenset({"404", "NoSuchKey"})
+# Refusals of the moment, and none of the object: trying again helps.
+_BUSY = frozenset({"SlowDown", "Throttling", "RequestTimeout", "RequestTimeTooSkewed", "429"})
 
 
 class Listed(NamedTuple):
@@ -49,9 +55,11 @@ class S3Objects:
 
     def __init__(self, settings: S3Settings) -> None:
         self._settings = settings
+        self._deletes_together = True
         self._client = _client(settings, settings.endpoint_url)
         public = settings.public_url or settings.endpoint_url
-        self._public_client = self._client if public == settings.endpoint_url else _client(settings, public)
+        same = public == settings.endpoint_url and settings.signing_access_key is None
+        self._signing_client = self._client if same else _client(settings, public, signing=True)
 
     # ------------------------------------------------------------ writing
 
@@ -83,17 +91,36 @@ class S3Objects:
         return artifact
 
     def delete(self, keys: Iterable[str]) -> None:
-        remaining = iter(keys)
+        remaining, refused = iter(keys), dict[str, str]()
         while batch := list(islice(remaining, _MAX_DELETE)):
-            with _our_errors(batch[0]):
-                answer = self._client.delete_objects(
-                    Bucket=self._bucket, Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True}
-                )
-            if errors := answer.get("Errors"):
-                first = errors[0]
-                raise ObjectsUnavailable(
-                    f"S3 did not delete {len(errors)} objects, {first.get('Key')} first: {first.get('Code')}"
-                )
+            refused |= self._delete_batch(batch)
+        if refused:
+            key, why = next(iter(refused.items()))
+            raise ObjectsRefused(f"S3 did not delete {len(refused)} objects, {key} first: {why}", keys=refused)
+
+    def _delete_batch(self, batch: list[str]) -> dict[str, str]:
+        """Delete these at once, or one by one on a server that does not take that; those that it refuses, and why."""
+        if self._deletes_together:
+            try:
+                with _our_errors(batch[0]):
+                    answer = self._client.delete_objects(
+                        Bucket=self._bucket, Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True}
+                    )
+                return {error.get("Key", ""): error.get("Code", "") for error in answer.get("Errors", ())}
+            except ObjectsRefused:
+                # Of some it is not to be had, of others not in the form that we send. One by one says what is refused.
+                pass
+        refused = dict[str, str]()
+        for key in batch:
+            try:
+                with _our_errors(key):
+                    self._client.delete_object(Bucket=self._bucket, Key=key)
+            except NotFound:
+                continue
+            except ObjectsRefused as error:
+                refused[key] = str(error)
+        self._deletes_together = self._deletes_together and bool(refused)
+        return refused
 
     # ------------------------------------------------------------ reading
 
@@ -157,7 +184,23 @@ class S3Objects:
         if filename is not None:
             params["ResponseContentDisposition"] = f"attachment; filename*=UTF-8''{quote(filename, safe='')}"
         with _our_errors(key):
-            return self._public_client.generate_presigned_url("get_object", Params=params, ExpiresIn=lifetime_s)
+            return self._signing_client.generate_presigned_url(
+                "get_object", Params=params, ExpiresIn=self._signed_for_s(lifetime_s)
+            )
+
+    def _signed_for_s(self, wanted_s: int) -> int:
+        """Seconds that a URL signed now may claim: as wanted, or less with credentials that end sooner."""
+        left_s = self._session_s()
+        return wanted_s if left_s is None else max(1, min(wanted_s, int(left_s)))
+
+    def _session_s(self) -> float | None:
+        """Seconds that the signing credentials are good for, renewed first if that is soon over; None: for ever."""
+        credentials = self._signing_client._request_signer._credentials  # type: ignore[attr-defined]
+        if not isinstance(credentials, RefreshableCredentials):
+            return None
+        credentials.get_frozen_credentials()  # renews what ends within a quarter of an hour
+        ends: datetime = credentials._expiry_time  # type: ignore[attr-defined]
+        return (ends - datetime.now(UTC)).total_seconds()
 
     # ------------------------------------------------------------ the bucket itself
 
@@ -197,14 +240,16 @@ def transfer_config(size: int, multipart_threshold: int) -> TransferConfig:
     )
 
 
-def _client(settings: S3Settings, endpoint_url: str | None) -> S3Client:
-    secret = settings.secret_key
+def _client(settings: S3Settings, endpoint_url: str | None, *, signing: bool = False) -> S3Client:
+    access, secret = settings.access_key, settings.secret_key
+    if signing and settings.signing_access_key is not None:
+        access, secret = settings.signing_access_key, settings.signing_secret_key
     # A session of its own: boto3's default one is not thread-safe. Where keys are given, no profile is looked for.
-    own = None if settings.access_key is None else BotocoreSession(session_vars={"profile": (None, None, None, None)})
+    own = None if access is None else BotocoreSession(session_vars={"profile": (None, None, None, None)})
     local = endpoint_url is not None and is_loopback(urlsplit(endpoint_url).hostname or "")
-    return Session(
+    client = Session(
         botocore_session=own,
-        aws_access_key_id=settings.access_key,
+        aws_access_key_id=access,
         aws_secret_access_key=None if secret is None else secret.get_secret_value(),
         region_name=settings.region,
     ).client(
@@ -218,12 +263,15 @@ def _client(settings: S3Settings, endpoint_url: str | None) -> S3Client:
             read_timeout=settings.read_timeout_s,
             retries={"mode": "standard", "total_max_attempts": settings.max_attempts},
             # boto3's newer checksum trailers are refused by older servers and ignored by others; `verify` needs none.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
+            request_checksum_calculation="when_required" if settings.checksums == "required" else "when_supported",
+            response_checksum_validation="when_required" if settings.checksums == "required" else "when_supported",
             tcp_keepalive=True,
             proxies={} if local else None,  # None: those of the environment
         ),
     )
+    if settings.checksums == "required":
+        client.meta.events.register("before-call.s3.DeleteObjects", _with_md5)
+    return client
 
 
 @contextmanager
@@ -246,4 +294,17 @@ def _ours(error: Exception, subject: str) -> Exception:
         return NotFound(f"no object {subject}")
     if code == "InvalidRange":
         return InvalidField(f"the range asked for is not within {subject}", param="range")
+    if isinstance(error, ClientError) and 400 <= _status(error) < 500 and code not in _BUSY:
+        return ObjectsRefused(f"S3 refused {subject}: {error}", keys=[subject])
     return ObjectsUnavailable(f"S3 refused {subject}: {error}")
+
+
+def _status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _with_md5(model: OperationModel, params: dict[str, Any], **_: object) -> None:
+    """Say the body's MD5, too: S3 demands one checksum of a DeleteObjects, and older servers know no other."""
+    body = params.get("body") or b""
+    digest = hashlib.md5(body.encode() if isinstance(body, str) else body, usedforsecurity=False).digest()
+    params["headers"]["Content-MD5"] = base64.b64encode(digest).decode()

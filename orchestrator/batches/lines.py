@@ -11,7 +11,9 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from orchestrator.domain.batch import ItemError, LineError, NewItem
+from orchestrator import aside
+from orchestrator.domain import jsontext
+from orchestrator.domain.batch import BROKEN, ItemError, LineError, NewItem
 from orchestrator.domain.errors import InvalidField, RequestError, TooLarge
 from orchestrator.request import check_text
 
@@ -75,9 +77,7 @@ def parse_line(raw: bytes, endpoint: str) -> ParsedLine:
 
 def _object(raw: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(raw.decode())
-    except RecursionError:
-        raise InvalidField("the JSON is nested too deeply", param=None, code="invalid_json_line") from None
+        value = jsontext.parse(raw.decode())
     except ValueError as error:
         raise InvalidField(f"not valid JSON: {error}", param=None, code="invalid_json_line") from None
     if not isinstance(value, dict):
@@ -126,6 +126,9 @@ class LineReader:
                 items.append(self._item(number, raw))
             except RequestError as error:
                 self.errors.append(line_error(error, number))
+            except Exception as error:
+                aside.put("batch_lines", error, line=number)
+                self.errors.append(LineError(code=BROKEN.code, message=BROKEN.message, line=number))
         return items
 
     def finish(self) -> list[LineError]:
@@ -143,14 +146,8 @@ class LineReader:
         self._seen.add(digest)
         job_id = uuid7()
         self.check(parsed.body, job_id)
-        return NewItem(line=number, custom_id=parsed.custom_id, body=_text(parsed.body), job_id=job_id)
-
-
-def _text(body: dict[str, Any]) -> str:
-    try:
-        return json.dumps(body)  # ASCII: half surrogate pairs and NUL stay escapes, which every text column can hold
-    except RecursionError:
-        raise InvalidField("the JSON is nested too deeply", param="body", code="invalid_json_line") from None
+        # ASCII: half surrogate pairs and NUL stay escapes, which every text column can hold.
+        return NewItem(line=number, custom_id=parsed.custom_id, body=json.dumps(parsed.body), job_id=job_id)
 
 
 def item_error(error: RequestError) -> ItemError:

@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
+from orchestrator import aside
 from orchestrator.config import Settings
 from orchestrator.domain.batch import (
+    BROKEN,
     EXPIRED,
     Answered,
     Batch,
@@ -20,6 +22,7 @@ from orchestrator.domain.batch import (
     final_status,
     succeeded,
 )
+from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.job import Artifact, Job
 from orchestrator.files import BATCH_OUTPUT, new_file_id, object_key
 from orchestrator.ports import ObjectStore
@@ -83,8 +86,16 @@ class BatchOutput:
     ) -> None:
         for item, job in items:
             end = end_of(item, job)
+            try:
+                line = json.dumps(self._line(batch, item, end))
+            except Unavailable:
+                raise
+            except Exception as error:
+                aside.put("batch_lines", error, batch=batch.id, line=item.line)
+                end = Rejected(error=BROKEN)
+                line = json.dumps(self._line(batch, item, end))
             won = succeeded(end)
-            (good if won else bad).write(json.dumps(self._line(batch, item, end)).encode() + b"\n")
+            (good if won else bad).write(line.encode() + b"\n")
             counts.completed += won
             counts.failed += not won
             counts.expired += not isinstance(end, Answered) and end.error.code == EXPIRED.code

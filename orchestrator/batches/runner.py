@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from orchestrator import logs, metrics
+from orchestrator import aside, logs, metrics
 from orchestrator.batches.lines import LineReader, item_error, split_lines
 from orchestrator.batches.output import BatchOutput
 from orchestrator.config import Settings
-from orchestrator.domain.batch import CANCELLED, EXPIRED, BatchStatus, ItemError, LineError, NewItem, Tally
+from orchestrator.domain import jsontext
+from orchestrator.domain.batch import BROKEN, CANCELLED, EXPIRED, BatchStatus, ItemError, LineError, NewItem, Tally
 from orchestrator.domain.errors import LeaseLost, LimitExceeded, NotFound, RequestError, Unavailable
 from orchestrator.domain.job import public_id
 from orchestrator.files import Files
@@ -45,6 +45,8 @@ class _Later:
 
 class BatchRunner:
     """Works on whatever batch is due. Any number may run: every write is filtered on a lease.
+
+    What nobody foresaw ends the one line that it befell, or parks the one batch, and the others go on at once.
 
     A job's id is fixed before it is submitted, so that submitting it again does nothing.
     """
@@ -86,6 +88,8 @@ class BatchRunner:
             pause_s = 0
         except Unavailable as error:
             _log.warning("batch_waits", batch=hold.batch.id, status=hold.batch.status, error=str(error))
+        except Exception as error:
+            await self._store.park_batch(hold, aside.put("batches", error, batch=hold.batch.id))
         finally:
             beating.cancel()
             with suppress(Unavailable):  # then the lease runs out
@@ -172,7 +176,7 @@ class BatchRunner:
         """Submit one request: None when it has a job now, or had one before."""
         batch = hold.batch
         try:
-            request = self._dialects[batch.dialect].request(json.loads(item.body), item.job_id)
+            request = self._dialects[batch.dialect].request(jsontext.parse(item.body), item.job_id)
             # The line names the request here: a key of its own could only point at another line's job.
             request = replace(request, priority=self._settings.batches.priority, idempotency_key=None)
             await self._jobs.submit(batch.tenant, request, job_id=item.job_id)
@@ -182,6 +186,9 @@ class BatchRunner:
             return item_error(error)
         except Unavailable:
             return _Later(RETRY_S)
+        except Exception as error:
+            aside.put("batch_lines", error, batch=batch.id, line=item.line)
+            return BROKEN
         return None
 
     # ------------------------------------------------------------ expired, cancelled, done
@@ -222,8 +229,9 @@ class BatchRunner:
         """
         done = 0
         for batch_id, tenant in (await self._store.ended_batches(older_than_s=_REMEMBER_S, limit=100)).items():
-            await self._cancel(tenant, await self._store.live_jobs(batch_id))
-            while await self._store.prune_items(batch_id, limit=_PRUNE) == _PRUNE:
-                pass
-            done += 1
+            with aside.unless_it_breaks("prune_batches", batch=batch_id):
+                await self._cancel(tenant, await self._store.live_jobs(batch_id))
+                while await self._store.prune_items(batch_id, limit=_PRUNE) == _PRUNE:
+                    pass
+                done += 1
         return done + await self._store.prune_batches(keep_s=self._settings.retention.jobs_s)

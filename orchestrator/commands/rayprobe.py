@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -11,6 +10,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 
+from orchestrator.domain import jsontext
 from orchestrator.domain.errors import WorkerUnreachable
 
 # Joining takes two seconds where all is well, and twelve on a machine that is very busy.
@@ -51,7 +51,7 @@ def probe(address: str | None, *, within_s: float | None = None) -> Probed:
     finally:
         _end(child)
     try:
-        return Probed(float(json.loads(out)["gpus"]))
+        return Probed(float(jsontext.parse(out)["gpus"]))
     except (ValueError, KeyError, TypeError):
         raise WorkerUnreachable(f"no Ray cluster can be joined {where}{_hint(told)}") from None
 

@@ -25,11 +25,23 @@ class S3Settings(Section):
     bucket: str = "cogmill"
     access_key: str | None = None
     secret_key: SecretStr | None = None
+    # Signs URLs in the place of temporary credentials, whose URLs end with them.
+    signing_access_key: str | None = None
+    signing_secret_key: SecretStr | None = None
     url_lifetime_s: int = Field(default=24 * 3600, ge=1, le=7 * 24 * 3600)
     connect_timeout_s: Seconds = 5
     read_timeout_s: Seconds = 60
     max_attempts: int = Field(default=5, ge=1, le=20)
     multipart_threshold_bytes: int = Field(default=16 * 2**20, ge=5 * 2**20)
+    # `supported`: boto3's checksums of every body, as trailers, which not every server takes. `required`: only where S3
+    # itself demands one, the oldest kind among them, which all take. What is written is read back either way.
+    checksums: Literal["required", "supported"] = "required"
+
+    @model_validator(mode="after")
+    def _signs_with_both(self) -> Self:
+        if (self.signing_access_key is None) != (self.signing_secret_key is None):
+            raise ValueError("signing_access_key and signing_secret_key need each other")
+        return self
 
     @model_validator(mode="after")
     def _host_only(self) -> Self:

@@ -62,6 +62,8 @@ class ItemError:
 
 EXPIRED = ItemError(code="batch_expired", message="the batch expired before this request was done")
 CANCELLED = ItemError(code="batch_cancelled", message="the batch was cancelled before this request was done")
+# A line that we could not deal with, whosever fault that is; the log has more.
+BROKEN = ItemError(code="internal_error", message="this request could not be dealt with: internal error")
 _VIDEO_CANCELLED = ItemError(code="cancelled", message="the video was cancelled")
 _VIDEO_GONE = ItemError(code="deleted", message="the video was deleted")
 

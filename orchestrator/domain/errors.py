@@ -20,6 +20,7 @@ CogmillError
 │   │   │   └── StoreReadOnly  since it is a standby, or read-only
 │   │   └── SubmitUnconfirmed  while a job was being inserted: it may be there (`orchestrator/submit.py`)
 │   ├── ObjectsUnavailable   S3
+│   │   └── ObjectsRefused   it answers, and does not do it to these objects: others may fare better
 │   ├── ScratchUnavailable   this process's own disk, full or broken
 │   └── ModerationUnavailable  the moderation hook, where no answer means no
 ├── WorkerError              talking to a worker went wrong
@@ -35,6 +36,8 @@ CogmillError
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 from orchestrator.domain.failure import FailureCode
 
@@ -151,6 +154,14 @@ class StoreReadOnly(StoreRefused):
 
 class ObjectsUnavailable(Unavailable):
     pass
+
+
+class ObjectsRefused(ObjectsUnavailable):
+    """S3 answers, and will not do this to `keys`."""
+
+    def __init__(self, message: str, *, keys: Collection[str]) -> None:
+        super().__init__(message)
+        self.keys = frozenset(keys)
 
 
 class ScratchUnavailable(Unavailable):

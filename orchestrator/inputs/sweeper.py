@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 
-from orchestrator import metrics
+from orchestrator.aside import Resting
 from orchestrator.inputs.pictures import KEY, PREFIX
-from orchestrator.orphans import AGE_S, sweep_orphans
+from orchestrator.orphans import AGE_S, delete_all, sweep_orphans
 from orchestrator.ports import InputStore, ObjectStore
 
 # Far longer than any submit takes from its use of an input to its job: `store/inputs.py` says why that is enough.
@@ -22,16 +21,21 @@ class InputSweeper:
         self._store = store
         self._objects = objects
         self._batch = batch
+        self._refused: Resting[str] = Resting()
 
     async def run_once(self) -> int:
         """Sweep until nothing is due; how many inputs. A run that breaks off loses nothing. Raises `Unavailable`."""
         total = 0
-        while due := await self._store.inputs_to_sweep(idle_s=IDLE_S, grace_s=GRACE_S, limit=self._batch):
-            await asyncio.to_thread(self._objects.delete, due)
-            metrics.swept_objects.inc(len(due))
-            await self._store.inputs_swept(due)
-            total += len(due)
-        return total
+        while True:
+            limit = self._batch + len(self._refused)
+            found = await self._store.inputs_to_sweep(idle_s=IDLE_S, grace_s=GRACE_S, limit=limit)
+            if not (due := [key for key in found if key not in self._refused]):
+                return total
+            refused = await delete_all(self._objects, due, "inputs")
+            self._refused.add(*refused)
+            gone = [key for key in due if key not in refused]
+            await self._store.inputs_swept(gone)
+            total += len(gone)
 
     async def orphans(self) -> int:
         """Delete what a crash or a given-up upload left without a row, a day later; how many. Raises `Unavailable`."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 
+from orchestrator.domain import jsontext
 from orchestrator.domain.errors import ConfigError
 from orchestrator.local.process import ProcessId
 from orchestrator.local.secrets import write
@@ -42,8 +43,8 @@ class State:
     def from_json(cls, text: str) -> State:
         """Raises `ValueError` for what `to_json` did not write."""
         try:
-            return cls._of(json.loads(text))
-        except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            return cls._of(jsontext.parse(text))
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(str(error)) from None
 
     @classmethod

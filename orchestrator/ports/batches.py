@@ -91,6 +91,14 @@ class BatchStore(Protocol):
         """Let go; nobody needs to look at it for `pause_s` seconds. Does nothing when another holds it."""
         ...
 
+    async def park_batch(self, hold: Hold, error: str) -> None:
+        """Let go of what nobody foresaw, and keep `error` as evidence: nobody looks at it before it expires.
+
+        Then once more, to end it, and then never, unless `unpark_batch` or a cancel wakes it. Does nothing when another
+        holds it.
+        """
+        ...
+
     async def add_items(self, hold: Hold, items: Sequence[NewItem]) -> None:
         """Insert requests; those whose line is there already stay as they are."""
         ...

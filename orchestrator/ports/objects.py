@@ -50,5 +50,8 @@ class ObjectStore(Protocol):
         ...
 
     def presign(self, key: str, *, lifetime_s: int, filename: str | None = None) -> str:
-        """A GET URL on the public endpoint that opens without a header until `lifetime_s` from now."""
+        """A GET URL on the public endpoint that opens without a header until `lifetime_s` from now, and says so.
+
+        Signed with temporary credentials it says, and opens, no longer than those are good.
+        """
         ...

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
-from sqlalchemy import Row, bindparam, func, insert, select, text, update
+from sqlalchemy import Row, bindparam, delete, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orchestrator import aside
 from orchestrator.domain.batch import Batch, BatchStatus, LineError
 from orchestrator.domain.errors import LeaseLost
 from orchestrator.ports.batches import BatchEnd, BatchPage, Hold, NewBatch
 from orchestrator.ports.files import NewFile
 from orchestrator.store.files import inserted
 from orchestrator.store.part import Part
-from orchestrator.store.tables import batches, files, outbox
+from orchestrator.store.tables import batches, files, outbox, parked
 
 _NOW = func.cogmill_now()
 
@@ -45,6 +46,19 @@ _CANCEL = text(f"""
                        leased_until = CASE WHEN lease IS NOT NULL THEN leased_until END
     WHERE id = :id AND tenant = :tenant AND status IN ('validating', 'in_progress')
     RETURNING {", ".join(column.name for column in batches.c)}
+""")
+
+# Until it expires, when it is ended; what breaks that, too, stays until somebody resumes it.
+_PARK = text("""
+    WITH rested AS (
+        UPDATE batches SET lease = NULL,
+               leased_until = CASE WHEN expires_at > cogmill_now() THEN expires_at ELSE 'infinity' END
+        WHERE id = :id AND lease = :token
+        RETURNING id, tenant, status
+    )
+    INSERT INTO parked (kind, subject, tenant, error, detail)
+    SELECT 'batch', id, tenant, :error, jsonb_build_object('status', status) FROM rested
+    ON CONFLICT (kind, subject) DO UPDATE SET error = excluded.error, detail = excluded.detail, at = excluded.at
 """)
 
 _WITH_ITEMS = text("""
@@ -96,9 +110,21 @@ class Batches(Part):
         return _batch(changed[0]) if changed else await self.get_batch(batch_id, tenant)
 
     async def lease_batch(self, lease_s: float) -> Hold | None:
-        token = uuid4()
-        leased = await self._database.fetch(_LEASE, {"token": token, "lease_s": lease_s})
-        return Hold(batch=_batch(leased[0]), token=token, overdue=leased[0].overdue) if leased else None
+        while True:
+            token = uuid4()
+            leased = await self._database.fetch(_LEASE, {"token": token, "lease_s": lease_s})
+            if not leased:
+                return None
+            try:
+                return Hold(batch=_batch(leased[0]), token=token, overdue=leased[0].overdue)
+            except Exception as error:  # a row that cannot be read is parked, and the next one is looked at
+                await self._park(leased[0].id, token, aside.put("batches", error, batch=leased[0].id))
+
+    async def park_batch(self, hold: Hold, error: str) -> None:
+        await self._park(hold.batch.id, hold.token, error)
+
+    async def _park(self, batch_id: str, token: UUID, error: str) -> None:
+        await self._database.fetch(_PARK, {"id": batch_id, "token": token, "error": error})
 
     async def renew_batch(self, hold: Hold, lease_s: float) -> None:
         until = _NOW + func.make_interval(0, 0, 0, 0, 0, 0, lease_s)
@@ -128,6 +154,7 @@ class Batches(Part):
             if batch.delete_input:
                 there = files.c.id == batch.input_file, files.c.tenant == batch.tenant, files.c.deleted_at.is_(None)
                 await connection.execute(update(files).where(*there).values(deleted_at=_NOW))
+            await connection.execute(delete(parked).where(parked.c.kind == "batch", parked.c.subject == batch.id))
             told = {"batch_id": batch.id, "tenant": batch.tenant, "event": f"batch.{end.status}"}
             await connection.execute(insert(outbox).values(told))
 

@@ -239,4 +239,4 @@ def _dealt(slots: Sequence[WorkerRef]) -> dict[str, Any]:
 
 
 def _claims(found: Sequence[Row[Any]]) -> list[Claim]:
-    return [rows.claim(row) for row in found if row.id is not None]
+    return rows.claims(row for row in found if row.id is not None)

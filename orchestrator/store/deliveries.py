@@ -7,8 +7,10 @@ from typing import Any
 
 from sqlalchemy import Row, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orchestrator import aside
 from orchestrator.domain.job import public_id
 from orchestrator.domain.webhooks import Fate, Verdict
 from orchestrator.ports import Backlog, DeliveryState, Endpoint, Happening, NewDelivery, Try
@@ -22,6 +24,13 @@ _TAKE = text("""
     )
     SELECT * FROM taken ORDER BY id
 """)
+
+# An event that cannot be announced: out of the outbox, and whole, so that it can be resumed.
+_PARK = text("""
+    INSERT INTO parked (kind, subject, tenant, error, detail)
+    VALUES ('event', CAST(:id AS bigint)::text, :tenant, :error, :detail)
+    ON CONFLICT (kind, subject) DO UPDATE SET error = excluded.error, at = excluded.at
+""").bindparams(bindparam("detail", type_=JSONB))
 
 _INSERT = text("""
     INSERT INTO deliveries (id, event_id, tenant, endpoint_id, url, host, event_type, body, give_up_at)
@@ -127,9 +136,28 @@ class Deliveries(Part):
         async def turn(connection: AsyncConnection) -> int:
             taken = (await connection.execute(_TAKE, {"n": limit})).all()
             endpoints = await hold_endpoints_of(connection, {row.tenant for row in taken}) if taken else []
-            new = [delivery for row in taken for delivery in announce(_happening(row, endpoints))]
-            if new:
-                await connection.execute(_INSERT, {"batch": new, "give_up_s": give_up_s})
+
+            async def add(of: Sequence[Row[Any]]) -> None:
+                """Insert what these rows become, all of it or nothing."""
+                new = [delivery for row in of for delivery in announce(_happening(row, endpoints))]
+                if new:
+                    async with connection.begin_nested():
+                        await connection.execute(_INSERT, {"batch": new, "give_up_s": give_up_s})
+
+            try:
+                await add(taken)
+            except Exception as error:
+                if not _its_own(error):
+                    raise
+                # One of them breaks all: each by itself, and the one that does is put where it is in nobody's way.
+                for row in taken:
+                    try:
+                        await add([row])
+                    except Exception as broken:
+                        if not _its_own(broken):
+                            raise
+                        evidence = aside.put("announce", broken, outbox=row.id, tenant=row.tenant)
+                        await connection.execute(_PARK, {"id": row.id, "error": evidence, **_kept(row)})
             return len(taken)
 
         return await self._database.transact(turn)
@@ -171,6 +199,20 @@ class Deliveries(Part):
     async def webhook_backlog(self) -> Backlog:
         (row,) = await self._database.fetch(_BACKLOG)
         return Backlog(**row._mapping)
+
+
+def _its_own(error: Exception) -> bool:
+    """Whether a row's content is to blame (bad data, a broken rule, a bug of ours), and not the database."""
+    if isinstance(error, DBAPIError):
+        return str(getattr(error.orig, "sqlstate", None) or "").startswith(("22", "23"))
+    return not isinstance(error, OSError | SQLAlchemyError)
+
+
+def _kept(row: Row[Any]) -> dict[str, Any]:
+    """A row of the outbox as `parked` keeps it."""
+    job_id = None if row.job_id is None else str(row.job_id)
+    told = {"job_id": job_id, "batch_id": row.batch_id, "event": row.event, "webhook_url": row.webhook_url}
+    return {"tenant": row.tenant, "detail": told | {"at": row.at.isoformat()}}
 
 
 def _happening(row: Row[Any], endpoints: Sequence[Endpoint]) -> Happening:

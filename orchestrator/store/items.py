@@ -10,7 +10,8 @@ from sqlalchemy import ARRAY, Integer, Row, Text, Uuid, bindparam, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orchestrator.domain.batch import Item, ItemError, NewItem, Tally
+from orchestrator import aside
+from orchestrator.domain.batch import BROKEN, Item, ItemError, NewItem, Tally
 from orchestrator.domain.job import Job
 from orchestrator.ports.batches import Hold
 from orchestrator.store import rows
@@ -149,13 +150,22 @@ class Items(Part):
             .order_by(columns.line)
             .limit(limit)
         )
-        return [(_item(row), rows.job(row) if row.id else None) for row in await self._database.fetch(query)]
+        return [_ended(row) for row in await self._database.fetch(query)]
 
     async def live_jobs(self, batch_id: str) -> list[UUID]:
         return [row.id for row in await self._database.fetch(_LIVE, {"batch_id": batch_id})]
 
     async def prune_items(self, batch_id: str, *, limit: int) -> int:
         return len(await self._database.fetch(_PRUNE, {"batch_id": batch_id, "n": limit}))
+
+
+def _ended(row: Row[Any]) -> tuple[Item, Job | None]:
+    """A line and its job; what cannot be read of them ends this line alone."""
+    try:
+        return _item(row), rows.job(row) if row.id else None
+    except Exception as error:
+        aside.put("batch_lines", error, job=row.job_id.hex)
+        return Item(line=row.line, custom_id=row.custom_id, job_id=row.job_id, error=BROKEN), None
 
 
 def _item(row: Row[Any]) -> Item:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Row
 
+from orchestrator import aside
 from orchestrator.domain.job import (
     Artifact,
     Checkpoint,
@@ -77,6 +79,15 @@ def claim(row: Row[Any]) -> Claim:
         cancel_requested=row.cancel_requested,
         checkpoint=_checkpoint(row),
     )
+
+
+def claims(found: Iterable[Row[Any]]) -> list[Claim]:
+    """Claims of such rows. One that cannot be read is left out, so that it holds up no other."""
+    read = []
+    for row in found:
+        with aside.unless_it_breaks("claims", job=row.id.hex, worker=row.worker):
+            read.append(claim(row))
+    return read
 
 
 def _checkpoint(row: Row[Any]) -> Checkpoint | None:

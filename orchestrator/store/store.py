@@ -22,6 +22,7 @@ from orchestrator.store.inputs import Inputs
 from orchestrator.store.items import Items
 from orchestrator.store.jobs import Jobs
 from orchestrator.store.loads import Loads
+from orchestrator.store.parked import ParkedThings
 from orchestrator.store.pauses import Pauses
 from orchestrator.store.settle import Settlements
 from orchestrator.store.submissions import Submissions
@@ -32,7 +33,7 @@ from orchestrator.store.workers import Workers
 
 class Store(
     Jobs, Claims, Settlements, Workers, Housekeeping, Tenants, Files, Inputs, Endpoints, Deliveries, DeliveryLog,
-    Batches, Items, Loads, Pauses,
+    Batches, Items, Loads, Pauses, ParkedThings,
 ):  # fmt: skip
     """Implements the store's ports, from `ports.JobStore` to `ports.WebhookStore`. One per process and event loop."""
 

@@ -71,7 +71,7 @@ class Workers(Part):
         return int(found[0].epoch)
 
     async def running(self, cluster: str) -> list[Claim]:
-        return [rows.claim(row) for row in await self._database.fetch(_RUNNING, {"cluster": cluster})]
+        return rows.claims(await self._database.fetch(_RUNNING, {"cluster": cluster}))
 
     async def cancel_requests(self, cluster: str) -> set[UUID]:
         asked = select(jobs.c.token).where(
@@ -117,7 +117,7 @@ class Workers(Part):
         return bool(await self._database.fetch(one if beat is None else one.where(workers.c.beat == beat)))
 
     async def orphaned(self) -> list[Claim]:
-        return [rows.claim(row) for row in await self._database.fetch(_ORPHANED)]
+        return rows.claims(await self._database.fetch(_ORPHANED))
 
     async def _wake_chunk(self) -> int:
         return len(await self._database.fetch(_WAKE, {"chunk": _CHUNK}))

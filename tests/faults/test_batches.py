@@ -76,10 +76,10 @@ class Killer:
     def _dying_in_thread(self, real: Any) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:
             if self.armed and self._when == "before":
-                raise RuntimeError("killed")
+                raise Killed
             found = real(*args, **kwargs)
             if self.armed:
-                raise RuntimeError("killed")
+                raise Killed
             return found
 
         return call
@@ -132,7 +132,7 @@ async def killed_once(scene: Scene, name: str, when: str) -> bool:
         dying._store = dying._output._store = Killer(dying._store, name, when)
     try:
         await dying.run_once()
-    except (Killed, RuntimeError):
+    except Killed:
         return True
     return False
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +21,7 @@ from safetensors import safe_open
 from transformers import T5Config, T5EncoderModel
 
 from orchestrator import logs
+from orchestrator.domain import jsontext
 from orchestrator.domain.catalog import ModelFamily
 from orchestrator.domain.errors import ConfigError
 from workers import hostmemory
@@ -124,7 +124,7 @@ def _channels(path: Path) -> int:
     """Of the VAE at full size, which decide what a decode takes."""
     file = path / "vae" / "config.json"
     try:
-        return int(json.loads(file.read_bytes())["block_out_channels"][0])
+        return int(jsontext.parse(file.read_bytes())["block_out_channels"][0])
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise ConfigError(f"{file} cannot be read: {type(error).__name__}: {error}") from None
 
@@ -157,7 +157,7 @@ def _check(path: Path, family: ModelFamily) -> None:
 def _transformer_config(path: Path) -> Any:
     """The transformer's config, with diffusers' own defaults for what older files do not say."""
     try:
-        told = json.loads((path / "config.json").read_bytes())
+        told = jsontext.parse((path / "config.json").read_bytes())
         known = inspect.signature(CogVideoXTransformer3DModel.__init__).parameters.values()
         defaults = {each.name: each.default for each in known if each.default is not each.empty}
         return SimpleNamespace(**defaults | told)

@@ -7,7 +7,6 @@ in diffusers and ComfyUI.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,8 @@ from pathlib import Path
 from peft import LoraConfig
 from peft.utils import CONFIG_NAME
 from peft.utils.other import get_pattern_key
+
+from orchestrator.domain import jsontext
 
 # A LoraConfig as JSON in the file's metadata: diffusers' (`LORA_ADAPTER_METADATA_KEY`), and that of finetrainers' SFT
 # trainer (`{"lora_config": json.dumps({"r": ..., "lora_alpha": ...})}`).
@@ -129,8 +130,8 @@ def _documents(metadata: Mapping[str, str], file: Path) -> Iterator[Statement]:
 
 def _statement(where: str, text: str | bytes) -> Statement:
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
+        document = jsontext.parse(text)
+    except ValueError:
         document = None
     if not isinstance(document, dict):
         raise ValueError(f"{where} is no JSON object")

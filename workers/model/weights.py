@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from orchestrator.domain import jsontext
 from orchestrator.domain.errors import ConfigError
 
 # A part's weights in one file, as diffusers and as transformers name it, and the index beside those in several.
@@ -56,7 +56,7 @@ def files(part: Path) -> list[Path]:
     for index in (part / name for name in _INDEXES):
         if index.is_file():
             try:
-                shards = {str(shard) for shard in json.loads(index.read_bytes())["weight_map"].values()}
+                shards = {str(shard) for shard in jsontext.parse(index.read_bytes())["weight_map"].values()}
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise ConfigError(f"{index} is no index of shards: {type(error).__name__}: {error}") from None
             return [part / shard for shard in sorted(shards)]

@@ -15,6 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from orchestrator import logs
+from orchestrator.domain import jsontext
 from orchestrator.domain.errors import ConfigError
 from workers.modelfiles import layout, manifest
 from workers.modelfiles.progress import Doing, OnProgress, Progress, silent
@@ -110,9 +111,9 @@ def _noted(notes: Mapping[str, Any], file: Path, mark: Mark) -> str | None:
 def _read(path: Path) -> dict[str, Any]:
     """Damaged or foreign notes are none: everything is read again, and they are written anew."""
     try:
-        document = json.loads(path.read_bytes())
+        document = jsontext.parse(path.read_bytes())
         notes = document["files"] if document["format"] == _FORMAT else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
     return notes if isinstance(notes, dict) else {}
 

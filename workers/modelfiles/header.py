@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+
+from orchestrator.domain import jsontext
 
 # What safetensors itself accepts at most (its MAX_HEADER_SIZE).
 _MAX_HEADER = 100_000_000
@@ -30,10 +31,10 @@ def read(file: Path) -> Header:
         if not 0 < length <= min(_MAX_HEADER, size - 8):
             return Header(problem="is no safetensors file")
         try:
-            header = json.loads(opened.read(length))
+            header = jsontext.parse(opened.read(length))
             ends = {name: tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"}
             expected = 8 + length + max(ends.values(), default=0)
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
             return Header(problem="has a broken header")
     if size != expected:
         return Header(problem=f"has {size} bytes, and its header says {expected}")

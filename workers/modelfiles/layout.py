@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
+from orchestrator.domain import jsontext
 from orchestrator.domain.errors import ConfigError
 from workers.modelfiles import header, manifest, vocabulary
 from workers.modelfiles.header import Header
@@ -229,7 +229,7 @@ def _missing_shards(index: Path, path: Path, headers: Mapping[Path, Header]) -> 
 
 def _object(path: Path) -> dict[str, object] | None:
     try:
-        document = json.loads(path.read_bytes())
-    except (ValueError, RecursionError, IsADirectoryError):
+        document = jsontext.parse(path.read_bytes())
+    except (ValueError, IsADirectoryError):
         return None
     return document if isinstance(document, dict) else None

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
+from orchestrator.domain import jsontext
 from orchestrator.domain.errors import ConfigError, IntegrityError
 
 NAME = "manifest.json"
@@ -48,7 +49,7 @@ class Manifest:
     def from_json(cls, data: bytes, where: str) -> Manifest:
         """Raises `ConfigError`, naming `where`, for what is no manifest or names a file outside its directory."""
         try:
-            document = json.loads(data)
+            document = jsontext.parse(data)
             if document["format"] != _FORMAT:
                 raise ValueError(f"its format is {document['format']!r}, not {_FORMAT}")
             files = {str(name): Entry(int(file["size"]), file["sha256"]) for name, file in document["files"].items()}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
+
+from orchestrator.domain import jsontext
 
 PIECES = "spiece.model"
 TOKENIZER = "tokenizer.json"
@@ -72,8 +73,8 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
 
 def _tokenizer_problem(file: Path) -> str | None:
     try:
-        vocabulary = json.loads(file.read_bytes())["model"]["vocab"]
-    except (ValueError, RecursionError):
+        vocabulary = jsontext.parse(file.read_bytes())["model"]["vocab"]
+    except ValueError:
         return "is cut off, or no JSON"
     except (KeyError, TypeError, IndexError):
         return "has no vocabulary"

@@ -1,0 +1,43 @@
+"""JSON that others wrote, of a bounded depth. The one way in which it is read, whichever door it comes through. Pure.
+
+Python's own reader goes as deep as its stack allows, which depends on who calls: what one caller could read, the next
+could not, nor write again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+# Far deeper than anything that a request, a manifest or a file's header has.
+MAX_DEPTH = 64
+
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_BRACKET = re.compile(r"[\[\]{}]")
+
+
+class TooDeep(ValueError):
+    """JSON with more than `MAX_DEPTH` objects and lists within each other."""
+
+    def __init__(self) -> None:
+        super().__init__(f"it is nested more than {MAX_DEPTH} deep")
+
+
+def parse(raw: bytes | str, *, parse_constant: Callable[[str], Any] | None = None) -> Any:
+    """What the text says; bytes may be UTF-8, UTF-16 or UTF-32. Raises `ValueError`, `TooDeep` among them."""
+    text = raw if isinstance(raw, str) else raw.decode(json.detect_encoding(raw), "surrogatepass")
+    check_depth(text)
+    return json.loads(text, parse_constant=parse_constant)
+
+
+def check_depth(text: str) -> None:
+    """Raise `TooDeep` before a reader goes so deep. One pass, and two counts where there are few brackets."""
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for bracket in _BRACKET.finditer(_STRING.sub("", text)):
+        depth += 1 if bracket[0] in "[{" else -1
+        if depth > MAX_DEPTH:
+            raise TooDeep

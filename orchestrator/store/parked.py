@@ -1,0 +1,50 @@
+"""What was parked since it broke the loop that met it: listed with the evidence, and sent back into its loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import bindparam, select, text
+
+from orchestrator.store.part import Part
+from orchestrator.store.tables import parked
+
+# A batch is due again at once; an event goes back into the outbox.
+_RESUME = text("""
+    WITH gone AS (
+        DELETE FROM parked WHERE subject = :subject RETURNING kind, subject, tenant, detail
+    ), woken AS (
+        UPDATE batches SET leased_until = NULL
+        WHERE id IN (SELECT subject FROM gone WHERE kind = 'batch') AND lease IS NULL
+    ), told AS (
+        INSERT INTO outbox (job_id, batch_id, tenant, event, webhook_url, at)
+        SELECT CAST(detail ->> 'job_id' AS uuid), detail ->> 'batch_id', tenant, detail ->> 'event',
+               detail ->> 'webhook_url', CAST(detail ->> 'at' AS timestamptz)
+        FROM gone WHERE kind = 'event'
+    )
+    SELECT subject FROM gone
+""").bindparams(bindparam("subject"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parked:
+    """`kind` is `batch` or `event`, `subject` its id, `error` the evidence."""
+
+    kind: str
+    subject: str
+    tenant: str
+    error: str
+    at: datetime
+
+
+class ParkedThings(Part):
+    async def list_parked(self) -> list[Parked]:
+        """All of them, the oldest first."""
+        columns = (parked.c.kind, parked.c.subject, parked.c.tenant, parked.c.error, parked.c.at)
+        found = await self._database.fetch(select(*columns).order_by(parked.c.at, parked.c.subject))
+        return [Parked(**row._mapping) for row in found]
+
+    async def resume_parked(self, subject: str) -> bool:
+        """Let its loop meet it again; False when nothing of that id is parked."""
+        return bool(await self._database.fetch(_RESUME, {"subject": subject}))

@@ -1,0 +1,377 @@
+"""In every loop: one item that breaks in a way that nobody foresaw holds up no other. The table walks the loops."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Collection
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+from uuid import UUID, uuid4
+
+import pytest
+
+from orchestrator import aside, metrics
+from orchestrator.batches.runner import BatchRunner
+from orchestrator.cluster import Cluster
+from orchestrator.config import RetentionSettings
+from orchestrator.dispatcher import Dispatcher
+from orchestrator.domain.errors import ObjectsRefused, StoreUnavailable
+from orchestrator.domain.job import WorkerRef
+from orchestrator.domain.loading import Trouble, WorkerLoad
+from orchestrator.feed import Feed
+from orchestrator.files import FileSweeper
+from orchestrator.fleet import Fleet
+from orchestrator.inputs.sweeper import InputSweeper
+from orchestrator.loads import Loads
+from orchestrator.ports import Heartbeat, Progress, Settled, SettleResult, Sweep
+from orchestrator.recovery import Recovery
+from orchestrator.rescuer import Rescuer
+from orchestrator.retention import Retention
+from orchestrator.scaler import Scaler
+from orchestrator.settler import Settler
+from orchestrator.store import rows
+from tests.support.builders import a_claim, a_result
+from tests.support.control import a_plan, a_settler
+
+ROOT = Path(__file__).parents[2]
+BAD, GOOD = "bad", "good"
+
+# These read or write in one statement of their own, and have no items that one could break.
+NO_ITEMS = {"beat", "wake_due", "queue_depth", "pauses", "prune_deliveries", "webhook_backlog", "listen"}
+# With the database that they need: `tests/contract/test_bad_rows.py`.
+ELSEWHERE = {"batches-", "announce", "deliver"}
+
+
+class Broken(Exception):
+    """Nobody foresaw it."""
+
+
+def fake(**parts: Any) -> Any:
+    return cast(Any, SimpleNamespace(**parts))
+
+
+class Done:
+    """Notes what was done, and breaks at what is bad."""
+
+    def __init__(self, bad: object = BAD) -> None:
+        self.bad = bad
+        self.saw: list[Any] = []
+
+    async def __call__(self, item: Any, *_: object, **__: object) -> Any:
+        if item == self.bad:
+            raise Broken(item)
+        self.saw.append(item)
+        return True
+
+
+async def expire() -> object:
+    done, now = Done(), [0.0]
+
+    async def declare_dead(cluster: str, worker: WorkerRef, beat: int) -> bool:
+        return bool(await done(worker.name))
+
+    beats = [
+        Heartbeat(cluster="c", worker=WorkerRef(name=name, incarnation="i"), pool="p", beat=1, alive=True)
+        for name in (BAD, GOOD)
+    ]
+
+    async def heartbeats() -> list[Heartbeat]:
+        return beats
+
+    clock = fake(monotonic=lambda: now[0])
+    rescuer = Rescuer(fake(heartbeats=heartbeats, declare_dead=declare_dead), fake(), clock, ttl_s=10)
+    for now[0] in (0.0, 4.0, 8.0, 12.0):
+        await rescuer.expire()
+    return done.saw
+
+
+async def recover() -> object:
+    ended: list[str] = []
+    bad, good = a_claim(), a_claim()
+
+    async def settle(settlements: Collection[Any]) -> list[SettleResult]:
+        if any(each.token == bad.token for each in settlements):
+            raise Broken
+        return [SettleResult(settled=Settled.APPLIED, state=None) for _ in settlements]
+
+    def get(key: str) -> bytes:
+        raise Broken  # whatever it is: then there is no video to be found, and the job is tried again
+
+    settler = a_settler(fake(settle=settle), fake(random=lambda: 0.5))
+    recovery = Recovery(settler, fake(get=get), ended=lambda claim: ended.append(GOOD if claim is good else BAD))
+    from orchestrator.attempt import worker_vanished
+    from orchestrator.domain.outcome import Lost
+
+    recovery.add((claim, Lost(failure=worker_vanished(claim))) for claim in (bad, good))
+    assert await recovery.run_once() == 1
+    return ended
+
+
+async def retention() -> object:
+    jobs = {UUID(int=number): number for number in range(1, 9)}
+    gone: list[UUID] = []
+
+    async def due(**_: object) -> list[Sweep]:
+        return [Sweep(job_id=job, keep=None) for job in jobs if job not in gone]
+
+    async def swept(sweeps: Collection[Sweep]) -> None:
+        gone.extend(sweep.job_id for sweep in sweeps)
+
+    def delete(keys: list[str]) -> None:
+        if UUID(int=1).hex in keys[0]:
+            raise ObjectsRefused("locked", keys=keys)
+        if UUID(int=2).hex in keys[0]:
+            raise Broken
+
+    async def nothing(**_: object) -> int:
+        return 0
+
+    store = fake(objects_to_sweep=due, swept=swept, prune_history=nothing)
+    objects = fake(list_keys=lambda prefix: [f"{prefix}a"], delete=delete)
+    await Retention(store, objects, RetentionSettings(), batch=2).run_once()
+    assert sorted(jobs[job] for job in gone) == [3, 4, 5, 6, 7, 8]
+    return [GOOD]
+
+
+async def _sweeper(kind: Any, names: tuple[str, str], as_dict: bool) -> object:
+    there = {f"{n}": f"{n}" for n in (BAD, "a", "b", GOOD)}
+
+    async def due(*, limit: int, **_: object) -> Any:
+        found = dict(list(there.items())[:limit])
+        return found if as_dict else list(found)
+
+    async def swept(items: Collection[str]) -> None:
+        for item in items:
+            del there[item]
+
+    def delete(keys: Collection[str]) -> None:
+        if BAD in keys:
+            raise ObjectsRefused("locked", keys=[BAD])
+
+    sweeper = kind(fake(**{names[0]: due, names[1]: swept}), fake(delete=delete), batch=1)
+    assert await sweeper.run_once() == 3
+    assert list(there) == [BAD]
+    return [GOOD]
+
+
+async def _orphans(prefix: str, kind: Any) -> object:
+    ids = [f"{0x0190_0000_0000 + n:012x}" + "7" * 20 for n in range(2)]
+    keys = [f"inputs/{'ab'}/{i}" for i in ids]
+    deleted: list[str] = []
+
+    async def unknown(made: Any, **_: object) -> list[str]:
+        return list(made)
+
+    def delete(these: Collection[str]) -> None:
+        deleted.extend(key for key in these if key != keys[0])
+        if keys[0] in these:
+            raise ObjectsRefused("locked", keys=[keys[0]])
+
+    from orchestrator.orphans import sweep_orphans
+
+    objects = fake(list_keys=lambda _: keys, delete=delete)
+    assert await sweep_orphans(objects, prefix, re.compile(r"inputs/ab/([0-9a-f]{32})"), unknown) == 1
+    assert deleted == keys[1:]
+    return [GOOD]
+
+
+def _cluster(**parts: Any) -> Cluster:
+    clock = fake(monotonic=lambda: 100.0)
+    return cast(Cluster, SimpleNamespace(**{"name": "c", "caller": None, "clock": clock, "fleet": Fleet(), **parts}))
+
+
+async def scale() -> object:
+    done = Done()
+
+    async def list_workers() -> list[str]:
+        return []
+
+    async def start(plan: Any) -> None:
+        await done(plan.name)
+
+    cluster = _cluster(
+        pool=fake(list_workers=list_workers, start=start), recovery=fake(add=lambda lost: list(lost)),
+        rules=fake(unheld_grace_s=10),
+    )  # fmt: skip
+    await Scaler(cluster, {name: a_plan(name) for name in (BAD, GOOD)}).run_once()
+    return done.saw
+
+
+async def dispatch() -> object:
+    done = Done()
+
+    async def claim(pool: str, *_: object, **__: object) -> list[Any]:
+        await done(pool)
+        return []
+
+    fleet = fake(changed=asyncio.Event(), slots=lambda _: [1], interruptible=lambda _: [], hold=lambda *_: None)
+    await Dispatcher(_cluster(fleet=fleet, store=fake(claim=claim)), (BAD, GOOD)).run_once()
+    return done.saw
+
+
+async def _told(verb: str) -> object:
+    bad, good = a_claim(), a_claim()
+    done = Done(bad.token)
+
+    async def tell(name: str, caller: object, token: UUID) -> None:
+        await done(token)
+
+    async def asked(*_: object) -> list[Any]:
+        return []
+
+    fleet = fake(
+        request_cancel=lambda _: [bad, good], misplaced=lambda _: [bad, good], told_to_leave=lambda _: None,
+        may_stay=lambda _: None,
+    )  # fmt: skip
+    store = fake(cancel_requests=asked, pauses=asked)
+    dispatcher = Dispatcher(_cluster(fleet=fleet, store=store, pool=fake(cancel=tell, evict=tell)), ("p",))
+    dispatcher._exhausted["p"] = float("inf")
+    await (dispatcher.cancel() if verb == "cancel" else dispatcher.rebalance())
+    assert done.saw == [good.token]
+    return [GOOD]
+
+
+async def progress() -> object:
+    moved = [Progress(job_id=uuid4(), token=uuid4(), stage=stage, step=1) for stage in (BAD, GOOD)]
+    written: list[str] = []
+
+    async def record(these: Collection[Progress]) -> None:
+        if any(each.stage == BAD for each in these):
+            raise Broken
+        written.extend(each.stage for each in these)
+
+    await Cluster.record_progress(_cluster(store=fake(record_progress=record)), moved)
+    return written
+
+
+async def watch() -> object:
+    """What ended on one worker is settled together; the end that cannot be written is given up in the end, aloud."""
+    bad, good = a_claim(), a_claim()
+    written: list[tuple[UUID, str]] = []
+
+    async def settle(settlements: Collection[Any]) -> list[SettleResult]:
+        if any(each.token == bad.token and each.state == "succeeded" for each in settlements):
+            raise Broken
+        written.extend((each.token, str(each.state)) for each in settlements)
+        return [SettleResult(settled=Settled.APPLIED, state=None) for _ in settlements]
+
+    from orchestrator.domain.protocol import Rendered
+
+    settler: Settler = a_settler(fake(settle=settle), fake(random=lambda: 0.5))
+    endings = [(claim, Rendered(result=a_result(claim.prefix))) for claim in (bad, good)]
+    for _ in range(2):
+        with pytest.raises(Broken):
+            await settler.end(endings)
+        assert written.pop() == (good.token, "succeeded")
+    assert len(await settler.end(endings)) == 2
+    assert written[0][0] == bad.token
+    assert written[0][1] != "succeeded"
+    return [GOOD]
+
+
+async def loads() -> object:
+    told: list[list[str]] = []
+    cluster = _cluster()
+    for name in (BAD, GOOD):
+        cluster.fleet.worker(name, "p", 0.0).trouble = Trouble(1, "it breaks", f"{name}\0")
+
+    async def record(_: str, these: Collection[WorkerLoad]) -> None:
+        if any("\0" in load.detail for load in these):
+            raise Broken
+        told.append([load.worker for load in these])
+
+    await Loads(_cluster(fleet=cluster.fleet, store=fake(record_loads=record)), {}).write()
+    return told[0]
+
+
+async def reconcile() -> object:
+    row = fake(id=uuid4(), worker="w", spec=None)
+    assert rows.claims([row]) == []  # and so for what is claimed, and for what dead workers left
+    return [GOOD]
+
+
+async def feed() -> object:
+    bad, good = uuid4(), uuid4()
+    asked: list[UUID] = []
+
+    async def snapshots(ids: Collection[UUID]) -> dict[UUID, Any]:
+        if bad in ids:
+            raise Broken
+        asked.extend(ids)
+        return {}
+
+    feed = Feed(fake(snapshots=snapshots), watchers=9, watchers_of_tenant=9)
+    with feed.watch(fake(id=bad, tenant="a")) as one, feed.watch(fake(id=good, tenant="b")) as other:
+        await feed.run_once()
+        assert asked == [good]
+        assert await other.changed(0.1)
+        assert not await one.changed(0.001)  # it was not told that its video is gone
+    return [GOOD]
+
+
+async def prune_batches() -> object:
+    done = Done()
+
+    async def ended(**_: object) -> dict[str, str]:
+        return {BAD: "a", GOOD: "b"}
+
+    async def nothing(*_: object, **__: object) -> Any:
+        return 0
+
+    store = fake(ended_batches=ended, live_jobs=done, prune_items=nothing, prune_batches=nothing)
+    runner = fake(_store=store, _cancel=nothing, _settings=fake(retention=fake(jobs_s=1)))
+    await BatchRunner.prune(runner)
+    return done.saw
+
+
+CASES: dict[str, Callable[[], Awaitable[object]]] = {
+    "expire": expire,
+    "rescue": recover,
+    "recover": recover,
+    "retention": retention,
+    "inputs": lambda: _sweeper(InputSweeper, ("inputs_to_sweep", "inputs_swept"), False),
+    "files": lambda: _sweeper(FileSweeper, ("files_to_sweep", "files_swept"), True),
+    "input_orphans": lambda: _orphans("inputs/", InputSweeper),
+    "file_orphans": lambda: _orphans("files/", FileSweeper),
+    "scale": scale,
+    "dispatch": dispatch,
+    "cancel": lambda: _told("cancel"),
+    "rebalance": lambda: _told("rebalance"),
+    "progress": progress,
+    "loads": loads,
+    "reconcile": reconcile,
+    "watch-": watch,
+    "feed": feed,
+    "prune_batches": prune_batches,
+}
+
+
+@pytest.mark.parametrize("loop", CASES)
+async def test_one_bad_item_holds_up_no_other(loop: str) -> None:
+    assert GOOD in cast(list[str], await CASES[loop]())
+
+
+def test_every_loop_of_every_process_has_its_case() -> None:
+    started = set[str]()
+    for source in ("orchestrator/service.py", "api/app.py"):
+        started |= set(re.findall(r"loops\.(?:every|after)\([^\"]*?f?\"([a-z_-]+)", (ROOT / source).read_text()))
+    assert len(started) > 15
+    assert started == set(CASES) | NO_ITEMS | ELSEWHERE
+
+
+def test_a_part_that_does_not_answer_is_no_items_fault() -> None:
+    with pytest.raises(StoreUnavailable), aside.unless_it_breaks("x"):
+        raise StoreUnavailable("away")
+
+
+def test_what_is_put_aside_leaves_evidence_and_is_counted() -> None:
+    before = metrics.parked.labels("x")._value.get()
+    with aside.unless_it_breaks("x"):
+        raise Broken("a\x00b\nc")
+    assert metrics.parked.labels("x")._value.get() == before + 1
+    with pytest.raises(Broken) as raised:
+        raise Broken("a\x00b\nc")
+    told = aside.told(raised.value)
+    assert re.fullmatch(r"Broken: a\ufffdb c \(test_bad_items\.py:\d+ in test_what_is_\w+\)", told)
