@@ -39,7 +39,8 @@ class S3Settings(Section):
 
     @model_validator(mode="after")
     def _signs_with_both(self) -> Self:
-        if (self.signing_access_key is None) != (self.signing_secret_key is None):
+        given = [key is not None for key in (self.signing_access_key, self.signing_secret_key)]
+        if any(given) and not all(given):
             raise ValueError("signing_access_key and signing_secret_key need each other")
         return self
 

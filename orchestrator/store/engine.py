@@ -130,7 +130,7 @@ class Database:
         if isinstance(error, TimeoutError):  # ours: the server's own limit is shorter, and it kept silent
             for connection in self._connections:
                 leave(connection)
-        elif getattr(error, "sqlstate", None) not in _GONE:
+        elif getattr(error, "sqlstate", None) not in _GONE and not _out_of_step(error):
             return
         context.is_disconnect = True
 
@@ -178,7 +178,8 @@ def unavailable() -> Iterator[None]:
             raise InvalidField(f"the database cannot hold this: {error.orig}", param=None) from error
         if state == _READ_ONLY:
             raise StoreReadOnly(f"PostgreSQL: {error.orig}") from error
-        if error.connection_invalidated or isinstance(error, InterfaceError) or state.startswith(_UNAVAILABLE):
+        broken = isinstance(error, InterfaceError) or _out_of_step(error.orig)
+        if error.connection_invalidated or broken or state.startswith(_UNAVAILABLE):
             raise StoreUnavailable(f"PostgreSQL: {error.orig}") from error
         raise
     except (TimeoutError, OSError, PoolTimeout) as error:
@@ -188,6 +189,11 @@ def unavailable() -> Iterator[None]:
 def blames_caller(error: DBAPIError) -> bool:
     """Whether PostgreSQL refused the values, not the statement, the session or the day."""
     return (_sqlstate(error) or "").startswith(_CALLERS)
+
+
+def _out_of_step(error: BaseException | None) -> bool:
+    """Whether the driver lost its place in the protocol, as when a server ends in the middle of an answer."""
+    return isinstance(getattr(error, "__cause__", None), asyncpg.InternalClientError)
 
 
 def _unholdable(error: DBAPIError) -> bool:

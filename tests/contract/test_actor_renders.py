@@ -95,7 +95,7 @@ async def test_two_prompts_that_differ_behind_the_limit_both_say_that_they_were_
         end = (await ended(actor, strict.token)).end
     assert isinstance(end, Broke)
     assert (end.failure.code, end.failure.retryable) == ("prompt_too_long", False)
-    assert "tokens, of which tiny-2b reads 226" in end.failure.message
+    assert f"tokens, of which {family} reads 226" in end.failure.message
 
 
 async def test_a_picture_in_the_bucket_is_rendered_upright_and_cropped(

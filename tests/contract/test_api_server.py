@@ -186,7 +186,7 @@ async def test_readiness_is_told_in_time_by_a_process_that_was_ready_before(
 
     assert (await api.http.get("/readyz")).status_code == 200
     monkeypatch.setattr(readiness, "DEADLINE_S", 0.1)
-    monkeypatch.setattr(api.services.store, "deployment_id", hung)
+    monkeypatch.setattr(api.services.store, "check_writes", hung)
     async with asyncio.timeout(3):
         assert (await api.http.get("/readyz")).status_code == 503
 
