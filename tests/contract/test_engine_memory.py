@@ -95,7 +95,7 @@ def test_a_cpu_without_room_for_32_bits_renders_in_16_and_its_numerics_say_so(
 ) -> None:
     family, path = FAMILIES["tiny-2b"], tiny_checkpoint("tiny-2b")
     assert loading.dtype_for(path, family, CPU) is torch.float32
-    monkeypatch.setattr("workers.model.room._DECODE_FACTOR", 2**30 // (32 * 32 * 8 * 3))  # a tile: 1.3 or 0.67 GiB
+    monkeypatch.setattr("workers.model.room._DECODE_FACTOR", 2**30 // (32 * 32 * 4 * 3))  # a tile: 1.3 or 0.67 GiB
     monkeypatch.setattr(hostmemory, "read", lambda: HostMemory(total=0, available=2**30 + 2**30 * 9 // 10))
     with capture_logs() as told:
         assert loading.dtype_for(path, family, CPU) is torch.bfloat16
@@ -125,8 +125,8 @@ def test_a_decode_that_would_kill_a_cpus_process_is_tried_in_tiles_instead(
 ) -> None:
     model = loaded("tiny-2b")
     render = denoised(model, a_tiny_spec("tiny-2b", num_inference_steps=1))
-    monkeypatch.setattr(hostmemory, "read", lambda: HostMemory(total=0, available=16 * MIB))
-    with pytest.raises(RenderFailed, match="a decode takes 25 MiB, and 16 MiB can be had") as failed:
+    monkeypatch.setattr(hostmemory, "read", lambda: HostMemory(total=0, available=8 * MIB))
+    with pytest.raises(RenderFailed, match="a decode takes 12 MiB, and 8 MiB can be had") as failed:
         model.decode(render)
     assert failed.value.code is FailureCode.OUT_OF_MEMORY  # for which there is a ladder
     assert model.decode(render, Decoding.TILED).shape == (9, 64, 96, 3)

@@ -99,7 +99,7 @@ class TestCommandLine:
         ("arguments", "line"),
         [
             (["keys", "create", "\udcff"], "cogmill: the argument '\\udcff' is not UTF-8\n"),
-            (["model", "tiny", "/proc/x"], "cogmill: cannot make /proc/x/tiny-2b-r1: No such file or directory\n"),
+            (["model", "tiny", "/proc/x"], "cogmill: cannot make /proc/x/tiny-2b-r2: No such file or directory\n"),
         ],
     )
     def test_what_cannot_be_used_is_one_line(
