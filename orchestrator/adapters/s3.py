@@ -8,6 +8,7 @@ import mimetypes
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,6 +21,7 @@ from boto3.session import Session
 from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.loaders import JSONFileLoader
 from botocore.session import Session as BotocoreSession
 
 from orchestrator.config import S3Settings
@@ -48,6 +50,17 @@ class Listed(NamedTuple):
     key: str
     size: int
     etag: str
+
+
+class _Descriptions(JSONFileLoader):
+    """botocore's descriptions of the service, read once for all clients of a process: most of what a client costs."""
+
+    @cache  # noqa: B019 (there is one, for as long as the process lives)
+    def load_file(self, file_path: str) -> Any:
+        return super().load_file(file_path)
+
+
+_DESCRIPTIONS = _Descriptions()
 
 
 class S3Objects:
@@ -245,7 +258,8 @@ def _client(settings: S3Settings, endpoint_url: str | None, *, signing: bool = F
     if signing and settings.signing_access_key is not None:
         access, secret = settings.signing_access_key, settings.signing_secret_key
     # A session of its own: boto3's default one is not thread-safe. Where keys are given, no profile is looked for.
-    own = None if access is None else BotocoreSession(session_vars={"profile": (None, None, None, None)})
+    own = BotocoreSession(session_vars=None if access is None else {"profile": (None, None, None, None)})
+    own.get_component("data_loader").file_loader = _DESCRIPTIONS
     local = endpoint_url is not None and is_loopback(urlsplit(endpoint_url).hostname or "")
     client = Session(
         botocore_session=own,
