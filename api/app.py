@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -50,9 +49,6 @@ _PATIENCE_S = 60.0
 _FILES = ("/v1/files", "/api/paas/v4/files")
 _VIDEOS = ("/v1/videos", "/api/paas/v4/videos")
 
-# Requests leave little garbage in cycles, and a full collection that walks every loaded module shows in the p99.
-_GC_THRESHOLDS = (50_000, 20, 50)
-
 
 class _App(FastAPI):
     """FastAPI, with an OpenAPI document that tells of what is read and answered by hand too."""
@@ -71,8 +67,7 @@ def create_app(settings: Settings, *, connect: deps.Connect = deps.connect) -> F
         async with connect(settings) as services, running(Pulse(_PATIENCE_S)) as loops:
             app.state.services = services
             loops.every(_READ_EVERY_S, "feed", services.feed.run_once)
-            with _rare_collections():
-                yield
+            yield
 
     base = settings.api.base_path
     app = _App(
@@ -107,16 +102,3 @@ def _largest_body(settings: Settings, path: str) -> int:
     if path.startswith(_FILES):
         return settings.api.max_body_bytes + settings.batches.max_file_bytes
     return settings.max_request_bytes if path.startswith(_VIDEOS) else settings.api.max_body_bytes
-
-
-@contextmanager
-def _rare_collections() -> Iterator[None]:
-    thresholds = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*thresholds)
-        gc.unfreeze()

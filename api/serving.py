@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import resource
 import socket
 import sys
@@ -28,10 +29,16 @@ _CANCEL_S = 5
 # Files that the process may open beside its callers' connections: the database, S3, what it fetches, uploads.
 _OTHER_FILES = 256
 
+# Requests leave little garbage in cycles, and a full collection that walks every loaded module shows in the p99.
+_GC_THRESHOLDS = (50_000, 20, 50)
+
 
 def serve(settings: Settings) -> None:
     """Serve the API until SIGTERM or SIGINT."""
     server = Server(create_app(settings), settings.api)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
     with suppress(KeyboardInterrupt):
         server.run()
     if not server.started:

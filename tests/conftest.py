@@ -15,8 +15,10 @@ pytest_plugins = [
     "tests.support.postgres",
     "tests.support.ray",
     "tests.support.s3",
+    "tests.support.sharing",
     "tests.support.site",
     "tests.support.stack",
+    "tests.support.thrift",
     "tests.support.clients",  # imports the one before
     "tests.support.web",
 ]

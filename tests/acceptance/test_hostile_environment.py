@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.support.stack import COGMILL, Up, wait_for
+from tests.support.stack import COGMILL, Up, one_model, wait_for
 
 # Where every proxy leads: nobody answers there.
 NOWHERE = "127.0.0.1:9"
@@ -60,13 +59,7 @@ HOSTILE = {
 def test_a_stack_renders_in_a_hostile_environment(
     seeded_data_dir: Callable[[str], Path], tiny_checkpoint: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    models = tmp_path / "models.toml"
-    source = json.dumps(str(tiny_checkpoint("tiny-2b")))
-    models.write_text(
-        'default_model = "tiny-2b"\n'
-        f'[models.tiny-2b]\nfamily = "tiny-2b"\nsource = {source}\n'
-        '[pools.main]\nmodel = "tiny-2b"\n'
-    )
+    models = one_model(tmp_path, tiny_checkpoint("tiny-2b"), "tiny-2b")
     environment = {name: value for name, value in os.environ.items() if name != "HOME"} | HOSTILE
     with socket.create_server(("127.0.0.1", 0)) as proxy:  # one that swallows what comes
         environment |= {"HTTP_PROXY": f"http://127.0.0.1:{proxy.getsockname()[1]}"}

@@ -16,7 +16,7 @@ import pytest
 
 from orchestrator.local import ray
 from orchestrator.local.process import kill_all
-from tests.support.stack import Up, wait_for
+from tests.support.stack import Up, one_model, wait_for
 from tests.support.videos import pixels
 
 SETTINGS = {
@@ -30,12 +30,17 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def faulty(seeded_data_dir: Callable[[str], Path]) -> Iterator[Up]:
-    """A stack of this module's own, with short leases."""
+def faulty(
+    seeded_data_dir: Callable[[str], Path],
+    tiny_checkpoint: Callable[[str], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Up]:
+    """A stack of this module's own, with short leases and one worker."""
+    models = one_model(tmp_path_factory.mktemp("faulty"), tiny_checkpoint("tiny-2b"), "tiny-2b")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in SETTINGS.items():
             patch.setenv(name, value)
-        running = Up.start(seeded_data_dir("faulty"), "--port", "0")
+        running = Up.start(seeded_data_dir("faulty"), "--port", "0", "--models", str(models))
     try:
         yield running
     finally:

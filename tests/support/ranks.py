@@ -13,7 +13,7 @@ from typing import Any
 
 from orchestrator.ports import WorkerPlan
 
-# Ranks import torch, one after the other on a small machine.
+# The first rank waits while torch is imported.
 PATIENCE_S = 120.0
 
 
@@ -47,20 +47,17 @@ class Rank:
 
 @contextmanager
 def processes(count: int) -> Iterator[list[Rank]]:
-    """That many ranks, whose processes end with the block."""
-    spawn = multiprocessing.get_context("spawn")
+    """That many ranks, whose processes end with the block; they are forked from one that has imported torch."""
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload([__name__, "workers.assembly", "workers.parallel.follower"])
     ranks = []
     try:
         for _ in range(count):
-            ours, theirs = spawn.Pipe()
-            process = spawn.Process(target=_obey, args=(theirs,), daemon=True)
+            ours, theirs = server.Pipe()
+            process = server.Process(target=_obey, args=(theirs,), daemon=True)
             process.start()
             theirs.close()
             ranks.append(Rank(process, ours))
-        for rank in ranks:
-            rank.tell(_warm_up)
-        for rank in ranks:
-            rank.result()
         yield ranks
     finally:
         for rank in ranks:
@@ -101,12 +98,6 @@ def _follow(plan: WorkerPlan, rank: int, address: str) -> None:
         follow(plan, rank, address)
     except RuntimeError:  # the leader has left
         distributed.destroy_process_group()
-
-
-def _warm_up() -> None:
-    """Import what takes long, all ranks at once."""
-    import workers.assembly
-    import workers.parallel.follower  # noqa: F401
 
 
 _line: Connection | None = None

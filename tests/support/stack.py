@@ -131,6 +131,17 @@ def wait_for(
     raise AssertionError(f"{video_id} was not {status} within {within_s} s")
 
 
+def one_model(directory: Path, checkpoint: Path, family: str) -> Path:
+    """A file for `cogmill up --models`: one pool of one worker, which starts in a third of the time of three."""
+    models = directory / "one.toml"
+    models.write_text(
+        f'default_model = "{family}"\n'
+        f'[models.{family}]\nfamily = "{family}"\nsource = {json.dumps(str(checkpoint))}\n'
+        f'[pools.main]\nmodel = "{family}"\n'
+    )
+    return models
+
+
 @pytest.fixture(scope="session")
 def seeded_data_dir(tiny_checkpoint: Callable[[str], Path]) -> Iterator[Callable[[str], Path]]:
     """Makes data directories that have the tiny checkpoints already, which spares every stack ten seconds."""
