@@ -106,6 +106,7 @@ _line: Connection | None = None
 def _obey(line: Connection) -> None:
     global _line
     _line = line
+    gc.freeze()  # what was imported is walked over by no collection
     while True:
         job, arguments = line.recv()
         try:
