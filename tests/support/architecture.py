@@ -43,7 +43,7 @@ class Scale:
 
 
 FULL = Scale()
-SMALL = Scale(layers=2, heads=4, text=(64, 2, 4, 128), vae=((32, 32, 32, 32), 1))
+SMALL = Scale(layers=2, heads=4, text=(64, 2, 4, 128), vae=((4, 4, 4, 4), 1))
 
 
 def reduced(family: ModelFamily) -> ModelFamily:
@@ -120,6 +120,7 @@ def _vae(family: ModelFamily, scale: Scale) -> AutoencoderKLCogVideoX:
         up_block_types=("CogVideoXUpBlock3D",) * 4,
         block_out_channels=channels,
         layers_per_block=layers,
+        norm_num_groups=min(32, channels[0]),
         latent_channels=16,
         scaling_factor=1.15258426 if family.scheduler == "ddim" else 0.7,
         invert_scale_latents=family.temporal_patch > 1,
