@@ -2,8 +2,8 @@
 
 import os
 
-# glibc gives large blocks back at once, and each render's are mapped and cleared anew, 4 KiB at a time: a third of a
-# render's time on the machines of CI. In huge pages it costs next to nothing. Read when a process starts.
+# glibc gives large blocks back at once, and each render's are mapped and cleared anew, 4 KiB at a time: a tenth of a
+# render's time on a virtual machine. In huge pages it costs next to nothing. Read when a process starts.
 os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
 
 pytest_plugins = [

@@ -125,4 +125,4 @@ def _decode_whole(data: bytes, kind: Kind, size: Size) -> _Decoded:
 
 
 def _broken(kind: Kind) -> InvalidField:
-    return InvalidField(f"is a {kind.name} image that is cut off or damaged", param=_PARAM, code="image_broken")
+    return InvalidField(f"is a broken {kind.name} image, cut off or damaged", param=_PARAM, code="image_broken")

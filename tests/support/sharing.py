@@ -6,8 +6,8 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
-# Files whose tests use the session's stack (`tests/support/stack.py`), of which each process has one of its own.
-_ON_A_STACK = ("tests/acceptance/", "tests/deploy/test_prometheus.py")
+# Where tests use the session's stack (`tests/support/stack.py`), of which each process has one of its own.
+_ON_A_STACK = "tests/acceptance/"
 
 
 class _Scheduling(LoadFileScheduling):
