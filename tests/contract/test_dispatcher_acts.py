@@ -86,6 +86,18 @@ async def test_a_render_that_ended_after_its_owner_had_cancelled_it_ends_as_canc
     assert worker.renders == {}, "and is forgotten"
 
 
+# ---------------------------------------------------------------- learning
+@pytest.mark.parametrize("resumed_at", [None, 3])
+async def test_a_whole_render_teaches_how_long_its_pool_takes_and_the_rest_of_one_does_not(
+    site: Site, resumed_at: int | None
+) -> None:
+    await site.begins()
+    site.pool.publish = lambda _: a_result(gpu_seconds=1000.0, resumed_at=resumed_at)
+    before = site.control.cluster.fleet.speed("small")
+    await site.finishes(await site.runs_a_job())
+    assert (site.control.cluster.fleet.speed("small") == before) is (resumed_at is not None)
+
+
 # ---------------------------------------------------------------- leases
 async def test_only_the_leases_of_workers_that_answered_are_renewed(site: Site) -> None:
     await site.begins(TWO)
