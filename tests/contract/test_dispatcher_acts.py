@@ -6,12 +6,23 @@ Every test here fails when its act is left out, or happens before its time or af
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from orchestrator.domain.errors import StoreUnavailable
+from orchestrator.domain.errors import ProtocolMismatch, StoreUnavailable, WorkerUnreachable
 from orchestrator.domain.job import Claim, Failure, WorkerRef
-from orchestrator.domain.protocol import Assignment, Broke, End, HandedBack, Rendered, RenderStatus, Stage, Stopped
+from orchestrator.domain.protocol import (
+    Assignment,
+    Broke,
+    Caller,
+    End,
+    HandedBack,
+    Rendered,
+    RenderStatus,
+    Stage,
+    Stopped,
+)
 from orchestrator.domain.states import JobState
 from orchestrator.ports import Heartbeat
 from orchestrator.recovery import Recovery
@@ -240,6 +251,75 @@ async def test_a_worker_that_stays_silent_for_a_time_to_live_is_killed_and_what_
     assert before not in await beats(site)
     await site.control.cluster.recovery.run_once()
     assert await site.outcomes(job) == ["lost"]
+
+
+async def test_a_life_that_vanished_is_void_at_once_and_what_it_held_is_tried_again(site: Site) -> None:
+    await site.begins()
+    job = await site.runs_a_job()
+    gone = life(site)
+    site.pool.vanish(NAME)
+    await site.control.watchers[NAME].run_once()
+    assert gone not in await beats(site)
+    await site.control.cluster.recovery.run_once()
+    assert await site.outcomes(job) == ["lost"]
+
+
+async def test_a_worker_that_was_killed_for_its_silence_has_another_time_to_live_to_come_back(site: Site) -> None:
+    await site.begins()
+    silenced = life(site)
+    site.pool.workers[NAME].reachable = False
+    while life(site) == silenced:
+        await site.control.watchers[NAME].run_once()
+    site.pool.workers[NAME].reachable = False
+    reborn, killed_at = life(site), site.pool.clock.now
+    while site.pool.clock.now - killed_at < TTL_S - 1:
+        await site.control.watchers[NAME].run_once()
+        assert life(site) == reborn
+
+
+async def test_what_a_worker_of_another_release_holds_is_tried_again_at_once(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await site.begins()
+    job = await site.runs_a_job()
+
+    async def another_language(*_: object, **__: object) -> None:
+        raise ProtocolMismatch("it speaks protocol 0")
+
+    monkeypatch.setattr(site.pool, "poll", another_language)
+    await site.control.watchers[NAME].run_once()
+    await site.control.cluster.recovery.run_once()
+    assert await site.outcomes(job) == ["lost"]
+
+
+# ---------------------------------------------------------------- handing back
+async def test_a_worker_that_did_not_hear_that_it_should_hand_a_render_back_is_asked_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await site.begins()
+    site.pool.workers[NAME].step_s = 30.0
+    bulk = await site.runs_a_job()
+    site.pool.advance(NAME)
+    await site.control.round()
+    await site.store.submit(a_job(priority=0))
+    await site.control.round()
+    site.pool.advance(NAME)
+    asked = []
+
+    async def unheard(name: str, caller: Caller, token: UUID) -> bool:
+        asked.append(token)
+        raise WorkerUnreachable("no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(site.pool, "evict", unheard)
+        await site.begins(TWO)
+        for _ in range(3):
+            await site.control.round()
+    assert len(asked) > 1
+    assert await site.outcomes(bulk) == []
+    for _ in range(3):
+        await site.control.round()
+    assert await site.outcomes(bulk) == ["evicted"]
 
 
 # ---------------------------------------------------------------- disowning
