@@ -264,6 +264,15 @@ async def test_a_life_that_vanished_is_void_at_once_and_what_it_held_is_tried_ag
     assert await site.outcomes(job) == ["lost"]
 
 
+async def test_the_life_before_is_void_as_soon_as_a_worker_answers_with_another(site: Site) -> None:
+    await site.begins()
+    gone = life(site)
+    site.pool.crash(NAME)
+    await site.control.watchers[NAME].run_once()
+    assert life(site) in await beats(site)
+    assert gone not in await beats(site)
+
+
 async def test_a_worker_that_was_killed_for_its_silence_has_another_time_to_live_to_come_back(site: Site) -> None:
     await site.begins()
     silenced = life(site)
