@@ -1,4 +1,4 @@
-"""JSON that others wrote, of a bounded depth. The one way in which it is read, whichever door it comes through. Pure.
+"""JSON that others wrote, of bounded depth and numbers: the one way in which it is read, at every door. Pure.
 
 Python's own reader goes as deep as its stack allows, which depends on who calls: what one caller could read, the next
 could not, nor write again.
@@ -13,6 +13,8 @@ from typing import Any
 
 # Far deeper than anything that a request, a manifest or a file's header has.
 MAX_DEPTH = 64
+# Far more than any number here has. Python's own reader refuses thousands of them, with advice for programmers.
+MAX_DIGITS = 100
 
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
@@ -29,7 +31,13 @@ def parse(raw: bytes | str, *, parse_constant: Callable[[str], Any] | None = Non
     """What the text says; bytes may be UTF-8, UTF-16 or UTF-32. Raises `ValueError`, `TooDeep` among them."""
     text = raw if isinstance(raw, str) else raw.decode(json.detect_encoding(raw), "surrogatepass")
     check_depth(text)
-    return json.loads(text, parse_constant=parse_constant)
+    return json.loads(text, parse_int=_integer, parse_constant=parse_constant)
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"it holds an integer of more than {MAX_DIGITS} digits")
+    return int(digits)
 
 
 def check_depth(text: str) -> None:

@@ -29,6 +29,13 @@ def nested(depth: int) -> str:
     return '{"a":' + "[" * (depth - 1) + "]" * (depth - 1) + "}"
 
 
+@pytest.mark.parametrize("digits", [jsontext.MAX_DIGITS + 1, 5000, 1_000_000])
+def test_an_integer_that_nobody_can_mean_is_refused_in_words_for_its_author(digits: int) -> None:
+    with pytest.raises(ValueError, match=r"^it holds an integer of more than 100 digits$"):
+        jsontext.parse('{"seed": ' + "9" * digits + "}")
+    assert jsontext.parse("9" * jsontext.MAX_DIGITS) == int("9" * jsontext.MAX_DIGITS)
+
+
 def test_what_is_just_deep_enough_is_read() -> None:
     assert jsontext.parse(nested(MAX_DEPTH)) == json.loads(nested(MAX_DEPTH))
 
