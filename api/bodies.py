@@ -169,7 +169,9 @@ def _no_constant(name: str) -> NoReturn:
 
 
 async def read_form(request: Request) -> dict[str, Any]:
-    """A multipart body as a dict. `a[b]` becomes a nested key and `a[]` a list; files without content are absent.
+    """A multipart body as a dict. `a[b]` becomes a nested key and `a[]` a list.
+
+    A file without name and content, as browsers send for an untouched field, is absent.
 
     Source: how the OpenAI clients encode `extra_body` and optional files. Raises `InvalidField` and `TooLarge`.
     """
@@ -184,7 +186,7 @@ def nested(form: Iterable[tuple[str, Value]]) -> dict[str, Any]:
         if match is None:
             raise InvalidField("is not a name that a form field may have", param=name, code="invalid_body")
         root, brackets = match.groups()
-        if isinstance(value, UploadedFile) and not value.data:
+        if isinstance(value, UploadedFile) and not value.filename and not value.data:
             continue
         if brackets == "[]":
             _nested(fields, root, list).append(value)

@@ -51,7 +51,7 @@ class Pools:
 
     async def pause(self, name: str, *, reason: str, by: str) -> None:
         """Claim nothing more of a pool, or of any (`EVERY`); what runs goes on. `reason` is shown to whoever waits."""
-        if not reason.strip():
+        if not any(character.isprintable() and not character.isspace() for character in reason):
             raise InvalidField("must say why, for whoever waits", param="reason")
         check_text(reason, "reason", max_chars=_MAX_REASON_CHARS)
         if "\n" in reason or "\r" in reason:

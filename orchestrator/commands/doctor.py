@@ -79,7 +79,8 @@ def examine(settings: Settings, connect: Connect, files: ModelFiles) -> Iterator
     joined: list[RayCluster] = []
     advice = "start Ray, or correct ray.address and what RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN says"
     yield _check("ray", lambda: _ray(settings.ray.address, connect, joined), advice, within_s=_SLOW_S)
-    yield _check("gpus", lambda: _gpus(settings, joined), "add GPU nodes, or lower pools.*.workers")
+    advice = "add GPU nodes, or lower pools.*.workers" if joined else "mend what is said of ray"
+    yield _check("gpus", lambda: _gpus(settings, joined), advice)
     if answers:
         yield from _pools(settings)
         advice = (

@@ -120,7 +120,8 @@ async def connect(
 
 def described(error: Exception) -> str:
     """An error in one line; a time-out has no words of its own."""
-    return f"PostgreSQL: {str(error) or type(error).__name__}"
+    wordless = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+    return f"PostgreSQL: {str(error) or wordless}"
 
 
 async def _check_settings(connection: Connection) -> None:

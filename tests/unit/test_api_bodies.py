@@ -12,12 +12,16 @@ from hypothesis import strategies as st
 
 from api.bigmodel.schemas import GenerateVideo
 from api.bigmodel.translate import request_of
-from api.bodies import parse_object, typed
+from api.bodies import nested, parse_object, typed
+from api.forms import UploadedFile
 from api.openai.schemas import CreateVideo
 from api.openai.translate import request_of as openai_request_of
 from api.pictures import read_picture
 from api.problem import problem_of
+from orchestrator.config import FetchSettings
 from orchestrator.domain.errors import InvalidField, RequestError
+from orchestrator.inputs.images import check_picture
+from orchestrator.request import ImageBytes
 
 
 def field(name: str, value: object) -> Any:
@@ -146,3 +150,13 @@ def test_json_with_more_values_than_any_request_has_is_refused_before_it_is_pars
     with pytest.raises(InvalidField) as caught:
         parse_object('{"a": [' + "1," * 10_001 + "1]}", param="extra_body")
     assert caught.value.param == "extra_body"
+
+
+def test_a_file_field_that_nobody_touched_is_absent_and_an_empty_file_is_not() -> None:
+    untouched, empty = UploadedFile("", b""), UploadedFile("mill.png", b"")
+    assert nested([("prompt", "sea"), ("input_reference", untouched)]) == {"prompt": "sea"}
+    assert nested([("prompt", "sea"), ("input_reference", empty)])["input_reference"] is empty
+    source = read_picture(empty, "input_reference")
+    assert isinstance(source, ImageBytes)
+    with pytest.raises(InvalidField):
+        check_picture(source.data, FetchSettings())
