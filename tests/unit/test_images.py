@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import random
 import struct
 from contextlib import suppress
 from io import BytesIO
@@ -27,8 +28,8 @@ OTHERS = Path(__file__).parents[1] / "support" / "pictures"
 
 
 def encoded(kind: str, size: tuple[int, int] = (64, 48), mode: str = "RGB", **options: Any) -> bytes:
-    """A picture with detail everywhere, so that every byte of it is needed."""
-    noise = Image.effect_noise(size, 90).convert(mode)
+    """A picture with detail everywhere, so that every byte of it is needed; always the same one."""
+    noise = Image.frombytes("L", size, random.Random(7).randbytes(size[0] * size[1])).convert(mode)
     file = BytesIO()
     noise.save(file, kind, **options)
     return file.getvalue()
