@@ -203,14 +203,14 @@ def an_assignment(
 def a_plan(
     family: str = "tiny-2b", source: Path | str = "nowhere", s3: S3Settings | None = None, **settings: Any
 ) -> WorkerPlan:
-    """A worker of the pool `small`; `settings` are the pool's."""
+    """A worker of the pool `small`, whose cache is beside its files; `settings` are the pool's."""
     return WorkerPlan(
         name="small-0",
         pool="small",
         model=family,
         family=family,
         source=str(source),
-        cache=Path("nowhere"),
+        cache=Path(source).parent if Path(source).is_absolute() else Path("nowhere"),
         settings=PoolSettings(model=family, **settings),
         s3=s3 or S3Settings(),
     )
