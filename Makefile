@@ -24,7 +24,7 @@ up: $(INSTALLED)
 	@$(BIN)/cogmill up
 
 test: $(COMPLETED)
-	@$(BIN)/pytest -n 2 --dist loadfile
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-unit: $(INSTALLED)
 	@$(BIN)/pytest tests/unit

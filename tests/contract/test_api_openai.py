@@ -96,20 +96,36 @@ async def test_extensions_reach_the_render(api: Api) -> None:
 
 
 async def test_multipart_as_the_clients_send_it_is_the_same_request(api: Api) -> None:
-    # Numbers as text, an optional file that is there but empty, `extra_body` as JSON text.
+    # Numbers as text, `extra_body` as JSON text.
     parts = {
         "prompt": (None, "a lighthouse 🌊"),
         "seconds": (None, "4"),
         "guidance_scale": (None, "1.5"),
         "generate_sound": (None, "false"),
         "extra_body": (None, '{"num_inference_steps": 3}'),
-        "input_reference": ("upload", b"", "application/octet-stream"),
     }
     answer = await api.http.post("/v1/videos", files=parts)
     assert answer.status_code == 200, answer.text
     spec = (await api.claim(answer.json()["id"])).spec
     assert (spec.prompt, spec.num_frames, spec.guidance_scale) == ("a lighthouse 🌊", 33, 1.5)
     assert spec.num_inference_steps == 3
+
+
+async def test_a_browsers_form_may_leave_its_file_field_untouched_and_an_empty_file_is_refused(api: Api) -> None:
+    def form(
+        filename: str,
+    ) -> bytes:  # Source: HTML, "multipart/form-data encoding algorithm": no file is an empty one without a name
+        return (
+            b'--mill\r\nContent-Disposition: form-data; name="prompt"\r\n\r\na lighthouse\r\n'
+            b'--mill\r\nContent-Disposition: form-data; name="input_reference"; filename="%b"\r\n'
+            b"Content-Type: application/octet-stream\r\n\r\n\r\n--mill--\r\n"
+        ) % filename.encode()
+
+    kind = {"content-type": "multipart/form-data; boundary=mill"}
+    untouched = await api.http.post("/v1/videos", content=form(""), headers=kind)
+    assert untouched.status_code == 200, untouched.text
+    empty = await api.http.post("/v1/videos", content=form("mill.png"), headers=kind)
+    assert (empty.status_code, empty.json()["error"]["param"]) == (400, "input_reference")
 
 
 async def test_progress_follows_real_steps_until_the_video_is_complete(api: Api) -> None:
