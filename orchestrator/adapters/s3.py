@@ -310,7 +310,7 @@ def _ours(error: Exception, subject: str) -> Exception:
         return InvalidField(f"the range asked for is not within {subject}", param="range")
     if isinstance(error, ClientError) and 400 <= _status(error) < 500 and code not in _BUSY:
         return ObjectsRefused(f"S3 refused {subject}: {error}", keys=[subject])
-    return ObjectsUnavailable(f"S3 refused {subject}: {error}")
+    return ObjectsUnavailable(f"S3 failed with {subject}: {error}")
 
 
 def _status(error: ClientError) -> int:

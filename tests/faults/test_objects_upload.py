@@ -14,10 +14,11 @@ import pytest
 from orchestrator import results
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import S3Settings
-from orchestrator.domain.errors import IntegrityError, ObjectsUnavailable, RenderFailed
+from orchestrator.domain.errors import IntegrityError, ObjectsRefused, ObjectsUnavailable, RenderFailed
 from orchestrator.domain.job import VideoResult
 from orchestrator.domain.protocol import Assignment
 from tests.support.builders import a_claim
+from tests.support.disks import small_disk
 from tests.support.finishing import PlainWatch
 from tests.support.proxy import Proxy
 from tests.support.s3 import S3Server
@@ -137,3 +138,19 @@ def test_a_read_that_breaks_off_goes_on_where_it_broke(own_s3_server: S3Server, 
     own_s3_server.kill()
     own_s3_server.start()
     assert read + b"".join(chunks) == finished.video.read_bytes()
+
+
+def test_an_s3_whose_disk_is_full_failed_and_refused_nothing(own_s3_server: S3Server) -> None:
+    """What it refuses is ours to mend and is not tried again; a disk is mended by somebody else, and it is."""
+    objects = S3Objects(own_s3_server.new_bucket(max_attempts=1))
+    own_s3_server.kill()
+    with small_disk(own_s3_server.data_dir, 512):
+        own_s3_server.start()
+        try:
+            objects.ensure_bucket()
+            with pytest.raises(ObjectsUnavailable, match="S3 failed with a") as caught:
+                objects.put("a", bytes(MIB), "video/mp4")
+            assert not isinstance(caught.value, ObjectsRefused)
+            assert objects.put("b", b"small", "video/mp4").size == 5
+        finally:
+            own_s3_server.kill()
