@@ -12,7 +12,7 @@ from orchestrator.domain.errors import InvalidField, NotFound
 from orchestrator.domain.pausing import EVERY, Pause, pause_over
 from orchestrator.domain.states import JobState
 from orchestrator.ports import QueueDepth
-from orchestrator.request import check_text
+from orchestrator.request import check_text, is_blank
 
 _MAX_REASON_CHARS = 200
 
@@ -51,7 +51,7 @@ class Pools:
 
     async def pause(self, name: str, *, reason: str, by: str) -> None:
         """Claim nothing more of a pool, or of any (`EVERY`); what runs goes on. `reason` is shown to whoever waits."""
-        if not any(character.isprintable() and not character.isspace() for character in reason):
+        if is_blank(reason):
             raise InvalidField("must say why, for whoever waits", param="reason")
         check_text(reason, "reason", max_chars=_MAX_REASON_CHARS)
         if "\n" in reason or "\r" in reason:

@@ -139,7 +139,7 @@ def _plain(value: object) -> object:
 def check_prompt(settings: Settings, prompt: str) -> None:
     """Raise `InvalidField` for a prompt that is blank, too long, or no text."""
     check_text(prompt, "prompt", max_chars=settings.api.max_prompt_chars)
-    if not any(map(_shows, prompt)):
+    if is_blank(prompt):
         raise InvalidField("must not be blank", param="prompt")
 
 
@@ -166,6 +166,11 @@ def check_text(text: str, param: str, *, max_chars: int) -> None:
         raise InvalidField(
             f"holds U+{ord(forbidden[0]):04X} at position {forbidden.start()}, which no text may", param=param
         )
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing of a text can be seen."""
+    return not any(map(_shows, text))
 
 
 def _shows(character: str) -> bool:

@@ -75,8 +75,8 @@ def examine(settings: Settings, connect: Connect, files: ModelFiles) -> Iterator
     answers = database.verdict is Verdict.OK
     if answers:
         yield _check("schema", partial(_schema, settings.database), "run `cogmill migrate`")
-    mend = "correct endpoint, keys or bucket in the section s3; where S3 itself failed, look at its log and its disk"
-    yield _check("bucket", partial(_bucket, settings.s3), mend)
+    advice = "correct endpoint, keys or bucket in the section s3; where S3 itself failed, look at its log and its disk"
+    yield _check("bucket", partial(_bucket, settings.s3), advice)
     joined: list[RayCluster] = []
     advice = "start Ray, or correct ray.address and what RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN says"
     yield _check("ray", lambda: _ray(settings.ray.address, connect, joined), advice, within_s=_SLOW_S)

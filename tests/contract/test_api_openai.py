@@ -112,9 +112,8 @@ async def test_multipart_as_the_clients_send_it_is_the_same_request(api: Api) ->
 
 
 async def test_a_browsers_form_may_leave_its_file_field_untouched_and_an_empty_file_is_refused(api: Api) -> None:
-    def form(
-        filename: str,
-    ) -> bytes:  # Source: HTML, "multipart/form-data encoding algorithm": no file is an empty one without a name
+    def form(filename: str) -> bytes:
+        """As browsers send it; no chosen file is an empty one without a name (HTML, "constructing the entry list")."""
         return (
             b'--mill\r\nContent-Disposition: form-data; name="prompt"\r\n\r\na lighthouse\r\n'
             b'--mill\r\nContent-Disposition: form-data; name="input_reference"; filename="%b"\r\n'
