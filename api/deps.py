@@ -17,9 +17,9 @@ from orchestrator.config import S3Settings, Settings
 from orchestrator.domain.errors import Forbidden, InvalidField, LimitExceeded, NotFound
 from orchestrator.feed import Feed
 from orchestrator.files import Files
-from orchestrator.frontdoor import FrontdoorStore, open_jobs
+from orchestrator.frontdoor import FrontdoorStore, open_front_door
 from orchestrator.keys import Keyring
-from orchestrator.limits import RequestRates, TenantLimits
+from orchestrator.limits import RequestRates
 from orchestrator.pools import Pools
 from orchestrator.ports import ApiKey, KeyStore, ObjectStore, WebhookStore
 from orchestrator.ports.batches import BatchStore
@@ -68,12 +68,10 @@ class Services:
     @classmethod
     def of(cls, settings: Settings, store: ApiStore, objects: ObjectStore) -> Services:
         keyring = Keyring(store, settings.master_key.get_secret_value(), cache_s=settings.api.key_cache_s)
-        rates = RequestRates(TenantLimits(store, cache_s=settings.api.key_cache_s), settings.limits.storage)
+        door = open_front_door(settings, store, objects)
+        rates = RequestRates(door.limits, settings.limits.storage)
         readiness = Readiness(settings.database, store)
-        waiting = Waiting(store)
-        jobs = open_jobs(settings, store, objects, waiting)
-        files = Files(settings, store, objects)
-        batches = Batches(store, files)
+        batches = Batches(store, door.files)
         webhooks = Subscriptions(settings, store)
         feed = Feed(store, watchers=_WATCHERS, watchers_of_tenant=_WATCHERS_OF_TENANT)
         downloads = Downloads(objects)
@@ -82,12 +80,12 @@ class Services:
             store,
             objects,
             downloads,
-            jobs,
-            files,
+            door.jobs,
+            door.files,
             batches,
             webhooks,
             feed,
-            waiting,
+            door.waiting,
             Pools(settings, store),
             keyring,
             rates,

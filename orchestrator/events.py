@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import astuple, dataclass, replace
 from enum import StrEnum
 
-from orchestrator.domain.job import Job, claim_prefix
+from orchestrator.domain.job import Job
+from orchestrator.domain.objects import claim_prefix
 from orchestrator.domain.protocol import Stage
 from orchestrator.domain.states import JobState
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -15,10 +13,11 @@ from uuid_utils.compat import uuid7
 from orchestrator.aside import Resting
 from orchestrator.config import Settings
 from orchestrator.domain.errors import InvalidField, NotFound, ObjectsUnavailable, TooLarge, Unsupported
+from orchestrator.domain.objects import FILE_ID, FILE_KEY, FILES, file_key
+from orchestrator.domain.texts import check_text
 from orchestrator.orphans import AGE_S, delete_all, sweep_orphans
 from orchestrator.ports import ObjectStore
 from orchestrator.ports.files import File, FilePage, FileStore, NewFile
-from orchestrator.request import check_text
 from orchestrator.threads import Threads
 
 P = ParamSpec("P")
@@ -37,19 +36,11 @@ DEADLINE_S = 300.0
 _THREADS = 8
 
 _MAX_NAME_CHARS = 255
-_PREFIX = "files/"
-_ID = re.compile(r"file-([0-9a-f]{32})")
-_KEY = re.compile(_PREFIX + r"[0-9a-f]{16}/" + _ID.pattern)
 
 
 def new_file_id() -> str:
     """`file-` and the 32 hex digits of a UUIDv7, which sort by time."""
     return f"file-{uuid7().hex}"
-
-
-def object_key(tenant: str, file_id: str) -> str:
-    """Where a file's bytes are. The tenant's name stays out of the bucket."""
-    return f"{_PREFIX}{hashlib.sha256(tenant.encode()).hexdigest()[:16]}/{file_id}"
 
 
 class Files:
@@ -80,7 +71,7 @@ class Files:
                 param="expires_after",
             )
         file_id = new_file_id()
-        key = object_key(tenant, file_id)
+        key = file_key(tenant, file_id)
         kept_s: float | None = lifetime_s
         if kept_s is None and purpose == BATCH:
             kept_s = self._settings.retention.jobs_s
@@ -97,7 +88,7 @@ class Files:
 
     async def get(self, tenant: str, file_id: str) -> File:
         """The file's row."""
-        found = await self._store.get_file(file_id, tenant) if _ID.fullmatch(file_id) else None
+        found = await self._store.get_file(file_id, tenant) if FILE_ID.fullmatch(file_id) else None
         if found is None:
             raise _not_found(file_id)
         return found
@@ -112,14 +103,14 @@ class Files:
         purpose: str | None = None,
     ) -> FilePage:
         """A page of files by creation time, starting behind the file `after`, which may be gone by now."""
-        if after is not None and not _ID.fullmatch(after):
+        if after is not None and not FILE_ID.fullmatch(after):
             raise _not_found(after, param="after")
         check_text(purpose or "", "purpose", max_chars=_MAX_NAME_CHARS)
         return await self._store.list_files(tenant, limit=limit, after=after, order=order, purpose=purpose)
 
     async def delete(self, tenant: str, file_id: str) -> None:
         """Hide the file for good; its object is swept later."""
-        if not _ID.fullmatch(file_id) or not await self._store.delete_file(file_id, tenant):
+        if not FILE_ID.fullmatch(file_id) or not await self._store.delete_file(file_id, tenant):
             raise _not_found(file_id)
 
     async def read(self, tenant: str, file_id: str, *, max_bytes: int) -> bytes:
@@ -177,7 +168,7 @@ class FileSweeper:
             times = {file_id: made[key] for file_id, key in ids.items()}
             return [ids[found] for found in await self._store.files_unknown(times, older_than_s=older_than_s)]
 
-        return await sweep_orphans(self._objects, _PREFIX, _KEY, unknown)
+        return await sweep_orphans(self._objects, FILES, FILE_KEY, unknown)
 
 
 def _not_found(file_id: str, param: str | None = None) -> NotFound:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from orchestrator.config import Settings
@@ -25,8 +26,21 @@ def check(settings: Settings) -> None:
     check_storage(settings.limits.storage)
 
 
-def open_jobs(settings: Settings, store: FrontdoorStore, objects: ObjectStore, waiting: Waiting | None = None) -> Jobs:
-    """Submitting and reading jobs, with all that checks a request. `waiting` may be shared with others."""
-    pictures = Pictures(settings.fetch, store, objects, Files(settings, store, objects))
+@dataclass(frozen=True, slots=True)
+class FrontDoor:
+    """The use-cases of one process: its jobs, its files, and what a tenant may ask for. Each there is once."""
+
+    jobs: Jobs
+    files: Files
+    limits: TenantLimits
+    waiting: Waiting
+
+
+def open_front_door(settings: Settings, store: FrontdoorStore, objects: ObjectStore) -> FrontDoor:
+    """Submitting and reading jobs and files, with all that checks a request."""
+    files = Files(settings, store, objects)
+    pictures = Pictures(settings.fetch, store, objects, files)
     limits = TenantLimits(store, cache_s=settings.api.key_cache_s)
-    return Jobs(settings, store, pictures, Moderation(settings.moderation), limits, waiting or Waiting(store))
+    waiting = Waiting(store)
+    jobs = Jobs(settings, store, pictures, Moderation(settings.moderation), limits, waiting)
+    return FrontDoor(jobs, files, limits, waiting)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -9,17 +10,11 @@ from uuid import UUID
 from orchestrator.config import ADAPTER_SCALES, Settings
 from orchestrator.domain.catalog import RECIPES, Profile, Size
 from orchestrator.domain.cost import predict
-from orchestrator.domain.delivery import shape_of
+from orchestrator.domain.delivery import Shape, shape_of
 from orchestrator.domain.errors import InvalidField, Unsupported
 from orchestrator.domain.job import NewJob, RenderSpec
-from orchestrator.request import (
-    VideoRequest,
-    check_key,
-    check_metadata,
-    check_prompt,
-    check_text,
-    fingerprint,
-)
+from orchestrator.domain.texts import check_key, check_metadata, check_prompt, check_text
+from orchestrator.request import VideoRequest, fingerprint
 
 MAX_PRIORITY = 100
 MAX_STEPS = 200
@@ -28,24 +23,16 @@ MAX_SEED = 2**63 - 1
 MAX_ATTEMPTS = 10
 
 
-def plan(
-    settings: Settings,
-    tenant: str,
-    request: VideoRequest,
-    *,
-    job_id: UUID,
-    seed: int,
-    picture: Size | None = None,
-) -> NewJob:
-    """The job that a request becomes; `picture` is its picture's size, upright, None while that is still to come.
+def plan(settings: Settings, tenant: str, request: VideoRequest, *, job_id: UUID, seed: int) -> NewJob:
+    """The job that a request becomes. Raises a `RequestError` that names the field.
 
-    A request with a picture goes to the image-to-video sibling of its model. The picture's object has no place in the
-    job yet: it is stored only once all else is settled. Raises a `RequestError` that names the field.
+    A request with a picture goes to the image-to-video sibling of its model. The picture itself is still to come:
+    `fit` gives the job its shape, and its object has a place in it only once all else is settled.
     """
-    _check_texts(settings, request)
+    _check_texts(request, settings.api.max_prompt_chars)
     _check_promises(request)
     model = _model(settings, request)
-    spec = _spec(settings, model, request, seed, picture)
+    spec = _spec(settings, model, request, seed)
     _within(request.priority, "priority", 0, MAX_PRIORITY)
     max_attempts = settings.retry.max_attempts if request.max_attempts is None else request.max_attempts
     _within(max_attempts, "max_attempts", 1, max(MAX_ATTEMPTS, settings.retry.max_attempts))
@@ -70,10 +57,21 @@ def plan(
     )
 
 
-def _check_texts(settings: Settings, request: VideoRequest) -> None:
+def fit(settings: Settings, planned: NewJob, request: VideoRequest, picture: Size) -> NewJob:
+    """The planned job in the shape that its picture's size, upright, decides.
+
+    Raises `InvalidField` or `Unsupported` where too much of the picture would be lost.
+    """
+    spec = planned.spec
+    shape = _shape(settings, spec.model, request, spec.profile, picture)
+    spec = replace(spec, width=shape.width, height=shape.height, num_frames=shape.num_frames, delivery=shape.delivery)
+    return replace(planned, spec=spec, cost=predict(settings.family_of(spec.model), spec))
+
+
+def _check_texts(request: VideoRequest, max_chars: int) -> None:
     if request.prompt or request.image is None:  # a picture alone says enough
-        check_prompt(settings, request.prompt)
-    check_text(request.negative_prompt or "", "negative_prompt", max_chars=settings.api.max_prompt_chars)
+        check_prompt(request.prompt, max_chars=max_chars)
+    check_text(request.negative_prompt or "", "negative_prompt", max_chars=max_chars)
     check_key(request.idempotency_key)
     check_metadata(request.metadata)
 
@@ -95,20 +93,10 @@ def _model(settings: Settings, request: VideoRequest) -> str:
     return sibling
 
 
-def _spec(settings: Settings, model: str, request: VideoRequest, seed: int, picture: Size | None) -> RenderSpec:
+def _spec(settings: Settings, model: str, request: VideoRequest, seed: int) -> RenderSpec:
     family = settings.family_of(model)
     profile = _profile(settings, model, request)
-    shape = shape_of(
-        family,
-        size=request.size,
-        seconds=request.seconds,
-        num_frames=request.num_frames,
-        fps=request.fps,
-        watermark=request.watermark,
-        max_crop=settings.finish.max_crop,
-        picture=picture,
-        small=RECIPES[profile].small,
-    )
+    shape = _shape(settings, model, request, profile, None)
     steps = family.steps_of(profile) if request.num_inference_steps is None else request.num_inference_steps
     guidance = family.default_guidance if request.guidance_scale is None else request.guidance_scale
     _within(steps, "num_inference_steps", 1, MAX_STEPS)
@@ -134,6 +122,20 @@ def _spec(settings: Settings, model: str, request: VideoRequest, seed: int, pict
         reproducible=request.reproducible,
         resume_anywhere=request.resume_anywhere,
         strict_prompt=request.strict_prompt,
+    )
+
+
+def _shape(settings: Settings, model: str, request: VideoRequest, profile: Profile, picture: Size | None) -> Shape:
+    return shape_of(
+        settings.family_of(model),
+        size=request.size,
+        seconds=request.seconds,
+        num_frames=request.num_frames,
+        fps=request.fps,
+        watermark=request.watermark,
+        max_crop=settings.finish.max_crop,
+        picture=picture,
+        small=RECIPES[profile].small,
     )
 
 

@@ -11,8 +11,8 @@ from orchestrator.config import Settings
 from orchestrator.domain.errors import InvalidField, NotFound
 from orchestrator.domain.pausing import EVERY, Pause, pause_over
 from orchestrator.domain.states import JobState
+from orchestrator.domain.texts import check_text, is_blank
 from orchestrator.ports import QueueDepth
-from orchestrator.request import check_text, is_blank
 
 _MAX_REASON_CHARS = 200
 

@@ -1,4 +1,4 @@
-"""`result.json`, the last object of a claim: its name, its form, and how a lost claim's video is found again."""
+"""`result.json`, the last object of a claim: its form, and how a lost claim's video is found again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pydantic import ConfigDict, TypeAdapter
 
 from orchestrator import logs
 from orchestrator.domain.errors import IntegrityError, NotFound
-from orchestrator.domain.job import Claim, VideoResult, claim_prefix
+from orchestrator.domain.job import Claim, VideoResult
+from orchestrator.domain.objects import claim_prefix, result_key
 from orchestrator.ports import ObjectStore
 
 CONTENT_TYPE = "application/json"
@@ -29,11 +30,6 @@ class _Document:
 
 
 _DOCUMENT = TypeAdapter(_Document)
-
-
-def key(job_id: UUID, claim: int) -> str:
-    """Where a claim's `result.json` lives. It is written last: whoever finds it finds the other objects too."""
-    return f"{claim_prefix(job_id, claim)}result.json"
 
 
 def dump(job_id: UUID, claim: int, result: VideoResult) -> bytes:
@@ -59,7 +55,7 @@ def recover(objects: ObjectStore, claim: Claim) -> VideoResult | None:
     Blocks; raises `ObjectsUnavailable` when S3 does not answer, for then nobody knows.
     """
     try:
-        result = parse(objects.get(key(claim.job_id, claim.number)), claim.job_id, claim.number)
+        result = parse(objects.get(result_key(claim.job_id, claim.number)), claim.job_id, claim.number)
         for artifact in result.objects:
             objects.verify(artifact)
     except NotFound as error:

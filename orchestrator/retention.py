@@ -13,7 +13,7 @@ from orchestrator import aside, logs, metrics
 from orchestrator.aside import Resting
 from orchestrator.config import RetentionSettings
 from orchestrator.domain.errors import ObjectsRefused, ObjectsUnavailable
-from orchestrator.domain.job import checkpoint_prefix, claim_prefix, job_prefix
+from orchestrator.domain.objects import checkpoint_prefix, claim_prefix, job_prefix
 from orchestrator.ports import JobStore, ObjectStore, Sweep
 
 _log = logs.get("retention")

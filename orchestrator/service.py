@@ -19,9 +19,9 @@ from orchestrator.dispatcher import Dispatcher
 from orchestrator.domain.protocol import Caller, WorkerState
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.watchdog import Patience
-from orchestrator.files import Files, FileSweeper
+from orchestrator.files import FileSweeper
 from orchestrator.fleet import Fleet, Worker
-from orchestrator.frontdoor import open_jobs
+from orchestrator.frontdoor import open_front_door
 from orchestrator.inputs.sweeper import InputSweeper
 from orchestrator.loads import Loads
 from orchestrator.loops import Life, Loops, at_once, running, stop_signals
@@ -199,8 +199,8 @@ async def run_maintainer(settings: Settings, dialects: Mapping[str, Lines]) -> N
 def _start_files(
     loops: Loops, settings: Settings, store: Store, objects: ObjectStore, dialects: Mapping[str, Lines]
 ) -> None:
-    files, jobs = Files(settings, store, objects), open_jobs(settings, store, objects)
-    runner = BatchRunner(settings, store, objects, jobs=jobs, files=files, dialects=dialects)
+    door = open_front_door(settings, store, objects)
+    runner = BatchRunner(settings, store, objects, jobs=door.jobs, files=door.files, dialects=dialects)
     sweeper = FileSweeper(store, objects)
     for number in range(_BATCHES):
         loops.every(0.5, f"batches-{number}", runner.run_once)

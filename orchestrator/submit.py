@@ -16,10 +16,11 @@ from orchestrator.domain.cost import predict
 from orchestrator.domain.errors import KeyReused, NotFound, StoreRefused, StoreUnavailable, WrongState
 from orchestrator.domain.job import Job, NewJob, RenderSpec, parse_public_id, public_id
 from orchestrator.domain.states import JobState
+from orchestrator.domain.texts import check_key, check_prompt
 from orchestrator.limits import TenantLimits
-from orchestrator.planning import plan, pool_for
+from orchestrator.planning import fit, plan, pool_for
 from orchestrator.ports import Inputs, JobStore, Moderator, Page
-from orchestrator.request import VideoRequest, check_key, check_prompt, fingerprint, fingerprint_like
+from orchestrator.request import VideoRequest, fingerprint, fingerprint_like
 from orchestrator.waiting import Waiting
 
 _log = logs.get("submit")
@@ -81,7 +82,7 @@ class Jobs:
         if request.image is not None:
             picture = await self._inputs.load(tenant, request.image)
             # Its shape decides what is rendered, and whether too much of it would be lost.
-            planned = plan(self._settings, tenant, request, job_id=new_id, seed=seed, picture=picture.upright)
+            planned = fit(self._settings, planned, request, picture.upright)
             await self._check_size(planned)
         await self._moderator.review(tenant, request.prompt, picture)
         if picture is not None:
@@ -91,7 +92,7 @@ class Jobs:
     async def remix(self, tenant: str, video_id: str, prompt: str, *, idempotency_key: str | None = None) -> Job:
         """A new job like an earlier one, its seed included, with another prompt."""
         source = await self.get(tenant, video_id)
-        check_prompt(self._settings, prompt)
+        check_prompt(prompt, max_chars=self._settings.api.max_prompt_chars)
         source_id = public_id(source.id)
         request_hash = fingerprint_like("remix", source_id, prompt)
         earlier = await self._earlier(tenant, idempotency_key, request_hash)

@@ -10,8 +10,9 @@ from orchestrator import logs, metrics
 from orchestrator.attempt import Cancel, Disown, Drain, End, Kill, Rest, decide, worker_vanished
 from orchestrator.cluster import Cluster
 from orchestrator.domain.errors import ProtocolMismatch, WorkerError, WorkerLost, WorkerUnreachable
-from orchestrator.domain.job import Claim, checkpoint_prefix
+from orchestrator.domain.job import Claim
 from orchestrator.domain.loading import reason_of
+from orchestrator.domain.objects import checkpoint_prefix
 from orchestrator.domain.outcome import Lost
 from orchestrator.domain.protocol import Rendered, RenderStatus, Stage, WorkerState, WorkerStatus
 from orchestrator.fleet import Worker

@@ -11,7 +11,8 @@ from typing import TypeVar
 from orchestrator import logs, results
 from orchestrator.domain.errors import IntegrityError, NotFound, ObjectsUnavailable, RenderFailed
 from orchestrator.domain.failure import FailureCode
-from orchestrator.domain.job import Artifact, VideoResult, claim_prefix
+from orchestrator.domain.job import Artifact, VideoResult
+from orchestrator.domain.objects import claim_prefix, result_key
 from orchestrator.domain.protocol import Assignment
 from orchestrator.ports import ObjectStore
 from workers.engine.parts import Watch
@@ -69,7 +70,7 @@ def publish(
         prompt_tokens=watch.prompt_tokens,
     )
     document = results.dump(assignment.job_id, assignment.claim, result)
-    patiently(lambda: objects.put(results.key(assignment.job_id, assignment.claim), document, results.CONTENT_TYPE))
+    patiently(lambda: objects.put(result_key(assignment.job_id, assignment.claim), document, results.CONTENT_TYPE))
     watch.moved()
     return result
 

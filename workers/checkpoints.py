@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.domain import jsontext
 from orchestrator.domain.errors import IntegrityError, NotFound
-from orchestrator.domain.job import Checkpoint, checkpoint_prefix
+from orchestrator.domain.job import Checkpoint
+from orchestrator.domain.objects import checkpoint_key
 from orchestrator.domain.protocol import Assignment
 from orchestrator.ports import ObjectStore
 from workers.engine.parts import Snapshot
@@ -25,8 +26,8 @@ _FORMAT = "cogmill-checkpoint-1"
 
 def save(objects: ObjectStore, assignment: Assignment, snapshot: Snapshot) -> Checkpoint:
     """Store a snapshot among the objects of the assignment's claim, once. Raises what `ObjectStore.put` raises."""
-    prefix = checkpoint_prefix(assignment.job_id, assignment.claim)
-    artifact = objects.put(f"{prefix}{snapshot.step:04}.safetensors", dump(snapshot), _CONTENT_TYPE)
+    key = checkpoint_key(assignment.job_id, assignment.claim, snapshot.step)
+    artifact = objects.put(key, dump(snapshot), _CONTENT_TYPE)
     return Checkpoint(artifact=artifact, step=snapshot.step, numerics=snapshot.numerics)
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from orchestrator.domain.job import Artifact, claim_prefix
+from orchestrator.domain.job import Artifact
+from orchestrator.domain.objects import preview_key
 from orchestrator.domain.protocol import Assignment
 from orchestrator.ports import ObjectStore
 from workers.finish.watermark import Watermark
@@ -29,5 +30,5 @@ def show(objects: ObjectStore, assignment: Assignment, frame: npt.NDArray[np.uin
         image = Image.fromarray(Watermark(*image.size)(np.asarray(image)))
     encoded = io.BytesIO()
     image.save(encoded, "WEBP", quality=_QUALITY)
-    key = f"{claim_prefix(assignment.job_id, assignment.claim)}preview.webp"
+    key = preview_key(assignment.job_id, assignment.claim)
     return objects.put(key, encoded.getvalue(), "image/webp")

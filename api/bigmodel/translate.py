@@ -11,7 +11,8 @@ from orchestrator.domain.errors import InvalidField, Refused
 from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import Job, public_id
 from orchestrator.domain.states import JobState
-from orchestrator.request import VideoRequest, check_text
+from orchestrator.domain.texts import check_text
+from orchestrator.request import VideoRequest
 
 DEFAULT_SECONDS = 5
 _MAX_REQUEST_ID = 128

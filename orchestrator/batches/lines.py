@@ -15,7 +15,7 @@ from orchestrator import aside
 from orchestrator.domain import jsontext
 from orchestrator.domain.batch import BROKEN, ItemError, LineError, NewItem
 from orchestrator.domain.errors import InvalidField, RequestError, TooLarge
-from orchestrator.request import check_text
+from orchestrator.domain.texts import check_text
 
 MAX_ERRORS = 100
 _MAX_CUSTOM_ID = 512

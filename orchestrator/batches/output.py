@@ -24,7 +24,8 @@ from orchestrator.domain.batch import (
 )
 from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.job import Artifact, Job
-from orchestrator.files import BATCH_OUTPUT, new_file_id, object_key
+from orchestrator.domain.objects import file_key
+from orchestrator.files import BATCH_OUTPUT, new_file_id
 from orchestrator.ports import ObjectStore
 from orchestrator.ports.batches import BatchEnd, BatchStore, Hold, Lines
 from orchestrator.ports.files import NewFile
@@ -116,7 +117,7 @@ class BatchOutput:
     async def _upload(self, batch: Batch, lines: Scratch, kind: str) -> NewFile:
         file_id = new_file_id()
         await asyncio.to_thread(lines.file.flush)
-        key = object_key(batch.tenant, file_id)
+        key = file_key(batch.tenant, file_id)
         lifetime_s = batch.output_lifetime_s
         return NewFile(
             id=file_id,

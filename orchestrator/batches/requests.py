@@ -9,9 +9,9 @@ from uuid_utils.compat import uuid7
 
 from orchestrator.domain.batch import DEFAULT_WINDOW, Batch, BatchStatus, window_seconds
 from orchestrator.domain.errors import InvalidField, NotFound, WrongState
+from orchestrator.domain.texts import check_metadata
 from orchestrator.files import BATCH, Files
 from orchestrator.ports.batches import BatchPage, BatchStore, NewBatch
-from orchestrator.request import check_metadata
 
 _ID = re.compile(r"batch_[0-9a-f]{32}")
 

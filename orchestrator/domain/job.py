@@ -313,26 +313,6 @@ class Claim:
     cancel_requested: bool = False
     checkpoint: Checkpoint | None = None
 
-    @property
-    def prefix(self) -> str:
-        """Where this claim's objects live in the bucket; a claim number is never used twice."""
-        return claim_prefix(self.job_id, self.number)
-
-
-def claim_prefix(job_id: UUID, number: int) -> str:
-    """Key prefix of one claim's objects, with the closing slash."""
-    return f"{job_prefix(job_id)}{number}/"
-
-
-def checkpoint_prefix(job_id: UUID, number: int) -> str:
-    """Key prefix of the checkpoints among a claim's objects, with the closing slash. They vanish when the job ends."""
-    return f"{claim_prefix(job_id, number)}checkpoints/"
-
-
-def job_prefix(job_id: UUID) -> str:
-    """Key prefix of all of a job's objects, with the closing slash."""
-    return f"videos/{job_id.hex}/"
-
 
 _PUBLIC_ID = re.compile(r"video_([0-9a-f]{32})")
 

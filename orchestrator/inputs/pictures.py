@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from contextlib import suppress
 from typing import Protocol
 
@@ -20,16 +19,12 @@ from orchestrator.domain.errors import (
     Unavailable,
 )
 from orchestrator.domain.job import Artifact
+from orchestrator.domain.objects import input_key
 from orchestrator.inputs.images import check_picture
 from orchestrator.ports import InputStore, ObjectStore, Picture
 from orchestrator.request import ImageBytes, ImageSource, ImageUrl
 from orchestrator.threads import Threads
 from orchestrator.turns import Turns
-
-PREFIX = "inputs/"
-
-# The hex digits of a UUIDv7, whose time tells how old an object is that no row knows.
-KEY = re.compile(PREFIX + r"[0-9a-f]{64}/([0-9a-f]{32})\.(?:png|jpeg|webp|avif|heic)")
 
 DEADLINE_S = 20.0
 
@@ -86,8 +81,7 @@ class Pictures:
         if found is not None:
             return found
         kind = picture.content_type.removeprefix("image/")
-        # Never a key that was there before: what is being deleted must not be what is being written.
-        uploaded = await self._upload(f"{PREFIX}{sha256}/{uuid7().hex}.{kind}", picture)
+        uploaded = await self._upload(input_key(sha256, uuid7(), kind), picture)
         kept = await self._store.add_input(uploaded)
         if kept.key != uploaded.key:  # another request with the same picture was quicker
             with suppress(ObjectsUnavailable, TimeoutError):  # then the sweeper finds it

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from orchestrator.aside import Resting
-from orchestrator.inputs.pictures import KEY, PREFIX
+from orchestrator.domain.objects import INPUT_KEY, INPUTS
 from orchestrator.orphans import AGE_S, delete_all, sweep_orphans
 from orchestrator.ports import InputStore, ObjectStore
 
@@ -40,4 +40,4 @@ class InputSweeper:
     async def orphans(self) -> int:
         """Delete what a crash or a given-up upload left without a row, a day later; how many. Raises `Unavailable`."""
         unknown = partial(self._store.inputs_unknown, older_than_s=AGE_S)
-        return await sweep_orphans(self._objects, PREFIX, KEY, unknown)
+        return await sweep_orphans(self._objects, INPUTS, INPUT_KEY, unknown)

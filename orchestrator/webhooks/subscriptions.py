@@ -15,6 +15,7 @@ from orchestrator.adapters.fetch import check_url
 from orchestrator.adapters.webhook_http import host_of
 from orchestrator.config import Settings
 from orchestrator.domain.errors import InvalidField, LimitExceeded, NotFound, Unavailable, WrongState
+from orchestrator.domain.texts import check_text
 from orchestrator.domain.webhooks import EventType, event_body, secret, secret_owner
 from orchestrator.ports import (
     Delivery,
@@ -25,7 +26,6 @@ from orchestrator.ports import (
     NewEndpoint,
     WebhookStore,
 )
-from orchestrator.request import check_text
 from orchestrator.webhooks.outbox import delivery_to, new_event_id
 
 MAX_ENDPOINTS = 20

@@ -17,7 +17,8 @@ from PIL import Image, ImageOps
 
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import ModerationSettings, S3Settings
-from orchestrator.domain.job import Incident, VideoResult, claim_prefix
+from orchestrator.domain.job import Incident, VideoResult
+from orchestrator.domain.objects import claim_prefix
 from orchestrator.domain.protocol import Assignment, Broke, Rendered, Stage, Stopped, WorkerState
 from tests.support.builders import a_result, a_spec
 from tests.support.models import Checkpoint, Loaded, denoise, denoised

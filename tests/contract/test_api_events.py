@@ -20,6 +20,7 @@ from orchestrator.domain.job import Artifact, Checkpoint, Claim, Failure, Incide
 from orchestrator.domain.protocol import Broke, HandedBack
 from orchestrator.ports import Progress
 from tests.support.api import Api, listening, serving
+from tests.support.builders import prefix_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -86,7 +87,7 @@ async def a_video(api: Api) -> str:
 
 
 async def step(api: Api, claim: Claim, step: int, *, preview: bool = False) -> None:
-    key = f"{claim.prefix}preview.webp"
+    key = f"{prefix_of(claim)}preview.webp"
     shown = Artifact(key=key, size=1, sha256="0" * 64, content_type="image/webp") if preview else None
     await api.services.store.record_progress(
         [Progress(job_id=claim.job_id, token=claim.token, stage="denoising", step=step, preview=shown)]
@@ -105,7 +106,7 @@ async def test_a_life_is_told_from_the_queue_to_the_video_object(api: Api, repli
         await step(api, claim, 5, preview=True)
         told = await stream.until("preview")
         assert {"step": 5, "steps": 20, "progress": 25} in [event.data for event in told]
-        assert f"{claim.prefix}preview.webp" in told[-1].data["url"]
+        assert f"{prefix_of(claim)}preview.webp" in told[-1].data["url"]
         await api.publish(claim)
         end = (await stream.until("end"))[-1]
         assert end.data == (await api.http.get(f"/v1/videos/{video_id}")).json()
@@ -165,7 +166,7 @@ async def test_a_render_that_is_preempted_says_so_and_another_replica_repeats_no
 async def test_an_attempt_that_resumes_is_told_from_its_checkpoint_on(api: Api, replicas: tuple[str, str]) -> None:
     video_id = await a_video(api)
     claim = await api.claim(video_id)
-    stored = Artifact(key=f"{claim.prefix}checkpoints/7", size=1, sha256="0" * 64, content_type="application/x")
+    stored = Artifact(key=f"{prefix_of(claim)}checkpoints/7", size=1, sha256="0" * 64, content_type="application/x")
     checkpoint = Checkpoint(artifact=stored, step=7, numerics="0" * 16)
     await api.end(claim, HandedBack(reason="drained", checkpoint=checkpoint))
     await api.claim(video_id)

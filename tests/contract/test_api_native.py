@@ -25,6 +25,7 @@ from orchestrator.domain.loading import LoadState, WorkerLoad
 from orchestrator.domain.protocol import Broke
 from orchestrator.ports import Progress
 from tests.support.api import CLUSTER, MASTER_KEY, POOL, SPRITESHEET, THUMBNAIL, Api, api_settings, serving
+from tests.support.builders import prefix_of
 from tests.support.postgres import Server
 from tests.support.s3 import S3Server
 
@@ -325,7 +326,7 @@ async def test_bigmodels_sizes_rates_and_mark_are_delivered(api: Api) -> None:
 async def test_a_finished_video_says_what_befell_it_and_under_which_numerics_it_came_about(api: Api) -> None:
     video_id = (await api.http.post(OPENAI, json={"prompt": "sea"})).json()["id"]
     claim = await api.claim(video_id)
-    stored = Artifact(key=f"{claim.prefix}checkpoints/5", size=1, sha256="0" * 64, content_type="application/x")
+    stored = Artifact(key=f"{prefix_of(claim)}checkpoints/5", size=1, sha256="0" * 64, content_type="application/x")
     checkpoint = Checkpoint(artifact=stored, step=5, numerics="0123456789abcdef")
     await api.services.store.record_progress(
         [

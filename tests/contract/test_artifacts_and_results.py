@@ -12,8 +12,9 @@ from orchestrator import results
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import S3Settings
 from orchestrator.domain.job import Claim, Continuity, Incident, VideoResult
+from orchestrator.domain.objects import result_key
 from orchestrator.domain.protocol import Assignment
-from tests.support.builders import a_claim
+from tests.support.builders import a_claim, prefix_of
 from tests.support.finishing import PlainWatch, finish
 from tests.support.frames import moving
 from tests.support.s3 import S3Server
@@ -81,8 +82,8 @@ def test_a_claim_without_a_result_has_nothing_to_recover(objects: S3Objects, pub
 
 def test_a_result_is_recovered_for_its_own_claim_only(objects: S3Objects, claim: Claim, published: VideoResult) -> None:
     assert results.recover(objects, a_claim(job_id=claim.job_id, number=8)) is None
-    copied = results.key(claim.job_id, 8)
-    objects.put(copied, objects.get(results.key(claim.job_id, 7)), results.CONTENT_TYPE)
+    copied = result_key(claim.job_id, 8)
+    objects.put(copied, objects.get(result_key(claim.job_id, 7)), results.CONTENT_TYPE)
     assert results.recover(objects, a_claim(job_id=claim.job_id, number=8)) is None
 
 
@@ -97,7 +98,7 @@ def test_a_damaged_object_is_rendered_again_instead_of_published(
     name: str,
     damage: str,
 ) -> None:
-    key = claim.prefix + name
+    key = prefix_of(claim) + name
     data = objects.get(key)
     match damage:
         case "missing":
@@ -110,7 +111,7 @@ def test_a_damaged_object_is_rendered_again_instead_of_published(
 
 
 def test_half_a_result_counts_as_none(objects: S3Objects, claim: Claim, published: VideoResult) -> None:
-    key = results.key(claim.job_id, claim.number)
+    key = result_key(claim.job_id, claim.number)
     whole = objects.get(key)
     objects.put(key, whole[: len(whole) // 2], results.CONTENT_TYPE)
     assert results.recover(objects, claim) is None

@@ -16,7 +16,8 @@ from safetensors.torch import save as as_safetensors
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.domain.catalog import TINY, Profile
 from orchestrator.domain.errors import NotFound, RenderFailed
-from orchestrator.domain.job import Checkpoint, RenderSpec, checkpoint_prefix
+from orchestrator.domain.job import Checkpoint, RenderSpec
+from orchestrator.domain.objects import checkpoint_prefix
 from tests.support.models import PUBLISHED_AS, Loaded, a_model, a_picture, a_tiny_spec, denoise, denoised, family_of
 from tests.support.models import Checkpoint as TinyCheckpoint
 from tests.support.s3 import S3Server

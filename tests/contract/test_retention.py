@@ -7,14 +7,15 @@ import pytest
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import RetentionSettings
 from orchestrator.domain.errors import ObjectsUnavailable
-from orchestrator.domain.job import Checkpoint, Claim, Failure, NewJob, checkpoint_prefix, claim_prefix, job_prefix
+from orchestrator.domain.job import Checkpoint, Claim, Failure, NewJob
+from orchestrator.domain.objects import checkpoint_prefix, claim_prefix, job_prefix
 from orchestrator.domain.outcome import Ending, Lost, Released, settle
 from orchestrator.domain.protocol import Broke, HandedBack, Rendered, Stopped
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.ports import Progress, Settled
 from orchestrator.retention import Retention
 from orchestrator.store import Store
-from tests.support.builders import WORKER, a_job, a_result
+from tests.support.builders import WORKER, a_job, a_result, prefix_of
 
 AT_ONCE = RetryPolicy(base_s=0, cap_s=0)
 NEVER_S, NOW_S = 10**6, 10**-6
@@ -44,7 +45,7 @@ class Scene:
         await self.store.wake_due()
         (claim,) = await self.store.claim("small", "default", [WORKER])
         for name in ("video.mp4", "cover.png"):
-            self.objects.put(f"{claim.prefix}{name}", b"bytes", "video/mp4")
+            self.objects.put(f"{prefix_of(claim)}{name}", b"bytes", "video/mp4")
         return claim
 
     def checkpoints(self, claim: Claim, step: int) -> Checkpoint:
@@ -54,7 +55,7 @@ class Scene:
         return Checkpoint(artifact=artifact, step=step, numerics="a" * 16)
 
     async def end(self, claim: Claim, ending: Ending | None = None) -> None:
-        ending = ending or Rendered(result=a_result(claim.prefix))
+        ending = ending or Rendered(result=a_result(prefix_of(claim)))
         (found,) = await self.store.settle([settle(claim, ending, AT_ONCE, 0.0)])
         assert found.settled is Settled.APPLIED
 
@@ -120,7 +121,7 @@ async def test_what_a_deleted_job_s_worker_uploads_too_late_is_swept_too(scene: 
     assert await scene.store.delete(job.id, job.tenant)
     await scene.end(claim, LOST)
     assert await scene.sweep(NOTHING_YET) == 1
-    scene.objects.put(f"{claim.prefix}preview.webp", b"late", "image/webp")
+    scene.objects.put(f"{prefix_of(claim)}preview.webp", b"late", "image/webp")
     assert await scene.sweep(LOSERS_ONLY) == 1
     assert scene.keys(job) == []
     assert await scene.sweep(LOSERS_ONLY) == 0, "its tombstone is gone"

@@ -15,7 +15,8 @@ import pytest
 import pytest_asyncio
 
 from orchestrator.domain.errors import ProtocolMismatch, StaleEpoch, WorkerLost
-from orchestrator.domain.job import Artifact, VideoResult, claim_prefix
+from orchestrator.domain.job import Artifact, VideoResult
+from orchestrator.domain.objects import claim_prefix
 from orchestrator.domain.protocol import (
     PROTOCOL_VERSION,
     Answer,

@@ -17,7 +17,7 @@ from orchestrator.config import FetchSettings, S3Settings, Settings
 from orchestrator.domain.errors import IntegrityError, NotFound, ObjectsUnavailable, StoreUnavailable, Unavailable
 from orchestrator.domain.job import Artifact
 from orchestrator.files import Files
-from orchestrator.frontdoor import open_jobs
+from orchestrator.frontdoor import open_front_door
 from orchestrator.inputs import pictures as inputs
 from orchestrator.inputs.pictures import Pictures
 from orchestrator.inputs.sweeper import GRACE_S, IDLE_S, InputSweeper
@@ -65,7 +65,7 @@ async def test_a_submit_while_s3_is_away_leaves_nothing_and_works_once_it_is_bac
 ) -> None:
     s3 = own_s3_server.new_bucket(max_attempts=1)
     objects = S3Objects(s3)
-    jobs = open_jobs(with_image_model(database_url, s3), store, objects)
+    jobs = open_front_door(with_image_model(database_url, s3), store, objects).jobs
     request = VideoRequest(prompt="a mill on a river", image=ImageBytes(a_png()))
     own_s3_server.kill()
     with pytest.raises(Unavailable):

@@ -16,8 +16,9 @@ from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import S3Settings
 from orchestrator.domain.errors import IntegrityError, ObjectsRefused, ObjectsUnavailable, RenderFailed
 from orchestrator.domain.job import VideoResult
+from orchestrator.domain.objects import result_key
 from orchestrator.domain.protocol import Assignment
-from tests.support.builders import a_claim
+from tests.support.builders import a_claim, prefix_of
 from tests.support.disks import small_disk
 from tests.support.finishing import PlainWatch
 from tests.support.proxy import Proxy
@@ -69,7 +70,7 @@ def test_a_killed_s3_that_comes_back_costs_no_render(own_s3_server: S3Server, fi
     assert len(begun) >= 2
     objects = S3Objects(settings)
     assert results.recover(objects, CLAIM) == result
-    whole = {artifact.key for artifact in result.objects} | {results.key(CLAIM.job_id, CLAIM.number)}
+    whole = {artifact.key for artifact in result.objects} | {result_key(CLAIM.job_id, CLAIM.number)}
     assert set(objects.list_keys("")) == whole
 
 
@@ -86,7 +87,7 @@ def test_after_a_crash_between_upload_and_result_there_is_nothing_to_publish(
 ) -> None:
     settings = own_s3_server.new_bucket()
     objects = S3Objects(settings)
-    objects.upload(f"{CLAIM.prefix}video.mp4", finished.video, "video/mp4")
+    objects.upload(f"{prefix_of(CLAIM)}video.mp4", finished.video, "video/mp4")
     own_s3_server.kill()
     with pytest.raises(ObjectsUnavailable):
         results.recover(S3Objects(settings.model_copy(update={"max_attempts": 1})), CLAIM)

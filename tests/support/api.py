@@ -26,6 +26,7 @@ from orchestrator.domain.outcome import Ending, settle
 from orchestrator.domain.protocol import Broke, Rendered
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.ports import Progress, Settled
+from tests.support.builders import prefix_of
 
 if TYPE_CHECKING:
     from tests.support.postgres import Server as PostgresServer
@@ -143,10 +144,10 @@ class Api:
         `came_about` is what else the result says.
         """
         result = VideoResult(
-            video=self._put(f"{claim.prefix}video.mp4", VIDEO, "video/mp4"),
-            cover=self._put(f"{claim.prefix}cover.png", COVER, "image/png"),
-            thumbnail=self._put(f"{claim.prefix}thumbnail.webp", THUMBNAIL, "image/webp") if stills else None,
-            spritesheet=self._put(f"{claim.prefix}spritesheet.jpg", SPRITESHEET, "image/jpeg") if stills else None,
+            video=self._put(f"{prefix_of(claim)}video.mp4", VIDEO, "video/mp4"),
+            cover=self._put(f"{prefix_of(claim)}cover.png", COVER, "image/png"),
+            thumbnail=self._put(f"{prefix_of(claim)}thumbnail.webp", THUMBNAIL, "image/webp") if stills else None,
+            spritesheet=self._put(f"{prefix_of(claim)}spritesheet.jpg", SPRITESHEET, "image/jpeg") if stills else None,
             width=96,
             height=64,
             num_frames=33,

@@ -19,15 +19,16 @@ from orchestrator.config import S3Settings, Settings
 from orchestrator.domain.batch import Batch
 from orchestrator.domain.errors import LeaseLost, Unavailable
 from orchestrator.domain.job import Failure
+from orchestrator.domain.objects import file_key
 from orchestrator.domain.outcome import settle
 from orchestrator.domain.protocol import Broke, Rendered, Stopped
 from orchestrator.domain.retry import RetryPolicy
-from orchestrator.files import BATCH, Files, new_file_id, object_key
-from orchestrator.frontdoor import open_jobs
+from orchestrator.files import BATCH, Files, new_file_id
+from orchestrator.frontdoor import open_front_door
 from orchestrator.ports.files import NewFile
 from orchestrator.store import Store
 from tests.support.api import CLUSTER, POOL, WORKER, api_settings
-from tests.support.builders import a_result
+from tests.support.builders import a_result, prefix_of
 
 ENDPOINTS = {"openai": "/v1/videos", "bigmodel": "/v4/videos/generations"}
 FAILS = "this one fails"
@@ -58,7 +59,7 @@ class Scene:
         """An input file that is there, without the way through the API."""
         data = lines if isinstance(lines, bytes) else "\n".join(lines).encode()
         file_id = new_file_id()
-        artifact = self.objects.put(object_key(self.tenant, file_id), data, "application/jsonl")
+        artifact = self.objects.put(file_key(self.tenant, file_id), data, "application/jsonl")
         file = NewFile(id=file_id, tenant=self.tenant, purpose=BATCH, filename="in.jsonl", object=artifact)
         return (await self.store.add_file(file)).id
 
@@ -90,7 +91,7 @@ class Scene:
                     if claim.cancel_requested
                     else Broke(failure=failure)
                     if claim.spec.prompt == FAILS
-                    else Rendered(result=a_result(claim.prefix))
+                    else Rendered(result=a_result(prefix_of(claim)))
                 )
                 await self.store.settle([settle(claim, ending, RetryPolicy(), 0.0)])
                 ended += 1
@@ -132,9 +133,9 @@ async def ended_in_spite_of(scene: Scene, batch: Batch, *, rounds: int = 60) -> 
 
 def a_scene(store: Store, objects: S3Objects, settings: Settings) -> Scene:
     """A tenant of its own on these parts."""
-    files, jobs = Files(settings, store, objects), open_jobs(settings, store, objects)
-    runner = BatchRunner(settings, store, objects, jobs=jobs, files=files, dialects=dialects(settings))
-    return Scene(store, objects, runner, files, Batches(store, files), settings, uuid4().hex)
+    door = open_front_door(settings, store, objects)
+    runner = BatchRunner(settings, store, objects, jobs=door.jobs, files=door.files, dialects=dialects(settings))
+    return Scene(store, objects, runner, door.files, Batches(store, door.files), settings, uuid4().hex)
 
 
 @pytest_asyncio.fixture

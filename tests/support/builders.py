@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 from orchestrator.domain.delivery import Delivery
 from orchestrator.domain.job import Artifact, Checkpoint, Claim, NewJob, RenderSpec, VideoResult, WorkerRef
+from orchestrator.domain.objects import claim_prefix
 from orchestrator.domain.protocol import RenderStatus, Stage, WorkerState, WorkerStatus
 
 WORKER = WorkerRef(name="small-0", incarnation="first")
@@ -59,6 +60,11 @@ def a_claim(**changes: Any) -> Claim:
         "worker": WORKER,
     }
     return Claim(**{**values, **changes})
+
+
+def prefix_of(claim: Claim) -> str:
+    """Where the claim's objects live."""
+    return claim_prefix(claim.job_id, claim.number)
 
 
 def a_result(prefix: str = "videos/x/1/", **changes: Any) -> VideoResult:

@@ -12,7 +12,8 @@ from orchestrator.attempt import Rules
 from orchestrator.cluster import Cluster
 from orchestrator.config import PoolSettings, S3Settings
 from orchestrator.dispatcher import Dispatcher
-from orchestrator.domain.job import Artifact, Checkpoint, VideoResult, checkpoint_prefix, claim_prefix
+from orchestrator.domain.job import Artifact, Checkpoint, VideoResult
+from orchestrator.domain.objects import checkpoint_prefix, claim_prefix, result_key
 from orchestrator.domain.protocol import Assignment, Caller
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.watchdog import Patience
@@ -64,7 +65,7 @@ def publisher(objects: ObjectStore) -> Callable[[Assignment], VideoResult]:
         prefix = claim_prefix(assignment.job_id, assignment.claim)
         result = a_result(video=put(f"{prefix}video.mp4"), cover=put(f"{prefix}cover.png"))
         document = results.dump(assignment.job_id, assignment.claim, result)
-        objects.put(results.key(assignment.job_id, assignment.claim), document, results.CONTENT_TYPE)
+        objects.put(result_key(assignment.job_id, assignment.claim), document, results.CONTENT_TYPE)
         return result
 
     return publish

@@ -10,7 +10,7 @@ from orchestrator.domain.job import Claim, Failure, NewJob, WorkerRef
 from orchestrator.domain.outcome import Ending, Evicted, Lost, Released, Settlement, settle
 from orchestrator.domain.protocol import Broke, Rendered
 from orchestrator.domain.retry import RetryPolicy
-from tests.support.builders import a_job, a_result, a_spec
+from tests.support.builders import a_job, a_result, a_spec, prefix_of
 
 POOL = "tiny"
 CLUSTER = "here"
@@ -34,7 +34,7 @@ def workers(count: int) -> list[WorkerRef]:
 
 def rendered(claim: Claim, gpu_seconds: float = 90.0) -> Rendered:
     """The claim's success, with artefacts below its own prefix."""
-    return Rendered(result=a_result(claim.prefix, gpu_seconds=gpu_seconds))
+    return Rendered(result=a_result(prefix_of(claim), gpu_seconds=gpu_seconds))
 
 
 def broke(*, retryable: bool = True, gpu_seconds: float = 0.0) -> Broke:

@@ -13,17 +13,8 @@ from typing import TypeVar
 from uuid import UUID, uuid4
 
 from orchestrator.domain.errors import ProtocolMismatch, StaleEpoch, WorkerLost, WorkerUnreachable
-from orchestrator.domain.job import (
-    Artifact,
-    Checkpoint,
-    Continuity,
-    Failure,
-    Incident,
-    VideoResult,
-    WorkerRef,
-    checkpoint_prefix,
-    claim_prefix,
-)
+from orchestrator.domain.job import Artifact, Checkpoint, Continuity, Failure, Incident, VideoResult, WorkerRef
+from orchestrator.domain.objects import checkpoint_prefix, claim_prefix
 from orchestrator.domain.protocol import (
     PROTOCOL_VERSION,
     Answer,

@@ -13,14 +13,8 @@ from uuid import UUID, uuid4
 
 from orchestrator.config import PoolSettings, S3Settings
 from orchestrator.domain.errors import RenderFailed
-from orchestrator.domain.job import (
-    Artifact,
-    Checkpoint,
-    RenderSpec,
-    VideoResult,
-    checkpoint_prefix,
-    claim_prefix,
-)
+from orchestrator.domain.job import Artifact, Checkpoint, RenderSpec, VideoResult
+from orchestrator.domain.objects import checkpoint_prefix, claim_prefix
 from orchestrator.domain.protocol import Assignment, Caller, RenderStatus, WorkerState, WorkerStatus
 from orchestrator.ports import WorkerPlan
 from tests.support.builders import a_result, a_spec

@@ -32,7 +32,7 @@ from orchestrator.retention import Retention
 from orchestrator.scaler import Scaler
 from orchestrator.settler import Settler
 from orchestrator.store import rows
-from tests.support.builders import a_claim, a_result
+from tests.support.builders import a_claim, a_result, prefix_of
 from tests.support.control import a_plan, a_settler
 
 ROOT = Path(__file__).parents[2]
@@ -260,7 +260,7 @@ async def watch() -> object:
     from orchestrator.domain.protocol import Rendered
 
     settler: Settler = a_settler(fake(settle=settle), fake(random=lambda: 0.5))
-    endings = [(claim, Rendered(result=a_result(claim.prefix))) for claim in (bad, good)]
+    endings = [(claim, Rendered(result=a_result(prefix_of(claim)))) for claim in (bad, good)]
     for _ in range(2):
         with pytest.raises(Broken):
             await settler.end(endings)

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.domain.errors import LimitExceeded
-from orchestrator.domain.job import Artifact, Incident, Job, claim_prefix
+from orchestrator.domain.job import Artifact, Incident, Job
+from orchestrator.domain.objects import claim_prefix
 from orchestrator.domain.states import JobState
 from orchestrator.events import Kind, Place, news, parse_id, place_of
 from orchestrator.feed import Feed

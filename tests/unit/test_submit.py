@@ -21,7 +21,7 @@ from orchestrator.domain.limits import Limits
 from orchestrator.domain.loading import WorkerLoad
 from orchestrator.domain.pausing import Pause
 from orchestrator.limits import TenantLimits
-from orchestrator.planning import plan
+from orchestrator.planning import fit, plan
 from orchestrator.ports import Picture
 from orchestrator.request import ImageBytes, ImageSource
 from orchestrator.submit import Jobs, SubmitUnconfirmed
@@ -159,10 +159,8 @@ async def test_a_tenants_largest_request_is_measured_by_the_size_that_the_pictur
     """It may be smaller than the model's first one, and larger."""
     asked = replace(ASKED, model="large", image=ImageBytes(b"png"))
     square, wide = (replace(PICTURE, width=width, height=700) for width in (700, 1240))
-    cost = {
-        picture.width: plan(SETTINGS, "acme", asked, job_id=uuid4(), seed=7, picture=picture.upright).cost
-        for picture in (square, wide)
-    }
+    planned = plan(SETTINGS, "acme", asked, job_id=uuid4(), seed=7)
+    cost = {picture.width: fit(SETTINGS, planned, asked, picture.upright).cost for picture in (square, wide)}
     limits = Limits(largest_request=cost[700])
     await Desk(picture=square, limits=limits).open().submit("acme", asked)
     desk = Desk(picture=wide, limits=limits)

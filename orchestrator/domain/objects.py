@@ -1,0 +1,66 @@
+"""Every key that an object may have in the bucket: of videos, of inputs, of files. Pure.
+
+    videos/{job}/{claim}/{video.mp4, cover.png, ...}      what one claim's render left; no claim number is used twice
+    videos/{job}/{claim}/result.json                      written last: whoever finds it finds the others
+    videos/{job}/{claim}/preview.webp                     one frame of the render that goes on
+    videos/{job}/{claim}/checkpoints/{step}.safetensors   between two steps; they vanish when the job ends
+    inputs/{sha256}/{upload}.{kind}                       a picture that a video begins at, kept by its content
+    files/{tenant's hash}/{file}                          what a tenant uploaded, or a batch's answers
+
+Model files and adapters have prefixes of their operators' own (`workers/modelfiles`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from uuid import UUID
+
+INPUTS = "inputs/"
+FILES = "files/"
+
+FILE_ID = re.compile(r"file-([0-9a-f]{32})")
+
+# The first group of both is the hex digits of a UUIDv7, whose time tells how old an object is that no row knows.
+INPUT_KEY = re.compile(INPUTS + r"[0-9a-f]{64}/([0-9a-f]{32})\.(?:png|jpeg|webp|avif|heic)")
+FILE_KEY = re.compile(FILES + r"[0-9a-f]{16}/" + FILE_ID.pattern)
+
+
+def job_prefix(job_id: UUID) -> str:
+    """Key prefix of all of a job's objects, with the closing slash."""
+    return f"videos/{job_id.hex}/"
+
+
+def claim_prefix(job_id: UUID, claim: int) -> str:
+    """Key prefix of one claim's objects, with the closing slash."""
+    return f"{job_prefix(job_id)}{claim}/"
+
+
+def result_key(job_id: UUID, claim: int) -> str:
+    """Where a claim's `result.json` lives."""
+    return f"{claim_prefix(job_id, claim)}result.json"
+
+
+def preview_key(job_id: UUID, claim: int) -> str:
+    """Where the preview of a claim's render lives."""
+    return f"{claim_prefix(job_id, claim)}preview.webp"
+
+
+def checkpoint_prefix(job_id: UUID, claim: int) -> str:
+    """Key prefix of the checkpoints among a claim's objects, with the closing slash."""
+    return f"{claim_prefix(job_id, claim)}checkpoints/"
+
+
+def checkpoint_key(job_id: UUID, claim: int, step: int) -> str:
+    """Where a claim's render lives as it is after `step` steps; sorted by name, the newest comes last."""
+    return f"{checkpoint_prefix(job_id, claim)}{step:04}.safetensors"
+
+
+def input_key(sha256: str, upload: UUID, kind: str) -> str:
+    """Where a picture lives. `upload` is new each time: what is being deleted must not be what is being written."""
+    return f"{INPUTS}{sha256}/{upload.hex}.{kind}"
+
+
+def file_key(tenant: str, file_id: str) -> str:
+    """Where a file's bytes are. The tenant's name stays out of the bucket."""
+    return f"{FILES}{hashlib.sha256(tenant.encode()).hexdigest()[:16]}/{file_id}"
