@@ -1,1 +1,1 @@
-"""The HTTP front door: dialects in, one `orchestrator.submit` behind them."""
+"""The HTTP front door: dialects in, one `orchestrator.intake.jobs` behind them."""

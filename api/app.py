@@ -14,20 +14,20 @@ from api import deps, errors, health, reference
 from api.bigmodel import batches as bigmodel_batches
 from api.bigmodel import files as bigmodel_files
 from api.bigmodel import videos as bigmodel_videos
-from api.docs import complete
 from api.middleware import BasePath, BodyLimit, Edge
+from api.native import events as openai_events
+from api.native import pools as openai_pools
+from api.native import webhooks as openai_webhooks
 from api.openai import batches as openai_batches
 from api.openai import content as openai_content
-from api.openai import events as openai_events
 from api.openai import files as openai_files
 from api.openai import models as openai_models
-from api.openai import pools as openai_pools
 from api.openai import unsupported as openai_unsupported
 from api.openai import videos as openai_videos
-from api.openai import webhooks as openai_webhooks
+from api.wire.docs import complete
 from orchestrator.config import Settings
-from orchestrator.health import Pulse
-from orchestrator.loops import running
+from orchestrator.kit.loops import running
+from orchestrator.telemetry.health import Pulse
 
 # Matched in this order: busiest first, but what is spelled out before what takes an id.
 _MODULES = (

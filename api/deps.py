@@ -9,25 +9,25 @@ from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 
-from api.downloads import DEADLINE_S, Downloads
 from api.readiness import Readiness
+from api.wire.downloads import DEADLINE_S, Downloads
 from orchestrator.adapters.s3 import S3Objects
-from orchestrator.batches.requests import Batches
+from orchestrator.batches.batches import Batches
+from orchestrator.capacity.pools import Pools
 from orchestrator.config import S3Settings, Settings
 from orchestrator.domain.errors import Forbidden, InvalidField, LimitExceeded, NotFound
-from orchestrator.feed import Feed
-from orchestrator.files import Files
-from orchestrator.frontdoor import FrontdoorStore, open_front_door
-from orchestrator.keys import Keyring
-from orchestrator.limits import RequestRates
-from orchestrator.pools import Pools
+from orchestrator.intake.files import Files
+from orchestrator.intake.jobs import Jobs
+from orchestrator.intake.waiting import Waiting
+from orchestrator.notify.feed import Feed
+from orchestrator.notify.subscriptions import Subscriptions
 from orchestrator.ports import ApiKey, KeyStore, ObjectStore, WebhookStore
 from orchestrator.ports.batches import BatchStore
+from orchestrator.processes.frontdoor import FrontdoorStore, open_front_door
 from orchestrator.store import CALLERS, Store
-from orchestrator.submit import Jobs
-from orchestrator.turns import Turns
-from orchestrator.waiting import Waiting
-from orchestrator.webhooks.subscriptions import Subscriptions
+from orchestrator.tenants.keys import Keyring
+from orchestrator.tenants.rates import RequestRates
+from orchestrator.tenants.turns import Turns
 
 # Connections that one process keeps open for watchers of videos, and how many of them one tenant may hold.
 _WATCHERS = 1_000

@@ -13,9 +13,9 @@ from starlette.routing import Match
 
 from api.bigmodel import errors as bigmodel
 from api.openai import errors as openai
-from api.problem import Problem, problem_of
-from orchestrator import logs
+from api.wire.problem import Problem, problem_of
 from orchestrator.domain.errors import CogmillError, Unavailable
+from orchestrator.telemetry import logs
 
 log = logs.get("api")
 

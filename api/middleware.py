@@ -15,9 +15,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import errors
-from api.problem import problem_of
-from orchestrator import logs, metrics
+from api.wire.problem import problem_of
 from orchestrator.domain.errors import TooLarge
+from orchestrator.telemetry import logs, metrics
 
 log = logs.get("api")
 

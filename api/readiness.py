@@ -6,9 +6,9 @@ import asyncio
 
 from orchestrator.config.database import Access
 from orchestrator.domain.errors import StoreUnavailable
+from orchestrator.kit.threads import Threads
 from orchestrator.ports import JobStore
 from orchestrator.store import schema_version
-from orchestrator.threads import Threads
 
 DEADLINE_S = 3.0
 

@@ -16,9 +16,9 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.config import STARTUP_FAILURE, LifespanType
 
 from api.app import create_app
-from api.connections import Bounds, ServerConfig
-from orchestrator import logs
+from api.wire.connections import Bounds, ServerConfig
 from orchestrator.config import ApiSettings, Settings
+from orchestrator.telemetry import logs
 
 log = logs.get("api")
 

@@ -1,1 +1,1 @@
-"""Cogmill's control plane: jobs, leases, dispatch and the stack around them."""
+"""Cogmill's control plane: a request becomes a row, the row a claim, the claim a video."""

@@ -141,7 +141,7 @@ def api() -> None:
     settings = _service_settings()
 
     from api import serving
-    from orchestrator import frontdoor
+    from orchestrator.processes import frontdoor
 
     frontdoor.check(settings)  # here, where it is one line; the server would end with a traceback
     serving.serve(settings)
@@ -159,7 +159,7 @@ def dispatch(
 
     import uvloop
 
-    from orchestrator.service import run_dispatcher
+    from orchestrator.processes.service import run_dispatcher
     from workers.pool import RayWorkerPool
 
     uvloop.run(run_dispatcher(settings, RayWorkerPool.connect, drain_s=drain))
@@ -172,8 +172,8 @@ def maintain() -> None:
 
     import uvloop
 
-    from api.lines import dialects
-    from orchestrator.service import run_maintainer
+    from api.dialects import dialects
+    from orchestrator.processes.service import run_maintainer
 
     uvloop.run(run_maintainer(settings, dialects(settings)))
 
@@ -265,7 +265,7 @@ def push(
 def tiny(directory: Annotated[Path, typer.Argument(parser=path, metavar="DIRECTORY")]) -> None:
     """Make the tiny random checkpoints (real classes, no art) below DIRECTORY; those that exist stay."""
     from orchestrator.domain.catalog import TINY
-    from workers.model.tiny import make
+    from workers.cogvideox.tiny import make
 
     for family in TINY:
         typer.echo(make(family, directory))
@@ -273,7 +273,8 @@ def tiny(directory: Annotated[Path, typer.Argument(parser=path, metavar="DIRECTO
 
 def _service_settings() -> Settings:
     """The settings of a service, from its environment alone; its logs go where they say."""
-    from orchestrator import config, logs
+    from orchestrator import config
+    from orchestrator.telemetry import logs
 
     settings = config.load()
     logs.configure(settings.log)
@@ -283,7 +284,7 @@ def _service_settings() -> Settings:
 def _tiny_models(data: DataDir, *families: ModelFamily) -> dict[str, Any]:
     """The configuration of these tiny models; of the usual ones when none is named."""
     from orchestrator.local import configuration
-    from workers.model import tiny as checkpoints
+    from workers.cogvideox import tiny as checkpoints
 
     return configuration.tiny_models(lambda family: checkpoints.path(family, data.models), *families)
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-from orchestrator import logs
 from orchestrator.domain.delivery import Delivery
 from orchestrator.domain.errors import ProtocolMismatch, StaleEpoch
 from orchestrator.domain.job import RenderSpec, WorkerRef
 from orchestrator.domain.protocol import PROTOCOL_VERSION, Answer, Assignment, Caller, WorkerState, WorkerStatus
 from orchestrator.ports import WorkerPlan
+from orchestrator.telemetry import logs
 from workers.engine.changes import Changes
 from workers.engine.choice import Capacity
 from workers.engine.loop import Engine

@@ -11,20 +11,21 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from orchestrator import logs
+from orchestrator.adapters.moderation import Moderation
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.domain.job import VideoResult
 from orchestrator.domain.protocol import Assignment, Stage
-from orchestrator.moderation import Moderation
 from orchestrator.ports import ObjectStore, WorkerPlan
-from workers import artifacts, checkpoints, inputs, modelfiles, previews
+from orchestrator.telemetry import logs
+from workers import modelfiles
+from workers.bucket import artifacts, checkpoints, inputs, previews
+from workers.cogvideox import loading
+from workers.cogvideox.acceleration import Acceleration
+from workers.cogvideox.adapters import Adapters
+from workers.cogvideox.model import CogVideoX
+from workers.cogvideox.render import Render
 from workers.engine.parts import Finish, Parts, Watch
 from workers.finish import Finisher
-from workers.model import loading
-from workers.model.acceleration import Acceleration
-from workers.model.adapters import Adapters
-from workers.model.cogvideox import CogVideoX
-from workers.model.render import Render
 from workers.parallel.group import Group
 from workers.parallel.leader import Leader
 

@@ -18,8 +18,8 @@ from ray.actor import ActorClass
 from ray.exceptions import RayError
 from ray.util import get_node_ip_address, get_placement_group
 
-from orchestrator import logs
 from orchestrator.ports import WorkerPlan
+from orchestrator.telemetry import logs
 from workers import placement
 from workers.actor import RenderActor
 from workers.engine.parts import Parts

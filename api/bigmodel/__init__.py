@@ -1,1 +1,1 @@
-"""The bigmodel (CogVideoX) dialect, `/api/paas/v4`: a thin translation onto `orchestrator.submit`."""
+"""The bigmodel (CogVideoX) dialect, `/api/paas/v4`: a thin translation onto `orchestrator.intake.jobs`."""

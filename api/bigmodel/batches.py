@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from api.batch_routes import batch_routes
 from api.bigmodel.errors import DOCS
+from api.shared.batches import batch_routes
 
 _ENDPOINT = "/v4/videos/generations"  # as the vendor's lines name it, without the base of the URL
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from api.bigmodel.schemas import BigmodelError, BigmodelErrorDetail, BigmodelRefusal, ContentFilter
-from api.docs import Dialect
-from api.problem import Problem
+from api.wire.docs import Dialect
+from api.wire.problem import Problem
 from orchestrator.domain.errors import Refused
 
 _BAD_REQUEST = "1210"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from api.bigmodel.errors import DOCS
-from api.file_routes import file_routes
+from api.shared.files import file_routes
 
 router = APIRouter(tags=["bigmodel"])
 router.include_router(file_routes("/api/paas/v4", DOCS))

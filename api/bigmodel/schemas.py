@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
-from api.bodies import Integer, Number, SizeField, unsupported
-from api.pictures import PictureField
+from api.wire.bodies import Integer, Number, SizeField, unsupported
+from api.wire.pictures import PictureField
 
 Ignored = Annotated[Any, Field(description="Accepted and ignored.")]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Literal
 
 from api.bigmodel.schemas import BigmodelErrorDetail, GenerateVideo, Task, VideoLink
-from api.pictures import read_picture
+from api.wire.pictures import read_picture
 from orchestrator.domain.catalog import Profile
 from orchestrator.domain.errors import InvalidField, Refused
 from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import Job, public_id
+from orchestrator.domain.request import VideoRequest
 from orchestrator.domain.states import JobState
 from orchestrator.domain.texts import check_text
-from orchestrator.request import VideoRequest
 
 DEFAULT_SECONDS = 5
 _MAX_REQUEST_ID = 128

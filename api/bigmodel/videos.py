@@ -9,9 +9,9 @@ from api import deps
 from api.bigmodel.errors import DOCS
 from api.bigmodel.schemas import GENERATE_EXAMPLES, PROCESSING_EXAMPLE, SUCCESS_EXAMPLE, GenerateVideo, Task, VideoLink
 from api.bigmodel.translate import request_of, task_of
-from api.bodies import read_json, typed
-from api.docs import Body
-from api.replies import reply
+from api.wire.bodies import read_json, typed
+from api.wire.docs import Body
+from api.wire.replies import reply
 from orchestrator.domain.job import VideoResult, public_id
 
 router = APIRouter(tags=["bigmodel"])

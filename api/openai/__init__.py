@@ -1,1 +1,1 @@
-"""The OpenAI Videos dialect, `/v1`: a thin translation onto `orchestrator.submit`."""
+"""The OpenAI Videos dialect, `/v1`: a thin translation onto `orchestrator.intake.jobs`."""

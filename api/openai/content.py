@@ -9,10 +9,10 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from api import deps, errors
-from api.docs import binary
 from api.openai.errors import DOCS
-from api.problem import Problem
-from api.ranges import NotSatisfiable, parse_range
+from api.wire.docs import binary
+from api.wire.problem import Problem
+from api.wire.ranges import NotSatisfiable, parse_range
 from orchestrator.domain.errors import NotFound, NotReady
 from orchestrator.domain.job import Artifact, Job, public_id
 

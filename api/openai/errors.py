@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from api.docs import Dialect
 from api.openai.schemas import ErrorKind, OpenAIError, OpenAIErrorDetail
-from api.problem import Problem
+from api.wire.docs import Dialect
+from api.wire.problem import Problem
 
 _CODES = {
     "missing": "missing_required_parameter",

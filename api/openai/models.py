@@ -12,16 +12,16 @@ from pydantic import BaseModel, Field, JsonValue
 from api import deps
 from api.openai.errors import DOCS
 from api.openai.translate import DEFAULT_SECONDS
-from api.replies import reply
+from api.wire.replies import reply
 from orchestrator.config import Settings
 from orchestrator.domain.catalog import Profile
-from orchestrator.domain.cost import predict_finish_s
 from orchestrator.domain.delivery import MAX_FPS
 from orchestrator.domain.errors import NotFound, UnknownModel
+from orchestrator.domain.request import ImageBytes, VideoRequest
 from orchestrator.domain.waiting import unserved, worst
-from orchestrator.planning import plan
-from orchestrator.request import ImageBytes, VideoRequest
-from orchestrator.waiting import Known
+from orchestrator.intake.planning import plan
+from orchestrator.intake.waiting import Known
+from orchestrator.policy.cost import predict_finish_s
 
 router = APIRouter(tags=["openai"])
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
-from api.bodies import AutoSizeField, Integer, Moment, Number, Texts, unsupported
-from api.paging import Identified, Listing
-from api.pictures import PictureField
+from api.wire.bodies import AutoSizeField, Integer, Moment, Number, Texts, unsupported
+from api.wire.paging import Identified, Listing
+from api.wire.pictures import PictureField
 from orchestrator.domain.catalog import Profile
 from orchestrator.domain.job import Continuity, Incident
 

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from api.bodies import LAST_SECOND, parse_object
 from api.openai.schemas import CreateVideo, Video, VideoError
-from api.pictures import read_picture
-from api.replies import unix
+from api.wire.bodies import LAST_SECOND, parse_object
+from api.wire.pictures import read_picture
+from api.wire.replies import unix
 from orchestrator.domain.catalog import Size
-from orchestrator.domain.cost import predict_finish_s
 from orchestrator.domain.errors import InvalidField
 from orchestrator.domain.job import Incident, Job, public_id
+from orchestrator.domain.request import DEFAULT_PRIORITY, ImageSource, VideoRequest
 from orchestrator.domain.states import JobState
-from orchestrator.request import DEFAULT_PRIORITY, ImageSource, VideoRequest
+from orchestrator.policy.cost import predict_finish_s
 
 DEFAULT_SECONDS = 4
 

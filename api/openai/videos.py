@@ -8,8 +8,6 @@ from fastapi import APIRouter, Header, Request
 from fastapi.responses import Response
 
 from api import deps
-from api.bodies import content_type, read_form, read_json, typed
-from api.docs import Body, listed
 from api.openai.errors import DOCS
 from api.openai.schemas import (
     CREATE_EXAMPLES,
@@ -21,8 +19,10 @@ from api.openai.schemas import (
     VideoList,
 )
 from api.openai.translate import flatten, poll_after_ms, request_of, video_of
-from api.paging import After, Limit, Order
-from api.replies import reply
+from api.wire.bodies import content_type, read_form, read_json, typed
+from api.wire.docs import Body, listed
+from api.wire.paging import After, Limit, Order
+from api.wire.replies import reply
 from orchestrator.domain.job import Job
 
 router = APIRouter(tags=["openai"])

@@ -1,1 +1,1 @@
-"""The ports, on real services."""
+"""The ports to the outside on real services: S3, other people's HTTP servers, a moderator."""

@@ -16,7 +16,7 @@ from orchestrator.adapters.tunnel import ProxyUnavailable, Tunnels
 from orchestrator.config import FetchSettings
 from orchestrator.domain.addresses import IPAddress, IPNetwork, may_reach
 from orchestrator.domain.errors import InvalidField, TooLarge, Unavailable
-from orchestrator.threads import Threads
+from orchestrator.kit.threads import Threads
 
 MAX_URL_CHARS = 2048
 

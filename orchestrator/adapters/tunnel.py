@@ -11,7 +11,7 @@ from ipaddress import ip_address
 import httpcore
 import httpx
 
-from orchestrator import logs
+from orchestrator.telemetry import logs
 
 _log = logs.get("proxy")
 

@@ -11,11 +11,11 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from orchestrator import aside
 from orchestrator.domain import jsontext
 from orchestrator.domain.batch import BROKEN, ItemError, LineError, NewItem
 from orchestrator.domain.errors import InvalidField, RequestError, TooLarge
 from orchestrator.domain.texts import check_text
+from orchestrator.telemetry import aside
 
 MAX_ERRORS = 100
 _MAX_CUSTOM_ID = 512

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
-from orchestrator import aside
 from orchestrator.config import Settings
 from orchestrator.domain.batch import (
     BROKEN,
@@ -25,11 +24,12 @@ from orchestrator.domain.batch import (
 from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.job import Artifact, Job
 from orchestrator.domain.objects import file_key
-from orchestrator.files import BATCH_OUTPUT, new_file_id
+from orchestrator.intake.files import BATCH_OUTPUT, new_file_id
+from orchestrator.kit.scratch import Scratch, scratch
 from orchestrator.ports import ObjectStore
 from orchestrator.ports.batches import BatchEnd, BatchStore, Hold, Lines
 from orchestrator.ports.files import NewFile
-from orchestrator.scratch import Scratch, scratch
+from orchestrator.telemetry import aside
 
 _CHUNK = 500
 _JSONL = "application/jsonl"

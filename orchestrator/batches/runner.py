@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from orchestrator import aside, logs, metrics
 from orchestrator.batches.lines import LineReader, item_error, split_lines
 from orchestrator.batches.output import BatchOutput
 from orchestrator.config import Settings
@@ -16,10 +15,11 @@ from orchestrator.domain import jsontext
 from orchestrator.domain.batch import BROKEN, CANCELLED, EXPIRED, BatchStatus, ItemError, LineError, NewItem, Tally
 from orchestrator.domain.errors import LeaseLost, LimitExceeded, NotFound, RequestError, Unavailable
 from orchestrator.domain.job import public_id
-from orchestrator.files import Files
+from orchestrator.intake.files import Files
+from orchestrator.intake.jobs import Jobs
 from orchestrator.ports import ObjectStore
 from orchestrator.ports.batches import BatchEnd, BatchStore, Hold, Lines
-from orchestrator.submit import Jobs
+from orchestrator.telemetry import aside, logs, metrics
 
 _log = logs.get("batches")
 

@@ -30,7 +30,7 @@ def pause_pool(
     data_dir: DataDirOption = None,
 ) -> None:
     """Begin nothing more on the pool NAME; what runs goes on, and what is accepted waits."""
-    from orchestrator.pools import Pools
+    from orchestrator.capacity.pools import Pools
     from orchestrator.store import Store
 
     settings, which = settings_of(data_dir), _which(name, every)
@@ -48,7 +48,7 @@ def pause_pool(
 @pools.command("resume")
 def resume_pool(name: Name = None, every: AllOption = False, data_dir: DataDirOption = None) -> None:
     """End the pause of the pool NAME, or the one of the whole queue; each ends by itself."""
-    from orchestrator.pools import Pool, Pools
+    from orchestrator.capacity.pools import Pool, Pools
     from orchestrator.store import Store
 
     settings, which = settings_of(data_dir), _which(name, every)
@@ -73,7 +73,7 @@ def resume_pool(name: Name = None, every: AllOption = False, data_dir: DataDirOp
 @pools.command("list")
 def list_pools(data_dir: DataDirOption = None) -> None:
     """List pools, what waits and runs there, and who paused which and why."""
-    from orchestrator.pools import Pool, Pools
+    from orchestrator.capacity.pools import Pool, Pools
     from orchestrator.store import Store
 
     settings = settings_of(data_dir)

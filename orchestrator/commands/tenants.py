@@ -74,8 +74,8 @@ def create_key(
     data_dir: DataDirOption = None,
 ) -> None:
     """Make a key of TENANT and print it; the tenant is made if it is new."""
-    from orchestrator import keys as secret
     from orchestrator.store import Store
+    from orchestrator.tenants import keys as secret
 
     settings = settings_of(data_dir)
     key_id = secret.new_id()

@@ -31,9 +31,9 @@ def list_deliveries(
     data_dir: DataDirOption = None,
 ) -> None:
     """List the deliveries of TENANT or of everybody."""
+    from orchestrator.notify.subscriptions import delivery_id_of
     from orchestrator.ports import DeliveryPage
     from orchestrator.store import Store
-    from orchestrator.webhooks.subscriptions import delivery_id_of
 
     async def read() -> DeliveryPage:
         async with Store.open(settings_of(data_dir).database) as store:
@@ -48,7 +48,7 @@ def list_deliveries(
 
 
 def _delivery(text: str) -> UUID:
-    from orchestrator.webhooks.subscriptions import parse_delivery_id
+    from orchestrator.notify.subscriptions import parse_delivery_id
 
     parsed = parse_delivery_id(text)
     if parsed is None:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 
 from orchestrator.config.section import Seconds, Section
-from orchestrator.domain.limits import Limits
+from orchestrator.policy.limits import Limits
 
 # What the paths of the API begin with. A base path that began so, too, could not be told from them.
 _OWN_PATHS = ("v1", "api", "docs", "openapi.json", "healthz", "readyz", "metrics")

@@ -1,7 +1,7 @@
 """The CogVideoX family: what each model can make, and how. The one place that knows legal sizes, frames and fps.
 
 Figures are from the CogVideo model cards and README (zai-org/CogVideo); the tiny families are random checkpoints of
-the same classes, which `workers/model/tiny.py` makes for laptops and tests.
+the same classes, which `workers/cogvideox/tiny.py` makes for laptops and tests.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Recipe:
 
     `steps_share` is the share of the family's default steps that a request without a step count gets; `cache_threshold`
     lets a denoise step reuse the later blocks' last output while the first block's changes by less than that (relative
-    L1, `workers/model/stepcache.py`), None computes every step; `small` renders at the family's draft size, which
+    L1, `workers/cogvideox/stepcache.py`), None computes every step; `small` renders at the family's draft size, which
     finishing scales up. `compute_share` is the guessed share of steps that such a cache leaves to compute, for
     predictions only.
     """

@@ -18,7 +18,7 @@ CogmillError
 │   ├── StoreUnavailable     PostgreSQL
 │   │   ├── StoreRefused     it did not take the request at all: nothing was written
 │   │   │   └── StoreReadOnly  since it is a standby, or read-only
-│   │   └── SubmitUnconfirmed  while a job was being inserted: it may be there (`orchestrator/submit.py`)
+│   │   └── SubmitUnconfirmed  while a job was being inserted: it may be there (`orchestrator/intake/jobs.py`)
 │   ├── ObjectsUnavailable   S3
 │   │   └── ObjectsRefused   it answers, and does not do it to these objects: others may fare better
 │   ├── ScratchUnavailable   this process's own disk, full or broken

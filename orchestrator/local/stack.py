@@ -226,9 +226,9 @@ def _control_plane(data: DataDir, chosen: Ports) -> tuple[StackPart, ...]:
 
 def _prepare_database(settings: config.Settings, known_key_id: str | None) -> str:
     """Migrate to the newest schema, and return the stack's own API key: the known one unless it was revoked."""
-    from orchestrator import keys
     from orchestrator.local import availability
     from orchestrator.store import migrate
+    from orchestrator.tenants import keys
 
     migrate(settings.database)
     asyncio.run(availability.forget(settings))
@@ -238,7 +238,7 @@ def _prepare_database(settings: config.Settings, known_key_id: str | None) -> st
 
 def _known_key_id(key_file: Path) -> str | None:
     """The id of the key that an earlier start made. Raises `ConfigError` for a damaged file."""
-    from orchestrator import keys
+    from orchestrator.tenants import keys
 
     try:
         return keys.parse(key_file.read_text("utf-8")).id
@@ -250,8 +250,8 @@ def _known_key_id(key_file: Path) -> str | None:
 
 async def _valid_key(database: Access, key_id: str) -> str:
     """This key's id, inserted if the database does not have it; a new one's if it was revoked."""
-    from orchestrator import keys
     from orchestrator.store import Store
+    from orchestrator.tenants import keys
 
     async with Store.open(database) as store:
         key = await store.find_key(key_id)

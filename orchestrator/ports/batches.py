@@ -9,8 +9,8 @@ from uuid import UUID
 
 from orchestrator.domain.batch import Batch, BatchStatus, Item, ItemError, LineError, NewItem, Tally
 from orchestrator.domain.job import Artifact, Job
+from orchestrator.domain.request import VideoRequest
 from orchestrator.ports.files import NewFile
-from orchestrator.request import VideoRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

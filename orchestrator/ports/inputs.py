@@ -9,7 +9,7 @@ from typing import Protocol
 
 from orchestrator.domain.catalog import Size
 from orchestrator.domain.job import Artifact
-from orchestrator.request import ImageSource
+from orchestrator.domain.request import ImageSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

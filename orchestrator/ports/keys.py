@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from orchestrator.domain.limits import Limits
+from orchestrator.policy.limits import Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

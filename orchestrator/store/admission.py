@@ -14,9 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.domain.errors import CogmillError, KeyReused
 from orchestrator.domain.job import Job, NewJob
-from orchestrator.domain.limits import Limits, Standing
-from orchestrator.domain.limits import admit as fitting
 from orchestrator.domain.states import JobState
+from orchestrator.policy.limits import Limits, Standing
+from orchestrator.policy.limits import admit as fitting
 from orchestrator.store import rows
 from orchestrator.store.engine import Database
 

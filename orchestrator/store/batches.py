@@ -10,7 +10,6 @@ from sqlalchemy import Row, bindparam, delete, func, insert, select, text, updat
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orchestrator import aside
 from orchestrator.domain.batch import Batch, BatchStatus, LineError
 from orchestrator.domain.errors import LeaseLost
 from orchestrator.ports.batches import BatchEnd, BatchPage, Hold, NewBatch
@@ -18,6 +17,7 @@ from orchestrator.ports.files import NewFile
 from orchestrator.store.files import inserted
 from orchestrator.store.part import Part
 from orchestrator.store.tables import batches, files, outbox, parked
+from orchestrator.telemetry import aside
 
 _NOW = func.cogmill_now()
 

@@ -10,12 +10,12 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orchestrator import aside
 from orchestrator.domain.job import public_id
 from orchestrator.domain.webhooks import Fate, Verdict
 from orchestrator.ports import Backlog, DeliveryState, Endpoint, Happening, NewDelivery, Try
 from orchestrator.store.endpoints import close_endpoint, hold_endpoint, hold_endpoints_of
 from orchestrator.store.part import Part
+from orchestrator.telemetry import aside
 
 _TAKE = text("""
     WITH taken AS (

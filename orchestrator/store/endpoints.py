@@ -13,11 +13,11 @@ from sqlalchemy import ColumnElement, Row, bindparam, delete, func, select, text
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orchestrator import aside
 from orchestrator.domain.webhooks import EventType
 from orchestrator.ports import Endpoint, EndpointPage, NewEndpoint
 from orchestrator.store.part import Part
 from orchestrator.store.tables import tenants, webhook_endpoints
+from orchestrator.telemetry import aside
 
 _COLUMNS = tuple(column for column in webhook_endpoints.c if column.name != "previous_secret_until")
 

@@ -10,7 +10,6 @@ from sqlalchemy import ARRAY, Integer, Row, Text, Uuid, bindparam, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orchestrator import aside
 from orchestrator.domain.batch import BROKEN, Item, ItemError, NewItem, Tally
 from orchestrator.domain.job import Job
 from orchestrator.ports.batches import Hold
@@ -18,6 +17,7 @@ from orchestrator.store import rows
 from orchestrator.store.batches import require
 from orchestrator.store.part import Part
 from orchestrator.store.tables import batch_items, jobs
+from orchestrator.telemetry import aside
 
 _ADD = text("""
     INSERT INTO batch_items (batch_id, line, custom_id, body, job_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.domain.limits import Limits
+from orchestrator.policy.limits import Limits
 from orchestrator.store.engine import Database
 from orchestrator.store.submissions import Submissions
 from orchestrator.store.wakeups import Announcer

@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from orchestrator import aside
 from orchestrator.domain.job import (
     Artifact,
     Checkpoint,
@@ -21,6 +20,7 @@ from orchestrator.domain.job import (
 )
 from orchestrator.domain.states import JobState
 from orchestrator.store.tables import jobs
+from orchestrator.telemetry import aside
 
 JOB_COLUMNS = (
     jobs.c.id, jobs.c.tenant, jobs.c.pool, jobs.c.priority, jobs.c.state, jobs.c.spec, jobs.c.cost, jobs.c.request,

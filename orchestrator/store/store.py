@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Self
 
 from orchestrator.config.database import Access
-from orchestrator.domain.limits import NO_LIMITS, Limits
+from orchestrator.policy.limits import NO_LIMITS, Limits
 from orchestrator.ports import Wakeups
 from orchestrator.store.batches import Batches
 from orchestrator.store.claim import Claims

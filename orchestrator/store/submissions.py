@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from orchestrator.domain.errors import CogmillError, InvalidField, StoreRefused, StoreUnavailable
 from orchestrator.domain.job import Job, NewJob
-from orchestrator.domain.limits import Limits
+from orchestrator.policy.limits import Limits
 from orchestrator.store import admission
 from orchestrator.store.admission import Fates
 from orchestrator.store.engine import Database, blames_caller

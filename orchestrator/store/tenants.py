@@ -10,7 +10,7 @@ from sqlalchemy import Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orchestrator.domain.limits import Limits
+from orchestrator.policy.limits import Limits
 from orchestrator.ports import ApiKey, Tenant
 from orchestrator.store.part import Part
 from orchestrator.store.tables import keys, lanes, tenants

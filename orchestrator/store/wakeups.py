@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 import asyncpg
 from sqlalchemy import text
 
-from orchestrator import logs, metrics
 from orchestrator.config.database import DatabaseAddress
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.store.connecting import Connection, connect, described
 from orchestrator.store.engine import Database
+from orchestrator.telemetry import logs, metrics
 
 _log = logs.get("wakeups")
 

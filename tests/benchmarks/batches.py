@@ -13,11 +13,11 @@ import resource
 import sys
 import time
 
-from orchestrator import logs
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import LogSettings
 from orchestrator.domain.batch import BatchStatus
 from orchestrator.store import Store, migrate
+from orchestrator.telemetry import logs
 from tests.support.api import api_settings
 from tests.support.batches import Scene, a_scene, line
 from tests.support.postgres import Server

@@ -25,10 +25,10 @@ import torch
 from PIL import Image
 
 from orchestrator.config import FinishSettings
-from orchestrator.domain.cost import predict_finish_s
 from orchestrator.domain.delivery import Delivery
 from orchestrator.domain.job import RenderSpec
 from orchestrator.domain.protocol import Assignment
+from orchestrator.policy.cost import predict_finish_s
 from tests.support.builders import a_claim, a_spec
 from workers.finish import Finisher
 from workers.finish.frames import THREADS, Frame, Frames

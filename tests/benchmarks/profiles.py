@@ -33,11 +33,11 @@ from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.job import RenderSpec
 from tests.support import architecture
 from tests.support.bare import advance, native_spec, ours, picture_of
-from workers.model import loading, tiny
-from workers.model.acceleration import Acceleration
-from workers.model.attention import relative_error
-from workers.model.cogvideox import CogVideoX
-from workers.model.loading import Pipeline
+from workers.cogvideox import loading, tiny
+from workers.cogvideox.acceleration import Acceleration
+from workers.cogvideox.attention import relative_error
+from workers.cogvideox.loading import Pipeline
+from workers.cogvideox.model import CogVideoX
 
 QUANTIZATIONS = ("none", "int8", "fp8")
 APPROXIMATE = [profile for profile in Profile if RECIPES[profile].approximates]

@@ -36,8 +36,7 @@ from orchestrator.domain.errors import ConfigError
 from tests.support.published import PUBLISHED, Published
 from tests.support.published_files import TRUE, Sizes, shapes_of, small, write
 from tests.support.stack import Up
-from workers import hostmemory
-from workers.model import loading, room, weights
+from workers.cogvideox import hostmemory, loading, room, weights
 
 USUAL = ("cogvideox-2b", "cogvideox-1.5-5b-i2v")
 STEPS = 2

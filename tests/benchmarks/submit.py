@@ -30,18 +30,19 @@ import uvloop
 
 from api import deps
 from api.app import create_app
-from orchestrator import keys, logs
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import Settings
 from orchestrator.domain.job import Job, NewJob
-from orchestrator.domain.limits import Limits
 from orchestrator.domain.loading import WorkerLoad
 from orchestrator.domain.pausing import Pause
 from orchestrator.domain.states import JobState
 from orchestrator.local import process
 from orchestrator.local.process import ProcessId
+from orchestrator.policy.limits import Limits
 from orchestrator.ports import ApiKey
 from orchestrator.store import Store, migrate
+from orchestrator.telemetry import logs
+from orchestrator.tenants import keys
 from tests.support.api import MASTER_KEY, api_settings
 from tests.support.postgres import Server
 from tests.support.sockets import free_port

@@ -35,9 +35,9 @@ from tests.support.workers import (
     render_of,
     until,
 )
-from workers import inputs, previews
+from workers.bucket import inputs, previews
+from workers.cogvideox.model import CogVideoX
 from workers.engine.parts import Watch
-from workers.model.cogvideox import CogVideoX
 
 
 @pytest.fixture(scope="module", params=["tiny-2b", "tiny-5b"])

@@ -20,9 +20,9 @@ from tests.support.models import Checkpoint as Path_of
 from tests.support.models import Loaded, a_model, denoised
 from tests.support.renders import Frames, Gated, given
 from tests.support.workers import CALLER, Gate, a_plan, an_actor, an_assignment, assigned, ended, ready
-from workers import checkpoints, inputs
 from workers.actor import RenderActor
-from workers.model.cogvideox import CogVideoX
+from workers.bucket import checkpoints, inputs
+from workers.cogvideox.model import CogVideoX
 
 STEPS = 5
 BULK, URGENT = 20, 0

@@ -19,8 +19,8 @@ from orchestrator.config import AdapterSettings
 from orchestrator.domain.catalog import FAMILIES
 from orchestrator.domain.errors import RenderFailed
 from tests.support.models import Checkpoint, a_tiny_spec
-from workers.model import loading
-from workers.model.adapters import Adapters
+from workers.cogvideox import loading
+from workers.cogvideox.adapters import Adapters
 
 FILE = "pytorch_lora_weights.safetensors"
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")

@@ -19,9 +19,9 @@ from orchestrator.domain.job import RenderSpec
 from tests.support.adapters import save_adapter
 from tests.support.models import Checkpoint, a_model, a_picture, a_tiny_spec, denoised
 from workers import modelfiles
-from workers.model import loading
-from workers.model.acceleration import Acceleration
-from workers.model.adapters import Adapters
+from workers.cogvideox import loading
+from workers.cogvideox.acceleration import Acceleration
+from workers.cogvideox.adapters import Adapters
 
 USES: tuple[tuple[str | None, float], ...] = (
     ("oil", 1.0), ("oil", 0.5), (None, 1.0), ("ink", 1.0), ("chalk", -1.0),

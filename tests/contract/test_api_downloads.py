@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from api import downloads
+from api.wire import downloads
 from orchestrator.config import S3Settings
 from tests.support.api import COVER, VIDEO, Api, api_settings, in_process, serving
 

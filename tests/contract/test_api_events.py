@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 
-from api.openai import events
+from api.native import events
 from orchestrator.config import Settings
 from orchestrator.domain.job import Artifact, Checkpoint, Claim, Failure, Incident
 from orchestrator.domain.protocol import Broke, HandedBack

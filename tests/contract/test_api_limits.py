@@ -14,7 +14,7 @@ import pytest
 
 from api.bigmodel import errors as bigmodel
 from api.openai import errors as openai
-from api.problem import problem_of
+from api.wire.problem import problem_of
 from orchestrator.config import LimitSettings, ModerationSettings
 from orchestrator.domain.errors import (
     KeyReused,
@@ -24,8 +24,8 @@ from orchestrator.domain.errors import (
     StoreUnavailable,
     WrongState,
 )
-from orchestrator.submit import SubmitUnconfirmed
-from orchestrator.turns import Turns
+from orchestrator.intake.jobs import SubmitUnconfirmed
+from orchestrator.tenants.turns import Turns
 from tests.support.api import Api, api_settings, in_process, serving
 
 OPENAI, BIGMODEL = "/v1/videos", "/api/paas/v4/videos/generations"

@@ -18,8 +18,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from orchestrator import keys
 from orchestrator.store import Store
+from orchestrator.tenants import keys
 from tests.support.api import MASTER_KEY
 from tests.support.postgres import Server
 from tests.support.s3 import S3Server

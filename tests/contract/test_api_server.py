@@ -13,9 +13,9 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from api import middleware, readiness
-from orchestrator import keys
 from orchestrator.domain.errors import StoreUnavailable
-from orchestrator.submit import Jobs
+from orchestrator.intake.jobs import Jobs
+from orchestrator.tenants import keys
 from tests.support.api import MASTER_KEY, Api, api_settings, in_process, listening, serving
 from tests.support.postgres import Server
 from tests.support.sockets import free_port

@@ -13,11 +13,11 @@ import pytest_asyncio
 from fastapi import FastAPI
 from standardwebhooks import Webhook
 
-from api.openai import webhook_schemas as schemas
+from api.native import webhook_schemas as schemas
 from orchestrator.domain.errors import InvalidField
 from orchestrator.domain.job import public_id
+from orchestrator.domain.request import VideoRequest
 from orchestrator.domain.webhooks import EventType
-from orchestrator.request import VideoRequest
 from tests.support.api import Api, in_process, serving
 from tests.support.postgres import Server
 from tests.support.receivers import Post, posting, receiving, webhook_settings

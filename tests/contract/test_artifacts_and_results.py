@@ -8,17 +8,17 @@ from uuid import uuid4
 
 import pytest
 
-from orchestrator import results
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import S3Settings
 from orchestrator.domain.job import Claim, Continuity, Incident, VideoResult
 from orchestrator.domain.objects import result_key
 from orchestrator.domain.protocol import Assignment
+from orchestrator.objects import results
 from tests.support.builders import a_claim, prefix_of
 from tests.support.finishing import PlainWatch, finish
 from tests.support.frames import moving
 from tests.support.s3 import S3Server
-from workers.artifacts import publish
+from workers.bucket.artifacts import publish
 
 WATCH = PlainWatch(
     stages={"denoising": 1.25, "decoding": 0.25},

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from orchestrator import cli
 from orchestrator.domain.batch import BatchStatus
+from orchestrator.notify.outbox import Announcer
 from orchestrator.store import Store
-from orchestrator.webhooks.outbox import Announcer
 from tests.support.api import api_settings
 from tests.support.batches import Scene, a_scene, line
 from tests.support.jobs import CLUSTER, POOL, new_job, success, workers

@@ -15,7 +15,7 @@ from orchestrator.config import Settings
 from orchestrator.domain.batch import BatchStatus
 from orchestrator.domain.errors import InvalidField, NotFound, Unsupported, WrongState
 from orchestrator.domain.job import public_id
-from orchestrator.submit import Jobs
+from orchestrator.intake.jobs import Jobs
 from tests.support.api import POOL
 from tests.support.batches import FAILS, Scene, a_scene, line
 from tests.support.postgres import Clock

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import metrics
 from orchestrator.domain.errors import ObjectsUnavailable, ProtocolMismatch, StaleEpoch
 from orchestrator.domain.job import Incident
 from orchestrator.domain.loading import LoadState
 from orchestrator.domain.protocol import Stage
 from orchestrator.domain.states import JobState
+from orchestrator.telemetry import metrics
 from tests.support.builders import a_job
 from tests.support.control import GRACE_S, RULES, a_plan, publisher
 from tests.support.postgres import Clock

@@ -10,6 +10,9 @@ from uuid import UUID
 
 import pytest
 
+from orchestrator.capacity.scaler import Scaler
+from orchestrator.dispatch.recovery import Recovery
+from orchestrator.dispatch.rescuer import Rescuer
 from orchestrator.domain.errors import ProtocolMismatch, StoreUnavailable, WorkerUnreachable
 from orchestrator.domain.job import Claim, Failure, WorkerRef
 from orchestrator.domain.protocol import (
@@ -25,9 +28,6 @@ from orchestrator.domain.protocol import (
 )
 from orchestrator.domain.states import JobState
 from orchestrator.ports import Heartbeat
-from orchestrator.recovery import Recovery
-from orchestrator.rescuer import Rescuer
-from orchestrator.scaler import Scaler
 from tests.support.builders import a_job, a_result
 from tests.support.control import GRACE_S, RULES, TTL_S, a_plan
 from tests.support.jobs import ending, lost

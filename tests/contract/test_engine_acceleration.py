@@ -20,10 +20,10 @@ from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.job import RenderSpec
 from tests.support.builders import a_spec
 from tests.support.models import Checkpoint, a_model
-from workers.model import attention, loading, numerics
-from workers.model.acceleration import Acceleration, _versions
-from workers.model.adapters import Adapters
-from workers.model.cogvideox import CogVideoX
+from workers.cogvideox import attention, loading, numerics
+from workers.cogvideox.acceleration import Acceleration, _versions
+from workers.cogvideox.adapters import Adapters
+from workers.cogvideox.model import CogVideoX
 
 CPU = torch.device("cpu")
 SHAPE = attention.Shape(batch=2, heads=2, tokens=300, head_dim=16, dtype=torch.float32, device=CPU)

@@ -22,9 +22,9 @@ from tests.support.models import PUBLISHED_AS, Loaded, a_model, a_picture, a_tin
 from tests.support.models import Checkpoint as TinyCheckpoint
 from tests.support.s3 import S3Server
 from tests.support.workers import an_assignment
-from workers import checkpoints
+from workers.bucket import checkpoints
+from workers.cogvideox.model import CogVideoX
 from workers.engine.parts import Snapshot
-from workers.model.cogvideox import CogVideoX
 
 CASES = [(name, guidance) for name in ("tiny-2b", "tiny-5b", "tiny-1.5-5b-i2v") for guidance in (6.0, 1.0)]
 PUBLISHED = [(f"{family.name}{PUBLISHED_AS}", 6.0) for family in TINY]
@@ -83,7 +83,7 @@ import sys
 from pathlib import Path
 import numpy, torch
 from tests.support.models import a_model, a_tiny_spec, denoise
-from workers import checkpoints
+from workers.bucket import checkpoints
 torch.set_num_threads(1)
 for line in sys.stdin:
     path, family, snapshot, frames = line.split("\\t")

@@ -22,7 +22,7 @@ from orchestrator.domain.catalog import FAMILIES, TINY
 from orchestrator.domain.errors import RenderFailed
 from orchestrator.domain.job import RenderSpec
 from tests.support.models import PUBLISHED_AS, Checkpoint, Loaded, a_picture, a_tiny_spec, denoised, family_of
-from workers.model.loading import Pipeline
+from workers.cogvideox.loading import Pipeline
 
 SCHEDULERS = {"ddim": CogVideoXDDIMScheduler, "dpm": CogVideoXDPMScheduler}
 FOX = "a red fox runs through 🦊 fresh snow"

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from orchestrator.domain.catalog import FAMILIES, ModelFamily
 from orchestrator.domain.errors import ConfigError
 from tests.support.models import Checkpoint, a_model, a_tiny_spec
-from workers.model.loading import load
+from workers.cogvideox.loading import load
 
 CPU = torch.device("cpu")
 

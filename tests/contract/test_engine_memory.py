@@ -19,11 +19,10 @@ from tests.support.models import Checkpoint, Loaded, a_model, a_tiny_spec, denoi
 from tests.support.published import PUBLISHED
 from tests.support.published_files import Sizes, write
 from tests.support.workers import a_plan
-from workers import hostmemory
 from workers.assembly import model_of
+from workers.cogvideox import hostmemory, loading, weights
+from workers.cogvideox.hostmemory import HostMemory
 from workers.engine.parts import Decoding
-from workers.hostmemory import HostMemory
-from workers.model import loading, weights
 
 CPU = torch.device("cpu")
 MIB = 2**20
@@ -41,7 +40,7 @@ LOAD = """
 import json, resource, sys, torch
 from pathlib import Path
 from orchestrator.domain.catalog import FAMILIES
-from workers.model import loading
+from workers.cogvideox import loading
 
 torch.set_num_threads(1)
 tiny, path, family, dtype = sys.argv[1:]
@@ -95,7 +94,7 @@ def test_a_cpu_without_room_for_32_bits_renders_in_16_and_its_numerics_say_so(
 ) -> None:
     family, path = FAMILIES["tiny-2b"], tiny_checkpoint("tiny-2b")
     assert loading.dtype_for(path, family, CPU) is torch.float32
-    monkeypatch.setattr("workers.model.room._DECODE_FACTOR", 2**30 // (32 * 32 * 4 * 3))  # a tile: 1.3 or 0.67 GiB
+    monkeypatch.setattr("workers.cogvideox.room._DECODE_FACTOR", 2**30 // (32 * 32 * 4 * 3))  # a tile: 1.3 or 0.67 GiB
     monkeypatch.setattr(hostmemory, "read", lambda: HostMemory(total=0, available=2**30 + 2**30 * 9 // 10))
     with capture_logs() as told:
         assert loading.dtype_for(path, family, CPU) is torch.bfloat16

@@ -12,12 +12,12 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXDecoder3D
 
 from orchestrator.domain.catalog import FAMILIES, TINY, Profile
-from orchestrator.domain.cost import predict_resident_bytes
 from orchestrator.domain.errors import RenderFailed
+from orchestrator.policy.cost import predict_resident_bytes
 from tests.support.models import Checkpoint, Loaded, a_model, a_picture, a_tiny_spec, denoise, denoised
+from workers.cogvideox.model import CogVideoX
+from workers.cogvideox.render import Render
 from workers.engine.parts import Decoding, Reading
-from workers.model.cogvideox import CogVideoX
-from workers.model.render import Render
 
 NAMES = [family.name for family in TINY]
 NEEDING_LESS = [Decoding.TILED, Decoding.OFFLOADED]

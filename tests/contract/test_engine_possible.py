@@ -20,7 +20,6 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from orchestrator import logs
 from orchestrator.config import AdapterSettings
 from orchestrator.domain.catalog import FAMILIES, TINY, ModelFamily
 from orchestrator.domain.errors import ConfigError, RenderFailed
@@ -28,13 +27,14 @@ from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import Artifact
 from orchestrator.domain.outcome import blames_worker
 from orchestrator.domain.protocol import Broke, End, Rendered
+from orchestrator.telemetry import logs
 from tests.support.engine import a_roster, the_end
 from tests.support.models import Checkpoint, a_model, a_tiny_spec
 from tests.support.workers import an_assignment, parts
-from workers import inputs
+from workers.bucket import inputs
+from workers.cogvideox.loading import load
+from workers.cogvideox.model import CogVideoX
 from workers.engine.loop import Engine
-from workers.model.cogvideox import CogVideoX
-from workers.model.loading import load
 
 CPU = torch.device("cpu")
 RENDERS = Callable[..., End]

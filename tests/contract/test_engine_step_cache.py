@@ -15,8 +15,8 @@ from orchestrator.domain.catalog import RECIPES, Profile
 from orchestrator.domain.job import RenderSpec
 from tests.support.builders import a_spec
 from tests.support.models import Checkpoint, a_model
-from workers.model.cogvideox import CogVideoX
-from workers.model.render import Render
+from workers.cogvideox.model import CogVideoX
+from workers.cogvideox.render import Render
 
 STEPS = 6
 PLACES = ("first block", "last block", "after the transformer")

@@ -20,10 +20,10 @@ from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import FetchSettings
 from orchestrator.domain.errors import InvalidField, NotFound, RequestError, TooLarge
 from orchestrator.domain.job import Artifact, NewJob
-from orchestrator.inputs.pictures import KEY, Pictures
-from orchestrator.inputs.sweeper import GRACE_S, IDLE_S, InputSweeper
+from orchestrator.domain.request import ImageBytes, ImageFile, ImageUrl
+from orchestrator.intake.pictures import KEY, Pictures
+from orchestrator.objects.inputs import GRACE_S, IDLE_S, InputSweeper
 from orchestrator.ports import Picture
-from orchestrator.request import ImageBytes, ImageFile, ImageUrl
 from orchestrator.store import Store, inputs
 from orchestrator.store.connecting import SESSION
 from tests.support.builders import a_job, a_spec
@@ -128,7 +128,7 @@ async def test_a_tenants_many_pictures_are_decoded_in_turn_with_another_tenants_
         time.sleep(0.01)
         return Picture(data=data, content_type="image/png", width=16, height=16)
 
-    monkeypatch.setattr("orchestrator.inputs.pictures.check_picture", slowly)
+    monkeypatch.setattr("orchestrator.intake.pictures.check_picture", slowly)
     greedy = [asyncio.create_task(scene.pictures.load("greedy", ImageBytes(b"greedy"))) for _ in range(50)]
     await asyncio.sleep(0)
     await scene.pictures.load("acme", ImageBytes(b"acme"))

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.domain.errors import LimitExceeded
-from orchestrator.domain.limits import Limits
-from orchestrator.limits import RequestRates, TenantLimits
+from orchestrator.policy.limits import Limits
+from orchestrator.tenants.rates import RequestRates, TenantLimits
 from tests.support.sockets import free_port
 from tests.support.tools import need
 

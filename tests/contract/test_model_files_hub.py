@@ -19,7 +19,7 @@ from tests.support.hub import COMMIT, hub
 from tests.support.models import PUBLISHED_AS, Checkpoint, family_of
 from tests.support.sockets import free_port
 from workers import modelfiles
-from workers.model import loading
+from workers.cogvideox import loading
 from workers.modelfiles import State, layout, locate, push, revision, verify
 
 REPO = "someone/small-model"

@@ -27,9 +27,9 @@ from tests.support.models import Checkpoint, a_picture, a_tiny_spec, denoise
 from tests.support.ranks import Rank, lead, led, processes, recruit
 from tests.support.sockets import free_port
 from workers.assembly import model_of
-from workers.model import attention
-from workers.model.cogvideox import CogVideoX
-from workers.model.render import Render
+from workers.cogvideox import attention
+from workers.cogvideox.model import CogVideoX
+from workers.cogvideox.render import Render
 from workers.parallel.follower import follow
 from workers.parallel.group import WAIT_S, Group
 from workers.parallel.mesh import Mesh, Seat

@@ -11,16 +11,18 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator import cli, keys, metrics
-from orchestrator.cluster import Cluster
+from orchestrator import cli
+from orchestrator.capacity.pools import PauseWatch, Pools
 from orchestrator.config import PoolSettings, Settings
-from orchestrator.dispatcher import Dispatcher
+from orchestrator.dispatch.cluster import Cluster
+from orchestrator.dispatch.dispatcher import Dispatcher
 from orchestrator.domain.errors import InvalidField, NotFound
-from orchestrator.domain.limits import Limits
 from orchestrator.domain.pausing import EVERY
 from orchestrator.domain.states import JobState
-from orchestrator.pools import PauseWatch, Pools
+from orchestrator.policy.limits import Limits
 from orchestrator.store import Store
+from orchestrator.telemetry import metrics
+from orchestrator.tenants import keys
 from tests.support.api import MASTER_KEY, Api, api_settings, in_process, listening
 from tests.support.api import POOL as API_POOL
 from tests.support.jobs import CLUSTER, POOL, new_job, success, workers
@@ -134,7 +136,7 @@ async def test_every_pool_shows_whether_it_is_paused_and_each_change_is_logged_o
 ) -> None:
     said: list[tuple[str, object]] = []
     log = SimpleNamespace(info=lambda event, **fields: said.append((event, fields["by"])))
-    monkeypatch.setattr("orchestrator.pools._log", log)
+    monkeypatch.setattr("orchestrator.capacity.pools._log", log)
     watch = PauseWatch(two_pools(database_url).pools, store)
 
     def shown() -> list[float]:
@@ -213,8 +215,8 @@ class TestApi:
     async def test_whoever_waits_is_told_the_reason_until_the_pool_is_resumed(
         self, api: Api, monkeypatch: pytest.MonkeyPatch, what: str
     ) -> None:
-        monkeypatch.setattr("orchestrator.waiting._FRESH_S", 0.0)
-        monkeypatch.setattr("api.openai.events.HEARTBEAT_S", 0.05)
+        monkeypatch.setattr("orchestrator.intake.waiting._FRESH_S", 0.0)
+        monkeypatch.setattr("api.native.events.HEARTBEAT_S", 0.05)
         words = f"{'the whole queue' if what == 'queue' else f'pool {API_POOL}'} is paused: {WHY}"
         async with await self.operator(api) as operator:
             paused = await operator.post(f"/v1/{what}/pause", json={"reason": WHY})

@@ -6,11 +6,11 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from orchestrator.adapters.moderation import Moderation
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import ModerationSettings
 from orchestrator.domain.delivery import Delivery
 from orchestrator.domain.protocol import Broke, Rendered, Stage, Stopped
-from orchestrator.moderation import Moderation
 from orchestrator.ports import WorkerPlan
 from tests.support.finishing import plain_finisher
 from tests.support.workers import CALLER, ScriptedModel, a_plan, an_actor, assigned, ended, parts, until

@@ -12,8 +12,8 @@ from orchestrator.domain.objects import checkpoint_prefix, claim_prefix, job_pre
 from orchestrator.domain.outcome import Ending, Lost, Released, settle
 from orchestrator.domain.protocol import Broke, HandedBack, Rendered, Stopped
 from orchestrator.domain.retry import RetryPolicy
+from orchestrator.objects.videos import Retention
 from orchestrator.ports import Progress, Settled
-from orchestrator.retention import Retention
 from orchestrator.store import Store
 from tests.support.builders import WORKER, a_job, a_result, prefix_of
 

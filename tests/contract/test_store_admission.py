@@ -14,7 +14,7 @@ import pytest
 
 from orchestrator.domain.errors import KeyReused, LimitExceeded, StoreUnavailable
 from orchestrator.domain.job import Job, NewJob
-from orchestrator.domain.limits import NO_LIMITS, Limits
+from orchestrator.policy.limits import NO_LIMITS, Limits
 from orchestrator.store import Store
 from tests.support.jobs import CLUSTER, POOL, new_job, success, workers
 from tests.support.postgres import Clock

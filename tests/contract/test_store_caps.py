@@ -7,7 +7,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 from orchestrator.domain.job import Claim
-from orchestrator.domain.limits import NO_LIMITS, Limits
+from orchestrator.policy.limits import NO_LIMITS, Limits
 from orchestrator.store import Store
 from tests.support.jobs import CLUSTER, POOL, broke, ending, new_job, success, workers
 

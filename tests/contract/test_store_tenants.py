@@ -17,8 +17,8 @@ import pytest
 import uuid_utils.compat
 
 from orchestrator.domain.job import Artifact, Job
-from orchestrator.domain.limits import Limits
 from orchestrator.domain.webhooks import EventType
+from orchestrator.policy.limits import Limits
 from orchestrator.ports import NewDelivery, NewEndpoint
 from orchestrator.ports.batches import NewBatch
 from orchestrator.ports.files import NewFile

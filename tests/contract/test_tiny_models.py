@@ -10,7 +10,7 @@ import torch
 
 from orchestrator.domain.catalog import FAMILIES, TINY
 from orchestrator.domain.errors import ConfigError
-from workers.model import tiny
+from workers.cogvideox import tiny
 
 Checkpoint = Callable[[str], Path]
 

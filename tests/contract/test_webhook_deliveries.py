@@ -12,8 +12,8 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from orchestrator.domain.errors import InvalidField, LimitExceeded
 from orchestrator.domain.job import public_id
 from orchestrator.domain.webhooks import EventType, Fate, Verdict
+from orchestrator.notify.subscriptions import MAX_ENDPOINTS
 from orchestrator.store import Store
-from orchestrator.webhooks.subscriptions import MAX_ENDPOINTS
 from tests.support.jobs import CLUSTER, POOL, new_job, success, worker
 from tests.support.postgres import Clock
 from tests.support.receivers import happen, posting, receiving, states, tenant_secret

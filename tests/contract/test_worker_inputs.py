@@ -20,9 +20,9 @@ from orchestrator.domain.job import Artifact, Checkpoint, Continuity, RenderSpec
 from orchestrator.domain.protocol import Assignment
 from tests.support.s3 import S3Server
 from tests.support.workers import an_assignment
-from workers import checkpoints
+from workers.bucket import checkpoints
+from workers.bucket.inputs import fetch
 from workers.engine.parts import Material, Snapshot
-from workers.inputs import fetch
 
 KEY = "inputs/picture"
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
-from orchestrator import metrics
+from orchestrator.telemetry import metrics
 from tests.support.helm import CHART
 from tests.support.tools import need
 

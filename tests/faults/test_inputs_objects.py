@@ -16,13 +16,13 @@ from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import FetchSettings, S3Settings, Settings
 from orchestrator.domain.errors import IntegrityError, NotFound, ObjectsUnavailable, StoreUnavailable, Unavailable
 from orchestrator.domain.job import Artifact
-from orchestrator.files import Files
-from orchestrator.frontdoor import open_front_door
-from orchestrator.inputs import pictures as inputs
-from orchestrator.inputs.pictures import Pictures
-from orchestrator.inputs.sweeper import GRACE_S, IDLE_S, InputSweeper
+from orchestrator.domain.request import ImageBytes, VideoRequest
+from orchestrator.intake import pictures as inputs
+from orchestrator.intake.files import Files
+from orchestrator.intake.pictures import Pictures
+from orchestrator.objects.inputs import GRACE_S, IDLE_S, InputSweeper
 from orchestrator.ports import Picture
-from orchestrator.request import ImageBytes, VideoRequest
+from orchestrator.processes.frontdoor import open_front_door
 from orchestrator.store import Store
 from tests.support.api import api_settings
 from tests.support.postgres import Clock

@@ -7,7 +7,7 @@ from orchestrator.config import RetentionSettings
 from orchestrator.domain.outcome import settle
 from orchestrator.domain.protocol import Rendered
 from orchestrator.domain.retry import RetryPolicy
-from orchestrator.retention import Retention
+from orchestrator.objects.videos import Retention
 from orchestrator.store import Store
 from tests.support.builders import WORKER, a_job, a_result, prefix_of
 from tests.support.s3 import S3Server

@@ -11,19 +11,19 @@ from uuid import uuid4
 
 import pytest
 
-from orchestrator import results
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import S3Settings
 from orchestrator.domain.errors import IntegrityError, ObjectsRefused, ObjectsUnavailable, RenderFailed
 from orchestrator.domain.job import VideoResult
 from orchestrator.domain.objects import result_key
 from orchestrator.domain.protocol import Assignment
+from orchestrator.objects import results
 from tests.support.builders import a_claim, prefix_of
 from tests.support.disks import small_disk
 from tests.support.finishing import PlainWatch
 from tests.support.proxy import Proxy
 from tests.support.s3 import S3Server
-from workers.artifacts import publish
+from workers.bucket.artifacts import publish
 from workers.finish import Finished
 
 MIB = 2**20

@@ -9,13 +9,13 @@ import time
 import pytest
 from sqlalchemy import TextClause, text
 
-from orchestrator import keys
 from orchestrator.config.database import Access
 from orchestrator.domain.errors import InvalidField, StoreReadOnly, StoreRefused, StoreUnavailable
-from orchestrator.health import Pulse
-from orchestrator.loops import Life, running
+from orchestrator.kit.loops import Life, running
 from orchestrator.store import Store
 from orchestrator.store.connecting import CALLERS, Patience, connect, settings_of
+from orchestrator.telemetry.health import Pulse
+from orchestrator.tenants import keys
 from tests.support.api import MASTER_KEY, api_settings, in_process, serving
 from tests.support.builders import a_spec
 from tests.support.jobs import CLUSTER, POOL, new_job, success, workers

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from tests.support.bare import advance, make, native_spec
-from workers import checkpoints
+from workers.bucket import checkpoints
 
 
 def main(name: str, checkpoint: str, frames: str) -> None:

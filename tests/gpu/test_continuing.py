@@ -13,7 +13,7 @@ import torch
 
 from orchestrator.domain.catalog import Profile
 from tests.support.bare import Made, advance, frames_of, make, native_spec, picture_of
-from workers import checkpoints
+from workers.bucket import checkpoints
 
 NAMES = ["cogvideox-2b", "cogvideox-5b", "cogvideox-1.5-5b-i2v"]  # each scheduler, each patch, with and without picture
 

@@ -21,19 +21,20 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from orchestrator import attempt, watcher
-from orchestrator.attempt import Action, Rest
 from orchestrator.config import RetentionSettings
+from orchestrator.dispatch import verdict as attempt
+from orchestrator.dispatch import watcher
+from orchestrator.dispatch.recovery import Recovery
+from orchestrator.dispatch.rescuer import Rescuer
+from orchestrator.dispatch.verdict import Action, Rest
+from orchestrator.dispatch.watcher import Watcher
 from orchestrator.domain.errors import StaleEpoch
 from orchestrator.domain.job import Failure, Job
 from orchestrator.domain.protocol import Broke
 from orchestrator.domain.states import JobState
+from orchestrator.objects.videos import Retention
 from orchestrator.ports import ObjectStore
-from orchestrator.recovery import Recovery
-from orchestrator.rescuer import Rescuer
-from orchestrator.retention import Retention
 from orchestrator.store import Store
-from orchestrator.watcher import Watcher
 from tests.support.builders import a_job, a_spec
 from tests.support.control import RULES, TTL_S, Control, a_plan, a_settler, publisher, saver
 from tests.support.simulated_pool import SimulatedPool, VirtualClock

@@ -19,13 +19,13 @@ from fastapi import FastAPI
 from api.app import create_app
 from api.deps import Services
 from api.serving import Server
-from orchestrator import keys
 from orchestrator.config import ApiSettings, S3Settings, Settings
 from orchestrator.domain.job import Artifact, Claim, Failure, VideoResult, WorkerRef, parse_public_id
 from orchestrator.domain.outcome import Ending, settle
 from orchestrator.domain.protocol import Broke, Rendered
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.ports import Progress, Settled
+from orchestrator.tenants import keys
 from tests.support.builders import prefix_of
 
 if TYPE_CHECKING:

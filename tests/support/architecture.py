@@ -22,8 +22,8 @@ from diffusers import (
 from transformers import T5Config, T5EncoderModel
 
 from orchestrator.domain.catalog import ModelFamily
-from workers.model import tiny
-from workers.model.loading import Pipeline
+from workers.cogvideox import tiny
+from workers.cogvideox.loading import Pipeline
 
 KINDS = {False: CogVideoXPipeline, True: CogVideoXImageToVideoPipeline}
 SCHEDULERS = {"ddim": CogVideoXDDIMScheduler, "dpm": CogVideoXDPMScheduler}

@@ -17,11 +17,11 @@ from orchestrator.domain.catalog import FAMILIES, RECIPES, ModelFamily, Profile
 from orchestrator.domain.delivery import Delivery
 from orchestrator.domain.job import Artifact, RenderSpec
 from tests.support.architecture import SMALL, Scale, pipeline, reduced
-from workers.model.acceleration import Acceleration
-from workers.model.adapters import Adapters
-from workers.model.cogvideox import CogVideoX
-from workers.model.loading import Pipeline
-from workers.model.render import Render
+from workers.cogvideox.acceleration import Acceleration
+from workers.cogvideox.adapters import Adapters
+from workers.cogvideox.loading import Pipeline
+from workers.cogvideox.model import CogVideoX
+from workers.cogvideox.render import Render
 
 _PICTURE = Artifact(key="inputs/picture", size=1, sha256="0" * 64, content_type="image/png")
 

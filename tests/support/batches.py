@@ -11,9 +11,9 @@ from uuid import uuid4
 import pytest_asyncio
 from sqlalchemy import text
 
-from api.lines import dialects
+from api.dialects import dialects
 from orchestrator.adapters.s3 import S3Objects
-from orchestrator.batches.requests import Batches
+from orchestrator.batches.batches import Batches
 from orchestrator.batches.runner import BatchRunner
 from orchestrator.config import S3Settings, Settings
 from orchestrator.domain.batch import Batch
@@ -23,9 +23,9 @@ from orchestrator.domain.objects import file_key
 from orchestrator.domain.outcome import settle
 from orchestrator.domain.protocol import Broke, Rendered, Stopped
 from orchestrator.domain.retry import RetryPolicy
-from orchestrator.files import BATCH, Files, new_file_id
-from orchestrator.frontdoor import open_front_door
+from orchestrator.intake.files import BATCH, Files, new_file_id
 from orchestrator.ports.files import NewFile
+from orchestrator.processes.frontdoor import open_front_door
 from orchestrator.store import Store
 from tests.support.api import CLUSTER, POOL, WORKER, api_settings
 from tests.support.builders import a_result, prefix_of

@@ -7,23 +7,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator import results
-from orchestrator.attempt import Rules
-from orchestrator.cluster import Cluster
+from orchestrator.capacity.loads import Loads
+from orchestrator.capacity.scaler import Scaler
 from orchestrator.config import PoolSettings, S3Settings
-from orchestrator.dispatcher import Dispatcher
+from orchestrator.dispatch.cluster import Cluster
+from orchestrator.dispatch.dispatcher import Dispatcher
+from orchestrator.dispatch.fleet import Fleet, Worker
+from orchestrator.dispatch.recovery import Recovery
+from orchestrator.dispatch.settler import Settler
+from orchestrator.dispatch.verdict import Rules
+from orchestrator.dispatch.watcher import Watcher
 from orchestrator.domain.job import Artifact, Checkpoint, VideoResult
 from orchestrator.domain.objects import checkpoint_prefix, claim_prefix, result_key
 from orchestrator.domain.protocol import Assignment, Caller
 from orchestrator.domain.retry import RetryPolicy
-from orchestrator.domain.watchdog import Patience
-from orchestrator.fleet import Fleet, Worker
-from orchestrator.loads import Loads
+from orchestrator.objects import results
+from orchestrator.policy.watchdog import Patience
 from orchestrator.ports import JobStore, ObjectStore, WorkerPlan
-from orchestrator.recovery import Recovery
-from orchestrator.scaler import Scaler
-from orchestrator.settler import Settler
-from orchestrator.watcher import Watcher
 from tests.support.builders import a_result
 from tests.support.simulated_pool import SimulatedPool
 

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from orchestrator import logs
 from orchestrator.domain.catalog import FAMILIES
 from orchestrator.domain.job import RenderSpec
 from orchestrator.domain.protocol import End, RenderStatus
+from orchestrator.telemetry import logs
 from tests.support.workers import PATIENCE_S, Gate, ScriptedModel, an_assignment, finish_at_once, parts
 from workers.engine.changes import Changes
 from workers.engine.choice import Act, Capacity

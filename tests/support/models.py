@@ -14,15 +14,15 @@ from orchestrator.domain.catalog import FAMILIES
 from tests.support.builders import a_spec
 from tests.support.published import PUBLISHED
 from tests.support.published_files import small, write
-from workers.model import tiny
+from workers.cogvideox import tiny
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from orchestrator.domain.job import RenderSpec
-    from workers.model.cogvideox import CogVideoX, Transform
-    from workers.model.render import Render
+    from workers.cogvideox.model import CogVideoX, Transform
+    from workers.cogvideox.render import Render
 
 # A tiny family's name, with `@published` behind it for the twin in the layout of its large sibling on the Hub.
 Checkpoint = Callable[[str], Path]
@@ -78,10 +78,10 @@ def a_model(
     import torch
 
     from workers import modelfiles
-    from workers.model import loading
-    from workers.model.acceleration import Acceleration
-    from workers.model.adapters import Adapters
-    from workers.model.cogvideox import CogVideoX
+    from workers.cogvideox import loading
+    from workers.cogvideox.acceleration import Acceleration
+    from workers.cogvideox.adapters import Adapters
+    from workers.cogvideox.model import CogVideoX
 
     device = torch.device("cpu")
     pool = PoolSettings(model=family, **settings)

@@ -15,10 +15,10 @@ import asyncpg
 from orchestrator.adapters.webhook_http import HttpSender
 from orchestrator.config import FetchSettings, Settings, WebhookSettings
 from orchestrator.domain.webhooks import EventType, secret, secret_owner
-from orchestrator.service import SystemClock
+from orchestrator.notify.outbox import Announcer, Deliverer
+from orchestrator.notify.subscriptions import Signed, Subscriptions
+from orchestrator.processes.service import SystemClock
 from orchestrator.store import Store
-from orchestrator.webhooks.outbox import Announcer, Deliverer
-from orchestrator.webhooks.subscriptions import Signed, Subscriptions
 from tests.support.api import MASTER_KEY, api_settings
 
 LOOPBACK = FetchSettings.model_validate({"allow_networks": ["127.0.0.0/8"]})

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from workers.model.cogvideox import CogVideoX
-    from workers.model.render import Render
+    from workers.cogvideox.model import CogVideoX
+    from workers.cogvideox.render import Render
 
 
 class Gated:

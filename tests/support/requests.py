@@ -10,8 +10,8 @@ import pytest
 from orchestrator.config import Settings
 from orchestrator.domain.errors import InvalidField, RequestError
 from orchestrator.domain.job import NewJob
-from orchestrator.planning import plan
-from orchestrator.request import VideoRequest
+from orchestrator.domain.request import VideoRequest
+from orchestrator.intake.planning import plan
 
 JOB = UUID("0198c5a7-e3b9-7d6f-8a0c-1f2e3d4c5b6a")
 TIME = datetime(2030, 1, 1, tzinfo=UTC)

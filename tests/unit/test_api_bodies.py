@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 
 from api.bigmodel.schemas import GenerateVideo
 from api.bigmodel.translate import request_of
-from api.bodies import nested, parse_object, typed
-from api.forms import UploadedFile
 from api.openai.schemas import CreateVideo
 from api.openai.translate import request_of as openai_request_of
-from api.pictures import read_picture
-from api.problem import problem_of
+from api.wire.bodies import nested, parse_object, typed
+from api.wire.forms import UploadedFile
+from api.wire.pictures import read_picture
+from api.wire.problem import problem_of
 from orchestrator.config import FetchSettings
 from orchestrator.domain.errors import InvalidField, RequestError
-from orchestrator.inputs.images import check_picture
-from orchestrator.request import ImageBytes
+from orchestrator.domain.request import ImageBytes
+from orchestrator.intake.images import check_picture
 
 
 def field(name: str, value: object) -> Any:

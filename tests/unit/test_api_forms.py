@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.forms import UploadedFile, parse_form
+from api.wire.forms import UploadedFile, parse_form
 from orchestrator.domain.errors import InvalidField
 
 FORM = "multipart/form-data; boundary=XX"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.ranges import NotSatisfiable, parse_range
+from api.wire.ranges import NotSatisfiable, parse_range
 
 SIZE = st.integers(min_value=1, max_value=50)
 PLACE = st.integers(min_value=0, max_value=60)

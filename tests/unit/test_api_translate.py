@@ -12,11 +12,11 @@ import pytest
 from api.bigmodel.schemas import VideoLink
 from api.bigmodel.translate import task_of
 from api.openai.translate import flatten, poll_after_ms, progress_of, video_of
-from orchestrator.domain.cost import predict_finish_s
 from orchestrator.domain.delivery import Delivery
 from orchestrator.domain.errors import InvalidField
 from orchestrator.domain.job import Artifact, Failure, Job, RenderSpec, VideoResult
 from orchestrator.domain.states import JobState
+from orchestrator.policy.cost import predict_finish_s
 
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
 UNIX = int(AT.timestamp())

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.attempt import Cancel, Disown, Drain, End, Kill, Rest, Rules, decide
+from orchestrator.dispatch.verdict import Cancel, Disown, Drain, End, Kill, Rest, Rules, decide
 from orchestrator.domain.job import WorkerRef
 from orchestrator.domain.outcome import Evicted, Lost, Released
 from orchestrator.domain.protocol import HandedBack, Rendered, Stage, Stopped, WorkerState
-from orchestrator.domain.watchdog import Patience
+from orchestrator.policy.watchdog import Patience
 from tests.support.builders import WORKER, a_claim, a_render, a_result, a_status
 
 RULES = Rules(

@@ -12,26 +12,26 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from orchestrator import aside, metrics
 from orchestrator.batches.runner import BatchRunner
-from orchestrator.cluster import Cluster
+from orchestrator.capacity.loads import Loads
+from orchestrator.capacity.scaler import Scaler
 from orchestrator.config import RetentionSettings
-from orchestrator.dispatcher import Dispatcher
+from orchestrator.dispatch.cluster import Cluster
+from orchestrator.dispatch.dispatcher import Dispatcher
+from orchestrator.dispatch.fleet import Fleet
+from orchestrator.dispatch.recovery import Recovery
+from orchestrator.dispatch.rescuer import Rescuer
+from orchestrator.dispatch.settler import Settler
 from orchestrator.domain.errors import ObjectsRefused, StoreUnavailable
 from orchestrator.domain.job import WorkerRef
 from orchestrator.domain.loading import Trouble, WorkerLoad
-from orchestrator.feed import Feed
-from orchestrator.files import FileSweeper
-from orchestrator.fleet import Fleet
-from orchestrator.inputs.sweeper import InputSweeper
-from orchestrator.loads import Loads
+from orchestrator.intake.files import FileSweeper
+from orchestrator.notify.feed import Feed
+from orchestrator.objects.inputs import InputSweeper
+from orchestrator.objects.videos import Retention
 from orchestrator.ports import Heartbeat, Progress, Settled, SettleResult, Sweep
-from orchestrator.recovery import Recovery
-from orchestrator.rescuer import Rescuer
-from orchestrator.retention import Retention
-from orchestrator.scaler import Scaler
-from orchestrator.settler import Settler
 from orchestrator.store import rows
+from orchestrator.telemetry import aside, metrics
 from tests.support.builders import a_claim, a_result, prefix_of
 from tests.support.control import a_plan, a_settler
 
@@ -101,7 +101,7 @@ async def recover() -> object:
 
     settler = a_settler(fake(settle=settle), fake(random=lambda: 0.5))
     recovery = Recovery(settler, fake(get=get), ended=lambda claim: ended.append(GOOD if claim is good else BAD))
-    from orchestrator.attempt import worker_vanished
+    from orchestrator.dispatch.verdict import worker_vanished
     from orchestrator.domain.outcome import Lost
 
     recovery.add((claim, Lost(failure=worker_vanished(claim))) for claim in (bad, good))
@@ -169,7 +169,7 @@ async def _orphans(prefix: str, kind: Any) -> object:
         if keys[0] in these:
             raise ObjectsRefused("locked", keys=[keys[0]])
 
-    from orchestrator.orphans import sweep_orphans
+    from orchestrator.objects.orphans import sweep_orphans
 
     objects = fake(list_keys=lambda _: keys, delete=delete)
     assert await sweep_orphans(objects, prefix, re.compile(r"inputs/ab/([0-9a-f]{32})"), unknown) == 1
@@ -355,7 +355,7 @@ async def test_one_bad_item_holds_up_no_other(loop: str) -> None:
 
 def test_every_loop_of_every_process_has_its_case() -> None:
     started = set[str]()
-    for source in ("orchestrator/service.py", "api/app.py"):
+    for source in ("orchestrator/processes/service.py", "api/app.py"):
         started |= set(re.findall(r"loops\.(?:every|after)\([^\"]*?f?\"([a-z_-]+)", (ROOT / source).read_text()))
     assert len(started) > 15
     assert started == set(CASES) | NO_ITEMS | ELSEWHERE

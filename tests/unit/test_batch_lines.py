@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.lines import dialects
+from api.dialects import dialects
 from orchestrator.batches.lines import MAX_ERRORS, LineReader, parse_line, split_lines
 from orchestrator.domain.batch import LineError, window_seconds
 from orchestrator.domain.errors import RequestError, TooLarge

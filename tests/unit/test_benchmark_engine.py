@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from orchestrator.domain.catalog import FAMILIES
-from orchestrator.domain.cost import tokens
+from orchestrator.policy.cost import tokens
 from tests.benchmarks.engine.flops import Shape, floor_s, step_flops
 from tests.benchmarks.engine.idle import gaps
 from tests.benchmarks.engine.record import PLAIN, Measurement, verdicts

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator import config
+from orchestrator.capacity.scaler import plans
 from orchestrator.domain.catalog import Profile
-from orchestrator.domain.cost import predict
 from orchestrator.domain.errors import ConfigError, UnknownModel
-from orchestrator.scaler import plans
+from orchestrator.policy.cost import predict
 from tests.support.builders import a_spec
 
 TOML = """

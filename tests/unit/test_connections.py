@@ -12,8 +12,8 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
-from api import connections
 from api.middleware import Edge
+from api.wire import connections
 from tests.support.api import listening
 
 GET = b"GET /healthz HTTP/1.1\r\nhost: api\r\n"

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from orchestrator.domain import cost
 from orchestrator.domain.catalog import (
     COGVIDEOX_2B,
     COGVIDEOX_5B_I2V,
@@ -27,7 +26,8 @@ from orchestrator.domain.outcome import AttemptOutcome, Ending, Evicted, Lost, R
 from orchestrator.domain.protocol import Broke, Rendered, RenderStatus, Stage, Stopped
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.states import TRANSITIONS, JobState, require
-from orchestrator.domain.watchdog import Patience
+from orchestrator.policy import cost
+from orchestrator.policy.watchdog import Patience
 from tests.support.builders import a_claim, a_result, a_spec
 
 POLICY = RetryPolicy(base_s=10, cap_s=100, max_evictions=2)

@@ -8,11 +8,11 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from orchestrator import logs
 from orchestrator.domain.catalog import FAMILIES
 from orchestrator.domain.errors import ObjectsUnavailable, RenderFailed
 from orchestrator.domain.job import Artifact, RenderSpec
 from orchestrator.domain.protocol import Assignment, Broke, Rendered, Stage, Stopped
+from orchestrator.telemetry import logs
 from tests.support.engine import a_roster, give, running, status, stop_at, the_end, until
 from tests.support.workers import Gate, ScriptedModel, parts
 from workers.engine.changes import Changes

@@ -7,11 +7,11 @@ import threading
 import numpy as np
 import pytest
 
-from orchestrator import logs
 from orchestrator.domain.catalog import FAMILIES
 from orchestrator.domain.errors import RenderFailed
 from orchestrator.domain.job import RenderSpec, VideoResult
 from orchestrator.domain.protocol import Assignment, Broke, Rendered, Stage, Stopped
+from orchestrator.telemetry import logs
 from tests.support.builders import a_result
 from tests.support.engine import give, running, status, stop_at, the_end, until
 from tests.support.workers import PATIENCE_S, Gate, ScriptedModel, an_assignment, parts

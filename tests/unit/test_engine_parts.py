@@ -13,9 +13,9 @@ import pytest
 from orchestrator.domain.catalog import FAMILIES
 from orchestrator.domain.errors import IntegrityError, ObjectsUnavailable, RenderFailed
 from tests.support.builders import a_spec
+from workers.cogvideox import tiny
 from workers.engine.failures import failure_of
 from workers.engine.meter import Meter
-from workers.model import tiny
 from workers.scratch import Scratch
 
 REPOSITORY = Path(__file__).parents[2]

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from orchestrator import logs
 from orchestrator.domain.catalog import FAMILIES
 from orchestrator.domain.errors import ObjectsUnavailable, RenderFailed
 from orchestrator.domain.job import Artifact, Checkpoint, Continuity, Incident, RenderSpec, VideoResult
 from orchestrator.domain.protocol import Assignment, HandedBack, Rendered, Stage, Stopped
+from orchestrator.telemetry import logs
 from tests.support.builders import a_result
 from tests.support.engine import a_roster, give, running, status, stop_at, the_end, until
 from tests.support.workers import Gate, ScriptedModel, an_assignment, save_nowhere

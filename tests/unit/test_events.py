@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.domain.errors import LimitExceeded
+from orchestrator.domain.events import Kind, Place, news, parse_id, place_of
 from orchestrator.domain.job import Artifact, Incident, Job
 from orchestrator.domain.objects import claim_prefix
 from orchestrator.domain.states import JobState
-from orchestrator.events import Kind, Place, news, parse_id, place_of
-from orchestrator.feed import Feed
+from orchestrator.notify.feed import Feed
 from orchestrator.ports import Snapshot
 from tests.support.builders import a_spec
 

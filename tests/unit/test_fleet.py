@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from orchestrator.dispatch.fleet import LEAD_S, Fleet
+from orchestrator.dispatch.rescuer import Silence
 from orchestrator.domain.job import Artifact, Failure, Incident, WorkerRef
 from orchestrator.domain.protocol import Broke, HandedBack, Rendered, Stage, WorkerState, WorkerStatus
-from orchestrator.fleet import LEAD_S, Fleet
 from orchestrator.ports import Heartbeat
-from orchestrator.rescuer import Silence
 from tests.support.builders import WORKER, a_checkpoint, a_claim, a_render, a_result, a_status
 
 

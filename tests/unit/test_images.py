@@ -18,9 +18,10 @@ from PIL import Image
 
 from orchestrator.config import FetchSettings
 from orchestrator.domain.errors import InvalidField, RequestError, TooLarge
-from orchestrator.inputs import images, opening
-from orchestrator.inputs.images import check_picture, parse_image
-from orchestrator.request import ImageBytes, ImageUrl
+from orchestrator.domain.request import ImageBytes, ImageUrl
+from orchestrator.intake import images
+from orchestrator.intake.images import check_picture, parse_image
+from orchestrator.pictures import opening
 
 SETTINGS = FetchSettings()
 KINDS = ["PNG", "JPEG", "WEBP", "AVIF", "HEIF"]

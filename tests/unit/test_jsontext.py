@@ -11,13 +11,14 @@ from uuid import UUID
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from api.bodies import Texts, parse_object
-from orchestrator import keys, results
+from api.wire.bodies import Texts, parse_object
 from orchestrator.batches.lines import LineReader
 from orchestrator.domain import jsontext
 from orchestrator.domain.errors import ConfigError, InvalidField, Unauthenticated
 from orchestrator.domain.jsontext import MAX_DEPTH, TooDeep
-from workers.checkpoints import _metadata
+from orchestrator.objects import results
+from orchestrator.tenants import keys
+from workers.bucket.checkpoints import _metadata
 from workers.modelfiles.manifest import Manifest
 
 ROOT = Path(__file__).parents[2]

@@ -17,9 +17,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from jwt.utils import base64url_encode
 
-from orchestrator import keys
 from orchestrator.domain.errors import StoreUnavailable, Unauthenticated
 from orchestrator.ports import ApiKey
+from orchestrator.tenants import keys
 
 MASTER = "a master key of the tests"
 NOW = datetime(2026, 11, 22, tzinfo=UTC)

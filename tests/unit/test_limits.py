@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator import metrics
 from orchestrator.config import LimitSettings
 from orchestrator.domain.errors import ConfigError, LimitExceeded
-from orchestrator.domain.limits import Limits, Standing, admit
-from orchestrator.limits import RequestRates, TenantLimits, window_of
+from orchestrator.policy.limits import Limits, Standing, admit
+from orchestrator.telemetry import metrics
+from orchestrator.tenants.rates import RequestRates, TenantLimits, window_of
 from tests.support.sockets import free_port
 
 costs = st.floats(0.1, 50)

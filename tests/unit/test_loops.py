@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from uuid import UUID
 
-from orchestrator.feed import Watch
-from orchestrator.health import Pulse
-from orchestrator.loops import running
+from orchestrator.kit.loops import running
+from orchestrator.notify.feed import Watch
+from orchestrator.telemetry.health import Pulse
 
 
 async def test_a_loop_that_is_stopped_just_as_its_wait_ends_does_not_go_on() -> None:

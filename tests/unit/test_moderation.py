@@ -20,9 +20,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.adapters.moderation import Moderation, NoAnswer, Verdict, verdict_of
 from orchestrator.config import ModerationSettings
 from orchestrator.domain.errors import ConfigError, ModerationUnavailable, Refused, RenderFailed
-from orchestrator.moderation import Moderation, NoAnswer, Verdict, verdict_of
 from orchestrator.ports import Picture
 from tests.support import moderators
 from tests.support.builders import a_spec

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from uuid_utils.compat import uuid7
 
-from orchestrator.files import FileSweeper
-from orchestrator.inputs.sweeper import InputSweeper
+from orchestrator.intake.files import FileSweeper
+from orchestrator.objects.inputs import InputSweeper
 
 DAY_S = 24 * 3600.0
 

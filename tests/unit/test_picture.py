@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from orchestrator.domain.errors import RenderFailed
-from workers.picture import fit
+from workers.bucket.picture import fit
 
 ORIENTATION = 274
 OTHERS = Path(__file__).parents[1] / "support" / "pictures"

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from orchestrator.config import FetchSettings
-from orchestrator.inputs.images import check_picture
+from orchestrator.intake.images import check_picture
 from tests.support import colours
 from tests.support.colours import ADOBE_RGB, DISPLAY_P3, SRGB, Space
 from tests.support.pngs import GREY, GREY_ALPHA, PALETTE, RGB, RGB_ALPHA, chunk, png
-from workers.picture import fit
+from workers.bucket.picture import fit
 
 WHITE = (255, 255, 255)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from orchestrator.domain.catalog import Profile, Size
 from orchestrator.domain.errors import RequestError, UnknownModel, Unsupported
-from orchestrator.request import ImageBytes, VideoRequest
+from orchestrator.domain.request import ImageBytes, VideoRequest
 from tests.support.requests import ASKED, SETTINGS, planned, refused
 
 

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.domain.catalog import TINY_2B, Profile
-from orchestrator.domain.cost import predict
 from orchestrator.domain.delivery import Delivery
 from orchestrator.domain.errors import InvalidField, Unsupported
-from orchestrator.planning import MAX_SEED, plan
-from orchestrator.request import DEFAULT_PRIORITY, ImageBytes, ImageFile, ImageUrl, VideoRequest, fingerprint
+from orchestrator.domain.request import DEFAULT_PRIORITY, ImageBytes, ImageFile, ImageUrl, VideoRequest, fingerprint
+from orchestrator.intake.planning import MAX_SEED, plan
+from orchestrator.policy.cost import predict
 from tests.support.requests import ASKED, JOB, SETTINGS, TIME, planned, refused, settings
 
 

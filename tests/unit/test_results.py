@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator import results
 from orchestrator.domain.job import Artifact, Incident, VideoResult
 from orchestrator.domain.objects import claim_prefix
+from orchestrator.objects import results
 from tests.support.builders import a_result
 
 JOB = UUID("0193e7a0-0000-7000-8000-0000000000aa")

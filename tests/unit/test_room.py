@@ -8,10 +8,10 @@ import pytest
 
 from orchestrator.domain.catalog import FAMILIES, ModelFamily
 from orchestrator.domain.errors import ConfigError
-from workers import hostmemory
-from workers.hostmemory import HostMemory
-from workers.model.room import Chosen, Room, Setting, choose
-from workers.model.weights import Weights
+from workers.cogvideox import hostmemory
+from workers.cogvideox.hostmemory import HostMemory
+from workers.cogvideox.room import Chosen, Room, Setting, choose
+from workers.cogvideox.weights import Weights
 
 GIB = 2**30
 TWO_B, FIVE_B, LATER = (FAMILIES[name] for name in ("cogvideox-2b", "cogvideox-5b", "cogvideox-1.5-5b-i2v"))

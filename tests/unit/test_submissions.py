@@ -10,7 +10,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from orchestrator.domain.errors import StoreUnavailable
-from orchestrator.domain.limits import NO_LIMITS
+from orchestrator.policy.limits import NO_LIMITS
 from orchestrator.store.engine import Database
 from orchestrator.store.submissions import Submissions
 from orchestrator.store.wakeups import Announcer

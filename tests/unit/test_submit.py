@@ -17,15 +17,15 @@ from orchestrator.domain.errors import (
     Unsupported,
 )
 from orchestrator.domain.job import Artifact, Job, NewJob
-from orchestrator.domain.limits import Limits
 from orchestrator.domain.loading import WorkerLoad
 from orchestrator.domain.pausing import Pause
-from orchestrator.limits import TenantLimits
-from orchestrator.planning import fit, plan
+from orchestrator.domain.request import ImageBytes, ImageSource
+from orchestrator.intake.jobs import Jobs, SubmitUnconfirmed
+from orchestrator.intake.planning import fit, plan
+from orchestrator.intake.waiting import Waiting
+from orchestrator.policy.limits import Limits
 from orchestrator.ports import Picture
-from orchestrator.request import ImageBytes, ImageSource
-from orchestrator.submit import Jobs, SubmitUnconfirmed
-from orchestrator.waiting import Waiting
+from orchestrator.tenants.rates import TenantLimits
 from tests.support.requests import ASKED, SETTINGS, TIME
 
 PICTURE = Picture(data=b"png", content_type="image/png", width=96, height=64)

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from orchestrator.turns import Turns
+from orchestrator.tenants.turns import Turns
 
 
 async def test_a_tenant_waits_for_its_own_turns_and_for_nobody_elses() -> None:

@@ -13,7 +13,7 @@ from orchestrator.domain.loading import NO_TROUBLE, LoadState, WorkerLoad, reaso
 from orchestrator.domain.pausing import EVERY, Pause
 from orchestrator.domain.states import JobState
 from orchestrator.domain.waiting import queue_reason, unserved
-from orchestrator.waiting import Known, Waiting
+from orchestrator.intake.waiting import Known, Waiting
 
 LOADED = WorkerLoad(worker="main-0", pool="main", model="cogvideox-2b", state=LoadState.LOADED)
 LOADING = replace(LOADED, worker="main-1", state=LoadState.LOADING)
@@ -126,7 +126,7 @@ class Reader:
 async def test_what_is_known_of_workers_is_read_seldom_and_survives_a_store_that_is_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("orchestrator.waiting._PATIENCE_S", 0.01)
+    monkeypatch.setattr("orchestrator.intake.waiting._PATIENCE_S", 0.01)
     reader, now = Reader(), [0.0]
     waiting = Waiting(reader, monotonic=lambda: now[0])
     known = Known([BROKEN], [PAUSE])

@@ -33,8 +33,8 @@ from orchestrator.domain.webhooks import (
     secret,
     secret_owner,
 )
+from orchestrator.notify.outbox import RECORD_S, Deliverer, signed
 from orchestrator.ports import Try, WebhookStore
-from orchestrator.webhooks.outbox import RECORD_S, Deliverer, signed
 from tests.support.receivers import webhook_settings
 
 POLICY = RetryPolicy(base_s=5, cap_s=4 * 3600)

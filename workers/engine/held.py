@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass, field, replace
 
 from orchestrator.domain.catalog import RECIPES, ModelFamily
-from orchestrator.domain.cost import predict_resident_bytes
 from orchestrator.domain.job import Artifact, Checkpoint, Continuity, Incident, RenderSpec
 from orchestrator.domain.protocol import Assignment, End, RenderStatus, Stage
+from orchestrator.policy.cost import predict_resident_bytes
 from workers.engine.choice import Candidate, Group
 from workers.engine.ladder import DecodeAgain
 from workers.engine.parts import Decoding, Material, Reading

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 
 from orchestrator.domain.catalog import ModelFamily
-from orchestrator.domain.cost import Speed, predict_decode_s, predict_step_s
 from orchestrator.domain.job import RenderSpec
+from orchestrator.policy.cost import Speed, predict_decode_s, predict_step_s
 
 # The mean that is reported spans this many steps: about one render.
 _RECENT_STEPS = 50

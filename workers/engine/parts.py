@@ -32,7 +32,7 @@ class Snapshot:
     """A render between two steps, copied to the CPU: `step` steps are done, under the fingerprint `numerics`.
 
     `tensors` are all that the next step needs beside the spec: latents, the scheduler's memory, the generator's state,
-    embeddings, the picture's latents; `workers/checkpoints.py` names them.
+    embeddings, the picture's latents; `workers/bucket/checkpoints.py` names them.
     """
 
     step: int

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
-from orchestrator import logs
 from orchestrator.domain.job import Failure
 from orchestrator.domain.protocol import Assignment, Broke, End, RenderStatus, Stage, Stopped
+from orchestrator.telemetry import logs
 from workers.engine import choice, turns
 from workers.engine.changes import Changes
 from workers.engine.choice import Act, Candidate, Capacity

@@ -14,9 +14,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from orchestrator import logs
 from orchestrator.domain import jsontext
 from orchestrator.domain.errors import ConfigError
+from orchestrator.telemetry import logs
 from workers.modelfiles import layout, manifest
 from workers.modelfiles.progress import Doing, OnProgress, Progress, silent
 

@@ -17,9 +17,9 @@ from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
-from orchestrator import logs
 from orchestrator.config import S3Settings
 from orchestrator.domain.errors import ConfigError, IntegrityError, ScratchUnavailable, Unavailable
+from orchestrator.telemetry import logs
 from workers.modelfiles import layout, manifest, remote
 from workers.modelfiles.manifest import Entry, Manifest
 from workers.modelfiles.progress import Doing, OnProgress, Progress, silent

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from orchestrator import logs
 from orchestrator.config import PoolSettings
 from orchestrator.domain.catalog import ModelFamily
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.job import RenderSpec
 from orchestrator.ports import WorkerPlan
+from orchestrator.telemetry import logs
 from workers import modelfiles
-from workers.model import loading
-from workers.model.acceleration import Acceleration
-from workers.model.adapters import Adapters
+from workers.cogvideox import loading
+from workers.cogvideox.acceleration import Acceleration
+from workers.cogvideox.adapters import Adapters
 from workers.parallel.group import Group, Step, Store
 from workers.parallel.mesh import Mesh
 from workers.parallel.share import Share

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 import torch
 
-from orchestrator import logs
 from orchestrator.config import PoolSettings
 from orchestrator.domain.catalog import ModelFamily
-from workers.model.acceleration import Acceleration, Stepping
+from orchestrator.telemetry import logs
+from workers.cogvideox.acceleration import Acceleration, Stepping
 from workers.parallel.group import Group, Step
 from workers.parallel.mesh import Mesh
 from workers.parallel.share import Share
@@ -53,7 +53,7 @@ class LeadersAcceleration(Acceleration):
 
 
 class Leader:
-    """A `Transform` (`workers/model/cogvideox.py`) over a group's ranks. An error in one of them ends all: `lost`."""
+    """A `Transform` (`workers/cogvideox/model.py`) over a group's ranks. An error in one of them ends all: `lost`."""
 
     def __init__(
         self,

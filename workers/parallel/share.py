@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import Module, functional
 
-from workers.model.attention import Processor, install
+from workers.cogvideox.attention import Processor, install
 from workers.parallel.mesh import Seat
 from workers.parallel.ulysses import Ulysses
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class Share:
-    """A `Transform` (`workers/model/cogvideox.py`) that every rank calls at once, alike: gives all the same bits.
+    """A `Transform` (`workers/cogvideox/model.py`) that every rank calls at once, alike: gives all the same bits.
 
     In its blocks the transformer sees this rank's shard of the video's tokens, and all of the text's. What it does
     there to tokens it does to each alone, but for attention, which `Ulysses` does.
     """
 
     def __init__(self, transformer: CogVideoXTransformer3DModel, guidance: Seat, sequence: Seat) -> None:
-        """Take over `transformer`, which `workers.model.attention.install` has given its attention."""
+        """Take over `transformer`, which `workers.cogvideox.attention.install` has given its attention."""
         self._transformer = transformer
         self._guidance = guidance
         self._sequence = sequence

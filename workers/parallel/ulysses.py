@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from workers.model.attention import Attend
+from workers.cogvideox.attention import Attend
 from workers.parallel.mesh import Seat
 
 

@@ -12,8 +12,8 @@ import torch
 
 from orchestrator.config import PoolSettings
 from orchestrator.domain.catalog import RECIPES, ModelFamily, Profile
-from orchestrator.domain.cost import predict_decode_s, predict_step_s, tokens
 from orchestrator.domain.job import RenderSpec
+from orchestrator.policy.cost import predict_decode_s, predict_step_s, tokens
 from tests.benchmarks.engine.flops import Shape, floor_s, step_flops
 from tests.benchmarks.engine.idle import idle_s
 from tests.benchmarks.engine.queue import Queue
@@ -21,8 +21,8 @@ from tests.benchmarks.engine.record import PLAIN, Measurement
 from tests.benchmarks.engine.subjects import Timing, render_ours, render_plain
 from tests.support.architecture import FULL, Pipeline, Scale, pipeline
 from tests.support.bare import native_spec, ours
-from workers.model.acceleration import Acceleration
-from workers.model.cogvideox import CogVideoX
+from workers.cogvideox.acceleration import Acceleration
+from workers.cogvideox.model import CogVideoX
 
 # Seconds to make a model on the device, to compile it and to warm it up, as far as anybody has guessed.
 _SETUP_S = 90.0

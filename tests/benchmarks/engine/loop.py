@@ -18,10 +18,10 @@ from orchestrator.domain.job import RenderSpec
 from tests.benchmarks.engine.queue import Queue, Timed
 from tests.support.architecture import KINDS, SCHEDULERS
 from tests.support.bare import call, native_spec, ours
-from workers.model import tiny
-from workers.model.acceleration import Acceleration
-from workers.model.cogvideox import CogVideoX
-from workers.model.loading import Pipeline
+from workers.cogvideox import tiny
+from workers.cogvideox.acceleration import Acceleration
+from workers.cogvideox.loading import Pipeline
+from workers.cogvideox.model import CogVideoX
 
 STEPS = 20
 SLOW_FINISH = 0.8  # of a render's seconds: finishing that would nearly halve the rate if it did not overlap

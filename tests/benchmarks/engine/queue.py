@@ -11,10 +11,10 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator import logs
 from orchestrator.domain.catalog import ModelFamily
 from orchestrator.domain.job import Artifact, Incident, RenderSpec, VideoResult
 from orchestrator.domain.protocol import Assignment, Rendered
+from orchestrator.telemetry import logs
 from tests.support.bare import picture_of
 from workers.engine.changes import Changes
 from workers.engine.loop import Engine

@@ -13,10 +13,10 @@ from orchestrator.domain.catalog import ModelFamily
 from orchestrator.domain.errors import RenderFailed
 from orchestrator.domain.job import RenderSpec
 from tests.support.bare import call, picture_of
+from workers.cogvideox.loading import Pipeline
+from workers.cogvideox.model import CogVideoX
+from workers.cogvideox.render import Render
 from workers.engine.parts import Decoding
-from workers.model.cogvideox import CogVideoX
-from workers.model.loading import Pipeline
-from workers.model.render import Render
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""What no vendor has, beside the OpenAI dialect under `/v1`: events, webhooks, pools."""

@@ -1,0 +1,159 @@
+"""`/v1/videos/{id}/events`: a video's life as server-sent events, from any replica, resumable (HTML, section 9.2)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.responses import Response, StreamingResponse
+
+from api import deps
+from api.openai.errors import DOCS
+from api.openai.translate import progress_of, video_of
+from orchestrator.domain.errors import InvalidField, Unavailable
+from orchestrator.domain.events import Event, Kind, Place, gone, news, parse_id, stage_of
+from orchestrator.domain.job import public_id
+from orchestrator.notify.feed import Watch
+from orchestrator.ports import EndedAttempt, Snapshot
+
+router = APIRouter(tags=["native"])
+
+HEARTBEAT_S = 15.0
+_HEARTBEAT = ": still here\n\n"
+_PARAM = "Last-Event-ID"
+# Proxies must neither keep nor gather what is to be seen at once (the last one is nginx's).
+_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
+
+# One event (OpenAPI 3.2, section 4.14.4).
+_EVENT = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "pattern": r"^\d+(\.\d+){6}$"},
+        "event": {"type": "string", "enum": [*(kind.value for kind in Kind), "queue"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+    "required": ["event", "data"],
+}
+_EXAMPLE = (
+    'id: 1.0.0.1.0.0.0\nevent: stage\ndata: {"stage": "assigned", "attempt": 1}\n\n'
+    'id: 1.0.0.3.21.0.0\nevent: step\ndata: {"step": 21, "steps": 50, "progress": 42}\n\n'
+    'id: 1.0.1.3.21.0.0\nevent: incident\ndata: {"incident": "preempted", "attempt": 1}\n\n'
+    'id: 1.0.1.3.21.1.0\nevent: stage\ndata: {"stage": "preempted", "attempt": 1}\n\n'
+)
+
+
+async def _watch(request: Request, video_id: str, tenant: deps.Tenant) -> AsyncIterator[Watch]:
+    """Opened before the status goes out, so that whatever is wrong is an error, and closed after the last byte."""
+    services = deps.services(request)
+    with services.feed.watch(await services.jobs.get(tenant, video_id)) as watch:
+        yield watch
+
+
+@router.get(
+    "/v1/videos/{video_id}/events",
+    response_class=Response,
+    summary="Follow a video",
+    **DOCS.route(
+        errors=(400, 404),
+        answers={
+            200: {
+                "description": "Events until the video has ended; a comment now and then while nothing happens.",
+                "content": {"text/event-stream": {"itemSchema": _EVENT, "example": _EXAMPLE}},
+            },
+            204: {"description": "The video has ended, and `Last-Event-ID` is its end: there is nothing to wait for."},
+        },
+    ),
+)
+async def events(
+    request: Request,
+    watch: Annotated[Watch, Depends(_watch)],
+    last_event_id: Annotated[str | None, Header(description="The id of the last event heard.")] = None,
+    last_event_id_query: Annotated[
+        str | None, Query(alias="last_event_id", description="The same, where no header can be set.")
+    ] = None,
+) -> Response:
+    """Server-sent events with JSON data.
+
+    `attempt`: one has begun or ended, and how earlier ones ended. `stage`: where the job is. `step` of `steps`:
+    denoise steps done, from a checkpoint's on where an attempt begins at one. `preview`: a signed URL of one frame of
+    what is coming. `incident`: something befell the render, which goes on all the same. `queue`: why no worker takes
+    it, or null again; it has no id. `end`: the video object, and the last event. Events tell where the video stands, so
+    what came and went unseen is not made up for.
+    """
+    known = _known(last_event_id or last_event_id_query)
+    services = deps.services(request)
+    first = (await services.store.snapshots([watch.job_id])).get(watch.job_id)
+    watch.show(first)
+    if first is not None and first.job.state.terminal and not any(news(first.job, known)):
+        return Response(status_code=204)
+    return StreamingResponse(_stream(services, watch, known), 200, _HEADERS, "text/event-stream")
+
+
+def _known(event_id: str | None) -> Place:
+    if not event_id:
+        return Place()
+    place = parse_id(event_id)
+    if place is None:
+        raise InvalidField("is not the id of an event", param=_PARAM)
+    return place
+
+
+async def _stream(services: deps.Services, watch: Watch, known: Place) -> AsyncIterator[str]:
+    reason: str | None = None
+    while True:
+        moved = await watch.changed(HEARTBEAT_S)
+        if watch.over:
+            return  # the hearer comes back with its last id, to another process
+        snapshot = watch.latest
+        if snapshot is not None and not snapshot.job.state.terminal:
+            waits = (await services.waiting.told(snapshot.job)).queue_reason
+            if waits != reason:  # not a place in the job's life, so without an id: the hearer's last one stays
+                reason = waits
+                yield f"event: queue\ndata: {json.dumps({'queue_reason': waits})}\n\n"
+        if not moved:
+            yield _HEARTBEAT
+            continue
+        if snapshot is None:
+            yield _written(gone(known), {"id": public_id(watch.job_id), "object": "video.deleted", "deleted": True})
+            return
+        for event in news(snapshot.job, known):
+            try:
+                data = await _data(services, event, snapshot)
+            except Unavailable:
+                return  # the hearer comes back with its last id
+            yield _written(event, data)
+            known = event.place
+        if snapshot.job.state.terminal:
+            return
+
+
+def _written(event: Event, data: Mapping[str, Any]) -> str:
+    return f"id: {event.place}\nevent: {event.kind}\ndata: {json.dumps(data)}\n\n"
+
+
+async def _data(services: deps.Services, event: Event, snapshot: Snapshot) -> dict[str, Any]:
+    job = snapshot.job
+    match event.kind:
+        case Kind.ATTEMPT:
+            ended = [_ended(attempt) for attempt in snapshot.ended]
+            return {"attempt": job.claims, "max_attempts": job.max_attempts, "ended": ended}
+        case Kind.STAGE:
+            return {"stage": stage_of(job), "attempt": job.claims}
+        case Kind.STEP:
+            return {"step": job.step, "steps": job.steps, "progress": progress_of(job)}
+        case Kind.PREVIEW:
+            assert job.preview is not None  # or there would be no such news
+            url = await services.downloads.sign(job.preview, lifetime_s=services.settings.s3.url_lifetime_s)
+            return {"url": url, "content_type": job.preview.content_type}
+        case Kind.INCIDENT:
+            return {"incident": job.incidents[event.place.incidents - 1], "attempt": job.claims}
+        case Kind.END:
+            return video_of(job, keep_s=services.settings.retention.jobs_s).model_dump(mode="json")
+
+
+def _ended(attempt: EndedAttempt) -> dict[str, Any]:
+    failure = attempt.failure
+    error = None if failure is None else {"code": failure.code, "message": failure.message}
+    return {"attempt": attempt.number, "outcome": attempt.outcome, "error": error}

@@ -1,0 +1,1 @@
+"""Routes that both dialects serve alike: files and batches."""

@@ -1,0 +1,79 @@
+"""The bucket as its callers see it: bytes and signed URLs, in threads that nothing else waits for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+from api.wire.ranges import ByteRange
+from orchestrator.domain.errors import IntegrityError, InvalidField, NotFound, ObjectsUnavailable
+from orchestrator.domain.job import Artifact
+from orchestrator.kit.threads import Threads
+from orchestrator.ports import ObjectStore
+
+DEADLINE_S = 10.0
+_READERS = 32
+_SIGNERS = 4
+
+
+class Downloads:
+    """Every call ends within `DEADLINE_S` or raises `ObjectsUnavailable`.
+
+    Signing has threads apart from reading: it needs credentials, which may come over a network, but not S3 itself.
+    """
+
+    def __init__(self, objects: ObjectStore) -> None:
+        self._objects = objects
+        self._reading = Threads("s3-read", count=_READERS, deadline_s=DEADLINE_S)
+        self._signing = Threads("s3-sign", count=_SIGNERS, deadline_s=DEADLINE_S)
+
+    async def sign(self, artifact: Artifact, *, lifetime_s: int, filename: str | None = None) -> str:
+        """A URL that opens without a header for `lifetime_s` seconds."""
+        with _in_time():
+            return await self._signing.run(
+                self._objects.presign, artifact.key, lifetime_s=lifetime_s, filename=filename
+            )
+
+    async def check(self, artifact: Artifact) -> None:
+        """Raise `NotFound` when the object is gone, and `IntegrityError` when its size is not the recorded one."""
+        with _in_time():
+            await self._reading.run(self._check, artifact)
+
+    async def open(self, artifact: Artifact, part: ByteRange | None) -> AsyncIterator[bytes]:
+        """The object's bytes, or those of one range, in chunks; checked, and the first chunk already there."""
+        with _in_time():
+            first, rest = await self._reading.run(self._begin, artifact, part)
+        return self._go_on(first, rest)
+
+    def _check(self, artifact: Artifact) -> None:
+        try:
+            size = self._objects.size(artifact.key)
+        except NotFound:
+            raise NotFound("the file of this video is gone") from None
+        if size != artifact.size:
+            raise IntegrityError(f"{artifact.key} has {size} bytes; recorded are {artifact.size}")
+
+    def _begin(self, artifact: Artifact, part: ByteRange | None) -> tuple[bytes, Iterator[bytes]]:
+        self._check(artifact)
+        start, end = (0, None) if part is None else (part.start, part.end)
+        chunks = self._objects.stream(artifact.key, start=start, end=end)
+        try:
+            return next(chunks, b""), chunks
+        except NotFound:  # deleted since it was checked
+            raise NotFound("the file of this video is gone") from None
+        except InvalidField as error:
+            raise IntegrityError(str(error)) from error
+
+    async def _go_on(self, first: bytes, rest: Iterator[bytes]) -> AsyncIterator[bytes]:
+        yield first
+        with _in_time():
+            while chunk := await self._reading.run(next, rest, b""):
+                yield chunk
+
+
+@contextmanager
+def _in_time() -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError:
+        raise ObjectsUnavailable(f"S3 did not answer within {DEADLINE_S:g} s") from None

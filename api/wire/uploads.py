@@ -1,0 +1,60 @@
+"""Uploads of one file: a multipart body that goes to the disk as it comes in, whatever its size."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+
+from api.wire.bodies import content_type, nested
+from api.wire.forms import FormReader, SpooledFile
+from orchestrator.domain.errors import InvalidField
+from orchestrator.kit.scratch import scratch
+from orchestrator.kit.threads import Threads
+
+_PIECE = 2**20
+# A disk that hangs must not take the threads that others need.
+_WRITING = Threads("uploads", count=8, deadline_s=60)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """A received file, where its bytes are, and the form's other fields."""
+
+    path: Path
+    filename: str
+    size: int
+    fields: dict[str, Any]
+
+
+@asynccontextmanager
+async def received(request: Request, name: str) -> AsyncIterator[Upload]:
+    """Receive a form whose file is the field `name`; the file is gone when the block ends.
+
+    Raises `InvalidField`, `ScratchUnavailable`, or what the body limit raises.
+    """
+    if content_type(request) != "multipart/form-data":
+        raise InvalidField("the body must be multipart/form-data", param=None, code="invalid_body")
+    with scratch() as spool:
+        reader = FormReader(request.headers["content-type"], spool.file)
+        piece = bytearray()
+        async for chunk in request.stream():
+            piece += chunk
+            if len(piece) >= _PIECE:
+                await _WRITING.run(reader.write, bytes(piece))
+                piece.clear()
+        await _WRITING.run(reader.write, bytes(piece))
+        await _WRITING.run(spool.file.flush)
+        fields = nested(reader.end())
+        file = fields.pop(name, None)
+        if file is None:
+            raise InvalidField("is required", param=name, code="missing")
+        if not isinstance(file, SpooledFile):
+            raise InvalidField("must be a file", param=name)
+        if any(isinstance(value, SpooledFile) for value in fields.values()):
+            raise InvalidField(f"the form's file belongs into {name}", param=None, code="invalid_body")
+        yield Upload(path=spool.path, filename=file.filename, size=file.size, fields=fields)

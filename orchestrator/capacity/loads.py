@@ -1,0 +1,103 @@
+"""How a cluster's workers stand with their models, kept in the database; and whether a model's files have changed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from orchestrator.dispatch.cluster import Cluster
+from orchestrator.dispatch.fleet import Worker
+from orchestrator.domain.errors import Unavailable
+from orchestrator.domain.loading import LoadState, WorkerLoad
+from orchestrator.domain.protocol import WorkerState
+from orchestrator.ports import WorkerPlan
+from orchestrator.telemetry import aside
+
+# What has not changed is said again after so many seconds, or it would not be believed any more.
+_AGAIN_S = 60.0
+
+_STATES = {
+    WorkerState.LOADING: LoadState.LOADING,
+    WorkerState.READY: LoadState.LOADED,
+    WorkerState.DRAINING: LoadState.LOADED,
+    WorkerState.BROKEN: LoadState.BROKEN,
+}
+
+
+def load_of(worker: Worker, model: str) -> WorkerLoad:
+    """How a worker stands with the model. One that is tried again is broken until it is ready."""
+    status, trouble = worker.status, worker.trouble
+    state = LoadState.STARTING if status is None else _STATES[status.state]
+    if trouble.failures and state is not LoadState.LOADED:
+        state = LoadState.BROKEN
+    return WorkerLoad(
+        worker=worker.name,
+        pool=worker.pool,
+        model=model if status is None else status.model,
+        state=state,
+        failures=trouble.failures,
+        reason=trouble.reason,
+        detail=trouble.detail,
+    )
+
+
+class Loads:
+    """Writes what has changed. The API reads it there: it never asks Ray."""
+
+    def __init__(self, cluster: Cluster, wanted: Mapping[str, WorkerPlan]) -> None:
+        self._cluster = cluster
+        self._wanted = wanted
+        self._written: list[WorkerLoad] = []
+        self._written_at = -math.inf
+
+    async def write(self) -> bool:
+        """Bring the database up to date; whether there was anything to write."""
+        cluster = self._cluster
+        loads = []
+        for name, worker in sorted(cluster.fleet.workers.items()):
+            with aside.unless_it_breaks("loads", worker=name):
+                loads.append(load_of(worker, self._wanted[name].model if name in self._wanted else ""))
+        now = cluster.clock.monotonic()
+        if loads == self._written and now - self._written_at < _AGAIN_S:
+            return False
+        try:
+            await cluster.store.record_loads(cluster.name, loads)
+        except Unavailable:
+            raise
+        except Exception as error:  # a worker's own words may be such as the database cannot hold: without them, then
+            aside.put("loads", error)
+            await cluster.store.record_loads(cluster.name, [replace(load, detail="") for load in loads])
+        self._written, self._written_at = loads, now
+        return True
+
+
+class FilesWatch:
+    """Whether the files of a source have changed since the first look, as far as they can be seen from here."""
+
+    def __init__(self, source: str) -> None:
+        self._path = None if "://" in source else Path(source).expanduser()
+        self._first: object = None
+        self._last: object = None
+
+    def changed(self) -> bool:
+        """Look again: True when they are others than at the first look, and at rest: the same as at the last."""
+        now = self._look()
+        if self._first is None:
+            self._first = now
+        quiet, self._last = now == self._last, now
+        return quiet and now != self._first
+
+    def _look(self) -> object:
+        """Names, sizes and times of all files; those that vanish under our eyes are seen as gone the next time."""
+        if self._path is None:
+            return ()
+        found = []
+        for path in [self._path] if self._path.is_file() else sorted(self._path.rglob("*")):
+            try:
+                told = path.stat()
+            except OSError:
+                continue
+            found.append((str(path), told.st_size, told.st_mtime_ns))
+        return tuple(found)

@@ -1,0 +1,59 @@
+"""Everything that drives one Ray cluster, in one value: what is known of it, and the ports to act on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from orchestrator.dispatch.fleet import Fleet
+from orchestrator.dispatch.recovery import Recovery
+from orchestrator.dispatch.settler import Settler
+from orchestrator.dispatch.verdict import Rules
+from orchestrator.domain.errors import Unavailable
+from orchestrator.domain.job import WorkerRef
+from orchestrator.domain.protocol import Caller
+from orchestrator.ports import Clock, JobStore, Progress, WorkerPool
+from orchestrator.telemetry import aside, logs, metrics
+
+_log = logs.get("cluster")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """One cluster and its dispatcher. `poll_s` is how long a poll waits, `ttl_s` how long a worker may be silent."""
+
+    name: str
+    caller: Caller
+    fleet: Fleet
+    store: JobStore
+    pool: WorkerPool
+    settler: Settler
+    recovery: Recovery
+    clock: Clock
+    rules: Rules
+    poll_s: float
+    ttl_s: float
+
+    def rules_for(self, pool: str) -> Rules:
+        """The rules, with the speed that the pool's finished renders have taught."""
+        return replace(self.rules, speed=self.fleet.speed(pool).factor)
+
+    async def record_progress(self, moved: Sequence[Progress]) -> None:
+        """Write where renders stand; what cannot be written of one holds up no other."""
+        try:
+            await self.store.record_progress(moved)
+        except Unavailable:
+            raise
+        except Exception:
+            for one in moved:
+                with aside.unless_it_breaks("progress", job=one.job_id.hex):
+                    await self.store.record_progress([one])
+
+    async def expire(self, worker: WorkerRef, reason: str) -> None:
+        """End an incarnation's lease for good, and count why.
+
+        `silent`, `vanished`, `hung`, `loading`, `broken` or `quarantined`.
+        """
+        if await self.store.declare_dead(self.name, worker):
+            metrics.lease_expiries.labels(reason).inc()
+            _log.warning("lease_expired", worker=worker.name, incarnation=worker.incarnation, reason=reason)

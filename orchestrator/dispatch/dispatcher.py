@@ -1,0 +1,212 @@
+"""Free slots -> claim -> assign, and the small duties around it. Each method is one run of one loop."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+from uuid import UUID
+
+from orchestrator.dispatch.cluster import Cluster
+from orchestrator.domain.errors import CogmillError, WorkerError
+from orchestrator.domain.job import Claim, WorkerRef
+from orchestrator.domain.outcome import Evicted, Released
+from orchestrator.domain.pausing import pause_over
+from orchestrator.domain.protocol import Answer, Assignment
+from orchestrator.telemetry import aside, logs, metrics
+
+_log = logs.get("dispatcher")
+
+# What a render needs to leave a worker that stops: a step, a copy to the CPU, an upload, and an answer.
+HANDOVER_S = 5.0
+
+
+class Dispatcher:
+    """Drives one Ray cluster. The loops of `service.py` call its methods; each may simply be called again."""
+
+    def __init__(self, cluster: Cluster, pools: tuple[str, ...]) -> None:
+        self._cluster = cluster
+        self._pools = pools
+        # Of each pool's queue, the priority number below which nothing waits in it; infinity when it is empty.
+        self._exhausted: dict[str, float] = {}
+        self._assignments: set[asyncio.Task[None]] = set()
+        self._claiming = asyncio.Lock()
+        self._draining = False
+
+    def announce(self) -> None:
+        """There may be new work: look into every pool's queue again, the ones that were empty included."""
+        self._exhausted.clear()
+        self._cluster.fleet.changed.set()
+
+    async def run_once(self) -> int:
+        """Claim for every free slot, then for every worker that something more urgent may interrupt; how many jobs.
+
+        A queue that was found empty, or without anything so urgent, is left alone until `announce`, however often its
+        workers report. No pool waits for another's worker to answer.
+        """
+        fleet = self._cluster.fleet
+        fleet.changed.clear()
+        claimed = 0
+        async with self._claiming:
+            for pool in self._pools:
+                if self._draining or self._exhausted.get(pool) == math.inf:
+                    continue
+                with aside.unless_it_breaks("dispatch", pool=pool):
+                    claimed += await self._claim(pool, fleet.slots(pool))
+                    for priority, workers in fleet.interruptible(pool):
+                        claimed += await self._claim(pool, workers, more_urgent_than=priority)
+        return claimed
+
+    async def _claim(self, pool: str, slots: Sequence[WorkerRef], *, more_urgent_than: int | None = None) -> int:
+        cluster = self._cluster
+        bound = math.inf if more_urgent_than is None else more_urgent_than
+        before = self._exhausted.get(pool, -math.inf)
+        if not slots or bound <= before:
+            return 0
+        self._exhausted[pool] = bound  # before the reading: an announcement while it runs must win
+        claims = await cluster.store.claim(pool, cluster.name, slots, more_urgent_than=more_urgent_than)
+        if len(claims) == len(slots) and pool in self._exhausted:
+            self._exhausted[pool] = before
+        cluster.fleet.hold(claims, cluster.clock.monotonic())
+        metrics.claims.labels(pool).inc(len(claims))
+        for claim in claims:
+            metrics.wait_seconds.labels(pool).observe(claim.waited_s)
+            task = asyncio.create_task(self._assign(claim))
+            self._assignments.add(task)
+            task.add_done_callback(self._assignments.discard)
+        return len(claims)
+
+    async def assigned(self) -> None:
+        """Wait until every assignment that was sent off is answered, or has timed out."""
+        await asyncio.gather(*self._assignments)
+
+    async def _assign(self, claim: Claim) -> None:
+        cluster = self._cluster
+        try:
+            answer = await cluster.pool.assign(claim.worker.name, cluster.caller, Assignment.of(claim))
+            _log.info("assigned", answer=answer, **logs.fields(claim))
+            if answer is not Answer.ACCEPTED:
+                await self._refused(claim, answer)
+        except CogmillError as error:
+            # It may have arrived all the same: the next answer shows it, or the grace for unheld claims ends it.
+            _log.warning("assign_unanswered", error=f"{type(error).__name__}: {error}"[:200], **logs.fields(claim))
+        except Exception as error:
+            aside.put("dispatch", error, **logs.fields(claim))
+
+    async def _refused(self, claim: Claim, answer: Answer) -> None:
+        cluster = self._cluster
+        worker = cluster.fleet.workers.get(claim.worker.name)
+        if worker is not None:
+            worker.status = None  # it is not what we took it for: nothing more for it before its next answer
+        await cluster.settler.end([(claim, Released(reason=f"refused: {answer}"))])
+        cluster.fleet.drop(claim.token)
+
+    async def beat(self) -> int:
+        """Renew the leases of the workers that were heard from since their last beat; how many."""
+        cluster = self._cluster
+        now = cluster.clock.monotonic()
+        heard = [
+            worker
+            for worker in cluster.fleet.workers.values()
+            if worker.registered and worker.heard_at > worker.beaten_at
+        ]
+        if not heard:
+            return 0
+        pools = {worker.registered: worker.pool for worker in heard if worker.registered is not None}
+        dead = await cluster.store.beat(cluster.name, pools)
+        for worker in heard:
+            worker.beaten_at = now
+            if worker.registered in dead:
+                # Somebody declared it dead while it lived. Its claims are void, so its next answer is treated as new.
+                worker.registered = None
+            else:
+                metrics.lease_renewals.labels(worker.pool).inc()
+        return len(pools) - len(dead)
+
+    async def cancel(self) -> int:
+        """Pass on the cancel requests that have come in; how many were new."""
+        cluster = self._cluster
+        fresh = cluster.fleet.request_cancel(await cluster.store.cancel_requests(cluster.name))
+        await asyncio.gather(*(self._stop(claim) for claim in fresh))
+        return len(fresh)
+
+    async def _stop(self, claim: Claim) -> None:
+        try:
+            await self._cluster.pool.cancel(claim.worker.name, self._cluster.caller, claim.token)
+        except WorkerError as error:
+            # The watcher sees the mark and sends it again with the worker's next answer.
+            _log.info("cancel_unanswered", error=str(error)[:200], **logs.fields(claim))
+        except Exception as error:
+            aside.put("cancel", error, **logs.fields(claim))
+
+    async def reconcile(self) -> None:
+        """Make our claims agree with the database's: adopt what is ours, drop what somebody else has settled."""
+        cluster = self._cluster
+        with cluster.fleet.reading() as reading:
+            reading.reconcile(await cluster.store.running(cluster.name), cluster.clock.monotonic())
+
+    async def write_progress(self) -> int:
+        """Write where renders stand that have moved; how many."""
+        moved = self._cluster.fleet.unwritten_progress()
+        if moved:
+            await self._cluster.record_progress(moved)
+            self._cluster.fleet.wrote(moved)
+        return len(moved)
+
+    async def wake_due(self) -> int:
+        """Make jobs claimable whose time has come; how many."""
+        due = await self._cluster.store.wake_due()
+        if due:
+            self.announce()
+        return due
+
+    async def rebalance(self) -> int:
+        """Hand preempted renders back that idle workers could go on with, now that their queue is empty; how many."""
+        fleet = self._cluster.fleet
+        empty = [pool for pool in self._pools if self._exhausted.get(pool) == math.inf]
+        misplaced = [claim for pool in empty for claim in fleet.misplaced(pool)]
+        if misplaced:
+            # A paused pool only looks empty: what it hands back nobody would claim, and what runs must go on.
+            pauses = await self._cluster.store.pauses()
+            misplaced = [claim for claim in misplaced if pause_over(claim.pool, pauses) is None]
+        return len(await self._evict(misplaced))
+
+    async def _evict(self, claims: Sequence[Claim]) -> set[UUID]:
+        """Ask workers to hand these renders back; those that will have heard it."""
+        heard = await asyncio.gather(*(self._ask_back(claim) for claim in claims))
+        return {claim.token for claim, yes in zip(claims, heard, strict=True) if yes}
+
+    async def _ask_back(self, claim: Claim) -> bool:
+        cluster = self._cluster
+        cluster.fleet.told_to_leave(claim.token)
+        try:
+            await cluster.pool.evict(claim.worker.name, cluster.caller, claim.token)
+        except WorkerError as error:
+            cluster.fleet.may_stay(claim.token)
+            _log.info("evict_unanswered", error=str(error)[:200], **logs.fields(claim))
+            return False
+        except Exception as error:
+            cluster.fleet.may_stay(claim.token)
+            aside.put("rebalance", error, **logs.fields(claim))
+            return False
+        _log.info("evicting", **logs.fields(claim))
+        return True
+
+    async def drain(self, within_s: float) -> int:
+        """Stop giving out work and wait for what will be done in time; have the rest handed back; how many went.
+
+        What is still held at the end is evicted without its worker's word, and loses what came after its checkpoint.
+        For a stack that stops its workers with it. A dispatcher that is merely redeployed leaves them rendering.
+        """
+        cluster = self._cluster
+        self._draining = True
+        async with self._claiming:  # a claim under way is held when this is ours
+            deadline = cluster.clock.monotonic() + within_s
+        gone: set[UUID] = set()
+        while cluster.fleet.claims and (left_s := deadline - cluster.clock.monotonic()) > 0:
+            gone |= await self._evict(cluster.fleet.unfinished(max(0.0, left_s - HANDOVER_S)))
+            await cluster.clock.sleep(0.05)
+        left = list(cluster.fleet.claims.values())
+        await asyncio.gather(*(self._stop(claim) for claim in left))
+        await cluster.settler.end([(claim, Evicted(reason="the stack stops")) for claim in left])
+        return len(gone | {claim.token for claim in left})

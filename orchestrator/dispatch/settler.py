@@ -1,0 +1,103 @@
+"""Ends claims: decides with `settle`, writes once, counts and logs."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from uuid import UUID
+
+from orchestrator.domain.errors import Unavailable
+from orchestrator.domain.failure import FailureCode
+from orchestrator.domain.job import Claim, Continuity, Failure
+from orchestrator.domain.outcome import AttemptOutcome, Ending, Recovered, Settlement, advanced, settle
+from orchestrator.domain.protocol import Broke, HandedBack, Rendered
+from orchestrator.domain.retry import RetryPolicy
+from orchestrator.ports import JobStore, Settled, SettleResult
+from orchestrator.telemetry import aside, logs, metrics
+
+_TRIES = 3
+
+_log = logs.get("settler")
+
+
+class Settler:
+    """The one way in which a claim ends, whoever noticed that it did."""
+
+    def __init__(self, store: JobStore, policy: RetryPolicy, jitter: random.Random) -> None:
+        self._store = store
+        self._policy = policy
+        self._jitter = jitter
+        # Claims whose ending could not be written, and how often that was tried.
+        self._broken: Counter[UUID] = Counter()
+
+    async def end(self, endings: Sequence[tuple[Claim, Ending]]) -> list[tuple[Claim, Ending, SettleResult]]:
+        """Settle claims in one transaction; each comes back with what the write found.
+
+        Raises `StoreUnavailable`, or what broke one of them; then the same endings may simply be given again.
+        """
+        if not endings:
+            return []
+        try:
+            return await self._end(endings)
+        except Unavailable:
+            raise
+        except Exception:
+            return await self._end_each(endings)
+
+    async def _end_each(self, endings: Sequence[tuple[Claim, Ending]]) -> list[tuple[Claim, Ending, SettleResult]]:
+        """One ending breaks the writing of all: each by itself. The one that does is raised, the others are written.
+
+        How it ended cannot be written then, so after some tries it is written that it cannot: a job must not run for
+        ever.
+        """
+        settled, broken = [], None
+        for claim, ending in endings:
+            try:
+                settled += await self._end([(claim, ending)])
+                self._broken.pop(claim.token, None)
+            except Unavailable:
+                raise
+            except Exception as error:
+                evidence = aside.put("settle", error, **logs.fields(claim))
+                self._broken[claim.token] += 1
+                if self._broken[claim.token] < _TRIES:
+                    broken = error
+                    continue
+                del self._broken[claim.token]
+                failure = Failure(code=FailureCode.RENDER_ERROR, message=f"its end cannot be written: {evidence}")
+                settled += await self._end([(claim, Broke(failure=failure))])
+        if broken is not None:
+            raise broken  # those that are written come back, and are found to be
+        return settled
+
+    async def _end(self, endings: Sequence[tuple[Claim, Ending]]) -> list[tuple[Claim, Ending, SettleResult]]:
+        settlements = [settle(claim, ending, self._policy, self._jitter.random()) for claim, ending in endings]
+        found = await self._store.settle(settlements)
+        settled = []
+        for (claim, ending), settlement, result in zip(endings, settlements, found, strict=True):
+            _account(claim, ending, settlement, result)
+            settled.append((claim, ending, result))
+        return settled
+
+
+def _account(claim: Claim, ending: Ending, settlement: Settlement, result: SettleResult) -> None:
+    metrics.settle_results.labels(result.settled).inc()
+    fields = {**logs.fields(claim), "outcome": settlement.outcome, "state": result.state}
+    if result.settled is not Settled.APPLIED:
+        _log.warning("settlement_not_applied", settled=result.settled, **fields)
+        return
+    metrics.attempts.labels(claim.pool, settlement.outcome).inc()
+    if result.state is not None and result.state.terminal:
+        metrics.jobs_ended.labels(claim.pool, result.state).inc()
+    if settlement.outcome is AttemptOutcome.EVICTED:
+        moved = isinstance(ending, HandedBack) and advanced(claim, ending.checkpoint)
+        metrics.evictions.labels(claim.pool, "advanced" if moved else "stood_still").inc()
+    if isinstance(ending, Rendered | Recovered):
+        if ending.result.continuity is not Continuity.WHOLE:
+            metrics.resumes.labels(claim.pool, ending.result.continuity).inc()
+        metrics.render_seconds.labels(claim.pool).observe(ending.result.gpu_seconds)
+        for stage, seconds in ending.result.stages.items():
+            metrics.stage_seconds.labels(claim.pool, stage).observe(seconds)
+    failure = settlement.failure
+    _log.info("attempt_ended", failure=failure.code if failure else None, **fields)

@@ -1,1 +1,0 @@
-"""Pictures that videos begin at: checked at the door, kept by content, swept when no job needs them."""

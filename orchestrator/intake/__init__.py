@@ -1,0 +1,1 @@
+"""A request becomes a job: checked, completed, its picture fetched and kept, inserted. What every dialect calls."""

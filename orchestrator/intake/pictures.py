@@ -1,0 +1,116 @@
+"""Pictures that callers bring: fetched, read or decoded, checked, and kept in S3 by their content."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+from typing import Protocol
+
+from uuid_utils.compat import uuid7
+
+from orchestrator.adapters.fetch import Fetcher
+from orchestrator.config import FetchSettings
+from orchestrator.domain.errors import (
+    IntegrityError,
+    InvalidField,
+    NotFound,
+    ObjectsUnavailable,
+    TooLarge,
+    Unavailable,
+)
+from orchestrator.domain.job import Artifact
+from orchestrator.domain.objects import input_key
+from orchestrator.domain.request import ImageBytes, ImageSource, ImageUrl
+from orchestrator.intake.images import check_picture
+from orchestrator.kit.threads import Threads
+from orchestrator.ports import InputStore, ObjectStore, Picture
+from orchestrator.tenants.turns import Turns
+
+DEADLINE_S = 20.0
+
+# WebP takes 16 bytes a pixel while it is decoded: the largest pictures, one at a time, take 640 MB of a process.
+_DECODERS = 1
+_UPLOADERS = 16
+
+# Of one tenant: so that its slow servers leave connections and resolvers for the others, and its large pictures queue
+# up behind each other and not before everybody else's.
+_READS_OF_TENANT = 8
+_DECODES_OF_TENANT = 1
+
+
+class FileReader(Protocol):
+    """The files that tenants uploaded."""
+
+    async def read(self, tenant: str, file_id: str, *, max_bytes: int) -> bytes:
+        """The file's content. Raises `NotFound`, `TooLarge` or `Unavailable`."""
+        ...
+
+
+class Pictures:
+    """Implements `ports.Inputs`."""
+
+    def __init__(
+        self,
+        settings: FetchSettings,
+        store: InputStore,
+        objects: ObjectStore,
+        files: FileReader,
+        fetcher: Fetcher | None = None,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._objects = objects
+        self._files = files
+        self._fetcher = fetcher or Fetcher(settings)
+        self._reads = Turns(_READS_OF_TENANT, wait_s=DEADLINE_S)
+        self._decodes = Turns(_DECODES_OF_TENANT, wait_s=DEADLINE_S)
+        self._decoding = Threads("decode", count=_DECODERS, deadline_s=DEADLINE_S)
+        self._uploading = Threads("s3-inputs", count=_UPLOADERS, deadline_s=DEADLINE_S)
+
+    async def load(self, tenant: str, source: ImageSource) -> Picture:
+        data = await self._read(tenant, source)
+        try:
+            async with self._decodes.of(tenant):
+                return await self._decoding.run(check_picture, data, self._settings)
+        except TimeoutError:
+            raise Unavailable(f"the image could not be checked within {DEADLINE_S:g} s") from None
+
+    async def keep(self, picture: Picture) -> Artifact:
+        sha256 = hashlib.sha256(picture.data).hexdigest()
+        found = await self._store.use_input(sha256)
+        if found is not None:
+            return found
+        kind = picture.content_type.removeprefix("image/")
+        uploaded = await self._upload(input_key(sha256, uuid7(), kind), picture)
+        kept = await self._store.add_input(uploaded)
+        if kept.key != uploaded.key:  # another request with the same picture was quicker
+            with suppress(ObjectsUnavailable, TimeoutError):  # then the sweeper finds it
+                await self._uploading.run(self._objects.delete, [uploaded.key])
+        return kept
+
+    async def _read(self, tenant: str, source: ImageSource) -> bytes:
+        if isinstance(source, ImageBytes):
+            return source.data
+        try:
+            async with self._reads.of(tenant):
+                if isinstance(source, ImageUrl):
+                    return await self._fetcher.image(source.url)
+                return await self._read_file(tenant, source.file_id)
+        except TimeoutError:
+            raise Unavailable(f"too many images of {tenant} are being read at this moment") from None
+
+    async def _read_file(self, tenant: str, file_id: str) -> bytes:
+        try:
+            return await self._files.read(tenant, file_id, max_bytes=self._settings.max_image_bytes)
+        except NotFound as error:
+            raise InvalidField(f"names a file that is not there: {error.message}", param="image") from None
+        except TooLarge as error:
+            raise TooLarge(error.message, param="image") from None
+
+    async def _upload(self, key: str, picture: Picture) -> Artifact:
+        try:
+            return await self._uploading.run(self._objects.put, key, picture.data, picture.content_type)
+        except TimeoutError:
+            raise ObjectsUnavailable(f"S3 did not take the image within {DEADLINE_S:g} s") from None
+        except (IntegrityError, NotFound) as error:  # it was written, and does not read back
+            raise ObjectsUnavailable(f"S3 did not keep the image: {error}") from error

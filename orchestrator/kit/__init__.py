@@ -1,0 +1,1 @@
+"""What any loop needs and no job knows of: loops, threads, scratch files, the clock."""

@@ -1,0 +1,1 @@
+"""Who hears of what happens to a job: watchers of one video, and webhooks."""

@@ -1,0 +1,1 @@
+"""What lies in S3 and the only code that sweeps it. Its keys are in `orchestrator.domain.objects`."""

@@ -1,0 +1,1 @@
+"""What a picture file is, told by its own bytes, and how one is opened. Pure but for Pillow."""

@@ -1,0 +1,1 @@
+"""Who the callers are and what they may have: keys, rates, turns."""

@@ -1,1 +1,0 @@
-"""Who hears of what has ended, and how it reaches them."""
