@@ -87,7 +87,7 @@ def test_what_a_killed_process_left_is_swept_and_what_a_live_one_has_is_not(tmp_
 def test_a_finished_tiny_checkpoint_is_recognised_without_torch(tmp_path: Path) -> None:
     family = FAMILIES["tiny-2b"]
     (tmp_path / f"{family.name}-r{tiny.RECIPE}").mkdir()
-    code = "import sys, pathlib; from workers.model import tiny; from orchestrator.domain.catalog import TINY_2B"
+    code = "import sys, pathlib; from workers.cogvideox import tiny; from orchestrator.domain.catalog import TINY_2B"
     code += "; print(tiny.make(TINY_2B, pathlib.Path(sys.argv[1])), 'torch' in sys.modules)"
     said = subprocess.run(
         [sys.executable, "-c", code, tmp_path], cwd=REPOSITORY, check=True, capture_output=True, text=True
