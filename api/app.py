@@ -26,7 +26,7 @@ from api.openai import unsupported as openai_unsupported
 from api.openai import videos as openai_videos
 from api.wire.docs import complete
 from orchestrator.config import Settings
-from orchestrator.kit.loops import running
+from orchestrator.kit.loops import Loop, running
 from orchestrator.telemetry.health import Pulse
 
 # Matched in this order: busiest first, but what is spelled out before what takes an id.
@@ -66,7 +66,7 @@ def create_app(settings: Settings, *, connect: deps.Connect = deps.connect) -> F
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with connect(settings) as services, running(Pulse(_PATIENCE_S)) as loops:
             app.state.services = services
-            loops.every(_READ_EVERY_S, "feed", services.feed.run_once)
+            loops.start(Loop("feed", _READ_EVERY_S, services.feed.run_once))
             yield
 
     base = settings.api.base_path

@@ -159,7 +159,7 @@ def dispatch(
 
     import uvloop
 
-    from orchestrator.processes.service import run_dispatcher
+    from orchestrator.processes.dispatching import run_dispatcher
     from workers.pool import RayWorkerPool
 
     uvloop.run(run_dispatcher(settings, RayWorkerPool.connect, drain_s=drain))
@@ -173,7 +173,7 @@ def maintain() -> None:
     import uvloop
 
     from api.dialects import dialects
-    from orchestrator.processes.service import run_maintainer
+    from orchestrator.processes.maintaining import run_maintainer
 
     uvloop.run(run_maintainer(settings, dialects(settings)))
 

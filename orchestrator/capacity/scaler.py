@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping
 
-from orchestrator.capacity.loads import FilesWatch
-from orchestrator.config import Settings
+from orchestrator.capacity.sources import FilesWatch
 from orchestrator.dispatch.cluster import Cluster
 from orchestrator.dispatch.fleet import Worker
 from orchestrator.dispatch.verdict import worker_vanished
@@ -18,30 +17,6 @@ from orchestrator.ports import WorkerPlan
 from orchestrator.telemetry import aside, logs
 
 _log = logs.get("scaler")
-
-
-def plans(settings: Settings) -> dict[str, WorkerPlan]:
-    """The workers that the configuration asks for, by name: `<pool>-<index>`."""
-    return {
-        f"{name}-{index}": WorkerPlan(
-            name=f"{name}-{index}",
-            pool=name,
-            model=pool.model,
-            family=settings.models[pool.model].family,
-            source=settings.models[pool.model].source,
-            cache=settings.models_cache.expanduser(),
-            settings=pool,
-            engine=settings.engine,
-            adapters={name: it for name, it in settings.adapters.items() if pool.model in it.models},
-            s3=settings.s3,
-            log=settings.log,
-            finish=settings.finish,
-            moderation=settings.moderation,
-            sizes=settings.models[pool.model].offered,
-        )
-        for name, pool in settings.pools.items()
-        for index in range(pool.workers)
-    }
 
 
 class Scaler:

@@ -22,7 +22,7 @@ HANDOVER_S = 5.0
 
 
 class Dispatcher:
-    """Drives one Ray cluster. The loops of `service.py` call its methods; each may simply be called again."""
+    """Drives one Ray cluster. `processes/dispatching.py` calls its methods; each may simply be called again."""
 
     def __init__(self, cluster: Cluster, pools: tuple[str, ...]) -> None:
         self._cluster = cluster

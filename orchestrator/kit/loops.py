@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from enum import Enum, auto
 
 from orchestrator.domain.errors import StaleEpoch, StoreReadOnly
@@ -31,6 +32,20 @@ class Life(Enum):
     ANY = auto()
 
 
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """One row of a process's table: what is run again and again, under which name.
+
+    `pause` between two runs is seconds, or a function that returns when it is time. `life` is what the process's health
+    asks of it.
+    """
+
+    name: str
+    pause: float | Callable[[], Awaitable[None]]
+    run_once: RunOnce
+    life: Life = Life.ANY
+
+
 class Loops:
     """Runs `run_once` functions for ever, each in a task; a failure is counted, logged and tried again."""
 
@@ -39,28 +54,19 @@ class Loops:
         self._pulse = pulse
         self._running: list[asyncio.Task[None]] = []
 
-    def every(self, seconds: float, name: str, run_once: RunOnce, life: Life = Life.ANY) -> None:
-        """Run it, wait `seconds`, and so on."""
-
-        async def pause() -> None:
-            await asyncio.sleep(seconds)
-
-        self.after(pause, name, run_once, life)
-
-    def after(
-        self, pause: Callable[[], Awaitable[None]], name: str, run_once: RunOnce, life: Life = Life.ANY
-    ) -> asyncio.Task[None]:
-        """Run it, then again whenever `pause` returns. `StaleEpoch` ends every loop."""
-        if life is not Life.ANY:
-            self._pulse.beat(name)
-        task = self._tasks.create_task(self._repeat(pause, name, run_once, life), name=name)
+    def start(self, loop: Loop) -> asyncio.Task[None]:
+        """Run it, then again after each pause. `StaleEpoch` ends every loop."""
+        if loop.life is not Life.ANY:
+            self._pulse.beat(loop.name)
+        task = self._tasks.create_task(self._repeat(loop), name=loop.name)
         self._running.append(task)
         return task
 
-    async def _repeat(self, pause: Callable[[], Awaitable[None]], name: str, run_once: RunOnce, life: Life) -> None:
+    async def _repeat(self, loop: Loop) -> None:
+        name, life = loop.name, loop.life
         while True:
             try:
-                await run_once()
+                await loop.run_once()
             except StaleEpoch:
                 raise
             except Exception as error:
@@ -73,7 +79,7 @@ class Loops:
             else:
                 if life is not Life.ANY:
                     self._pulse.beat(name)
-                await pause()
+                await (asyncio.sleep(loop.pause) if isinstance(loop.pause, float | int) else loop.pause())
 
     def stop(self) -> None:
         """Cancel every loop; a transaction under way ends or rolls back as a whole."""

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from orchestrator.intake.files import FileSweeper
+from orchestrator.objects.files import FileSweeper
 from tests.support.api import Api
 from tests.support.batches import ENDPOINTS, line
 

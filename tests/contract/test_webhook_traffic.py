@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from orchestrator.config import MetricsSettings
-from orchestrator.processes.service import run_maintainer
+from orchestrator.processes.maintaining import run_maintainer
 from orchestrator.store import deliveries, delivery_log
 from orchestrator.store.connecting import SESSION
 from tests.support.postgres import Clock, sqlalchemy_url

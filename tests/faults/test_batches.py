@@ -22,7 +22,7 @@ from orchestrator.batches.runner import BatchRunner
 from orchestrator.config import S3Settings
 from orchestrator.domain.batch import Batch, BatchStatus
 from orchestrator.domain.errors import LeaseLost
-from orchestrator.intake.files import FileSweeper
+from orchestrator.objects.files import FileSweeper
 from orchestrator.store import Store
 from tests.support.api import MASTER_KEY, POOL, api_settings
 from tests.support.batches import FAILS, Scene, a_scene, line

@@ -11,7 +11,7 @@ from sqlalchemy import TextClause, text
 
 from orchestrator.config.database import Access
 from orchestrator.domain.errors import InvalidField, StoreReadOnly, StoreRefused, StoreUnavailable
-from orchestrator.kit.loops import Life, running
+from orchestrator.kit.loops import Life, Loop, running
 from orchestrator.store import Store
 from orchestrator.store.connecting import CALLERS, Patience, connect, settings_of
 from orchestrator.telemetry.health import Pulse
@@ -76,7 +76,7 @@ async def test_loops_that_only_meet_a_read_only_database_are_silent() -> None:
 
     pulse = Pulse(0.05)
     async with asyncio.timeout(10), running(pulse) as loops:
-        loops.every(0, "writes", refused, Life.GOES_ROUND)
+        loops.start(Loop("writes", 0, refused, Life.GOES_ROUND))
         while "writes" not in pulse.silent():  # noqa: ASYNC110 - a page asks, nothing tells
             await asyncio.sleep(0.01)
 

@@ -1,4 +1,4 @@
-"""A dispatcher's parts wired as `service.py` wires them, around simulated workers and time."""
+"""A dispatcher's parts wired as `processes/dispatching.py` wires them, around simulated workers and time."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class Control:
         await self.dispatcher.assigned()
 
     async def round(self) -> None:
-        """One turn of every loop that `service.py` starts."""
+        """One turn of every loop of the dispatcher's table."""
         await self.scale()
         for watcher in list(self.watchers.values()):
             await watcher.run_once()

@@ -15,9 +15,9 @@ import asyncpg
 from orchestrator.adapters.webhook_http import HttpSender
 from orchestrator.config import FetchSettings, Settings, WebhookSettings
 from orchestrator.domain.webhooks import EventType, secret, secret_owner
+from orchestrator.kit.clock import SystemClock
 from orchestrator.notify.outbox import Announcer, Deliverer
 from orchestrator.notify.subscriptions import Signed, Subscriptions
-from orchestrator.processes.service import SystemClock
 from orchestrator.store import Store
 from tests.support.api import MASTER_KEY, api_settings
 

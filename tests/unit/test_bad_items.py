@@ -25,8 +25,8 @@ from orchestrator.dispatch.settler import Settler
 from orchestrator.domain.errors import ObjectsRefused, StoreUnavailable
 from orchestrator.domain.job import WorkerRef
 from orchestrator.domain.loading import Trouble, WorkerLoad
-from orchestrator.intake.files import FileSweeper
 from orchestrator.notify.feed import Feed
+from orchestrator.objects.files import FileSweeper
 from orchestrator.objects.inputs import InputSweeper
 from orchestrator.objects.videos import Retention
 from orchestrator.ports import Heartbeat, Progress, Settled, SettleResult, Sweep
@@ -355,8 +355,8 @@ async def test_one_bad_item_holds_up_no_other(loop: str) -> None:
 
 def test_every_loop_of_every_process_has_its_case() -> None:
     started = set[str]()
-    for source in ("orchestrator/processes/service.py", "api/app.py"):
-        started |= set(re.findall(r"loops\.(?:every|after)\([^\"]*?f?\"([a-z_-]+)", (ROOT / source).read_text()))
+    for source in [*(ROOT / "orchestrator/processes").glob("*.py"), ROOT / "api/app.py"]:
+        started |= set(re.findall(r"\bLoop\(f?\"([a-z_-]+)", source.read_text()))
     assert len(started) > 15
     assert started == set(CASES) | NO_ITEMS | ELSEWHERE
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import config
-from orchestrator.capacity.scaler import plans
+from orchestrator.capacity.plans import plans
 from orchestrator.domain.catalog import Profile
 from orchestrator.domain.errors import ConfigError, UnknownModel
 from orchestrator.policy.cost import predict

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from uuid import UUID
 
-from orchestrator.kit.loops import running
+from orchestrator.kit.loops import Loop, running
 from orchestrator.notify.feed import Watch
 from orchestrator.telemetry.health import Pulse
 
@@ -21,7 +21,7 @@ async def test_a_loop_that_is_stopped_just_as_its_wait_ends_does_not_go_on() -> 
         await watch.changed(60)
 
     async with asyncio.timeout(5), running(Pulse(60)) as loops:
-        loops.after(pause, "loop", nothing)
+        loops.start(Loop("loop", pause, nothing))
         await waiting.wait()
         await asyncio.sleep(0)
         watch.show(None)  # and in the same breath the block ends, which cancels the loop

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from uuid_utils.compat import uuid7
 
-from orchestrator.intake.files import FileSweeper
+from orchestrator.objects.files import FileSweeper
 from orchestrator.objects.inputs import InputSweeper
 
 DAY_S = 24 * 3600.0

@@ -1,0 +1,150 @@
+"""The dispatcher: one process for each Ray cluster, which gives claims to workers and watches them to their end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+
+from orchestrator.adapters.s3 import S3Objects
+from orchestrator.capacity.loads import Loads
+from orchestrator.capacity.plans import plans
+from orchestrator.capacity.scaler import Scaler
+from orchestrator.config import Settings
+from orchestrator.dispatch.cluster import Cluster
+from orchestrator.dispatch.dispatcher import Dispatcher
+from orchestrator.dispatch.fleet import Fleet, Worker
+from orchestrator.dispatch.recovery import Recovery
+from orchestrator.dispatch.verdict import Rules
+from orchestrator.dispatch.watcher import Watcher
+from orchestrator.domain.protocol import Caller, WorkerState
+from orchestrator.kit.clock import SystemClock
+from orchestrator.kit.loops import Life, Loop, Loops, at_once, running, stop_signals
+from orchestrator.policy.watchdog import Patience
+from orchestrator.ports import JobStore, ObjectStore, WorkerPool
+from orchestrator.processes.shared import PATIENCE_S, settler_of, showing
+from orchestrator.store import Store
+from orchestrator.telemetry import health, logs, metrics
+
+_log = logs.get("dispatching")
+
+
+async def run_dispatcher(
+    settings: Settings, connect: Callable[[str | None, str], WorkerPool], *, drain_s: float | None = None
+) -> None:
+    """Drive one Ray cluster until SIGTERM or SIGINT.
+
+    `connect(address, namespace)` joins the cluster. With `drain_s` the end waits that long for what is rendering and
+    evicts the rest; without it workers render on, and the next dispatcher adopts them.
+    Raises `StaleEpoch` when a newer dispatcher has taken over.
+    """
+    async with Store.open(settings.database, limits=settings.limits.defaults) as store:
+        namespace = f"cogmill-{await store.deployment_id()}"
+        pool = await asyncio.to_thread(connect, settings.ray.address, namespace)
+        pulse = health.Pulse(PATIENCE_S)
+        with (
+            stop_signals() as stopping,  # after ray.init, which installs a handler of its own
+            health.serve(settings.metrics.host, settings.metrics.dispatch_port, pulse),
+        ):
+            caller = Caller(epoch=await store.next_epoch(settings.ray.cluster))
+            cluster = cluster_of(settings, store, S3Objects(settings.s3), pool, caller)
+            dispatcher = Dispatcher(cluster, tuple(settings.pools))
+            await dispatcher.reconcile()
+            _log.info("dispatching", cluster=cluster.name, epoch=caller.epoch, adopted=len(cluster.fleet.claims))
+            async with running(pulse) as loops:
+                for loop in dispatching(settings, cluster, dispatcher, Watchers(cluster, loops)):
+                    loops.start(loop)
+                await stopping.wait()
+                if drain_s is not None:
+                    await dispatcher.drain(drain_s)
+
+
+def cluster_of(settings: Settings, store: JobStore, objects: ObjectStore, pool: WorkerPool, caller: Caller) -> Cluster:
+    """What every loop of the dispatcher works on."""
+    watchdog, fleet = settings.watchdog, Fleet()
+    settler = settler_of(settings, store)
+    return Cluster(
+        name=settings.ray.cluster,
+        caller=caller,
+        fleet=fleet,
+        store=store,
+        pool=pool,
+        settler=settler,
+        recovery=Recovery(settler, objects, ended=lambda claim: fleet.drop(claim.token)),
+        clock=SystemClock(),
+        rules=Rules(
+            patience=Patience(floor_s=watchdog.floor_s, factor=watchdog.factor, upload_s=watchdog.upload_s),
+            unheld_grace_s=settings.lease.unheld_grace_s,
+            load_s=watchdog.load_s,
+            quarantine_after=settings.engine.quarantine_after,
+            notice_s=settings.engine.notice_s,
+        ),
+        poll_s=settings.lease.poll_timeout_s,
+        ttl_s=settings.lease.ttl_s,
+    )
+
+
+class Watchers:
+    """One watching loop for each worker that there is."""
+
+    def __init__(self, cluster: Cluster, loops: Loops) -> None:
+        self._cluster = cluster
+        self._loops = loops
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def follow(self, workers: Iterable[Worker]) -> None:
+        """Watch every worker of these, and none that is gone."""
+        for worker in workers:
+            if worker.name not in self._tasks:
+                loop = Loop(f"watch-{worker.name}", at_once, Watcher(self._cluster, worker).run_once)
+                self._tasks[worker.name] = self._loops.start(loop)
+        for name in set(self._tasks) - set(self._cluster.fleet.workers):
+            self._tasks.pop(name).cancel()
+
+
+def dispatching(settings: Settings, cluster: Cluster, dispatcher: Dispatcher, watchers: Watchers) -> list[Loop]:
+    """The dispatcher's loops; beside them, each worker has the one that watches it."""
+    wanted = plans(settings)
+    scaler, loads = Scaler(cluster, wanted), Loads(cluster, wanted)
+
+    async def scale() -> None:
+        workers = await scaler.run_once()
+        watchers.follow(workers)
+        metrics.show_workers(_states(workers, cluster.clock.monotonic()))
+
+    async def listen() -> None:
+        async with cluster.store.wakeups() as wakeups:
+            while True:
+                if await wakeups.wait(30):
+                    dispatcher.announce()
+
+    async def work_or_a_second() -> None:
+        try:
+            async with asyncio.timeout(1.0):
+                await cluster.fleet.changed.wait()
+        except TimeoutError:
+            dispatcher.announce()  # an announcement can be lost with its connection: look once a second anyway
+
+    lease = settings.lease
+    return [
+        Loop("scale", 2.0, scale, Life.SUCCEEDS),
+        Loop("listen", 1.0, listen),
+        Loop("dispatch", work_or_a_second, dispatcher.run_once, Life.GOES_ROUND),
+        Loop("beat", lease.beat_s, dispatcher.beat, Life.GOES_ROUND),
+        Loop("cancel", lease.cancel_poll_s, dispatcher.cancel, Life.GOES_ROUND),
+        Loop("reconcile", lease.unheld_grace_s / 3, dispatcher.reconcile, Life.GOES_ROUND),
+        Loop("loads", 0.5, loads.write),
+        Loop("progress", 0.5, dispatcher.write_progress, Life.GOES_ROUND),
+        Loop("wake_due", 1.0, dispatcher.wake_due, Life.GOES_ROUND),
+        Loop("rebalance", 1.0, dispatcher.rebalance),
+        Loop("recover", 0.5, cluster.recovery.run_once),
+        *showing(settings, cluster.store),
+    ]
+
+
+def _states(workers: Iterable[Worker], now: float) -> Iterator[tuple[str, WorkerState]]:
+    """Of each worker that is known its pool and state. One that rests has no process to tell its own."""
+    for worker in workers:
+        if worker.rests(now):
+            yield worker.pool, WorkerState.BROKEN
+        if worker.status is not None:
+            yield worker.pool, worker.status.state

@@ -1,0 +1,34 @@
+"""What dispatcher and maintainer have in common: how they end jobs, and what they show of the queue."""
+
+from __future__ import annotations
+
+import random
+
+from orchestrator.capacity.pools import PauseWatch
+from orchestrator.config import Settings
+from orchestrator.dispatch.settler import Settler
+from orchestrator.domain.retry import RetryPolicy
+from orchestrator.kit.loops import Life, Loop
+from orchestrator.ports import JobStore
+from orchestrator.telemetry import metrics
+
+# A watched loop that is silent for this many seconds makes `/healthz` fail.
+PATIENCE_S = 60.0
+
+
+def settler_of(settings: Settings, store: JobStore) -> Settler:
+    """What writes down how claims end."""
+    return Settler(store, RetryPolicy(base_s=settings.retry.base_s, cap_s=settings.retry.cap_s), random.Random())
+
+
+def showing(settings: Settings, store: JobStore) -> list[Loop]:
+    """The loops that keep the metrics of the queue: its depth, and which pools are paused."""
+
+    async def show() -> None:
+        metrics.show_queue(await store.queue_depth())
+
+    every_s = settings.metrics.queue_every_s
+    return [
+        Loop("queue_depth", every_s, show, Life.GOES_ROUND),
+        Loop("pauses", every_s, PauseWatch(settings.pools, store).run_once, Life.GOES_ROUND),
+    ]
