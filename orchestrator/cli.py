@@ -160,9 +160,9 @@ def dispatch(
     import uvloop
 
     from orchestrator.processes.dispatching import run_dispatcher
-    from workers.pool import RayWorkerPool
+    from workers.cluster import RayWorkers
 
-    uvloop.run(run_dispatcher(settings, RayWorkerPool.connect, drain_s=drain))
+    uvloop.run(run_dispatcher(settings, RayWorkers.connect, drain_s=drain))
 
 
 @app.command()
@@ -198,7 +198,7 @@ def doctor(data_dir: DataDirOption = None) -> None:
     healthy = True
     for finding in surgery.examine(settings, rayprobe.probe, modelfiles):
         typer.echo(finding.line())
-        healthy = healthy and finding.verdict is not surgery.Verdict.FAIL
+        healthy = healthy and finding.health is not surgery.Health.FAIL
     sys.stdout.flush()
     os._exit(0 if healthy else 1)  # a check that still hangs must not keep the doctor
 
@@ -206,9 +206,9 @@ def doctor(data_dir: DataDirOption = None) -> None:
 @app.command(hidden=True)
 def ray_gpus(address: Annotated[str | None, typer.Argument()] = None) -> None:
     """Print how many GPUs a Ray cluster has; for the doctor, who can end this process."""
-    from workers.pool import RayWorkerPool
+    from workers.cluster import RayWorkers
 
-    pool = RayWorkerPool.connect(address, "cogmill-doctor")
+    pool = RayWorkers.connect(address, "cogmill-doctor")
     typer.echo(json.dumps({"gpus": pool.gpus()}))
     pool.close()
 

@@ -1,6 +1,6 @@
 """The worker as a dispatcher sees it: the protocol on top of one engine. Knows neither Ray nor torch.
 
-Built in a Ray actor by `workers/pool.py`, whose event loop runs the methods; the model is loaded and stepped in a
+Built in a Ray actor by `workers/cluster.py`, whose event loop runs the methods; the model is loaded and stepped in a
 thread, so that every call is answered at once, also while a model loads or a GPU hangs.
 """
 
@@ -113,11 +113,6 @@ class RenderActor:
                 return Answer.DRAINING
             case WorkerState.READY:
                 return Answer.ACCEPTED if self._roster.assign(assignment) else Answer.FULL
-
-    async def release(self, caller: Caller, token: UUID) -> bool:
-        """Take back a render that has not begun; it ends as `Stopped`. False when it has begun, or is not held."""
-        self._admit(caller)
-        return self._roster.release(token)
 
     async def cancel(self, caller: Caller, token: UUID) -> None:
         """Stop a render within one denoise step; one that is being uploaded is finished. Ignores unknown tokens."""

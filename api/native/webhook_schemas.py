@@ -140,7 +140,7 @@ class WebhookSecret(BaseModel):
     signing_secret: str
 
 
-class Delivery(Identified):
+class DeliveryObject(Identified):
     """One event for one URL. `event` is what is sent, and `event.id` the `webhook-id`, the same on every try.
 
     `endpoint` is null for a URL that a request named. `attempts` counts tries since it was last sent again.
@@ -159,5 +159,5 @@ class Delivery(Identified):
     last_error: str | None
 
 
-class DeliveryList(Listing[Delivery]):
+class DeliveryList(Listing[DeliveryObject]):
     """A page of deliveries."""

@@ -208,7 +208,7 @@ async def list_deliveries(
 
 @router.get(
     "/v1/webhook_deliveries/{delivery_id}",
-    response_model=schemas.Delivery,
+    response_model=schemas.DeliveryObject,
     **DOCS.route(example=schemas.DELIVERY_EXAMPLE, errors=(404,)),
 )
 async def retrieve_delivery(request: Request, delivery_id: str, tenant: deps.Tenant) -> Response:
@@ -218,7 +218,7 @@ async def retrieve_delivery(request: Request, delivery_id: str, tenant: deps.Ten
 
 @router.post(
     "/v1/webhook_deliveries/{delivery_id}/resend",
-    response_model=schemas.Delivery,
+    response_model=schemas.DeliveryObject,
     **DOCS.route(example=schemas.DELIVERY_EXAMPLE, errors=(400, 404)),
 )
 async def resend_delivery(request: Request, delivery_id: str, tenant: deps.Tenant) -> Response:
@@ -252,8 +252,8 @@ def _with_secret(made: Signed) -> schemas.EndpointWithSecret:
     return schemas.EndpointWithSecret(**shown.model_dump(), signing_secret=made.secret)
 
 
-def _delivery(delivery: ports.Delivery) -> schemas.Delivery:
-    return schemas.Delivery(
+def _delivery(delivery: ports.WebhookDelivery) -> schemas.DeliveryObject:
+    return schemas.DeliveryObject(
         id=delivery_id_of(delivery),
         created_at=unix(delivery.created_at),
         state=delivery.state,

@@ -56,7 +56,7 @@ Facts = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Review:
     """A clear answer. `reason` is a printable sentence for the owner."""
 
     allowed: bool
@@ -87,11 +87,11 @@ class Moderation:
         if facts.keys().isdisjoint(("prompt", "image")):
             return
         try:
-            verdict = await self._verdict("request", facts)
+            review = await self._reviewed("request", facts)
         except NoAnswer as error:
             raise ModerationUnavailable(str(error)) from error
-        if not verdict.allowed:
-            raise Refused(verdict.reason, param="prompt" if "image" not in facts else None)
+        if not review.allowed:
+            raise Refused(review.reason, param="prompt" if "image" not in facts else None)
 
     def review_video(self, video: Path, job_id: UUID, spec: RenderSpec) -> None:
         """Return when the finished file may be published. For a thread of the worker: waits up to `timeout_s`.
@@ -102,39 +102,39 @@ class Moderation:
             return
         facts = {"subject": "video", "job": public_id(job_id), "model": spec.model, "prompt": spec.prompt}
         try:
-            verdict = asyncio.run(self._verdict("video", {**facts, "video": str(video)}))
+            review = asyncio.run(self._reviewed("video", {**facts, "video": str(video)}))
         except NoAnswer as error:
             raise RenderFailed(FailureCode.MODERATION_UNAVAILABLE, f"nobody could review the video: {error}") from error
-        if not verdict.allowed:
-            raise RenderFailed(FailureCode.CONTENT_POLICY_VIOLATION, verdict.reason, retryable=False)
+        if not review.allowed:
+            raise RenderFailed(FailureCode.CONTENT_POLICY_VIOLATION, review.reason, retryable=False)
 
-    async def _verdict(self, subject: Literal["request", "video"], facts: Facts) -> Verdict:
+    async def _reviewed(self, subject: Literal["request", "video"], facts: Facts) -> Review:
         """What is answered, or what no answer means. Raises `NoAnswer` when it fails closed."""
         if self._ask is None:
-            return Verdict(allowed=True)
+            return Review(allowed=True)
         try:
             async with asyncio.timeout(self._settings.timeout_s):
-                verdict = verdict_of(await self._ask(facts))
+                review = review_of(await self._ask(facts))
         except Exception as error:  # of somebody else's code or server: whatever it is, it is no answer
             cause = f"{type(error).__name__}: {error}".rstrip(": ")
             _log.warning("moderation_unanswered", subject=subject, error=cause, fail_open=self._settings.fail_open)
             metrics.moderated.labels(subject, "unanswered").inc()
             if self._settings.fail_open:
-                return Verdict(allowed=True)
+                return Review(allowed=True)
             raise NoAnswer(cause) from error
-        metrics.moderated.labels(subject, "allowed" if verdict.allowed else "refused").inc()
-        return verdict
+        metrics.moderated.labels(subject, "allowed" if review.allowed else "refused").inc()
+        return review
 
 
-def verdict_of(answer: object) -> Verdict:
-    """A decoded answer as a verdict. Raises `NoAnswer` for anything but a clear one."""
+def review_of(answer: object) -> Review:
+    """A decoded answer as a review. Raises `NoAnswer` for anything but a clear one."""
     if not isinstance(answer, Mapping) or not isinstance(answer.get("allowed"), bool):
         raise NoAnswer(f"no object with a boolean 'allowed': {answer!r:.80}")
     if answer["allowed"]:
-        return Verdict(allowed=True)
+        return Review(allowed=True)
     reason = answer.get("reason")
     told = "".join(filter(str.isprintable, reason)).strip() if isinstance(reason, str) else ""
-    return Verdict(allowed=False, reason=told[:_MAX_REASON_CHARS] or _NO_REASON)
+    return Review(allowed=False, reason=told[:_MAX_REASON_CHARS] or _NO_REASON)
 
 
 def _asker(settings: ModerationSettings) -> Callable[[Facts], Awaitable[object]] | None:

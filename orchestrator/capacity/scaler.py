@@ -33,7 +33,7 @@ class Scaler:
     async def run_once(self) -> list[Worker]:
         """Bring the workers closer to what is wanted; all that exist now."""
         cluster = self._cluster
-        existing = await cluster.pool.list_workers()
+        existing = await cluster.workers.list_workers()
         started = set[str]()
         for name in sorted(set(self._wanted) - set(existing)):
             with aside.unless_it_breaks("scale", worker=name):
@@ -65,7 +65,7 @@ class Scaler:
             worker.trouble = NO_TROUBLE
         self._files.pop(name, None)
         _log.info("worker_started", worker=name)
-        await self._cluster.pool.start(plan)
+        await self._cluster.workers.start(plan)
         return True
 
     def _outdated(self, worker: Worker) -> bool:
@@ -88,14 +88,14 @@ class Scaler:
         cluster = self._cluster
         shrank = worker.name not in self._wanted and any(plan.pool == worker.pool for plan in self._wanted.values())
         try:
-            await cluster.pool.drain(worker.name, cluster.caller, within_s=0.0 if shrank else None)
+            await cluster.workers.drain(worker.name, cluster.caller, within_s=0.0 if shrank else None)
         except WorkerError as error:
             _log.info("drain_unanswered", worker=worker.name, error=str(error)[:200])
             return
         if worker.status is not None and not worker.status.renders and not cluster.fleet.held_by(worker.name):
             _log.info("worker_stopped", worker=worker.name)
             await cluster.store.declare_dead(cluster.name, worker.status.worker)
-            await cluster.pool.kill(worker.name, restart=False)
+            await cluster.workers.kill(worker.name, restart=False)
             cluster.fleet.forget(worker.name)
 
     def _lose_homeless(self, names: Collection[str], now: float) -> None:

@@ -27,7 +27,7 @@ WITHIN_S = 12.0
 _SLOW_S = 30.0
 
 
-class Verdict(StrEnum):
+class Health(StrEnum):
     """`note`: this could not be checked from here, and nothing says that it is wrong."""
 
     OK = "ok"
@@ -40,14 +40,14 @@ class Finding:
     """What came of one check; `mend` is how to put right what failed."""
 
     part: str
-    verdict: Verdict
+    health: Health
     detail: str
     mend: str = ""
 
     def line(self) -> str:
         """One line for a terminal."""
-        advice = f" -> {self.mend}" if self.verdict is Verdict.FAIL else ""
-        return f"{self.verdict:<4}  {self.part:<20} {self.detail}{advice}"
+        advice = f" -> {self.mend}" if self.health is Health.FAIL else ""
+        return f"{self.health:<4}  {self.part:<20} {self.detail}{advice}"
 
 
 class RayCluster(Protocol):
@@ -72,7 +72,7 @@ def examine(settings: Settings, connect: Connect, files: ModelFiles) -> Iterator
     """Check one part after the other; each finding comes as soon as it is known, and none raises."""
     database = _check("database", partial(_database, settings.database), "start PostgreSQL, or correct database_url")
     yield database
-    answers = database.verdict is Verdict.OK
+    answers = database.health is Health.OK
     if answers:
         yield _check("schema", partial(_schema, settings.database), "run `cogmill migrate`")
     advice = "correct endpoint, keys or bucket in the section s3; where S3 itself failed, look at its log and its disk"
@@ -103,9 +103,9 @@ def source_finding(
     """Look at a model's or an adapter's files, where they can be seen: workers elsewhere have their own disks."""
     path = section.directory
     if path is None:
-        return Finding(part, Verdict.NOTE, f"{section.source} is fetched by the workers, and checked then")
+        return Finding(part, Health.NOTE, f"{section.source} is fetched by the workers, and checked then")
     if not path.exists() and not _on_this_machine(ray_address):
-        return Finding(part, Verdict.NOTE, f"{path} is not on this machine; workers check theirs when they load it")
+        return Finding(part, Health.NOTE, f"{path} is not on this machine; workers check theirs when they load it")
     advice = f"put the files there, or correct the source of {part}"
     return _check(part, partial(_whole, path, require), advice, within_s=_SLOW_S)
 
@@ -129,17 +129,17 @@ def _check(part: str, attempt: Callable[[], str], mend: str, *, within_s: float 
 
     def run() -> None:
         try:
-            answers.put(Finding(part, Verdict.OK, attempt()))
+            answers.put(Finding(part, Health.OK, attempt()))
         except CogmillError as error:
-            answers.put(Finding(part, Verdict.FAIL, _line(error), mend))
+            answers.put(Finding(part, Health.FAIL, _line(error), mend))
         except Exception as error:  # whatever it is: the other checks go on
-            answers.put(Finding(part, Verdict.FAIL, _line(f"{type(error).__name__}: {error}"), mend))
+            answers.put(Finding(part, Health.FAIL, _line(f"{type(error).__name__}: {error}"), mend))
 
     threading.Thread(target=run, name=part, daemon=True).start()
     try:
         return answers.get(timeout=within_s)
     except queue.Empty:
-        return Finding(part, Verdict.FAIL, f"no answer within {within_s:g} s", mend)
+        return Finding(part, Health.FAIL, f"no answer within {within_s:g} s", mend)
 
 
 def _line(said: object) -> str:
@@ -159,7 +159,7 @@ def _pools(settings: Settings) -> Iterator[Finding]:
         return ""
 
     asked = _check("pools", ask, "run `cogmill migrate`")
-    if asked.verdict is Verdict.FAIL:
+    if asked.health is Health.FAIL:
         yield asked
         return
     for pool in settings.pools:
@@ -170,16 +170,16 @@ def pool_finding(pool: str, loads: Sequence[WorkerLoad]) -> Finding:
     """Whether the workers of a pool have their model loaded, and in their own words why they have not."""
     part = f"pool {pool}"
     if not loads:
-        return Finding(part, Verdict.NOTE, "no dispatcher has told of its workers in the last ten minutes")
+        return Finding(part, Health.NOTE, "no dispatcher has told of its workers in the last ten minutes")
     loaded = [load for load in loads if load.state is LoadState.LOADED]
     broken = worst(loads)
     if broken.state is LoadState.BROKEN:
         said = f"{broken.worker} cannot load {broken.model}, {broken.failures} times in a row: {broken.reason}"
         mend = "it is tried again after ever longer rests, and at once when its files change or the dispatcher restarts"
-        return Finding(part, Verdict.FAIL, _line(f"{said} ({broken.detail})"), mend)
+        return Finding(part, Health.FAIL, _line(f"{said} ({broken.detail})"), mend)
     if not loaded:
-        return Finding(part, Verdict.NOTE, str(unavailable(loads)))
-    return Finding(part, Verdict.OK, f"{len(loaded)} of {len(loads)} workers have loaded {loaded[0].model}")
+        return Finding(part, Health.NOTE, str(unavailable(loads)))
+    return Finding(part, Health.OK, f"{len(loaded)} of {len(loads)} workers have loaded {loaded[0].model}")
 
 
 def _database(database: Access) -> str:

@@ -61,12 +61,12 @@ def resend(
     delivery: Annotated[UUID, typer.Argument(parser=_delivery, metavar="DELIVERY")], data_dir: DataDirOption = None
 ) -> None:
     """Send DELIVERY again, now, whatever became of it."""
-    from orchestrator.ports import Delivery
+    from orchestrator.ports import WebhookDelivery
     from orchestrator.store import Store
 
     settings = settings_of(data_dir)
 
-    async def again() -> Delivery | None:
+    async def again() -> WebhookDelivery | None:
         async with Store.open(settings.database) as store:
             return await store.resend(delivery, None, give_up_s=settings.webhooks.give_up_s)
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from orchestrator.dispatch.fleet import Fleet
 from orchestrator.dispatch.recovery import Recovery
 from orchestrator.dispatch.settler import Settler
-from orchestrator.dispatch.verdict import Rules
+from orchestrator.dispatch.verdict import Death, Rules
 from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.job import WorkerRef
 from orchestrator.domain.protocol import Caller
-from orchestrator.ports import Clock, JobStore, Progress, WorkerPool
+from orchestrator.ports import Clock, JobStore, Progress, Workers
 from orchestrator.telemetry import aside, logs, metrics
 
 _log = logs.get("cluster")
@@ -26,7 +26,7 @@ class Cluster:
     caller: Caller
     fleet: Fleet
     store: JobStore
-    pool: WorkerPool
+    workers: Workers
     settler: Settler
     recovery: Recovery
     clock: Clock
@@ -49,11 +49,8 @@ class Cluster:
                 with aside.unless_it_breaks("progress", job=one.job_id.hex):
                     await self.store.record_progress([one])
 
-    async def expire(self, worker: WorkerRef, reason: str) -> None:
-        """End an incarnation's lease for good, and count why.
-
-        `silent`, `vanished`, `hung`, `loading`, `broken` or `quarantined`.
-        """
+    async def expire(self, worker: WorkerRef, reason: Death) -> None:
+        """End an incarnation's lease for good, and count why."""
         if await self.store.declare_dead(self.name, worker):
             metrics.lease_expiries.labels(reason).inc()
             _log.warning("lease_expired", worker=worker.name, incarnation=worker.incarnation, reason=reason)

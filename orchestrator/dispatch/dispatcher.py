@@ -83,7 +83,7 @@ class Dispatcher:
     async def _assign(self, claim: Claim) -> None:
         cluster = self._cluster
         try:
-            answer = await cluster.pool.assign(claim.worker.name, cluster.caller, Assignment.of(claim))
+            answer = await cluster.workers.assign(claim.worker.name, cluster.caller, Assignment.of(claim))
             _log.info("assigned", answer=answer, **logs.fields(claim))
             if answer is not Answer.ACCEPTED:
                 await self._refused(claim, answer)
@@ -132,7 +132,7 @@ class Dispatcher:
 
     async def _stop(self, claim: Claim) -> None:
         try:
-            await self._cluster.pool.cancel(claim.worker.name, self._cluster.caller, claim.token)
+            await self._cluster.workers.cancel(claim.worker.name, self._cluster.caller, claim.token)
         except WorkerError as error:
             # The watcher sees the mark and sends it again with the worker's next answer.
             _log.info("cancel_unanswered", error=str(error)[:200], **logs.fields(claim))
@@ -180,7 +180,7 @@ class Dispatcher:
         cluster = self._cluster
         cluster.fleet.told_to_leave(claim.token)
         try:
-            await cluster.pool.evict(claim.worker.name, cluster.caller, claim.token)
+            await cluster.workers.evict(claim.worker.name, cluster.caller, claim.token)
         except WorkerError as error:
             cluster.fleet.may_stay(claim.token)
             _log.info("evict_unanswered", error=str(error)[:200], **logs.fields(claim))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.dispatch.recovery import Recovery
-from orchestrator.dispatch.verdict import worker_vanished
+from orchestrator.dispatch.verdict import Death, worker_vanished
 from orchestrator.domain.outcome import Lost
 from orchestrator.ports import Clock, Heartbeat, JobStore
 from orchestrator.telemetry import aside, logs, metrics
@@ -60,8 +60,8 @@ class Rescuer:
             with aside.unless_it_breaks("expire", worker=beat.worker.name):
                 if await self._store.declare_dead(beat.cluster, beat.worker, beat=beat.beat):
                     expired += 1
-                    metrics.lease_expiries.labels("silent").inc()
-                    _log.error("lease_expired", worker=beat.worker.name, cluster=beat.cluster, reason="silent")
+                    metrics.lease_expiries.labels(Death.SILENT).inc()
+                    _log.error("lease_expired", worker=beat.worker.name, cluster=beat.cluster, reason=Death.SILENT)
         return expired
 
     async def rescue(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from uuid import UUID
 
 from orchestrator.domain.failure import FailureCode
@@ -15,7 +16,7 @@ from orchestrator.policy.watchdog import Patience
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class Settle:
     """Settle this claim with this ending; afterwards the worker may forget it."""
 
     claim: Claim
@@ -36,25 +37,30 @@ class Disown:
     render: RenderStatus
 
 
+class Death(StrEnum):
+    """Why one life of a worker is over."""
+
+    SILENT = "silent"  # it beat no more, or did not answer for as long
+    VANISHED = "vanished"  # its process or its node is gone
+    HUNG = "hung"  # it answers, and a render does not move
+    QUARANTINED = "quarantined"  # different jobs failed on it in a row
+    LOADING = "loading"  # it never came to the end of loading its model
+    BROKEN = "broken"  # it says itself that it cannot render
+
+
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """End the worker's process, after every `End` beside it; it comes back as a new incarnation.
+    """End the worker's process, after every `Settle` beside it; it comes back as a new incarnation."""
 
-    `reason` is `hung` or `quarantined`.
-    """
-
-    reason: str
+    reason: Death
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """As `Kill`, of a worker that has not loaded its model: it is not started again at once.
+    """As `Kill`, of a worker that has not loaded its model: it is not started again at once."""
 
-    `reason` is `loading` (it never came to an end) or `broken`.
-    """
-
-    reason: str
+    reason: Death
     detail: str
 
 
@@ -63,7 +69,7 @@ class Drain:
     """Give the worker nothing more and let it hand back what it holds: it is to be killed."""
 
 
-Action = End | Cancel | Disown | Kill | Rest | Drain
+Action = Settle | Cancel | Disown | Kill | Rest | Drain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +101,7 @@ def decide(
     known = {claim.token: claim for claim in claims}
     mine = [claim for claim in claims if claim.worker == status.worker]
     actions: list[Action] = [
-        End(claim, Lost(failure=worker_vanished(claim))) for claim in claims if claim.worker != status.worker
+        Settle(claim, Lost(failure=worker_vanished(claim))) for claim in claims if claim.worker != status.worker
     ]
     kill = _kill(status, state_age_s, mine, held, rules) or _quarantine(status, state_age_s, rules, failed)
     if isinstance(kill, Kill | Rest):
@@ -107,11 +113,11 @@ def decide(
         if claim is None:
             actions.append(Disown(render))
         elif render.end is not None:
-            actions.append(End(claim, render.end))
+            actions.append(Settle(claim, render.end))
         elif claim.cancel_requested:
             actions.append(Cancel(claim.token))
     actions.extend(
-        End(claim, Released(reason="its worker does not hold it"))
+        Settle(claim, Released(reason="its worker does not hold it"))
         for claim in mine
         if claim.token not in held and claim.age_s > rules.unheld_grace_s
     )
@@ -130,13 +136,13 @@ def _kill(
     status: WorkerStatus, state_age_s: float, mine: Sequence[Claim], held: dict[UUID, RenderStatus], rules: Rules
 ) -> Kill | Rest | None:
     if status.state is WorkerState.LOADING and state_age_s > rules.load_s:
-        return Rest("loading", f"for {state_age_s:.0f} s")
+        return Rest(Death.LOADING, f"for {state_age_s:.0f} s")
     if status.state is WorkerState.BROKEN and (state_age_s > rules.broken_s or not _live(status)):
-        return Rest("broken", status.error or "")
+        return Rest(Death.BROKEN, status.error or "")
     for claim in mine:
         render = held.get(claim.token)
         if render is not None and _hung(claim, render, rules):
-            return Kill("hung", f"no progress in {render.stage} for {render.progress_age_s:.0f} s")
+            return Kill(Death.HUNG, f"no progress in {render.stage} for {render.progress_age_s:.0f} s")
     return None
 
 
@@ -148,7 +154,7 @@ def _quarantine(status: WorkerStatus, state_age_s: float, rules: Rules, failed: 
         return Drain()
     if _live(status) and state_age_s <= rules.notice_s:
         return None
-    return Kill("quarantined", f"{failed} jobs failed in a row")
+    return Kill(Death.QUARANTINED, f"{failed} jobs failed in a row")
 
 
 def _live(status: WorkerStatus) -> bool:
@@ -163,16 +169,16 @@ def _hung(claim: Claim, render: RenderStatus, rules: Rules) -> bool:
     return render.end is None and rules.patience.hung(render, step_s=step_s, render_s=render_s, finish_s=finish_s)
 
 
-def _ends_of_kill(mine: Sequence[Claim], held: dict[UUID, RenderStatus], rules: Rules) -> Iterator[End]:
+def _ends_of_kill(mine: Sequence[Claim], held: dict[UUID, RenderStatus], rules: Rules) -> Iterator[Settle]:
     """Only the hung render pays for the kill: what waited goes back, what rendered beside it is evicted."""
     for claim in mine:
         render = held.get(claim.token)
         if render is None or render.stage is Stage.ASSIGNED:
-            yield End(claim, Released(reason="its worker was killed before it began"))
+            yield Settle(claim, Released(reason="its worker was killed before it began"))
         elif render.end is not None:
-            yield End(claim, render.end)
+            yield Settle(claim, render.end)
         elif _hung(claim, render, rules):
             message = f"no progress in {render.stage} for {render.progress_age_s:.0f} s at step {render.step}"
-            yield End(claim, Lost(failure=Failure(code=FailureCode.HUNG, message=message)))
+            yield Settle(claim, Lost(failure=Failure(code=FailureCode.HUNG, message=message)))
         else:
-            yield End(claim, Evicted(reason="its worker was killed for another render"))
+            yield Settle(claim, Evicted(reason="its worker was killed for another render"))

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from orchestrator.dispatch.cluster import Cluster
 from orchestrator.dispatch.fleet import Worker
-from orchestrator.dispatch.verdict import Cancel, Disown, Drain, End, Kill, Rest, decide, worker_vanished
+from orchestrator.dispatch.verdict import Cancel, Death, Disown, Drain, Kill, Rest, Settle, decide, worker_vanished
 from orchestrator.domain.errors import ProtocolMismatch, WorkerError, WorkerLost, WorkerUnreachable
 from orchestrator.domain.job import Claim
 from orchestrator.domain.loading import reason_of
@@ -35,7 +35,7 @@ class Watcher:
             await cluster.clock.sleep(min(1.0, cluster.poll_s))
             return
         try:
-            status = await cluster.pool.poll(
+            status = await cluster.workers.poll(
                 worker.name, cluster.caller, version=self._version, timeout_s=cluster.poll_s
             )
         except WorkerUnreachable as error:
@@ -63,11 +63,11 @@ class Watcher:
         actions = decide(status, age_s, claims, rules, failed=len(worker.failed))
         self._version = status.version
         try:
-            await self._end(status, [action for action in actions if isinstance(action, End)])
+            await self._end(status, [action for action in actions if isinstance(action, Settle)])
             for action in actions:
                 match action:
                     case Cancel(token):
-                        await cluster.pool.cancel(worker.name, cluster.caller, token)
+                        await cluster.workers.cancel(worker.name, cluster.caller, token)
                     case Disown(render):
                         await self._disown(render)
                     case Kill(reason, detail):
@@ -77,7 +77,7 @@ class Watcher:
                         await self._rest(reason, detail)
                     case Drain():
                         await self._condemn()
-                    case End():
+                    case Settle():
                         pass  # ended above, all in one transaction
         except BaseException:
             self._version = 0  # ask again at once: what was not carried out is decided anew
@@ -89,17 +89,17 @@ class Watcher:
         if worker.registered == status.worker:
             return True
         if worker.registered is not None:
-            await cluster.expire(worker.registered, "vanished")
+            await cluster.expire(worker.registered, Death.VANISHED)
         if status.worker in await cluster.store.beat(cluster.name, {status.worker: status.pool}):
             _log.warning("worker_was_declared_dead", worker=worker.name, incarnation=status.worker.incarnation)
-            await self._kill("silent")
+            await self._kill(Death.SILENT)
             return False
         worker.registered = status.worker
         worker.beaten_at = cluster.clock.monotonic()
         cluster.fleet.changed.set()
         return True
 
-    async def _end(self, status: WorkerStatus, ends: Iterable[End]) -> None:
+    async def _end(self, status: WorkerStatus, ends: Iterable[Settle]) -> None:
         """Settle what has ended, and let the worker forget it. What is lost is first looked for in S3, elsewhere."""
         cluster = self._cluster
         if words := cluster.fleet.last_words(status):
@@ -114,7 +114,7 @@ class Watcher:
             if isinstance(ending, Rendered) and not ending.result.resumed_at:
                 cluster.fleet.learn(claim, ending.result.gpu_seconds)
             try:
-                await cluster.pool.forget(claim.worker.name, cluster.caller, claim.token)
+                await cluster.workers.forget(claim.worker.name, cluster.caller, claim.token)
             except (WorkerUnreachable, WorkerLost) as error:
                 # The next poll shows the ended render again, as one that nobody knows, and it is forgotten then.
                 _log.info("forget_failed", error=str(error), **logs.fields(claim))
@@ -129,9 +129,9 @@ class Watcher:
         elif render.end is None:
             metrics.unknown_tokens.inc()
             _log.warning("unknown_token", job=render.job_id.hex, attempt=render.claim, worker=worker.name)
-            await cluster.pool.cancel(worker.name, cluster.caller, render.token)
+            await cluster.workers.cancel(worker.name, cluster.caller, render.token)
         else:
-            await cluster.pool.forget(worker.name, cluster.caller, render.token)
+            await cluster.workers.forget(worker.name, cluster.caller, render.token)
 
     async def _unreachable(self, error: WorkerError) -> None:
         cluster, worker = self._cluster, self._worker
@@ -139,7 +139,7 @@ class Watcher:
         _log.info("worker_unreachable", worker=worker.name, silent_s=round(silent_s, 1), error=str(error)[:200])
         if silent_s > cluster.ttl_s:
             self._lose_claims()
-            await self._kill("silent")
+            await self._kill(Death.SILENT)
             worker.heard_at = cluster.clock.monotonic()
         await cluster.clock.sleep(min(1.0, cluster.poll_s))
 
@@ -151,14 +151,14 @@ class Watcher:
         _log.warning("worker_vanished", worker=worker.name, error=str(error)[:200])
         self._lose_claims()
         if worker.registered is not None:
-            await cluster.expire(worker.registered, "vanished")
+            await cluster.expire(worker.registered, Death.VANISHED)
         self._unknown()
         await cluster.clock.sleep(min(1.0, cluster.poll_s))
 
-    async def _rest(self, reason: str, detail: str) -> None:
+    async def _rest(self, reason: Death, detail: str) -> None:
         """It cannot load its model: end this life, and have the scaler start the next one later."""
         worker = self._worker
-        said = "it is not loaded within watchdog.load_s" if reason == "loading" else reason_of(detail)
+        said = "it is not loaded within watchdog.load_s" if reason is Death.LOADING else reason_of(detail)
         await self._end_life(reason)
         worker.trouble = worker.trouble.failed(said, detail, self._cluster.clock.monotonic())
         self._log_trouble()
@@ -167,16 +167,16 @@ class Watcher:
         """Its process ended before it had loaded its model. Ray would start it again at once, for ever."""
         worker = self._worker
         self._lose_claims()
-        await self._end_life("vanished")
+        await self._end_life(Death.VANISHED)
         worker.trouble = worker.trouble.died(detail, self._cluster.clock.monotonic())
         self._log_trouble()
 
-    async def _end_life(self, reason: str) -> None:
+    async def _end_life(self, reason: Death) -> None:
         worker = self._worker
         life = worker.status.worker if worker.status is not None else worker.registered
         if life is not None:
             await self._cluster.expire(life, reason)
-        await self._cluster.pool.kill(worker.name, restart=False)
+        await self._cluster.workers.kill(worker.name, restart=False)
         worker.loading = False
         self._unknown()
 
@@ -190,7 +190,7 @@ class Watcher:
         """It runs another release: what it holds is lost, and the scaler starts one of its node's present release."""
         _log.error("worker_killed", worker=self._worker.name, reason="protocol", detail=str(error))
         self._lose_claims()
-        await self._cluster.pool.kill(self._worker.name, restart=False)
+        await self._cluster.workers.kill(self._worker.name, restart=False)
         self._unknown()
 
     async def _condemn(self) -> None:
@@ -200,19 +200,19 @@ class Watcher:
             worker.condemned = True
             _log.error("worker_quarantined", worker=worker.name, jobs=sorted(job.hex for job in worker.failed))
             metrics.workers_quarantined.labels(worker.pool).inc()
-        await self._cluster.pool.drain(worker.name, self._cluster.caller, within_s=0.0)
+        await self._cluster.workers.drain(worker.name, self._cluster.caller, within_s=0.0)
 
     def _lose_claims(self) -> None:
         held = self._cluster.fleet.held_by(self._worker.name)
         self._cluster.recovery.add((claim, Lost(failure=worker_vanished(claim))) for claim in held)
 
-    async def _kill(self, reason: str) -> None:
+    async def _kill(self, reason: Death) -> None:
         """End this life of the worker, by its row first: what it writes from now on is void."""
         worker = self._worker
         life = worker.status.worker if worker.status is not None else worker.registered
         if life is not None:
             await self._cluster.expire(life, reason)
-        await self._cluster.pool.kill(worker.name, restart=True)
+        await self._cluster.workers.kill(worker.name, restart=True)
         self._unknown()
 
     def _unknown(self) -> None:

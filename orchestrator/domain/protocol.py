@@ -114,7 +114,7 @@ class Broke:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopped:
-    """The render was cancelled, or released before it started."""
+    """The render was cancelled, or told to leave before it began."""
 
     gpu_seconds: float = 0.0
 

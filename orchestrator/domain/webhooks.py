@@ -107,7 +107,7 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Judgement:
     """What becomes of a delivery after a try; `delay_s` is the pause before the next."""
 
     fate: Fate
@@ -116,19 +116,19 @@ class Verdict:
     delay_s: float = 0.0
 
 
-def judge(answer: Answer, attempts: int, policy: RetryPolicy, jitter: float) -> Verdict:
-    """The verdict on the `attempts`-th try (1 is the first). `jitter` in [0, 1) spreads the pause.
+def judge(answer: Answer, attempts: int, policy: RetryPolicy, jitter: float) -> Judgement:
+    """The judgement on the `attempts`-th try (1 is the first). `jitter` in [0, 1) spreads the pause.
 
     A receiver may ask for a longer pause than ours, up to the longest that we make by ourselves.
     """
     if isinstance(answer, Silence):
-        return Verdict(fate=Fate.RETRY, error=answer.error, delay_s=policy.delay_s(attempts, jitter))
+        return Judgement(fate=Fate.RETRY, error=answer.error, delay_s=policy.delay_s(attempts, jitter))
     if 200 <= answer.status < 300:
-        return Verdict(fate=Fate.DELIVERED, status=answer.status)
+        return Judgement(fate=Fate.DELIVERED, status=answer.status)
     if answer.status == 410:
-        return Verdict(fate=Fate.GONE, status=answer.status, error="the receiver answered 410 Gone")
+        return Judgement(fate=Fate.GONE, status=answer.status, error="the receiver answered 410 Gone")
     asked_s = min(answer.retry_after_s or 0.0, policy.cap_s)
-    return Verdict(
+    return Judgement(
         fate=Fate.RETRY,
         status=answer.status,
         error=f"the receiver answered {answer.status}{_REDIRECTS if 300 <= answer.status < 400 else ''}",

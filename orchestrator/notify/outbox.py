@@ -151,18 +151,18 @@ class Deliverer:
 
     async def _deliver(self, attempt: Try) -> None:
         answer = await self._send(attempt)
-        verdict = judge(answer, attempt.attempts, self._policy, self._jitter.random())
+        judgement = judge(answer, attempt.attempts, self._policy, self._jitter.random())
         until = self._clock.monotonic() + RECORD_S
         while self._clock.monotonic() < until:
             try:
-                state = await self._store.record_try(attempt, verdict)
+                state = await self._store.record_try(attempt, judgement)
             except StoreUnavailable:
                 await self._clock.sleep(1.0)
                 continue
-            metrics.webhook_tries.labels("stale" if state is None else verdict.fate).inc()
+            metrics.webhook_tries.labels("stale" if state is None else judgement.fate).inc()
             if state == "failed":
                 metrics.webhooks_given_up.inc()
-                _log.warning("webhook_given_up", delivery=attempt.id.hex, tenant=attempt.tenant, error=verdict.error)
+                _log.warning("webhook_given_up", delivery=attempt.id.hex, tenant=attempt.tenant, error=judgement.error)
             return
         _log.warning("webhook_unrecorded", delivery=attempt.id.hex, tenant=attempt.tenant)
 

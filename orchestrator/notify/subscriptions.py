@@ -19,12 +19,12 @@ from orchestrator.domain.texts import check_text
 from orchestrator.domain.webhooks import EventType, event_body, secret, secret_owner
 from orchestrator.notify.outbox import delivery_to, new_event_id
 from orchestrator.ports import (
-    Delivery,
     DeliveryPage,
     DeliveryState,
     Endpoint,
     EndpointPage,
     NewEndpoint,
+    WebhookDelivery,
     WebhookStore,
 )
 
@@ -128,7 +128,7 @@ class Subscriptions:
             raise InvalidField(message, param="url", code="webhook_unreachable")
         return tried.last_status
 
-    async def _tried(self, delivery_id: UUID, tenant: str) -> Delivery:
+    async def _tried(self, delivery_id: UUID, tenant: str) -> WebhookDelivery:
         """A delivery once it has been tried."""
         try:
             async with asyncio.timeout(self._settings.webhooks.timeout_s + _TURN_S):
@@ -177,10 +177,10 @@ class Subscriptions:
             tenant, limit=limit, after=cursor, state=state, endpoint_id=endpoint_id
         )
 
-    async def delivery(self, tenant: str, delivery_id: str) -> Delivery:
+    async def delivery(self, tenant: str, delivery_id: str) -> WebhookDelivery:
         return _found_delivery(await self._store.find_delivery(_uuid(delivery_id), tenant), delivery_id)
 
-    async def resend(self, tenant: str, delivery_id: str) -> Delivery:
+    async def resend(self, tenant: str, delivery_id: str) -> WebhookDelivery:
         """Send an event again, now, under the same `webhook-id`. Raises `WrongState` when its endpoint is gone."""
         before = await self.delivery(tenant, delivery_id)
         sent = await self._store.resend(before.id, tenant, give_up_s=self._settings.webhooks.give_up_s)
@@ -198,7 +198,7 @@ class Subscriptions:
         return host_of(check_url(url, "url", allow_networks=self._settings.fetch.allow_networks))
 
 
-def delivery_id_of(delivery: Delivery) -> str:
+def delivery_id_of(delivery: WebhookDelivery) -> str:
     """The id that callers see."""
     return f"whd_{delivery.id.hex}"
 
@@ -235,7 +235,7 @@ def _found(endpoint: Endpoint | None, endpoint_id: str) -> Endpoint:
     return endpoint
 
 
-def _found_delivery(delivery: Delivery | None, delivery_id: str) -> Delivery:
+def _found_delivery(delivery: WebhookDelivery | None, delivery_id: str) -> WebhookDelivery:
     if delivery is None:
         raise _no_delivery(delivery_id)
     return delivery

@@ -21,7 +21,6 @@ from orchestrator.ports.keys import ApiKey, KeyStore, Tenant
 from orchestrator.ports.objects import ObjectStore
 from orchestrator.ports.webhooks import (
     Backlog,
-    Delivery,
     DeliveryPage,
     DeliveryState,
     Endpoint,
@@ -30,16 +29,16 @@ from orchestrator.ports.webhooks import (
     NewDelivery,
     NewEndpoint,
     Try,
+    WebhookDelivery,
     WebhookSender,
     WebhookStore,
 )
-from orchestrator.ports.workers import WorkerPlan, WorkerPool
+from orchestrator.ports.workers import WorkerPlan, Workers
 
 __all__ = [
     "ApiKey",
     "Backlog",
     "Clock",
-    "Delivery",
     "DeliveryPage",
     "DeliveryState",
     "EndedAttempt",
@@ -66,8 +65,9 @@ __all__ = [
     "Tenant",
     "Try",
     "Wakeups",
+    "WebhookDelivery",
     "WebhookSender",
     "WebhookStore",
     "WorkerPlan",
-    "WorkerPool",
+    "Workers",
 ]

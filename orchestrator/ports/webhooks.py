@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Literal, Protocol
 from uuid import UUID
 
-from orchestrator.domain.webhooks import Answer, EventType, Verdict
+from orchestrator.domain.webhooks import Answer, EventType, Judgement
 
 DeliveryState = Literal["pending", "delivered", "failed"]
 
@@ -77,7 +77,7 @@ class NewDelivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
+class WebhookDelivery:
     """A delivery as its tenant may read it. `attempts` counts tries since it was last sent anew."""
 
     id: UUID
@@ -96,7 +96,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryPage:
-    deliveries: Sequence[Delivery]
+    deliveries: Sequence[WebhookDelivery]
     has_more: bool
 
 
@@ -190,7 +190,7 @@ class WebhookStore(Protocol):
         """
         ...
 
-    async def record_try(self, attempt: Try, verdict: Verdict) -> DeliveryState | None:
+    async def record_try(self, attempt: Try, judgement: Judgement) -> DeliveryState | None:
         """Write what became of a try and give back its lease; None when the lease is another's by now.
 
         A retry after the time to give up is a failure. A receiver that is gone disables its endpoint.
@@ -200,7 +200,7 @@ class WebhookStore(Protocol):
     async def webhook_backlog(self) -> Backlog: ...
 
     # looking and sending again
-    async def find_delivery(self, delivery_id: UUID, tenant: str) -> Delivery | None: ...
+    async def find_delivery(self, delivery_id: UUID, tenant: str) -> WebhookDelivery | None: ...
 
     async def list_deliveries(
         self,
@@ -214,7 +214,7 @@ class WebhookStore(Protocol):
         """Newest first, behind `after`; without a tenant, everybody's."""
         ...
 
-    async def resend(self, delivery_id: UUID, tenant: str | None, *, give_up_s: float) -> Delivery | None:
+    async def resend(self, delivery_id: UUID, tenant: str | None, *, give_up_s: float) -> WebhookDelivery | None:
         """Pending and due now, at its endpoint's present URL. None: no such delivery, or its endpoint hears no more."""
         ...
 

@@ -66,7 +66,7 @@ class WorkerPlan:
         return hashlib.sha256(repr([*map(str, told), *dumped]).encode()).hexdigest()[:16]
 
 
-class WorkerPool(Protocol):
+class Workers(Protocol):
     """The workers of one cluster in one deployment's namespace.
 
     Calls raise `WorkerUnreachable`, `WorkerLost` or `StaleEpoch`; none of them waits on a render.
@@ -89,10 +89,6 @@ class WorkerPool(Protocol):
         ...
 
     async def assign(self, name: str, caller: Caller, assignment: Assignment) -> Answer: ...
-
-    async def release(self, name: str, caller: Caller, token: UUID) -> bool:
-        """Take back an assignment that has not started; it ends as `Stopped`. False when it has, or is not held."""
-        ...
 
     async def cancel(self, name: str, caller: Caller, token: UUID) -> None:
         """Stop a render within one denoise step; it ends as `Stopped`. Unknown tokens are ignored."""

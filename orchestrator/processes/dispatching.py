@@ -20,7 +20,7 @@ from orchestrator.domain.protocol import Caller, WorkerState
 from orchestrator.kit.clock import SystemClock
 from orchestrator.kit.loops import Life, Loop, Loops, at_once, running, stop_signals
 from orchestrator.policy.watchdog import Patience
-from orchestrator.ports import JobStore, ObjectStore, WorkerPool
+from orchestrator.ports import JobStore, ObjectStore, Workers
 from orchestrator.processes.shared import PATIENCE_S, settler_of, showing
 from orchestrator.store import Store
 from orchestrator.telemetry import health, logs, metrics
@@ -29,7 +29,7 @@ _log = logs.get("dispatching")
 
 
 async def run_dispatcher(
-    settings: Settings, connect: Callable[[str | None, str], WorkerPool], *, drain_s: float | None = None
+    settings: Settings, connect: Callable[[str | None, str], Workers], *, drain_s: float | None = None
 ) -> None:
     """Drive one Ray cluster until SIGTERM or SIGINT.
 
@@ -39,14 +39,14 @@ async def run_dispatcher(
     """
     async with Store.open(settings.database, limits=settings.limits.defaults) as store:
         namespace = f"cogmill-{await store.deployment_id()}"
-        pool = await asyncio.to_thread(connect, settings.ray.address, namespace)
+        workers = await asyncio.to_thread(connect, settings.ray.address, namespace)
         pulse = health.Pulse(PATIENCE_S)
         with (
             stop_signals() as stopping,  # after ray.init, which installs a handler of its own
             health.serve(settings.metrics.host, settings.metrics.dispatch_port, pulse),
         ):
             caller = Caller(epoch=await store.next_epoch(settings.ray.cluster))
-            cluster = cluster_of(settings, store, S3Objects(settings.s3), pool, caller)
+            cluster = cluster_of(settings, store, S3Objects(settings.s3), workers, caller)
             dispatcher = Dispatcher(cluster, tuple(settings.pools))
             await dispatcher.reconcile()
             _log.info("dispatching", cluster=cluster.name, epoch=caller.epoch, adopted=len(cluster.fleet.claims))
@@ -58,7 +58,7 @@ async def run_dispatcher(
                     await dispatcher.drain(drain_s)
 
 
-def cluster_of(settings: Settings, store: JobStore, objects: ObjectStore, pool: WorkerPool, caller: Caller) -> Cluster:
+def cluster_of(settings: Settings, store: JobStore, objects: ObjectStore, workers: Workers, caller: Caller) -> Cluster:
     """What every loop of the dispatcher works on."""
     watchdog, fleet = settings.watchdog, Fleet()
     settler = settler_of(settings, store)
@@ -67,7 +67,7 @@ def cluster_of(settings: Settings, store: JobStore, objects: ObjectStore, pool: 
         caller=caller,
         fleet=fleet,
         store=store,
-        pool=pool,
+        workers=workers,
         settler=settler,
         recovery=Recovery(settler, objects, ended=lambda claim: fleet.drop(claim.token)),
         clock=SystemClock(),

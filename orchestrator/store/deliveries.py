@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.domain.job import public_id
-from orchestrator.domain.webhooks import Fate, Verdict
+from orchestrator.domain.webhooks import Fate, Judgement
 from orchestrator.ports import Backlog, DeliveryState, Endpoint, Happening, NewDelivery, Try
 from orchestrator.store.endpoints import close_endpoint, hold_endpoint, hold_endpoints_of
 from orchestrator.store.part import Part
@@ -180,13 +180,13 @@ class Deliveries(Part):
 
         return await self._database.transact(lease)
 
-    async def record_try(self, attempt: Try, verdict: Verdict) -> DeliveryState | None:
+    async def record_try(self, attempt: Try, judgement: Judgement) -> DeliveryState | None:
         lease = {"id": attempt.id, "lease": attempt.lease}
-        outcome = {name: getattr(verdict, name) for name in ("fate", "status", "error", "delay_s")}
+        outcome = {name: getattr(judgement, name) for name in ("fate", "status", "error", "delay_s")}
 
         async def record(connection: AsyncConnection) -> DeliveryState | None:
             disabled = False
-            if verdict.fate is Fate.GONE and attempt.endpoint_id is not None:
+            if judgement.fate is Fate.GONE and attempt.endpoint_id is not None:
                 endpoint = {"endpoint_id": attempt.endpoint_id, "url": attempt.url}
                 disabled = bool((await connection.execute(_DISABLE, lease | endpoint)).all())
             row = (await connection.execute(_RECORD, lease | outcome)).one_or_none()

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Row, Uuid, bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orchestrator.ports import Delivery, DeliveryPage, DeliveryState
+from orchestrator.ports import DeliveryPage, DeliveryState, WebhookDelivery
 from orchestrator.store.endpoints import hold_endpoint
 from orchestrator.store.part import Part
 from orchestrator.store.tables import deliveries
@@ -37,7 +37,7 @@ _PRUNE = text("""
 
 
 class DeliveryLog(Part):
-    async def find_delivery(self, delivery_id: UUID, tenant: str) -> Delivery | None:
+    async def find_delivery(self, delivery_id: UUID, tenant: str) -> WebhookDelivery | None:
         found = await self._database.fetch(select(*_COLUMNS).where(*_owned(delivery_id, tenant)))
         return _delivery(found[0]) if found else None
 
@@ -60,7 +60,7 @@ class DeliveryLog(Part):
         found = await self._database.fetch(query.order_by(deliveries.c.id.desc()).limit(limit + 1))
         return DeliveryPage(deliveries=[_delivery(row) for row in found[:limit]], has_more=len(found) > limit)
 
-    async def resend(self, delivery_id: UUID, tenant: str | None, *, give_up_s: float) -> Delivery | None:
+    async def resend(self, delivery_id: UUID, tenant: str | None, *, give_up_s: float) -> WebhookDelivery | None:
         async def again(connection: AsyncConnection) -> Row[Any] | None:
             query = select(deliveries.c.endpoint_id).where(*_owned(delivery_id, tenant))
             found = (await connection.execute(query)).one_or_none()
@@ -81,8 +81,8 @@ class DeliveryLog(Part):
         return len(await self._database.fetch(_PRUNE, {"keep_s": keep_s}))
 
 
-def _delivery(row: Row[Any]) -> Delivery:
-    return Delivery(**row._mapping)
+def _delivery(row: Row[Any]) -> WebhookDelivery:
+    return WebhookDelivery(**row._mapping)
 
 
 def _owned(delivery_id: UUID, tenant: str | None) -> tuple[ColumnElement[bool], ...]:

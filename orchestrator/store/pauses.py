@@ -25,7 +25,7 @@ class Pauses(Part):
         standing = update(pauses).where(pauses.c.pool == pool, pauses.c.resumed_at.is_(None))
         ended = await self._database.fetch(standing.values(resumed_by=by, resumed_at=_NOW).returning(pauses.c.pool))
         if ended:
-            self._announcer.announce()  # what waited may be claimed now
+            self._notifier.announce()  # what waited may be claimed now
         return bool(ended)
 
     async def pauses(self) -> list[Pause]:

@@ -121,7 +121,7 @@ class Settlements(Part):
         found |= await self._read_back([settlement for settlement in batch if settlement.token not in applied])
         # A tenant that may run only so many at once has room for another, in whatever pool.
         if JobState.QUEUED in applied.values() or any(self._defaults.running is not None or row.capped for row in rows):
-            self._announcer.announce()
+            self._notifier.announce()
         return [
             found[s.token]
             if first[s.token] is s

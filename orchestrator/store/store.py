@@ -27,12 +27,12 @@ from orchestrator.store.pauses import Pauses
 from orchestrator.store.settle import Settlements
 from orchestrator.store.submissions import Submissions
 from orchestrator.store.tenants import Tenants
-from orchestrator.store.wakeups import Announcer, hears, listen
-from orchestrator.store.workers import Workers
+from orchestrator.store.wakeups import Notifier, hears, listen
+from orchestrator.store.workers import WorkerRows
 
 
 class Store(
-    Jobs, Claims, Settlements, Workers, Housekeeping, Tenants, Files, Inputs, Endpoints, Deliveries, DeliveryLog,
+    Jobs, Claims, Settlements, WorkerRows, Housekeeping, Tenants, Files, Inputs, Endpoints, Deliveries, DeliveryLog,
     Batches, Items, Loads, Pauses, ParkedThings,
 ):  # fmt: skip
     """Implements the store's ports, from `ports.JobStore` to `ports.WebhookStore`. One per process and event loop."""
@@ -48,8 +48,8 @@ class Store(
         self._access = Access.to(database)
         self._defaults = limits
         self._database = Database(self._access, connections=connections, patience=patience)
-        self._announcer = Announcer(self._database)
-        self._submissions = Submissions(self._database, self._announcer, limits)
+        self._notifier = Notifier(self._database)
+        self._submissions = Submissions(self._database, self._notifier, limits)
 
     @classmethod
     @asynccontextmanager
@@ -74,7 +74,7 @@ class Store(
     async def close(self) -> None:
         """Land what was submitted, then close the connections."""
         await self._submissions.close()
-        await self._announcer.close()
+        await self._notifier.close()
         await self._database.close()
 
     async def hears(self, *, within_s: float) -> bool:

@@ -20,7 +20,7 @@ from orchestrator.policy.limits import Limits
 from orchestrator.store import admission
 from orchestrator.store.admission import Fates
 from orchestrator.store.engine import Database, blames_caller
-from orchestrator.store.wakeups import Announcer
+from orchestrator.store.wakeups import Notifier
 
 _Seat = tuple[NewJob, "asyncio.Future[Job]"]
 
@@ -34,9 +34,9 @@ class Submissions:
     Two flights overlap one's fsync with the other's work; more only fight over the same WAL page.
     """
 
-    def __init__(self, database: Database, announcer: Announcer, defaults: Limits) -> None:
+    def __init__(self, database: Database, notifier: Notifier, defaults: Limits) -> None:
         self._database = database
-        self._announcer = announcer
+        self._notifier = notifier
         self._defaults = defaults
         self._waiting: deque[_Seat] = deque()
         self._flights: set[asyncio.Task[None]] = set()
@@ -68,7 +68,7 @@ class Submissions:
             fates = await self._insert_surely([job for job, _ in seats])
             for job, landed in seats:
                 _land(landed, fates[job.id])
-            self._announcer.announce()
+            self._notifier.announce()
         except InvalidField as error:
             await self._carry_singly(seats, error)
         except Exception as error:
@@ -92,7 +92,7 @@ class Submissions:
             try:
                 fates = await self._insert_surely([job])
                 _land(landed, fates[job.id])
-                self._announcer.announce()
+                self._notifier.announce()
             except CogmillError as own:
                 _refuse([seat], own)
 

@@ -58,7 +58,7 @@ class Tenants(Part):
     async def set_limits(self, tenant: str, changes: Mapping[str, float | None]) -> None:
         known = insert(tenants).values(name=tenant, **changes)
         await self._database.fetch(known.on_conflict_do_update(index_elements=["name"], set_=dict(changes)))
-        self._announcer.announce()  # jobs that were held back may have room now
+        self._notifier.announce()  # jobs that were held back may have room now
 
     async def list_tenants(self) -> list[Tenant]:
         found = await self._database.fetch(select(tenants).order_by(tenants.c.name))

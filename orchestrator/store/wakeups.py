@@ -27,7 +27,7 @@ _PAUSE_S = 0.005
 _RECONNECT_S = 1.0
 
 
-class Announcer:
+class Notifier:
     """Sends at most one notification at a time, and one more if work was announced meanwhile."""
 
     def __init__(self, database: Database) -> None:

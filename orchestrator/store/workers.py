@@ -55,7 +55,7 @@ _WAKE = text("""
 """)
 
 
-class Workers(Part):
+class WorkerRows(Part):
     async def deployment_id(self) -> str:
         found = await self._database.fetch(select(deployment.c.id))
         return str(found[0].id)
@@ -100,7 +100,7 @@ class Workers(Part):
             chunk = await self._wake_chunk()
             woken += chunk
         if woken:
-            self._announcer.announce()
+            self._notifier.announce()
         return woken
 
     async def heartbeats(self) -> list[Heartbeat]:

@@ -224,7 +224,7 @@ async def test_deliveries_are_listed_filtered_and_sent_again(api: Api, post: Pos
         video_id = await cancel_a_video(api, webhook_url=receiver.url())
         await post.round()
         (pending,) = (await api.http.get("/v1/webhook_deliveries", params={"state": "pending"})).json()["data"]
-        shown = schemas.Delivery.model_validate(pending, extra="forbid")
+        shown = schemas.DeliveryObject.model_validate(pending, extra="forbid")
         assert (shown.attempts, shown.last_status, shown.endpoint) == (1, 500, None)
         assert shown.event["data"] == {"id": video_id}
         sent = await api.http.post(f"/v1/webhook_deliveries/{shown.id}/resend")

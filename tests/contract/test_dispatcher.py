@@ -18,7 +18,7 @@ from orchestrator.telemetry import metrics
 from tests.support.builders import a_job
 from tests.support.control import GRACE_S, RULES, a_plan, publisher
 from tests.support.postgres import Clock
-from tests.support.simulated_pool import SimulatedWorker
+from tests.support.simulated_workers import SimulatedWorker
 from tests.support.site import Site
 
 

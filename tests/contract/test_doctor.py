@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.commands import doctor, rayprobe
-from orchestrator.commands.doctor import Verdict
+from orchestrator.commands.doctor import Health
 from orchestrator.config import S3Settings, Settings
 from orchestrator.domain.errors import WorkerUnreachable
 from orchestrator.domain.loading import LoadState, WorkerLoad
@@ -62,7 +62,7 @@ def test_every_check_ends_within_its_bound_where_nothing_answers(
     findings = list(doctor.examine(settings, rayprobe.probe, modelfiles))
     assert [finding.part for finding in findings] == ["database", "bucket", "ray", "gpus", "model tiny-2b"]
     for finding in findings:
-        assert finding.verdict is Verdict.FAIL
+        assert finding.health is Health.FAIL
         assert "\n" not in finding.line()
     assert [finding.detail for finding in findings[:3]] == [
         "no answer within 0.5 s",
@@ -100,11 +100,11 @@ async def test_it_says_of_each_pool_why_its_workers_cannot_load(store: Store, da
     await store.record_loads(CLUSTER, [broken, loaded])
     told = await store.worker_loads()
     finding = doctor.pool_finding(POOL, told)
-    assert (finding.part, finding.verdict) == (f"pool {POOL}", Verdict.FAIL)
+    assert (finding.part, finding.health) == (f"pool {POOL}", Health.FAIL)
     assert (
         "small-0 cannot load tiny-2b, 3 times in a row: its files are not whole (ConfigError: /models" in finding.detail
     )
     assert doctor.pool_finding(POOL, [loaded]).line().endswith("1 of 1 workers have loaded tiny-2b")
-    assert doctor.pool_finding(POOL, []).verdict is Verdict.NOTE
+    assert doctor.pool_finding(POOL, []).health is Health.NOTE
     loading = doctor.pool_finding(POOL, [replace(load, state=LoadState.LOADING)])
-    assert (loading.verdict, loading.detail) == (Verdict.NOTE, "the workers of pool small are still loading tiny-2b")
+    assert (loading.health, loading.detail) == (Health.NOTE, "the workers of pool small are still loading tiny-2b")

@@ -11,7 +11,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from orchestrator.domain.errors import InvalidField, LimitExceeded
 from orchestrator.domain.job import public_id
-from orchestrator.domain.webhooks import EventType, Fate, Verdict
+from orchestrator.domain.webhooks import EventType, Fate, Judgement
 from orchestrator.notify.subscriptions import MAX_ENDPOINTS
 from orchestrator.store import Store
 from tests.support.jobs import CLUSTER, POOL, new_job, success, worker
@@ -184,7 +184,7 @@ async def test_a_410_switches_off_only_the_receiver_that_gave_it(
         else:
             await clock.advance(61)
             assert await post.round() == 1
-        await store.record_try(attempt, Verdict(fate=Fate.GONE, status=410))
+        await store.record_try(attempt, Judgement(fate=Fate.GONE, status=410))
         assert await database.fetchval("SELECT disabled_at FROM webhook_endpoints") is None
         await happen(database)
         assert await post.round() == 1

@@ -37,7 +37,7 @@ from orchestrator.ports import ObjectStore
 from orchestrator.store import Store
 from tests.support.builders import a_job, a_spec
 from tests.support.control import RULES, TTL_S, Control, a_plan, a_settler, publisher, saver
-from tests.support.simulated_pool import SimulatedPool, VirtualClock
+from tests.support.simulated_workers import SimulatedWorkers, VirtualClock
 
 Event = Callable[[], Coroutine[None, None, None]]
 
@@ -56,7 +56,7 @@ class World:
         self.store = store
         self.objects = objects
         self.database = database
-        self.pool = SimulatedPool(self.clock, publisher(objects), saver(objects))
+        self.pool = SimulatedWorkers(self.clock, publisher(objects), saver(objects))
         self.plans = dict(PLANS)
         recovery = Recovery(a_settler(store, self.random), objects, ended=lambda _: None)
         self.rescuer = Rescuer(store, recovery, self.clock, TTL_S)

@@ -10,15 +10,15 @@ import pytest
 
 from orchestrator.domain.errors import WorkerUnreachable
 from orchestrator.domain.protocol import Answer, Assignment, Caller, RenderStatus, WorkerState, WorkerStatus
-from orchestrator.ports import WorkerPlan, WorkerPool
+from orchestrator.ports import WorkerPlan, Workers
 from tests.support.builders import a_spec
-from tests.support.simulated_pool import SimulatedPool
+from tests.support.simulated_workers import SimulatedWorkers
 
 
 class Bench:
     """One worker of some pool, and a dispatcher's view of it."""
 
-    def __init__(self, pool: WorkerPool, plan: WorkerPlan) -> None:
+    def __init__(self, pool: Workers, plan: WorkerPlan) -> None:
         self.pool = pool
         self.plan = plan
         self.name = plan.name
@@ -54,7 +54,7 @@ class Bench:
             if wanted(status):
                 return status
             version = status.version
-            if isinstance(self.pool, SimulatedPool):
+            if isinstance(self.pool, SimulatedWorkers):
                 self.pool.advance(self.name)
         pytest.fail("it never came")
 

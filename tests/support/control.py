@@ -25,7 +25,7 @@ from orchestrator.objects import results
 from orchestrator.policy.watchdog import Patience
 from orchestrator.ports import JobStore, ObjectStore, WorkerPlan
 from tests.support.builders import a_result
-from tests.support.simulated_pool import SimulatedPool
+from tests.support.simulated_workers import SimulatedWorkers
 
 GRACE_S = 10.0
 TTL_S = 60.0
@@ -99,7 +99,7 @@ class Control:
         cls,
         store: JobStore,
         objects: ObjectStore,
-        pool: SimulatedPool,
+        pool: SimulatedWorkers,
         wanted: Mapping[str, WorkerPlan],
         jitter: random.Random,
     ) -> Control:
@@ -109,7 +109,7 @@ class Control:
             caller=Caller(epoch=await store.next_epoch("default")),
             fleet=fleet,
             store=store,
-            pool=pool,
+            workers=pool,
             settler=settler,
             recovery=Recovery(settler, objects, ended=lambda claim: fleet.drop(claim.token)),
             clock=pool.clock,

@@ -19,7 +19,7 @@ from orchestrator.local.process import ProcessId
 from tests.support.sockets import free_port
 
 if TYPE_CHECKING:
-    from workers.pool import RayWorkerPool
+    from workers.cluster import RayWorkers
 
 
 GPUS = 4
@@ -68,12 +68,12 @@ def ray_address(ray_head: Head) -> str:
 
 
 @asynccontextmanager
-async def joined(address: str) -> AsyncIterator[RayWorkerPool]:
+async def joined(address: str) -> AsyncIterator[RayWorkers]:
     """A pool in a fresh namespace of the head at `address`; its workers end with the block."""
     # Ray reads its token's place and its network when it is imported, so not before the head's fixture has set them.
-    from workers.pool import RayWorkerPool
+    from workers.cluster import RayWorkers
 
-    pool = RayWorkerPool.connect(address, f"test-{os.getpid()}-{secrets.token_hex(4)}")
+    pool = RayWorkers.connect(address, f"test-{os.getpid()}-{secrets.token_hex(4)}")
     try:
         yield pool
     finally:

@@ -16,7 +16,7 @@ from orchestrator.ports import ObjectStore, WorkerPlan
 from orchestrator.store import Store
 from tests.support.builders import a_job, a_result
 from tests.support.control import Control, a_plan
-from tests.support.simulated_pool import SimulatedPool, VirtualClock
+from tests.support.simulated_workers import SimulatedWorkers, VirtualClock
 
 ONE = {"small-0": a_plan()}
 
@@ -32,7 +32,7 @@ class Site:
     store: Store
     objects: ObjectStore
     database: asyncpg.Connection
-    pool: SimulatedPool = field(default_factory=lambda: SimulatedPool(VirtualClock(), publish))
+    pool: SimulatedWorkers = field(default_factory=lambda: SimulatedWorkers(VirtualClock(), publish))
     control: Control = field(init=False)
 
     async def begins(self, wanted: Mapping[str, WorkerPlan] = ONE) -> None:

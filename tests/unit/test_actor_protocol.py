@@ -75,7 +75,6 @@ async def test_an_older_dispatcher_is_refused_in_every_call(actor: RenderActor) 
     for call in (
         actor.poll(old, 0, 0),
         actor.assign(old, an_assignment()),
-        actor.release(old, token),
         actor.cancel(old, token),
         actor.evict(old, token),
         actor.forget(old, token),
@@ -157,7 +156,6 @@ async def test_an_end_stays_until_it_is_forgotten(actor: RenderActor) -> None:
     assignment = await assigned(actor)
     render = await ended(actor, assignment.token)
     await actor.cancel(CALLER, assignment.token)
-    assert not await actor.release(CALLER, assignment.token)
     again = render_of(await actor.poll(CALLER, 0, 0), assignment.token)
     assert again.end == render.end
     await actor.forget(CALLER, assignment.token)
@@ -276,15 +274,16 @@ async def test_unknown_tokens_are_ignored(actor: RenderActor) -> None:
     await actor.cancel(CALLER, uuid4())
     await actor.evict(CALLER, uuid4())
     await actor.forget(CALLER, uuid4())
-    assert not await actor.release(CALLER, uuid4())
 
 
-async def test_a_released_render_is_reported_as_stopped(held_at_a_step: tuple[RenderActor, Gate]) -> None:
+async def test_what_leaves_before_it_begins_is_reported_as_stopped(
+    held_at_a_step: tuple[RenderActor, Gate],
+) -> None:
     actor, gate = held_at_a_step
     await assigned(actor)
     gate.wait_reached()
     waiting = await assigned(actor)
-    assert await actor.release(CALLER, waiting.token)
+    await actor.evict(CALLER, waiting.token)
     assert render_of(await actor.poll(CALLER, 0, 0), waiting.token).end == Stopped()
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.dispatch.verdict import Cancel, Disown, Drain, End, Kill, Rest, Rules, decide
+from orchestrator.dispatch.verdict import Cancel, Death, Disown, Drain, Kill, Rest, Rules, Settle, decide
 from orchestrator.domain.job import WorkerRef
 from orchestrator.domain.outcome import Evicted, Lost, Released
 from orchestrator.domain.protocol import HandedBack, Rendered, Stage, Stopped, WorkerState
@@ -29,7 +29,7 @@ def test_a_render_that_moves_is_left_alone() -> None:
 
 def test_a_finished_render_ends_its_claim() -> None:
     claim, done = a_claim(), Rendered(result=a_result())
-    assert decide(a_status(a_render(claim, stage=Stage.ENDED, end=done)), 0, [claim], RULES) == [End(claim, done)]
+    assert decide(a_status(a_render(claim, stage=Stage.ENDED, end=done)), 0, [claim], RULES) == [Settle(claim, done)]
 
 
 def test_a_cancel_request_is_passed_on_until_the_render_ends() -> None:
@@ -42,7 +42,7 @@ def test_a_render_that_has_ended_is_settled_though_its_owner_cancelled_it_meanwh
     end: Rendered | HandedBack | Stopped,
 ) -> None:
     claim = a_claim(cancel_requested=True)
-    assert decide(a_status(a_render(claim, stage=Stage.ENDED, end=end)), 0, [claim], RULES) == [End(claim, end)]
+    assert decide(a_status(a_render(claim, stage=Stage.ENDED, end=end)), 0, [claim], RULES) == [Settle(claim, end)]
 
 
 def test_a_render_that_nobody_claimed_is_asked_about() -> None:
@@ -53,7 +53,7 @@ def test_a_render_that_nobody_claimed_is_asked_about() -> None:
 def test_a_new_incarnation_has_lost_what_the_old_one_held() -> None:
     claim = a_claim(worker=WorkerRef(name=WORKER.name, incarnation="older"))
     (action,) = decide(a_status(), 0, [claim], RULES)
-    assert isinstance(action, End)
+    assert isinstance(action, Settle)
     assert isinstance(action.ending, Lost)
     assert action.ending.failure.code == "worker_lost"
 
@@ -61,7 +61,7 @@ def test_a_new_incarnation_has_lost_what_the_old_one_held() -> None:
 def test_a_claim_that_its_worker_does_not_hold_is_released_after_a_grace() -> None:
     fresh, old = a_claim(age_s=29), a_claim(age_s=31)
     (action,) = decide(a_status(), 0, [fresh, old], RULES)
-    assert isinstance(action, End)
+    assert isinstance(action, Settle)
     assert action.claim == old
     assert isinstance(action.ending, Released)
 
@@ -76,7 +76,7 @@ def test_a_hung_render_costs_its_worker_and_only_itself() -> None:
     )
     *ends, kill = decide(status, 0, [hung, beside, waiting, done], RULES)
     assert isinstance(kill, Kill)
-    endings = {end.claim.token: end.ending for end in ends if isinstance(end, End)}
+    endings = {end.claim.token: end.ending for end in ends if isinstance(end, Settle)}
     assert isinstance(endings[hung.token], Lost)
     assert endings[hung.token].failure.code == "hung"
     assert isinstance(endings[beside.token], Evicted)
@@ -99,9 +99,9 @@ def test_a_slow_upload_is_not_a_hang_while_it_moves() -> None:
 def test_a_worker_that_never_loads_its_model_or_cannot_load_it_is_ended_and_rests() -> None:
     loading = a_status(state=WorkerState.LOADING)
     assert decide(loading, 599, [], RULES) == []
-    assert decide(loading, 601, [], RULES) == [Rest("loading", "for 601 s")]
+    assert decide(loading, 601, [], RULES) == [Rest(Death.LOADING, "for 601 s")]
     broken = a_status(state=WorkerState.BROKEN, error="no such directory")
-    assert decide(broken, 0, [], RULES) == [Rest("broken", "no such directory")]
+    assert decide(broken, 0, [], RULES) == [Rest(Death.BROKEN, "no such directory")]
 
 
 def test_a_worker_that_breaks_later_may_finish_what_is_being_uploaded() -> None:
@@ -109,7 +109,7 @@ def test_a_worker_that_breaks_later_may_finish_what_is_being_uploaded() -> None:
     broken = a_status(a_render(claim, stage=Stage.UPLOADING), state=WorkerState.BROKEN, error="the device is lost")
     assert decide(broken, 60, [claim], RULES) == []
     *ends, rest = decide(broken, 61, [claim], RULES)
-    assert (len(ends), rest) == (1, Rest("broken", "the device is lost"))
+    assert (len(ends), rest) == (1, Rest(Death.BROKEN, "the device is lost"))
 
 
 def test_a_preempted_render_waits_for_as_long_as_the_one_that_displaced_it_lives() -> None:
@@ -118,7 +118,7 @@ def test_a_preempted_render_waits_for_as_long_as_the_one_that_displaced_it_lives
     assert decide(a_status(displaced, a_render(urgent, progress_age_s=59)), 0, [waiting, urgent], RULES) == []
     *ends, kill = decide(a_status(displaced, a_render(urgent, progress_age_s=61)), 0, [waiting, urgent], RULES)
     assert isinstance(kill, Kill)
-    endings = {end.claim.token: end.ending for end in ends if isinstance(end, End)}
+    endings = {end.claim.token: end.ending for end in ends if isinstance(end, Settle)}
     assert isinstance(endings[urgent.token], Lost)
     assert isinstance(endings[waiting.token], Evicted)
 
@@ -139,15 +139,15 @@ def test_a_worker_on_which_job_after_job_fails_hands_back_what_it_holds_and_is_t
     back = HandedBack(reason="drain")
     over = replace(draining, renders=(a_render(claim, stage=Stage.ENDED, end=back),))
     end, kill = decide(over, 1, [claim], RULES, failed=3)
-    assert end == End(claim, back)
+    assert end == Settle(claim, back)
     assert isinstance(kill, Kill)
-    assert kill.reason == "quarantined"
+    assert kill.reason is Death.QUARANTINED
 
 
 def test_what_a_quarantined_worker_does_not_hand_back_in_time_is_evicted_and_not_failed() -> None:
     claim = a_claim()
     end, kill = decide(a_status(a_render(claim), state=WorkerState.DRAINING), 21, [claim], RULES, failed=3)
-    assert isinstance(end, End)
+    assert isinstance(end, Settle)
     assert isinstance(end.ending, Evicted)
     assert isinstance(kill, Kill)
 

@@ -192,7 +192,7 @@ async def scale() -> object:
         await done(plan.name)
 
     cluster = _cluster(
-        pool=fake(list_workers=list_workers, start=start), recovery=fake(add=lambda lost: list(lost)),
+        workers=fake(list_workers=list_workers, start=start), recovery=fake(add=lambda lost: list(lost)),
         rules=fake(unheld_grace_s=10),
     )  # fmt: skip
     await Scaler(cluster, {name: a_plan(name) for name in (BAD, GOOD)}).run_once()
@@ -226,7 +226,7 @@ async def _told(verb: str) -> object:
         may_stay=lambda _: None,
     )  # fmt: skip
     store = fake(cancel_requests=asked, pauses=asked)
-    dispatcher = Dispatcher(_cluster(fleet=fleet, store=store, pool=fake(cancel=tell, evict=tell)), ("p",))
+    dispatcher = Dispatcher(_cluster(fleet=fleet, store=store, workers=fake(cancel=tell, evict=tell)), ("p",))
     dispatcher._exhausted["p"] = float("inf")
     await (dispatcher.cancel() if verb == "cancel" else dispatcher.rebalance())
     assert done.saw == [good.token]

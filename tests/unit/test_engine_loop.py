@@ -131,30 +131,28 @@ def test_a_render_cancelled_while_it_is_encoded_is_not_uploaded() -> None:
         assert isinstance(the_end(roster, token), Stopped)
 
 
-def test_a_render_is_released_until_it_begins_and_then_no_more() -> None:
+def test_a_render_that_is_told_to_leave_before_it_begins_never_begins() -> None:
     gate, before = stop_at(Act.BEGIN, seed=1)
     model = ScriptedModel(before)
     with running(model) as roster:
         first, waiting = give(roster, seed=1), give(roster, seed=2)
         gate.wait_reached()
-        assert not roster.release(first)
-        assert roster.release(waiting)
-        assert roster.release(waiting), "asked again, because the first answer was lost"
+        roster.evict(waiting, "evicted")
+        roster.evict(waiting, "evicted")  # asked again, because the first answer was lost
         gate.opened.set()
         assert isinstance(the_end(roster, first), Rendered)
         assert status(roster, waiting).end == Stopped()
     assert (Act.BEGIN, 2) not in model.moves
 
 
-def test_releasing_races_with_beginning_and_exactly_one_wins() -> None:
+def test_leaving_races_with_beginning_and_exactly_one_wins() -> None:
     model = ScriptedModel()
     with running(model) as roster:
         for seed in range(1, 200):
             token = give(roster, seed=seed, num_inference_steps=1)
-            released = roster.release(token)
+            roster.evict(token, "evicted")
             end = the_end(roster, token)
-            assert isinstance(end, Stopped if released else Rendered)
-            assert ((Act.BEGIN, seed) in model.moves) is not released
+            assert isinstance(end, Stopped) is not ((Act.BEGIN, seed) in model.moves)
             roster.forget(token)
 
 

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.adapters.moderation import Moderation, NoAnswer, Verdict, verdict_of
+from orchestrator.adapters.moderation import Moderation, NoAnswer, Review, review_of
 from orchestrator.config import ModerationSettings
 from orchestrator.domain.errors import ConfigError, ModerationUnavailable, Refused, RenderFailed
 from orchestrator.ports import Picture
@@ -208,10 +208,10 @@ def test_only_a_boolean_named_allowed_is_an_answer(answer: object) -> None:
     clear = isinstance(answer, dict) and isinstance(answer.get("allowed"), bool)
     if not clear:
         with pytest.raises(NoAnswer):
-            verdict_of(answer)
+            review_of(answer)
         return
-    verdict = verdict_of(answer)
+    verdict = review_of(answer)
     assert isinstance(answer, dict)
-    assert verdict == Verdict(allowed=answer["allowed"], reason=verdict.reason)
+    assert verdict == Review(allowed=answer["allowed"], reason=verdict.reason)
     assert verdict.reason
     assert verdict.reason.isprintable()

@@ -21,7 +21,7 @@ from uuid import UUID
 MAX_OVERTAKEN: Final = 4
 
 # Renders may step together only when this is equal: everything of them that shapes a step.
-Group = tuple[object, ...]
+BatchKey = tuple[object, ...]
 
 
 class Act(StrEnum):
@@ -51,7 +51,7 @@ class Candidate:
     begun: bool
     steps_left: int
     size: int = 0
-    group: Group | None = None
+    group: BatchKey | None = None
     overtaken: int = 0
     preview_due: bool = False
     checkpoint_due: bool = False

@@ -9,7 +9,7 @@ from orchestrator.domain.catalog import RECIPES, ModelFamily
 from orchestrator.domain.job import Artifact, Checkpoint, Continuity, Incident, RenderSpec
 from orchestrator.domain.protocol import Assignment, End, RenderStatus, Stage
 from orchestrator.policy.cost import predict_resident_bytes
-from workers.engine.choice import Candidate, Group
+from workers.engine.choice import BatchKey, Candidate
 from workers.engine.ladder import DecodeAgain
 from workers.engine.parts import Decoding, Material, Reading
 from workers.engine.reading import remarks
@@ -38,7 +38,7 @@ class Held:
     entered_at: float
     moved_at: float
     size: int
-    group: Group | None
+    group: BatchKey | None
     preview_step: int | None
     stage: Stage = Stage.ASSIGNED
     step: int = 0
@@ -217,7 +217,7 @@ class Held:
         )
 
 
-def _group(spec: RenderSpec) -> Group | None:
+def _group(spec: RenderSpec) -> BatchKey | None:
     """What is equal among renders that can step together; None when it steps alone.
 
     A step cache belongs to one render and saves more than a batch does.

@@ -86,15 +86,6 @@ class Roster:
             self._taking = False
             self._changes.urgent()
 
-    def release(self, token: UUID) -> bool:
-        """Take back a render that has not begun; False when it has, or is not held. True again when asked again."""
-        with self._lock:
-            held = self._held.get(token)
-            if held is None or held.begun:
-                return False
-            self._stop(held)
-            return True
-
     def cancel(self, token: UUID) -> None:
         """Stop a render at the next step, or before its upload; when it is too late for that, it ends as it would."""
         with self._lock:
@@ -207,7 +198,7 @@ class Roster:
     # ------------------------------------------------------------ what the step loop asks
 
     def next(self) -> tuple[Act, list[Held]] | None:
-        """Wait for the next move; None after `close`. A render that it says to begin cannot be released any more."""
+        """Wait for the next move; None after `close`. A render that it says to begin has begun."""
         with self._lock:
             while self._open:
                 chosen = choice.choose(self._candidates(), self._capacity, finishers_free=self._finishers_free())

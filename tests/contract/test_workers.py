@@ -1,4 +1,4 @@
-"""The promises of the WorkerPool port, kept by Ray with the real actor and by the simulated pool alike."""
+"""The promises of the Workers port, kept by Ray with the real actor and by the simulated pool alike."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.support.bench import Bench, held
 from tests.support.builders import a_result, a_spec
 from tests.support.ray import joined
 from tests.support.s3 import S3Server
-from tests.support.simulated_pool import SimulatedPool
+from tests.support.simulated_workers import SimulatedWorkers
 from tests.support.workers import a_plan
 
 NAME = "small-0"
@@ -62,7 +62,7 @@ async def worker(
     path, s3 = tiny_checkpoint("tiny-2b"), s3_server.new_bucket()
     plan = a_plan("tiny-2b", path, s3)
     if request.param == "simulated":
-        yield Bench(SimulatedPool(RealClock(), publish), plan)
+        yield Bench(SimulatedWorkers(RealClock(), publish), plan)
         return
     async with joined(request.getfixturevalue("ray_address")) as pool:
         yield Bench(pool, plan)
@@ -101,17 +101,6 @@ async def test_assigning_the_same_token_twice_renders_once(bench: Bench) -> None
     assert len((await bench.status()).renders) == 1
 
 
-async def test_a_waiting_assignment_can_be_taken_back_and_a_started_one_cannot(bench: Bench) -> None:
-    first = await bench.started()
-    second = await bench.assign(steps=200)
-    assert await bench.pool.release(NAME, bench.caller, second.token)
-    assert await bench.pool.release(NAME, bench.caller, second.token)  # the first reply may have been lost
-    assert not await bench.pool.release(NAME, bench.caller, first.token)
-    ends = {render.token: render.end for render in (await bench.status()).renders}
-    assert ends[first.token] is None
-    assert isinstance(ends[second.token], Stopped)
-
-
 async def test_a_cancelled_render_stops_and_the_next_one_is_whole(bench: Bench) -> None:
     first = await bench.started()
     await bench.pool.cancel(NAME, bench.caller, first.token)
@@ -145,7 +134,6 @@ async def test_unknown_tokens_are_ignored(bench: Bench) -> None:
     await bench.pool.cancel(NAME, bench.caller, uuid4())
     await bench.pool.forget(NAME, bench.caller, uuid4())
     await bench.pool.evict(NAME, bench.caller, uuid4())
-    assert not await bench.pool.release(NAME, bench.caller, uuid4())
 
 
 async def test_an_older_dispatcher_is_refused_once_a_newer_one_has_called(bench: Bench) -> None:

@@ -1,6 +1,6 @@
-"""A `WorkerPool` in memory whose workers render on command, crash, hang and lose replies, all by the caller's choice.
+"""A `Workers` in memory whose workers render on command, crash, hang and lose replies, all by the caller's choice.
 
-The contract suite of the port (tests/contract/test_worker_pool.py) holds it to the same promises as the one on Ray.
+The contract suite of the port (tests/contract/test_workers.py) holds it to the same promises as the one on Ray.
 """
 
 from __future__ import annotations
@@ -76,7 +76,6 @@ class SimulatedWorker:
     sick: bool = False
     loading: bool = False
     error: str | None = None
-    released: set[UUID] = field(default_factory=set)
     renders: dict[UUID, tuple[Assignment, RenderStatus]] = field(default_factory=dict)
     moved_at: dict[UUID, float] = field(default_factory=dict)
 
@@ -187,7 +186,7 @@ def _unsaved(assignment: Assignment, step: int, numerics: str) -> Checkpoint:
     return Checkpoint(artifact=artifact, step=step, numerics=numerics)
 
 
-class SimulatedPool:
+class SimulatedWorkers:
     """Workers by name. `publish` is called when a render finishes, as the real worker uploads before it reports.
 
     So is `save` at every checkpoint. `born` is called with every new life, and may keep it from loading; `starts` are
@@ -241,14 +240,6 @@ class SimulatedPool:
             )
             worker.update(assignment.token)
         return self._reply(name, answer)
-
-    async def release(self, name: str, caller: Caller, token: UUID) -> bool:
-        worker = self._reach(name, caller)
-        held = worker.renders.get(token)
-        if held is not None and held[1].stage is Stage.ASSIGNED:
-            worker.released.add(token)
-            worker.update(token, stage=Stage.ENDED, end=Stopped())
-        return self._reply(name, token in worker.released)
 
     async def cancel(self, name: str, caller: Caller, token: UUID) -> None:
         worker = self._reach(name, caller)

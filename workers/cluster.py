@@ -1,4 +1,4 @@
-"""The `WorkerPool` port on Ray: detached, named actors in the deployment's namespace."""
+"""The `Workers` port on Ray: detached, named actors in the deployment's namespace."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 CALL_S = 10.0
 
 
-class RayWorkerPool:
+class RayWorkers:
     """The workers of one Ray cluster in one namespace. Build it with `connect`."""
 
     def __init__(self, namespace: str) -> None:
@@ -32,7 +32,7 @@ class RayWorkerPool:
         self._handles: dict[str, Any] = {}
 
     @classmethod
-    def connect(cls, address: str | None, namespace: str) -> RayWorkerPool:
+    def connect(cls, address: str | None, namespace: str) -> RayWorkers:
         """Join the cluster at `address` (`host:port`) as a driver. Blocks; raises `WorkerUnreachable`.
 
         Only actors of `namespace` are seen or touched, so that two deployments can share a cluster.
@@ -83,9 +83,6 @@ class RayWorkerPool:
 
     async def assign(self, name: str, caller: Caller, assignment: Assignment) -> Answer:
         return await self._call(name, lambda actor: actor.assign.remote(caller, assignment))
-
-    async def release(self, name: str, caller: Caller, token: UUID) -> bool:
-        return await self._call(name, lambda actor: actor.release.remote(caller, token))
 
     async def cancel(self, name: str, caller: Caller, token: UUID) -> None:
         await self._call(name, lambda actor: actor.cancel.remote(caller, token))
