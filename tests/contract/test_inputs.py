@@ -20,8 +20,9 @@ from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import FetchSettings
 from orchestrator.domain.errors import InvalidField, NotFound, RequestError, TooLarge
 from orchestrator.domain.job import Artifact, NewJob
+from orchestrator.domain.objects import INPUT_KEY
 from orchestrator.domain.request import ImageBytes, ImageFile, ImageUrl
-from orchestrator.intake.pictures import KEY, Pictures
+from orchestrator.intake.pictures import Pictures
 from orchestrator.objects.inputs import GRACE_S, IDLE_S, InputSweeper
 from orchestrator.ports import Picture
 from orchestrator.store import Store, inputs
@@ -154,7 +155,7 @@ async def test_a_picture_is_kept_once_by_its_content(scene: Scene) -> None:
     assert first.sha256 == hashlib.sha256(a_png()).hexdigest()
     assert first.content_type == "image/png"
     assert first.key.startswith(f"inputs/{first.sha256}/")
-    assert KEY.fullmatch(first.key)
+    assert INPUT_KEY.fullmatch(first.key)
     assert scene.objects.get(first.key) == a_png()
     assert sorted(scene.keys()) == sorted([first.key, other.key])
 

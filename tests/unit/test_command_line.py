@@ -188,28 +188,28 @@ class TestDoctor:
     """What it says of a checkpoint; the other parts it tries on a whole stack, in tests/acceptance."""
 
     @pytest.mark.parametrize(
-        ("address", "verdict"),
+        ("address", "health"),
         [
-            (None, doctor.Verdict.FAIL),
-            ("127.0.0.1:6379", doctor.Verdict.FAIL),
-            ("localhost:6379", doctor.Verdict.FAIL),
-            ("[::1]:6379", doctor.Verdict.FAIL),
-            ("cogmill-head-svc:6379", doctor.Verdict.NOTE),
-            ("10.0.0.7:6379", doctor.Verdict.NOTE),
+            (None, doctor.Health.FAIL),
+            ("127.0.0.1:6379", doctor.Health.FAIL),
+            ("localhost:6379", doctor.Health.FAIL),
+            ("[::1]:6379", doctor.Health.FAIL),
+            ("cogmill-head-svc:6379", doctor.Health.NOTE),
+            ("10.0.0.7:6379", doctor.Health.NOTE),
         ],
     )
     def test_a_missing_one_is_a_failure_only_where_workers_share_this_disk(
-        self, address: str | None, verdict: doctor.Verdict, tmp_path: Path
+        self, address: str | None, health: doctor.Health, tmp_path: Path
     ) -> None:
-        assert checked(tmp_path / "nowhere", address).verdict is verdict
+        assert checked(tmp_path / "nowhere", address).health is health
 
     def test_one_that_lacks_a_component_fails_wherever_ray_is(self, tmp_path: Path) -> None:
         a_pipeline(tmp_path)
         index = tmp_path / "model_index.json"
         index.write_text('{"vae": ["diffusers", "X"], "unet": ["diffusers", "Y"]}')
         found = checked(tmp_path, "elsewhere:6379")
-        assert (found.verdict, "model_index.json names unet, which is missing" in found.detail) == (
-            doctor.Verdict.FAIL, True,
+        assert (found.health, "model_index.json names unet, which is missing" in found.detail) == (
+            doctor.Health.FAIL, True,
         )  # fmt: skip
         assert found.line().startswith("FAIL  model m ")
         index.unlink()
@@ -218,7 +218,7 @@ class TestDoctor:
     def test_what_workers_fetch_is_left_to_them(self) -> None:
         model = ModelSettings(family="tiny-2b", source="s3://models/tiny-2b")
         found = doctor.source_finding("model m", model, None, modelfiles.require_model)
-        assert (found.verdict, "s3://models/tiny-2b" in found.detail) == (doctor.Verdict.NOTE, True)
+        assert (found.health, "s3://models/tiny-2b" in found.detail) == (doctor.Health.NOTE, True)
 
     def test_an_adapter_without_weights_is_found(self, tmp_path: Path) -> None:
         lora = AdapterSettings(source=str(tmp_path), models=("m",))
@@ -228,12 +228,10 @@ class TestDoctor:
         ink.parent.mkdir()
         ink.write_bytes(TENSORS)
         found = doctor.source_finding("adapter ink", lora, None, modelfiles.require_adapter)
-        assert (found.verdict, found.detail) == (doctor.Verdict.OK, f"{tmp_path} is whole")
+        assert (found.health, found.detail) == (doctor.Health.OK, f"{tmp_path} is whole")
         (tmp_path / "other.safetensors").write_bytes(TENSORS)
         found = doctor.source_finding("adapter ink", lora, None, modelfiles.require_adapter)
-        assert (found.verdict, "2 safetensors" in found.detail) == (doctor.Verdict.FAIL, True), (
-            "nor could a worker tell"
-        )
+        assert (found.health, "2 safetensors" in found.detail) == (doctor.Health.FAIL, True), "nor could a worker tell"
 
     def test_what_cannot_be_read_is_said(self, tmp_path: Path) -> None:
         def require(path: Path) -> None:
@@ -241,13 +239,13 @@ class TestDoctor:
 
         lora = AdapterSettings(source=str(tmp_path), models=("m",))
         found = doctor.source_finding("adapter ink", lora, None, require)
-        assert (found.verdict, "Permission denied" in found.detail) == (doctor.Verdict.FAIL, True)
+        assert (found.health, "Permission denied" in found.detail) == (doctor.Health.FAIL, True)
 
     def test_tensors_that_are_cut_short_are_found(self, tmp_path: Path) -> None:
         tensors = a_pipeline(tmp_path)
-        verdicts = {}
+        healths = {}
         for size in (len(TENSORS), len(TENSORS) - 1, 10, 0):
             tensors.write_bytes(TENSORS[:size])
-            verdicts[size] = checked(tmp_path, None).verdict
-        assert verdicts.pop(len(TENSORS)) is doctor.Verdict.OK
-        assert set(verdicts.values()) == {doctor.Verdict.FAIL}
+            healths[size] = checked(tmp_path, None).health
+        assert healths.pop(len(TENSORS)) is doctor.Health.OK
+        assert set(healths.values()) == {doctor.Health.FAIL}

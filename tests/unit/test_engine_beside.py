@@ -111,7 +111,11 @@ def test_a_picture_that_cannot_be_had_ends_its_render_before_it_costs_anything()
         assert roster.room == 2
 
 
-@pytest.mark.parametrize("give_up", [Roster.cancel, Roster.release])
+def leave(roster: Roster, token: UUID) -> None:
+    roster.evict(token, "evicted")
+
+
+@pytest.mark.parametrize("give_up", [Roster.cancel, leave])
 def test_a_fetch_that_nobody_waits_for_any_more_hears_of_it_and_changes_nothing(
     give_up: Callable[[Roster, UUID], object],
 ) -> None:

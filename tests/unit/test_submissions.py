@@ -13,7 +13,7 @@ from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.policy.limits import NO_LIMITS
 from orchestrator.store.engine import Database
 from orchestrator.store.submissions import Submissions
-from orchestrator.store.wakeups import Announcer
+from orchestrator.store.wakeups import Notifier
 from tests.support.builders import a_job
 
 
@@ -43,7 +43,7 @@ class SilentAnnouncer:
 
 
 def submissions(database: ScriptedDatabase) -> Submissions:
-    return Submissions(cast(Database, database), cast(Announcer, SilentAnnouncer()), NO_LIMITS)
+    return Submissions(cast(Database, database), cast(Notifier, SilentAnnouncer()), NO_LIMITS)
 
 
 async def ticks(count: int = 5) -> None:
