@@ -103,7 +103,7 @@ async def test_a_render_that_waits_in_memory_is_not_handed_back_to_a_queue_that_
     fleet = SimpleNamespace(
         misplaced=lambda _: [claim], slots=lambda _: [], told_to_leave=lambda _: None, may_stay=lambda _: None
     )
-    parts = {"fleet": fleet, "store": store, "pool": SimpleNamespace(evict=evict), "caller": None}
+    parts = {"fleet": fleet, "store": store, "workers": SimpleNamespace(evict=evict), "caller": None}
     dispatcher = Dispatcher(cast(Cluster, SimpleNamespace(**parts)), (POOL,))
     dispatcher._exhausted[POOL] = float("inf")
     await store.pause(POOL, reason=WHY, by="ada")
