@@ -118,7 +118,10 @@ class Dispatcher:
             worker.beaten_at = now
             if worker.registered in dead:
                 # Somebody declared it dead while it lived. Its claims are void, so its next answer is treated as new.
+                # What was claimed for it came to nothing, which looked like an empty queue.
                 worker.registered = None
+                self._exhausted.pop(worker.pool, None)
+                cluster.fleet.changed.set()
             else:
                 metrics.lease_renewals.labels(worker.pool).inc()
         return len(pools) - len(dead)

@@ -223,6 +223,28 @@ async def test_of_two_busy_workers_the_one_with_the_less_urgent_render_is_interr
     assert {assignment.priority for assignment, _ in interrupted.renders.values()} == {0, 20}
 
 
+async def test_a_free_worker_taken_for_dead_does_not_make_the_queue_look_empty(site: Site) -> None:
+    await site.begins({"small-0": a_plan(), "small-1": a_plan("small-1")})
+    site.pool.workers["small-0"].step_s = 30.0
+    bulk = await site.runs_a_job(priority=20)
+    busy = next(worker for worker in site.pool.workers.values() if worker.renders)
+    busy.step_s = 30.0
+    site.pool.advance(busy.plan.name)
+    await site.control.round()
+    idle = next(known for name, known in site.control.cluster.fleet.workers.items() if name != busy.plan.name)
+    assert idle.registered is not None
+    await site.store.declare_dead("default", idle.registered)
+    urgent = a_job(priority=0)
+    await site.store.submit(urgent)
+    await site.control.dispatch()
+    assert await site.state(urgent) is JobState.QUEUED, "it was looked for in the name of the dead one"
+    await site.control.watchers[idle.name].run_once()
+    await site.control.dispatcher.beat()
+    await site.control.dispatcher.run_once()
+    await site.control.dispatcher.assigned()
+    assert {a.job_id for a, _ in busy.renders.values()} == {bulk.id, urgent.id}
+
+
 async def test_a_preempted_render_goes_on_at_an_idle_worker_where_it_was(site: Site) -> None:
     await site.begins()
     site.pool.workers["small-0"].step_s = 30.0

@@ -308,9 +308,14 @@ class World:
                 assert row["step"] is not None
 
     async def no_worker_waits_for_work_that_waits_for_it(self) -> None:
-        """After a look, no job is ready that a free worker could have, or that would interrupt what another renders."""
+        """After a look, no job is ready that a free worker could have, or that would interrupt what another renders.
+
+        But for a look that found a free worker dead by its row: the next beat tells the dispatcher, which looks again.
+        """
         alive = {beat.worker for beat in await self.store.heartbeats()}
         fleet = self.now.cluster.fleet
+        if not alive.issuperset(fleet.slots("small")):
+            return
         ready = [row["priority"] for row in await self.database.fetch("SELECT priority FROM jobs WHERE ready")]
         assert not ready or not alive.intersection(fleet.slots("small"))
         for priority, workers in fleet.interruptible("small"):
