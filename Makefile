@@ -5,15 +5,17 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 COMPLETED := .venv/.completed
 
-.PHONY: help demo up test test-unit rehearse check format toolchain
+.PHONY: help demo up dev test test-unit rehearse profile check format toolchain
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo       render one video on a local stack, then stop it'
 	@echo 'make up         serve the local stack until Ctrl-C'
+	@echo 'make dev        the same, and start parts again when their source is saved'
 	@echo 'make test       every test, on real parts'
 	@echo 'make test-unit  the pure ones, in seconds'
 	@echo 'make rehearse   models of true size with random weights, loaded and rendered here (MODELS="...")'
+	@echo 'make profile    flame graphs of a stack under load, plans of its statements (PROFILE="--pid N")'
 	@echo 'make check      ruff, mypy and the import contracts'
 	@echo 'make format     mend layout and imports'
 
@@ -22,6 +24,9 @@ demo: $(INSTALLED)
 
 up: $(INSTALLED)
 	@$(BIN)/cogmill up
+
+dev: $(INSTALLED)
+	@$(BIN)/cogmill up --reload
 
 test: $(COMPLETED)
 	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -32,6 +37,10 @@ test-unit: $(INSTALLED)
 # Writes up to 31 GB for each model of MODELS, and removes it; REHEARSE has options of the script.
 rehearse: $(INSTALLED)
 	@$(BIN)/python tests/benchmarks/rehearse.py $(REHEARSE) $(MODELS)
+
+# Writes into profile/; PROFILE has options of the script.
+profile: $(INSTALLED)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/benchmarks/profiling.py $(PROFILE)
 
 check: $(INSTALLED)
 	@$(BIN)/ruff check .

@@ -96,6 +96,9 @@ def up(
         typer.Option(help="TOML of models and pools to serve, not the tiny ones.", parser=path, metavar="PATH"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON when ready.")] = False,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Start parts again when their source is saved: for developers.")
+    ] = False,
 ) -> None:
     """Serve the whole stack on this machine until Ctrl-C: PostgreSQL, S3, Ray, API, dispatcher, workers."""
     from orchestrator.local import availability, configuration, greeting, layout, stack
@@ -110,7 +113,7 @@ def up(
         unfit = availability.unfit(running.settings, require_model)
         as_line = json.dumps(asdict(ready) | {"unavailable": unfit})
         typer.echo(as_line if as_json else greeting.text(ready, running.settings, unfit))
-        running.watch(until=serve())
+        running.watch(until=serve(), reload=reload)
 
 
 @app.command()

@@ -15,6 +15,7 @@ pytest_plugins = [
     "tests.support.postgres",
     "tests.support.ray",
     "tests.support.s3",
+    "tests.support.seeds",
     "tests.support.sharing",
     "tests.support.site",
     "tests.support.stack",

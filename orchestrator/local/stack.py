@@ -18,7 +18,7 @@ from typing import Any
 from orchestrator import config
 from orchestrator.config.database import Access
 from orchestrator.domain.errors import ConfigError, Unauthenticated
-from orchestrator.local import configuration, portbook, postgres, ray, secrets
+from orchestrator.local import configuration, portbook, postgres, ray, reloading, secrets
 from orchestrator.local.layout import DataDir
 from orchestrator.local.parts import S3, ControlPlane, Postgres, RayHead, StackPart
 from orchestrator.local.portbook import Ports
@@ -85,10 +85,14 @@ class Stack:
         self._supervisor.bring_up(self._control_plane)
         return self._ready(key)
 
-    def watch(self, *, until: Event) -> None:
-        """Start again what dies, and say what becomes of the models, until the event is set."""
+    def watch(self, *, until: Event, reload: bool = False) -> None:
+        """Start again what dies, and say what becomes of the models, until the event is set.
+
+        With `reload` also what has imported a file that is saved. Raises `ConfigError`.
+        """
+        stale = reloading.Reloading(until) if reload else tuple
         Thread(target=self._tell, args=(until,), name="availability", daemon=True).start()
-        self._supervisor.watch([*self._infrastructure, *self._control_plane], until=until)
+        self._supervisor.watch([*self._infrastructure, *self._control_plane], until=until, stale=stale)
 
     def stop(self) -> None:
         """Drain and end everything that this data directory ever started."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import secrets
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Event
 
 from orchestrator.domain.errors import CogmillError
+from orchestrator.domain.retry import FULL, Backoff
 from orchestrator.local import portbook, process
 from orchestrator.local.parts import StackPart
 from orchestrator.local.process import ProcessId
@@ -18,18 +19,19 @@ from orchestrator.local.state import MARK_PREFIX, StateFile
 
 _LOOK_EVERY_S = 0.5
 _STEADY_S = 60.0
+_BACKOFF = Backoff(base_s=0.5, cap_s=10.0, spread=FULL)
 
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """When a part that died may start again: after 0.5 s, doubled by each death within a minute, up to 10 s."""
+    """When a part that died may start again: a death within a minute of the last start makes the next pause longer."""
 
     deaths: int = 0
     at: float = 0.0
 
     def died(self, now: float) -> Restart:
         deaths = self.deaths + 1 if now - self.at < _STEADY_S else 1
-        return Restart(deaths, now + min(10.0, 0.5 * 2 ** (deaths - 1)))
+        return Restart(deaths, now + _BACKOFF.delay_s(deaths, jitter=0))
 
 
 class Supervisor:
@@ -74,14 +76,24 @@ class Supervisor:
         with ThreadPoolExecutor(len(parts)) as threads:
             list(threads.map(self._start, [part for part in parts if self._identity(part) is None]))
 
-    def watch(self, parts: Sequence[StackPart], *, until: Event) -> None:
-        """Start again what dies, with whatever does not survive that death, until told to stop."""
+    def watch(
+        self, parts: Sequence[StackPart], *, until: Event, stale: Callable[[], Collection[str]] = tuple
+    ) -> None:
+        """Start again what dies or `stale` names, with whatever does not survive that, until told to stop."""
         while not until.wait(_LOOK_EVERY_S):
+            outdated = stale()
             for part in parts:
-                if self._tend(part):
+                if self._renew(part) if part.name in outdated else self._tend(part):
                     for dependant in parts:
                         if dependant.needs == part.name:
                             self._kill(dependant)
+
+    def _renew(self, part: StackPart) -> bool:
+        """Start one part again that could have gone on; True when it has come back."""
+        self._say(f"{part.name} is being started again: its source has changed")
+        self._end(part)
+        self._restarts[part.name] = Restart(at=time.monotonic())
+        return self._start_again(part)
 
     def _tend(self, part: StackPart) -> bool:
         """Look after one part; True when it has come back from the dead just now."""

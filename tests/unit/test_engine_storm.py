@@ -52,7 +52,7 @@ def meddle(roster: Roster, dice: random.Random, token: UUID) -> None:
             roster.evict(token, "evicted", within_s=0.05)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.seeds(3)
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_every_render_ends_once_and_leaves_nothing_behind(seed: int, batch_size: int) -> None:
     dice = random.Random(seed)
