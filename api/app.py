@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from api import deps, errors, health, reference
-from api.bigmodel import batches as bigmodel_batches
-from api.bigmodel import files as bigmodel_files
-from api.bigmodel import videos as bigmodel_videos
+from api.dialects import DIALECTS
 from api.middleware import BasePath, BodyLimit, Edge
-from api.native import events as openai_events
-from api.native import pools as openai_pools
-from api.native import webhooks as openai_webhooks
-from api.openai import batches as openai_batches
-from api.openai import content as openai_content
-from api.openai import files as openai_files
-from api.openai import models as openai_models
-from api.openai import unsupported as openai_unsupported
-from api.openai import videos as openai_videos
+from api.shared.dialect import Bound, Dialect
 from api.wire.docs import complete
 from orchestrator.config import Settings
 from orchestrator.kit.loops import Loop, running
 from orchestrator.telemetry.health import Pulse
-
-# Matched in this order: busiest first, but what is spelled out before what takes an id.
-_MODULES = (
-    bigmodel_videos, openai_unsupported, openai_videos, openai_content, openai_events, openai_models, openai_files,
-    bigmodel_files, openai_batches, bigmodel_batches, openai_webhooks, openai_pools,
-    health, reference,
-)  # fmt: skip
 
 # Headers that scripts of other origins may read, beside the few that they always may.
 _EXPOSED = (
@@ -46,9 +29,6 @@ _EXPOSED = (
 _READ_EVERY_S = 0.5
 _PATIENCE_S = 60.0
 
-_FILES = ("/v1/files", "/api/paas/v4/files")
-_VIDEOS = ("/v1/videos", "/api/paas/v4/videos")
-
 
 class _App(FastAPI):
     """FastAPI, with an OpenAPI document that tells of what is read and answered by hand too."""
@@ -59,8 +39,13 @@ class _App(FastAPI):
         return self.openapi_schema
 
 
-def create_app(settings: Settings, *, connect: deps.Connect = deps.connect) -> FastAPI:
-    """The application of these settings. `connect` opens what it serves from, when its lifespan starts."""
+def create_app(
+    settings: Settings, *, connect: deps.Connect = deps.connect, dialects: Sequence[Dialect] = DIALECTS
+) -> FastAPI:
+    """The application of these settings and dialects; the first of these words the problems of nobody's paths.
+
+    `connect` opens what it serves from, when its lifespan starts.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -79,10 +64,19 @@ def create_app(settings: Settings, *, connect: deps.Connect = deps.connect) -> F
         servers=[{"url": base}] if base else None,
         dependencies=[Depends(deps.refuse_nul)],
     )
-    # Each goes around those before it.
-    app.add_middleware(BodyLimit, limit=partial(_largest_body, settings))
+    _surround(app, settings, dialects)
+    errors.install(app, dialects)
+    for router in (*_routers(dialects), health.router, reference.router):
+        app.include_router(router)
+    return app
+
+
+def _surround(app: FastAPI, settings: Settings, dialects: Sequence[Dialect]) -> None:
+    """Put around the routes what every request passes; each goes around those before it."""
+    bounds = {path: bound for dialect in dialects for path, bound in dialect.bodies.items()}
+    app.add_middleware(BodyLimit, limit=partial(_largest_body, settings, bounds))
     app.add_middleware(Edge)
-    app.add_middleware(BasePath, base=base)
+    app.add_middleware(BasePath, base=settings.api.base_path)
     if settings.api.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -91,14 +85,16 @@ def create_app(settings: Settings, *, connect: deps.Connect = deps.connect) -> F
             allow_headers=["*"],
             expose_headers=_EXPOSED,
         )
-    errors.install(app)
-    for module in _MODULES:
-        app.include_router(module.router)
-    return app
 
 
-def _largest_body(settings: Settings, path: str) -> int:
+def _routers(dialects: Sequence[Dialect]) -> Iterator[APIRouter]:
+    for dialect in dialects:
+        yield from dialect.routers
+
+
+def _largest_body(settings: Settings, bounds: Mapping[str, Bound], path: str) -> int:
     """Bytes that a body sent to `path` may have."""
-    if path.startswith(_FILES):
-        return settings.api.max_body_bytes + settings.batches.max_file_bytes
-    return settings.max_request_bytes if path.startswith(_VIDEOS) else settings.api.max_body_bytes
+    for beginning, bound in bounds.items():
+        if path.startswith(beginning):
+            return bound(settings)
+    return settings.api.max_body_bytes

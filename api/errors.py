@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 from fastapi import FastAPI, Request
@@ -10,22 +11,21 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
+from starlette.types import Scope
 
-from api.bigmodel import errors as bigmodel
-from api.openai import errors as openai
+from api.shared.dialect import Dialect
 from api.wire.problem import Problem, problem_of
 from orchestrator.domain.errors import CogmillError, Unavailable
 from orchestrator.telemetry import logs
 
 log = logs.get("api")
 
-_DIALECTS = (bigmodel.DOCS, openai.DOCS)
-
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
-def install(app: FastAPI) -> None:
-    """Answer every foreseen exception; the unforeseen ones are `middleware.Edge`'s."""
+def install(app: FastAPI, dialects: Sequence[Dialect]) -> None:
+    """Answer every foreseen exception in one of these dialects; the unforeseen ones are `middleware.Edge`'s."""
+    app.state.dialects = dialects
     for kind in (CogmillError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, _answer)
 
@@ -39,7 +39,7 @@ async def _answer(request: Request, error: Exception) -> Response:
         log.error("request_failed", part=type(error).__name__, error=str(error), path=path)
     if problem.status == 405:
         problem = replace(problem, headers={"allow": _methods(request)})
-    return response(path, problem)
+    return response(request.scope, problem)
 
 
 def _methods(request: Request) -> str:
@@ -51,9 +51,14 @@ def _methods(request: Request) -> str:
     )
 
 
-def response(path: str, problem: Problem) -> Response:
-    """The answer to a problem on `path`. Paths of no dialect get the OpenAI form."""
-    dialect = next((each for each in _DIALECTS if path.startswith(each.prefix)), openai.DOCS)
+def response(scope: Scope, problem: Problem) -> Response:
+    """The answer to a request's problem, in its app's dialects."""
+    return worded(scope["app"].state.dialects, scope["path"], problem)
+
+
+def worded(dialects: Sequence[Dialect], path: str, problem: Problem) -> Response:
+    """The answer to a problem on `path`, in the words of the first of the dialects when it is nobody's path."""
+    dialect = next((each for each in dialects if path.startswith(each.prefix)), dialects[0])
     # Escaped to ASCII: a message may quote half a surrogate pair, which UTF-8 cannot encode.
-    content = json.dumps(dialect.word(problem).model_dump(), ensure_ascii=True)
+    content = json.dumps(dialect.docs.word(problem).model_dump(), ensure_ascii=True)
     return Response(content, problem.status, dict(problem.headers), "application/json")

@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 
 from api import deps
-from api.openai.errors import DOCS
+from api.dialects import DIALECTS
 
 router = APIRouter(tags=["operations"])
 
@@ -30,7 +30,7 @@ async def alive() -> Health:
     return Health()
 
 
-@router.get("/readyz", summary="May it be sent requests?", responses=_OK | {503: DOCS.error_of(503)})
+@router.get("/readyz", summary="May it be sent requests?", responses=_OK | {503: DIALECTS[0].docs.error_of(503)})
 async def ready(request: Request) -> Health:
     """The database answers and its schema is new enough; 503 otherwise."""
     await deps.services(request).readiness.check()

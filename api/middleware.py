@@ -64,7 +64,7 @@ class Edge:
             log.exception("request_failed", request_id=request_id, method=scope["method"], path=scope["path"])
             if status:  # the answer has begun: all that is left is to break it off
                 raise
-            await errors.response(scope["path"], problem_of(error))(scope, receive, send_with_id)
+            await errors.response(scope, problem_of(error))(scope, receive, send_with_id)
         finally:
             method = scope["method"] if scope["method"] in errors.METHODS else "other"
             if seconds is None:
@@ -124,7 +124,7 @@ class BodyLimit:
         max_bytes = self._limit(scope["path"])
         announced = _header(scope, b"content-length")
         if announced.isdecimal() and int(announced) > max_bytes:
-            answer = errors.response(scope["path"], problem_of(_too_large(max_bytes)))
+            answer = errors.response(scope, problem_of(_too_large(max_bytes)))
             await answer(scope, receive, _last_words(receive, send))
             return
         body = _Body(receive, max_bytes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,6 +14,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from api import deps
+from api.shared.dialect import Dialect
 from orchestrator.domain.errors import NotFound
 
 router = APIRouter(include_in_schema=False)
@@ -61,6 +62,7 @@ class _Page:
 async def home(request: Request) -> Response:
     """What this is and where things are: a page for people, JSON for programs."""
     base = deps.services(request).settings.api.base_path
+    dialects: Sequence[Dialect] = request.app.state.dialects
     headers = {"vary": "accept"}
     if _HTML in request.headers.get("accept", ""):
         return _answer(request, _home(base), headers)
@@ -69,7 +71,7 @@ async def home(request: Request) -> Response:
             "name": "cogmill",
             "docs": f"{base}/docs",
             "openapi": f"{base}/openapi.json",
-            "base_urls": {"openai": f"{base}/v1", "bigmodel": f"{base}/api/paas/v4"},
+            "base_urls": {each.name: f"{base}{each.base_url}" for each in dialects if each.base_url},
         },
         headers=headers,
     )

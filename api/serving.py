@@ -9,12 +9,14 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 from uvicorn.config import STARTUP_FAILURE, LifespanType
 
+from api import errors
 from api.app import create_app
 from api.wire.connections import Bounds, ServerConfig
 from orchestrator.config import ApiSettings, Settings
@@ -58,6 +60,7 @@ class Server(uvicorn.Server):
                 connections=_room(settings.max_connections),
                 per_address=settings.max_connections_per_address,
             ),
+            word=partial(errors.worded, app.state.dialects, ""),
             host=settings.host,
             port=settings.port,
             loop="uvloop",

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -16,28 +14,18 @@ from orchestrator.adapters.s3 import S3Objects
 from orchestrator.domain.job import VideoResult
 from orchestrator.domain.protocol import Assignment, Stage
 from orchestrator.ports import ObjectStore, WorkerPlan
-from orchestrator.telemetry import logs
-from workers import modelfiles
+from workers.architectures import ARCHITECTURES, Meet
 from workers.bucket import artifacts, checkpoints, inputs, previews
 from workers.cogvideox import loading
-from workers.cogvideox.acceleration import Acceleration
-from workers.cogvideox.adapters import Adapters
-from workers.cogvideox.model import CogVideoX
-from workers.cogvideox.render import Render
-from workers.engine.parts import Finish, Parts, Watch
+from workers.engine.parts import Finish, Model, Parts, Watch
 from workers.finish import Finisher
-from workers.parallel.group import Group
-from workers.parallel.leader import Leader
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
-Meet = Callable[[torch.device], Group]
-
-
-def assemble(plan: WorkerPlan, scratch: Path, meet: Meet | None = None) -> Parts[Render]:
+def assemble(plan: WorkerPlan, scratch: Path, meet: Meet | None = None) -> Parts[Any]:
     """Load the plan's model and connect to its bucket; videos pass through `scratch`. Takes seconds to minutes.
 
     For a plan of several GPUs `meet` makes this process the leader of the ranks that share the model's work.
@@ -59,33 +47,9 @@ def assemble(plan: WorkerPlan, scratch: Path, meet: Meet | None = None) -> Parts
     )
 
 
-def model_of(plan: WorkerPlan, device: torch.device, meet: Meet | None = None) -> CogVideoX:
-    """The plan's model on `device`, its files fetched first if this node has not got them. Raises `ConfigError`."""
-    family = plan.promised
-    log = modelfiles.to_log(logs.get("model"))
-    resolve = partial(modelfiles.locate, cache=plan.cache, s3=plan.s3, on_progress=log)
-    group = None if meet is None else meet(device)
-    with nullcontext() if group is None else group.together():
-        path = resolve(plan.source)
-        modelfiles.require_whole(path)
-        dtype = loading.dtype_for(path, family, device, plan.settings.dtype, ranks=plan.gpus)
-        pipeline = loading.load(path, family, device, dtype)
-    if group is None:
-        acceleration = Acceleration.prepare(pipeline.transformer, family, device, plan.settings)
-        transform, ranks = None, "1"
-    else:
-        transform = Leader(group, pipeline.transformer, family, device, plan.settings)
-        acceleration, ranks = transform.acceleration, str(transform.mesh)
-    return CogVideoX(
-        pipeline,
-        family,
-        device,
-        acceleration=acceleration,
-        adapters=Adapters(pipeline, plan.adapters, resolve, plan.settings.adapters_cached),
-        transform=transform,
-        ranks=ranks,
-        revision=modelfiles.revision(path, plan.cache, on_progress=log),
-    )
+def model_of(plan: WorkerPlan, device: torch.device, meet: Meet | None = None) -> Model[Any]:
+    """The plan's model on `device`, built by its architecture. Raises `ConfigError`."""
+    return ARCHITECTURES[plan.promised.architecture](plan, device, meet)
 
 
 def publisher(objects: ObjectStore, finisher: Finisher, moderation: Moderation, scratch: Path) -> Finish:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from api.bigmodel.schemas import BigmodelError, BigmodelErrorDetail, BigmodelRefusal, ContentFilter
-from api.wire.docs import Dialect
+from api.wire.docs import Docs
 from api.wire.problem import Problem
 from orchestrator.domain.errors import Refused
 
@@ -55,4 +55,4 @@ def body(problem: Problem) -> BigmodelError:
 
 
 # Documents this dialect's routes.
-DOCS = Dialect("/api/paas/", BigmodelError, body)
+DOCS = Docs(BigmodelError, body)

@@ -76,11 +76,12 @@ async def events(
 ) -> Response:
     """Server-sent events with JSON data.
 
-    `attempt`: one has begun or ended, and how earlier ones ended. `stage`: where the job is. `step` of `steps`:
-    denoise steps done, from a checkpoint's on where an attempt begins at one. `preview`: a signed URL of one frame of
-    what is coming. `incident`: something befell the render, which goes on all the same. `queue`: why no worker takes
-    it, or null again; it has no id. `end`: the video object, and the last event. Events tell where the video stands, so
-    what came and went unseen is not made up for.
+    `attempt`: one has begun or ended, and how earlier ones ended. Its number counts like `claims` of the video object,
+    its `attempts` are those that `max_attempts` bounds. `stage`: where the job is. `step` of `steps`: denoise steps
+    done, from a checkpoint's on where an attempt begins at one. `preview`: a signed URL of one frame of what is coming.
+    `incident`: something befell the render, which goes on all the same. `queue`: why no worker takes it, or null again;
+    it has no id. `end`: the video object, and the last event. Events tell where the video stands, so what came and went
+    unseen is not made up for.
     """
     known = _known(last_event_id or last_event_id_query)
     services = deps.services(request)
@@ -138,7 +139,7 @@ async def _data(services: deps.Services, event: Event, snapshot: Snapshot) -> di
     match event.kind:
         case Kind.ATTEMPT:
             ended = [_ended(attempt) for attempt in snapshot.ended]
-            return {"attempt": job.claims, "max_attempts": job.max_attempts, "ended": ended}
+            return {"attempt": job.claims, "attempts": job.attempts, "max_attempts": job.max_attempts, "ended": ended}
         case Kind.STAGE:
             return {"stage": stage_of(job), "attempt": job.claims}
         case Kind.STEP:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from api.wire.paging import Identified, Listing
-from orchestrator.domain.webhooks import EventType
+from orchestrator.domain.webhooks import DeliveryState, EventType
 from orchestrator.notify.subscriptions import MAX_NAME_CHARS
 
 ENDPOINT_EXAMPLE: dict[str, JsonValue] = {
@@ -148,7 +148,7 @@ class DeliveryObject(Identified):
 
     object: Literal["webhook_delivery"] = "webhook_delivery"
     created_at: int
-    state: Literal["pending", "delivered", "failed"]
+    state: DeliveryState
     endpoint: str | None
     url: str
     event: dict[str, Any]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
@@ -17,7 +17,7 @@ from api.wire.paging import After, Limit
 from api.wire.replies import reply, unix
 from orchestrator import ports
 from orchestrator.domain import jsontext
-from orchestrator.domain.webhooks import EventType
+from orchestrator.domain.webhooks import DeliveryState, EventType
 from orchestrator.notify.subscriptions import Signed, delivery_id_of
 
 Fields = TypeVar("Fields", bound=BaseModel)
@@ -193,9 +193,7 @@ async def list_deliveries(
     tenant: deps.Tenant,
     limit: Limit = 20,
     after: After = None,
-    state: Annotated[
-        Literal["pending", "delivered", "failed"] | None, Query(description="Only deliveries that stand so.")
-    ] = None,
+    state: Annotated[DeliveryState | None, Query(description="Only deliveries that stand so.")] = None,
     endpoint: Annotated[str | None, Query(description="An endpoint's id.")] = None,
 ) -> Response:
     """A page of the tenant's deliveries, newest first."""
@@ -261,7 +259,7 @@ def _delivery(delivery: ports.WebhookDelivery) -> schemas.DeliveryObject:
         url=delivery.url,
         event=jsontext.parse(delivery.body),
         attempts=delivery.attempts,
-        next_attempt_at=unix(delivery.next_at) if delivery.state == "pending" else None,
+        next_attempt_at=unix(delivery.next_at) if delivery.state is DeliveryState.PENDING else None,
         ended_at=unix(delivery.ended_at),
         last_status=delivery.last_status,
         last_error=delivery.last_error,

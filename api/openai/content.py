@@ -100,7 +100,7 @@ def _range_header(request: Request, etag: str) -> str | None:
 
 def _not_satisfiable(request: Request, size: int) -> Response:
     return errors.response(
-        request.url.path,
+        request.scope,
         Problem(
             status=416,
             code="range_not_satisfiable",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from api.openai.schemas import ErrorKind, OpenAIError, OpenAIErrorDetail
-from api.wire.docs import Dialect
+from api.wire.docs import Docs
 from api.wire.problem import Problem
 
 _CODES = {
@@ -37,4 +37,4 @@ def _kind(problem: Problem, code: str) -> ErrorKind:
 
 
 # Documents this dialect's routes.
-DOCS = Dialect("/v1/", OpenAIError, body)
+DOCS = Docs(OpenAIError, body)

@@ -53,6 +53,7 @@ VIDEO_EXAMPLE: dict[str, JsonValue] = {
     "webhook_url": "https://example.org/hooks/videos",
     "attempts": 1,
     "max_attempts": 3,
+    "claims": 2,
     "retry_of": None,
     "predicted_gpu_seconds": 45.0,
     "gpu_seconds": None,
@@ -159,7 +160,7 @@ class CreateVideo(BaseModel):
     priority: Integer | None = Field(None, description="0, the most urgent, to 100; 10 by default.")
     run_at: Moment | None = Field(None, description="Not before then.")
     deadline: Moment | None = Field(None, description="Earlier deadlines come first among jobs of equal priority.")
-    max_attempts: Integer | None = Field(None, description="How often the render may be tried.")
+    max_attempts: Integer | None = Field(None, description="How often the render may be tried, if it fails.")
     webhook_url: str | None = Field(None, description="Called, signed, when the video has ended.")
     metadata: Texts | None = Field(
         None, description="At most 16 texts of your own; in forms `metadata[name]` or JSON text."
@@ -236,8 +237,9 @@ class Video(Identified):
     deadline: int | None
     metadata: dict[str, str] | None
     webhook_url: str | None
-    attempts: int = Field(description="How often a worker has taken the job.")
-    max_attempts: int
+    attempts: int = Field(description="Those that failed, and the one that goes on or made the video.")
+    max_attempts: int = Field(description="How many `attempts` there may be.")
+    claims: int = Field(description="How often a worker has taken the job. Evictions and the like are no attempts.")
     retry_of: str | None
     predicted_gpu_seconds: float
     gpu_seconds: float | None = Field(description="Of the attempt that made the video.")

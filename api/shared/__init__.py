@@ -1,1 +1,1 @@
-"""Routes that both dialects serve alike: files and batches."""
+"""What dialects have alike: routes of files and of batches; and what a dialect is as an object."""

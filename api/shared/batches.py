@@ -1,8 +1,8 @@
-"""Batches, which both dialects have alike: create, list, retrieve, cancel."""
+"""Batches, which dialects have alike: create, list, retrieve, cancel."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal
 
 from fastapi import APIRouter, Request
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from api import deps
 from api.shared.files import ExpiresAfter
 from api.wire.bodies import read_json, typed
-from api.wire.docs import Body, Dialect, listed
+from api.wire.docs import Body, Docs, listed
 from api.wire.paging import After, Identified, Limit, Listing
 from api.wire.replies import reply, unix
 from orchestrator.domain import batch as domain
@@ -101,17 +101,36 @@ class BatchList(Listing[BatchObject]):
     """A page of batches."""
 
 
-def batch_routes(prefix: str, docs: Dialect, *, dialect: str, endpoint: str, delete_input: bool) -> APIRouter:
+def batch_routes(prefix: str, docs: Docs, *, dialect: str, endpoint: str, delete_input: bool) -> APIRouter:
     """The routes below `prefix`. Lines are of `dialect` and name `endpoint`; `delete_input` is its default."""
     router = APIRouter()
+    one = f"{prefix}/batches/{{batch_id}}"
     reads = Body(fields=CreateBatch, examples={"a day": {"input_file_id": "file-0", "endpoint": endpoint}})
-
-    @router.post(
+    router.post(
         f"{prefix}/batches",
         response_model=BatchObject,
         summary="Create a batch",
         **docs.route(reads=reads, example=_EXAMPLE),
-    )
+    )(_creating(dialect, endpoint, delete_input=delete_input))
+    router.get(
+        f"{prefix}/batches",
+        response_model=BatchList,
+        summary="List batches",
+        **docs.route(errors=(400, 404), example=listed(_EXAMPLE)),
+    )(list_batches)
+    router.get(
+        one, response_model=BatchObject, summary="Retrieve a batch", **docs.route(errors=(404,), example=_EXAMPLE)
+    )(retrieve)
+    router.post(
+        f"{one}/cancel",
+        response_model=BatchObject,
+        summary="Cancel a batch",
+        **docs.route(errors=(400, 404), example=_EXAMPLE | {"status": "cancelling", "cancelling_at": 1758941999}),
+    )(cancel)
+    return router
+
+
+def _creating(dialect: str, endpoint: str, *, delete_input: bool) -> Callable[..., Awaitable[Response]]:
     async def create(request: Request, tenant: deps.Tenant) -> Response:
         """Have the requests of a file rendered, in the order of the file, behind what is more urgent."""
         fields = typed(CreateBatch, await read_json(request))
@@ -130,43 +149,23 @@ def batch_routes(prefix: str, docs: Dialect, *, dialect: str, endpoint: str, del
         )
         return reply(_shown(batch))
 
-    @router.get(
-        f"{prefix}/batches",
-        response_model=BatchList,
-        summary="List batches",
-        **docs.route(errors=(400, 404), example=listed(_EXAMPLE)),
-    )
-    async def list_batches(
-        request: Request,
-        tenant: deps.Tenant,
-        limit: Limit = 20,
-        after: After = None,
-    ) -> Response:
-        """A page of the tenant's batches, newest first."""
-        page = await deps.services(request).batches.list(tenant, limit=limit, after=after)
-        return reply(BatchList.of([_shown(batch) for batch in page.batches], has_more=page.has_more))
+    return create
 
-    @router.get(
-        f"{prefix}/batches/{{batch_id}}",
-        response_model=BatchObject,
-        summary="Retrieve a batch",
-        **docs.route(errors=(404,), example=_EXAMPLE),
-    )
-    async def retrieve(request: Request, batch_id: str, tenant: deps.Tenant) -> Response:
-        """The batch as it stands."""
-        return reply(_shown(await deps.services(request).batches.get(tenant, batch_id)))
 
-    @router.post(
-        f"{prefix}/batches/{{batch_id}}/cancel",
-        response_model=BatchObject,
-        summary="Cancel a batch",
-        **docs.route(errors=(400, 404), example=_EXAMPLE | {"status": "cancelling", "cancelling_at": 1758941999}),
-    )
-    async def cancel(request: Request, batch_id: str, tenant: deps.Tenant) -> Response:
-        """Drop what waits and cancel what renders; what is finished by then stays."""
-        return reply(_shown(await deps.services(request).batches.cancel(tenant, batch_id)))
+async def list_batches(request: Request, tenant: deps.Tenant, limit: Limit = 20, after: After = None) -> Response:
+    """A page of the tenant's batches, newest first."""
+    page = await deps.services(request).batches.list(tenant, limit=limit, after=after)
+    return reply(BatchList.of([_shown(batch) for batch in page.batches], has_more=page.has_more))
 
-    return router
+
+async def retrieve(request: Request, batch_id: str, tenant: deps.Tenant) -> Response:
+    """The batch as it stands."""
+    return reply(_shown(await deps.services(request).batches.get(tenant, batch_id)))
+
+
+async def cancel(request: Request, batch_id: str, tenant: deps.Tenant) -> Response:
+    """Drop what waits and cancel what renders; what is finished by then stays."""
+    return reply(_shown(await deps.services(request).batches.cancel(tenant, batch_id)))
 
 
 def _shown(batch: domain.Batch) -> BatchObject:

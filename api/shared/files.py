@@ -1,4 +1,4 @@
-"""Files, which both dialects have alike: upload, list, retrieve, download, delete."""
+"""Files, which dialects have alike: upload, list, retrieve, download, delete."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from api import deps
 from api.wire.bodies import Integer, typed
-from api.wire.docs import Body, Dialect, binary, listed
+from api.wire.docs import Body, Docs, binary, listed
 from api.wire.paging import After, Identified, Listing, Order
 from api.wire.replies import reply, unix
 from api.wire.uploads import received
@@ -72,94 +72,100 @@ class DeletedFile(BaseModel):
     deleted: Literal[True] = True
 
 
-def file_routes(prefix: str, docs: Dialect) -> APIRouter:
+_FORM = Body(
+    fields=UploadFile,
+    examples={"prompts": {"purpose": "batch", "file": "(the bytes of prompts.jsonl)"}},
+    multipart=True,
+    json=False,
+)
+_DELETED: dict[str, JsonValue] = {"id": _EXAMPLE["id"], "object": "file", "deleted": True}
+
+
+def file_routes(prefix: str, docs: Docs) -> APIRouter:
     """The routes below `prefix`, documented in one dialect's words."""
     router = APIRouter()
-    example: JsonValue = {"purpose": "batch", "file": "(the bytes of prompts.jsonl)"}
-    form = Body(fields=UploadFile, examples={"prompts": example}, multipart=True, json=False)
-
-    @router.post(
+    one = f"{prefix}/files/{{file_id}}"
+    router.post(
         f"{prefix}/files",
         response_model=FileObject,
         summary="Upload a file",
         dependencies=[deps.UPLOAD_ROOM],
-        **docs.route(reads=form, example=_EXAMPLE),
-    )
-    async def upload(request: Request, tenant: deps.Tenant) -> Response:
-        """Keep a file; the answer comes once it is stored. Files of batches go after 30 days unless told otherwise."""
-        async with received(request, "file") as sent:
-            fields = typed(UploadFile, sent.fields)
-            file = await deps.services(request).files.add(
-                tenant,
-                sent.path,
-                filename=sent.filename,
-                purpose=fields.purpose,
-                content_type=mimetypes.guess_type(sent.filename)[0] or "application/octet-stream",
-                lifetime_s=None if fields.expires_after is None else fields.expires_after.seconds,
-            )
-        return reply(_shown(file))
-
-    @router.get(
+        **docs.route(reads=_FORM, example=_EXAMPLE),
+    )(upload)
+    router.get(
         f"{prefix}/files",
         response_model=FileList,
         summary="List files",
         **docs.route(errors=(400, 404), example=listed(_EXAMPLE)),
-    )
-    async def list_files(
-        request: Request,
-        tenant: deps.Tenant,
-        limit: Annotated[int, Query(ge=1, le=10_000, description="How many on a page.")] = 100,
-        after: After = None,
-        order: Order = "desc",
-        purpose: Annotated[str | None, Query(description="Only files of this purpose.")] = None,
-    ) -> Response:
-        """A page of the tenant's files by creation time."""
-        page = await deps.services(request).files.list(tenant, limit=limit, after=after, order=order, purpose=purpose)
-        return reply(FileList.of([_shown(file) for file in page.files], has_more=page.has_more))
-
-    @router.get(
-        f"{prefix}/files/{{file_id}}",
-        response_model=FileObject,
-        summary="Retrieve a file",
-        **docs.route(errors=(404,), example=_EXAMPLE),
-    )
-    async def retrieve(request: Request, file_id: str, tenant: deps.Tenant) -> Response:
-        """What is known of a file."""
-        return reply(_shown(await deps.services(request).files.get(tenant, file_id)))
-
-    @router.get(
-        f"{prefix}/files/{{file_id}}/content",
+    )(list_files)
+    router.get(
+        one, response_model=FileObject, summary="Retrieve a file", **docs.route(errors=(404,), example=_EXAMPLE)
+    )(retrieve)
+    router.get(
+        f"{one}/content",
         response_class=Response,
         summary="Download a file",
         **docs.route(errors=(404, 502), answers={200: binary("application/octet-stream")}),
-    )
-    async def content(request: Request, file_id: str, tenant: deps.Tenant) -> Response:
-        """The file's bytes."""
-        services = deps.services(request)
-        file = await services.files.get(tenant, file_id)
-        # Opened before the status goes out, so that a missing object or a silent S3 is an error and not a torn 200.
-        chunks = await services.downloads.open(file.object, None)
-        headers = {
-            "content-length": str(file.object.size),
-            "etag": f'"{file.object.sha256}"',
-            # What a tenant uploaded is never shown by a browser under our name.
-            "content-disposition": f"attachment; filename*=UTF-8''{quote(file.filename, safe='')}",
-            "x-content-type-options": "nosniff",
-        }
-        return StreamingResponse(chunks, 200, headers, "application/octet-stream")
-
-    @router.delete(
-        f"{prefix}/files/{{file_id}}",
-        response_model=DeletedFile,
-        summary="Delete a file",
-        **docs.route(errors=(404,), example={"id": _EXAMPLE["id"], "object": "file", "deleted": True}),
-    )
-    async def delete(request: Request, file_id: str, tenant: deps.Tenant) -> Response:
-        """Delete a file."""
-        await deps.services(request).files.delete(tenant, file_id)
-        return reply(DeletedFile(id=file_id))
-
+    )(content)
+    router.delete(
+        one, response_model=DeletedFile, summary="Delete a file", **docs.route(errors=(404,), example=_DELETED)
+    )(delete)
     return router
+
+
+async def upload(request: Request, tenant: deps.Tenant) -> Response:
+    """Keep a file; the answer comes once it is stored. Files of batches go after 30 days unless told otherwise."""
+    async with received(request, "file") as sent:
+        fields = typed(UploadFile, sent.fields)
+        file = await deps.services(request).files.add(
+            tenant,
+            sent.path,
+            filename=sent.filename,
+            purpose=fields.purpose,
+            content_type=mimetypes.guess_type(sent.filename)[0] or "application/octet-stream",
+            lifetime_s=None if fields.expires_after is None else fields.expires_after.seconds,
+        )
+    return reply(_shown(file))
+
+
+async def list_files(
+    request: Request,
+    tenant: deps.Tenant,
+    limit: Annotated[int, Query(ge=1, le=10_000, description="How many on a page.")] = 100,
+    after: After = None,
+    order: Order = "desc",
+    purpose: Annotated[str | None, Query(description="Only files of this purpose.")] = None,
+) -> Response:
+    """A page of the tenant's files by creation time."""
+    page = await deps.services(request).files.list(tenant, limit=limit, after=after, order=order, purpose=purpose)
+    return reply(FileList.of([_shown(file) for file in page.files], has_more=page.has_more))
+
+
+async def retrieve(request: Request, file_id: str, tenant: deps.Tenant) -> Response:
+    """What is known of a file."""
+    return reply(_shown(await deps.services(request).files.get(tenant, file_id)))
+
+
+async def content(request: Request, file_id: str, tenant: deps.Tenant) -> Response:
+    """The file's bytes."""
+    services = deps.services(request)
+    file = await services.files.get(tenant, file_id)
+    # Opened before the status goes out, so that a missing object or a silent S3 is an error and not a torn 200.
+    chunks = await services.downloads.open(file.object, None)
+    headers = {
+        "content-length": str(file.object.size),
+        "etag": f'"{file.object.sha256}"',
+        # What a tenant uploaded is never shown by a browser under our name.
+        "content-disposition": f"attachment; filename*=UTF-8''{quote(file.filename, safe='')}",
+        "x-content-type-options": "nosniff",
+    }
+    return StreamingResponse(chunks, 200, headers, "application/octet-stream")
+
+
+async def delete(request: Request, file_id: str, tenant: deps.Tenant) -> Response:
+    """Delete a file."""
+    await deps.services(request).files.delete(tenant, file_id)
+    return reply(DeletedFile(id=file_id))
 
 
 def _shown(file: File) -> FileObject:

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from fastapi.responses import Response
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from api import errors
 from api.wire.problem import Problem
 
 # Of a head, or of a body's trailers.
@@ -82,11 +82,15 @@ class Crowd:
 
 
 class ServerConfig(Config):
-    """uvicorn's configuration, with the crowd that all its connections are in."""
+    """uvicorn's configuration, with the crowd that all its connections are in.
 
-    def __init__(self, app: Any, *, bounds: Bounds, **options: Any) -> None:
+    `word` makes the answer to what has no path yet, and so no dialect.
+    """
+
+    def __init__(self, app: Any, *, bounds: Bounds, word: Callable[[Problem], Response], **options: Any) -> None:
         super().__init__(app, http=Connection, ws="none", **options)
         self.crowd = Crowd(bounds)
+        self.word = word
 
 
 class _Refused(Exception):
@@ -264,7 +268,7 @@ class Connection(HttpToolsProtocol):
             if not before_its_answer:  # what is written now would be taken for a part of the answer to something else
                 self.transport.abort()
                 return
-        self.transport.write(_written(problem))
+        self.transport.write(_written(self.config.word(problem)))
         self._in(_LINGER_S, self.transport.abort)
 
     def _in(self, seconds: float, act: Callable[[], None]) -> None:
@@ -281,7 +285,6 @@ def _problem(status: int, code: str, message: str, headers: dict[str, str] | Non
     return Problem(status=status, code=code, message=message, headers=headers or {})
 
 
-def _written(problem: Problem) -> bytes:
-    answer = errors.response("", problem)
+def _written(answer: Response) -> bytes:
     headers = b"".join(b"%s: %s\r\n" % each for each in (*answer.raw_headers, (b"connection", b"close")))
-    return STATUS_LINE[problem.status] + headers + b"\r\n" + bytes(answer.body)
+    return STATUS_LINE[answer.status_code] + headers + b"\r\n" + bytes(answer.body)

@@ -48,7 +48,7 @@ _OF_BODIES = (400, 408, 413)
 
 
 class Route(TypedDict):
-    """What a route's decorator takes: `@router.get(path, **dialect.route(...))`."""
+    """What a route's decorator takes: `@router.get(path, **docs.route(...))`."""
 
     responses: dict[int | str, dict[str, Any]]
     openapi_extra: dict[str, Any]
@@ -66,10 +66,9 @@ class Body:
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
-    """Documents the routes below `prefix`: `error` models their dialect's errors, and `word` makes one of a problem."""
+class Docs:
+    """Documents the routes of one dialect: `error` models its errors, and `word` makes one of a problem."""
 
-    prefix: str
     error: type[BaseModel]
     word: Callable[[Problem], BaseModel]
 

@@ -18,11 +18,11 @@ from orchestrator.domain.errors import (
     NotFound,
     RequestError,
     StoreRefused,
+    SubmitUnconfirmed,
     TooLarge,
     Unauthenticated,
     Unavailable,
 )
-from orchestrator.intake.jobs import SubmitUnconfirmed
 
 _RETRY_AFTER_S = 2
 _LONGEST_NAME = 80

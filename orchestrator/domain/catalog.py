@@ -1,4 +1,4 @@
-"""The CogVideoX family: what each model can make, and how. The one place that knows legal sizes, frames and fps.
+"""The CogVideoX family: what each model can make, and how. The one place that knows what sizes and frames they render.
 
 Figures are from the CogVideo model cards and README (zai-org/CogVideo); the tiny families are random checkpoints of
 the same classes, which `workers/cogvideox/tiny.py` makes for laptops and tests.
@@ -24,18 +24,16 @@ class Profile(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What a profile approximates. `exact` approximates nothing.
+    """What a profile approximates. `exact` approximates nothing."""
 
-    `steps_share` is the share of the family's default steps that a request without a step count gets; `cache_threshold`
-    lets a denoise step reuse the later blocks' last output while the first block's changes by less than that (relative
-    L1, `workers/cogvideox/stepcache.py`), None computes every step; `small` renders at the family's draft size, which
-    finishing scales up. `compute_share` is the guessed share of steps that such a cache leaves to compute, for
-    predictions only.
-    """
-
+    # A request without a step count gets this share of the family's default steps.
     steps_share: float = 1.0
+    # While the first block's output changes by less than this (relative L1), a denoise step reuses the later blocks'
+    # last output (`workers/cogvideox/stepcache.py`). None computes every step.
     cache_threshold: float | None = None
+    # The guessed share of steps that such a cache leaves to compute; for predictions only.
     compute_share: float = 1.0
+    # Rendered at the family's draft size, which finishing scales up.
     small: bool = False
 
     @property
@@ -52,44 +50,51 @@ RECIPES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFamily:
-    """What every checkpoint of one architecture has in common.
-
-    `sizes` are (width, height) in pixels, the first one native unless `native` says another, and `sizes_rule` the same
-    in words; `draft_scale` is the scale at which the profile `draft` renders. Frames are legal when they equal
-    `frames_step * n + 1` from `min_frames` to `max_frames`; `default_frames` are rendered when nobody asks for a
-    length; `fps` is the rate that the model was trained at. `temporal_patch` is how many latent frames share a token,
-    `token_dim` how wide the transformer makes one. An `image_to_video` family begins at a picture and cannot do
-    without; `image_sibling` names the family that takes over when a request brings one. `reference_step_s` and
-    `reference_decode_s` are seconds on one H100 for the native size and `default_frames`, at batch 2 (classifier-free
-    guidance); `linear_share` is the part of a step that grows linearly with the tokens, the rest being attention and
-    quadratic.
-    """
+    """What every checkpoint of one architecture has in common."""
 
     name: str
     scheduler: Literal["ddim", "dpm"]
+    # The precision that it is loaded in on a GPU.
     dtype: Literal["float16", "bfloat16", "float32"]
+    # Guidance grows over the steps, as diffusers' `use_dynamic_cfg` has it.
     dynamic_cfg: bool
+    # (width, height) in pixels; the first one by default.
     sizes: tuple[Size, ...]
+    # The same in words.
     sizes_rule: str | None = None
+    # The scale at which the profile `draft` renders.
     draft_scale: float = 2 / 3
+    # Rendered when nobody asks for a length.
     default_frames: int
+    # A legal count is `frames_step * n + 1`, from `min_frames` to `max_frames`.
     max_frames: int
     frames_step: int = 8
+    # The rate that the model was trained at.
     fps: int
     max_prompt_tokens: int
+    # How wide the transformer makes a token.
     token_dim: int
     default_steps: int
     default_guidance: float
+    # Seconds of a step and of the decode on one H100: the native size and `default_frames`, at batch 2 (classifier-free
+    # guidance).
     reference_step_s: float
     reference_decode_s: float
+    # The part of a step that grows linearly with the tokens; the rest is attention, and quadratic.
     linear_share: float
     licence: str
     must_accept_licence: bool
     min_frames: int = 9
+    # How many latent frames share a token.
     temporal_patch: int = 1
+    # Begins at a picture, and cannot do without.
     image_to_video: bool = False
+    # The family that takes over when a request brings a picture.
     image_sibling: str | None = None
+    # The size that the reference figures are of, where that is not the first one.
     native: Size | None = None
+    # What loads and renders it: a name in `workers/architectures.py`.
+    architecture: str = "cogvideox"
 
     @property
     def default_size(self) -> Size:

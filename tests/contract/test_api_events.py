@@ -102,7 +102,7 @@ async def test_a_life_is_told_from_the_queue_to_the_video_object(api: Api, repli
         assert queued.data == {"stage": "queued", "attempt": 0}
         claim = await api.claim(video_id)
         begun = (await stream.until("attempt"))[-1]
-        assert begun.data == {"attempt": 1, "max_attempts": 3, "ended": []}
+        assert begun.data == {"attempt": 1, "attempts": 1, "max_attempts": 3, "ended": []}
         await step(api, claim, 5, preview=True)
         told = await stream.until("preview")
         assert {"step": 5, "steps": 20, "progress": 25} in [event.data for event in told]

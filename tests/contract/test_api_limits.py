@@ -22,9 +22,9 @@ from orchestrator.domain.errors import (
     ModerationUnavailable,
     Refused,
     StoreUnavailable,
+    SubmitUnconfirmed,
     WrongState,
 )
-from orchestrator.intake.jobs import SubmitUnconfirmed
 from orchestrator.tenants.turns import Turns
 from tests.support.api import Api, api_settings, in_process, serving
 

@@ -21,7 +21,7 @@ from orchestrator.config import Settings
 from orchestrator.domain.catalog import Profile
 from orchestrator.domain.job import Artifact, Checkpoint, Continuity, Failure, Incident, Job, public_id
 from orchestrator.domain.loading import LoadState, WorkerLoad
-from orchestrator.domain.protocol import Broke
+from orchestrator.domain.protocol import Broke, HandedBack
 from orchestrator.ports import Progress
 from orchestrator.tenants import keys
 from tests.support.api import CLUSTER, MASTER_KEY, POOL, SPRITESHEET, THUMBNAIL, Api, api_settings, serving
@@ -348,6 +348,21 @@ async def test_a_finished_video_says_what_befell_it_and_under_which_numerics_it_
     told = json.loads(json.dumps(came_about))
     assert done | told == done
     assert done["prompt_cut"] is False
+
+
+async def test_evictions_are_no_attempts_so_an_owner_never_reads_more_of_them_than_max_attempts(api: Api) -> None:
+    async def told() -> tuple[int, int, int]:
+        video = (await api.http.get(f"{OPENAI}/{video_id}")).json()
+        return video["attempts"], video["max_attempts"], video["claims"]
+
+    video_id = (await api.http.post(OPENAI, json={"prompt": "sea", "max_attempts": 1})).json()["id"]
+    for evictions in range(3):
+        claim = await api.claim(video_id)
+        assert await told() == (1, 1, evictions + 1)
+        await api.end(claim, HandedBack(reason="drained"))
+        assert await told() == (0, 1, evictions + 1)
+    await api.fail(video_id)
+    assert await told() == (1, 1, 4)
 
 
 async def test_a_prompt_that_was_cut_is_told_as_soon_as_it_is_known_and_afterwards(api: Api) -> None:

@@ -73,6 +73,7 @@ async def test_creating_from_json_answers_a_queued_video_with_every_key(api: Api
         "webhook_url": None,
         "attempts": 0,
         "max_attempts": 3,
+        "claims": 0,
         "retry_of": None,
         "predicted_gpu_seconds": shown["predicted_gpu_seconds"],
         "gpu_seconds": None,

@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import json
 
 import pytest
 from PIL import Image
 from sqlalchemy import text
 
+from api.dialects import DIALECTS
+from orchestrator.adapters.s3 import S3Objects
 from orchestrator.batches.runner import BatchRunner
-from orchestrator.config import Settings
+from orchestrator.config import S3Settings, Settings
 from orchestrator.domain.batch import BatchStatus
 from orchestrator.domain.errors import InvalidField, NotFound, Unsupported, WrongState
 from orchestrator.domain.job import public_id
 from orchestrator.intake.jobs import Jobs
-from tests.support.api import POOL
+from orchestrator.store import Store
+from tests.support import third_dialect
+from tests.support.api import POOL, api_settings
 from tests.support.batches import FAILS, Scene, a_scene, line
 from tests.support.postgres import Clock
 
@@ -60,6 +65,22 @@ async def test_the_bigmodel_dialect_answers_with_signed_urls(scene: Scene) -> No
     assert (failed["response"]["status_code"], failed["response"]["body"]["task_status"]) == (500, "FAIL")
     with pytest.raises(NotFound):
         await scene.files.get(scene.tenant, batch.input_file)
+
+
+async def test_a_dialect_that_is_one_more_of_the_tuple_has_its_lines_read_and_answered_in_its_form(
+    store: Store, objects: S3Objects, s3_settings: S3Settings, database_url: str
+) -> None:
+    dialects = (*DIALECTS, third_dialect.DIALECT)
+    scene = a_scene(store, objects, api_settings(database_url, s3_settings), dialects)
+    bodies = {"a": {"scene": "a mill"}, "b": {"scene": FAILS}, "c": {"scene": ""}}
+    form = {"method": "POST", "url": third_dialect.ENDPOINT}
+    lines = [json.dumps({"custom_id": name, **form, "body": body}) for name, body in bodies.items()]
+    done = await scene.finish(await scene.create(lines, dialect="films"))
+    good, bad = await scene.lines(done.output_file), await scene.lines(done.error_file)
+    assert (good["a"]["status"], good["a"]["film"]["stands"]) == (200, "succeeded")
+    assert good["a"]["film"]["model"] == "tiny-2b", "what its lines take from the settings"
+    assert (bad["b"]["status"], bad["b"]["film"]["stands"]) == (500, "failed")
+    assert (bad["c"]["status"], bad["c"]["oops"]["where"]) == (400, "scene")
 
 
 @pytest.mark.parametrize(

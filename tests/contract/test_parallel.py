@@ -26,7 +26,7 @@ from tests.support.builders import a_spec
 from tests.support.models import Checkpoint, a_picture, a_tiny_spec, denoise
 from tests.support.ranks import Rank, lead, led, processes, recruit
 from tests.support.sockets import free_port
-from workers.assembly import model_of
+from workers.architectures import cogvideox
 from workers.cogvideox import attention
 from workers.cogvideox.model import CogVideoX
 from workers.cogvideox.render import Render
@@ -85,7 +85,7 @@ def a_leader(plan: WorkerPlan, wait_s: float = WAIT_S) -> CogVideoX:
     def meet(device: torch.device) -> Group:
         return Group.led(plan.gpus, device, "127.0.0.1", recruit, wait_s=wait_s)
 
-    return model_of(plan, CPU, meet if plan.gpus > 1 else None)
+    return cogvideox(plan, CPU, meet if plan.gpus > 1 else None)
 
 
 def begun(model: CogVideoX, spec: RenderSpec) -> Render:

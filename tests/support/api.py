@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,9 @@ from fastapi import FastAPI
 
 from api.app import create_app
 from api.deps import Services
+from api.dialects import DIALECTS
 from api.serving import Server
+from api.shared.dialect import Dialect
 from orchestrator.config import ApiSettings, S3Settings, Settings
 from orchestrator.domain.job import Artifact, Claim, Failure, VideoResult, WorkerRef, parse_public_id
 from orchestrator.domain.outcome import Ending, settle
@@ -65,9 +67,9 @@ def in_process(app: FastAPI, key: str | None = None) -> httpx.AsyncClient:
 
 
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[FastAPI]:
+async def serving(settings: Settings, dialects: Sequence[Dialect] = DIALECTS) -> AsyncIterator[FastAPI]:
     """The app between its startup and its shutdown."""
-    app = create_app(settings)
+    app = create_app(settings, dialects=dialects)
     async with app.router.lifespan_context(app):
         yield app
 

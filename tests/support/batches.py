@@ -11,7 +11,8 @@ from uuid import uuid4
 import pytest_asyncio
 from sqlalchemy import text
 
-from api.dialects import dialects
+from api.dialects import DIALECTS, lines_of
+from api.shared.dialect import Dialect
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.batches.batches import Batches
 from orchestrator.batches.runner import BatchRunner
@@ -27,10 +28,11 @@ from orchestrator.intake.files import BATCH, Files, new_file_id
 from orchestrator.ports.files import NewFile
 from orchestrator.processes.frontdoor import open_front_door
 from orchestrator.store import Store
+from tests.support import third_dialect
 from tests.support.api import CLUSTER, POOL, WORKER, api_settings
 from tests.support.builders import a_result, prefix_of
 
-ENDPOINTS = {"openai": "/v1/videos", "bigmodel": "/v4/videos/generations"}
+ENDPOINTS = {"openai": "/v1/videos", "bigmodel": "/v4/videos/generations", "films": third_dialect.ENDPOINT}
 FAILS = "this one fails"
 
 # A pause is over for a test that does not want to wait; a lease is not.
@@ -131,10 +133,11 @@ async def ended_in_spite_of(scene: Scene, batch: Batch, *, rounds: int = 60) -> 
     raise AssertionError(f"still {await scene.batch(batch)}")
 
 
-def a_scene(store: Store, objects: S3Objects, settings: Settings) -> Scene:
+def a_scene(store: Store, objects: S3Objects, settings: Settings, dialects: Sequence[Dialect] = DIALECTS) -> Scene:
     """A tenant of its own on these parts."""
     door = open_front_door(settings, store, objects)
-    runner = BatchRunner(settings, store, objects, jobs=door.jobs, files=door.files, dialects=dialects(settings))
+    lines = lines_of(settings, dialects)
+    runner = BatchRunner(settings, store, objects, jobs=door.jobs, files=door.files, dialects=lines)
     return Scene(store, objects, runner, door.files, Batches(store, door.files), settings, uuid4().hex)
 
 

@@ -22,83 +22,91 @@ def hub(
     The repository has the revisions `main`, `v1` and its one commit. As on the Hub, weights and vocabularies are LFS
     files: known by their SHA-256, and sent from elsewhere; all others are blobs of git.
     """
-    asked: list[str] = []
-    stored = {hashlib.sha256(data).hexdigest(): name for name, data in files.items() if _is_lfs(name)}
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_HEAD(self) -> None:
-            self._answer(body=False)
-
-        def do_GET(self) -> None:
-            self._answer(body=True)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-        def _answer(self, *, body: bool) -> None:
-            path = self.path.partition("?")[0]
-            if path.startswith(f"/api/models/{repo}/revision/"):
-                known = path.rpartition("/")[2] in ("main", "v1", COMMIT)
-                self._json(_info(repo, files)) if known else self._refuse("RevisionNotFound")
-            elif path.startswith(f"/{repo}/resolve/{COMMIT}/"):
-                self._resolve(path.removeprefix(f"/{repo}/resolve/{COMMIT}/"), body)
-            elif path.startswith("/storage/"):
-                self._file(stored[path.removeprefix("/storage/")], body, {})
-            else:
-                self._refuse("RepoNotFound")
-
-        def _json(self, document: object) -> None:
-            data = json.dumps(document).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def _resolve(self, name: str, body: bool) -> None:
-            data = files[name]
-            if not _is_lfs(name):
-                self._file(name, body, {"ETag": f'"{_blob(data)}"', "X-Repo-Commit": COMMIT})
-                return
-            digest = hashlib.sha256(data).hexdigest()
-            self.send_response(302)
-            for header, value in {
-                "Location": f"http://localhost:{server.server_port}/storage/{digest}",  # as its storage: elsewhere
-                "X-Repo-Commit": COMMIT,
-                "X-Linked-Etag": f'"{digest}"',
-                "X-Linked-Size": str(len(data)),
-                "Content-Length": "0",
-            }.items():
-                self.send_header(header, value)
-            self.end_headers()
-
-        def _file(self, name: str, body: bool, headers: Mapping[str, str]) -> None:
-            data = (served or {}).get(name, files[name])
-            self.send_response(200)
-            for header, value in {**headers, "Content-Length": str(len(data))}.items():
-                self.send_header(header, value)
-            self.end_headers()
-            if body:
-                asked.append(name)
-                self.wfile.write(data)
-
-        def _refuse(self, code: str) -> None:
-            self.send_response(404)
-            self.send_header("X-Error-Code", code)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = _Hub(repo, files, {**files, **(served or {})})
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
+        yield f"http://127.0.0.1:{server.server_port}", server.asked
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class _Hub(ThreadingHTTPServer):
+    """A server of one repository: the `files` that it has, and the bytes that it sends for them."""
+
+    def __init__(self, repo: str, files: Mapping[str, bytes], sent: Mapping[str, bytes]) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.repo = repo
+        self.files = files
+        self.sent = sent
+        self.stored = {hashlib.sha256(data).hexdigest(): name for name, data in files.items() if _is_lfs(name)}
+        self.asked: list[str] = []
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One connection to a `_Hub`."""
+
+    server: _Hub
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def _answer(self, *, body: bool) -> None:
+        path, repo = self.path.partition("?")[0], self.server.repo
+        if path.startswith(f"/api/models/{repo}/revision/"):
+            known = path.rpartition("/")[2] in ("main", "v1", COMMIT)
+            self._json(_info(repo, self.server.files)) if known else self._refuse("RevisionNotFound")
+        elif path.startswith(f"/{repo}/resolve/{COMMIT}/"):
+            self._resolve(path.removeprefix(f"/{repo}/resolve/{COMMIT}/"), body)
+        elif path.startswith("/storage/"):
+            self._file(self.server.stored[path.removeprefix("/storage/")], body, {})
+        else:
+            self._refuse("RepoNotFound")
+
+    def _resolve(self, name: str, body: bool) -> None:
+        data = self.server.files[name]
+        if not _is_lfs(name):
+            self._file(name, body, {"ETag": f'"{_blob(data)}"', "X-Repo-Commit": COMMIT})
+            return
+        digest = hashlib.sha256(data).hexdigest()
+        elsewhere = {
+            "Location": f"http://localhost:{self.server.server_port}/storage/{digest}",  # as its storage: elsewhere
+            "X-Repo-Commit": COMMIT,
+            "X-Linked-Etag": f'"{digest}"',
+            "X-Linked-Size": str(len(data)),
+            "Content-Length": "0",
+        }
+        self._head(302, elsewhere)
+
+    def _file(self, name: str, body: bool, headers: Mapping[str, str]) -> None:
+        data = self.server.sent[name]
+        self._head(200, {**headers, "Content-Length": str(len(data))})
+        if body:
+            self.server.asked.append(name)
+            self.wfile.write(data)
+
+    def _json(self, document: object) -> None:
+        data = json.dumps(document).encode()
+        self._head(200, {"Content-Type": "application/json", "Content-Length": str(len(data))})
+        self.wfile.write(data)
+
+    def _refuse(self, code: str) -> None:
+        self._head(404, {"X-Error-Code": code, "Content-Length": "0"})
+
+    def _head(self, status: int, headers: Mapping[str, str]) -> None:
+        self.send_response(status)
+        for header, value in headers.items():
+            self.send_header(header, value)
+        self.end_headers()
 
 
 def _is_lfs(name: str) -> bool:

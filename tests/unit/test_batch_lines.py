@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.dialects import dialects
+from api.dialects import lines_of
 from orchestrator.batches.lines import MAX_ERRORS, LineReader, parse_line, split_lines
 from orchestrator.domain.batch import LineError, window_seconds
 from orchestrator.domain.errors import RequestError, TooLarge
 from tests.support.api import api_settings
 
 ENDPOINT = "/v1/videos"
-LINES = dialects(api_settings("postgresql://nobody@nowhere/none"))
+LINES = lines_of(api_settings("postgresql://nobody@nowhere/none"))
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

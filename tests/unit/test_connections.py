@@ -12,6 +12,7 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
+from api.dialects import DIALECTS
 from api.middleware import Edge
 from api.wire import connections
 from tests.support.api import listening
@@ -29,6 +30,7 @@ class _NoStreams:
 def app() -> FastAPI:
     """An application behind which there is nothing; `/echo` answers with the body and who is said to have sent it."""
     app = FastAPI()
+    app.state.dialects = DIALECTS
     app.state.services = SimpleNamespace(feed=_NoStreams())
     app.add_middleware(Edge)
 
