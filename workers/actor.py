@@ -114,6 +114,10 @@ class RenderActor:
             case WorkerState.READY:
                 return Answer.ACCEPTED if self._roster.assign(assignment) else Answer.FULL
 
+    async def release(self, caller: Caller, token: UUID) -> bool:
+        """Called by nobody: workers of the release before have it (`HostedRenderActor` says why that counts)."""
+        raise NotImplementedError
+
     async def cancel(self, caller: Caller, token: UUID) -> None:
         """Stop a render within one denoise step; one that is being uploaded is finished. Ignores unknown tokens."""
         self._admit(caller)
@@ -203,11 +207,11 @@ class RenderActor:
             model=self._plan.model,
             state=state,
             version=version,
-            free_in_s=self._roster.free_in_s if ready else float("inf"),
-            room=self._roster.room if ready else 0,
+            free_in_s=self._roster.schedule.free_in_s if ready else float("inf"),
+            room=self._roster.schedule.room if ready else 0,
             step_s=self._roster.step_s,
             gpu_busy_s=self._roster.gpu_busy_s,
-            interrupts=self._roster.interrupts if ready else None,
+            interrupts=self._roster.schedule.interrupts if ready else None,
             adapters=self._model.adapters if self._model else (),
             numerics=self._numerics,
             renders=self._roster.statuses(),

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
+from uuid import UUID
 
 import ray
 
@@ -18,6 +19,7 @@ from ray.actor import ActorClass
 from ray.exceptions import RayError
 from ray.util import get_node_ip_address, get_placement_group
 
+from orchestrator.domain.protocol import Answer, Assignment, Caller, WorkerStatus
 from orchestrator.ports import WorkerPlan
 from orchestrator.telemetry import logs
 from workers import placement
@@ -31,11 +33,14 @@ DRAIN_LOOK_S = 2.0
 GOODBYE_S = 0.5
 
 
-class HostedRenderActor(RenderActor):
+class HostedRenderActor:
     """A `RenderActor` in a process of its own, which hands its renders back when it has to go.
 
     It has to on SIGTERM, and when Ray drains a node that it uses, which is all that a pod's SIGTERM comes to here: the
     raylet drains, signals nobody, and in the end kills (`RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S`).
+
+    Whoever asks Ray for a worker by its name gets this class as its starter pickled it: by the names of all its
+    methods. A release in whose tree one of them is missing cannot talk to it. So it has what is called, and no more.
     """
 
     _told_to_leave: threading.Event
@@ -51,21 +56,38 @@ class HostedRenderActor(RenderActor):
 
     def __init__(self, plan: WorkerPlan) -> None:
         logs.configure(plan.log, worker=plan.name)
-        if plan.gpus > 1:
-            super().__init__(plan, assemble=leading)
-        else:
-            super().__init__(plan)
+        self._plan = plan
+        self._actor = RenderActor(plan, assemble=leading) if plan.gpus > 1 else RenderActor(plan)
         threading.Thread(target=self._leave_in_time, name="leave", daemon=True).start()
 
+    async def poll(self, caller: Caller, version: int, timeout_s: float) -> WorkerStatus:
+        return await self._actor.poll(caller, version, timeout_s)
+
+    async def assign(self, caller: Caller, assignment: Assignment) -> Answer:
+        return await self._actor.assign(caller, assignment)
+
+    async def cancel(self, caller: Caller, token: UUID) -> None:
+        await self._actor.cancel(caller, token)
+
+    async def forget(self, caller: Caller, token: UUID) -> None:
+        await self._actor.forget(caller, token)
+
+    async def evict(self, caller: Caller, token: UUID) -> None:
+        await self._actor.evict(caller, token)
+
+    async def drain(self, caller: Caller, within_s: float | None = None) -> None:
+        await self._actor.drain(caller, within_s)
+
     def _leave_in_time(self) -> None:
+        log = logs.get("worker").bind(worker=self._plan.name)
         while not self._told_to_leave.wait(DRAIN_LOOK_S):
             try:
                 if placement.nodes(self._plan).intersection(state.get_draining_nodes()):
                     break
             except Exception as error:  # Ray's head is away, and may come back
-                self._log.warning("drain_unknown", error=str(error)[:200])
-        self._log.warning("leaving", seconds=self._plan.engine.notice_s)
-        self.leave(self._plan.engine.notice_s)
+                log.warning("drain_unknown", error=str(error)[:200])
+        log.warning("leaving", seconds=self._plan.engine.notice_s)
+        self._actor.leave(self._plan.engine.notice_s)
         time.sleep(GOODBYE_S)
         # Ray starts the worker again, on a node that stays.
         os._exit(0)

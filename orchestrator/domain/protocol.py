@@ -22,35 +22,40 @@ from orchestrator.domain.job import (
     WorkerRef,
 )
 
+# Raised by a release that cannot talk to the one before it, because a call or a field means something else, or a class
+# that is pickled has moved: workers of another version are ended, and what they render is lost. A release that keeps it
+# adopts them (`tests/acceptance/test_upgrade.py`).
 PROTOCOL_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who calls: a dispatcher's epoch, which PostgreSQL hands out and which only grows. Workers refuse an older one."""
+    """Who calls."""
 
+    # The dispatcher's. PostgreSQL hands it out, and it only grows: workers refuse an older one.
     epoch: int
     protocol: int = PROTOCOL_VERSION
 
 
 class WorkerState(StrEnum):
-    """`broken` means that the model could not be loaded; the status says why."""
+    """How a worker stands."""
 
     LOADING = "loading"
     READY = "ready"
+    # It ends what it holds and accepts nothing more.
     DRAINING = "draining"
+    # The model could not be loaded; the status says why.
     BROKEN = "broken"
 
 
 class Stage(StrEnum):
-    """The stages of a render, in order. Those before finishing need the GPU; finishing and uploading hold a CPU thread.
-
-    A `preempted` render waits in its worker's memory while a more urgent one steps, and then goes back to denoising.
-    """
+    """The stages of a render, in order. Those before finishing need the GPU, the two behind it hold a CPU thread."""
 
     ASSIGNED = "assigned"
+    # The prompt is encoded, or a checkpoint restored.
     ENCODING = "encoding"
     DENOISING = "denoising"
+    # It waits in its worker's memory while a more urgent render steps, and then goes back to denoising.
     PREEMPTED = "preempted"
     DECODING = "decoding"
     FINISHING = "finishing"
@@ -63,25 +68,29 @@ class Answer(StrEnum):
 
     ACCEPTED = "accepted"
     FULL = "full"
+    # The model is not loaded.
     NOT_READY = "not_ready"
     DRAINING = "draining"
     WRONG_MODEL = "wrong_model"
+    # The assignment is meant for an earlier life of this worker.
     WRONG_INCARNATION = "wrong_incarnation"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """One claimed job, as a worker gets it. Idempotent by `token`; meant for one incarnation only.
-
-    `checkpoint` is where an earlier attempt left it; `priority` 0 is the most urgent.
-    """
+    """One claimed job, as a worker gets it."""
 
     job_id: UUID
+    # The claim's number, which names its objects.
     claim: int
+    # The claim's. A second assignment with it changes nothing.
     token: UUID
     spec: RenderSpec
+    # 0 is the most urgent.
     priority: int
+    # The one life of a worker that it is meant for.
     incarnation: str
+    # Where an earlier attempt left it.
     checkpoint: Checkpoint | None = None
 
     @classmethod
@@ -106,9 +115,10 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Broke:
-    """The render ended without a video. `gpu_seconds` is what it cost up to there."""
+    """The render ended without a video."""
 
     failure: Failure
+    # What it cost up to there; the same in the next ones.
     gpu_seconds: float = 0.0
 
 
@@ -121,9 +131,10 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandedBack:
-    """The render was evicted before its end; `checkpoint` is where it can go on, None when none could be stored."""
+    """The render was evicted before its end."""
 
     reason: str
+    # Where it can go on; None when nothing could be stored.
     checkpoint: Checkpoint | None = None
     gpu_seconds: float = 0.0
 
@@ -133,50 +144,55 @@ End = Rendered | Broke | Stopped | HandedBack
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderStatus:
-    """One held render. `step` of `steps` are done; `progress_age_s` is seconds since anything last moved.
-
-    `preview` is one frame of what is coming, once there is one; `checkpoint` the newest that is in S3.
-    `end` is None until the render is over, and then stays until `forget(token)`.
-    """
+    """One render that a worker holds."""
 
     token: UUID
     job_id: UUID
+    # The claim's number.
     claim: int
     stage: Stage
+    # Denoise steps done, and to do.
     step: int
     steps: int
+    # Seconds since anything last moved.
     progress_age_s: float
+    # Seconds that each stage took so far, by its name.
     stages: Mapping[str, float] = field(default_factory=dict)
+    # One frame of what is coming, once there is one.
     preview: Artifact | None = None
+    # The newest that is in S3.
     checkpoint: Checkpoint | None = None
     incidents: tuple[Incident, ...] = ()
+    # None until the render is over. Then it stays until `forget(token)`.
     end: End | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerStatus:
-    """All that a worker knows of itself. `plan` is the fingerprint of the plan that it was started from.
-
-    `version` grows with every change and is what the next poll passes back; `free_in_s` estimates the seconds until
-    another render could start stepping; `room` is how many more assignments it would accept now. `interrupts` is what
-    it would interrupt: a render of a smaller priority number than this would be stepping one step later; None when
-    nothing is to be interrupted, or may be. `adapters` are the LoRA adapters in its memory. `numerics` is the
-    fingerprint of an unbatched `exact` render here, empty until the model is loaded;
-    `step_s` is the mean time of the last denoise steps; `gpu_busy_s` is a counter of seconds since the process began.
-    """
+    """All that a worker knows of itself."""
 
     worker: WorkerRef
     pool: str
+    # The fingerprint of the plan that it was started from.
     plan: str
     model: str
     state: WorkerState
+    # Grows with every change. The next poll passes it back.
     version: int
+    # Estimated seconds until another render could start stepping.
     free_in_s: float
+    # How many more assignments it would accept now.
     room: int
+    # Mean seconds of the last denoise steps.
     step_s: float
+    # Seconds for which its GPU was busy since the process began: a counter.
     gpu_busy_s: float
+    # A render of a smaller priority number would be stepping one step later. None: it would interrupt nothing.
     interrupts: int | None = None
+    # LoRA adapters in its memory.
     adapters: tuple[str, ...] = ()
+    # The fingerprint of an unbatched `exact` render here; empty until the model is loaded.
     numerics: str = ""
     renders: tuple[RenderStatus, ...] = ()
+    # Why it is broken, as an exception says it.
     error: str | None = None

@@ -68,12 +68,12 @@ def ray_address(ray_head: Head) -> str:
 
 
 @asynccontextmanager
-async def joined(address: str) -> AsyncIterator[RayWorkers]:
-    """A pool in a fresh namespace of the head at `address`; its workers end with the block."""
+async def joined(address: str, namespace: str | None = None) -> AsyncIterator[RayWorkers]:
+    """A pool in a namespace of the head at `address`, a fresh one by default; its workers end with the block."""
     # Ray reads its token's place and its network when it is imported, so not before the head's fixture has set them.
     from workers.cluster import RayWorkers
 
-    pool = RayWorkers.connect(address, f"test-{os.getpid()}-{secrets.token_hex(4)}")
+    pool = RayWorkers.connect(address, namespace or f"test-{os.getpid()}-{secrets.token_hex(4)}")
     try:
         yield pool
     finally:
