@@ -170,15 +170,15 @@ def dispatch(
 
 @app.command()
 def maintain() -> None:
-    """Rescue what dead workers held, and sweep what is old."""
+    """Rescue what dead workers held, move batches on, deliver webhooks, and sweep the bucket."""
     settings = _service_settings()
 
     import uvloop
 
-    from api.dialects import dialects
+    from api.dialects import lines_of
     from orchestrator.processes.maintaining import run_maintainer
 
-    uvloop.run(run_maintainer(settings, dialects(settings)))
+    uvloop.run(run_maintainer(settings, lines_of(settings)))
 
 
 @app.command()

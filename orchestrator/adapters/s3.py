@@ -28,6 +28,7 @@ from orchestrator.config import S3Settings
 from orchestrator.domain.addresses import is_loopback
 from orchestrator.domain.errors import IntegrityError, InvalidField, NotFound, ObjectsRefused, ObjectsUnavailable
 from orchestrator.domain.job import Artifact
+from orchestrator.domain.objects import PROBES
 
 if TYPE_CHECKING:
     from botocore.model import OperationModel
@@ -225,7 +226,7 @@ class S3Objects:
 
     def check(self) -> None:
         """Write, read back, list and delete one small object: all that Cogmill needs of the bucket. Raises as usual."""
-        key = f"doctor/{uuid4().hex}"
+        key = f"{PROBES}{uuid4().hex}"
         self.put(key, b"cogmill doctor", "text/plain")
         if key not in self.list_keys(key):
             raise IntegrityError(f"{key} was written but is not listed")

@@ -27,8 +27,9 @@ Check = Callable[[Mapping[str, Any], UUID], object]
 
 @dataclass(frozen=True, slots=True)
 class ParsedLine:
-    """One request: its caller's name for it, and the body."""
+    """One request."""
 
+    # Its caller's name for it.
     custom_id: str
     body: dict[str, Any]
 
@@ -91,16 +92,18 @@ def _code(value: object) -> str | None:
 
 @dataclass(slots=True)
 class LineReader:
-    """Takes in a file of requests piece by piece. `check` raises a `RequestError` for a body that cannot be meant.
+    """Takes in a file of requests piece by piece."""
 
-    `errors` are what is wrong, the first `MAX_ERRORS` of it; `total` counts the requests that were read.
-    """
-
+    # Their numbers, from 1, and their bytes.
     lines: Iterator[tuple[int, bytes]]
+    # The route that each of them must name.
     endpoint: str
+    # Raises a `RequestError` for a body that cannot be meant.
     check: Check
     max_lines: int
+    # What is wrong, the first `MAX_ERRORS` of it.
     errors: list[LineError] = field(default_factory=list)
+    # Requests that were read.
     total: int = 0
     _seen: set[bytes] = field(default_factory=set)
 

@@ -28,20 +28,22 @@ _SLOW_S = 30.0
 
 
 class Health(StrEnum):
-    """`note`: this could not be checked from here, and nothing says that it is wrong."""
+    """How a part fares."""
 
     OK = "ok"
+    # This could not be checked from here, and nothing says that it is wrong.
     NOTE = "note"
     FAIL = "FAIL"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What came of one check; `mend` is how to put right what failed."""
+    """What came of one check."""
 
     part: str
     health: Health
     detail: str
+    # How to put right what failed.
     mend: str = ""
 
     def line(self) -> str:

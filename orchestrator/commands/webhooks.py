@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
 
@@ -11,22 +10,17 @@ import typer
 
 from orchestrator.commands.options import DataDirOption, settings_of
 from orchestrator.domain.errors import CogmillError
+from orchestrator.domain.webhooks import DeliveryState
 
 # The rest is imported by the command that needs it, as in orchestrator.cli.
 
 webhooks = typer.Typer(help="Webhook deliveries.", no_args_is_help=True)
 
 
-class State(StrEnum):
-    PENDING = "pending"
-    DELIVERED = "delivered"
-    FAILED = "failed"
-
-
 @webhooks.command("list")
 def list_deliveries(
     tenant: Annotated[str | None, typer.Argument()] = None,
-    state: Annotated[State | None, typer.Option(help="Only those.")] = None,
+    state: Annotated[DeliveryState | None, typer.Option(help="Only those.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, the newest first.")] = 50,
     data_dir: DataDirOption = None,
 ) -> None:
@@ -37,7 +31,7 @@ def list_deliveries(
 
     async def read() -> DeliveryPage:
         async with Store.open(settings_of(data_dir).database) as store:
-            return await store.list_deliveries(tenant, limit=limit, state=None if state is None else state.value)
+            return await store.list_deliveries(tenant, limit=limit, state=state)
 
     for each in asyncio.run(read()).deliveries:
         outcome = each.last_error or (f"answered {each.last_status}" if each.last_status else "not tried yet")

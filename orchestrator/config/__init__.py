@@ -4,23 +4,25 @@
 with `__` between its parts (`COGMILL_S3__BUCKET`). The environment wins over the file.
 """
 
-from orchestrator.config.rendering import ADAPTER_SCALES, AdapterSettings, EngineSettings, ModelSettings, PoolSettings
-from orchestrator.config.sections import (
-    ApiSettings,
+from orchestrator.config.loops import (
     BatchSettings,
-    FetchSettings,
-    FinishSettings,
     LeaseSettings,
-    LimitSettings,
-    LogSettings,
     MetricsSettings,
-    ModerationSettings,
     RaySettings,
     RetentionSettings,
     RetrySettings,
-    S3Settings,
     WatchdogSettings,
     WebhookSettings,
+)
+from orchestrator.config.rendering import ADAPTER_SCALES, AdapterSettings, EngineSettings, ModelSettings, PoolSettings
+from orchestrator.config.sections import (
+    ApiSettings,
+    FetchSettings,
+    FinishSettings,
+    LimitSettings,
+    LogSettings,
+    ModerationSettings,
+    S3Settings,
 )
 from orchestrator.config.settings import Settings, load
 

@@ -23,13 +23,13 @@ _WRITERS = ("read-write", "primary")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseAddress:
-    """Where the database is and how to be let in. `dsn` is for asyncpg, and holds the password; `shown` does not.
+    """Where the database is and how to be let in."""
 
-    `connect_timeout_s` is None where the URL says nothing.
-    """
-
+    # For asyncpg; it holds the password.
     dsn: str
+    # For people; it does not.
     shown: str
+    # None where the URL says nothing, as with the next one.
     application_name: str | None
     connect_timeout_s: float | None
     target_session_attrs: str
@@ -98,10 +98,12 @@ def _said(names: tuple[str, ...]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """How a process reaches the database: through a pooler in transaction mode or not, and by which direct way."""
+    """How a process reaches the database."""
 
     url: str
+    # A pooler in transaction mode is in between.
     transaction_pooling: bool = False
+    # The way around the pooler.
     listen_url: str | None = None
 
     @classmethod

@@ -25,8 +25,10 @@ def _known_source(source: str) -> str:
 
 
 class _Sourced(Section):
-    """What has its files somewhere: `source` is a path, or a URL whose files workers fetch to `models_cache`."""
+    """What has its files somewhere."""
 
+    # A directory on every worker's node, `hf://organisation/name@revision` (Hugging Face), or `s3://bucket/prefix` (our
+    # S3's endpoint and keys). What is not on the node is fetched to `models_cache`.
     source: Annotated[str, AfterValidator(_known_source)]
 
     @property
@@ -36,20 +38,18 @@ class _Sourced(Section):
 
 
 class ModelSettings(_Sourced):
-    """One loadable model: the catalogue's family, and where its diffusers checkpoint is.
+    """One loadable model, and where its diffusers checkpoint is."""
 
-    `source` is a directory on every worker's node, `hf://organisation/name@revision` (Hugging Face), or
-    `s3://bucket/prefix` (our S3's endpoint and keys); what is not on the node is fetched to `models_cache`.
-    `path` is an older name for a source that is a directory. `sizes` (`WIDTHxHEIGHT`) are those of the family's that
-    are offered, the first one by default; none is all. A checkpoint that lacks one of them is not loaded. `image_model`
-    names the configured model that takes over when a request brings an image; without it that is the one of the
-    family's image-to-video sibling.
-    """
-
+    # Its name in the catalogue.
     family: str
+    # An older name for a source that is a directory.
     path: Path | None = Field(default=None, exclude=True)
+    # Some families are loaded only by who has read their licence.
     accept_licence: bool = False
+    # `WIDTHxHEIGHT`: those of the family's that are offered, the first one by default; none is all. A checkpoint that
+    # lacks one of them is not loaded.
     sizes: tuple[Annotated[str, Field(pattern=r"^\d{1,5}x\d{1,5}$")], ...] = ()
+    # The configured model that takes over when a request brings an image; None: the one of the family's image sibling.
     image_model: str | None = None
 
     @property
@@ -81,49 +81,50 @@ class ModelSettings(_Sourced):
 
 
 class AdapterSettings(_Sourced):
-    """One LoRA adapter that requests may name: a `source` as a model has it, of `models`, and its usual strength."""
+    """One LoRA adapter that requests may name."""
 
+    # The configured models that take it.
     models: tuple[str, ...] = Field(min_length=1)
+    # How strongly it is applied where a request says nothing.
     scale: float = Field(default=1.0, ge=ADAPTER_SCALES[0], le=ADAPTER_SCALES[1])
 
 
 class EngineSettings(Section):
-    """How workers treat their renders.
+    """How workers treat their renders."""
 
-    A checkpoint of each is stored every `checkpoint_every_s`, 0 is only when it leaves; begun renders share `park_mib`
-    of device memory, which bounds how many can wait for a more urgent one. A worker is replaced after
-    `quarantine_after` different jobs failed in a row. A worker that is told to go (SIGTERM, a spot notice) has
-    `notice_s` for its checkpoints.
-    """
-
+    # Between two checkpoints of a render; 0 stores one only when it leaves.
     checkpoint_every_s: float = Field(default=60, ge=0, le=24 * 3600)
+    # Device memory that begun renders share: it bounds how many can wait for a more urgent one.
     park_mib: int = Field(default=2048, ge=0)
+    # A worker is replaced after so many different jobs failed on it in a row.
     quarantine_after: int = Field(default=3, ge=1, le=1000)
+    # A worker that is told to go (SIGTERM, a spot notice) has so long for its checkpoints.
     notice_s: Seconds = 25
 
 
 class PoolSettings(Section):
-    """Workers that hold the same model, each on `gpus_per_worker` GPUs.
+    """Workers that hold the same model."""
 
-    `profiles` are those that it renders; none means all that it can. `dtype` is the precision that the model is loaded
-    in: `auto` is the family's own on a GPU, and on a CPU float32 where it fits, else bfloat16. `attention` names a
-    diffusers attention backend, `auto` takes the quickest one that passes a numeric check when the model is loaded.
-    `compile` compiles the transformer's block for `warm_shapes` (`WIDTHxHEIGHTxFRAMES`; by default the native one),
-    `auto` does on a GPU.
-    `quantization` keeps the linear layers in 8 bits, and then cannot render `exact`. Up to `batch_size` renders of
-    one shape step together. `adapters_cached` LoRA adapters stay in memory.
-    """
-
+    # A configured model's name.
     model: str
     workers: int = Field(default=1, ge=0, le=10_000)
     gpus_per_worker: int = Field(default=1, ge=1, le=8)
+    # Those that it renders; none is all that it can.
     profiles: tuple[Profile, ...] = ()
+    # The precision that the model is loaded in. `auto`: the family's own on a GPU; on a CPU float32 where it fits, else
+    # bfloat16.
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    # A diffusers attention backend. `auto`: the quickest one that passes a numeric check when the model is loaded.
     attention: str = "auto"
+    # Whether the transformer's block is compiled. `auto`: on a GPU.
     compile: Literal["auto", "on", "off"] = "auto"
+    # What it is compiled for: `WIDTHxHEIGHTxFRAMES`; none is the native one.
     warm_shapes: tuple[Annotated[str, Field(pattern=r"^\d{1,5}x\d{1,5}x\d{1,4}$")], ...] = ()
+    # The linear layers in 8 bits. Then `exact` cannot be rendered.
     quantization: Literal["none", "fp8", "int8"] = "none"
+    # So many renders of one shape step together, at most.
     batch_size: int = Field(default=1, ge=1, le=16)
+    # LoRA adapters that stay in memory.
     adapters_cached: int = Field(default=4, ge=1, le=64)
 
     @model_validator(mode="after")

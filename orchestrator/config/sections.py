@@ -1,4 +1,4 @@
-"""The other sections of the settings, each with its bounds and its defaults."""
+"""The sections of what Cogmill does for callers: S3, API, fetching, finishing, limits, moderation; and of logs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ _OWN_PATHS = ("v1", "api", "docs", "openapi.json", "healthz", "readyz", "metrics
 
 
 class S3Settings(Section):
-    """`public_url` is the host that callers reach for signed URLs; S3 signs the host, so it must have no path."""
+    """The bucket, and how it is reached."""
 
     endpoint_url: str | None = None
+    # The host that callers reach for signed URLs. S3 signs the host, so it must have no path.
     public_url: str | None = None
     region: str = "us-east-1"
     bucket: str = "cogmill"
+    # None asks boto3's usual places.
     access_key: str | None = None
     secret_key: SecretStr | None = None
     # Signs URLs in the place of temporary credentials, whose URLs end with them.
@@ -31,7 +33,9 @@ class S3Settings(Section):
     url_lifetime_s: int = Field(default=24 * 3600, ge=1, le=7 * 24 * 3600)
     connect_timeout_s: Seconds = 5
     read_timeout_s: Seconds = 60
+    # Tries of one call.
     max_attempts: int = Field(default=5, ge=1, le=20)
+    # Larger files are uploaded in parts.
     multipart_threshold_bytes: int = Field(default=16 * 2**20, ge=5 * 2**20)
     # `supported`: boto3's checksums of every body, as trailers, which not every server takes. `required`: only where S3
     # itself demands one, the oldest kind among them, which all take. What is written is read back either way.
@@ -59,22 +63,23 @@ class S3Settings(Section):
 
 
 class ApiSettings(Section):
-    """`key_cache_s` is how long a revoked key may go on working on a replica that has just seen it.
-
-    A request's line and headers have `max_head_bytes` at most, and are complete within `head_timeout_s`. `base_path`
-    may stand before every path. Scripts of `cors_origins` (`https://host`, or `*` alone) may call from a browser.
-    """
+    """Where the API listens, and what a request may be."""
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    # Of a request's line and headers, which are complete within `head_timeout_s`.
     max_head_bytes: int = Field(default=32 * 1024, ge=8 * 1024, le=2**20)
     head_timeout_s: Seconds = 10
     max_connections: int = Field(default=2048, ge=1)
     max_connections_per_address: int | None = Field(default=None, ge=1)
+    # Of a body without pictures and files.
     max_body_bytes: int = Field(default=1 * 2**20, ge=1024)
+    # How long a revoked key may go on working on a replica that has just seen it.
     key_cache_s: float = Field(default=2.0, ge=0, le=60)
     max_prompt_chars: int = Field(default=2_000, ge=1)
+    # May stand before every path.
     base_path: str = ""
+    # Scripts from there may call from a browser: `https://host`, or `*` alone.
     cors_origins: tuple[str, ...] = ()
 
     @field_validator("base_path")
@@ -103,16 +108,16 @@ class ApiSettings(Section):
 
 
 class FetchSettings(Section):
-    """URLs that callers give: images to begin at, webhooks to call. `allow_networks` (CIDR) are let through although
-    they are private, loopback or otherwise reserved. `proxy_url` (`http://user:password@host:port`, or https) is asked
-    to connect to the addresses that were checked, for both.
-    """
+    """URLs that callers give: images to begin at, webhooks to call."""
 
+    # Of an image, redirects and all.
     timeout_s: Seconds = 15
     max_image_bytes: int = Field(default=5 * 2**20, ge=1024, le=32 * 2**20)
     max_image_pixels: int = Field(default=40_000_000, ge=256, le=80_000_000)
     max_redirects: int = Field(default=3, ge=0, le=10)
+    # In CIDR; let through although they are private, loopback or otherwise reserved.
     allow_networks: tuple[IPvAnyNetwork, ...] = ()
+    # `http://user:password@host:port`, or https. It is asked to connect to the addresses that were checked.
     proxy_url: SecretStr | None = None
 
     @property
@@ -139,19 +144,18 @@ class FetchSettings(Section):
 
 
 class FinishSettings(Section):
-    """From rendered frames to the file. `max_crop` is the share of a picture that another aspect ratio may cost.
+    """From rendered frames to the file."""
 
-    `upscaler` is a super-resolution checkpoint that spandrel reads, `interpolator` a TorchScript file that maps two
-    frames and a moment to the frame between; without them, Lanczos and ffmpeg's minterpolate. `certificate` and
-    `certificate_key` (PEM, chain first) sign the C2PA manifest; without them a certificate made on the spot does.
-    `preview_at` is the share of the steps after which a preview frame is decoded; 0 is never.
-    """
-
+    # The share of a picture that another aspect ratio may cost.
     max_crop: float = Field(default=0.4, ge=0, lt=1)
+    # A super-resolution checkpoint that spandrel reads; without one, Lanczos.
     upscaler: Path | None = None
+    # A TorchScript file that maps two frames and a moment to the frame between; without one, ffmpeg's minterpolate.
     interpolator: Path | None = None
+    # PEM, chain first: they sign the C2PA manifest. Without them a certificate made on the spot does.
     certificate: Path | None = None
     certificate_key: Path | None = None
+    # The share of the steps after which a preview frame is decoded; 0 is never.
     preview_at: float = Field(default=0.5, ge=0, lt=1)
 
     @model_validator(mode="after")
@@ -162,13 +166,9 @@ class FinishSettings(Section):
 
 
 class LimitSettings(Section):
-    """What a tenant may do unless `cogmill tenants limit` says otherwise; None is no limit.
+    """What a tenant may do unless `cogmill tenants limit` says otherwise; None is no limit. `Limits` explains them."""
 
-    `storage` counts requests: `memory://` for each API process by itself, `redis://host` for all together.
-    `gpu_seconds_per_day` counts what was used since midnight UTC and what is queued or running; `largest_request` is in
-    predicted GPU seconds.
-    """
-
+    # Where requests are counted: `memory://` for each API process by itself, `redis://host` for all together.
     storage: str = "memory://"
     requests_per_s: float | None = Field(default=None, gt=0)
     queued: int | None = Field(default=None, ge=0)
@@ -183,17 +183,17 @@ class LimitSettings(Section):
 
 
 class ModerationSettings(Section):
-    """Asked before a request is accepted (`prompt`, `image`) and before a video is published (`video`).
+    """Who is asked whether something may be rendered or published. Without `url` and `entry_point` nobody is."""
 
-    `url` is an HTTP endpoint, `entry_point` a Python callable (`package.module:function`); without either nothing is
-    asked. `fail_open` accepts when there is no answer within `timeout_s`.
-    """
-
+    # An HTTP endpoint.
     url: str | None = None
+    # A Python callable: `package.module:function`.
     entry_point: str | None = None
+    # What is shown: the first two before a request is accepted, the video before it is published.
     prompt: bool = True
     image: bool = False
     video: bool = False
+    # Accept when there is no answer within `timeout_s`.
     fail_open: bool = False
     timeout_s: Seconds = 10
 
@@ -206,87 +206,6 @@ class ModerationSettings(Section):
     @property
     def enabled(self) -> bool:
         return self.url is not None or self.entry_point is not None
-
-
-class WebhookSettings(Section):
-    """`per_host` deliveries are in flight to one host at most, `concurrency` in one process; tries end after
-    `give_up_s`, and pause from `base_s` to `cap_s`. After a rotation the old secret signs too for `overlap_s`.
-    """
-
-    per_host: int = Field(default=4, ge=1)
-    concurrency: int = Field(default=64, ge=1)
-    timeout_s: Seconds = 15
-    base_s: Seconds = 5
-    cap_s: Seconds = 4 * 3600
-    give_up_s: Seconds = 72 * 3600
-    overlap_s: Seconds = 24 * 3600
-    keep_s: Seconds = 30 * 24 * 3600
-
-
-class BatchSettings(Section):
-    """`max_file_bytes` bounds an uploaded file; `ahead` is how many of a batch's jobs are in the queue at a time."""
-
-    max_lines: int = Field(default=50_000, ge=1)
-    max_file_bytes: int = Field(default=200 * 2**20, ge=1024)
-    ahead: int = Field(default=1000, ge=1)
-    priority: int = Field(default=20, ge=0, le=100)
-
-
-class RaySettings(Section):
-    """`address` is what `ray.init` takes (`host:port`); `cluster` names it in the database."""
-
-    address: str | None = None
-    cluster: str = "default"
-
-
-class LeaseSettings(Section):
-    """`ttl_s` must outlast a redeploy of the dispatcher plus Ray's own detection of a lost head."""
-
-    ttl_s: Seconds = 180
-    beat_s: Seconds = 5
-    unheld_grace_s: Seconds = 30
-    cancel_poll_s: Seconds = 0.5
-    poll_timeout_s: Seconds = 20
-
-    @model_validator(mode="after")
-    def _beats_in_time(self) -> Self:
-        for name in ("beat_s", "poll_timeout_s"):
-            if getattr(self, name) > self.ttl_s / 2:
-                raise ValueError(f"{name} must be at most half of ttl_s, or workers that live are taken for dead")
-        return self
-
-
-class RetrySettings(Section):
-    max_attempts: int = Field(default=3, ge=1, le=100)
-    base_s: Seconds = 5
-    cap_s: Seconds = 300
-
-
-class WatchdogSettings(Section):
-    """The longest silence of a stage: at least `floor_s`, else `factor` times its predicted seconds."""
-
-    floor_s: Seconds = 120
-    factor: Seconds = 10
-    upload_s: Seconds = 900
-    load_s: Seconds = 1800
-
-
-class RetentionSettings(Section):
-    """`jobs_s` after its end a job and its objects go; `losers_s` after it, what losing claims uploaded."""
-
-    jobs_s: Seconds = 30 * 24 * 3600
-    losers_s: Seconds = 3600
-    outbox_s: Seconds = 7 * 24 * 3600
-    every_s: Seconds = 60
-
-
-class MetricsSettings(Section):
-    """Where the dispatcher and the maintainer serve `/metrics` and `/healthz`; the API serves them itself."""
-
-    host: str = "127.0.0.1"
-    dispatch_port: int = Field(default=9101, ge=0, le=65535)
-    maintain_port: int = Field(default=9102, ge=0, le=65535)
-    queue_every_s: Seconds = 5
 
 
 class LogSettings(Section):

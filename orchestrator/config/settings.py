@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from orchestrator.config import rendering, sections
+from orchestrator.config import loops, rendering, sections
 from orchestrator.config.database import Access, DatabaseAddress
 from orchestrator.domain.catalog import FAMILIES, ModelFamily, Profile
 from orchestrator.domain.errors import ConfigError, UnknownModel
@@ -37,18 +37,18 @@ class Settings(BaseSettings):
     engine: rendering.EngineSettings = rendering.EngineSettings()
     s3: sections.S3Settings = sections.S3Settings()
     api: sections.ApiSettings = sections.ApiSettings()
-    ray: sections.RaySettings = sections.RaySettings()
-    lease: sections.LeaseSettings = sections.LeaseSettings()
-    retry: sections.RetrySettings = sections.RetrySettings()
-    watchdog: sections.WatchdogSettings = sections.WatchdogSettings()
+    ray: loops.RaySettings = loops.RaySettings()
+    lease: loops.LeaseSettings = loops.LeaseSettings()
+    retry: loops.RetrySettings = loops.RetrySettings()
+    watchdog: loops.WatchdogSettings = loops.WatchdogSettings()
     fetch: sections.FetchSettings = sections.FetchSettings()
     finish: sections.FinishSettings = sections.FinishSettings()
     limits: sections.LimitSettings = sections.LimitSettings()
     moderation: sections.ModerationSettings = sections.ModerationSettings()
-    webhooks: sections.WebhookSettings = sections.WebhookSettings()
-    batches: sections.BatchSettings = sections.BatchSettings()
-    retention: sections.RetentionSettings = sections.RetentionSettings()
-    metrics: sections.MetricsSettings = sections.MetricsSettings()
+    webhooks: loops.WebhookSettings = loops.WebhookSettings()
+    batches: loops.BatchSettings = loops.BatchSettings()
+    retention: loops.RetentionSettings = loops.RetentionSettings()
+    metrics: loops.MetricsSettings = loops.MetricsSettings()
     log: sections.LogSettings = sections.LogSettings()
 
     @model_validator(mode="after")

@@ -41,22 +41,34 @@ class BatchStatus(StrEnum):
         return self in (BatchStatus.FAILED, BatchStatus.COMPLETED, BatchStatus.EXPIRED, BatchStatus.CANCELLED)
 
 
+class ItemState(StrEnum):
+    """Where one request of a batch stands."""
+
+    WAITING = "waiting"
+    # It has a job.
+    SUBMITTED = "submitted"
+    ENDED = "ended"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineError:
-    """Why a file of requests was not accepted. `line` counts from 1; None is the file as a whole."""
+    """Why a file of requests was not accepted."""
 
     code: str
     message: str
+    # The field to blame, by its neutral name.
     param: str | None = None
+    # Counts from 1; None is the file as a whole.
     line: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemError:
-    """Why one request has no video; `param` is the field to blame, by its neutral name."""
+    """Why one request has no video."""
 
     code: str
     message: str
+    # The field to blame, by its neutral name.
     param: str | None = None
 
 
@@ -73,31 +85,39 @@ _UNDONE = frozenset(error.code for error in (EXPIRED, CANCELLED, _VIDEO_CANCELLE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewItem:
-    """One request of many. `line` counts from 1; `body` is JSON; the job's id is fixed before there is a job."""
+    """One request of many."""
 
+    # Counts from 1.
     line: int
+    # The caller's own name for it.
     custom_id: str
+    # JSON, as the caller wrote it.
     body: str
+    # Fixed before there is a job, so that submitting it again makes no second one.
     job_id: UUID
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """A request that has been taken in, without its body. `error` is why there is no job, or none any more."""
+    """A request that has been taken in, without its body."""
 
     line: int
     custom_id: str
     job_id: UUID
+    # Why there is no job, or none any more.
     error: ItemError | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """Where a batch's requests stand. `live` are submitted and have not ended, as far as we know."""
+    """Where a batch's requests stand."""
 
     total: int
+    # Ended in a video.
     completed: int
+    # Ended without one.
     failed: int
+    # Submitted and not ended, as far as we know.
     live: int
 
     @property
@@ -107,26 +127,35 @@ class Tally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """A row as its owner may read it. Files and errors are there once it has ended."""
+    """A row as its owner may read it."""
 
     id: str
     tenant: str
+    # The one that reads its lines and writes its answers.
     dialect: str
+    # The route that its lines name.
     endpoint: str
+    # As it was asked for: `24h`.
     completion_window: str
+    # Ids of files. The two that it leaves behind are there once it has ended.
     input_file: str
     output_file: str | None
     error_file: str | None
+    # The input is deleted when it ends.
     delete_input: bool
+    # How long its answers are kept; None is as long as usual.
     output_lifetime_s: float | None
     status: BatchStatus
+    # Why the file was not accepted.
     errors: tuple[LineError, ...] | None
     metadata: Mapping[str, str] | None
+    # Lines: all of them, and those that ended in a video or without one.
     total: int
     completed: int
     failed: int
     created_at: datetime
     expires_at: datetime
+    # When it came to each status; None while it has not.
     in_progress_at: datetime | None
     finalizing_at: datetime | None
     completed_at: datetime | None

@@ -24,12 +24,15 @@ _NAMED_SIZES = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """The finished video: pixels, frames, frames per second, and whether it carries a visible mark."""
+    """The finished video."""
 
+    # Pixels.
     width: int
     height: int
     num_frames: int
+    # Frames per second.
     fps: int
+    # It carries a visible mark.
     watermark: bool = False
 
     @property
@@ -40,8 +43,9 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What the model renders (`width`, `height`, `num_frames`, at its own rate), and what becomes of it."""
+    """What the model renders, at its own rate, and what becomes of it."""
 
+    # Pixels of the rendered frames.
     width: int
     height: int
     num_frames: int

@@ -18,7 +18,7 @@ CogmillError
 │   ├── StoreUnavailable     PostgreSQL
 │   │   ├── StoreRefused     it did not take the request at all: nothing was written
 │   │   │   └── StoreReadOnly  since it is a standby, or read-only
-│   │   └── SubmitUnconfirmed  while a job was being inserted: it may be there (`orchestrator/intake/jobs.py`)
+│   │   └── SubmitUnconfirmed  while a job was being inserted: it may be there
 │   ├── ObjectsUnavailable   S3
 │   │   └── ObjectsRefused   it answers, and does not do it to these objects: others may fare better
 │   ├── ScratchUnavailable   this process's own disk, full or broken
@@ -47,11 +47,9 @@ class CogmillError(Exception):
 
 
 class RequestError(CogmillError):
-    """A request that its caller can mend.
+    """A request that its caller can mend. `param` is the field to blame as the caller wrote it, or None."""
 
-    Attributes: `code`, a stable machine-readable word; `param`, the field to blame as the caller wrote it, or None.
-    """
-
+    # A stable word for machines.
     code = "invalid_request"
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
@@ -150,6 +148,10 @@ class StoreRefused(StoreUnavailable):
 
 class StoreReadOnly(StoreRefused):
     """The server is a standby, or read-only."""
+
+
+class SubmitUnconfirmed(StoreUnavailable):
+    """The store did not confirm a submit: its job may be queued or may not, so sending it again could render twice."""
 
 
 class ObjectsUnavailable(Unavailable):

@@ -32,13 +32,19 @@ _PREEMPTED, _GONE_ON = 1, 2
 
 
 class Kind(StrEnum):
-    """`attempt`: one has begun, or ended. `stage`: the job is somewhere else. `end`: there will be no more events."""
+    """What an event tells."""
 
+    # An attempt has begun, or ended.
     ATTEMPT = "attempt"
+    # The job is somewhere else.
     STAGE = "stage"
+    # More denoise steps are done.
     STEP = "step"
+    # There is a frame to look at.
     PREVIEW = "preview"
+    # Something befell the render, which goes on.
     INCIDENT = "incident"
+    # There will be no more events.
     END = "end"
 
 
@@ -46,17 +52,22 @@ class Kind(StrEnum):
 class Place:
     """How far a job has come, or somebody has followed it. Places of one job are ordered as it goes through them.
 
-    `over` is 0 while a claim's render goes on. `incidents` counts what has befallen it: only with another one may it go
-    back to an earlier stage or step. `pause` is 1 where it is preempted at its `step`, and 2 where that is known to be
-    over. `preview` is 1 once the claim has one. The text of a place is the id of the event that leads there.
+    The text of a place is the id of the event that leads there.
     """
 
+    # The job's claims so far.
     claim: int = 0
+    # 0 while the claim's render goes on; then `_SETTLED`, and where the job went.
     over: int = 0
+    # How many incidents have befallen the render: only with another one may it go back to an earlier stage or step.
     incidents: int = 0
+    # The stage's number, as they follow each other.
     stage: int = 0
+    # Denoise steps done.
     step: int = 0
+    # 1 where it is preempted at its `step`, 2 where that is known to be over.
     pause: int = 0
+    # 1 once the claim has one.
     preview: int = 0
 
     def __str__(self) -> str:
@@ -65,9 +76,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event; `place` is where its hearer has followed the job to."""
+    """One event."""
 
     kind: Kind
+    # Where its hearer has followed the job to.
     place: Place
 
 

@@ -17,10 +17,12 @@ from orchestrator.domain.states import JobState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """One object in S3. `size` is bytes; `sha256` is lower-case hex of the whole object."""
+    """One object in S3."""
 
     key: str
+    # Bytes.
     size: int
+    # Of the whole object, in lower-case hex.
     sha256: str
     content_type: str
 
@@ -36,33 +38,35 @@ def _fill(value: Any, state: list[Any]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderSpec:
-    """One video to render, complete: two equal specs on equal numerics give equal frames.
+    """One video to render, complete: two equal specs on equal numerics give equal frames."""
 
-    `width` and `height` are pixels, `num_frames` counts the rendered frames, `fps` is the model's own frames per
-    second; `delivery` is what becomes of them. `image` is the picture that an image-to-video model begins at; `adapter`
-    names a LoRA adapter of the configuration, applied at `adapter_scale`.
-    A `reproducible` render is never stepped together with others, whatever its pool allows, and goes on from a
-    checkpoint only where the same frames come out. One that may `resume_anywhere` does also where the numerics differ;
-    any other starts over there. A `strict_prompt` is rendered whole or not at all.
-    """
-
+    # A configured model's name.
     model: str
     prompt: str
     negative_prompt: str = ""
+    # Pixels of the rendered frames.
     width: int
     height: int
+    # Rendered frames; how many are delivered is for `delivery` to say.
     num_frames: int
+    # The model's own frames per second.
     fps: int
     num_inference_steps: int
     guidance_scale: float
     seed: int
+    # What finishing makes of the rendered frames.
     delivery: Delivery
     profile: Profile = Profile.EXACT
+    # The picture that an image-to-video model begins at.
     image: Artifact | None = None
+    # The name of a configured LoRA adapter, and how strongly it is applied.
     adapter: str | None = None
     adapter_scale: float = 1.0
+    # Never stepped together with others, whatever its pool allows. Goes on only where the same frames come out.
     reproducible: bool = False
+    # Goes on from a checkpoint where the numerics differ, too. Any other render starts over there.
     resume_anywhere: bool = False
+    # Both prompts are rendered whole, or the render fails.
     strict_prompt: bool = False
 
     def __setstate__(self, state: list[Any]) -> None:
@@ -92,13 +96,13 @@ class RenderSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why an attempt or a job failed: a `FailureCode`'s word, a sentence for the owner, and whether a retry may help.
+    """Why an attempt or a job failed."""
 
-    The word may be another release's, whose worker or row said it.
-    """
-
+    # The word of a `FailureCode`; perhaps another release's, whose worker or row said it.
     code: str
+    # A sentence for the owner.
     message: str
+    # Whether another attempt could end differently.
     retryable: bool = True
 
     def __post_init__(self) -> None:
@@ -108,13 +112,13 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """A render between two steps, in S3: `step` steps are done. `numerics` is the fingerprint of what rendered them.
-
-    Resumed under the same fingerprint it gives the frames that it would have given undisturbed, bit for bit.
-    """
+    """A render between two steps, in S3."""
 
     artifact: Artifact
+    # Denoise steps done.
     step: int
+    # The fingerprint of what rendered them. Resumed under the same one, the render gives the frames that it would have
+    # given undisturbed, bit for bit.
     numerics: str
 
     @classmethod
@@ -125,29 +129,38 @@ class Checkpoint:
 class Continuity(StrEnum):
     """How the frames of a video relate to those of one undisturbed render of the same spec on its last worker."""
 
+    # It was one.
     WHOLE = "whole"
+    # It went on from a checkpoint, with the same frames.
     RESUMED = "resumed"
+    # It went on from a checkpoint under other numerics: the frames may differ.
     RESUMED_INEXACTLY = "resumed_inexactly"
+    # A checkpoint was there and was not used.
     STARTED_OVER = "started_over"
 
 
 class Incident(StrEnum):
-    """What went wrong, or was remarkable, in a render that went on all the same.
+    """What went wrong, or was remarkable, in a render that went on all the same."""
 
-    `retried_exactly` is without step caches, as `exact` is; a pool with 8-bit linears renders in 8 bits all the same.
-    What is behind the tokens that a model takes of a prompt is cut; without guidance no negative prompt is used.
-    """
-
+    # It waited for a more urgent render.
     PREEMPTED = "preempted"
+    # The decode was short of memory: it went in tiles, or with the rest of the model out of the way.
     TILED_DECODE = "tiled_decode"
     OFFLOADED_DECODE = "offloaded_decode"
+    # A batch was short of memory, and its renders went on one by one.
     BATCH_SPLIT = "batch_split"
+    # Tried again without step caches, as `exact` is. A pool with 8-bit linears renders in 8 bits all the same.
     RETRIED_EXACTLY = "retried_exactly"
+    # A checkpoint could not be stored.
     CHECKPOINT_FAILED = "checkpoint_failed"
+    # The stored one could not be used: the render started over.
     CHECKPOINT_UNUSABLE = "checkpoint_unusable"
+    # Every frame is black.
     ALL_BLACK = "all_black"
+    # A prompt has more tokens than the model takes: the rest is cut.
     PROMPT_CUT = "prompt_cut"
     NEGATIVE_PROMPT_CUT = "negative_prompt_cut"
+    # Without guidance no negative prompt is used.
     NEGATIVE_PROMPT_UNUSED = "negative_prompt_unused"
 
     @classmethod
@@ -158,29 +171,31 @@ class Incident(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoResult:
-    """What a finished render left in S3. `gpu_seconds` is the time the GPU was held; `stages` maps stage to seconds.
-
-    `cover` is a PNG of the first frame, `thumbnail` a small WebP of it, `spritesheet` a JPEG of frames in rows; videos
-    of the first release have neither of the latter two. `numerics` is the fingerprint of what rendered it, with marks
-    (`+batched`, `+mixed`) where that alone does not decide the frames; a render that was resumed went on after
-    `resumed_at` steps; `incidents` are what befell its last attempt; `prompt_tokens` are those of the whole prompt,
-    None where nobody counted them.
-    """
+    """What a finished render left in S3, and how it came about. Sizes, frames and rate are those of the delivery."""
 
     video: Artifact
+    # A PNG of the first frame.
     cover: Artifact
+    # A small WebP of the first frame; videos of the first release have none.
     thumbnail: Artifact | None = None
+    # A JPEG of frames in rows; videos of the first release have none.
     spritesheet: Artifact | None = None
     width: int
     height: int
     num_frames: int
     fps: int
+    # How long the last attempt held its GPU.
     gpu_seconds: float
+    # Seconds that each stage took, by its name.
     stages: Mapping[str, float] = field(default_factory=dict)
+    # The fingerprint of what rendered it. A mark (`+batched`, `+mixed`) says that it alone does not decide the frames.
     numerics: str | None = None
     continuity: Continuity = Continuity.WHOLE
+    # Denoise steps that the checkpoint had from which it went on; 0 where it began at the beginning.
     resumed_at: int = 0
+    # What befell the last attempt.
     incidents: tuple[Incident, ...] = ()
+    # Tokens of the whole prompt; None where nobody counted.
     prompt_tokens: int | None = None
 
     def __setstate__(self, state: list[Any]) -> None:
@@ -218,37 +233,35 @@ class VideoResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
-    """What `submit` inserts.
-
-    `priority` 0 is the most urgent; `cost` is the predicted GPU seconds; `deadline` orders jobs within a lane;
-    `run_at` None means now; `request` keeps what the dialect needs to answer later (the model name as asked, ...).
-    Of several jobs of a tenant with one `idempotency_key` only the first is inserted; `request_hash` tells a repetition
-    from another request.
-    """
+    """What `submit` inserts."""
 
     id: UUID
     tenant: str
     pool: str
+    # 0 is the most urgent.
     priority: int
     spec: RenderSpec
+    # Predicted GPU seconds.
     cost: float
+    # After so many failures the job fails.
     max_attempts: int
+    # What the dialect's later answers repeat, such as the model's name as it was asked for.
     request: Mapping[str, Any] = field(default_factory=dict)
+    # Orders jobs within a lane, the earliest first.
     deadline: datetime | None = None
+    # Not claimed before then; None is now.
     run_at: datetime | None = None
+    # Inserted as `held`, not as `queued`.
     held: bool = False
+    # Of a tenant's jobs with one key only the first is inserted.
     idempotency_key: str | None = None
+    # Tells a repetition from another request under the same key.
     request_hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A row as its owner may read it. `step` of `steps` denoise steps are done; times are UTC.
-
-    `preview` is one frame of the render that goes on, as it looked when it was taken; `incidents` are what befell the
-    last attempt so far; `checkpoint` is where the next attempt would go on. `queue_reason` is why it waits, beside its
-    turn; it is no part of the row (`domain/waiting.py`).
-    """
+    """A row as its owner may read it. What `NewJob` has, too, is explained there. Times are UTC."""
 
     id: UUID
     tenant: str
@@ -259,45 +272,63 @@ class Job:
     cost: float
     request: Mapping[str, Any]
     created_at: datetime
+    # When a worker first took it.
     started_at: datetime | None
     finished_at: datetime | None
+    # How often a worker took it. The number only grows, and names the claim's objects.
     claims: int
+    # Attempts that failed.
     failures: int
+    # Attempts that left a healthy worker without moving on; free of charge up to a cap.
     evictions: int
     max_attempts: int
+    # The owner wants a running job to end; its worker stops it.
     cancel_requested: bool
+    # The word of a `Stage`; None while nothing renders it.
     stage: str | None
+    # Denoise steps done.
     step: int
     failure: Failure | None
     result: VideoResult | None
+    # One frame of the render that goes on, as it looked when it was taken.
     preview: Artifact | None = None
+    # Where the next attempt goes on.
     checkpoint: Checkpoint | None = None
+    # What has befallen the last attempt so far.
     incidents: tuple[Incident, ...] = ()
+    # Why it waits, beside its turn. It is no part of the row (`domain/waiting.py`).
     queue_reason: str | None = None
 
     @property
     def steps(self) -> int:
         return self.spec.num_inference_steps
 
+    @property
+    def attempts(self) -> int:
+        """What `max_attempts` bounds: the attempts that failed, and the one that goes on or made the video.
+
+        `claims` may be more: evictions, releases and a cancel cost no attempt.
+        """
+        return self.failures + (self.state in (JobState.RUNNING, JobState.SUCCEEDED))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerRef:
-    """One life of one worker: an actor that restarts keeps its name and gets a new incarnation."""
+    """One life of one worker."""
 
     name: str
+    # New with each life: an actor that restarts keeps its name.
     incarnation: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A job as its owner holds it. Nothing here changes while `token` is the row's token, except a cancel request.
-
-    `age_s` is seconds since the claim, `waited_s` the seconds that the job was claimable before it. `checkpoint` is the
-    newest one of any attempt.
-    """
+    """A job as its owner holds it. Nothing here changes while `token` is the row's token, except a cancel request."""
 
     job_id: UUID
+    # Fresh for each claim. Whatever the owner writes is filtered on it.
     token: UUID
+    # The job's `claims` after this one: 1 is the first.
     number: int
     tenant: str
     pool: str
@@ -308,9 +339,12 @@ class Claim:
     evictions: int
     max_attempts: int
     worker: WorkerRef
+    # Seconds since the claim.
     age_s: float = 0.0
+    # Seconds for which the job could have been claimed before.
     waited_s: float = 0.0
     cancel_requested: bool = False
+    # The newest one of any attempt.
     checkpoint: Checkpoint | None = None
 
 

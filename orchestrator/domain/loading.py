@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orchestrator.domain.retry import RetryPolicy
+from orchestrator.domain.retry import FULL, Backoff
 
-# A load that failed is tried again after 5 s, then after twice as long each time, up to ten minutes.
-RESTS = RetryPolicy(base_s=5.0, cap_s=600.0)
+# Between two tries of a load that failed. Without jitter: workers that rest are in nobody's way.
+RESTS = Backoff(base_s=5.0, cap_s=600.0, spread=FULL)
 _DETAIL_CHARS = 1_000
 
 # A worker says the type of what it met with before the sentence. Of the sentence nothing is passed on to callers: it
@@ -25,45 +25,47 @@ _ANY_REASON = "loading it fails"
 
 
 class LoadState(StrEnum):
-    """`starting`: its worker has not answered yet. `broken`: its last load failed, and it rests or is tried again."""
+    """How a worker stands with its model."""
 
+    # The worker has not answered yet.
     STARTING = "starting"
     LOADING = "loading"
     LOADED = "loaded"
+    # The last load failed. The worker rests, or it is tried again.
     BROKEN = "broken"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerLoad:
-    """One worker and its model, as its dispatcher sees them.
-
-    `failures` counts the loads that failed in a row; `reason` says why in words that any caller may read, `detail` in
-    those of the worker, for operators.
-    """
+    """One worker and its model, as its dispatcher sees them."""
 
     worker: str
     pool: str
     model: str
     state: LoadState
+    # Loads that failed in a row.
     failures: int = 0
+    # Why, in words that any caller may read.
     reason: str = ""
+    # Why, in the worker's words, for operators.
     detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """The loads of one worker that failed in a row, and until when it rests, in monotonic seconds."""
+    """The loads of one worker that failed in a row: `WorkerLoad` explains the first three."""
 
     failures: int = 0
     reason: str = ""
     detail: str = ""
+    # Monotonic seconds.
     rests_until: float = -math.inf
 
     def failed(self, reason: str, detail: str, now: float) -> Trouble:
         """One more load failed."""
         failures = self.failures + 1
-        rest_s = RESTS.delay_s(failures, jitter=0.5)  # no jitter: workers that rest are in nobody's way
-        return Trouble(failures, reason, " ".join(detail.split())[:_DETAIL_CHARS], now + rest_s)
+        rests_until = now + RESTS.delay_s(failures, jitter=0)
+        return Trouble(failures, reason, " ".join(detail.split())[:_DETAIL_CHARS], rests_until)
 
     def died(self, detail: str, now: float) -> Trouble:
         """One more load ended with its process."""

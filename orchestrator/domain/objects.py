@@ -1,4 +1,4 @@
-"""Every key that an object may have in the bucket: of videos, of inputs, of files. Pure.
+"""Every key that an object of ours may have in the bucket: of videos, inputs and files. Pure.
 
     videos/{job}/{claim}/{video.mp4, cover.png, ...}      what one claim's render left; no claim number is used twice
     videos/{job}/{claim}/result.json                      written last: whoever finds it finds the others
@@ -6,6 +6,7 @@
     videos/{job}/{claim}/checkpoints/{step}.safetensors   between two steps; they vanish when the job ends
     inputs/{sha256}/{upload}.{kind}                       a picture that a video begins at, kept by its content
     files/{tenant's hash}/{file}                          what a tenant uploaded, or a batch's answers
+    doctor/{probe}                                        written and deleted again by a check of the bucket
 
 Model files and adapters have prefixes of their operators' own (`workers/modelfiles`).
 """
@@ -18,6 +19,7 @@ from uuid import UUID
 
 INPUTS = "inputs/"
 FILES = "files/"
+PROBES = "doctor/"
 
 FILE_ID = re.compile(r"file-([0-9a-f]{32})")
 

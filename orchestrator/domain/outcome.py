@@ -74,26 +74,28 @@ class AttemptOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
-    """One guarded write: valid only while the row still carries `token`.
-
-    `state` is where the job goes unless a cancel request committed first. `delay_s` is how long a queued job waits
-    before it may be claimed again. `failures` and `evictions` are the new values of the counters. `checkpoint` replaces
-    the row's, None keeps that one: it may be newer than what the claim's owner has read. With `start_over` the next
-    attempt goes on from none. `unheard` says that the worker may have stored some that nobody heard of.
-    """
+    """One guarded write: what becomes of a job after an attempt."""
 
     job_id: UUID
+    # The write is valid only while the row still carries it.
     token: UUID
+    # Where the job goes, unless a cancel request committed first.
     state: JobState
     outcome: AttemptOutcome
+    # The new values of the counters.
     failures: int
     evictions: int
+    # How long a queued job waits before it may be claimed again.
     delay_s: float = 0.0
+    # What the attempt used.
     gpu_seconds: float = 0.0
     failure: Failure | None = None
     result: VideoResult | None = None
+    # Replaces the row's. None keeps that one, which may be newer than what the claim's owner has read.
     checkpoint: Checkpoint | None = None
+    # The next attempt goes on from no checkpoint.
     start_over: bool = False
+    # The worker may have stored checkpoints that nobody heard of.
     unheard: bool = False
 
 

@@ -12,15 +12,15 @@ EVERY = "*"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """The last pause of a pool, or of `EVERY`: who paused it and why, and who ended it, None while it stands.
+    """The last pause of a pool, or of all."""
 
-    `reason` is for whoever waits.
-    """
-
+    # A pool's name, or `EVERY`.
     pool: str
+    # For whoever waits.
     reason: str
     paused_by: str
     paused_at: datetime
+    # None while it stands.
     resumed_by: str | None = None
     resumed_at: datetime | None = None
 

@@ -44,45 +44,54 @@ ImageSource = ImageUrl | ImageBytes | ImageFile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoRequest:
-    """One video as its caller asked for it, free of any dialect. None means that the model's default will do.
+    """One video as its caller asked for it, free of any dialect. None means that the model's default will do."""
 
-    `size` is (width, height) in pixels; `num_frames` wins over `seconds`; `image` is the first frame, beside which
-    `prompt` may be empty. `profile` None takes `usual_profile` where that is rendered, else the most exact one that is.
-    `adapter` names a LoRA adapter of the configuration. A `reproducible` render steps alone; one that may
-    `resume_anywhere` may go on where numbers come out otherwise than where it began. A `strict_prompt` is rendered
-    whole or not at all, the negative one too.
-    `priority` 0 is the most urgent; `run_at` and `deadline` know their time zone; `webhook_url` hears of the end;
-    `metadata` is the caller's own and comes back with the job; `origin` is kept for the dialect's later answers and
-    must be plain JSON.
-    A tenant's second request with the same `idempotency_key` gets the first one's job.
-    """
-
+    # May be empty beside an `image`.
     prompt: str
+    # A configured model's name or an alias, in any case.
     model: str | None = None
     negative_prompt: str | None = None
+    # The first frame.
     image: ImageSource | None = None
+    # (width, height) of the finished video, in pixels.
     size: Size | None = None
+    # Length of the finished video.
     seconds: float | None = None
+    # Frames to render. It wins over `seconds`.
     num_frames: int | None = None
+    # Frames per second of the finished video.
     fps: int | None = None
     num_inference_steps: int | None = None
     guidance_scale: float | None = None
     seed: int | None = None
+    # None takes `usual_profile` where that is rendered, else the most exact one that is.
     profile: Profile | None = None
+    # The dialect's own default.
     usual_profile: Profile = Profile.EXACT
+    # The name of a configured LoRA adapter.
     adapter: str | None = None
     adapter_scale: float | None = None
+    # The next three are those of `RenderSpec`.
     reproducible: bool = False
     resume_anywhere: bool = False
     strict_prompt: bool = False
+    # Draw a visible mark.
     watermark: bool = False
+    # 0 is the most urgent.
     priority: int = DEFAULT_PRIORITY
+    # After so many failures the job fails.
     max_attempts: int | None = None
+    # Not before then. It knows its time zone, as `deadline` does.
     run_at: datetime | None = None
+    # Orders jobs of equal priority, the earliest first.
     deadline: datetime | None = None
+    # Hears of the end.
     webhook_url: str | None = None
+    # The caller's own texts; they come back with the job.
     metadata: Mapping[str, str] = field(default_factory=dict)
+    # A tenant's second request with the same key gets the first one's job.
     idempotency_key: str | None = None
+    # What the dialect's later answers repeat: plain JSON.
     origin: Mapping[str, Any] = field(default_factory=dict)
 
 

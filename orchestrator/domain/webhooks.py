@@ -1,4 +1,4 @@
-"""What the world is told of jobs and batches, who may hear it, and what becomes of a delivery after a try. Pure.
+"""What the world is told of jobs and batches, what signs it, and what becomes of a delivery after a try. Pure.
 
 Standard Webhooks (https://www.standardwebhooks.com) says how a delivery is signed, OpenAI's webhook events how its body
 looks.
@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
-from orchestrator.domain.retry import RetryPolicy
+from orchestrator.domain.retry import Backoff
 
 
 class EventType(StrEnum):
@@ -66,16 +66,19 @@ def secret_owner(tenant: str, endpoint_id: str | None) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """A receiver's answer: its HTTP status, and for how many seconds it asks to be left alone."""
+    """A receiver's answer."""
 
+    # HTTP's.
     status: int
+    # For so long it asks to be left alone.
     retry_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Silence:
-    """No answer came. `error` is for the tenant to read, and says nothing of what lies behind the URL."""
+    """No answer came."""
 
+    # For the tenant to read: it says nothing of what lies behind the URL.
     error: str
 
 
@@ -98,41 +101,54 @@ def asked_pause_s(retry_after: str, now: datetime) -> float | None:
     return max(0.0, (aware - now).total_seconds())
 
 
+class DeliveryState(StrEnum):
+    """Where a delivery stands."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    # Its time is up, or its receiver or its endpoint is gone.
+    FAILED = "failed"
+
+
 class Fate(StrEnum):
-    """What a try means. `gone`: the receiver wants nothing more, ever (410)."""
+    """What a try means."""
 
     DELIVERED = "delivered"
     RETRY = "retry"
+    # The receiver wants nothing more, ever (410).
     GONE = "gone"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """What becomes of a delivery after a try; `delay_s` is the pause before the next."""
+    """What becomes of a delivery after a try."""
 
     fate: Fate
+    # The receiver's, if it answered.
     status: int | None = None
+    # Why the try did not deliver.
     error: str | None = None
+    # The pause before the next try.
     delay_s: float = 0.0
 
 
-def judge(answer: Answer, attempts: int, policy: RetryPolicy, jitter: float) -> Judgement:
+def judge(answer: Answer, attempts: int, backoff: Backoff, jitter: float) -> Judgement:
     """The judgement on the `attempts`-th try (1 is the first). `jitter` in [0, 1) spreads the pause.
 
     A receiver may ask for a longer pause than ours, up to the longest that we make by ourselves.
     """
     if isinstance(answer, Silence):
-        return Judgement(fate=Fate.RETRY, error=answer.error, delay_s=policy.delay_s(attempts, jitter))
+        return Judgement(fate=Fate.RETRY, error=answer.error, delay_s=backoff.delay_s(attempts, jitter))
     if 200 <= answer.status < 300:
         return Judgement(fate=Fate.DELIVERED, status=answer.status)
     if answer.status == 410:
         return Judgement(fate=Fate.GONE, status=answer.status, error="the receiver answered 410 Gone")
-    asked_s = min(answer.retry_after_s or 0.0, policy.cap_s)
+    asked_s = min(answer.retry_after_s or 0.0, backoff.cap_s)
     return Judgement(
         fate=Fate.RETRY,
         status=answer.status,
         error=f"the receiver answered {answer.status}{_REDIRECTS if 300 <= answer.status < 400 else ''}",
-        delay_s=max(policy.delay_s(attempts, jitter), asked_s),
+        delay_s=max(backoff.delay_s(attempts, jitter), asked_s),
     )
 
 

@@ -11,7 +11,14 @@ from uuid_utils.compat import uuid7
 
 from orchestrator.adapters.fetch import check_url
 from orchestrator.config import Settings
-from orchestrator.domain.errors import KeyReused, NotFound, StoreRefused, StoreUnavailable, WrongState
+from orchestrator.domain.errors import (
+    KeyReused,
+    NotFound,
+    StoreRefused,
+    StoreUnavailable,
+    SubmitUnconfirmed,
+    WrongState,
+)
 from orchestrator.domain.job import Job, NewJob, RenderSpec, parse_public_id, public_id
 from orchestrator.domain.request import VideoRequest, fingerprint, fingerprint_like
 from orchestrator.domain.states import JobState
@@ -32,10 +39,6 @@ _RANDOM_SEED_BITS = 32
 _OWN = ("request_id", "remixed_from", "retry_of", "run_at", "deadline")
 
 _WAITING = (JobState.HELD, JobState.QUEUED)
-
-
-class SubmitUnconfirmed(StoreUnavailable):
-    """The store did not confirm a submit: its job may be queued or may not, so sending it again could render twice."""
 
 
 class Jobs:

@@ -1,1 +1,1 @@
-"""Who hears of what happens to a job: watchers of one video, and webhooks."""
+"""Who hears of what happens to jobs and batches: watchers of one video, and webhooks."""

@@ -27,13 +27,12 @@ class SnapshotReader(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Watch:
-    """One watcher's view of one job. `latest` is None until the first reading, and again when the job was deleted.
-
-    `over`: nothing more will be shown, wherever the job stands.
-    """
+    """One watcher's view of one job."""
 
     job_id: UUID
+    # None until the first reading, and again when the job was deleted.
     latest: Snapshot | None = None
+    # Nothing more will be shown, wherever the job stands.
     over: bool = False
     _read: bool = False
     _changed: asyncio.Event = field(default_factory=asyncio.Event)

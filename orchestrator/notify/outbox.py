@@ -19,10 +19,11 @@ from orchestrator.adapters.fetch import check_url
 from orchestrator.adapters.webhook_http import host_of
 from orchestrator.config import Settings
 from orchestrator.domain.errors import InvalidField, StoreUnavailable
-from orchestrator.domain.retry import RetryPolicy
+from orchestrator.domain.retry import Backoff
 from orchestrator.domain.webhooks import (
     EVENT_TYPES,
     Answer,
+    DeliveryState,
     EventType,
     Silence,
     event_body,
@@ -102,7 +103,7 @@ class Deliverer:
         self._sender = sender
         self._limits = settings.webhooks
         self._master_key = settings.master_key.get_secret_value()
-        self._policy = RetryPolicy(base_s=settings.webhooks.base_s, cap_s=settings.webhooks.cap_s)
+        self._backoff = Backoff(base_s=settings.webhooks.base_s, cap_s=settings.webhooks.cap_s)
         self._clock = clock
         self._jitter = jitter
         self._flying: set[asyncio.Task[None]] = set()
@@ -151,7 +152,7 @@ class Deliverer:
 
     async def _deliver(self, attempt: Try) -> None:
         answer = await self._send(attempt)
-        judgement = judge(answer, attempt.attempts, self._policy, self._jitter.random())
+        judgement = judge(answer, attempt.attempts, self._backoff, self._jitter.random())
         until = self._clock.monotonic() + RECORD_S
         while self._clock.monotonic() < until:
             try:
@@ -160,7 +161,7 @@ class Deliverer:
                 await self._clock.sleep(1.0)
                 continue
             metrics.webhook_tries.labels("stale" if state is None else judgement.fate).inc()
-            if state == "failed":
+            if state is DeliveryState.FAILED:
                 metrics.webhooks_given_up.inc()
                 _log.warning("webhook_given_up", delivery=attempt.id.hex, tenant=attempt.tenant, error=judgement.error)
             return

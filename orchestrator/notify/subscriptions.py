@@ -16,11 +16,10 @@ from orchestrator.adapters.webhook_http import host_of
 from orchestrator.config import Settings
 from orchestrator.domain.errors import InvalidField, LimitExceeded, NotFound, Unavailable, WrongState
 from orchestrator.domain.texts import check_text
-from orchestrator.domain.webhooks import EventType, event_body, secret, secret_owner
+from orchestrator.domain.webhooks import DeliveryState, EventType, event_body, secret, secret_owner
 from orchestrator.notify.outbox import delivery_to, new_event_id
 from orchestrator.ports import (
     DeliveryPage,
-    DeliveryState,
     Endpoint,
     EndpointPage,
     NewEndpoint,
@@ -134,7 +133,7 @@ class Subscriptions:
             async with asyncio.timeout(self._settings.webhooks.timeout_s + _TURN_S):
                 while True:
                     delivery = await self._store.find_delivery(delivery_id, tenant)
-                    if delivery is None or delivery.state != "pending":
+                    if delivery is None or delivery.state is not DeliveryState.PENDING:
                         return _found_delivery(delivery, f"whd_{delivery_id.hex}")
                     await asyncio.sleep(_LOOK_AGAIN_S)
         except TimeoutError:

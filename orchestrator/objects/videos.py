@@ -1,6 +1,7 @@
-"""The sweeper: the only part that deletes objects.
+"""The sweeper of videos: what claims have left in S3 and no job needs any more, and history that is over.
 
-Pruned jobs lose all of theirs, ended jobs those of their losing claims, and their checkpoints at once.
+A job that was deleted or is too old loses all its objects. One that ended loses its checkpoints at once, and what its
+losing claims have left soon after.
 """
 
 from __future__ import annotations

@@ -16,17 +16,17 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """A tenant's limits; None says nothing, and infinity that there is no limit.
+    """A tenant's limits; None says nothing, and infinity that there is no limit."""
 
-    `requests_per_s` counts authenticated requests, `queued` the jobs that have not started, `running` those that have;
-    `gpu_seconds_per_day` what was used since midnight UTC and what queued and running jobs are predicted to use;
-    `largest_request` is one job's predicted GPU seconds.
-    """
-
+    # Authenticated requests.
     requests_per_s: float | None = None
+    # Jobs that have not started.
     queued: float | None = None
+    # Jobs that have started.
     running: float | None = None
+    # What was used since midnight UTC, and what queued and running jobs are predicted to use.
     gpu_seconds_per_day: float | None = None
+    # Predicted GPU seconds of one job.
     largest_request: float | None = None
 
     def over(self, defaults: Limits) -> Limits:
@@ -54,10 +54,12 @@ NO_LIMITS = Limits()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """What counts against a tenant now; `day_left_s` is the time until midnight UTC."""
+    """What counts against a tenant now."""
 
     queued: int
+    # Used today or spoken for.
     gpu_seconds: float
+    # The time until midnight UTC.
     day_left_s: float
 
 

@@ -6,14 +6,21 @@ from dataclasses import dataclass
 
 from orchestrator.domain.protocol import RenderStatus, Stage
 
+# For so long a worker itself tries to store a finished video while S3 is away. A render costs far more than that wait,
+# and the wait holds no GPU. The settings demand a longer `upload_s`, so that an outage ends with a reason, not a kill.
+UPLOAD_TRIED_S = 480.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """Seconds. `floor_s` absorbs what no prediction knows (a first compile, a slow disk); `factor` the rest."""
+    """How long a stage may be silent, in seconds."""
 
-    floor_s: float = 120.0
-    factor: float = 10.0
-    upload_s: float = 900.0
+    # The shortest deadline: it absorbs what no prediction knows, such as a first compile or a slow disk.
+    floor_s: float
+    # Times the predicted seconds: it absorbs the rest.
+    factor: float
+    # The shortest deadline of finishing and uploading.
+    upload_s: float
 
     def deadline_s(self, stage: Stage, *, step_s: float, render_s: float, finish_s: float) -> float:
         """The longest silence allowed in `stage`; the seconds predicted of a step, the render and its finishing.

@@ -1,4 +1,4 @@
-"""What the loops and use-cases may touch: the store, the workers, the objects, the clock. One contract suite each."""
+"""What loops and use-cases may touch: the store, workers, objects, pictures, receivers of webhooks, the clock."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from orchestrator.ports.objects import ObjectStore
 from orchestrator.ports.webhooks import (
     Backlog,
     DeliveryPage,
-    DeliveryState,
     Endpoint,
     EndpointPage,
     Happening,
@@ -40,7 +39,6 @@ __all__ = [
     "Backlog",
     "Clock",
     "DeliveryPage",
-    "DeliveryState",
     "EndedAttempt",
     "Endpoint",
     "EndpointPage",

@@ -15,13 +15,14 @@ from orchestrator.ports.files import NewFile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewBatch:
-    """What `create` inserts, as `validating`; it expires `window_s` seconds after that."""
+    """What `add_batch` inserts, as `validating`. `Batch` explains the fields that it has, too."""
 
     id: str
     tenant: str
     dialect: str
     endpoint: str
     completion_window: str
+    # Seconds from its insertion to its expiry.
     window_s: float
     input_file: str
     delete_input: bool
@@ -31,29 +32,36 @@ class NewBatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """A batch as who works on it holds it. `overdue` when its time was over at the moment of the lease."""
+    """A batch as who works on it holds it."""
 
     batch: Batch
+    # Fresh for each lease. Whatever the holder writes is filtered on it.
     token: UUID
+    # Its time was over at the moment of the lease.
     overdue: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchPage:
-    """`batches`, newest first; `has_more` when the listing goes on after the last of them."""
+    """A page of a tenant's batches, the newest first."""
 
     batches: Sequence[Batch]
+    # The listing goes on after the last of them.
     has_more: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchEnd:
-    """How a batch ended: its last status, and its files, whose objects are in S3 already."""
+    """How a batch ended."""
 
+    # Its last.
     status: BatchStatus
+    # Why its file was not accepted.
     errors: Sequence[LineError] | None = None
+    # Lines that ended in a video, and without one.
     completed: int = 0
     failed: int = 0
+    # Its files, whose objects are in S3 already.
     output: NewFile | None = None
     error_output: NewFile | None = None
 

@@ -12,13 +12,16 @@ from orchestrator.domain.job import Artifact
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewFile:
-    """A file whose object is in S3 already. `lifetime_s` counts from its row's creation; None is for ever."""
+    """A file whose object is in S3 already."""
 
     id: str
     tenant: str
+    # What it is for, in the dialect's word: `batch`, `vision`.
     purpose: str
+    # Its caller's name for it.
     filename: str
     object: Artifact
+    # Seconds from its row's creation; None is for ever.
     lifetime_s: float | None = None
 
 
@@ -37,9 +40,10 @@ class File:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilePage:
-    """`files` in the order asked for; `has_more` when the listing goes on after the last of them."""
+    """A page of a tenant's files, in the order asked for."""
 
     files: Sequence[File]
+    # The listing goes on after the last of them.
     has_more: bool
 
 

@@ -14,15 +14,16 @@ from orchestrator.domain.request import ImageSource
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A whole, decodable image as it was given: its bytes, its kind by its content, its pixels as stored.
+    """A whole, decodable image as it was given."""
 
-    `sideways` is true of one that is stored turned by a quarter, as cameras do and EXIF says.
-    """
-
+    # The file's.
     data: bytes
+    # By its content, whatever its caller called it.
     content_type: str
+    # Pixels as stored.
     width: int
     height: int
+    # It is stored turned by a quarter, as cameras do and EXIF says.
     sideways: bool = False
 
     @property

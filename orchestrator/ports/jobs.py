@@ -17,61 +17,69 @@ from orchestrator.domain.states import JobState
 
 
 class Settled(StrEnum):
-    """What a guarded write found.
+    """What a guarded write found."""
 
-    `applied`: this write ended the claim. `already`: an earlier write with this token did, and its reply was lost.
-    `stale`: the token is no longer the row's; the caller must stop and delete nothing.
-    """
-
+    # This write ended the claim.
     APPLIED = "applied"
+    # An earlier write with this token ended it, and its reply was lost.
     ALREADY = "already"
+    # The token is no longer the row's. The caller must stop, and delete nothing.
     STALE = "stale"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettleResult:
-    """`state` is where the job stands now (`cancelled` when the request came first); None when the job is gone."""
+    """What became of one settlement."""
 
     settled: Settled
+    # Where the job stands now: `cancelled` when a request came first. None when the job is gone.
     state: JobState | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """One running render's place, written only while the row carries `token`. A `checkpoint` of None keeps the last."""
+    """One running render's place."""
 
     job_id: UUID
+    # It is written only while the row carries it.
     token: UUID
+    # The word of a `Stage`.
     stage: str
+    # Denoise steps done.
     step: int
     preview: Artifact | None = None
+    # None keeps the last one.
     checkpoint: Checkpoint | None = None
     incidents: tuple[Incident, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
-    """A worker's row. `beat` grows by one each time its dispatcher has heard from it; `alive` ends for good."""
+    """A worker's row."""
 
     cluster: str
     worker: WorkerRef
     pool: str
+    # Grows by one each time its dispatcher has heard from it.
     beat: int
+    # Once false, for good.
     alive: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """`jobs` in the order asked for; `has_more` when the listing goes on after the last of them."""
+    """A page of a tenant's jobs, in the order asked for."""
 
     jobs: Sequence[Job]
+    # The listing goes on after the last of them.
     has_more: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndedAttempt:
-    """How one claim of a job ended, by its number."""
+    """How one claim of a job ended."""
 
+    # The claim's.
     number: int
     outcome: AttemptOutcome
     failure: Failure | None
@@ -79,30 +87,31 @@ class EndedAttempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A job as it stands, and its attempts so far, in order."""
+    """A job as it stands, and how it came there."""
 
     job: Job
+    # In the order of their numbers.
     ended: Sequence[EndedAttempt]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueDepth:
-    """How many jobs of a pool are in a live state, and for how long the oldest has waited there, in seconds."""
+    """How many jobs of a pool are in a live state."""
 
     pool: str
     state: JobState
     count: int
+    # For how long the oldest has been in it.
     oldest_age_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
-    """A job whose objects may be deleted, in whole or (losers) but for the winning claim's prefix `keep`.
-
-    Of the winning claim's objects, the checkpoints go all the same.
-    """
+    """A job whose objects may be deleted."""
 
     job_id: UUID
+    # None: all go, and then the row. Else the row stays, and of the claim of this number all but the checkpoints; 0 is
+    # no claim's number.
     keep: int | None = None
 
 

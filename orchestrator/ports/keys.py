@@ -12,25 +12,27 @@ from orchestrator.policy.limits import Limits
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """A key as the database knows it: no secret, which is derived from the master key and `id`.
-
-    An `operator`'s key may also see and do what concerns every tenant.
-    """
+    """A key as the database knows it: without its secret, which follows from the master key and `id`."""
 
     id: str
     tenant: str
+    # For people, to tell keys apart.
     name: str
     created_at: datetime
+    # None while it is good.
     revoked_at: datetime | None = None
+    # It may also see and do what concerns every tenant.
     operator: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
-    """A tenant: its share of the GPUs relative to the others, and those limits that are its own."""
+    """Who asks for videos."""
 
     name: str
+    # Its share of the GPUs, relative to the others'.
     weight: float
+    # Those that are its own.
     limits: Limits
 
 

@@ -5,29 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Protocol
 from uuid import UUID
 
-from orchestrator.domain.webhooks import Answer, EventType, Judgement
-
-DeliveryState = Literal["pending", "delivered", "failed"]
+from orchestrator.domain.webhooks import Answer, DeliveryState, EventType, Judgement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewEndpoint:
-    """What a tenant wants told where. `host` is what deliveries to `url` are counted under."""
+    """What a tenant wants told where."""
 
     id: str
     tenant: str
+    # For people, to tell endpoints apart.
     name: str
     url: str
+    # Deliveries to `url` are counted under it.
     host: str
+    # What it wants to hear of.
     event_types: Sequence[EventType]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A tenant's endpoint. Its secret follows from the master key, `id` and `generation`."""
+    """A tenant's endpoint."""
 
     id: str
     tenant: str
@@ -35,9 +36,11 @@ class Endpoint:
     url: str
     host: str
     event_types: Sequence[EventType]
+    # Its secret follows from the master key, `id` and this number, which grows with each rotation.
     generation: int
     created_at: datetime
     updated_at: datetime
+    # When its receiver said that it is gone for good.
     disabled_at: datetime | None
 
 
@@ -49,36 +52,40 @@ class EndpointPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Happening:
-    """An outbox row: the job or batch that it is about, by its public id, and the tenant's endpoints that are enabled.
+    """A row of the outbox."""
 
-    `webhook_url` is the one that the job's request named.
-    """
-
+    # A key of `EVENT_TYPES`.
     event: str
+    # The public id of the job or batch that it is about.
     subject: str
     tenant: str
     at: datetime
+    # The one that the job's request named.
     webhook_url: str | None
+    # The tenant's that are enabled.
     endpoints: Sequence[Endpoint]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewDelivery:
-    """One event for one URL; `body` is sent as it is."""
+    """One event for one URL."""
 
     id: UUID
+    # The `webhook-id`, the same on every try.
     event_id: str
     tenant: str
+    # None for a URL that a request named.
     endpoint_id: str | None
     url: str
     host: str
     event_type: EventType
+    # Sent as it is.
     body: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookDelivery:
-    """A delivery as its tenant may read it. `attempts` counts tries since it was last sent anew."""
+    """A delivery as its tenant may read it."""
 
     id: UUID
     tenant: str
@@ -86,10 +93,13 @@ class WebhookDelivery:
     url: str
     body: str
     state: DeliveryState
+    # Tries since it was last sent anew.
     attempts: int
     created_at: datetime
+    # When the next try is due.
     next_at: datetime
     ended_at: datetime | None
+    # What the last try met: the receiver's status, or why there was none or what was wrong with it.
     last_status: int | None
     last_error: str | None
 
@@ -102,26 +112,33 @@ class DeliveryPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Try:
-    """A leased delivery. The secret of `generation` signs, and while `overlaps` the one before it too."""
+    """A leased delivery."""
 
     id: UUID
+    # Fresh for each lease. What became of the try is written only under it.
     lease: UUID
     tenant: str
     endpoint_id: str | None
     event_id: str
     url: str
     body: str
+    # Tries, this one included.
     attempts: int
+    # Its secret signs.
     generation: int
+    # So does the secret of the generation before.
     overlaps: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backlog:
-    """Deliveries that are pending, the age of the oldest, and the age of the oldest event that is in no delivery."""
+    """What has not arrived yet."""
 
+    # Deliveries.
     pending: int
+    # Age of the oldest of them.
     oldest_age_s: float
+    # Age of the oldest event that is in no delivery.
     oldest_event_age_s: float
 
 

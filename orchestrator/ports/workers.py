@@ -24,26 +24,28 @@ from orchestrator.domain.protocol import Answer, Assignment, Caller, WorkerStatu
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerPlan:
-    """All it takes to start one worker: its name, its pool, the model to load, and the bucket to upload to.
-
-    `family` names the catalogue's entry, of which `sizes` are offered, none is all; `source` says where the model's
-    diffusers checkpoint is (`ModelSettings`), and `cache` is the directory for what must be fetched to the worker's
-    node. `adapters` may be asked for by name.
-    """
+    """All it takes to start one worker."""
 
     name: str
     pool: str
+    # The configured model to load.
     model: str
+    # Its entry in the catalogue.
     family: str
+    # Where its diffusers checkpoint is (`ModelSettings`).
     source: str
+    # The directory for what must be fetched to the worker's node.
     cache: Path
     settings: PoolSettings
     engine: EngineSettings = field(default_factory=EngineSettings)
+    # LoRA adapters that may be asked for by name.
     adapters: Mapping[str, AdapterSettings] = field(default_factory=dict)
+    # The bucket to read from and to upload to.
     s3: S3Settings
     log: LogSettings = field(default_factory=LogSettings)
     finish: FinishSettings = field(default_factory=FinishSettings)
     moderation: ModerationSettings = field(default_factory=ModerationSettings)
+    # Those of the family's that are offered; none is all.
     sizes: tuple[Size, ...] = ()
 
     @property

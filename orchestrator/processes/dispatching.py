@@ -10,6 +10,7 @@ from orchestrator.capacity.loads import Loads
 from orchestrator.capacity.plans import plans
 from orchestrator.capacity.scaler import Scaler
 from orchestrator.config import Settings
+from orchestrator.dispatch.claims import Claims
 from orchestrator.dispatch.cluster import Cluster
 from orchestrator.dispatch.dispatcher import Dispatcher
 from orchestrator.dispatch.fleet import Fleet, Worker
@@ -19,7 +20,6 @@ from orchestrator.dispatch.watcher import Watcher
 from orchestrator.domain.protocol import Caller, WorkerState
 from orchestrator.kit.clock import SystemClock
 from orchestrator.kit.loops import Life, Loop, Loops, at_once, running, stop_signals
-from orchestrator.policy.watchdog import Patience
 from orchestrator.ports import JobStore, ObjectStore, Workers
 from orchestrator.processes.shared import PATIENCE_S, settler_of, showing
 from orchestrator.store import Store
@@ -49,7 +49,7 @@ async def run_dispatcher(
             cluster = cluster_of(settings, store, S3Objects(settings.s3), workers, caller)
             dispatcher = Dispatcher(cluster, tuple(settings.pools))
             await dispatcher.reconcile()
-            _log.info("dispatching", cluster=cluster.name, epoch=caller.epoch, adopted=len(cluster.fleet.claims))
+            _log.info("dispatching", cluster=cluster.name, epoch=caller.epoch, adopted=len(cluster.claims.by_token))
             async with running(pulse) as loops:
                 for loop in dispatching(settings, cluster, dispatcher, Watchers(cluster, loops)):
                     loops.start(loop)
@@ -60,21 +60,21 @@ async def run_dispatcher(
 
 def cluster_of(settings: Settings, store: JobStore, objects: ObjectStore, workers: Workers, caller: Caller) -> Cluster:
     """What every loop of the dispatcher works on."""
-    watchdog, fleet = settings.watchdog, Fleet()
-    settler = settler_of(settings, store)
+    claims, settler = Claims(), settler_of(settings, store)
     return Cluster(
         name=settings.ray.cluster,
         caller=caller,
-        fleet=fleet,
+        fleet=Fleet(),
+        claims=claims,
         store=store,
         workers=workers,
         settler=settler,
-        recovery=Recovery(settler, objects, ended=lambda claim: fleet.drop(claim.token)),
+        recovery=Recovery(settler, objects, ended=lambda claim: claims.drop(claim.token)),
         clock=SystemClock(),
         rules=Rules(
-            patience=Patience(floor_s=watchdog.floor_s, factor=watchdog.factor, upload_s=watchdog.upload_s),
+            patience=settings.watchdog.patience,
             unheld_grace_s=settings.lease.unheld_grace_s,
-            load_s=watchdog.load_s,
+            load_s=settings.watchdog.load_s,
             quarantine_after=settings.engine.quarantine_after,
             notice_s=settings.engine.notice_s,
         ),

@@ -1,4 +1,4 @@
-"""All SQL: jobs, leases, heartbeats, tenants and keys in PostgreSQL."""
+"""All SQL: whatever Cogmill keeps in PostgreSQL."""
 
 from orchestrator.store.connecting import CALLERS
 from orchestrator.store.schema import migrate, schema_version

@@ -15,6 +15,7 @@ from orchestrator.domain.errors import LeaseLost
 from orchestrator.ports.batches import BatchEnd, BatchPage, Hold, NewBatch
 from orchestrator.ports.files import NewFile
 from orchestrator.store.files import inserted
+from orchestrator.store.parked import ParkedKind
 from orchestrator.store.part import Part
 from orchestrator.store.tables import batches, files, outbox, parked
 from orchestrator.telemetry import aside
@@ -154,7 +155,9 @@ class Batches(Part):
             if batch.delete_input:
                 there = files.c.id == batch.input_file, files.c.tenant == batch.tenant, files.c.deleted_at.is_(None)
                 await connection.execute(update(files).where(*there).values(deleted_at=_NOW))
-            await connection.execute(delete(parked).where(parked.c.kind == "batch", parked.c.subject == batch.id))
+            await connection.execute(
+                delete(parked).where(parked.c.kind == ParkedKind.BATCH, parked.c.subject == batch.id)
+            )
             told = {"batch_id": batch.id, "tenant": batch.tenant, "event": f"batch.{end.status}"}
             await connection.execute(insert(outbox).values(told))
 

@@ -47,14 +47,15 @@ _ARRIVED = """
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How long to wait, in seconds: for a free connection, a new one, a statement, and a server that says nothing.
+    """How long to wait, in seconds."""
 
-    `silence_s` is above `statement_s`, which the server itself keeps: whoever waits longer talks to nobody.
-    """
-
+    # For a free connection.
     queue_s: float
+    # For a new connection.
     connect_s: float
+    # For a statement; the server itself keeps this.
     statement_s: float
+    # For a server that says nothing: more than `statement_s`, so that whoever waits longer talks to nobody.
     silence_s: float | None
 
 

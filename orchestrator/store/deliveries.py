@@ -11,8 +11,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.domain.job import public_id
-from orchestrator.domain.webhooks import Fate, Judgement
-from orchestrator.ports import Backlog, DeliveryState, Endpoint, Happening, NewDelivery, Try
+from orchestrator.domain.webhooks import DeliveryState, Fate, Judgement
+from orchestrator.ports import Backlog, Endpoint, Happening, NewDelivery, Try
 from orchestrator.store.endpoints import close_endpoint, hold_endpoint, hold_endpoints_of
 from orchestrator.store.part import Part
 from orchestrator.telemetry import aside
@@ -192,7 +192,7 @@ class Deliveries(Part):
             row = (await connection.execute(_RECORD, lease | outcome)).one_or_none()
             if disabled and attempt.endpoint_id is not None:
                 await close_endpoint(connection, attempt.endpoint_id, "its receiver answered another with 410 Gone")
-            return None if row is None else row.state
+            return None if row is None else DeliveryState(row.state)
 
         return await self._database.transact(record)
 

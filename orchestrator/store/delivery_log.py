@@ -8,7 +8,8 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Row, Uuid, bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orchestrator.ports import DeliveryPage, DeliveryState, WebhookDelivery
+from orchestrator.domain.webhooks import DeliveryState
+from orchestrator.ports import DeliveryPage, WebhookDelivery
 from orchestrator.store.endpoints import hold_endpoint
 from orchestrator.store.part import Part
 from orchestrator.store.tables import deliveries
@@ -82,7 +83,7 @@ class DeliveryLog(Part):
 
 
 def _delivery(row: Row[Any]) -> WebhookDelivery:
-    return WebhookDelivery(**row._mapping)
+    return WebhookDelivery(**{**row._mapping, "state": DeliveryState(row.state)})
 
 
 def _owned(delivery_id: UUID, tenant: str | None) -> tuple[ColumnElement[bool], ...]:

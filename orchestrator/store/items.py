@@ -10,7 +10,7 @@ from sqlalchemy import ARRAY, Integer, Row, Text, Uuid, bindparam, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orchestrator.domain.batch import BROKEN, Item, ItemError, NewItem, Tally
+from orchestrator.domain.batch import BROKEN, Item, ItemError, ItemState, NewItem, Tally
 from orchestrator.domain.job import Job
 from orchestrator.ports.batches import Hold
 from orchestrator.store import rows
@@ -118,7 +118,7 @@ class Items(Part):
     async def waiting_items(self, hold: Hold, *, limit: int) -> list[NewItem]:
         columns = batch_items.c
         query = select(columns.line, columns.custom_id, columns.body, columns.job_id)
-        query = query.where(columns.batch_id == hold.batch.id, columns.state == "waiting")
+        query = query.where(columns.batch_id == hold.batch.id, columns.state == ItemState.WAITING)
         found = await self._database.fetch(query.order_by(columns.line).limit(limit))
         return [NewItem(line=r.line, custom_id=r.custom_id, body=r.body, job_id=r.job_id) for r in found]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from sqlalchemy import bindparam, select, text
 
@@ -27,13 +28,22 @@ _RESUME = text("""
 """).bindparams(bindparam("subject"))
 
 
+class ParkedKind(StrEnum):
+    """What may be parked. `event`: a row of the outbox."""
+
+    BATCH = "batch"
+    EVENT = "event"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parked:
-    """`kind` is `batch` or `event`, `subject` its id, `error` the evidence."""
+    """What broke the loop that met it."""
 
-    kind: str
+    kind: ParkedKind
+    # The batch's id, or the one of the outbox's row.
     subject: str
     tenant: str
+    # The evidence: what the loop raised.
     error: str
     at: datetime
 
@@ -43,7 +53,7 @@ class ParkedThings(Part):
         """All of them, the oldest first."""
         columns = (parked.c.kind, parked.c.subject, parked.c.tenant, parked.c.error, parked.c.at)
         found = await self._database.fetch(select(*columns).order_by(parked.c.at, parked.c.subject))
-        return [Parked(**row._mapping) for row in found]
+        return [Parked(**{**row._mapping, "kind": ParkedKind(row.kind)}) for row in found]
 
     async def resume_parked(self, subject: str) -> bool:
         """Let its loop meet it again; False when nothing of that id is parked."""

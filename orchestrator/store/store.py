@@ -1,4 +1,4 @@
-"""The store: PostgreSQL behind `JobStore` and `KeyStore`. Each part has a file of its own."""
+"""The store: every port that keeps rows, on PostgreSQL. Each part has a file of its own."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Store(
     Jobs, Claims, Settlements, WorkerRows, Housekeeping, Tenants, Files, Inputs, Endpoints, Deliveries, DeliveryLog,
     Batches, Items, Loads, Pauses, ParkedThings,
 ):  # fmt: skip
-    """Implements the store's ports, from `ports.JobStore` to `ports.WebhookStore`. One per process and event loop."""
+    """Jobs, keys, inputs, files, batches and webhooks, as the ports ask for them. One per process and event loop."""
 
     def __init__(
         self,

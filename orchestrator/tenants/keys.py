@@ -70,14 +70,14 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A JSON Web Token that says of itself which key signed it, until when it is good, and when it was made.
+    """A JSON Web Token, and what it says of itself. Source: zhipuai and zai-sdk, `core/_jwt_token.py`."""
 
-    `expires_at` and `made_at` are Unix seconds. Source: zhipuai and zai-sdk, `core/_jwt_token.py`.
-    """
-
+    # The key's that signed it.
     id: str
+    # Unix seconds, as is the next one.
     expires_at: float
     made_at: float
+    # The token itself.
     text: str
 
     def verify(self, master_key: str, now: float) -> None:
@@ -145,13 +145,12 @@ class KeyFinder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Lookup:
-    """A read of one key, perhaps still under way; its answer is good until `fresh_until` (monotonic seconds).
-
-    While it is under way, who comes before `shared_until` waits for it too.
-    """
+    """A read of one key, perhaps still under way."""
 
     task: asyncio.Task[ApiKey | None]
+    # Its answer is good until then, in monotonic seconds.
     fresh_until: float
+    # While it is under way, who comes before then waits for it, too.
     shared_until: float
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from inspect import signature
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,6 +15,7 @@ from orchestrator.domain.job import Claim, Continuity, Incident, VideoResult
 from orchestrator.domain.objects import result_key
 from orchestrator.domain.protocol import Assignment
 from orchestrator.objects import results
+from orchestrator.policy.watchdog import UPLOAD_TRIED_S
 from tests.support.builders import a_claim, prefix_of
 from tests.support.finishing import PlainWatch, finish
 from tests.support.frames import moving
@@ -38,6 +40,10 @@ def claim() -> Claim:
 def published(objects: S3Objects, claim: Claim, tmp_path: Path) -> VideoResult:
     finished = finish(moving(9, 64, 96), tmp_path)
     return publish(objects, Assignment.of(claim), finished, WATCH)
+
+
+def test_an_upload_is_tried_for_as_long_as_the_settings_make_the_watchdog_wait() -> None:
+    assert signature(publish).parameters["patience_s"].default == UPLOAD_TRIED_S
 
 
 def test_a_claims_objects_lie_under_its_own_prefix(objects: S3Objects, claim: Claim, published: VideoResult) -> None:

@@ -62,6 +62,23 @@ LINKS = VideoLink(url="https://s3/v.mp4", cover_image_url="https://s3/c.png")
 
 
 @pytest.mark.parametrize(
+    ("job", "attempts"),
+    [
+        (replace(QUEUED, claims=7, failures=2, evictions=5), 2),
+        (replace(RUNNING, claims=7, failures=2, evictions=4), 3),
+        (replace(SUCCEEDED, claims=7, failures=2, evictions=4), 3),
+        (replace(FAILED, claims=7, failures=3, evictions=4), 3),
+        (replace(CANCELLED, claims=7, failures=2, evictions=4), 2),
+    ],
+)
+def test_attempts_count_what_max_attempts_bounds_and_claims_every_time_that_a_worker_took_the_job(
+    job: Job, attempts: int
+) -> None:
+    video = video_of(job, keep_s=100)
+    assert (video.attempts, video.max_attempts, video.claims) == (attempts, 3, 7)
+
+
+@pytest.mark.parametrize(
     ("job", "status", "progress", "completed_at", "error"),
     [
         (replace(QUEUED, state=JobState.HELD), "queued", 0, None, None),
@@ -114,8 +131,9 @@ def test_openai_shows_every_state_with_every_key(
         "deadline": None,
         "metadata": None,
         "webhook_url": None,
-        "attempts": 0,
+        "attempts": int(job.state in (JobState.RUNNING, JobState.SUCCEEDED)),
         "max_attempts": 3,
+        "claims": 0,
         "retry_of": None,
         "predicted_gpu_seconds": 60.0,
         "gpu_seconds": None if job.result is None else 1.0,

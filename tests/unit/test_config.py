@@ -12,7 +12,9 @@ from orchestrator import config
 from orchestrator.capacity.plans import plans
 from orchestrator.domain.catalog import Profile
 from orchestrator.domain.errors import ConfigError, UnknownModel
+from orchestrator.domain.protocol import Stage
 from orchestrator.policy.cost import predict
+from orchestrator.policy.watchdog import UPLOAD_TRIED_S
 from tests.support.builders import a_spec
 
 TOML = """
@@ -66,6 +68,7 @@ def test_the_environment_wins_over_the_file(toml: Path, monkeypatch: pytest.Monk
         ("COGMILL_MASTER_KEY", "short", "master_key"),
         ("COGMILL_DEFAULT_MODEL", "other", "default_model"),
         ("COGMILL_LOG__LEVEL", "loud", "log.level"),
+        ("COGMILL_WATCHDOG__UPLOAD_S", f"{UPLOAD_TRIED_S}", "watchdog.upload_s: must be more than"),
     ],
 )
 def test_a_wrong_setting_is_told_by_name(
@@ -152,6 +155,14 @@ def test_models_are_found_by_name_or_alias_in_any_case(toml: Path) -> None:
     assert settings.pool_of("small", Profile.EXACT) == "gpu"
     with pytest.raises(UnknownModel):
         settings.resolve_model("large")
+
+
+def test_an_upload_that_waits_for_s3_gives_up_before_the_watchdog_takes_it_for_hung() -> None:
+    """Where the worker's bound or the watchdog's usual one is changed alone, this tells."""
+    usual = config.WatchdogSettings().patience
+    uploading = usual.deadline_s(Stage.UPLOADING, step_s=0, render_s=0, finish_s=0)
+    assert uploading > UPLOAD_TRIED_S
+    assert config.WatchdogSettings(upload_s=usual.upload_s).upload_s == uploading
 
 
 def test_shapes_to_compile_may_be_drafts(toml: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from orchestrator.config import WatchdogSettings
 from orchestrator.domain.catalog import (
     COGVIDEOX_2B,
     COGVIDEOX_5B_I2V,
@@ -24,7 +25,7 @@ from orchestrator.domain.errors import IllegalTransition
 from orchestrator.domain.job import Failure, parse_public_id, public_id
 from orchestrator.domain.outcome import AttemptOutcome, Ending, Evicted, Lost, Released, settle
 from orchestrator.domain.protocol import Broke, Rendered, RenderStatus, Stage, Stopped
-from orchestrator.domain.retry import RetryPolicy
+from orchestrator.domain.retry import AROUND, BELOW, FULL, Backoff, RetryPolicy
 from orchestrator.domain.states import TRANSITIONS, JobState, require
 from orchestrator.policy import cost
 from orchestrator.policy.watchdog import Patience
@@ -120,6 +121,16 @@ def test_a_stopped_render_is_cancelled_only_when_its_owner_asked() -> None:
 def test_backoff_grows_to_its_cap_and_spreads_by_a_quarter(failures: int, jitter: float) -> None:
     full = min(100.0, 10.0 * 2 ** min(failures - 1, 32))
     assert 0.75 * full <= POLICY.delay_s(failures, jitter) <= 1.25 * full
+
+
+@pytest.mark.parametrize("spread", [AROUND, BELOW, FULL])
+@given(failures=st.integers(1, 100), jitter=st.floats(0, 1, exclude_max=True))
+def test_every_backoff_doubles_up_to_its_cap_within_its_spread(
+    spread: tuple[float, float], failures: int, jitter: float
+) -> None:
+    full = min(20.0, 0.5 * 2 ** min(failures - 1, 32))
+    delay_s = Backoff(base_s=0.5, cap_s=20.0, spread=spread).delay_s(failures, jitter)
+    assert spread[0] * full <= delay_s <= spread[1] * full
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
@@ -249,6 +260,6 @@ def test_a_stage_may_be_silent_for_so_many_times_what_was_predicted_of_it(stage:
 
 def test_every_stage_has_a_patience_and_no_prediction_of_nothing_makes_it_short() -> None:
     nothing = dict.fromkeys(PREDICTED, 0.0)
-    usual = Patience()
+    usual = WatchdogSettings().patience
     for stage in Stage:
         assert usual.deadline_s(stage, **nothing) >= (900 if stage in (Stage.FINISHING, Stage.UPLOADING) else 120)

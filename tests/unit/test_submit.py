@@ -14,13 +14,14 @@ from orchestrator.domain.errors import (
     LimitExceeded,
     Refused,
     StoreUnavailable,
+    SubmitUnconfirmed,
     Unsupported,
 )
 from orchestrator.domain.job import Artifact, Job, NewJob
 from orchestrator.domain.loading import WorkerLoad
 from orchestrator.domain.pausing import Pause
 from orchestrator.domain.request import ImageBytes, ImageSource
-from orchestrator.intake.jobs import Jobs, SubmitUnconfirmed
+from orchestrator.intake.jobs import Jobs
 from orchestrator.intake.planning import fit, plan
 from orchestrator.intake.waiting import Waiting
 from orchestrator.policy.limits import Limits

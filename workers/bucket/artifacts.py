@@ -13,7 +13,9 @@ from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import Artifact, VideoResult
 from orchestrator.domain.objects import claim_prefix, result_key
 from orchestrator.domain.protocol import Assignment
+from orchestrator.domain.retry import BELOW, Backoff
 from orchestrator.objects import results
+from orchestrator.policy.watchdog import UPLOAD_TRIED_S
 from orchestrator.ports import ObjectStore
 from orchestrator.telemetry import logs
 from workers.engine.parts import Watch
@@ -21,10 +23,7 @@ from workers.finish import Finished
 
 T = TypeVar("T")
 
-# A render costs far more than a wait for S3, and waiting holds no GPU. Shorter than the watchdog's patience with a
-# silent upload (`WatchdogSettings.upload_s`), so that a long outage ends with a reason instead of a kill.
-_PATIENCE_S = 480.0
-_LONGEST_PAUSE_S = 20.0
+_BACKOFF = Backoff(base_s=1.0, cap_s=20.0, spread=BELOW)
 # One corrupt upload can be chance; three are a broken link or memory, and another node should render.
 _MAX_CORRUPT = 3
 
@@ -37,7 +36,7 @@ def publish(
     finished: Finished,
     watch: Watch,
     *,
-    patience_s: float = _PATIENCE_S,
+    patience_s: float = UPLOAD_TRIED_S,
 ) -> VideoResult:
     """Upload a claim's objects, each read back and compared, and say what they are. The local files stay.
 
@@ -94,4 +93,4 @@ def _patiently(upload: Callable[[], T], patience_s: float, **fields: object) -> 
                     FailureCode.UPLOAD_FAILED, f"the finished video could not be stored: {error}"
                 ) from error
             _log.warning("upload_tried_again", failures=failures, error=str(error), **fields)
-        time.sleep(min(_LONGEST_PAUSE_S, 0.5 * 2.0 ** min(failures, 10)) * random.uniform(0.5, 1.0))
+        time.sleep(_BACKOFF.delay_s(failures, random.random()))

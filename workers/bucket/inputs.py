@@ -13,6 +13,7 @@ from orchestrator.domain.errors import IntegrityError, NotFound, ObjectsUnavaila
 from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import Artifact, Checkpoint, Continuity, RenderSpec
 from orchestrator.domain.protocol import Assignment
+from orchestrator.domain.retry import BELOW, Backoff
 from orchestrator.ports import ObjectStore
 from orchestrator.telemetry import logs
 from workers.bucket import checkpoints, picture
@@ -27,7 +28,7 @@ T = TypeVar("T")
 
 # Waiting holds no GPU, and what else this worker could render waits for the same S3.
 _PATIENCE_S = 480.0
-_LONGEST_PAUSE_S = 5.0
+_BACKOFF = Backoff(base_s=0.5, cap_s=5.0, spread=BELOW)
 
 _log = logs.get("inputs")
 
@@ -109,14 +110,14 @@ class _Patience:
     def read(self, what: str, unavailable: FailureCode, read: Callable[[], T]) -> T:
         """What `read` returns. Raises what it raises, and `RenderFailed` (`unavailable`) after the patience."""
         deadline = time.monotonic() + self._patience_s
-        pause_s = 0.5
+        failures = 0
         while self._wanted():
             try:
                 return read()
             except ObjectsUnavailable as error:
                 if time.monotonic() > deadline:
                     raise RenderFailed(unavailable, f"the {what} could not be read: {error}") from error
+                failures += 1
                 _log.warning("input_tried_again", what=what, error=str(error), **self.fields)
-            time.sleep(pause_s * random.uniform(0.5, 1.0))
-            pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
+            time.sleep(_BACKOFF.delay_s(failures, random.random()))
         raise _Unwanted

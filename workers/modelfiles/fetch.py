@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from orchestrator.config import S3Settings
 from orchestrator.domain.errors import ConfigError, IntegrityError, ScratchUnavailable, Unavailable
+from orchestrator.domain.retry import BELOW, Backoff
 from orchestrator.telemetry import logs
 from workers.modelfiles import layout, manifest, remote
 from workers.modelfiles.manifest import Entry, Manifest
@@ -34,8 +35,9 @@ _LISTING = ".listing.json"
 _HUB_NOTES = ".cache"
 # Files at a time: one stream fills no fast network.
 _THREADS = 4
-# Tries of one file in a row, with pauses from one second on that double: half a minute, and each goes on where it was.
+# Tries of one file in a row: half a minute, and each goes on where it was.
 _TRIES = 6
+_BACKOFF = Backoff(base_s=1.0, cap_s=16.0, spread=BELOW)
 _TELL_EVERY_S = 0.5
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -180,8 +182,7 @@ def _patiently(source: str, call: Callable[[], T], stop: Event | None = None) ->
         except Unavailable as error:
             # With an S3 that accepts and never answers, a try takes minutes: who waits must see what for.
             _log.warning("fetch_tried_again", source=source, error=str(error)[:300])
-            pause = 2.0 ** (tried - 1) * random.uniform(0.5, 1.0)
-            if (stop or Event()).wait(pause):
+            if (stop or Event()).wait(_BACKOFF.delay_s(tried, random.random())):
                 raise
     return call()
 
