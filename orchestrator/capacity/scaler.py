@@ -41,7 +41,7 @@ class Scaler:
                     started.add(name)
         names = {*existing, *self._wanted}
         for name in set(cluster.fleet.workers) - names:
-            cluster.fleet.forget(name)
+            del cluster.fleet.workers[name]
         now = cluster.clock.monotonic()
         workers = [cluster.fleet.worker(name, self._pool_of(name), now) for name in sorted(names)]
         for worker in workers:
@@ -92,17 +92,17 @@ class Scaler:
         except WorkerError as error:
             _log.info("drain_unanswered", worker=worker.name, error=str(error)[:200])
             return
-        if worker.status is not None and not worker.status.renders and not cluster.fleet.held_by(worker.name):
+        if worker.status is not None and not worker.status.renders and not cluster.claims.held_by(worker.name):
             _log.info("worker_stopped", worker=worker.name)
             await cluster.store.declare_dead(cluster.name, worker.status.worker)
             await cluster.workers.kill(worker.name, restart=False)
-            cluster.fleet.forget(worker.name)
+            cluster.fleet.workers.pop(worker.name, None)
 
     def _lose_homeless(self, names: Collection[str], now: float) -> None:
         """Lose the claims of workers that do not exist and that nobody will start again."""
         cluster = self._cluster
-        homeless = [claim for claim in cluster.fleet.claims.values() if claim.worker.name not in names]
-        late = [claim for claim in cluster.fleet.aged(homeless, now) if claim.age_s > cluster.rules.unheld_grace_s]
+        homeless = [claim for claim in cluster.claims.by_token.values() if claim.worker.name not in names]
+        late = [claim for claim in cluster.claims.aged(homeless, now) if claim.age_s > cluster.rules.unheld_grace_s]
         cluster.recovery.add((claim, Lost(failure=worker_vanished(claim))) for claim in late)
 
     def _pool_of(self, name: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from orchestrator.dispatch.claims import Claims
 from orchestrator.dispatch.fleet import Fleet
 from orchestrator.dispatch.recovery import Recovery
 from orchestrator.dispatch.settler import Settler
@@ -12,6 +14,7 @@ from orchestrator.dispatch.verdict import Death, Rules
 from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.job import WorkerRef
 from orchestrator.domain.protocol import Caller
+from orchestrator.policy.cost import Speed
 from orchestrator.ports import Clock, JobStore, Progress, Workers
 from orchestrator.telemetry import aside, logs, metrics
 
@@ -20,23 +23,28 @@ _log = logs.get("cluster")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """One cluster and its dispatcher. `poll_s` is how long a poll waits, `ttl_s` how long a worker may be silent."""
+    """One cluster and its dispatcher."""
 
     name: str
     caller: Caller
     fleet: Fleet
+    claims: Claims
     store: JobStore
     workers: Workers
     settler: Settler
     recovery: Recovery
     clock: Clock
     rules: Rules
+    # Seconds that a poll waits for something new.
     poll_s: float
+    # Seconds for which a worker may be silent.
     ttl_s: float
+    # What finished renders have taught, by pool.
+    speeds: defaultdict[str, Speed] = field(default_factory=lambda: defaultdict(Speed))
 
     def rules_for(self, pool: str) -> Rules:
         """The rules, with the speed that the pool's finished renders have taught."""
-        return replace(self.rules, speed=self.fleet.speed(pool).factor)
+        return replace(self.rules, speed=self.speeds[pool].factor)
 
     async def record_progress(self, moved: Sequence[Progress]) -> None:
         """Write where renders stand; what cannot be written of one holds up no other."""

@@ -13,6 +13,7 @@ from orchestrator.domain.job import Claim, WorkerRef
 from orchestrator.domain.outcome import Evicted, Released
 from orchestrator.domain.pausing import pause_over
 from orchestrator.domain.protocol import Answer, Assignment
+from orchestrator.policy import placement
 from orchestrator.telemetry import aside, logs, metrics
 
 _log = logs.get("dispatcher")
@@ -44,7 +45,7 @@ class Dispatcher:
         A queue that was found empty, or without anything so urgent, is left alone until `announce`, however often its
         workers report. No pool waits for another's worker to answer.
         """
-        fleet = self._cluster.fleet
+        fleet, held = self._cluster.fleet, self._cluster.claims.by_token
         fleet.changed.clear()
         claimed = 0
         async with self._claiming:
@@ -52,8 +53,8 @@ class Dispatcher:
                 if self._draining or self._exhausted.get(pool) == math.inf:
                     continue
                 with aside.unless_it_breaks("dispatch", pool=pool):
-                    claimed += await self._claim(pool, fleet.slots(pool))
-                    for priority, workers in fleet.interruptible(pool):
+                    claimed += await self._claim(pool, placement.slots(fleet.takers(pool), held.values()))
+                    for priority, workers in placement.interruptible(fleet.takers(pool), held.values()):
                         claimed += await self._claim(pool, workers, more_urgent_than=priority)
         return claimed
 
@@ -67,7 +68,7 @@ class Dispatcher:
         claims = await cluster.store.claim(pool, cluster.name, slots, more_urgent_than=more_urgent_than)
         if len(claims) == len(slots) and pool in self._exhausted:
             self._exhausted[pool] = before
-        cluster.fleet.hold(claims, cluster.clock.monotonic())
+        cluster.claims.hold(claims, cluster.clock.monotonic())
         metrics.claims.labels(pool).inc(len(claims))
         for claim in claims:
             metrics.wait_seconds.labels(pool).observe(claim.waited_s)
@@ -99,7 +100,7 @@ class Dispatcher:
         if worker is not None:
             worker.status = None  # it is not what we took it for: nothing more for it before its next answer
         await cluster.settler.end([(claim, Released(reason=f"refused: {answer}"))])
-        cluster.fleet.drop(claim.token)
+        cluster.claims.drop(claim.token)
 
     async def beat(self) -> int:
         """Renew the leases of the workers that were heard from since their last beat; how many."""
@@ -129,7 +130,7 @@ class Dispatcher:
     async def cancel(self) -> int:
         """Pass on the cancel requests that have come in; how many were new."""
         cluster = self._cluster
-        fresh = cluster.fleet.request_cancel(await cluster.store.cancel_requests(cluster.name))
+        fresh = cluster.claims.request_cancel(await cluster.store.cancel_requests(cluster.name))
         await asyncio.gather(*(self._stop(claim) for claim in fresh))
         return len(fresh)
 
@@ -145,15 +146,16 @@ class Dispatcher:
     async def reconcile(self) -> None:
         """Make our claims agree with the database's: adopt what is ours, drop what somebody else has settled."""
         cluster = self._cluster
-        with cluster.fleet.reading() as reading:
+        with cluster.claims.reading() as reading:
             reading.reconcile(await cluster.store.running(cluster.name), cluster.clock.monotonic())
 
     async def write_progress(self) -> int:
         """Write where renders stand that have moved; how many."""
-        moved = self._cluster.fleet.unwritten_progress()
+        cluster = self._cluster
+        moved = cluster.claims.unwritten_progress(cluster.fleet.statuses())
         if moved:
-            await self._cluster.record_progress(moved)
-            self._cluster.fleet.wrote(moved)
+            await cluster.record_progress(moved)
+            cluster.claims.wrote(moved)
         return len(moved)
 
     async def wake_due(self) -> int:
@@ -165,14 +167,19 @@ class Dispatcher:
 
     async def rebalance(self) -> int:
         """Hand preempted renders back that idle workers could go on with, now that their queue is empty; how many."""
-        fleet = self._cluster.fleet
         empty = [pool for pool in self._pools if self._exhausted.get(pool) == math.inf]
-        misplaced = [claim for pool in empty for claim in fleet.misplaced(pool)]
+        misplaced = [claim for pool in empty for claim in self._misplaced(pool)]
         if misplaced:
             # A paused pool only looks empty: what it hands back nobody would claim, and what runs must go on.
             pauses = await self._cluster.store.pauses()
             misplaced = [claim for claim in misplaced if pause_over(claim.pool, pauses) is None]
         return len(await self._evict(misplaced))
+
+    def _misplaced(self, pool: str) -> list[Claim]:
+        fleet, claims = self._cluster.fleet, self._cluster.claims
+        ours = [claim for claim in claims.by_token.values() if claim.pool == pool]
+        aged = claims.aged(ours, self._cluster.clock.monotonic())
+        return placement.misplaced(fleet.takers(pool), fleet.statuses(pool), aged, claims.leaving)
 
     async def _evict(self, claims: Sequence[Claim]) -> set[UUID]:
         """Ask workers to hand these renders back; those that will have heard it."""
@@ -181,15 +188,15 @@ class Dispatcher:
 
     async def _ask_back(self, claim: Claim) -> bool:
         cluster = self._cluster
-        cluster.fleet.told_to_leave(claim.token)
+        cluster.claims.told_to_leave(claim.token)
         try:
             await cluster.workers.evict(claim.worker.name, cluster.caller, claim.token)
         except WorkerError as error:
-            cluster.fleet.may_stay(claim.token)
+            cluster.claims.may_stay(claim.token)
             _log.info("evict_unanswered", error=str(error)[:200], **logs.fields(claim))
             return False
         except Exception as error:
-            cluster.fleet.may_stay(claim.token)
+            cluster.claims.may_stay(claim.token)
             aside.put("rebalance", error, **logs.fields(claim))
             return False
         _log.info("evicting", **logs.fields(claim))
@@ -201,15 +208,22 @@ class Dispatcher:
         What is still held at the end is evicted without its worker's word, and loses what came after its checkpoint.
         For a stack that stops its workers with it. A dispatcher that is merely redeployed leaves them rendering.
         """
-        cluster = self._cluster
+        cluster, claims = self._cluster, self._cluster.claims
         self._draining = True
         async with self._claiming:  # a claim under way is held when this is ours
             deadline = cluster.clock.monotonic() + within_s
         gone: set[UUID] = set()
-        while cluster.fleet.claims and (left_s := deadline - cluster.clock.monotonic()) > 0:
-            gone |= await self._evict(cluster.fleet.unfinished(max(0.0, left_s - HANDOVER_S)))
+        while claims.by_token and (left_s := deadline - cluster.clock.monotonic()) > 0:
+            late = placement.unfinished(
+                cluster.fleet.statuses(),
+                claims.by_token.values(),
+                claims.leaving,
+                cluster.speeds,
+                max(0.0, left_s - HANDOVER_S),
+            )
+            gone |= await self._evict(late)
             await cluster.clock.sleep(0.05)
-        left = list(cluster.fleet.claims.values())
+        left = list(claims.by_token.values())
         await asyncio.gather(*(self._stop(claim) for claim in left))
         await cluster.settler.end([(claim, Evicted(reason="the stack stops")) for claim in left])
         return len(gone | {claim.token for claim in left})

@@ -55,10 +55,10 @@ class Watcher:
             await self._died("Ray started its process again")
             return
         before = cluster.fleet.heard(worker, status, now)
-        _count(before, status, cluster.fleet.claims)
+        _count(before, status, cluster.claims.by_token)
         if not await self._register(status):
             return
-        claims = cluster.fleet.aged(cluster.fleet.held_by(worker.name), now)
+        claims = cluster.claims.aged(cluster.claims.held_by(worker.name), now)
         age_s, rules = now - worker.state_since, cluster.rules_for(worker.pool)
         actions = decide(status, age_s, claims, rules, failed=len(worker.failed))
         self._version = status.version
@@ -101,18 +101,19 @@ class Watcher:
 
     async def _end(self, status: WorkerStatus, ends: Iterable[Settle]) -> None:
         """Settle what has ended, and let the worker forget it. What is lost is first looked for in S3, elsewhere."""
-        cluster = self._cluster
-        if words := cluster.fleet.last_words(status):
+        cluster, worker = self._cluster, self._worker
+        if words := cluster.claims.last_words(status):
             # Before the claim ends: the next one goes on at the checkpoint, and the sweeper finds it in the row.
             await cluster.record_progress(words)
         endings = [(end.claim, end.ending) for end in ends]
         cluster.recovery.add((claim, ending) for claim, ending in endings if isinstance(ending, Lost))
         present = [(claim, ending) for claim, ending in endings if not isinstance(ending, Lost)]
         for claim, ending, _ in await cluster.settler.end(present):
-            cluster.fleet.drop(claim.token)
-            cluster.fleet.judge(self._worker, claim, ending)
+            cluster.claims.drop(claim.token)
+            worker.judge(claim, ending)
             if isinstance(ending, Rendered) and not ending.result.resumed_at:
-                cluster.fleet.learn(claim, ending.result.gpu_seconds)
+                speed = cluster.speeds[claim.pool]
+                cluster.speeds[claim.pool] = speed.learn(predicted_s=claim.cost, actual_s=ending.result.gpu_seconds)
             try:
                 await cluster.workers.forget(claim.worker.name, cluster.caller, claim.token)
             except (WorkerUnreachable, WorkerLost) as error:
@@ -122,9 +123,9 @@ class Watcher:
     async def _disown(self, render: RenderStatus) -> None:
         """Stop what the database does not know; what it does know was claimed in our absence and is adopted."""
         cluster, worker = self._cluster, self._worker
-        with cluster.fleet.reading() as reading:
+        with cluster.claims.reading() as reading:
             reading.reconcile(await cluster.store.running(cluster.name), cluster.clock.monotonic())
-        if render.token in cluster.fleet.claims:
+        if render.token in cluster.claims.by_token:
             self._version = 0  # decide about it now, not with the worker's next change
         elif render.end is None:
             metrics.unknown_tokens.inc()
@@ -203,7 +204,7 @@ class Watcher:
         await self._cluster.workers.drain(worker.name, self._cluster.caller, within_s=0.0)
 
     def _lose_claims(self) -> None:
-        held = self._cluster.fleet.held_by(self._worker.name)
+        held = self._cluster.claims.held_by(self._worker.name)
         self._cluster.recovery.add((claim, Lost(failure=worker_vanished(claim))) for claim in held)
 
     async def _kill(self, reason: Death) -> None:

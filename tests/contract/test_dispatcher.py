@@ -278,7 +278,7 @@ async def test_a_stack_that_stops_has_long_renders_handed_back_with_their_checkp
     await site.control.round()
 
     async def watch() -> None:
-        while site.control.cluster.fleet.claims:
+        while site.control.cluster.claims.by_token:
             await site.control.watchers["small-0"].run_once()
 
     gone, _ = await asyncio.gather(site.control.dispatcher.drain(within_s=1e6), watch())

@@ -27,6 +27,7 @@ from orchestrator.domain.protocol import (
     Stopped,
 )
 from orchestrator.domain.states import JobState
+from orchestrator.policy import placement
 from orchestrator.ports import Heartbeat
 from tests.support.builders import a_job, a_result
 from tests.support.control import GRACE_S, RULES, TTL_S, a_plan
@@ -91,7 +92,7 @@ async def test_a_render_that_ended_after_its_owner_had_cancelled_it_ends_as_canc
     await site.store.request_cancel(job.id, job.tenant)
     worker, token = site.pool.workers[NAME], the_render(site).token
     worker.update(token, stage=Stage.ENDED, end=end)
-    site.control.cluster.fleet.request_cancel([token])
+    site.control.cluster.claims.request_cancel([token])
     await site.control.watchers[NAME].run_once()
     assert await site.state(job) is JobState.CANCELLED
     assert worker.renders == {}, "and is forgotten"
@@ -104,9 +105,9 @@ async def test_a_whole_render_teaches_how_long_its_pool_takes_and_the_rest_of_on
 ) -> None:
     await site.begins()
     site.pool.publish = lambda _: a_result(gpu_seconds=1000.0, resumed_at=resumed_at)
-    before = site.control.cluster.fleet.speed("small")
+    before = site.control.cluster.speeds["small"]
     await site.finishes(await site.runs_a_job())
-    assert (site.control.cluster.fleet.speed("small") == before) is (resumed_at is not None)
+    assert (site.control.cluster.speeds["small"] == before) is (resumed_at is not None)
 
 
 # ---------------------------------------------------------------- leases
@@ -130,7 +131,7 @@ async def test_a_worker_that_somebody_declared_dead_gets_no_work_and_comes_back_
     await site.control.watchers[NAME].run_once()
     await site.store.declare_dead("default", dead)
     await site.control.dispatcher.beat()
-    assert site.control.cluster.fleet.slots("small") == []
+    assert placement.slots(site.control.cluster.fleet.takers("small"), ()) == []
     await site.control.watchers[NAME].run_once()
     assert life(site) != dead
     await site.finishes(await site.runs_a_job())
@@ -353,7 +354,7 @@ async def test_a_render_that_was_claimed_in_our_absence_is_adopted_and_goes_on(s
     await site.pool.assign(NAME, cluster.caller, Assignment.of(claim))
     await site.control.watchers[NAME].run_once()
     assert the_render(site).end is None
-    assert claim.token in cluster.fleet.claims
+    assert claim.token in cluster.claims.by_token
     await site.finishes(job)
     assert await site.outcomes(job) == ["succeeded"]
 

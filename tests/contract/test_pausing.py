@@ -14,17 +14,24 @@ from typer.testing import CliRunner
 from orchestrator import cli
 from orchestrator.capacity.pools import PauseWatch, Pools
 from orchestrator.config import PoolSettings, Settings
+from orchestrator.dispatch.claims import Claims
 from orchestrator.dispatch.cluster import Cluster
 from orchestrator.dispatch.dispatcher import Dispatcher
+from orchestrator.dispatch.fleet import Fleet
 from orchestrator.domain.errors import InvalidField, NotFound
+from orchestrator.domain.job import WorkerRef
 from orchestrator.domain.pausing import EVERY
+from orchestrator.domain.protocol import Stage
 from orchestrator.domain.states import JobState
+from orchestrator.kit.clock import SystemClock
 from orchestrator.policy.limits import Limits
 from orchestrator.store import Store
 from orchestrator.telemetry import metrics
 from orchestrator.tenants import keys
 from tests.support.api import MASTER_KEY, Api, api_settings, in_process, listening
 from tests.support.api import POOL as API_POOL
+from tests.support.builders import a_render, a_status
+from tests.support.control import hears
 from tests.support.jobs import CLUSTER, POOL, new_job, success, workers
 
 WHY = "the storage moves"
@@ -100,11 +107,13 @@ async def test_a_render_that_waits_in_memory_is_not_handed_back_to_a_queue_that_
     async def evict(name: str, caller: object, token: object) -> None:
         evicted.append(token)
 
-    fleet = SimpleNamespace(
-        misplaced=lambda _: [claim], slots=lambda _: [], told_to_leave=lambda _: None, may_stay=lambda _: None
-    )
-    parts = {"fleet": fleet, "store": store, "workers": SimpleNamespace(evict=evict), "caller": None}
-    dispatcher = Dispatcher(cast(Cluster, SimpleNamespace(**parts)), (POOL,))
+    fleet, claims, clock = Fleet(), Claims(), SystemClock()
+    claims.hold([claim], clock.monotonic())
+    preempted = a_render(claim, stage=Stage.PREEMPTED)
+    hears(fleet, a_status(preempted, worker=claim.worker, pool=POOL, room=0))
+    hears(fleet, a_status(worker=WorkerRef(name="idle", incarnation="first"), pool=POOL))
+    parts = {"fleet": fleet, "claims": claims, "store": store, "workers": SimpleNamespace(evict=evict), "caller": None}
+    dispatcher = Dispatcher(cast(Cluster, SimpleNamespace(**parts, clock=clock)), (POOL,))
     dispatcher._exhausted[POOL] = float("inf")
     await store.pause(POOL, reason=WHY, by="ada")
     assert await dispatcher.rebalance() == 0

@@ -33,6 +33,7 @@ from orchestrator.domain.job import Failure, Job
 from orchestrator.domain.protocol import Broke
 from orchestrator.domain.states import JobState
 from orchestrator.objects.videos import Retention
+from orchestrator.policy import placement
 from orchestrator.ports import ObjectStore
 from orchestrator.store import Store
 from tests.support.builders import a_job, a_spec
@@ -170,7 +171,7 @@ class World:
             self._equip()
             for name, watching in sorted(self.now.watchers.items()):
                 worker, known = self.pool.workers[name], self.now.cluster.fleet.workers[name]
-                held = {claim.token for claim in self.now.cluster.fleet.held_by(name)}
+                held = {claim.token for claim in self.now.cluster.claims.held_by(name)}
                 if held.intersection(worker.on_gpu) and known.registered is not None:
                     return name, watching
             await self.submit()
@@ -179,7 +180,7 @@ class World:
     async def a_cancel_is_lost(self) -> None:
         """An owner cancels what renders, and the worker does not answer when it is told: the watcher tells it again."""
         name, watching = await self._rendering()
-        claim = next(c for c in self.now.cluster.fleet.held_by(name) if c.token in self.pool.workers[name].on_gpu)
+        claim = next(c for c in self.now.cluster.claims.held_by(name) if c.token in self.pool.workers[name].on_gpu)
         await self.store.request_cancel(claim.job_id, claim.tenant)
         self.cancelled.add(claim.job_id)
         self.pool.workers[name].reachable = False
@@ -313,12 +314,14 @@ class World:
         But for a look that found a free worker dead by its row: the next beat tells the dispatcher, which looks again.
         """
         alive = {beat.worker for beat in await self.store.heartbeats()}
-        fleet = self.now.cluster.fleet
-        if not alive.issuperset(fleet.slots("small")):
+        cluster = self.now.cluster
+        takers, claims = cluster.fleet.takers("small"), cluster.claims.by_token.values()
+        free = placement.slots(takers, claims)
+        if not alive.issuperset(free):
             return
         ready = [row["priority"] for row in await self.database.fetch("SELECT priority FROM jobs WHERE ready")]
-        assert not ready or not alive.intersection(fleet.slots("small"))
-        for priority, workers in fleet.interruptible("small"):
+        assert not ready or not alive.intersection(free)
+        for priority, workers in placement.interruptible(takers, claims):
             assert not alive.intersection(workers) or priority <= min(ready, default=priority)
 
     async def read(self) -> list[Job]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from orchestrator.capacity.loads import Loads
 from orchestrator.capacity.scaler import Scaler
 from orchestrator.config import PoolSettings, S3Settings
+from orchestrator.dispatch.claims import Claims
 from orchestrator.dispatch.cluster import Cluster
 from orchestrator.dispatch.dispatcher import Dispatcher
 from orchestrator.dispatch.fleet import Fleet, Worker
@@ -19,7 +20,7 @@ from orchestrator.dispatch.verdict import Rules
 from orchestrator.dispatch.watcher import Watcher
 from orchestrator.domain.job import Artifact, Checkpoint, VideoResult
 from orchestrator.domain.objects import checkpoint_prefix, claim_prefix, result_key
-from orchestrator.domain.protocol import Assignment, Caller
+from orchestrator.domain.protocol import Assignment, Caller, WorkerStatus
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.objects import results
 from orchestrator.policy.watchdog import Patience
@@ -83,6 +84,14 @@ def saver(objects: ObjectStore) -> Callable[[Assignment, int, str], Checkpoint]:
     return save
 
 
+def hears(fleet: Fleet, status: WorkerStatus, now: float = 0.0) -> Worker:
+    """The fleet knows this worker, whose life has a row, and takes in its answer."""
+    worker = fleet.worker(status.worker.name, status.pool, now)
+    worker.registered = status.worker
+    fleet.heard(worker, status, now)
+    return worker
+
+
 @dataclass
 class Control:
     """One life of a dispatcher: build it with `begin`, which is what a start does."""
@@ -103,15 +112,16 @@ class Control:
         wanted: Mapping[str, WorkerPlan],
         jitter: random.Random,
     ) -> Control:
-        fleet, settler = Fleet(), a_settler(store, jitter)
+        claims, settler = Claims(), a_settler(store, jitter)
         cluster = Cluster(
             name="default",
             caller=Caller(epoch=await store.next_epoch("default")),
-            fleet=fleet,
+            fleet=Fleet(),
+            claims=claims,
             store=store,
             workers=pool,
             settler=settler,
-            recovery=Recovery(settler, objects, ended=lambda claim: fleet.drop(claim.token)),
+            recovery=Recovery(settler, objects, ended=lambda claim: claims.drop(claim.token)),
             clock=pool.clock,
             rules=RULES,
             poll_s=1,

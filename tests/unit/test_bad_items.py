@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
@@ -16,6 +15,7 @@ from orchestrator.batches.runner import BatchRunner
 from orchestrator.capacity.loads import Loads
 from orchestrator.capacity.scaler import Scaler
 from orchestrator.config import RetentionSettings
+from orchestrator.dispatch.claims import Claims
 from orchestrator.dispatch.cluster import Cluster
 from orchestrator.dispatch.dispatcher import Dispatcher
 from orchestrator.dispatch.fleet import Fleet
@@ -25,6 +25,7 @@ from orchestrator.dispatch.settler import Settler
 from orchestrator.domain.errors import ObjectsRefused, StoreUnavailable
 from orchestrator.domain.job import WorkerRef
 from orchestrator.domain.loading import Trouble, WorkerLoad
+from orchestrator.domain.protocol import Stage
 from orchestrator.notify.feed import Feed
 from orchestrator.objects.files import FileSweeper
 from orchestrator.objects.inputs import InputSweeper
@@ -32,8 +33,8 @@ from orchestrator.objects.videos import Retention
 from orchestrator.ports import Heartbeat, Progress, Settled, SettleResult, Sweep
 from orchestrator.store import rows
 from orchestrator.telemetry import aside, metrics
-from tests.support.builders import a_claim, a_result, prefix_of
-from tests.support.control import a_plan, a_settler
+from tests.support.builders import a_claim, a_render, a_result, a_status, prefix_of
+from tests.support.control import a_plan, a_settler, hears
 
 ROOT = Path(__file__).parents[2]
 BAD, GOOD = "bad", "good"
@@ -179,7 +180,8 @@ async def _orphans(prefix: str, kind: Any) -> object:
 
 def _cluster(**parts: Any) -> Cluster:
     clock = fake(monotonic=lambda: 100.0)
-    return cast(Cluster, SimpleNamespace(**{"name": "c", "caller": None, "clock": clock, "fleet": Fleet(), **parts}))
+    known = {"name": "c", "caller": None, "clock": clock, "fleet": Fleet(), "claims": Claims()}
+    return cast(Cluster, SimpleNamespace(**{**known, **parts}))
 
 
 async def scale() -> object:
@@ -206,8 +208,10 @@ async def dispatch() -> object:
         await done(pool)
         return []
 
-    fleet = fake(changed=asyncio.Event(), slots=lambda _: [1], interruptible=lambda _: [], hold=lambda *_: None)
-    await Dispatcher(_cluster(fleet=fleet, store=fake(claim=claim)), (BAD, GOOD)).run_once()
+    cluster = _cluster(store=fake(claim=claim))
+    for pool in (BAD, GOOD):
+        hears(cluster.fleet, a_status(worker=WorkerRef(name=pool, incarnation="first"), pool=pool))
+    await Dispatcher(cluster, (BAD, GOOD)).run_once()
     return done.saw
 
 
@@ -218,16 +222,21 @@ async def _told(verb: str) -> object:
     async def tell(name: str, caller: object, token: UUID) -> None:
         await done(token)
 
-    async def asked(*_: object) -> list[Any]:
+    async def requests(_: str) -> list[UUID]:
+        return [bad.token, good.token]
+
+    async def pauses() -> list[Any]:
         return []
 
-    fleet = fake(
-        request_cancel=lambda _: [bad, good], misplaced=lambda _: [bad, good], told_to_leave=lambda _: None,
-        may_stay=lambda _: None,
+    cluster = _cluster(
+        store=fake(cancel_requests=requests, pauses=pauses), workers=fake(cancel=tell, evict=tell),
     )  # fmt: skip
-    store = fake(cancel_requests=asked, pauses=asked)
-    dispatcher = Dispatcher(_cluster(fleet=fleet, store=store, workers=fake(cancel=tell, evict=tell)), ("p",))
-    dispatcher._exhausted["p"] = float("inf")
+    cluster.claims.hold([bad, good], 100.0)
+    hears(cluster.fleet, a_status(*(a_render(claim, stage=Stage.PREEMPTED) for claim in (bad, good)), room=0))
+    for idle in ("small-1", "small-2"):
+        hears(cluster.fleet, a_status(worker=WorkerRef(name=idle, incarnation="first")))
+    dispatcher = Dispatcher(cluster, ("small",))
+    dispatcher._exhausted["small"] = float("inf")
     await (dispatcher.cancel() if verb == "cancel" else dispatcher.rebalance())
     assert done.saw == [good.token]
     return [GOOD]

@@ -28,7 +28,7 @@ def test_renders_of_one_shape_join_and_leave_at_step_boundaries() -> None:
     with running(model, finish, roster=a_roster(batch_size=4)) as roster:
         first = give(roster, seed=1, num_inference_steps=4)
         gate.wait_reached()
-        assert roster.free_in_s == 0.0, "another could step along"
+        assert roster.schedule.free_in_s == 0.0, "another could step along"
         second = give(roster, seed=2, num_inference_steps=4)
         gate.opened.set()
         ends = [the_end(roster, token) for token in (first, second)]

@@ -108,7 +108,7 @@ def test_a_picture_that_cannot_be_had_ends_its_render_before_it_costs_anything()
         assert isinstance(broke, Broke)
         assert (broke.failure.code, broke.gpu_seconds, roster.gpu_busy_s) == ("image_unreadable", 0.0, 0.0)
         assert isinstance(the_end(roster, give(roster)), Rendered)
-        assert roster.room == 2
+        assert roster.schedule.room == 2
 
 
 def leave(roster: Roster, token: UUID) -> None:

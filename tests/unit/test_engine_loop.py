@@ -76,15 +76,15 @@ def test_no_more_videos_are_decoded_than_can_be_finished() -> None:
 def test_one_render_steps_and_one_waits_and_there_is_room_for_no_third() -> None:
     gate, before = stop_at(Act.STEP, seed=1)
     with running(ScriptedModel(before)) as roster:
-        assert roster.room == 2
+        assert roster.schedule.room == 2
         give(roster, seed=1)
         gate.wait_reached()
         give(roster, seed=2)
-        assert roster.room == 0
+        assert roster.schedule.room == 0
         assert not roster.assign(an_assignment())
-        assert roster.free_in_s > 0
+        assert roster.schedule.free_in_s > 0
         gate.opened.set()
-        until(lambda: roster.room == 2)
+        until(lambda: roster.schedule.room == 2)
 
 
 def test_cancelling_stops_at_the_next_step_and_skips_the_decode() -> None:
@@ -170,7 +170,7 @@ def test_a_failure_ends_its_render_only(act: Act) -> None:
         assert broke.failure.code == "device_error"
         assert isinstance(the_end(roster, next_one), Rendered)
         assert model.recoveries == 1
-        assert roster.room == 2
+        assert roster.schedule.room == 2
 
 
 def test_a_failure_while_finishing_leaves_the_gpu_alone() -> None:
@@ -213,7 +213,7 @@ def test_a_model_that_does_not_recover_fails_what_waits_and_takes_nothing_more()
     assert [str(error) for error in raised] == ["the device is lost"]
     ends = [the_end(roster, token) for token in (failing, waiting)]
     assert [end.failure.code for end in ends if isinstance(end, Broke)] == ["render_error", "worker_failed"]
-    assert roster.room == 0
+    assert roster.schedule.room == 0
 
 
 def test_only_ended_renders_are_forgotten() -> None:

@@ -37,13 +37,13 @@ def test_a_render_that_waits_in_memory_is_not_taken_for_hung_and_takes_no_room()
         bulk = give(roster, seed=1, priority=BULK)
         stepping.wait_reached()
         urgent = give(roster, seed=2, priority=URGENT)
-        assert roster.room == 0
+        assert roster.schedule.room == 0
         stepping.opened.set()
         hanging.wait_reached()
         until(lambda: status(roster, urgent).progress_age_s > 0.02)
         parked = status(roster, bulk)
         assert (parked.stage, parked.step, parked.progress_age_s) == (Stage.PREEMPTED, 1, 0.0)
-        assert roster.room == 1
+        assert roster.schedule.room == 1
         hanging.opened.set()
         assert isinstance(the_end(roster, bulk), Rendered)
 
@@ -51,13 +51,13 @@ def test_a_render_that_waits_in_memory_is_not_taken_for_hung_and_takes_no_room()
 def test_a_full_worker_takes_only_what_would_step_next() -> None:
     gate, before = stop_at(Act.STEP, seed=1)
     with running(ScriptedModel(before)) as roster:
-        assert roster.interrupts is None, "an idle worker has nothing to interrupt"
+        assert roster.schedule.interrupts is None, "an idle worker has nothing to interrupt"
         first, second = give(roster, seed=1, priority=BULK), give(roster, seed=2, priority=BULK)
         gate.wait_reached()
-        assert (roster.room, roster.interrupts) == (0, BULK)
+        assert (roster.schedule.room, roster.schedule.interrupts) == (0, BULK)
         assert not roster.assign(an_assignment(priority=BULK))
         urgent = give(roster, seed=3, priority=URGENT)
-        assert roster.interrupts is None, "one more would only wait"
+        assert roster.schedule.interrupts is None, "one more would only wait"
         assert not roster.assign(an_assignment(priority=URGENT))
         gate.opened.set()
         assert all(isinstance(the_end(roster, token), Rendered) for token in (first, second, urgent))
@@ -69,7 +69,7 @@ def test_what_does_not_fit_into_memory_beside_another_waits_for_its_end() -> Non
     with running(model, roster=a_roster(park_bytes=1)) as roster:
         give(roster, seed=1, priority=BULK)
         gate.wait_reached()
-        assert roster.interrupts is None
+        assert roster.schedule.interrupts is None
         urgent = give(roster, seed=2, priority=URGENT)
         gate.opened.set()
         the_end(roster, urgent)

@@ -131,7 +131,7 @@ def test_an_evicted_render_leaves_at_the_next_step_with_all_that_it_has_done() -
         assert end.checkpoint is not None
         assert (end.reason, end.checkpoint.step, status(roster, token).step) == ("needed elsewhere", 3, 3)
         assert end.gpu_seconds == roster.gpu_busy_s > 0
-        assert roster.room == 2
+        assert roster.schedule.room == 2
     assert (Act.DECODE, 1) not in model.moves
 
 
@@ -251,7 +251,7 @@ def test_a_checkpoint_that_the_model_cannot_use_costs_its_steps_and_nothing_else
 @pytest.mark.parametrize("broken", [False, True])
 def test_a_checkpoint_of_an_earlier_life_is_not_the_renders(broken: bool) -> None:
     """A render that began again while one was on its way forgets that one, and whether it came through."""
-    roster = a_roster()
+    renders = a_roster().renders
     assignment = an_assignment()
     held = Held.of(assignment, FAMILIES["tiny-2b"], 0.0, preview_at=0.0, batches=False)
     held.step = 3
@@ -263,7 +263,7 @@ def test_a_checkpoint_of_an_earlier_life_is_not_the_renders(broken: bool) -> Non
             raise ObjectsUnavailable("S3 is away")
         return save_nowhere(assignment, snapshot)
 
-    saving = Saving(roster, begins_again_meanwhile, logs.get("test"), time.monotonic)
+    saving = Saving(renders, begins_again_meanwhile, logs.get("test"), time.monotonic)
     with saving:
         saving.keep(held, Snapshot(step=3, numerics="here-exact", tensors={}))
     assert (held.checkpoint, held.saving, held.incidents) == (None, True, ())

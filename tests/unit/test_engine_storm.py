@@ -81,7 +81,7 @@ def test_every_render_ends_once_and_leaves_nothing_behind(seed: int, batch_size:
         until(lambda: all(render.end is not None for render in roster.statuses()))
         collect()
         assert set(ends) == set(tokens)
-        assert (roster.room, roster.free_in_s) == (batch_size + 1, 0.0)
+        assert (roster.schedule.room, roster.schedule.free_in_s) == (batch_size + 1, 0.0)
     assert any(isinstance(render.end, Rendered) for render in ends.values())
     for render in ends.values():
         assert not isinstance(render.end, Rendered) or render.step == render.steps

@@ -13,17 +13,19 @@ from orchestrator.domain.protocol import Broke
 from workers.engine.failures import failure_of
 from workers.engine.held import Held
 from workers.engine.parts import Fetch, Material
-from workers.engine.roster import Roster
+from workers.engine.renders import Renders
+from workers.engine.schedule import Schedule
 
 
 class Fetching:
     """Gets pictures and snapshots, for as many renders as may wait. A context, left once the roster is closed."""
 
-    def __init__(self, roster: Roster, fetch: Fetch, log: BoundLogger) -> None:
-        self._roster = roster
+    def __init__(self, renders: Renders, schedule: Schedule, fetch: Fetch, log: BoundLogger) -> None:
+        self._renders = renders
+        self._schedule = schedule
         self._fetch = fetch
         self._log = log
-        self._fetchers = roster.capacity.batch_size + 1
+        self._fetchers = schedule.capacity.batch_size + 1
         self._threads = ThreadPoolExecutor(self._fetchers, "fetch")
 
     def __enter__(self) -> None:
@@ -36,9 +38,9 @@ class Fetching:
         self._threads.shutdown()
 
     def _work(self) -> None:
-        while (held := self._roster.next_to_fetch()) is not None:
+        while (held := self._schedule.next_to_fetch()) is not None:
             try:
-                material = self._fetch(held.assignment, partial(self._roster.wants, held))
+                material = self._fetch(held.assignment, partial(self._renders.wants, held))
             except Exception as error:
                 self._log.exception("fetch_broke", **held.names)
                 self._fail(held, failure_of(error))
@@ -47,13 +49,13 @@ class Fetching:
 
     def _begin_with(self, held: Held, material: Material | None) -> None:
         """The render can begin, unless nobody wants it any more."""
-        with self._roster.changing() as now:
-            if material is not None and self._roster.wants(held):
+        with self._renders.changing() as now:
+            if material is not None and self._renders.wants(held):
                 held.material = material
                 held.moved_at = now
 
     def _fail(self, held: Held, failure: Failure) -> None:
         """The render can never begin; unless nobody wants it any more."""
-        with self._roster.changing():
-            if self._roster.wants(held):
-                self._roster.end(held, Broke(failure=failure, gpu_seconds=held.gpu_seconds))
+        with self._renders.changing():
+            if self._renders.wants(held):
+                self._renders.end(held, Broke(failure=failure, gpu_seconds=held.gpu_seconds))

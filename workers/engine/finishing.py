@@ -14,7 +14,8 @@ from workers.engine import ladder
 from workers.engine.failures import failure_of
 from workers.engine.held import Held
 from workers.engine.parts import Finish, Show
-from workers.engine.roster import FINISHERS, Roster
+from workers.engine.renders import Renders
+from workers.engine.schedule import FINISHERS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,11 +29,11 @@ class _Cancelled(Exception):
     """A render was cancelled while its frames were being finished."""
 
 
-class RosterWatch:
-    """The `Watch` on one render of a roster."""
+class RenderWatch:
+    """The `Watch` on one render."""
 
-    def __init__(self, roster: Roster, held: Held) -> None:
-        self._roster = roster
+    def __init__(self, renders: Renders, held: Held) -> None:
+        self._renders = renders
         self._held = held
 
     @property
@@ -66,7 +67,7 @@ class RosterWatch:
     def enter(self, stage: Stage) -> None:
         if self._held.cancelled:
             raise _Cancelled
-        self._roster.enter(self._held, stage)
+        self._renders.enter(self._held, stage)
 
     def proceed(self) -> None:
         if self._held.cancelled:
@@ -74,14 +75,14 @@ class RosterWatch:
         self.moved()
 
     def moved(self) -> None:
-        self._roster.moved(self._held)
+        self._renders.moved(self._held)
 
 
 class Finishing:
     """Finishes videos and shows previews. A context; on leaving it, everything under way is waited for."""
 
-    def __init__(self, roster: Roster, finish: Finish, show: Show, log: BoundLogger) -> None:
-        self._roster = roster
+    def __init__(self, renders: Renders, finish: Finish, show: Show, log: BoundLogger) -> None:
+        self._renders = renders
         self._finish_frames = finish
         self._show_frame = show
         self._log = log
@@ -106,12 +107,12 @@ class Finishing:
         self._shower.submit(self._show, held, frame)
 
     def _finish(self, held: Held, frames: NDArray[np.uint8]) -> None:
-        watch = RosterWatch(self._roster, held)
+        watch = RenderWatch(self._renders, held)
         end: End
         try:
             watch.enter(Stage.FINISHING)
             if ladder.all_black(frames):
-                with self._roster.changing(urgent=True):
+                with self._renders.changing(urgent=True):
                     held.befall(Incident.ALL_BLACK)
             end = Rendered(result=self._finish_frames(held.assignment, frames, watch))
         except _Cancelled:
@@ -120,8 +121,8 @@ class Finishing:
             self._log.exception("render_broke", **held.names)
             end = Broke(failure=failure_of(error), gpu_seconds=held.gpu_seconds)
         # What is stored after the end is in no row, and so would stay in the bucket for as long as the video.
-        self._roster.wait_saved(held, _SAVED_WITHIN_S)
-        self._roster.end(held, end)
+        self._renders.wait_saved(held, _SAVED_WITHIN_S)
+        self._renders.end(held, end)
 
     def _show(self, held: Held, frame: NDArray[np.uint8]) -> None:
         if held.end is not None:
@@ -131,5 +132,5 @@ class Finishing:
         except Exception:
             self._log.exception("preview_broke", **held.names)
             return
-        with self._roster.changing():
+        with self._renders.changing():
             held.preview = preview

@@ -20,52 +20,69 @@ _ON_GPU = frozenset({Stage.ASSIGNED, Stage.ENCODING, Stage.DENOISING, Stage.PREE
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Held:
-    """Guarded by the lock of the roster that it is in. Times are monotonic seconds.
-
-    `size` is the device memory that it holds once begun; `group` is shared by those that it may step with.
-    `preview_step` is the step after which a preview is taken, None once it is (and when there is none to take).
-    `fetching` is true from when a thread has begun to get the `material`. `waiting` is true of a begun render while
-    others move or no finisher is free, `rung` says how it is decoded when not as a whole, `too_large` whether that is
-    although nothing else was begun; `finishing` is true from when its frames are decoded. `lives` counts its
-    beginnings; what belongs to an earlier one is ignored. `checkpoint` is the newest one that is stored, `saved_at_s`
-    the GPU seconds when one was last taken, `saving` true while one is under way. `evicted` says why it has to leave,
-    `leave_by` until when its checkpoint may take. `numerics` is the fingerprint of its spec here, `batched` is true
-    once it has stepped together with others; an earlier attempt had done `resumed_at` steps.
-    `prompt_tokens` are those of the whole prompt, once it is read.
-    """
+    """Guarded by the lock of the `Renders` that it is in. Times are monotonic seconds."""
 
     assignment: Assignment
+    # When it entered its stage, and when anything of it last moved.
     entered_at: float
     moved_at: float
+    # Bytes of device memory that it holds once begun.
     size: int
+    # Equal among those that it may step with; None when it steps alone.
     group: BatchKey | None
+    # The step after which a preview is taken; None once it is, and when there is none to take.
     preview_step: int | None
     stage: Stage = Stage.ASSIGNED
+    # Denoise steps done.
     step: int = 0
+    # A thread has begun to get the material.
     fetching: bool = False
+    # What it begins with, from when it is there until it has begun.
     material: Material | None = None
+    # The GPU holds it, or is about to.
     begun: bool = False
+    # It has begun, and others move or no finisher is free.
     waiting: bool = False
+    # More urgent renders that have begun since it has.
     overtaken: int = 0
+    # How it is decoded when not as a whole.
     rung: DecodeAgain | None = None
+    # It did not fit as a whole although nothing else was begun.
     too_large: bool = False
+    # Its frames are decoded.
     finishing: bool = False
     cancelled: bool = False
+    # Why it has to leave; None when it may stay.
     evicted: str | None = None
+    # Until when its last checkpoint may take.
     leave_by: float = math.inf
+    # How often it has begun again; what belongs to an earlier life is ignored.
     lives: int = 0
+    # The fingerprint of its spec here; empty before it has begun.
     numerics: str = ""
+    # It has stepped together with others.
     batched: bool = False
+    # How it went on from an earlier attempt.
     continuity: Continuity = Continuity.WHOLE
+    # The steps that an earlier attempt had done.
     resumed_at: int = 0
+    # The tokens of the whole prompt, once it is read.
     prompt_tokens: int | None = None
+    # What befell it, each once.
     incidents: tuple[Incident, ...] = ()
+    # The newest one that is stored.
     checkpoint: Checkpoint | None = None
+    # A checkpoint that it does not leave with is on its way to the bucket.
     saving: bool = False
+    # Its GPU seconds when a checkpoint was last taken.
     saved_at_s: float = 0.0
+    # The preview, once it is stored.
     preview: Artifact | None = None
+    # What it has cost so far, in all its lives.
     gpu_seconds: float = 0.0
+    # Seconds that each stage took, by its name; the present one's come when it is left.
     stages: dict[str, float] = field(default_factory=dict)
+    # How it ended; it stays held until the dispatcher forgets it.
     end: End | None = None
 
     @classmethod

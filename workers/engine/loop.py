@@ -1,7 +1,8 @@
 """The step loop: what `choice` says moves on the GPU; everything else goes on beside it, on threads of its own.
 
-Four pieces: `choice.py` says what moves next, this file makes the move, `saving.py` stores checkpoints, `finishing.py`
-makes frames into videos. Nothing here knows torch or S3: the parts that do are given (`parts.py`).
+Five pieces: `fetching.py` gets what renders begin with, `choice.py` says what moves next, this file makes the move,
+`saving.py` stores checkpoints, `finishing.py` makes frames into videos. Nothing here knows torch or S3: the parts that
+do are given (`parts.py`).
 """
 
 from __future__ import annotations
@@ -42,16 +43,18 @@ class Engine(Generic[R]):
     def __init__(
         self, roster: Roster, parts: Parts[R], log: BoundLogger, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._roster = roster
+        self._renders = roster.renders
+        self._schedule = roster.schedule
         self._model = parts.model
         self._log = log
         self._clock = clock
-        self._renders: dict[UUID, R] = {}
+        # Every render that the model has begun and not dropped yet.
+        self._begun: dict[UUID, R] = {}
         # Shapes (width, height, frames) that did not fit as a whole though nothing else was begun, but did in tiles.
         self._decodings: dict[tuple[int, int, int], DecodeAgain] = {}
-        self._fetching = Fetching(roster, parts.fetch, log)
-        self._finishing = Finishing(roster, parts.finish, parts.show, log)
-        self._saving = Saving(roster, parts.save, log, clock)
+        self._fetching = Fetching(roster.renders, roster.schedule, parts.fetch, log)
+        self._finishing = Finishing(roster.renders, parts.finish, parts.show, log)
+        self._saving = Saving(roster.renders, parts.save, log, clock)
 
     def run(self) -> None:
         """Render until the roster is closed, and then until the threads beside are done.
@@ -60,13 +63,13 @@ class Engine(Generic[R]):
         """
         with self._fetching, self._finishing, self._saving:
             try:
-                while (move := self._roster.next()) is not None:
+                while (move := self._schedule.next()) is not None:
                     self._carry_out(*move)
-                while self._renders:
-                    self._model.drop(self._renders.popitem()[1])
+                while self._begun:
+                    self._model.drop(self._begun.popitem()[1])
             except Exception as error:
                 message = f"the worker's model broke down: {error}"
-                self._roster.abandon(Failure(code=FailureCode.WORKER_FAILED, message=message[:300]))
+                self._renders.abandon(Failure(code=FailureCode.WORKER_FAILED, message=message[:300]))
                 raise
 
     def _carry_out(self, act: Act, moving: list[Held]) -> None:
@@ -84,17 +87,17 @@ class Engine(Generic[R]):
                 self._decode(held)
             case Act.DROP:
                 self._drop(held)
-                self._roster.end(held, Stopped(gpu_seconds=held.gpu_seconds))
+                self._renders.end(held, Stopped(gpu_seconds=held.gpu_seconds))
             case Act.EVICT:
                 self._evict(held)
 
     def _begin(self, held: Held) -> None:
-        self._roster.enter(held, Stage.ENCODING)
+        self._renders.enter(held, Stage.ENCODING)
         begun, _ = self._on_gpu([held], lambda: self._start(held))
         if isinstance(begun, Failure):
             self._broke(Act.BEGIN, held, begun)
         else:
-            with self._roster.changing() as now:
+            with self._renders.changing() as now:
                 held.began(*begun, now)
 
     def _start(self, held: Held) -> tuple[str, Reading]:
@@ -107,7 +110,7 @@ class Engine(Generic[R]):
             render = self._model.begin(spec, material.picture)
         else:
             render = self._model.restore(spec, material.snapshot)
-        self._renders[held.assignment.token] = render
+        self._begun[held.assignment.token] = render
         return numerics, reading
 
     def _step(self, batch: Sequence[Held]) -> None:
@@ -117,7 +120,7 @@ class Engine(Generic[R]):
             return
         for held, failure in zip(batch, failures, strict=True):
             if failure is None:
-                self._roster.stepped(held, seconds, batched=len(batch) > 1)
+                self._renders.stepped(held, seconds, batched=len(batch) > 1)
             else:
                 self._broke(Act.STEP, held, failure)
 
@@ -131,7 +134,7 @@ class Engine(Generic[R]):
             self._broke(Act.STEP, batch[0], failure)
             return
         for held in batch:
-            with self._roster.changing(urgent=True):
+            with self._renders.changing(urgent=True):
                 held.group = None
                 held.befall(Incident.BATCH_SPLIT)
         self._model.recover()
@@ -151,7 +154,7 @@ class Engine(Generic[R]):
     def _evict(self, held: Held) -> None:
         snapshot = None if held.stored else self._snapshot(held)
         self._drop(held)
-        self._roster.enter(held, Stage.UPLOADING)
+        self._renders.enter(held, Stage.UPLOADING)
         self._saving.hand_back(held, snapshot)
 
     def _snapshot(self, held: Held) -> Snapshot | None:
@@ -159,14 +162,14 @@ class Engine(Generic[R]):
         snapshot, _ = self._on_gpu([held], lambda: self._model.snapshot(self._render(held)))
         if not isinstance(snapshot, Failure):
             return replace(snapshot, numerics=held.rendered_under)
-        with self._roster.changing(urgent=True):
+        with self._renders.changing(urgent=True):
             held.saved_at_s = held.gpu_seconds  # not again at once
             held.befall(Incident.CHECKPOINT_FAILED)
         self._model.recover()
         return None
 
     def _decode(self, held: Held) -> None:
-        self._roster.enter(held, Stage.DECODING)
+        self._renders.enter(held, Stage.DECODING)
         if held.rung is None and (known := self._decodings.get(_shape(held))):
             self._decode_as(known, held)
         frames, seconds = self._on_gpu([held], lambda: self._model.decode(self._render(held), held.decoding))
@@ -176,7 +179,7 @@ class Engine(Generic[R]):
             if held.rung is not None and held.rung.how is Decoding.TILED and held.too_large:
                 self._decodings[_shape(held)] = held.rung
             self._drop(held)
-            self._roster.decoded(held, seconds)
+            self._renders.decoded(held, seconds)
             self._finishing.finish(held, frames)
 
     def _broke(self, act: Act, held: Held, failure: Failure) -> None:
@@ -184,33 +187,33 @@ class Engine(Generic[R]):
         spec = held.assignment.spec
         match ladder.below(act, failure, spec, decoding=held.decoding, incidents=held.incidents):
             case DecodeAgain() as rung:
-                held.too_large = len(self._renders) == 1
+                held.too_large = len(self._begun) == 1
                 self._decode_as(rung, held)
             case StartOver(again, incident):
                 self._drop(held)
-                with self._roster.changing(urgent=True) as now:
+                with self._renders.changing(urgent=True) as now:
                     held.befall(incident)
                     held.begin_again(again, now)
                     if held.cancelled or held.evicted:  # what has not begun need not begin to stop or to leave
-                        self._roster.end(held, Stopped(gpu_seconds=held.gpu_seconds))
+                        self._renders.end(held, Stopped(gpu_seconds=held.gpu_seconds))
             case None:
                 self._drop(held)
-                self._roster.end(held, Broke(failure=failure, gpu_seconds=held.gpu_seconds))
+                self._renders.end(held, Broke(failure=failure, gpu_seconds=held.gpu_seconds))
         self._model.recover()
 
     def _decode_as(self, rung: DecodeAgain, held: Held) -> None:
-        with self._roster.changing(urgent=True):
+        with self._renders.changing(urgent=True):
             held.rung = rung
             held.befall(rung.incident)
 
     def _render(self, held: Held) -> R:
-        return self._renders[held.assignment.token]
+        return self._begun[held.assignment.token]
 
     def _drop(self, held: Held) -> None:
         """Nobody steps this render any more; one that failed to begin is none."""
         token = held.assignment.token
-        if token in self._renders:
-            self._model.drop(self._renders.pop(token))
+        if token in self._begun:
+            self._model.drop(self._begun.pop(token))
 
     def _on_gpu(self, moving: Sequence[Held], move: Callable[[], T]) -> tuple[T | Failure, float]:
         """Make a move for these renders; what came of it, or its failure, and the seconds of each one's share.
@@ -226,7 +229,7 @@ class Engine(Generic[R]):
             outcome = failure_of(error)
         seconds = (self._clock() - started) / len(moving)
         for held in moving:
-            self._roster.used(held, seconds)
+            self._renders.used(held, seconds)
         return outcome, seconds
 
 

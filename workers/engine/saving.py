@@ -13,20 +13,21 @@ from structlog.stdlib import BoundLogger
 
 from orchestrator.domain.job import Incident
 from orchestrator.domain.protocol import HandedBack
+from orchestrator.domain.retry import BELOW, Backoff
 from workers.engine.held import Held
 from workers.engine.parts import Save, Snapshot
-from workers.engine.roster import Roster
+from workers.engine.renders import Renders
 
 # Two: a render that has to leave does not wait until another one's upload is through.
 _SAVERS = 2
-_LONGEST_PAUSE_S = 5.0
+_BACKOFF = Backoff(base_s=0.25, cap_s=5.0, spread=BELOW)
 
 
 class Saving:
     """Stores snapshots. A context; on leaving it, what is under way is waited for, and nothing tried again."""
 
-    def __init__(self, roster: Roster, save: Save, log: BoundLogger, clock: Callable[[], float]) -> None:
-        self._roster = roster
+    def __init__(self, renders: Renders, save: Save, log: BoundLogger, clock: Callable[[], float]) -> None:
+        self._renders = renders
         self._save = save
         self._log = log
         self._clock = clock
@@ -44,7 +45,7 @@ class Saving:
 
     def keep(self, held: Held, snapshot: Snapshot) -> None:
         """Store a checkpoint of a render that goes on; a failure is only remembered. One at a time of each."""
-        with self._roster.changing():
+        with self._renders.changing():
             held.saving = True
             held.saved_at_s = held.gpu_seconds
         self._threads.submit(self._keep, held, held.lives, snapshot)
@@ -60,22 +61,23 @@ class Saving:
         if held.end is not None:
             return  # nobody goes on from here
         stored = self._try(held, life, snapshot)
-        with self._roster.changing(urgent=True):
+        with self._renders.changing(urgent=True):
             if held.lives == life:
                 held.saving = False
                 if not stored:
                     held.befall(Incident.CHECKPOINT_FAILED)
 
     def _hand_back(self, held: Held, snapshot: Snapshot | None) -> None:
-        pause_s = 0.25
+        failures = 0
         while snapshot is not None and not self._try(held, held.lives, snapshot):
-            if self._clock() + pause_s > held.leave_by or self._closing.wait(pause_s * random.uniform(0.5, 1.0)):
-                with self._roster.changing(urgent=True):
+            failures += 1
+            pause_s = _BACKOFF.delay_s(failures, random.random())
+            if self._clock() + pause_s > held.leave_by or self._closing.wait(pause_s):
+                with self._renders.changing(urgent=True):
                     held.befall(Incident.CHECKPOINT_FAILED)
                 break
-            pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
         reason = held.evicted or "evicted"
-        self._roster.end(held, HandedBack(reason=reason, checkpoint=held.checkpoint, gpu_seconds=held.gpu_seconds))
+        self._renders.end(held, HandedBack(reason=reason, checkpoint=held.checkpoint, gpu_seconds=held.gpu_seconds))
 
     def _try(self, held: Held, life: int, snapshot: Snapshot) -> bool:
         started = time.monotonic()
@@ -84,7 +86,7 @@ class Saving:
         except Exception:
             self._log.exception("checkpoint_broke", step=snapshot.step, **held.names)
             return False
-        with self._roster.changing(urgent=True):
+        with self._renders.changing(urgent=True):
             if held.lives == life:  # a render that began again forgets what it was before
                 held.store(checkpoint)
         self._log.info("checkpoint_stored", step=snapshot.step, seconds=time.monotonic() - started, **held.names)
