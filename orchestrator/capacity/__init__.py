@@ -1,1 +1,4 @@
-"""Which workers there should be, how they stand, and which pools are paused."""
+"""Which workers there should be, how they stand, and which pools are paused.
+
+Imports config, dispatch, domain, ports, telemetry.
+"""

@@ -2,6 +2,8 @@
 
 `COGMILL_CONFIG` names the TOML file; every key can be overridden by an environment variable, `COGMILL_` and the path
 with `__` between its parts (`COGMILL_S3__BUCKET`). The environment wins over the file.
+
+Imports domain, policy.
 """
 
 from orchestrator.config.loops import (

@@ -76,9 +76,7 @@ class Supervisor:
         with ThreadPoolExecutor(len(parts)) as threads:
             list(threads.map(self._start, [part for part in parts if self._identity(part) is None]))
 
-    def watch(
-        self, parts: Sequence[StackPart], *, until: Event, stale: Callable[[], Collection[str]] = tuple
-    ) -> None:
+    def watch(self, parts: Sequence[StackPart], *, until: Event, stale: Callable[[], Collection[str]] = tuple) -> None:
         """Start again what dies or `stale` names, with whatever does not survive that, until told to stop."""
         while not until.wait(_LOOK_EVERY_S):
             outdated = stale()

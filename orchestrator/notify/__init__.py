@@ -1,1 +1,4 @@
-"""Who hears of what happens to jobs and batches: watchers of one video, and webhooks."""
+"""Who hears of what happens to jobs and batches: watchers of one video, and webhooks.
+
+Imports adapters, config, domain, ports, telemetry.
+"""

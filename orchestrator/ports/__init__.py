@@ -1,4 +1,7 @@
-"""What loops and use-cases may touch: the store, workers, objects, pictures, receivers of webhooks, the clock."""
+"""What loops and use-cases may touch: the store, workers, objects, pictures, receivers of webhooks, the clock.
+
+Imports config, domain, policy.
+"""
 
 from __future__ import annotations
 

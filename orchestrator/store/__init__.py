@@ -1,4 +1,7 @@
-"""All SQL: whatever Cogmill keeps in PostgreSQL."""
+"""All SQL: whatever Cogmill keeps in PostgreSQL.
+
+Imports config, domain, policy, ports, telemetry.
+"""
 
 from orchestrator.store.connecting import CALLERS
 from orchestrator.store.schema import migrate, schema_version

@@ -1,1 +1,4 @@
-"""What people and machines read of a process: logs, metrics, health, and what was put aside."""
+"""What people and machines read of a process: logs, metrics, health, and what was put aside.
+
+Imports config, domain, ports.
+"""

@@ -1,1 +1,4 @@
-"""Who the callers are and what they may have: keys, rates, turns."""
+"""Who the callers are and what they may have: keys, rates, turns.
+
+Imports domain, policy, ports, telemetry.
+"""

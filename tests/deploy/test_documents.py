@@ -17,7 +17,12 @@ from orchestrator.config import Settings
 from tests.support.helm import CHART
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "OPERATIONS.md", "SECURITY.md", "CHANGELOG.md"]
+# Those at the root, and those beside the code that they are about.
+DOCUMENTS = [
+    str(path.relative_to(ROOT))
+    for places in ("*.md", "api/**/*.md", "orchestrator/**/*.md", "workers/**/*.md", "tests/**/*.md")
+    for path in sorted(ROOT.glob(places))
+]
 OPERATIONS = (ROOT / "OPERATIONS.md").read_text()
 
 
@@ -68,4 +73,15 @@ def test_every_command_and_file_that_a_document_names_exists(document: str) -> N
     for path in set(re.findall(r"`((?:orchestrator|workers|api|deploy|helm|tests)/[\w./-]+)`", text)):
         assert (ROOT / path).exists(), path
     for link in set(re.findall(r"\]\((?!https?:|#)([^)#]+)", text)):
-        assert (ROOT / link).exists(), link
+        assert ((ROOT / document).parent / link).exists(), link
+
+
+def test_every_decision_has_its_date_its_alternative_and_what_follows_and_is_on_the_map() -> None:
+    found = [path for package in ("api", "orchestrator", "workers") for path in (ROOT / package).rglob("DECISIONS.md")]
+    assert found
+    for path in found:
+        assert f"({path.relative_to(ROOT)})" in (ROOT / "ARCHITECTURE.md").read_text()
+        for record in path.read_text().split("\n## ")[1:]:
+            assert re.match(r"20\d\d-\d\d-\d\d: \S", record), record.splitlines()[0]
+            assert "\n**Instead of** " in record, record.splitlines()[0]
+            assert "\n**So** " in record, record.splitlines()[0]
