@@ -35,8 +35,21 @@ _LINE = """
     j.ready AND j.pool = :pool AND j.priority = {lane}.priority AND j.tenant = {lane}.tenant
     AND (j.deadline, j.id) {side} ({lane}.cursor_deadline, {lane}.cursor_id)"""
 
-# Goyal, Vin, Cheng: Start-time Fair Queueing (SIGCOMM 1996). A lane's virtual time is the weighted GPU seconds that it
-# has been charged; the job with the least start tag goes first, within a lane by deadline and then age.
+# What it decides is said in Python in `policy/fair_share.py`: start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM
+# 1996). A lane's virtual time is the GPU seconds that it has been charged, divided by its weight; a job's start tag is
+# the virtual time at which its lane comes to it. The job with the least start tag goes first.
+#
+# An example: four slots, three lanes of one priority. `tests/simulation/test_fair_share.py` carries it out.
+#
+#   lane   weight   vtime   served   active   its jobs   their start tags      vtime afterwards
+#   acme        1     130      100   yes      60 60      130*  190                  190
+#   gold        2     110       80   yes      60 60 60   110*  140*  170            170
+#   idle        1      20       20   no       90 90      100*  190                  190
+#
+# The clock stands at 100: the start tag that was served last, and no active lane is behind it. `idle` wakes up there
+# and not at 20, so its sleep has saved nothing up. The slots go to idle (100), gold (110), acme (130) and gold (140):
+# with twice the weight, 60 GPU seconds take `gold` only 30 further. Each lane pays for what it won, at once. Of the
+# next two slots the first is gold's (170); acme and idle are equal (190), both active, and acme comes first by name.
 #
 # Safety rests on row locks and tokens, not on the advisory lock. The commit waits for the disk: a claim that a crash
 # forgot would give out its number again, and two workers would write to the same keys.
@@ -123,9 +136,7 @@ _STATEMENT = """
             step = coalesce((j.checkpoint ->> 'step')::int, 0), incidents = NULL
         FROM dealt AS d JOIN slot AS s USING (i)
         WHERE j.id = d.id
-        RETURNING j.id, j.token, j.claims, j.tenant, j.pool, j.priority, j.spec, j.cost, j.failures, j.evictions,
-                  j.max_attempts, j.worker, j.incarnation, j.checkpoint, j.cancel_requested_at, j.claimed_at,
-                  j.run_at, d.i
+        RETURNING {claim_columns}, d.i
     ), charged AS (
         -- Relative to the row as it is now: a finish may have corrected it since our snapshot.
         UPDATE lanes AS l
@@ -148,10 +159,7 @@ _STATEMENT = """
         WHERE l.pool = :pool AND l.priority = c.priority AND l.tenant = c.tenant
           AND (l.active IS DISTINCT FROM c.waiting OR c.charge > 0)
     )
-    SELECT id, token, claims, tenant, pool, priority, spec, cost, failures, evictions, max_attempts, worker,
-           incarnation, checkpoint, 0.0::float8 AS age_s, cancel_requested_at IS NOT NULL AS cancel_requested,
-           greatest(0, extract(epoch FROM claimed_at - run_at))::float8 AS waited_s, ours
-    FROM turn LEFT JOIN claimed ON true ORDER BY i
+    SELECT claimed.*, ours FROM turn LEFT JOIN claimed ON true ORDER BY i
 """
 
 # A capped tenant has room for so many more jobs, over all its lanes. A lane without room is passed over as if it had no
@@ -173,7 +181,7 @@ _EVERY_PRIORITY = 2**15
 
 _ALONE = " AND NOT EXISTS (SELECT FROM tenants WHERE running IS NOT NULL)"
 
-_LINES = {
+_PARTS = {"every": EVERY, "claim_columns": rows.CLAIM_COLUMNS} | {
     f"{lane}_{where}": _LINE.format(lane=lane, side=side)
     for lane in ("ordered", "f")
     for where, side in (("ahead", ">"), ("behind", "<="))
@@ -185,11 +193,11 @@ _BIND = (
     bindparam("more_urgent_than", type_=Integer),
 )
 _CLAIM = text(
-    _STATEMENT.format(every=EVERY, alone=_ALONE, room="SELECT CAST(NULL AS int)", candidates="candidate", **_LINES)
+    _STATEMENT.format(alone=_ALONE, room="SELECT CAST(NULL AS int)", candidates="candidate", **_PARTS)
 ).bindparams(*_BIND)
-_CLAIM_CAPPED = text(
-    _STATEMENT.format(every=EVERY, alone="", room=_ROOM, candidates=_WITHIN_ROOM, **_LINES)
-).bindparams(*_BIND, bindparam("running", type_=Double))
+_CLAIM_CAPPED = text(_STATEMENT.format(alone="", room=_ROOM, candidates=_WITHIN_ROOM, **_PARTS)).bindparams(
+    *_BIND, bindparam("running", type_=Double)
+)
 
 
 class Claims(Part):

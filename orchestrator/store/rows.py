@@ -29,6 +29,13 @@ JOB_COLUMNS = (
     jobs.c.preview, jobs.c.checkpoint, jobs.c.incidents,
 )  # fmt: skip
 
+# A claim's, of `jobs AS j`: for SELECT, and for the RETURNING of the claim, whose `age_s` is thus 0.
+CLAIM_COLUMNS = """
+    j.id, j.token, j.claims, j.tenant, j.pool, j.priority, j.spec, j.cost, j.failures, j.evictions, j.max_attempts,
+    j.worker, j.incarnation, j.checkpoint, extract(epoch FROM cogmill_now() - j.claimed_at)::float8 AS age_s,
+    greatest(0, extract(epoch FROM j.claimed_at - j.run_at))::float8 AS waited_s,
+    j.cancel_requested_at IS NOT NULL AS cancel_requested"""
+
 
 def job(row: Row[Any]) -> Job:
     """A job from a row of `JOB_COLUMNS`."""
@@ -60,7 +67,7 @@ def job(row: Row[Any]) -> Job:
 
 
 def claim(row: Row[Any]) -> Claim:
-    """A claim from a row that names its columns as the table does, and has `age_s`, `waited_s`, `cancel_requested`."""
+    """A claim from a row of `CLAIM_COLUMNS`."""
     return Claim(
         job_id=row.id,
         token=row.token,

@@ -29,16 +29,12 @@ _BEAT = text("""
     RETURNING name, incarnation
 """).bindparams(*(bindparam(name, type_=ARRAY(Text)) for name in ("names", "incarnations", "pools")))
 
-_CLAIM_COLUMNS = """
-    j.id, j.token, j.claims, j.tenant, j.pool, j.priority, j.spec, j.cost, j.failures, j.evictions, j.max_attempts,
-    j.worker, j.incarnation, j.checkpoint, extract(epoch FROM cogmill_now() - j.claimed_at)::float8 AS age_s,
-    greatest(0, extract(epoch FROM j.claimed_at - j.run_at))::float8 AS waited_s,
-    j.cancel_requested_at IS NOT NULL AS cancel_requested"""
-
-_RUNNING = text(f"SELECT {_CLAIM_COLUMNS} FROM jobs AS j WHERE state = 'running' AND cluster = :cluster ORDER BY id")
+_RUNNING = text(
+    f"SELECT {rows.CLAIM_COLUMNS} FROM jobs AS j WHERE state = 'running' AND cluster = :cluster ORDER BY id"
+)
 
 _ORPHANED = text(f"""
-    SELECT {_CLAIM_COLUMNS} FROM jobs AS j
+    SELECT {rows.CLAIM_COLUMNS} FROM jobs AS j
     WHERE j.state = 'running' AND NOT EXISTS (
         SELECT FROM workers AS w
         WHERE w.cluster = j.cluster AND w.name = j.worker AND w.incarnation = j.incarnation AND w.alive)
