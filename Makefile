@@ -32,7 +32,7 @@ test: $(COMPLETED)
 	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-unit: $(INSTALLED)
-	@$(BIN)/pytest tests/unit
+	@$(BIN)/pytest tests/unit tests/architecture
 
 # Writes up to 31 GB for each model of MODELS, and removes it; REHEARSE has options of the script.
 rehearse: $(INSTALLED)

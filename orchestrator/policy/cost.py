@@ -44,7 +44,7 @@ def predict_resident_bytes(family: ModelFamily, spec: RenderSpec) -> int:
     """Device memory that a begun render holds between two steps, at most: latents, embeddings, rotary tables, cache.
 
     In 32 bits, which no GPU needs, but for the step cache: that is most of it, and of the family's own precision.
-    `tests/contract/test_engine_model.py` holds it against the real thing.
+    `tests/contract/workers/test_engine_model.py` holds it against the real thing.
     """
     latents = 16 * family.latent_frames(spec.num_frames) * (spec.height // 8) * (spec.width // 8)
     embeddings = 2 * family.max_prompt_tokens * _TEXT_DIM

@@ -31,7 +31,7 @@ from orchestrator.config import PoolSettings
 from orchestrator.domain.catalog import FAMILIES, RECIPES, TINY, ModelFamily, Profile
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.job import RenderSpec
-from tests.support import architecture
+from tests.support import random_weights
 from tests.support.bare import advance, native_spec, ours, picture_of
 from workers.cogvideox import loading, tiny
 from workers.cogvideox.acceleration import Acceleration
@@ -148,7 +148,7 @@ def _pipeline(family: ModelFamily, device: torch.device, directory: Path) -> Pip
     if family in TINY:
         path = tiny.make(family, directory)
         return loading.load(path, family, device, loading.dtype_for(path, family, device))
-    return architecture.pipeline(
+    return random_weights.pipeline(
         family, device, getattr(torch, family.dtype) if device.type == "cuda" else torch.float32
     )
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from orchestrator.domain.catalog import FAMILIES, TINY
-from tests.support.architecture import reduced
 from tests.support.bare import advance, call, frames_of, make, native_spec, picture_of, plain
+from tests.support.random_weights import reduced
 
 LARGE = [family.name for family in FAMILIES.values() if family not in TINY]
 

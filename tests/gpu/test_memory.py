@@ -16,8 +16,8 @@ from orchestrator.domain.catalog import FAMILIES
 from orchestrator.domain.errors import RenderFailed
 from orchestrator.domain.job import Incident, RenderSpec
 from tests.benchmarks.engine.queue import Queue
-from tests.support.architecture import FULL, SMALL, Scale
 from tests.support.bare import Made, advance, frames_of, make, native_spec
+from tests.support.random_weights import FULL, SMALL, Scale
 from workers.engine.parts import Decoding
 
 # The decoder at full size, a text encoder worth putting out of its way, and next to no transformer.

@@ -355,7 +355,7 @@ async def test_every_accepted_job_ends_once_in_the_open(
 ) -> None:
     world = World(store, objects, database, seed)
     await world.chaos(overlapping=overlapping)
-    # No worker of these fails to load: `Rest` has its own tests, in tests/contract/test_dispatcher.py.
+    # No worker of these fails to load: `Rest` has its own tests, in tests/contract/orchestrator/test_dispatcher.py.
     assert {*decided, Rest} == {*get_args(Action)}, f"a run that met only {decided}"
     await world.calm()
     jobs = await world.read()

@@ -16,7 +16,7 @@ from orchestrator.config import PoolSettings
 from orchestrator.domain.catalog import FAMILIES, RECIPES, ModelFamily, Profile
 from orchestrator.domain.delivery import Delivery
 from orchestrator.domain.job import Artifact, RenderSpec
-from tests.support.architecture import SMALL, Scale, pipeline, reduced
+from tests.support.random_weights import SMALL, Scale, pipeline, reduced
 from workers.cogvideox.acceleration import Acceleration
 from workers.cogvideox.adapters import Adapters
 from workers.cogvideox.loading import Pipeline

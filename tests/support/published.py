@@ -3,8 +3,8 @@
 Read from public sources in November 2026, not from the Hub itself. What confirms a value:
 
 - BYTES: a mirror's index of `THUDM/CogVideoX-5b-I2V` (ZHUI/paddlenlp_model_readme, its "Model Files") gives each file's
-  size; the configs below have exactly these sizes, which `tests/unit/test_published_layout.py` holds. The shards' sizes
-  there, and so their number and dtype, are the ones here.
+  size; the configs below have exactly these sizes, which `tests/unit/workers/test_published_layout.py` holds. The
+  shards' sizes there, and so their number and dtype, are the ones here.
 - TOTAL: a public log of a verified download of `zai-org/CogVideoX-2b` at 1137dacf counts 13,775,555,658 bytes. That is
   T5 and DiT in 16 bits, the VAE in **32**, and one megabyte of everything else, within a thousandth of a percent.
 - COPIES: the configs of all five transformers, VAEs and schedulers in benjamin-paine/taproot; of 2B and 5B also in

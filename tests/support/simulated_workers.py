@@ -1,6 +1,6 @@
 """A `Workers` in memory whose workers render on command, crash, hang and lose replies, all by the caller's choice.
 
-The contract suite of the port (tests/contract/test_workers.py) holds it to the same promises as the one on Ray.
+The contract suite of the port (tests/contract/workers/test_workers.py) holds it to the same promises as the one on Ray.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One loaded CogVideoX: begin a render, denoise it step by step, alone or with others, decode it.
 
 The steps and their order are those of `__call__` of `diffusers.CogVideoXPipeline` and `CogVideoXImageToVideoPipeline`
-(0.42); for the same seed the frames are the same, bit for bit on the CPU, and `tests/contract/test_engine_equality.py`
-holds them to that.
+(0.42); for the same seed the frames are the same, bit for bit on the CPU, and
+`tests/contract/workers/test_engine_equality.py` holds them to that.
 """
 
 from __future__ import annotations

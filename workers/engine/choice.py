@@ -1,6 +1,6 @@
 """What the engine does next: one pure function over what it holds.
 
-What holds, whatever arrives (`tests/unit/test_engine_choice.py`):
+What holds, whatever arrives (`tests/unit/workers/test_engine_choice.py`):
 
 - The GPU is given to the most urgent first; among equals to what has begun, and then in order of arrival.
 - All begun renders together fit into the memory set aside for them; one alone may always begin.

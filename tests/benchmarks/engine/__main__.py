@@ -17,7 +17,7 @@ import transformers
 import tests.benchmarks.engine as package
 from orchestrator.domain.catalog import FAMILIES, TINY, Profile
 from tests.benchmarks.engine import full_size, loop, record
-from tests.support.architecture import SMALL, reduced
+from tests.support.random_weights import SMALL, reduced
 
 LARGE = [family.name for family in FAMILIES.values() if family not in TINY]
 PROFILES = [record.PLAIN, *Profile]

@@ -19,8 +19,8 @@ from tests.benchmarks.engine.idle import idle_s
 from tests.benchmarks.engine.queue import Queue
 from tests.benchmarks.engine.record import PLAIN, Measurement
 from tests.benchmarks.engine.subjects import Timing, render_ours, render_plain
-from tests.support.architecture import FULL, Pipeline, Scale, pipeline
 from tests.support.bare import native_spec, ours
+from tests.support.random_weights import FULL, Pipeline, Scale, pipeline
 from workers.cogvideox.acceleration import Acceleration
 from workers.cogvideox.model import CogVideoX
 

@@ -16,8 +16,8 @@ from orchestrator.config import PoolSettings
 from orchestrator.domain.catalog import FAMILIES, ModelFamily
 from orchestrator.domain.job import RenderSpec
 from tests.benchmarks.engine.queue import Queue, Timed
-from tests.support.architecture import KINDS, SCHEDULERS
 from tests.support.bare import call, native_spec, ours
+from tests.support.random_weights import KINDS, SCHEDULERS
 from workers.cogvideox import tiny
 from workers.cogvideox.acceleration import Acceleration
 from workers.cogvideox.loading import Pipeline

@@ -25,7 +25,7 @@ from orchestrator.pictures import opening
 
 SETTINGS = FetchSettings()
 KINDS = ["PNG", "JPEG", "WEBP", "AVIF", "HEIF"]
-OTHERS = Path(__file__).parents[1] / "support" / "pictures"
+OTHERS = Path(__file__).parents[2] / "support" / "pictures"
 
 
 def encoded(kind: str, size: tuple[int, int] = (64, 48), mode: str = "RGB", **options: Any) -> bytes:

@@ -14,7 +14,7 @@ from orchestrator.domain.errors import RenderFailed
 from workers.bucket.picture import fit
 
 ORIENTATION = 274
-OTHERS = Path(__file__).parents[1] / "support" / "pictures"
+OTHERS = Path(__file__).parents[2] / "support" / "pictures"
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:

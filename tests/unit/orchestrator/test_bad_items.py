@@ -36,12 +36,12 @@ from orchestrator.telemetry import aside, metrics
 from tests.support.builders import a_claim, a_render, a_result, a_status, prefix_of
 from tests.support.control import a_plan, a_settler, hears
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 BAD, GOOD = "bad", "good"
 
 # These read or write in one statement of their own, and have no items that one could break.
 NO_ITEMS = {"beat", "wake_due", "queue_depth", "pauses", "prune_deliveries", "webhook_backlog", "listen"}
-# With the database that they need: `tests/contract/test_bad_rows.py`.
+# With the database that they need: `tests/contract/orchestrator/test_bad_rows.py`.
 ELSEWHERE = {"batches-", "announce", "deliver"}
 
 

@@ -13,7 +13,7 @@ from orchestrator.domain.errors import Refused, RenderFailed
 from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import Failure
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # As rows and clients have them. One may come, none may go or change.
 BESIDE_BOTH = {
     "image_unavailable",

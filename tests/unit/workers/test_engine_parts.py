@@ -18,7 +18,7 @@ from workers.engine.failures import failure_of
 from workers.engine.meter import Meter
 from workers.scratch import Scratch
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from orchestrator.tenants import keys
 from workers.bucket.checkpoints import _metadata
 from workers.modelfiles.manifest import Manifest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DEEP = (MAX_DEPTH + 1, 500, 980, 100_000)
 
 

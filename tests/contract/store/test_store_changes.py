@@ -12,7 +12,7 @@ from orchestrator.domain.errors import InvalidField
 from orchestrator.store import Store
 from tests.support.jobs import CLUSTER, POOL, new_job, success, workers
 
-STORE = Path(__file__).parents[2] / "orchestrator" / "store"
+STORE = Path(__file__).parents[3] / "orchestrator" / "store"
 
 
 async def test_a_column_that_is_added_under_a_running_process_is_no_error(

@@ -12,7 +12,7 @@ from tests.benchmarks.engine.flops import Shape, floor_s, step_flops
 from tests.benchmarks.engine.idle import gaps
 from tests.benchmarks.engine.record import PLAIN, Measurement, verdicts
 from tests.benchmarks.engine.subjects import Timing
-from tests.support.architecture import transformer_of
+from tests.support.random_weights import transformer_of
 from workers.engine.parts import Decoding
 
 

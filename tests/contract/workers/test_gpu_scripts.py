@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 # Of the project's dependencies, what a machine with PyTorch has not got and nobody carries there.
 LACKING = [
