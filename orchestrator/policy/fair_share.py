@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, islice
+from heapq import nsmallest
+from itertools import islice
 from uuid import UUID
 
 
@@ -44,12 +45,12 @@ class Lane:
     served: float = 0.0
     # Had something to give when a claim last looked.
     active: bool = False
+    # In any order.
     jobs: tuple[Waiting, ...] = ()
 
     @property
-    def line(self) -> list[Waiting]:
-        """Its jobs in the order of their claim."""
-        return sorted(self.jobs, key=lambda job: (job.deadline, job.id))
+    def key(self) -> tuple[int, str]:
+        return self.priority, self.tenant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,7 @@ class Pick:
 def claim(
     lanes: Sequence[Lane], slots: int, *, room: Mapping[str, int] | None = None, more_urgent_than: float = math.inf
 ) -> tuple[list[Pick], list[Lane]]:
-    """Give out jobs for so many slots; the jobs, most urgent first, and every lane as it is afterwards.
+    """Give out jobs for so many slots; the jobs, in their order, and every lane as it is afterwards.
 
     `room` is how many more jobs each capped tenant may run; the others are not in it, and it is None where nobody is
     capped. Lanes of a priority number that is not below `more_urgent_than` are left alone.
@@ -96,30 +97,31 @@ def correct(lane: Lane, *, predicted_s: float, used_s: float) -> Lane:
 
 
 def _look(lanes: Sequence[Lane], slots: int, room: Mapping[str, int]) -> tuple[list[Pick], list[Lane]]:
-    """One look at the queue."""
+    """One look at the queue, as far as it takes to fill the slots if nobody is capped."""
     clocks = _clocks(lanes)
-    start = {lane: lane.vtime if lane.active else max(lane.vtime, clocks[lane.priority]) for lane in lanes}
+    start = {lane.key: lane.vtime if lane.active else max(lane.vtime, clocks[lane.priority]) for lane in lanes}
     # Among equals a lane that wakes up goes first: busy lanes that keep reaching the clock must not hold it up.
-    places = sorted(lanes, key=lambda lane: (lane.priority, start[lane], lane.active, lane.tenant))
+    places = sorted(lanes, key=lambda lane: (lane.priority, start[lane.key], lane.active, lane.tenant))
     front = list(islice((lane for lane in places if lane.jobs and room.get(lane.tenant, 1) > 0), slots))
-    tagged: list[tuple[float, int, int, Lane, Waiting]] = []
-    for rank, lane in enumerate(front):
-        line = lane.line[: min(_chances(rank, front, slots, start), room.get(lane.tenant, slots))]
-        before = accumulate((job.cost / lane.weight for job in line), initial=start[lane])
-        tagged += [(tag, rank, nth, lane, job) for nth, (tag, job) in enumerate(zip(before, line, strict=False))]
-    tagged.sort(key=lambda entry: (entry[3].priority, *entry[:3]))
+    offers = [
+        ((lane.priority, pick.tag, place), pick)
+        for place, lane in enumerate(front)
+        for pick in _offers(lane, start[lane.key], slots)
+    ]
+    seen = places
+    if len(front) == slots:
+        # Lanes behind the front were not looked at. None comes before the first job of the front's last lane.
+        last = (front[-1].priority, start[front[-1].key], slots - 1)
+        offers = [(order, pick) for order, pick in offers if order <= last]
+        seen = places[: places.index(front[-1]) + 1]
     picks: list[Pick] = []
-    won: defaultdict[Lane, list[Pick]] = defaultdict(list)
-    left = dict(room)
-    for tag, _, _, lane, job in tagged:
-        if left.get(lane.tenant, 1) > 0 and len(picks) < slots:
-            picks.append(Pick(tenant=lane.tenant, priority=lane.priority, job=job, tag=tag))
-            won[lane].append(picks[-1])
-            if lane.tenant in left:
-                left[lane.tenant] -= 1
-    seen = places if len(front) < slots else places[: places.index(front[-1]) + 1]
-    charged = [_charged(lane, start[lane], lane in front, won[lane]) if lane in seen else lane for lane in lanes]
-    return picks, charged
+    taken: defaultdict[str, int] = defaultdict(int)
+    for _, pick in sorted(offers, key=lambda offer: offer[0]):
+        if len(picks) < slots and taken[pick.tenant] < room.get(pick.tenant, slots):
+            picks.append(pick)
+            taken[pick.tenant] += 1
+    looked = {lane.key: _charged(lane, start[lane.key], lane in front, picks) for lane in seen}
+    return picks, [looked.get(lane.key, lane) for lane in lanes]
 
 
 def _clocks(lanes: Sequence[Lane]) -> dict[int, float]:
@@ -139,27 +141,23 @@ def _clocks(lanes: Sequence[Lane]) -> dict[int, float]:
     }
 
 
-def _chances(rank: int, front: Sequence[Lane], slots: int, start: Mapping[Lane, float]) -> int:
-    """How many slots a lane can win: every lane before it has a job that goes first.
-
-    Only one, if its second job comes after the first one of the lane for which the last slot is.
-    """
-    lane, final = front[rank], front[-1]
-    contested = len(front) == slots and final.priority == lane.priority
-    if contested and start[lane] + lane.line[0].cost / lane.weight > start[final]:
-        return 1
-    return slots - rank
+def _offers(lane: Lane, start: float, most: int) -> Iterator[Pick]:
+    """A lane's first jobs, each with its start tag."""
+    before = 0.0
+    for job in nsmallest(most, lane.jobs, key=lambda job: (job.deadline, job.id)):
+        yield Pick(tenant=lane.tenant, priority=lane.priority, job=job, tag=start + before / lane.weight)
+        before += job.cost
 
 
-def _charged(lane: Lane, start: float, waits: bool, won: Sequence[Pick]) -> Lane:
+def _charged(lane: Lane, start: float, waits: bool, picks: Sequence[Pick]) -> Lane:
     """A lane that was looked at: it pays for what it won, at once, and is active while it has something to give."""
+    won = [pick for pick in picks if (pick.priority, pick.tenant) == lane.key]
     if lane.active == waits and not won:
         return lane
-    paid = sum(pick.job.cost for pick in won) / lane.weight
     gone = {pick.job.id for pick in won}
     return replace(
         lane,
-        vtime=(lane.vtime if lane.active else start) + paid,
+        vtime=(lane.vtime if lane.active else start) + sum(pick.job.cost for pick in won) / lane.weight,
         served=max([lane.served, *(pick.tag for pick in won)]),
         active=waits,
         jobs=tuple(job for job in lane.jobs if job.id not in gone),

@@ -102,14 +102,17 @@ _STATEMENT = """
         WHERE coalesce(allowance.room > 0, true)
         LIMIT :n
     ), candidate AS (
-        -- Every lane before the k-th has a job that goes first, so the k-th can win at most n - k + 1 slots; and only
-        -- one, if its second job comes after the first job of the n-th lane.
-        SELECT f.priority, f.place, f.tenant, f.room, c.id, c.deadline, c.cost, c.nth,
-               f.start + (c.total - c.cost) / f.weight AS tag
-        FROM front AS f
-        LEFT JOIN front AS final ON final.rank = :n AND final.priority = f.priority
-        CROSS JOIN LATERAL (SELECT least(f.room, CASE WHEN f.start + f.cost / f.weight > final.start THEN 1
-                                   ELSE :n - f.rank + 1 END) AS most) AS chances
+        -- For every lane before the k-th some job goes first, so the k-th can win at most n - k + 1 slots; and only
+        -- one, if its second job comes after the first job of the n-th lane. A capped tenant with room for r jobs has
+        -- so much to give for its first r lanes only: its others would stand in the front for nothing.
+        SELECT f.priority, f.place, f.tenant, f.room, c.id, c.deadline, c.cost, c.nth, tag
+        FROM (SELECT *, row_number() OVER (ORDER BY place) AS k
+              FROM (SELECT *, row_number() OVER (PARTITION BY tenant ORDER BY place) AS of_tenant FROM front) AS lanes
+              WHERE coalesce(of_tenant <= room, true)) AS f
+        LEFT JOIN front AS final ON final.rank = :n
+        CROSS JOIN LATERAL (
+            SELECT least(f.room, CASE WHEN f.priority = final.priority AND f.start + f.cost / f.weight > final.start
+                                 THEN 1 ELSE :n - f.k + 1 END) AS most) AS chances
         CROSS JOIN LATERAL (
             SELECT id, deadline, cost, row_number() OVER line AS nth, sum(cost) OVER line AS total
             FROM ((SELECT 0 AS side, id, deadline, cost FROM jobs AS j WHERE {f_ahead}
@@ -119,6 +122,9 @@ _STATEMENT = """
                    ORDER BY deadline, id LIMIT most)
                   LIMIT most) AS first
             WINDOW line AS (ORDER BY side, deadline, id ROWS UNBOUNDED PRECEDING)) AS c
+        CROSS JOIN LATERAL (SELECT f.start + (c.total - c.cost) / f.weight AS tag) AS started
+        -- A lane that the front has no place for may come before what comes after the first job of the n-th.
+        WHERE coalesce((f.priority, tag, f.place) <= (final.priority, final.start, final.place), true)
     ), picked AS MATERIALIZED (
         SELECT * FROM {candidates} ORDER BY priority, tag, place, nth LIMIT (SELECT count(*) FROM slot)
     ), locked AS MATERIALIZED (
