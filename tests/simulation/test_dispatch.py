@@ -344,7 +344,7 @@ def decided(monkeypatch: pytest.MonkeyPatch) -> Counter[type[Action]]:
 
 
 @pytest.mark.parametrize("overlapping", [False, True], ids=["in-turn", "overlapping"])
-@pytest.mark.seeds(6)
+@pytest.mark.seeds(4)
 async def test_every_accepted_job_ends_once_in_the_open(
     store: Store,
     objects: ObjectStore,

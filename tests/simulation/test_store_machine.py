@@ -282,7 +282,7 @@ def test_no_interleaving_claims_twice_publishes_twice_or_loses_a_job(
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=60, stateful_step_count=40, deadline=None, database=None,
+            max_examples=40, stateful_step_count=40, deadline=None, database=None,
             # Add Phase.shrink to make a counterexample short; with a real database that takes minutes.
             phases=[Phase.generate], suppress_health_check=list(HealthCheck), print_blob=False,
         ),
