@@ -154,7 +154,9 @@ def api() -> None:
 def dispatch(
     drain: Annotated[
         float | None,
-        typer.Option(help="Seconds that a stop waits for renders, then evicts them.", show_default="render on"),
+        typer.Option(
+            help="Seconds that a stop has for renders: those that need more are evicted.", show_default="render on"
+        ),
     ] = None,
 ) -> None:
     """Drive the Ray cluster: claim jobs, assign them to workers, finish them."""
@@ -211,9 +213,9 @@ def ray_gpus(address: Annotated[str | None, typer.Argument()] = None) -> None:
     """Print how many GPUs a Ray cluster has; for the doctor, who can end this process."""
     from workers.cluster import RayWorkers
 
-    pool = RayWorkers.connect(address, "cogmill-doctor")
-    typer.echo(json.dumps({"gpus": pool.gpus()}))
-    pool.close()
+    workers = RayWorkers.connect(address, "cogmill-doctor")
+    typer.echo(json.dumps({"gpus": workers.gpus()}))
+    workers.close()
 
 
 NamesArgument = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Models and adapters.")]

@@ -1,6 +1,6 @@
 """The worker as a dispatcher sees it: the protocol on top of one engine. Knows neither Ray nor torch.
 
-Built in a Ray actor by `workers/cluster.py`, whose event loop runs the methods; the model is loaded and stepped in a
+Held by the Ray actor of `workers/hosting.py`, whose event loop runs the methods; the model is loaded and stepped in a
 thread, so that every call is answered at once, also while a model loads or a GPU hangs.
 """
 
@@ -115,7 +115,10 @@ class RenderActor:
                 return Answer.ACCEPTED if self._roster.assign(assignment) else Answer.FULL
 
     async def release(self, caller: Caller, token: UUID) -> bool:
-        """Called by nobody: workers of the release before have it (`HostedRenderActor` says why that counts)."""
+        """Called by nobody: workers of the release before have it (`HostedRenderActor` says why that counts).
+
+        It goes when the recorded tree of the previous release has it no longer.
+        """
         raise NotImplementedError
 
     async def cancel(self, caller: Caller, token: UUID) -> None:

@@ -1,1 +1,1 @@
-"""What dialects have alike: routes of files and of batches; and what a dialect is as an object."""
+"""What dialects have alike: routes of files and of batches, lines of batches; and what a dialect is as an object."""

@@ -1,4 +1,4 @@
-"""One attempt's life, decided in pure code: a worker's state and its claims in, what to do about them out."""
+"""What to do about a worker's answer, in pure code: its state and its claims in, actions out."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from orchestrator.domain.states import JobState, require
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lost:
-    """The worker vanished, hung past its deadline, or no longer knows the claim. Counts as a failure."""
+    """The worker vanished, or hung past its deadline. Counts as a failure."""
 
     failure: Failure
     gpu_seconds: float = 0.0

@@ -16,7 +16,7 @@ from orchestrator.domain.errors import IllegalTransition
 
 
 class JobState(StrEnum):
-    """Where a job stands. `held` belongs to a campaign that is paused or awaits approval."""
+    """Where a job stands. What is `held` waits for a yes or a time that is not ours to decide."""
 
     HELD = "held"
     QUEUED = "queued"

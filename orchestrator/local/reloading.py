@@ -23,7 +23,7 @@ _NO_WORKERS = frozenset(
 
 
 def stale(saved: Path) -> frozenset[str]:
-    """The parts that have imported a file, whose path is relative to the source."""
+    """The parts that may have imported a file, whose path is relative to the source."""
     match saved.parts:
         case ("api", *_):
             return frozenset({"api", "maintain"})  # which reads batches' lines in the API's dialects
@@ -60,5 +60,5 @@ class Reloading:
     def _look(self, until: Event) -> None:
         for changes in self._watch(*(SOURCE / package for package in PACKAGES), stop_event=until):
             for _, path in changes:
-                if path.endswith((".py", ".toml", ".sql")):
+                if path.endswith(".py"):
                     self._saved.put(Path(path).relative_to(SOURCE))

@@ -81,7 +81,8 @@ class Supervisor:
         while not until.wait(_LOOK_EVERY_S):
             outdated = stale()
             for part in parts:
-                if self._renew(part) if part.name in outdated else self._tend(part):
+                is_back = self._renew(part) if part.name in outdated else self._tend(part)
+                if is_back:
                     for dependant in parts:
                         if dependant.needs == part.name:
                             self._kill(dependant)

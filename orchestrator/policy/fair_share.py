@@ -1,7 +1,8 @@
-"""Who is next in the queue: the whole policy of a claim, in plain Python.
+"""Who is next in the queue, caps included: the policy of a claim in plain Python.
 
 `store/claim.py` carries it out in one statement, over rows; tests/simulation/test_fair_share.py holds the statement to
-what is said here. Pure: this is what to read, to argue about and to simulate.
+what is said here. Pauses, and workers that are dead by their row, are the statement's alone. Pure: this is what to
+read, to argue about and to simulate.
 
 Start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM 1996) over predicted GPU seconds. What one tenant has waiting in
 one pool at one priority is a lane. A lane's virtual time is the GPU seconds that it was charged, divided by its weight;

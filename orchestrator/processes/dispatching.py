@@ -117,18 +117,18 @@ def dispatching(settings: Settings, cluster: Cluster, dispatcher: Dispatcher, wa
                 if await wakeups.wait(30):
                     dispatcher.announce()
 
-    async def work_or_a_second() -> None:
-        try:
-            async with asyncio.timeout(1.0):
-                await cluster.fleet.changed.wait()
-        except TimeoutError:
-            dispatcher.announce()  # an announcement can be lost with its connection: look once a second anyway
+    async def look() -> None:
+        dispatcher.announce()  # one from the database can be lost with its connection
+
+    async def changed() -> None:
+        await cluster.fleet.changed.wait()
 
     lease = settings.lease
     return [
         Loop("scale", 2.0, scale, Life.SUCCEEDS),
         Loop("listen", 1.0, listen),
-        Loop("dispatch", work_or_a_second, dispatcher.run_once, Life.GOES_ROUND),
+        Loop("look", 1.0, look),
+        Loop("dispatch", changed, dispatcher.run_once, Life.GOES_ROUND),
         Loop("beat", lease.beat_s, dispatcher.beat, Life.GOES_ROUND),
         Loop("cancel", lease.cancel_poll_s, dispatcher.cancel, Life.GOES_ROUND),
         Loop("reconcile", lease.unheld_grace_s / 3, dispatcher.reconcile, Life.GOES_ROUND),

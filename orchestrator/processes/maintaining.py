@@ -43,11 +43,16 @@ async def run_maintainer(settings: Settings, dialects: Mapping[str, Lines]) -> N
     async with Store.open(settings.database, limits=settings.limits.defaults) as store:
         pulse = health.Pulse(PATIENCE_S)
         objects = S3Objects(settings.s3)
-        tables = [rescuing(settings, store, objects), sweeping(settings, store, objects)]
-        tables += [moving_batches(settings, store, objects, dialects), showing(settings, store)]
         with stop_signals() as stopping, health.serve(settings.metrics.host, settings.metrics.maintain_port, pulse):
             async with _deliverer(settings, store) as deliverer, running(pulse) as loops:
-                for loop in sum(tables, delivering(settings, store, deliverer)):
+                table = [
+                    *rescuing(settings, store, objects),
+                    *sweeping(settings, store, objects),
+                    *moving_batches(settings, store, objects, dialects),
+                    *delivering(settings, store, deliverer),
+                    *showing(settings, store),
+                ]
+                for loop in table:
                     loops.start(loop)
                 await stopping.wait()
 

@@ -1,4 +1,4 @@
-"""The folders of the orchestrator: each has its layer, says what it imports, and the domain needs but Python."""
+"""The folders of the orchestrator: each has its layer, says what it imports; the domain needs nothing."""
 
 from __future__ import annotations
 

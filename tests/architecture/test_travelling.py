@@ -85,3 +85,7 @@ def test_the_actor_itself_is_where_it_was() -> None:
         if getattr(node, "name", "") == "HostedRenderActor"
     )
     assert isinstance(hosted, ast.ClassDef)
+    called = {node.name for node in hosted.body if isinstance(node, ast.AsyncFunctionDef)}
+    # All but what Ray itself does to an actor.
+    port = {name for name in vars(Workers) if not name.startswith("_")} - {"list_workers", "start", "kill"}
+    assert called == port

@@ -3,7 +3,7 @@
 Hypothesis deals jobs, claims, endings, weights and caps; after each claim both must have given out the same jobs in the
 same order, and charged the same. Costs are whole and weights are powers of two, so that floats are exact. The clock is
 stopped and moved by two seconds before each claim: then a claim reads its lanes from their beginning, as the policy
-says; that it may otherwise take up what became ready behind its cursor a second late is in `store/claim.py`.
+says. Otherwise what became ready behind a cursor may go a second late (`store/claim.py`).
 """
 
 from __future__ import annotations

@@ -2,14 +2,14 @@
 
 Who holds which lock:
 
-- `Renders.lock` guards every `Held`, the meter, `open` and `taking`. Every method of `Renders`, `Schedule` and `Roster`
-  takes it on entry, from whatever thread, and has given it back on return; `changing` keeps it for its body. It is
-  re-entrant, so they call each other.
+- `Renders.lock` guards every `Held`, the meter, `open` and `taking`. Every public method of `Renders`, `Schedule` and
+  `Roster` takes it on entry, from whatever thread, and has given it back on return; `changing` keeps it for its body.
+  It is re-entrant, so they call each other.
 - Whoever waits does so on this lock as a condition, and so without holding it. There are four who do: the step loop
   (`Schedule.next`), the fetchers (`Schedule.next_to_fetch`), a finisher (`wait_saved`) and the last wait of a worker
   that has to go (`Roster.wait_over`). Each change that one of them may wait for notifies all.
-- Under it, only the lock of `Changes` is taken, and `Changes` calls nothing that takes this one. No model, no disk and
-  no bucket is touched under it: every call of a dispatcher is answered at once.
+- Under it, only the lock of `Changes` is taken, and that of the log where a render ends; neither calls anything that
+  takes this one. No model and no bucket is touched under it: every call of a dispatcher is answered at once.
 - Threads read single fields of a `Held` without it, and find what was true a moment ago. They write none without it,
   but for `too_large`, which only the step loop's thread touches.
 """

@@ -40,7 +40,7 @@ ROOT = Path(__file__).parents[3]
 BAD, GOOD = "bad", "good"
 
 # These read or write in one statement of their own, and have no items that one could break.
-NO_ITEMS = {"beat", "wake_due", "queue_depth", "pauses", "prune_deliveries", "webhook_backlog", "listen"}
+NO_ITEMS = {"beat", "wake_due", "queue_depth", "pauses", "prune_deliveries", "webhook_backlog", "listen", "look"}
 # With the database that they need: `tests/contract/orchestrator/test_bad_rows.py`.
 ELSEWHERE = {"batches-", "announce", "deliver"}
 
