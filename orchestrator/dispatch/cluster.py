@@ -57,6 +57,11 @@ class Cluster:
                 with aside.unless_it_breaks("progress", job=one.job_id.hex):
                     await self.store.record_progress([one])
 
+    async def reconcile(self) -> None:
+        """Make our claims agree with the database's: adopt what is ours, drop what somebody else has settled."""
+        with self.claims.reading() as reading:
+            reading.reconcile(await self.store.running(self.name), self.clock.monotonic())
+
     async def expire(self, worker: WorkerRef, reason: Death) -> None:
         """End an incarnation's lease for good, and count why."""
         if await self.store.declare_dead(self.name, worker):

@@ -143,12 +143,6 @@ class Dispatcher:
         except Exception as error:
             aside.put("cancel", error, **logs.fields(claim))
 
-    async def reconcile(self) -> None:
-        """Make our claims agree with the database's: adopt what is ours, drop what somebody else has settled."""
-        cluster = self._cluster
-        with cluster.claims.reading() as reading:
-            reading.reconcile(await cluster.store.running(cluster.name), cluster.clock.monotonic())
-
     async def write_progress(self) -> int:
         """Write where renders stand that have moved; how many."""
         cluster = self._cluster

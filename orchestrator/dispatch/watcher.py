@@ -72,7 +72,7 @@ class Watcher:
                         await self._disown(render)
                     case Kill(reason, detail):
                         _log.error("worker_killed", worker=worker.name, reason=reason, detail=detail)
-                        await self._kill(reason)
+                        await self._end_life(reason, restart=True)
                     case Rest(reason, detail):
                         await self._rest(reason, detail)
                     case Drain():
@@ -92,7 +92,7 @@ class Watcher:
             await cluster.expire(worker.registered, Death.VANISHED)
         if status.worker in await cluster.store.beat(cluster.name, {status.worker: status.pool}):
             _log.warning("worker_was_declared_dead", worker=worker.name, incarnation=status.worker.incarnation)
-            await self._kill(Death.SILENT)
+            await self._end_life(Death.SILENT, restart=True)
             return False
         worker.registered = status.worker
         worker.beaten_at = cluster.clock.monotonic()
@@ -123,8 +123,7 @@ class Watcher:
     async def _disown(self, render: RenderStatus) -> None:
         """Stop what the database does not know; what it does know was claimed in our absence and is adopted."""
         cluster, worker = self._cluster, self._worker
-        with cluster.claims.reading() as reading:
-            reading.reconcile(await cluster.store.running(cluster.name), cluster.clock.monotonic())
+        await cluster.reconcile()
         if render.token in cluster.claims.by_token:
             self._version = 0  # decide about it now, not with the worker's next change
         elif render.end is None:
@@ -140,7 +139,7 @@ class Watcher:
         _log.info("worker_unreachable", worker=worker.name, silent_s=round(silent_s, 1), error=str(error)[:200])
         if silent_s > cluster.ttl_s:
             self._lose_claims()
-            await self._kill(Death.SILENT)
+            await self._end_life(Death.SILENT, restart=True)
             worker.heard_at = cluster.clock.monotonic()
         await cluster.clock.sleep(min(1.0, cluster.poll_s))
 
@@ -160,7 +159,7 @@ class Watcher:
         """It cannot load its model: end this life, and have the scaler start the next one later."""
         worker = self._worker
         said = "it is not loaded within watchdog.load_s" if reason is Death.LOADING else reason_of(detail)
-        await self._end_life(reason)
+        await self._end_life(reason, restart=False)
         worker.trouble = worker.trouble.failed(said, detail, self._cluster.clock.monotonic())
         self._log_trouble()
 
@@ -168,18 +167,9 @@ class Watcher:
         """Its process ended before it had loaded its model. Ray would start it again at once, for ever."""
         worker = self._worker
         self._lose_claims()
-        await self._end_life(Death.VANISHED)
+        await self._end_life(Death.VANISHED, restart=False)
         worker.trouble = worker.trouble.died(detail, self._cluster.clock.monotonic())
         self._log_trouble()
-
-    async def _end_life(self, reason: Death) -> None:
-        worker = self._worker
-        life = worker.status.worker if worker.status is not None else worker.registered
-        if life is not None:
-            await self._cluster.expire(life, reason)
-        await self._cluster.workers.kill(worker.name, restart=False)
-        worker.loading = False
-        self._unknown()
 
     def _log_trouble(self) -> None:
         trouble = self._worker.trouble
@@ -207,13 +197,14 @@ class Watcher:
         held = self._cluster.claims.held_by(self._worker.name)
         self._cluster.recovery.add((claim, Lost(failure=worker_vanished(claim))) for claim in held)
 
-    async def _kill(self, reason: Death) -> None:
+    async def _end_life(self, reason: Death, *, restart: bool) -> None:
         """End this life of the worker, by its row first: what it writes from now on is void."""
         worker = self._worker
         life = worker.status.worker if worker.status is not None else worker.registered
         if life is not None:
             await self._cluster.expire(life, reason)
-        await self._cluster.workers.kill(worker.name, restart=True)
+        await self._cluster.workers.kill(worker.name, restart=restart)
+        worker.loading = worker.loading and restart
         self._unknown()
 
     def _unknown(self) -> None:

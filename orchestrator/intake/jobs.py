@@ -23,6 +23,7 @@ from orchestrator.domain.job import Job, NewJob, RenderSpec, parse_public_id, pu
 from orchestrator.domain.request import VideoRequest, fingerprint, fingerprint_like
 from orchestrator.domain.states import JobState
 from orchestrator.domain.texts import check_key, check_prompt
+from orchestrator.domain.waiting import WAITING
 from orchestrator.intake.planning import fit, plan, pool_for
 from orchestrator.intake.waiting import Waiting
 from orchestrator.policy.cost import predict
@@ -37,8 +38,6 @@ _RANDOM_SEED_BITS = 32
 
 # What belongs to one job alone and is not taken over by one that is made like it.
 _OWN = ("request_id", "remixed_from", "retry_of", "run_at", "deadline")
-
-_WAITING = (JobState.HELD, JobState.QUEUED)
 
 
 class Jobs:
@@ -143,7 +142,7 @@ class Jobs:
             return before
         after = _found(await self._store.request_cancel(before.id, tenant), video_id)
         # One that was running is counted where its owner ends it.
-        if before.state in _WAITING and after.state is JobState.CANCELLED:
+        if before.state in WAITING and after.state is JobState.CANCELLED:
             metrics.jobs_ended.labels(after.pool, after.state).inc()
         return after
 

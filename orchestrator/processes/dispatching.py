@@ -48,7 +48,7 @@ async def run_dispatcher(
             caller = Caller(epoch=await store.next_epoch(settings.ray.cluster))
             cluster = cluster_of(settings, store, S3Objects(settings.s3), workers, caller)
             dispatcher = Dispatcher(cluster, tuple(settings.pools))
-            await dispatcher.reconcile()
+            await cluster.reconcile()
             _log.info("dispatching", cluster=cluster.name, epoch=caller.epoch, adopted=len(cluster.claims.by_token))
             async with running(pulse) as loops:
                 for loop in dispatching(settings, cluster, dispatcher, Watchers(cluster, loops)):
@@ -131,7 +131,7 @@ def dispatching(settings: Settings, cluster: Cluster, dispatcher: Dispatcher, wa
         Loop("dispatch", changed, dispatcher.run_once, Life.GOES_ROUND),
         Loop("beat", lease.beat_s, dispatcher.beat, Life.GOES_ROUND),
         Loop("cancel", lease.cancel_poll_s, dispatcher.cancel, Life.GOES_ROUND),
-        Loop("reconcile", lease.unheld_grace_s / 3, dispatcher.reconcile, Life.GOES_ROUND),
+        Loop("reconcile", lease.unheld_grace_s / 3, cluster.reconcile, Life.GOES_ROUND),
         Loop("loads", 0.5, loads.write),
         Loop("progress", 0.5, dispatcher.write_progress, Life.GOES_ROUND),
         Loop("wake_due", 1.0, dispatcher.wake_due, Life.GOES_ROUND),

@@ -135,7 +135,7 @@ class World:
 
     async def duties(self) -> None:
         dispatcher = self.now.dispatcher
-        duties = [dispatcher.beat, dispatcher.cancel, dispatcher.reconcile, dispatcher.write_progress]
+        duties = [dispatcher.beat, dispatcher.cancel, self.now.cluster.reconcile, dispatcher.write_progress]
         await self.random.choice([*duties, dispatcher.rebalance, self.now.cluster.recovery.run_once])()
 
     async def zombie_acts(self) -> None:
@@ -195,7 +195,7 @@ class World:
         assert life is not None
         await self.store.declare_dead("default", life)
         await self.rescuer.rescue()
-        await self.now.dispatcher.reconcile()
+        await self.now.cluster.reconcile()
         await watching.run_once()
 
     async def a_render_hangs(self) -> None:

@@ -128,7 +128,7 @@ class Control:
             ttl_s=TTL_S,
         )
         control = cls(cluster, Dispatcher(cluster, ("small",)), Scaler(cluster, wanted), Loads(cluster, wanted))
-        await control.dispatcher.reconcile()
+        await control.cluster.reconcile()
         await control.scale()
         return control
 
@@ -155,7 +155,7 @@ class Control:
         await self.cluster.recovery.run_once()
         await self.dispatcher.beat()
         await self.dispatcher.cancel()
-        await self.dispatcher.reconcile()
+        await self.cluster.reconcile()
         await self.dispatcher.wake_due()
         await self.dispatch()
         await self.dispatcher.rebalance()

@@ -27,8 +27,11 @@ from orchestrator.domain.protocol import (
     Stopped,
 )
 from orchestrator.domain.states import JobState
+from orchestrator.kit.loops import Loops
 from orchestrator.policy import placement
 from orchestrator.ports import Heartbeat
+from orchestrator.processes.dispatching import Watchers, dispatching
+from tests.support.api import api_settings
 from tests.support.builders import a_job, a_result
 from tests.support.control import GRACE_S, RULES, TTL_S, a_plan
 from tests.support.jobs import ending, lost
@@ -338,7 +341,7 @@ async def test_a_render_whose_claim_somebody_else_ended_is_stopped_and_then_forg
     job = await site.runs_a_job()
     (claim,) = await site.store.running("default")
     await site.store.settle([ending(claim, lost())])
-    await site.control.dispatcher.reconcile()
+    await site.control.cluster.reconcile()
     await site.control.watchers[NAME].run_once()
     assert isinstance(the_render(site).end, Stopped)
     await site.control.watchers[NAME].run_once()
@@ -427,3 +430,21 @@ async def test_a_queue_that_was_found_empty_is_not_read_again_until_something_is
     dispatcher.announce()
     await dispatcher.run_once()
     assert looks == 2
+
+
+async def test_an_announcement_that_is_lost_is_made_up_for_although_the_workers_report_all_the_time(
+    site: Site, database_url: str
+) -> None:
+    await site.begins()
+    dispatcher, cluster = site.control.dispatcher, site.control.cluster
+    table = dispatching(api_settings(database_url), cluster, dispatcher, Watchers(cluster, Loops(None, None)))  # type: ignore[arg-type]
+    (look,) = [loop for loop in table if loop.name == "look"]
+    assert look.pause == 1.0
+    dispatcher.announce()
+    await dispatcher.run_once()
+    await site.store.submit(a_job())
+    cluster.fleet.changed.set()
+    assert await dispatcher.run_once() == 0, "nobody said that there is something"
+    await look.run_once()
+    assert await dispatcher.run_once() == 1
+    await dispatcher.assigned()
