@@ -5,11 +5,12 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 COMPLETED := .venv/.completed
 
-.PHONY: help demo up dev test test-unit rehearse profile check format toolchain
+.PHONY: help demo demo-campaign up dev test test-unit rehearse profile check format toolchain
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo       render one video on a local stack, then stop it'
+	@echo 'make demo-campaign  render 24 videos under one template, kill a worker meanwhile, verify the manifest'
 	@echo 'make up         serve the local stack until Ctrl-C'
 	@echo 'make dev        the same, and start parts again when their source is saved'
 	@echo 'make test       every test, on real parts'
@@ -21,6 +22,9 @@ help:
 
 demo: $(INSTALLED)
 	@$(BIN)/cogmill demo
+
+demo-campaign: $(INSTALLED)
+	@$(BIN)/cogmill demo-campaign
 
 up: $(INSTALLED)
 	@$(BIN)/cogmill up
@@ -53,11 +57,11 @@ format: $(INSTALLED)
 	@$(BIN)/ruff format .
 
 # The environment is made anew whenever what it is made of has changed.
-$(INSTALLED): pyproject.toml constraints.txt | toolchain
+$(INSTALLED): pyproject.toml api/client/pyproject.toml constraints.txt | toolchain
 	@echo 'installing into .venv (the first time takes minutes: PyTorch is large)'
 	@$(PYTHON) -m venv .venv || { echo 'make: python has no venv module; on Debian: apt install python3.11-venv' >&2; exit 1; }
 	@$(BIN)/pip install --quiet --disable-pip-version-check 'pip>=25.1'
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[worker,local]' --group dev
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[worker,local]' -e ./api/client --group dev
 	@touch $@
 
 # What only tests use: every worker's start would be slower for it.

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from api import deps, errors, health, reference
+from api import deps, errors, health, jwks, reference
 from api.dialects import DIALECTS
 from api.middleware import BasePath, BodyLimit, Edge
 from api.shared.dialect import Bound, Dialect
@@ -25,8 +25,9 @@ _EXPOSED = (
     "x-should-retry",
 )  # fmt: skip
 
-# How often the jobs that somebody watches are read. Nothing but their watchers depends on it.
+# How often the jobs and the campaigns that somebody watches are read. Nothing but their watchers depends on it.
 _READ_EVERY_S = 0.5
+_READ_CAMPAIGNS_EVERY_S = 1.0
 _PATIENCE_S = 60.0
 
 
@@ -52,6 +53,7 @@ def create_app(
         async with connect(settings) as services, running(Pulse(_PATIENCE_S)) as loops:
             app.state.services = services
             loops.start(Loop("feed", _READ_EVERY_S, services.feed.run_once))
+            loops.start(Loop("campaign_feed", _READ_CAMPAIGNS_EVERY_S, services.campaign_feed.run_once))
             yield
 
     base = settings.api.base_path
@@ -66,7 +68,7 @@ def create_app(
     )
     _surround(app, settings, dialects)
     errors.install(app, dialects)
-    for router in (*_routers(dialects), health.router, reference.router):
+    for router in (*_routers(dialects), health.router, jwks.router, reference.router):
         app.include_router(router)
     return app
 
@@ -94,7 +96,17 @@ def _routers(dialects: Sequence[Dialect]) -> Iterator[APIRouter]:
 
 def _largest_body(settings: Settings, bounds: Mapping[str, Bound], path: str) -> int:
     """Bytes that a body sent to `path` may have."""
-    for beginning, bound in bounds.items():
-        if path.startswith(beginning):
+    for place, bound in bounds.items():
+        if _is_at(place, path):
             return bound(settings)
     return settings.api.max_body_bytes
+
+
+def _is_at(place: str, path: str) -> bool:
+    """Whether a path begins so, or is the one of a thing where a name in braces stands for its id."""
+    before, brace, rest = place.partition("{")
+    if not brace:
+        return path.startswith(place)
+    behind = rest.partition("}")[2]
+    thing = path[len(before) : len(path) - len(behind)]
+    return path == f"{before}{thing}{behind}" and thing != "" and "/" not in thing

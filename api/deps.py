@@ -9,29 +9,45 @@ from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 
+from api.openai.lines import OpenAILines
 from api.readiness import Readiness
 from api.wire.downloads import DEADLINE_S, Downloads
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.batches.batches import Batches
+from orchestrator.campaigns.campaigns import Campaigns
+from orchestrator.campaigns.inputs import Inputs
+from orchestrator.campaigns.quoting import Quoting, Repricing
+from orchestrator.campaigns.requests import Requests
+from orchestrator.capacity.fleets import FleetReader, Fleets
+from orchestrator.capacity.forecasting import Admission, Forecasts
 from orchestrator.capacity.pools import Pools
 from orchestrator.config import S3Settings, Settings
 from orchestrator.domain.errors import Forbidden, InvalidField, LimitExceeded, NotFound
 from orchestrator.intake.files import Files
 from orchestrator.intake.jobs import Jobs
 from orchestrator.intake.waiting import Waiting
+from orchestrator.learning.book import Book
+from orchestrator.notify.campaign_feed import CampaignFeed
 from orchestrator.notify.feed import Feed
 from orchestrator.notify.subscriptions import Subscriptions
 from orchestrator.ports import ApiKey, KeyStore, ObjectStore, WebhookStore
 from orchestrator.ports.batches import BatchStore
+from orchestrator.ports.campaigns import CampaignStore
+from orchestrator.ports.forecasts import ForecastStore
+from orchestrator.ports.ledger import LedgerStore
 from orchestrator.processes.frontdoor import FrontdoorStore, open_front_door
 from orchestrator.store import CALLERS, Store
 from orchestrator.tenants.keys import Keyring
+from orchestrator.tenants.ledger import Reports
 from orchestrator.tenants.rates import RequestRates
 from orchestrator.tenants.turns import Turns
 
-# Connections that one process keeps open for watchers of videos, and how many of them one tenant may hold.
+# Connections that one process keeps open for watchers of videos, and how many of them one tenant may hold; the same
+# of campaigns, each of which is read by itself.
 _WATCHERS = 1_000
 _WATCHERS_OF_TENANT = 200
+_CAMPAIGN_WATCHERS = 200
+_CAMPAIGN_WATCHERS_OF_TENANT = 50
 
 # Of one tenant: requests with more in their body than `api.max_body_bytes`, which are kept in memory (pictures) or on
 # the disk (files) until they are answered, and how long one too many waits for its turn before it is refused.
@@ -40,7 +56,9 @@ _UPLOADS = 8
 _TURN_S = 20.0
 
 
-class ApiStore(FrontdoorStore, BatchStore, KeyStore, WebhookStore, Protocol):
+class ApiStore(
+    FrontdoorStore, BatchStore, CampaignStore, ForecastStore, LedgerStore, FleetReader, KeyStore, WebhookStore, Protocol
+):
     """What the API asks of the store."""
 
 
@@ -55,10 +73,16 @@ class Services:
     jobs: Jobs
     files: Files
     batches: Batches
+    campaigns: Campaigns
     webhooks: Subscriptions
     feed: Feed
+    campaign_feed: CampaignFeed
     waiting: Waiting
+    book: Book
+    forecasts: Forecasts
     pools: Pools
+    fleets: Fleets
+    reports: Reports
     keyring: Keyring
     rates: RequestRates
     readiness: Readiness
@@ -71,9 +95,14 @@ class Services:
         door = open_front_door(settings, store, objects)
         rates = RequestRates(door.limits, settings.limits.storage)
         readiness = Readiness(settings.database, store)
-        batches = Batches(store, door.files)
+        batches = Batches(store, door.files, priority=settings.batches.priority)
         webhooks = Subscriptions(settings, store)
         feed = Feed(store, watchers=_WATCHERS, watchers_of_tenant=_WATCHERS_OF_TENANT)
+        campaign_feed = CampaignFeed(
+            store, watchers=_CAMPAIGN_WATCHERS, watchers_of_tenant=_CAMPAIGN_WATCHERS_OF_TENANT
+        )
+        inputs, requests = Inputs(settings, objects, door.files), Requests(settings, OpenAILines(settings))
+        quoting, repricing = Quoting(settings, store, requests, door.book), Repricing(store, requests)
         downloads = Downloads(objects)
         return cls(
             settings,
@@ -83,10 +112,16 @@ class Services:
             door.jobs,
             door.files,
             batches,
+            Campaigns(settings, store, inputs, quoting, repricing, Admission(settings, store, door.book)),
             webhooks,
             feed,
+            campaign_feed,
             door.waiting,
+            door.book,
+            Forecasts(store),
             Pools(settings, store),
+            Fleets(settings, store),
+            Reports(store, settings.worker_prices),
             keyring,
             rates,
             readiness,

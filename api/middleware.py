@@ -26,6 +26,8 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _CLIENT_GONE = 499
 IDLE_S = 30.0
 WHOLE_S = 300.0
+# Bytes a second. Who sends so many may send as many as a body may have.
+_SLOWEST = 256 * 1024
 _LINGER_S = 2.0
 
 
@@ -110,7 +112,8 @@ class BasePath:
 class BodyLimit:
     """Refuses a body of more than `limit(path)` bytes: at once when it is announced, else as soon as it is seen.
 
-    And one that does not come: with a 408 after `IDLE_S` without a byte, or when it is not there after `WHOLE_S`.
+    And one that does not come: with a 408 after `IDLE_S` without a byte, or when it is not there after `WHOLE_S` and a
+    second more for each `_SLOWEST` bytes that came.
     """
 
     def __init__(self, app: ASGIApp, *, limit: Callable[[str], int]) -> None:
@@ -155,7 +158,7 @@ class _Body:
         if self._due is None:
             self._due = now + WHOLE_S
         try:
-            async with asyncio.timeout_at(min(now + IDLE_S, self._due)):
+            async with asyncio.timeout_at(min(now + IDLE_S, self._due + self._received / _SLOWEST)):
                 message = await self._receive()
         except TimeoutError:
             self.refused = True

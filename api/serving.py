@@ -73,7 +73,9 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End streams of events at once, wait for other answers a little, and cut what is still there then."""
-        self._app.state.services.feed.end_all()
+        services = self._app.state.services
+        services.feed.end_all()
+        services.campaign_feed.end_all()
         cut = asyncio.get_running_loop().call_later(_CUT_S, self._cut)
         try:
             await super().shutdown(sockets)

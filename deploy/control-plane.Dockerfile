@@ -20,7 +20,7 @@ COPY README.md LICENSE NOTICE ./
 COPY orchestrator/ orchestrator/
 COPY workers/ workers/
 COPY api/ api/
-RUN pip install --no-deps .
+RUN pip install --no-deps . ./api/client
 
 FROM ${PYTHON_IMAGE}
 RUN groupadd --gid 10001 cogmill && useradd --uid 10001 --gid 10001 --create-home --shell /usr/sbin/nologin cogmill

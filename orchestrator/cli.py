@@ -17,7 +17,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.commands import parked, pools, tenants, webhooks
+from orchestrator.commands import (
+    campaigns,
+    fleet,
+    jobs,
+    manifest,
+    parked,
+    pools,
+    profiles,
+    shares,
+    simulate,
+    tenants,
+    usage,
+    webhooks,
+)
+from orchestrator.commands.connection import CODES
 from orchestrator.commands.options import DataDirOption, path, settings_of
 from orchestrator.domain.errors import CogmillError, ConfigError, StaleEpoch
 
@@ -38,10 +52,19 @@ app = typer.Typer(
 model = typer.Typer(help="Checkpoints and LoRA adapters on this node.", no_args_is_help=True)
 app.add_typer(model, name="model")
 app.add_typer(tenants.keys, name="keys")
+shares.join(tenants.tenants)
 app.add_typer(tenants.tenants, name="tenants")
 app.add_typer(parked.parked, name="parked")
 app.add_typer(pools.pools, name="pools")
+app.command("fleet")(fleet.fleet)
 app.add_typer(webhooks.webhooks, name="webhooks")
+app.add_typer(manifest.manifest, name="manifest")
+app.command(epilog=CODES)(jobs.submit)
+app.add_typer(jobs.jobs, name="jobs")
+app.add_typer(campaigns.campaigns, name="campaign")
+app.command()(usage.usage)
+app.add_typer(profiles.profile, name="profile")
+app.command()(simulate.simulate)
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -138,6 +161,28 @@ def demo(
         show.run(ready, prompt, out)
 
 
+@app.command("demo-campaign")
+def demo_campaign(
+    out: Annotated[Path, typer.Option(help="Where what is left goes.", parser=path, metavar="PATH")] = Path(
+        "cogmill-demo"
+    ),
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="The stack's directory.", show_default="./.cogmill/demo", parser=path, metavar="PATH"),
+    ] = None,
+) -> None:
+    """Start a stack, render a campaign of 24 videos while a worker dies, check its manifest, stop the stack."""
+    from orchestrator.commands import demo_campaign as show
+    from orchestrator.domain.catalog import TINY_2B
+    from orchestrator.local import layout, stack
+
+    data = layout.DataDir((data_dir or layout.default() / "demo").absolute())
+    models = _tiny_models(data, TINY_2B)
+    models["pools"][TINY_2B.name]["workers"] = show.WORKERS
+    with _interruptible(), stack.running(data, api_port=0, models=models, say=_say) as (_, ready):
+        show.run(ready, out)
+
+
 @app.command()
 def api() -> None:
     """Serve the HTTP API."""
@@ -177,10 +222,10 @@ def maintain() -> None:
 
     import uvloop
 
-    from api.dialects import lines_of
+    from api.dialects import lines_of, wording_of
     from orchestrator.processes.maintaining import run_maintainer
 
-    uvloop.run(run_maintainer(settings, lines_of(settings)))
+    uvloop.run(run_maintainer(settings, lines_of(settings), wording_of(settings)))
 
 
 @app.command()

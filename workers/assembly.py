@@ -11,7 +11,7 @@ import torch
 
 from orchestrator.adapters.moderation import Moderation
 from orchestrator.adapters.s3 import S3Objects
-from orchestrator.domain.job import VideoResult
+from orchestrator.domain.job import Incident, VideoResult
 from orchestrator.domain.protocol import Assignment, Stage
 from orchestrator.ports import ObjectStore, WorkerPlan
 from workers.architectures import ARCHITECTURES, Meet
@@ -59,7 +59,8 @@ def publisher(objects: ObjectStore, finisher: Finisher, moderation: Moderation, 
         directory = scratch / assignment.token.hex
         directory.mkdir()
         try:
-            finished = finisher.finish(assignment, frames, directory, on_progress=watch.proceed)
+            bad = partial(watch.befall, Incident.NON_FINITE)
+            finished = finisher.finish(assignment, frames, directory, on_progress=watch.proceed, on_bad=bad)
             moderation.review_video(finished.video, assignment.job_id, assignment.spec)
             watch.enter(Stage.UPLOADING)
             return artifacts.publish(objects, assignment, finished, watch)

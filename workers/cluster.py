@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -55,6 +55,9 @@ class RayWorkers:
     async def list_workers(self) -> list[str]:
         return await asyncio.to_thread(_list_actors)
 
+    async def nodes(self) -> Mapping[str, str]:
+        return await asyncio.to_thread(placement.whereabouts)
+
     async def start(self, plan: WorkerPlan) -> None:
         self._handles[plan.name] = await asyncio.to_thread(self._start, plan)
 
@@ -64,7 +67,8 @@ class RayWorkers:
             namespace=self._namespace,
             lifetime="detached",
             get_if_exists=True,
-            max_restarts=-1,
+            # Ray would wait for ever for a node that was taken away; who decides how many there are asks for another.
+            max_restarts=0 if plan.may_vanish else -1,
             max_task_retries=0,
             **placement.options(plan),
         )

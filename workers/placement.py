@@ -1,4 +1,8 @@
-"""Which GPUs a worker gets from Ray: one, or a placement group with one for each rank, named like the worker."""
+"""Which GPUs a worker gets from Ray: one, or a placement group with one for each rank, named like the worker.
+
+A worker of a kind always has a group, with the kind's resource in every bundle: it is what Ray's autoscaler sees as
+demand, and what ends it when the worker is withdrawn before its node has come.
+"""
 
 from __future__ import annotations
 
@@ -12,25 +16,31 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from orchestrator.ports import WorkerPlan
 
+# So little of a kind's resource that any number of workers finds it on a node.
+_A_TRACE = 0.001
+
 
 def options(plan: WorkerPlan) -> dict[str, Any]:
     """The options of a worker's actor, which leads if the worker has several GPUs."""
-    return {"num_gpus": 1, "num_cpus": 0} if plan.gpus == 1 else in_bundle(group_of(plan), 0)
+    if plan.gpus == 1 and plan.kind is None:
+        return {"num_gpus": 1, "num_cpus": 0}
+    return in_bundle(group_of(plan), 0)
 
 
 def group_of(plan: WorkerPlan) -> PlacementGroup:
-    """The GPUs of a worker that has several, on as few nodes as can be: one bundle for each rank."""
+    """The GPUs of a worker that has a group, on as few nodes as can be: one bundle for each rank."""
     group: PlacementGroup
     try:
         group = get_placement_group(plan.name)
     except ValueError:
-        bundles: list[dict[str, float]] = [{"GPU": 1} for _ in range(plan.gpus)]
+        trace = {} if plan.resource is None else {plan.resource: _A_TRACE}
+        bundles: list[dict[str, float]] = [{"GPU": 1, **trace} for _ in range(plan.gpus)]
         group = placement_group(bundles, strategy="PACK", name=plan.name, lifetime="detached")
     return group
 
 
 def give_up(name: str) -> None:
-    with contextlib.suppress(ValueError):  # a worker on one GPU has none
+    with contextlib.suppress(ValueError):  # a worker on one GPU may have none
         remove_placement_group(get_placement_group(name))
 
 
@@ -45,3 +55,13 @@ def nodes(plan: WorkerPlan) -> set[str]:
     if plan.gpus == 1:
         return {ray.get_runtime_context().get_node_id()}
     return set(placement_group_table(get_placement_group(plan.name))["bundles_to_node_id"].values())
+
+
+def whereabouts() -> dict[str, str]:
+    """On which node each worker that has a group is, by its name; of one that is on several, all of them."""
+    found = {}
+    for group in placement_group_table().values():
+        nodes = {node for node in group["bundles_to_node_id"].values() if node}
+        if nodes and group["state"] == "CREATED":
+            found[group["name"]] = " ".join(sorted(nodes))
+    return found

@@ -1,1 +1,1 @@
-"""What no vendor has, beside the OpenAI dialect under `/v1`: events, webhooks, pools."""
+"""What no vendor has, beside the OpenAI dialect under `/v1`: events, campaigns, usage, webhooks, pools, the fleet."""

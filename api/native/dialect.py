@@ -2,13 +2,45 @@
 
 from __future__ import annotations
 
-from api.native import events, pools, webhooks
+from api.native import (
+    campaign_commands,
+    campaign_events,
+    campaign_input,
+    campaign_results,
+    campaign_rows,
+    campaigns,
+    events,
+    fleet,
+    pools,
+    usage,
+    webhooks,
+)
 from api.openai.errors import DOCS
 from api.shared.dialect import Dialect
+from orchestrator.config import Settings
+
+
+def _input(settings: Settings) -> int:
+    """Bytes that the rows of a campaign may have; they go to the disk as they come in."""
+    return settings.campaigns.max_input_bytes
+
 
 DIALECT = Dialect(
     name="native",
     prefix="/v1/",
     docs=DOCS,
-    routers=(events.router, webhooks.router, pools.router),
+    routers=(
+        events.router,
+        campaigns.router,
+        campaign_commands.router,
+        campaign_input.router,
+        campaign_rows.router,
+        campaign_results.router,
+        campaign_events.router,
+        usage.router,
+        webhooks.router,
+        pools.router,
+        fleet.router,
+    ),
+    bodies={"/v1/campaigns/{campaign_id}/input": _input},
 )

@@ -21,10 +21,10 @@ from orchestrator.ports import EndedAttempt, Snapshot
 router = APIRouter(tags=["native"])
 
 HEARTBEAT_S = 15.0
-_HEARTBEAT = ": still here\n\n"
+HEARTBEAT = ": still here\n\n"
 _PARAM = "Last-Event-ID"
 # Proxies must neither keep nor gather what is to be seen at once (the last one is nginx's).
-_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
+HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 # One event (OpenAPI 3.2, section 4.14.4).
 _EVENT = {
@@ -85,11 +85,11 @@ async def events(
     """
     known = _known(last_event_id or last_event_id_query)
     services = deps.services(request)
-    first = (await services.store.snapshots([watch.job_id])).get(watch.job_id)
+    first = (await services.store.snapshots([watch.key])).get(watch.key)
     watch.show(first)
     if first is not None and first.job.state.terminal and not any(news(first.job, known)):
         return Response(status_code=204)
-    return StreamingResponse(_stream(services, watch, known), 200, _HEADERS, "text/event-stream")
+    return StreamingResponse(_stream(services, watch, known), 200, HEADERS, "text/event-stream")
 
 
 def _known(event_id: str | None) -> Place:
@@ -114,10 +114,10 @@ async def _stream(services: deps.Services, watch: Watch, known: Place) -> AsyncI
                 reason = waits
                 yield f"event: queue\ndata: {json.dumps({'queue_reason': waits})}\n\n"
         if not moved:
-            yield _HEARTBEAT
+            yield HEARTBEAT
             continue
         if snapshot is None:
-            yield _written(gone(known), {"id": public_id(watch.job_id), "object": "video.deleted", "deleted": True})
+            yield _written(gone(known), {"id": public_id(watch.key), "object": "video.deleted", "deleted": True})
             return
         for event in news(snapshot.job, known):
             try:

@@ -14,6 +14,7 @@ from api.wire.bodies import read_json, typed
 from api.wire.docs import Body
 from api.wire.replies import reply, unix
 from orchestrator.capacity import pools
+from orchestrator.domain.outlooks import KeptOutlook, Subject
 from orchestrator.domain.pausing import EVERY
 from orchestrator.ports import ApiKey
 
@@ -35,6 +36,13 @@ _EXAMPLE: dict[str, JsonValue] = {
     ],
     "queued": 1204,
     "running": 8,
+    "forecast": {
+        "low_at": 1758955100,
+        "likely_at": 1758957570,
+        "high_at": 1758961800,
+        "made_at": 1758941480,
+        "reason": None,
+    },
 }
 
 
@@ -48,6 +56,16 @@ class Pause(BaseModel):
     paused_at: int
 
 
+class PoolForecast(BaseModel):
+    """When all that the pool has to render is done, as things stand: 10%, 50%, 90%; null is never."""
+
+    low_at: int | None
+    likely_at: int | None
+    high_at: int | None
+    made_at: int
+    reason: str | None = Field(description="Why it is never done, where it is not.")
+
+
 class Pool(BaseModel):
     """A pool of workers. While it is paused nothing new begins, what runs goes on, and requests are taken and wait."""
 
@@ -58,6 +76,7 @@ class Pool(BaseModel):
     pauses: list[Pause] = Field(description="Its own pause and that of the whole queue, where they stand.")
     queued: int = Field(description="Videos that wait for it.")
     running: int = Field(description="Videos that its workers hold.")
+    forecast: PoolForecast | None = Field(description="Null where none has been made yet.")
 
 
 class PoolList(BaseModel):
@@ -146,15 +165,16 @@ def _one(request: Request, pool: str) -> str:
 
 
 async def _listed(request: Request) -> Response:
-    return reply(PoolList(data=[_pool(pool) for pool in await deps.services(request).pools.list()]))
+    return reply(PoolList(data=[await _pool(request, pool) for pool in await deps.services(request).pools.list()]))
 
 
 async def _shown(request: Request, name: str) -> Response:
     (found,) = [pool for pool in await deps.services(request).pools.list() if pool.name == name]
-    return reply(_pool(found))
+    return reply(await _pool(request, found))
 
 
-def _pool(pool: pools.Pool) -> Pool:
+async def _pool(request: Request, pool: pools.Pool) -> Pool:
+    outlook = await deps.services(request).forecasts.of(Subject.POOL, pool.name)
     standing = [
         Pause(
             of="queue" if pause.pool == EVERY else "pool",
@@ -171,6 +191,17 @@ def _pool(pool: pools.Pool) -> Pool:
         pauses=standing,
         queued=pool.queued,
         running=pool.running,
+        forecast=None if outlook is None else _forecast(outlook),
+    )
+
+
+def _forecast(outlook: KeptOutlook) -> PoolForecast:
+    return PoolForecast(
+        low_at=unix(outlook.low_at),
+        likely_at=unix(outlook.likely_at),
+        high_at=unix(outlook.high_at),
+        made_at=unix(outlook.made_at),
+        reason=outlook.reason,
     )
 
 

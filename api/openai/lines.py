@@ -24,6 +24,11 @@ class OpenAILines:
     def __init__(self, settings: Settings) -> None:
         self._keep_s = settings.retention.jobs_s
 
+    @property
+    def parameters(self) -> frozenset[str]:
+        """What a request of this dialect may say."""
+        return frozenset(CreateVideo.model_fields)
+
     def request(self, body: Mapping[str, Any], job_id: UUID) -> VideoRequest:
         return request_of(typed(CreateVideo, flatten(body)))
 

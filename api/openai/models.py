@@ -22,6 +22,7 @@ from orchestrator.domain.waiting import unserved, worst
 from orchestrator.intake.planning import plan
 from orchestrator.intake.waiting import Known
 from orchestrator.policy.cost import predict_finish_s
+from orchestrator.policy.prediction import Predictions
 
 router = APIRouter(tags=["openai"])
 
@@ -77,7 +78,7 @@ class Model(BaseModel):
     default_guidance_scale: float
     typical_seconds: float = Field(
         description="Predicted seconds of a request that names nothing but a prompt, and an image where it must: on "
-        "the GPU (an H100) and for finishing. Waiting is not in it."
+        "the GPU, as its renders here have taught (an H100's before any), and for finishing. Waiting is not in it."
     )
     available: bool = Field(
         description="False while it is known that no worker has loaded it, or its pools are paused: requests are "
@@ -103,9 +104,9 @@ class ModelList(BaseModel):
 async def list_models(request: Request, tenant: deps.Tenant) -> Response:
     """Every configured model and alias, and what it can make."""
     services = deps.services(request)
-    settings, known = services.settings, await services.waiting.known()
+    settings, known, learned = services.settings, await services.waiting.known(), await services.book.known()
     names, trusted = (*settings.models, *settings.aliases), await _is_operators(request)
-    return reply(ModelList(data=[_described(settings, name, known, trusted=trusted) for name in names]))
+    return reply(ModelList(data=[_described(settings, name, known, learned, trusted=trusted) for name in names]))
 
 
 @router.get(
@@ -119,7 +120,8 @@ async def retrieve_model(request: Request, model_id: str, tenant: deps.Tenant) -
     services = deps.services(request)
     try:
         known, trusted = await services.waiting.known(), await _is_operators(request)
-        return reply(_described(services.settings, model_id, known, trusted=trusted))
+        learned = await services.book.known()
+        return reply(_described(services.settings, model_id, known, learned, trusted=trusted))
     except UnknownModel as error:
         raise NotFound(error.message, param="model") from None
 
@@ -129,7 +131,7 @@ async def _is_operators(request: Request) -> bool:
     return (await deps.services(request).keyring.key(request.headers.get("authorization"))).operator
 
 
-def _described(settings: Settings, name: str, known: Known, *, trusted: bool) -> Model:
+def _described(settings: Settings, name: str, known: Known, learned: Predictions, *, trusted: bool) -> Model:
     model = settings.resolve_model(name)
     pools = [pool for pool, configured in settings.pools.items() if configured.model == model]
     its = [load for load in known.loads if load.model == model and load.pool in pools]
@@ -153,15 +155,15 @@ def _described(settings: Settings, name: str, known: Known, *, trusted: bool) ->
         adapters=list(settings.adapters_of(model)),
         default_steps=family.default_steps,
         default_guidance_scale=family.default_guidance,
-        typical_seconds=round(_typical_s(settings, model), 1),
+        typical_seconds=round(_typical_s(settings, model, learned), 1),
         available=missing is None,
         unavailable_reason=missing,
         unavailable_detail=detail or None,
     )
 
 
-def _typical_s(settings: Settings, model: str) -> float:
+def _typical_s(settings: Settings, model: str, predictions: Predictions) -> float:
     image = ImageBytes(b"") if settings.family_of(model).image_to_video else None
     request = VideoRequest(prompt="typical", model=model, image=image, seconds=DEFAULT_SECONDS)
-    planned = plan(settings, "", request, job_id=UUID(int=0), seed=0)
+    planned = plan(settings, "", request, job_id=UUID(int=0), seed=0, predictions=predictions)
     return planned.cost + predict_finish_s(planned.spec)

@@ -212,7 +212,7 @@ class Video(Identified):
     remixed_from_video_id: str | None
 
     queue_reason: str | None = Field(
-        description="Why no worker takes a video that is queued, where it is not only for its turn."
+        description="What a video that waits is waiting for, with its number; in lists and events not its turn."
     )
     stage: str | None = Field(description="Where the render is; null while none goes on.")
     step: int = Field(description="Denoise steps done.")

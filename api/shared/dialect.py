@@ -36,7 +36,8 @@ class Dialect:
     docs: Docs
     # Matched in this order: busiest first, but what is spelled out before what takes an id.
     routers: Sequence[APIRouter]
-    # Bytes of the bodies that may be larger than `api.max_body_bytes`, by the beginnings of their paths.
+    # Bytes of the bodies that may be larger than `api.max_body_bytes`, by the beginnings of their paths, or by
+    # whole paths with one `{name}` in place of an id.
     bodies: Mapping[str, Bound] = field(default_factory=dict)
     # The path of the base URL that its clients are given; None when no client is made for it.
     base_url: str | None = None

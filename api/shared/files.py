@@ -44,7 +44,9 @@ class UploadFile(BaseModel):
     """A form with one file."""
 
     file: Annotated[Any, Field(json_schema_extra={"type": "string", "format": "binary"})] = None
-    purpose: str = Field(description="`batch`, `vision` (an image of at most 5 MB) or `user_data`.")
+    purpose: str = Field(
+        description="`batch`, `campaign` (its rows), `vision` (an image of at most 5 MB) or `user_data`."
+    )
     expires_after: ExpiresAfter | None = Field(
         None, description="Form fields `expires_after[anchor]` and `expires_after[seconds]`."
     )

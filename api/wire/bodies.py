@@ -215,17 +215,22 @@ def content_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def typed(fields: type[Fields], body: Mapping[str, Any]) -> Fields:
-    """Validate a body; raise the `RequestError` of the first field that is wrong."""
+def typed(fields: type[Fields], body: Mapping[str, Any], *, nulls: bool = False, nested: bool = False) -> Fields:
+    """Validate a body; raise the `RequestError` of the first field that is wrong.
+
+    With `nulls` null is a value of its own, as a patch has it. With `nested` what is wrong inside of a field is named
+    whole, `budget.amount`, and otherwise its field.
+    """
     try:
-        return fields.model_validate({name: value for name, value in body.items() if value is not None})
+        return fields.model_validate({name: value for name, value in body.items() if nulls or value is not None})
     except ValidationError as error:
-        raise _explain(error) from None
+        raise _explain(error, nested=nested) from None
 
 
-def _explain(error: ValidationError) -> RequestError:
+def _explain(error: ValidationError, *, nested: bool) -> RequestError:
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    param = str(first["loc"][0]) if first["loc"] else None
+    names = [str(name) for name in first["loc"]]
+    param = ".".join(names if nested else names[:1]) or None
     match first["type"]:
         case "missing":
             return InvalidField("is required", param=param, code="missing")

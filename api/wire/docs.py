@@ -15,6 +15,8 @@ from orchestrator.domain.errors import (
     IntegrityError,
     LimitExceeded,
     NotFound,
+    Outdated,
+    PlanChanged,
     TooLarge,
     Unauthenticated,
     Unavailable,
@@ -33,6 +35,11 @@ _PROBLEMS: dict[int, tuple[str, Exception]] = {
     403: ("The key is no operator's.", Forbidden("only an operator's key may do this")),
     404: ("Nothing of this tenant has that id.", NotFound("no video with the id 'video_0'")),
     408: ("The body did not come in time.", HTTPException(408, "the body did not come in time")),
+    409: (
+        "The plan has changed; the message says its token.",
+        PlanChanged("the plan has changed: it is plan_7c", token="plan_7c"),
+    ),
+    412: ("It is no longer in the version of `If-Match`.", Outdated("it has been changed: it is in version 4, not 3")),
     413: ("The body is too large.", TooLarge("the body may have at most 1048576 bytes")),
     416: ("The range lies behind the end.", HTTPException(416, "the object has 4096 bytes")),
     429: (
@@ -65,6 +72,13 @@ class Body:
     required: bool = True
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raw:
+    """A body that is bytes: an example of it in each media type that it may have."""
+
+    media: Mapping[str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Docs:
     """Documents the routes of one dialect: `error` models its errors, and `word` makes one of a problem."""
@@ -76,7 +90,7 @@ class Docs:
         self,
         *,
         example: JsonValue = None,
-        reads: Body | None = None,
+        reads: Body | Raw | None = None,
         errors: Collection[int] = (),
         answers: Mapping[int | str, dict[str, Any]] | None = None,
     ) -> Route:
@@ -89,7 +103,8 @@ class Docs:
         if example is not None:
             responses[200] = {"content": {"application/json": {"example": _kept(example)}}}
         return Route(
-            responses=responses | dict(answers or {}),
+            responses=responses
+            | {status: _replaced(answer, None, _NULL) for status, answer in (answers or {}).items()},
             openapi_extra=KEYED | ({} if reads is None else _request_body(reads)),
         )
 
@@ -120,7 +135,14 @@ def binary(*media_types: str) -> dict[str, Any]:
     return {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in media_types}}
 
 
-def _request_body(body: Body) -> dict[str, Any]:
+def _request_body(body: Body | Raw) -> dict[str, Any]:
+    if isinstance(body, Raw):
+        schema = {"type": "string", "format": "binary"}
+        raw = {
+            kind: {"schema": schema, "examples": {"typical": {"value": example}}}
+            for kind, example in body.media.items()
+        }
+        return {"requestBody": {"required": True, "content": raw}}
     media: dict[str, Any] = {"schema": body.fields.model_json_schema(ref_template=_SCHEMAS)}
     if body.examples:
         media["examples"] = {name: {"value": _kept(value)} for name, value in body.examples.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 
 from api.wire.ranges import ByteRange
@@ -44,6 +44,28 @@ class Downloads:
         with _in_time():
             first, rest = await self._reading.run(self._begin, artifact, part)
         return self._go_on(first, rest)
+
+    async def made(self, make: Callable[[ObjectStore], Iterator[bytes]], *, gone: str) -> AsyncIterator[bytes]:
+        """What is made of objects, piece by piece, none of them empty; the first one is already there.
+
+        Raises `NotFound` with `gone` where an object is.
+        """
+        with _in_time():
+            first, rest = await self._reading.run(self._first, make, gone)
+        return self._go_on(first, rest)
+
+    async def small(self, key: str, *, gone: str) -> bytes:
+        """All of a small object. Raises `NotFound` with `gone` where it is."""
+        with _in_time():
+            data, _ = await self._reading.run(self._first, lambda objects: iter([objects.get(key)]), gone)
+        return data
+
+    def _first(self, make: Callable[[ObjectStore], Iterator[bytes]], gone: str) -> tuple[bytes, Iterator[bytes]]:
+        try:
+            pieces = make(self._objects)
+            return next(pieces, b""), pieces
+        except NotFound:
+            raise NotFound(gone) from None
 
     def _check(self, artifact: Artifact) -> None:
         try:

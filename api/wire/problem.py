@@ -16,6 +16,8 @@ from orchestrator.domain.errors import (
     InvalidField,
     LimitExceeded,
     NotFound,
+    Outdated,
+    PlanChanged,
     RequestError,
     StoreRefused,
     SubmitUnconfirmed,
@@ -83,6 +85,10 @@ def _status(error: RequestError) -> int:
             return 403
         case NotFound():
             return 404
+        case PlanChanged():
+            return 409
+        case Outdated():
+            return 412
         case TooLarge():
             return 413
         case _:

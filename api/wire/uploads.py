@@ -1,4 +1,4 @@
-"""Uploads of one file: a multipart body that goes to the disk as it comes in, whatever its size."""
+"""Uploads of one file: a form or a bare body that goes to the disk as it comes in, whatever its size."""
 
 from __future__ import annotations
 
@@ -32,6 +32,19 @@ class Upload:
 
 
 @asynccontextmanager
+async def streamed(request: Request) -> AsyncIterator[Path]:
+    """Receive a body as it is; the file is gone when the block ends.
+
+    Raises `ScratchUnavailable`, or what the body limit raises.
+    """
+    with scratch() as spool:
+        async for piece in _pieces(request):
+            await _WRITING.run(spool.file.write, piece)
+        await _WRITING.run(spool.file.flush)
+        yield spool.path
+
+
+@asynccontextmanager
 async def received(request: Request, name: str) -> AsyncIterator[Upload]:
     """Receive a form whose file is the field `name`; the file is gone when the block ends.
 
@@ -41,13 +54,8 @@ async def received(request: Request, name: str) -> AsyncIterator[Upload]:
         raise InvalidField("the body must be multipart/form-data", param=None, code="invalid_body")
     with scratch() as spool:
         reader = FormReader(request.headers["content-type"], spool.file)
-        piece = bytearray()
-        async for chunk in request.stream():
-            piece += chunk
-            if len(piece) >= _PIECE:
-                await _WRITING.run(reader.write, bytes(piece))
-                piece.clear()
-        await _WRITING.run(reader.write, bytes(piece))
+        async for piece in _pieces(request):
+            await _WRITING.run(reader.write, piece)
         await _WRITING.run(spool.file.flush)
         fields = nested(reader.end())
         file = fields.pop(name, None)
@@ -58,3 +66,14 @@ async def received(request: Request, name: str) -> AsyncIterator[Upload]:
         if any(isinstance(value, SpooledFile) for value in fields.values()):
             raise InvalidField(f"the form's file belongs into {name}", param=None, code="invalid_body")
         yield Upload(path=spool.path, filename=file.filename, size=file.size, fields=fields)
+
+
+async def _pieces(request: Request) -> AsyncIterator[bytes]:
+    """The body in pieces that are worth a call to the disk; the last one may be empty."""
+    piece = bytearray()
+    async for chunk in request.stream():
+        piece += chunk
+        if len(piece) >= _PIECE:
+            yield bytes(piece)
+            piece.clear()
+    yield bytes(piece)

@@ -104,6 +104,10 @@ class S3Objects:
         self.verify(artifact, on_progress=on_progress)
         return artifact
 
+    def copy(self, source: str, key: str) -> None:
+        with _our_errors(source):
+            self._client.copy_object(Bucket=self._bucket, Key=key, CopySource={"Bucket": self._bucket, "Key": source})
+
     def delete(self, keys: Iterable[str]) -> None:
         remaining, refused = iter(keys), dict[str, str]()
         while batch := list(islice(remaining, _MAX_DELETE)):
@@ -200,6 +204,14 @@ class S3Objects:
         with _our_errors(key):
             return self._signing_client.generate_presigned_url(
                 "get_object", Params=params, ExpiresIn=self._signed_for_s(lifetime_s)
+            )
+
+    def presign_put(self, key: str, *, lifetime_s: int) -> str:
+        with _our_errors(key):
+            return self._signing_client.generate_presigned_url(
+                "put_object",
+                Params={"Bucket": self._bucket, "Key": key},
+                ExpiresIn=self._signed_for_s(lifetime_s),
             )
 
     def _signed_for_s(self, wanted_s: int) -> int:

@@ -19,9 +19,10 @@ _ID = re.compile(r"batch_[0-9a-f]{32}")
 class Batches:
     """A tenant's batches. Every id that is not one of the tenant's own raises `NotFound`, whatever the reason."""
 
-    def __init__(self, store: BatchStore, files: Files) -> None:
+    def __init__(self, store: BatchStore, files: Files, *, priority: int) -> None:
         self._store = store
         self._files = files
+        self._priority = priority
 
     async def create(
         self,
@@ -57,7 +58,8 @@ class Batches:
                 delete_input=delete_input,
                 output_lifetime_s=output_lifetime_s,
                 metadata=metadata,
-            )
+            ),
+            priority=self._priority,
         )
 
     async def get(self, tenant: str, batch_id: str) -> Batch:

@@ -12,14 +12,14 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from orchestrator.domain import jsontext
-from orchestrator.domain.batch import BROKEN, ItemError, LineError, NewItem
+from orchestrator.domain.batch import BROKEN, ItemError, LineError
+from orchestrator.domain.campaign_rows import NewRow
 from orchestrator.domain.errors import InvalidField, RequestError, TooLarge
-from orchestrator.domain.texts import check_text
+from orchestrator.domain.texts import check_text, storable
 from orchestrator.telemetry import aside
 
 MAX_ERRORS = 100
 _MAX_CUSTOM_ID = 512
-_MAX_MESSAGE = 500
 _BOM = b"\xef\xbb\xbf"
 
 Check = Callable[[Mapping[str, Any], UUID], object]
@@ -107,9 +107,9 @@ class LineReader:
     total: int = 0
     _seen: set[bytes] = field(default_factory=set)
 
-    def take(self, *, lines: int, size: int) -> list[NewItem]:
+    def take(self, *, lines: int, size: int) -> list[NewRow]:
         """The next requests, about `lines` of them or `size` bytes; none when the file is over, or not worth more."""
-        items: list[NewItem] = []
+        items: list[NewRow] = []
         taken = 0
         while len(items) < lines and taken < size and len(self.errors) < MAX_ERRORS:
             try:
@@ -140,23 +140,24 @@ class LineReader:
             return [LineError(code="empty_file", message="the file has no requests")]
         return self.errors
 
-    def _item(self, number: int, raw: bytes) -> NewItem:
+    def _item(self, number: int, raw: bytes) -> NewRow:
         parsed = parse_line(raw, self.endpoint)
         # A digest each: fifty thousand names of 512 characters would be too much to keep.
         digest = blake2b(parsed.custom_id.encode(), digest_size=16).digest()
         if digest in self._seen:
             raise InvalidField("comes twice in this file", param="custom_id", code="duplicate_custom_id")
         self._seen.add(digest)
-        job_id = uuid7()
-        self.check(parsed.body, job_id)
+        self.check(parsed.body, uuid7())
         # ASCII: half surrogate pairs and NUL stay escapes, which every text column can hold.
-        return NewItem(line=number, custom_id=parsed.custom_id, body=json.dumps(parsed.body), job_id=job_id)
+        return NewRow(line=number, custom_id=parsed.custom_id, body=json.dumps(parsed.body), image=False)
 
 
 def item_error(error: RequestError) -> ItemError:
     """Why a request has no video, in words that JSON in the database can hold."""
     return ItemError(
-        code=error.code, message=_plain(error.message), param=None if error.param is None else _plain(error.param)
+        code=error.code,
+        message=storable(error.message),
+        param=None if error.param is None else storable(error.param),
     )
 
 
@@ -164,7 +165,3 @@ def line_error(error: RequestError, line: int | None) -> LineError:
     """The same for a line of a file that is not accepted."""
     plain = item_error(error)
     return LineError(code=plain.code, message=plain.message, param=plain.param, line=line)
-
-
-def _plain(text: str) -> str:
-    return text[:_MAX_MESSAGE].replace("\x00", "\ufffd").encode("utf-8", "replace").decode()

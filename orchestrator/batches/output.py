@@ -7,31 +7,39 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
+from uuid import UUID
 
 from orchestrator.config import Settings
 from orchestrator.domain.batch import (
     BROKEN,
+    CANCELLED,
     EXPIRED,
     Answered,
     Batch,
+    BatchStatus,
     Item,
+    ItemError,
     LineEnd,
     Rejected,
     end_of,
     final_status,
     succeeded,
 )
+from orchestrator.domain.campaign import Campaign
+from orchestrator.domain.campaign_ids import row_job_id
 from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.job import Artifact, Job
 from orchestrator.domain.objects import file_key
+from orchestrator.domain.states import JobState
 from orchestrator.intake.files import BATCH_OUTPUT, new_file_id
 from orchestrator.kit.scratch import Scratch, scratch
 from orchestrator.ports import ObjectStore
-from orchestrator.ports.batches import BatchEnd, BatchStore, Hold, Lines
+from orchestrator.ports.batches import BatchEnd, Lines
+from orchestrator.ports.campaign_values import EndedRow, Hold
+from orchestrator.ports.campaigns import CampaignStore
 from orchestrator.ports.files import NewFile
 from orchestrator.telemetry import aside
 
-_CHUNK = 500
 _JSONL = "application/jsonl"
 # S3's own bound for signed URLs. What is older is signed afresh when its owner asks for the video by its id.
 _LONGEST_URL_S = 7 * 24 * 3600
@@ -48,7 +56,7 @@ class BatchOutput:
     """Writes the lines of batches whose jobs have all ended."""
 
     def __init__(
-        self, settings: Settings, store: BatchStore, objects: ObjectStore, dialects: Mapping[str, Lines]
+        self, settings: Settings, store: CampaignStore, objects: ObjectStore, dialects: Mapping[str, Lines]
     ) -> None:
         self._settings = settings
         self._store = store
@@ -62,15 +70,16 @@ class BatchOutput:
         Until that is written down, the objects are nobody's: who comes next writes others, and the sweeper finds these.
         """
         counts = _Counts()
+        batch = hold.batch
+        assert batch is not None, "only a batch has these files"
         with scratch() as good, scratch() as bad:
-            after = 0
-            while ends := await self._store.ended_items(hold, after=after, limit=_CHUNK):
-                await asyncio.to_thread(self._add, hold.batch, ends, good.file, bad.file, counts)
-                after = ends[-1][0].line
-            output = await self._upload(hold.batch, good, "output") if counts.completed else None
-            errors = await self._upload(hold.batch, bad, "error") if counts.failed else None
+            async for page in self._store.ended_rows(hold.campaign, with_jobs=True):
+                ends = [(item_of(hold.campaign, batch, row), row.job) for row in page]
+                await asyncio.to_thread(self._add, batch, ends, good.file, bad.file, counts)
+            output = await self._upload(batch, good, "output") if counts.completed else None
+            errors = await self._upload(batch, bad, "error") if counts.failed else None
         return BatchEnd(
-            status=final_status(hold.batch.status, expired=counts.expired),
+            status=final_status(batch.status, expired=counts.expired),
             completed=counts.completed,
             failed=counts.failed,
             output=output,
@@ -127,3 +136,27 @@ class BatchOutput:
             object=await asyncio.to_thread(self._objects.upload, key, lines.path, _JSONL),
             lifetime_s=self._settings.retention.jobs_s if lifetime_s is None else lifetime_s,
         )
+
+
+def item_of(campaign: Campaign, batch: Batch, row: EndedRow) -> Item:
+    """A row as its dialect answers it: with the job that it had, or would have had."""
+    known = row.result.get("job")
+    job_id = row_job_id(campaign.id, campaign.created_at, row.row.place, number=1, generation=0)
+    return Item(
+        line=row.row.line,
+        custom_id=row.row.custom_id,
+        job_id=UUID(hex=known) if known else job_id,
+        error=_error(batch, row),
+    )
+
+
+def _error(batch: Batch, row: EndedRow) -> ItemError | None:
+    """Why there is no job, or why it was not rendered to an end: since the batch was over before it."""
+    over = CANCELLED if batch.status is BatchStatus.CANCELLING else EXPIRED
+    since = batch.cancelling_at if batch.status is BatchStatus.CANCELLING else batch.expires_at
+    if row.outcome is None:
+        return over
+    if row.job is not None:
+        ended, late = row.job.finished_at, row.job.state is JobState.CANCELLED
+        return over if late and ended is not None and since is not None and ended >= since else None
+    return ItemError(**row.result["error"]) if "job" not in row.result else None

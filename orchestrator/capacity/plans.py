@@ -1,30 +1,80 @@
-"""The configuration -> the workers that it asks for. Pure."""
+"""The configuration -> the workers that it asks for, or may ask for. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from orchestrator.config import Settings
+from orchestrator.policy.kinds import Kind
 from orchestrator.ports import WorkerPlan
 
 
 def plans(settings: Settings) -> dict[str, WorkerPlan]:
-    """The workers that the configuration asks for, by name: `<pool>-<index>`."""
-    return {
-        f"{name}-{index}": WorkerPlan(
-            name=f"{name}-{index}",
-            pool=name,
-            model=pool.model,
-            family=settings.models[pool.model].family,
-            source=settings.models[pool.model].source,
-            cache=settings.models_cache.expanduser(),
-            settings=pool,
-            engine=settings.engine,
-            adapters={name: it for name, it in settings.adapters.items() if pool.model in it.models},
-            s3=settings.s3,
-            log=settings.log,
-            finish=settings.finish,
-            moderation=settings.moderation,
-            sizes=settings.models[pool.model].offered,
+    """The workers that there are at all times, by name: `<pool>-<index>`, or `<pool>-<kind>-<index>`."""
+    found: dict[str, WorkerPlan] = {}
+    for name, pool in settings.pools.items():
+        names = [(None, index) for index in range(0 if pool.kinds else pool.workers)]
+        for kind, index in [*names, *((kind, index) for kind, it in pool.kinds.items() for index in range(it.min))]:
+            plan = plan_of(settings, name, kind, index)
+            found[plan.name] = plan
+    return found
+
+
+def plan_of(settings: Settings, pool_name: str, kind: str | None, index: int) -> WorkerPlan:
+    """One worker of a pool, of one of its kinds where it has any."""
+    pool = settings.pools[pool_name]
+    return WorkerPlan(
+        name=f"{prefix_of(pool_name, kind)}{index}",
+        pool=pool_name,
+        model=pool.model,
+        family=settings.models[pool.model].family,
+        source=settings.models[pool.model].source,
+        cache=settings.models_cache.expanduser(),
+        settings=pool.as_sent,
+        engine=settings.engine,
+        adapters={name: it for name, it in settings.adapters.items() if pool.model in it.models},
+        s3=settings.s3,
+        log=settings.log,
+        finish=settings.finish,
+        moderation=settings.moderation,
+        sizes=settings.models[pool.model].offered,
+        kind=kind,
+        resource=None if kind is None else pool.kinds[kind].resource,
+        may_vanish=kind is not None and pool.kinds[kind].may_vanish,
+    )
+
+
+def prefix_of(pool: str, kind: str | None) -> str:
+    """What the names of these workers begin with; a number follows."""
+    return f"{pool}-" if kind is None else f"{pool}-{kind}-"
+
+
+def index_of(name: str, pool: str, kind: str) -> int | None:
+    """The number of a kind's worker by its name; None for another's."""
+    prefix = prefix_of(pool, kind)
+    number = name.removeprefix(prefix)
+    return int(number) if name.startswith(prefix) and number.isascii() and number.isdigit() else None
+
+
+def kinds_of(settings: Settings, pool: str) -> list[Kind]:
+    """The kinds of a pool as they are decided about; none for a pool without."""
+    chosen = settings.pools[pool]
+    return [
+        Kind(
+            name=name,
+            price_per_gpu_hour=chosen.price_of(name),
+            gpus=chosen.gpus_per_worker,
+            least=kind.min,
+            most=kind.max,
+            speed=kind.speed,
+            start_s=kind.start_s,
+            resource=kind.resource,
+            may_vanish=kind.may_vanish,
         )
-        for name, pool in settings.pools.items()
-        for index in range(pool.workers)
-    }
+        for name, kind in chosen.kinds.items()
+    ]
+
+
+def scaled(settings: Settings) -> Iterable[str]:
+    """The pools whose workers come and go."""
+    return [name for name, pool in settings.pools.items() if pool.kinds]

@@ -48,6 +48,7 @@ class Scaler:
             with aside.unless_it_breaks("scale", worker=worker.name):
                 if worker.name in started:
                     worker.loading, worker.heard_at = True, now
+                    worker.awaited = worker.name in self._wanted and self._wanted[worker.name].kind is not None
                 worker.draining = self._outdated(worker)
                 if worker.draining:
                     await self._let_go(worker)
@@ -56,7 +57,9 @@ class Scaler:
 
     async def _start(self, name: str) -> bool:
         """Start a wanted worker; False when it rests."""
-        worker, plan = self._cluster.fleet.workers.get(name), self._wanted[name]
+        worker, plan = self._cluster.fleet.workers.get(name), self._wanted.get(name)
+        if plan is None:  # wanted no more, since the names were read
+            return False
         if worker is not None and worker.rests(self._cluster.clock.monotonic()):
             watch = self._files.setdefault(name, FilesWatch(plan.source))
             if not await asyncio.to_thread(watch.changed):

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Protocol
 
 from orchestrator.adapters.s3 import S3Objects
+from orchestrator.commands.shares import over
 from orchestrator.config import AdapterSettings, ModelSettings, S3Settings, Settings
 from orchestrator.config.database import Access
 from orchestrator.domain.errors import CogmillError
 from orchestrator.domain.loading import LoadState, WorkerLoad
 from orchestrator.domain.waiting import unavailable, worst
+from orchestrator.ports import Share
 from orchestrator.store import Store, schema_version
 
 # No check takes longer, whatever does not answer it; to join Ray, and to read model files, may take more.
@@ -151,13 +153,15 @@ def _line(said: object) -> str:
 def _pools(settings: Settings) -> Iterator[Finding]:
     """What the dispatcher has last told of each pool's workers."""
     told: list[WorkerLoad] = []
+    shares: list[Share] = []
 
     def ask() -> str:
-        async def read() -> list[WorkerLoad]:
+        async def read() -> None:
             async with Store.open(settings.database, connections=1) as store:
-                return await store.worker_loads()
+                told.extend(await store.worker_loads())
+                shares.extend(await store.list_shares())
 
-        told.extend(asyncio.run(read()))
+        asyncio.run(read())
         return ""
 
     asked = _check("pools", ask, "run `cogmill migrate`")
@@ -166,6 +170,11 @@ def _pools(settings: Settings) -> Iterator[Finding]:
         return
     for pool in settings.pools:
         yield pool_finding(pool, [load for load in told if load.pool == pool])
+    for pool in sorted({share.pool for share in shares}):
+        there = settings.pools.get(pool)
+        problem = over(pool, shares, None if there is None else there.workers)
+        if problem is not None:
+            yield Finding("shares", Health.NOTE, problem)
 
 
 def pool_finding(pool: str, loads: Sequence[WorkerLoad]) -> Finding:
@@ -228,7 +237,7 @@ def _ray(address: str | None, connect: Connect, joined: list[RayCluster]) -> str
 def _gpus(settings: Settings, joined: list[RayCluster]) -> str:
     if not joined:
         raise _Ill("they cannot be counted while Ray does not answer")
-    wanted = sum(pool.workers * pool.gpus_per_worker for pool in settings.pools.values())
+    wanted = sum(pool.least_workers * pool.gpus_per_worker for pool in settings.pools.values())
     there = joined[0].gpus()
     if there < wanted:
         raise _Ill(f"the cluster has {there:g} now, and the pools want {wanted}")

@@ -163,6 +163,66 @@ def set_limits(
     asyncio.run(change())
 
 
+@tenants.command("budget")
+def set_budget(
+    tenant: Tenant,
+    per: Annotated[str, typer.Option(help="`day` or `month`, in UTC.")],
+    gpu_seconds: Annotated[float | None, typer.Option(min=0, help="What its campaigns and batches may use.")] = None,
+    money: Annotated[float | None, typer.Option(min=0, help="The same in the deployment's currency.")] = None,
+    at: Annotated[
+        list[str] | None,
+        typer.Option(help="What happens at a percentage: 80:tell, 95:finish, 110:cancel.", metavar="PERCENT:DO"),
+    ] = None,
+    lift: Annotated[bool, typer.Option("--lift", help="Take both budgets of that period away.")] = False,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Bound what TENANT's campaigns and batches may use in each day or month, beside what each of them may."""
+    from orchestrator.domain.campaign import BudgetAction
+    from orchestrator.policy import budget as budgets
+    from orchestrator.ports.campaign_values import Budget
+    from orchestrator.store import Store
+
+    if per not in ("day", "month"):
+        raise typer.BadParameter("must be day or month", param_hint="--per")
+    if lift == (gpu_seconds is not None or money is not None):
+        raise typer.BadParameter("name an amount, or lift both", param_hint="--gpu-seconds, --money, --lift")
+    actions = []
+    for text in at or ():
+        percent, _, do = text.partition(":")
+        if not percent.isdecimal() or do not in budgets.ACTIONS:
+            raise typer.BadParameter(f"{text!r} is not like 80:tell", param_hint="--at")
+        actions.append(BudgetAction(percent=int(percent), do=do))
+    amounts = {"gpu_seconds": gpu_seconds, "money": money}
+
+    async def change() -> None:
+        async with Store.open(settings_of(data_dir).database) as store:
+            for unit, amount in amounts.items():
+                if lift:
+                    await store.drop_budget(tenant, per, unit)
+                elif amount is not None:
+                    budget = Budget(tenant=tenant, period=per, unit=unit, amount=amount, actions=tuple(actions))
+                    budgets.check(budget.ask)
+                    await store.set_budget(budget)
+
+    asyncio.run(change())
+
+
+@tenants.command("budgets")
+def list_budgets(tenant: Tenant, data_dir: DataDirOption = None) -> None:
+    """List TENANT's budgets, with what is used and spoken for in the period that goes on."""
+    from orchestrator.ports.campaign_values import Budget
+    from orchestrator.store import Store
+
+    async def read() -> list[Budget]:
+        async with Store.open(settings_of(data_dir).database) as store:
+            return await store.budgets_of(tenant)
+
+    for budget in asyncio.run(read()):
+        acts = " ".join(f"{action.percent}:{action.do}" for action in budget.actions)
+        spent = f"used {budget.used:g}  reserved {budget.reserved:g}"
+        typer.echo(f"per {budget.period}  {budget.amount:g} {budget.unit}  {spent}  {acts}".rstrip())
+
+
 @tenants.command("list")
 def list_tenants(data_dir: DataDirOption = None) -> None:
     """List tenants with their weight and their limits; those in brackets are the settings'."""

@@ -7,16 +7,27 @@ Imports domain, policy.
 """
 
 from orchestrator.config.loops import (
+    AutoscaleSettings,
     BatchSettings,
+    BillingSettings,
+    CampaignSettings,
     LeaseSettings,
     MetricsSettings,
+    PredictionSettings,
     RaySettings,
     RetentionSettings,
     RetrySettings,
     WatchdogSettings,
     WebhookSettings,
 )
-from orchestrator.config.rendering import ADAPTER_SCALES, AdapterSettings, EngineSettings, ModelSettings, PoolSettings
+from orchestrator.config.rendering import (
+    ADAPTER_SCALES,
+    AdapterSettings,
+    EngineSettings,
+    KindSettings,
+    ModelSettings,
+    PoolSettings,
+)
 from orchestrator.config.sections import (
     ApiSettings,
     FetchSettings,
@@ -29,8 +40,9 @@ from orchestrator.config.sections import (
 from orchestrator.config.settings import Settings, load
 
 __all__ = [
-    "ADAPTER_SCALES", "AdapterSettings", "ApiSettings", "BatchSettings", "EngineSettings", "FetchSettings",
-    "FinishSettings", "LeaseSettings", "LimitSettings", "LogSettings", "MetricsSettings", "ModelSettings",
-    "ModerationSettings", "PoolSettings", "RaySettings", "RetentionSettings", "RetrySettings", "S3Settings",
-    "Settings", "WatchdogSettings", "WebhookSettings", "load",
+    "ADAPTER_SCALES", "AdapterSettings", "ApiSettings", "AutoscaleSettings", "BatchSettings", "BillingSettings",
+    "CampaignSettings", "EngineSettings", "FetchSettings", "FinishSettings", "KindSettings", "LeaseSettings",
+    "LimitSettings", "LogSettings", "MetricsSettings", "ModelSettings", "ModerationSettings", "PoolSettings",
+    "PredictionSettings", "RaySettings", "RetentionSettings", "RetrySettings", "S3Settings", "Settings",
+    "WatchdogSettings", "WebhookSettings", "load",
 ]  # fmt: skip

@@ -1,12 +1,16 @@
-"""The sections of what goes on in loops: leases, retries, watchdog, webhooks, batches, retention, and their metrics."""
+"""The sections of what goes on in loops: leases, retries, webhooks, batches, campaigns, scaling, retention, metrics."""
 
 from __future__ import annotations
 
-from typing import Self
+import re
+from typing import Annotated, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from orchestrator.config.section import Seconds, Section
+from orchestrator.domain.campaign import StopRule
+from orchestrator.policy.autoscale import ScalingRules
+from orchestrator.policy.prediction import KEPT
 from orchestrator.policy.watchdog import UPLOAD_TRIED_S, Patience
 
 
@@ -39,6 +43,95 @@ class BatchSettings(Section):
     ahead: int = Field(default=1000, ge=1)
     # Of its jobs, where a line says nothing.
     priority: int = Field(default=20, ge=0, le=100)
+
+
+def _prefix(prefix: str) -> str:
+    """Whole folders of the bucket, and never all of it."""
+    if not re.fullmatch(r"(?:[A-Za-z0-9!_.*'()-]+|\{tenant\})(?:/(?:[A-Za-z0-9!_.*'()-]+|\{tenant\}))*/", prefix):
+        raise ValueError(f"{prefix!r} is no prefix of keys, such as imports/{{tenant}}/")
+    if any(part in (".", "..") for part in prefix.split("/")):
+        raise ValueError(f"{prefix!r} must not have . or .. as a part")
+    return prefix
+
+
+Prefix = Annotated[str, AfterValidator(_prefix)]
+
+
+class CampaignSettings(Section):
+    """How large a campaign may be, how its rows come into the queue, and what holds where a campaign says nothing."""
+
+    max_rows: int = Field(default=2_000_000, ge=1, le=2**31 - 1)
+    # Of an input, as it is sent, and of one row in it.
+    max_input_bytes: int = Field(default=4 * 2**30, ge=1024)
+    max_record_bytes: int = Field(default=256 * 1024, ge=1024)
+    # How many of a campaign's jobs are in the queue at a time, however many workers there are.
+    most_ahead: int = Field(default=5000, ge=1)
+    # Of its jobs.
+    priority: int = Field(default=20, ge=0, le=100)
+    # Rows that are rendered before the rest is approved.
+    sample: int = Field(default=0, ge=0, le=10_000)
+    # It pauses when more than this share of the first so many rows failed.
+    stop_share: float = Field(default=0.5, ge=0, lt=1)
+    stop_of_first: int = Field(default=20, ge=1)
+    # Per cent of its rows between two events; 0 is never.
+    progress_every: int = Field(default=10, ge=0, le=100)
+    # Where in the bucket inputs may be read from, and videos may be put: `{tenant}` is the campaign's own.
+    s3_inputs: tuple[Prefix, ...] = ("imports/{tenant}/",)
+    s3_outputs: tuple[Prefix, ...] = ("exports/{tenant}/",)
+    # Ended ones are deleted after this; none: when their owner says so.
+    keep_s: Seconds | None = None
+
+    @property
+    def stop(self) -> StopRule:
+        """When failures pause a campaign that says nothing of it."""
+        return StopRule(share=self.stop_share, of_first=self.stop_of_first)
+
+
+class BillingSettings(Section):
+    """What money is."""
+
+    # ISO 4217: that of `pools.*.price_per_gpu_hour`.
+    currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$")
+
+
+class AutoscaleSettings(Section):
+    """When pools with kinds get more workers and fewer; `policy/autoscale.py` explains what has its name there."""
+
+    # Between two decisions.
+    every_s: float = Field(default=5, gt=0, le=30)
+    # Caps of all pools with kinds together; none is no cap.
+    max_gpus: int | None = Field(default=None, ge=0)
+    max_money_per_hour: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    # What waits without a deadline should be done within this, and what somebody sits and waits for within that.
+    clear_s: Seconds = 1800
+    urgent_within_s: Seconds = 120
+    # A job of this priority or a lower number is one that somebody sits and waits for.
+    urgent_priority: int = Field(default=10, ge=0, le=100)
+    # Deadlines get this many times what they need.
+    headroom: float = Field(default=1.1, ge=1, le=10)
+    # What is too many goes after the first; where there is no work at all, after the second.
+    surplus_s: Seconds = 120
+    idle_s: Seconds = 300
+    # A worker has so many times its kind's `start_s` to come, and no less than `patience_s`.
+    patience: float = Field(default=2.0, ge=1, le=100)
+    patience_s: Seconds = 60
+    # The pause of a kind that did not come, which doubles with each, and the longest one.
+    backoff_s: Seconds = 60
+    backoff_most_s: Seconds = 3600
+
+    @property
+    def rules(self) -> ScalingRules:
+        return ScalingRules(
+            clear_s=self.clear_s,
+            urgent_within_s=self.urgent_within_s,
+            headroom=self.headroom,
+            surplus_s=self.surplus_s,
+            idle_s=self.idle_s,
+            patience=self.patience,
+            patience_s=self.patience_s,
+            backoff_s=self.backoff_s,
+            backoff_most_s=self.backoff_most_s,
+        )
 
 
 class RaySettings(Section):
@@ -105,6 +198,18 @@ class WatchdogSettings(Section):
     def patience(self) -> Patience:
         """How long a render may be silent."""
         return Patience(floor_s=self.floor_s, factor=self.factor, upload_s=self.upload_s)
+
+
+class PredictionSettings(Section):
+    """How finished renders teach how long renders take."""
+
+    # A render counts half as much as one that came so much later.
+    half_life_s: Seconds = 24 * 3600
+    # So many of the last renders of each kind are kept; after half as many a change is followed.
+    keep: int = Field(default=KEPT, ge=1, le=1000)
+    # A kind of render that nobody asked for in so long is forgotten, and of more than so many the longest unseen.
+    keep_s: Seconds = 30 * 24 * 3600
+    most: int = Field(default=1000, ge=1)
 
 
 class RetentionSettings(Section):

@@ -13,7 +13,7 @@ from orchestrator.config.section import Seconds, Section
 from orchestrator.policy.limits import Limits
 
 # What the paths of the API begin with. A base path that began so, too, could not be told from them.
-_OWN_PATHS = ("v1", "api", "docs", "openapi.json", "healthz", "readyz", "metrics")
+_OWN_PATHS = ("v1", "api", "docs", "openapi.json", "healthz", "readyz", "metrics", ".well-known")
 
 
 class S3Settings(Section):

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from orchestrator.config import loops, rendering, sections
 from orchestrator.config.database import Access, DatabaseAddress
@@ -41,12 +47,16 @@ class Settings(BaseSettings):
     lease: loops.LeaseSettings = loops.LeaseSettings()
     retry: loops.RetrySettings = loops.RetrySettings()
     watchdog: loops.WatchdogSettings = loops.WatchdogSettings()
+    prediction: loops.PredictionSettings = loops.PredictionSettings()
     fetch: sections.FetchSettings = sections.FetchSettings()
     finish: sections.FinishSettings = sections.FinishSettings()
     limits: sections.LimitSettings = sections.LimitSettings()
     moderation: sections.ModerationSettings = sections.ModerationSettings()
     webhooks: loops.WebhookSettings = loops.WebhookSettings()
     batches: loops.BatchSettings = loops.BatchSettings()
+    campaigns: loops.CampaignSettings = loops.CampaignSettings()
+    autoscale: loops.AutoscaleSettings = loops.AutoscaleSettings()
+    billing: loops.BillingSettings = loops.BillingSettings()
     retention: loops.RetentionSettings = loops.RetentionSettings()
     metrics: loops.MetricsSettings = loops.MetricsSettings()
     log: sections.LogSettings = sections.LogSettings()
@@ -70,6 +80,7 @@ class Settings(BaseSettings):
                 pool.check_dtype(self.family_of(pool.model))
             except ValueError as error:
                 raise ValueError(f"pools.{name}.{error}") from None
+        _check_names(self.pools)
         for name, model in self.models.items():
             sibling = model.image_model
             if sibling is not None and (
@@ -99,6 +110,9 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
+        if isinstance(env_settings, EnvSettingsSource):  # COGMILL_API is where clients find us; ours are COGMILL_API__*
+            kept = {name: value for name, value in env_settings.env_vars.items() if name != "cogmill_api"}
+            env_settings.env_vars = kept
         path = os.environ.get("COGMILL_CONFIG")
         toml = (TomlConfigSettingsSource(settings_cls, Path(path)),) if path else ()
         return (init_settings, env_settings, *toml)
@@ -143,6 +157,46 @@ class Settings(BaseSettings):
             return self.models[model].image_model
         return next((name for name in self.models if self.models[name].family == family.image_sibling), None)
 
+    @property
+    def revisions(self) -> dict[str, str]:
+        """What tells one state of each configured model's weights from another: where they come from, and as what.
+
+        Of a directory only its name is told: these words stand in manifests, and paths are nobody's affair.
+        """
+        return {
+            name: f"{model.family}:{model.source if model.directory is None else model.directory.name}"
+            for name, model in self.models.items()
+        }
+
+    @property
+    def prices(self) -> dict[str, float]:
+        """Money for a GPU second of each pool that has a price."""
+        return {
+            name: pool.price_per_hour / 3600 for name, pool in self.pools.items() if pool.price_per_hour is not None
+        }
+
+    @property
+    def worker_prices(self) -> dict[tuple[str, str], float | None]:
+        """What an hour of one worker costs, by pool and kind (empty: whichever is dearest); None is unknown."""
+        found: dict[tuple[str, str], float | None] = {}
+        for name, pool in self.pools.items():
+            found[name, ""] = pool.price_per_hour
+            for kind in pool.kinds:
+                price = pool.price_of(kind)
+                found[name, kind] = None if price is None else price * pool.gpus_per_worker
+        return found
+
+    def kind_of(self, pool: str, worker: str) -> str:
+        """The kind of a worker, by its name; empty where its pool has none, or is configured no more."""
+        known = self.pools.get(pool)
+        kinds = () if known is None else known.kinds
+        return next((kind for kind in kinds if worker.rpartition("-")[0] == f"{pool}-{kind}"), "")
+
+    def speed_of(self, pool: str, worker: str) -> float:
+        """Seconds of the reference kind's work that a worker does in a second, as it is configured."""
+        kind = self.kind_of(pool, worker)
+        return self.pools[pool].kinds[kind].speed if kind else 1.0
+
     def adapters_of(self, model: str) -> tuple[str, ...]:
         """The names of the LoRA adapters that a configured model takes."""
         return tuple(name for name, adapter in self.adapters.items() if model in adapter.models)
@@ -168,6 +222,18 @@ def load(**overrides: Any) -> Settings:
         raise ConfigError("\n".join(_explain(item) for item in error.errors(include_url=False))) from None
     except ValueError as error:  # a TOML file that does not parse
         raise ConfigError(f"COGMILL_CONFIG {path}: {error}") from None
+
+
+def _check_names(pools: Mapping[str, rendering.PoolSettings]) -> None:
+    """Raise `ValueError` where workers of two pools could get the same name: `<pool>-<n>`, or `<pool>-<kind>-<n>`."""
+    homes: dict[str, str] = {}
+    for name, pool in pools.items():
+        for prefix, home in {f"{name}-{kind}": f"pools.{name}.kinds.{kind}" for kind in pool.kinds}.items() or {
+            (name, f"pools.{name}")
+        }:
+            if prefix in homes:
+                raise ValueError(f"{home}: its workers would have the names of those of {homes[prefix]}")
+            homes[prefix] = home
 
 
 def _check_shapes(key: str, pool: rendering.PoolSettings, family: ModelFamily) -> None:

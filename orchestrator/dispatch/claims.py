@@ -42,6 +42,8 @@ class Claims:
     _claimed_at: dict[UUID, float] = field(default_factory=dict)
     # Tokens by the name of their worker.
     _held_by: defaultdict[str, set[UUID]] = field(default_factory=lambda: defaultdict(set))
+    # GPU seconds that each render has cost, as far as its worker has said.
+    _used: dict[UUID, float] = field(default_factory=dict)
     # What is in the database of where each render stands.
     _written: dict[UUID, Progress] = field(default_factory=dict)
     _readings: list[Reading] = field(default_factory=list)
@@ -60,9 +62,20 @@ class Claims:
             self._held_by[claim.worker.name].discard(token)
             del self._claimed_at[token]
             self._written.pop(token, None)
+            self._used.pop(token, None)
             self.leaving.discard(token)
         for reading in self._readings:
             reading.dropped.add(token)
+
+    def heard(self, status: WorkerStatus) -> None:
+        """A worker has said what its renders have cost so far."""
+        for render in status.renders:
+            if render.token in self.by_token:
+                self._used[render.token] = render.gpu_seconds
+
+    def used(self, token: UUID) -> float:
+        """GPU seconds that a claim's render has cost, as far as its worker has said."""
+        return self._used.get(token, 0.0)
 
     @contextmanager
     def reading(self) -> Iterator[Reading]:

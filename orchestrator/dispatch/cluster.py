@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
 
 from orchestrator.dispatch.claims import Claims
 from orchestrator.dispatch.fleet import Fleet
@@ -12,9 +12,9 @@ from orchestrator.dispatch.recovery import Recovery
 from orchestrator.dispatch.settler import Settler
 from orchestrator.dispatch.verdict import Death, Rules
 from orchestrator.domain.errors import Unavailable
-from orchestrator.domain.job import WorkerRef
+from orchestrator.domain.job import Claim, WorkerRef
 from orchestrator.domain.protocol import Caller
-from orchestrator.policy.cost import Speed
+from orchestrator.learning.lessons import Lessons
 from orchestrator.ports import Clock, JobStore, Progress, Workers
 from orchestrator.telemetry import aside, logs, metrics
 
@@ -39,12 +39,12 @@ class Cluster:
     poll_s: float
     # Seconds for which a worker may be silent.
     ttl_s: float
-    # What finished renders have taught, by pool.
-    speeds: defaultdict[str, Speed] = field(default_factory=lambda: defaultdict(Speed))
+    # What finished renders teach.
+    lessons: Lessons
 
-    def rules_for(self, pool: str) -> Rules:
-        """The rules, with the speed that the pool's finished renders have taught."""
-        return replace(self.rules, speed=self.speeds[pool].factor)
+    def expected_s(self, claims: Iterable[Claim]) -> dict[UUID, float]:
+        """GPU seconds that these claims' renders take, by token and by all that is known now."""
+        return {claim.token: self.lessons.book.seconds_of(claim) for claim in claims}
 
     async def record_progress(self, moved: Sequence[Progress]) -> None:
         """Write where renders stand; what cannot be written of one holds up no other."""

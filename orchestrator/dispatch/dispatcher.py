@@ -14,6 +14,7 @@ from orchestrator.domain.outcome import Evicted, Released
 from orchestrator.domain.pausing import pause_over
 from orchestrator.domain.protocol import Answer, Assignment
 from orchestrator.policy import placement
+from orchestrator.policy.guarantees import Standing, give_back
 from orchestrator.telemetry import aside, logs, metrics
 
 _log = logs.get("dispatcher")
@@ -170,10 +171,34 @@ class Dispatcher:
         return len(await self._evict(misplaced))
 
     def _misplaced(self, pool: str) -> list[Claim]:
-        fleet, claims = self._cluster.fleet, self._cluster.claims
+        fleet = self._cluster.fleet
+        return placement.misplaced(
+            fleet.takers(pool), fleet.statuses(pool), self._of(pool), self._cluster.claims.leaving
+        )
+
+    def _of(self, pool: str) -> list[Claim]:
+        """Our claims of a pool, each with its age."""
+        claims = self._cluster.claims
         ours = [claim for claim in claims.by_token.values() if claim.pool == pool]
-        aged = claims.aged(ours, self._cluster.clock.monotonic())
-        return placement.misplaced(fleet.takers(pool), fleet.statuses(pool), aged, claims.leaving)
+        return claims.aged(ours, self._cluster.clock.monotonic())
+
+    async def give_back(self) -> int:
+        """Have renders leave that were begun on workers which their tenants lack by now; how many."""
+        given = 0
+        for pool in self._pools:
+            with aside.unless_it_breaks("give_back", pool=pool):
+                standings = await self._cluster.store.standings(pool)
+                # A paused pool gives what leaves to nobody.
+                if standings and pause_over(pool, await self._cluster.store.pauses()) is None:
+                    given += await self._give_back(pool, standings)
+        return given
+
+    async def _give_back(self, pool: str, standings: Sequence[Standing]) -> int:
+        fleet, claims = self._cluster.fleet, self._cluster.claims
+        found = give_back(standings, fleet.takers(pool), self._of(pool), claims.leaving)
+        for each in found:
+            _log.info("giving_back", to=each.to, why=each.why, **logs.fields(each.claim))
+        return len(await self._evict([each.claim for each in found]))
 
     async def _evict(self, claims: Sequence[Claim]) -> set[UUID]:
         """Ask workers to hand these renders back; those that will have heard it."""
@@ -212,7 +237,7 @@ class Dispatcher:
                 cluster.fleet.statuses(),
                 claims.by_token.values(),
                 claims.leaving,
-                cluster.speeds,
+                cluster.expected_s(claims.by_token.values()),
                 max(0.0, left_s - HANDOVER_S),
             )
             gone |= await self._evict(late)

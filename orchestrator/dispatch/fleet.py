@@ -35,6 +35,8 @@ class Worker:
     condemned: bool = False
     # This life was started, or says so itself, and has never been ready.
     loading: bool = False
+    # It was asked for, and its node may take its time: for how long is whoever asked's business.
+    awaited: bool = False
     # The lives in a row that were never ready.
     trouble: Trouble = NO_TROUBLE
 
@@ -81,7 +83,7 @@ class Fleet:
             worker.state_since = now
         if worker.registered != status.worker:
             worker.failed, worker.condemned = frozenset(), False
-        worker.loading = status.state is WorkerState.LOADING
+        worker.loading, worker.awaited = status.state is WorkerState.LOADING, False
         if status.state is WorkerState.READY:
             worker.trouble = NO_TROUBLE
         worker.status, worker.heard_at, worker.pool = status, now, status.pool

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import Claim, Continuity, Failure
-from orchestrator.domain.outcome import AttemptOutcome, Ending, Recovered, Settlement, advanced, settle
+from orchestrator.domain.outcome import AttemptOutcome, Ending, Evicted, Lost, Recovered, Settlement, advanced, settle
 from orchestrator.domain.protocol import Broke, HandedBack, Rendered
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.ports import JobStore, Settled, SettleResult
@@ -22,12 +23,22 @@ _log = logs.get("settler")
 
 
 class Settler:
-    """The one way in which a claim ends, whoever noticed that it did."""
+    """The one way in which a claim ends, whoever noticed that it did.
 
-    def __init__(self, store: JobStore, policy: RetryPolicy, jitter: random.Random) -> None:
+    `used` is what is known of the GPU seconds of a claim that cannot say so itself any more.
+    """
+
+    def __init__(
+        self,
+        store: JobStore,
+        policy: RetryPolicy,
+        jitter: random.Random,
+        used: Callable[[UUID], float] = lambda token: 0.0,
+    ) -> None:
         self._store = store
         self._policy = policy
         self._jitter = jitter
+        self._used = used
         # Claims whose ending could not be written, and how often that was tried.
         self._broken: Counter[UUID] = Counter()
 
@@ -66,12 +77,13 @@ class Settler:
                     continue
                 del self._broken[claim.token]
                 failure = Failure(code=FailureCode.RENDER_ERROR, message=f"its end cannot be written: {evidence}")
-                settled += await self._end([(claim, Broke(failure=failure))])
+                settled += await self._end([(claim, Broke(failure=failure, gpu_seconds=self._used(claim.token)))])
         if broken is not None:
             raise broken  # those that are written come back, and are found to be
         return settled
 
     async def _end(self, endings: Sequence[tuple[Claim, Ending]]) -> list[tuple[Claim, Ending, SettleResult]]:
+        endings = [(claim, self._booked(claim, ending)) for claim, ending in endings]
         settlements = [settle(claim, ending, self._policy, self._jitter.random()) for claim, ending in endings]
         found = await self._store.settle(settlements)
         settled = []
@@ -79,6 +91,12 @@ class Settler:
             _account(claim, ending, settlement, result)
             settled.append((claim, ending, result))
         return settled
+
+    def _booked(self, claim: Claim, ending: Ending) -> Ending:
+        """The ending with what its worker last said that it cost, where nobody is left to say it."""
+        if isinstance(ending, Lost | Evicted) and ending.gpu_seconds == 0:
+            return replace(ending, gpu_seconds=self._used(claim.token))
+        return ending
 
 
 def _account(claim: Claim, ending: Ending, settlement: Settlement, result: SettleResult) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
@@ -13,6 +13,8 @@ from orchestrator.domain.outcome import Ending, Evicted, Lost, Released
 from orchestrator.domain.protocol import RenderStatus, Stage, WorkerState, WorkerStatus
 from orchestrator.policy.cost import predict_finish_s
 from orchestrator.policy.watchdog import Patience
+
+_NOTHING: Mapping[UUID, float] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ Action = Settle | Cancel | Disown | Kill | Rest | Drain
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What `decide` goes by. Seconds; `speed` is real seconds per predicted second on this pool.
+    """What `decide` goes by. Seconds.
 
     A worker on which `quarantine_after` different jobs failed in a row is replaced; `notice_s` is how long it has to
     hand back what it holds.
@@ -86,16 +88,22 @@ class Rules:
     quarantine_after: int
     notice_s: float
     broken_s: float = 60.0
-    speed: float = 1.0
 
 
 def decide(
-    status: WorkerStatus, state_age_s: float, claims: Sequence[Claim], rules: Rules, *, failed: int = 0
+    status: WorkerStatus,
+    state_age_s: float,
+    claims: Sequence[Claim],
+    rules: Rules,
+    *,
+    failed: int = 0,
+    expected_s: Mapping[UUID, float] = _NOTHING,
 ) -> list[Action]:
     """What a worker's answer calls for.
 
     `claims` are all that we believe this worker's name to hold, of any incarnation; `state_age_s` is for how long the
-    worker has been in its present state; `failed` is how many different jobs have failed on it in a row.
+    worker has been in its present state; `failed` is how many different jobs have failed on it in a row. `expected_s`
+    are the GPU seconds that a claim's render is predicted to take by now, by its token; its cost where there are none.
     """
     held = {render.token: render for render in status.renders}
     known = {claim.token: claim for claim in claims}
@@ -103,9 +111,14 @@ def decide(
     actions: list[Action] = [
         Settle(claim, Lost(failure=worker_vanished(claim))) for claim in claims if claim.worker != status.worker
     ]
-    kill = _kill(status, state_age_s, mine, held, rules) or _quarantine(status, state_age_s, rules, failed)
+    hung = {
+        claim.token
+        for claim in mine
+        if claim.token in held and _hung(claim, held[claim.token], rules, expected_s.get(claim.token, claim.cost))
+    }
+    kill = _kill(status, state_age_s, mine, held, hung, rules) or _quarantine(status, state_age_s, rules, failed)
     if isinstance(kill, Kill | Rest):
-        return [*actions, *_ends_of_kill(mine, held, rules), kill]
+        return [*actions, *_ends_of_kill(mine, held, hung), kill]
     if kill is not None:
         actions.append(kill)
     for render in status.renders:
@@ -133,15 +146,20 @@ def worker_vanished(claim: Claim) -> Failure:
 
 
 def _kill(
-    status: WorkerStatus, state_age_s: float, mine: Sequence[Claim], held: dict[UUID, RenderStatus], rules: Rules
+    status: WorkerStatus,
+    state_age_s: float,
+    mine: Sequence[Claim],
+    held: Mapping[UUID, RenderStatus],
+    hung: Collection[UUID],
+    rules: Rules,
 ) -> Kill | Rest | None:
     if status.state is WorkerState.LOADING and state_age_s > rules.load_s:
         return Rest(Death.LOADING, f"for {state_age_s:.0f} s")
     if status.state is WorkerState.BROKEN and (state_age_s > rules.broken_s or not _live(status)):
         return Rest(Death.BROKEN, status.error or "")
     for claim in mine:
-        render = held.get(claim.token)
-        if render is not None and _hung(claim, render, rules):
+        if claim.token in hung:
+            render = held[claim.token]
             return Kill(Death.HUNG, f"no progress in {render.stage} for {render.progress_age_s:.0f} s")
     return None
 
@@ -162,14 +180,13 @@ def _live(status: WorkerStatus) -> bool:
     return any(render.end is None for render in status.renders)
 
 
-def _hung(claim: Claim, render: RenderStatus, rules: Rules) -> bool:
-    render_s = claim.cost * rules.speed
+def _hung(claim: Claim, render: RenderStatus, rules: Rules, render_s: float) -> bool:
     step_s = render_s / claim.spec.num_inference_steps
     finish_s = predict_finish_s(claim.spec)
     return render.end is None and rules.patience.hung(render, step_s=step_s, render_s=render_s, finish_s=finish_s)
 
 
-def _ends_of_kill(mine: Sequence[Claim], held: dict[UUID, RenderStatus], rules: Rules) -> Iterator[Settle]:
+def _ends_of_kill(mine: Sequence[Claim], held: Mapping[UUID, RenderStatus], hung: Collection[UUID]) -> Iterator[Settle]:
     """Only the hung render pays for the kill: what waited goes back, what rendered beside it is evicted."""
     for claim in mine:
         render = held.get(claim.token)
@@ -177,7 +194,7 @@ def _ends_of_kill(mine: Sequence[Claim], held: dict[UUID, RenderStatus], rules: 
             yield Settle(claim, Released(reason="its worker was killed before it began"))
         elif render.end is not None:
             yield Settle(claim, render.end)
-        elif _hung(claim, render, rules):
+        elif claim.token in hung:
             message = f"no progress in {render.stage} for {render.progress_age_s:.0f} s at step {render.step}"
             yield Settle(claim, Lost(failure=Failure(code=FailureCode.HUNG, message=message)))
         else:

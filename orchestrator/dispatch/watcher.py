@@ -56,11 +56,12 @@ class Watcher:
             return
         before = cluster.fleet.heard(worker, status, now)
         _count(before, status, cluster.claims.by_token)
+        cluster.claims.heard(status)
         if not await self._register(status):
             return
         claims = cluster.claims.aged(cluster.claims.held_by(worker.name), now)
-        age_s, rules = now - worker.state_since, cluster.rules_for(worker.pool)
-        actions = decide(status, age_s, claims, rules, failed=len(worker.failed))
+        age_s, expected_s = now - worker.state_since, cluster.expected_s(claims)
+        actions = decide(status, age_s, claims, cluster.rules, failed=len(worker.failed), expected_s=expected_s)
         self._version = status.version
         try:
             await self._end(status, [action for action in actions if isinstance(action, Settle)])
@@ -111,9 +112,8 @@ class Watcher:
         for claim, ending, _ in await cluster.settler.end(present):
             cluster.claims.drop(claim.token)
             worker.judge(claim, ending)
-            if isinstance(ending, Rendered) and not ending.result.resumed_at:
-                speed = cluster.speeds[claim.pool]
-                cluster.speeds[claim.pool] = speed.learn(predicted_s=claim.cost, actual_s=ending.result.gpu_seconds)
+            if isinstance(ending, Rendered):
+                cluster.lessons.take(claim, ending.result)
             try:
                 await cluster.workers.forget(claim.worker.name, cluster.caller, claim.token)
             except (WorkerUnreachable, WorkerLost) as error:
@@ -135,6 +135,9 @@ class Watcher:
 
     async def _unreachable(self, error: WorkerError) -> None:
         cluster, worker = self._cluster, self._worker
+        if worker.awaited:
+            await cluster.clock.sleep(min(1.0, cluster.poll_s))
+            return
         silent_s = cluster.clock.monotonic() - worker.heard_at
         _log.info("worker_unreachable", worker=worker.name, silent_s=round(silent_s, 1), error=str(error)[:200])
         if silent_s > cluster.ttl_s:

@@ -41,15 +41,6 @@ class BatchStatus(StrEnum):
         return self in (BatchStatus.FAILED, BatchStatus.COMPLETED, BatchStatus.EXPIRED, BatchStatus.CANCELLED)
 
 
-class ItemState(StrEnum):
-    """Where one request of a batch stands."""
-
-    WAITING = "waiting"
-    # It has a job.
-    SUBMITTED = "submitted"
-    ENDED = "ended"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineError:
     """Why a file of requests was not accepted."""
@@ -84,20 +75,6 @@ _UNDONE = frozenset(error.code for error in (EXPIRED, CANCELLED, _VIDEO_CANCELLE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewItem:
-    """One request of many."""
-
-    # Counts from 1.
-    line: int
-    # The caller's own name for it.
-    custom_id: str
-    # JSON, as the caller wrote it.
-    body: str
-    # Fixed before there is a job, so that submitting it again makes no second one.
-    job_id: UUID
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
     """A request that has been taken in, without its body."""
 
@@ -106,23 +83,6 @@ class Item:
     job_id: UUID
     # Why there is no job, or none any more.
     error: ItemError | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
-    """Where a batch's requests stand."""
-
-    total: int
-    # Ended in a video.
-    completed: int
-    # Ended without one.
-    failed: int
-    # Submitted and not ended, as far as we know.
-    live: int
-
-    @property
-    def waiting(self) -> int:
-        return self.total - self.completed - self.failed - self.live
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,9 @@ CogmillError
 │   ├── NotReady             the video is asked for before it is finished
 │   ├── TooLarge             the body, a file or an image is larger than this deployment accepts
 │   ├── KeyReused            an idempotency key came before, with another request
-│   ├── WrongState           what is asked for cannot be done to a job, batch or file that stands as it does
+│   ├── WrongState           what is asked for cannot be done to a job, batch, campaign or file that stands as it does
+│   ├── PlanChanged          another plan was approved than the one that holds; says the token of this one
+│   ├── Outdated             somebody else has changed it meanwhile: read it again
 │   ├── Refused              the moderation hook does not allow it
 │   └── LimitExceeded        one of the tenant's limits; says whether and when trying again helps
 ├── Unavailable              a part that is needed does not answer: trying again later helps
@@ -112,6 +114,20 @@ class KeyReused(RequestError):
 
 class WrongState(RequestError):
     code = "wrong_state"
+
+
+class PlanChanged(RequestError):
+    """`token` is that of the plan as it is now."""
+
+    code = "plan_changed"
+
+    def __init__(self, message: str, *, token: str | None) -> None:
+        super().__init__(message, param="plan_token")
+        self.token = token
+
+
+class Outdated(RequestError):
+    code = "version_conflict"
 
 
 class Refused(RequestError):

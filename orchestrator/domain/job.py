@@ -27,7 +27,7 @@ class Artifact:
     content_type: str
 
 
-def _fill(value: Any, state: list[Any]) -> None:
+def fill(value: Any, state: list[Any]) -> None:
     """Unpickle what perhaps an earlier release pickled: the fields that it did not have get their defaults.
 
     So new ones come last.
@@ -70,7 +70,7 @@ class RenderSpec:
     strict_prompt: bool = False
 
     def __setstate__(self, state: list[Any]) -> None:
-        _fill(self, state)
+        fill(self, state)
 
     def to_dict(self) -> dict[str, Any]:
         """As the row keeps it, values inside as they are.
@@ -140,7 +140,10 @@ class Continuity(StrEnum):
 
 
 class Incident(StrEnum):
-    """What went wrong, or was remarkable, in a render that went on all the same."""
+    """What went wrong, or was remarkable, in a render that went on all the same.
+
+    It travels as its word: a dispatcher of an earlier release, which lacks some, could not unpickle a member.
+    """
 
     # It waited for a more urgent render.
     PREEMPTED = "preempted"
@@ -157,11 +160,19 @@ class Incident(StrEnum):
     CHECKPOINT_UNUSABLE = "checkpoint_unusable"
     # Every frame is black.
     ALL_BLACK = "all_black"
+    # Every frame is the first one again. Black ones are told as black alone.
+    FROZEN = "frozen"
+    # A model that finished the frames gave numbers that are not finite; there the video is black. (Where the frames
+    # themselves are not, they are rendered again: `RETRIED_EXACTLY`, or the render fails.)
+    NON_FINITE = "non_finite"
     # A prompt has more tokens than the model takes: the rest is cut.
     PROMPT_CUT = "prompt_cut"
     NEGATIVE_PROMPT_CUT = "negative_prompt_cut"
     # Without guidance no negative prompt is used.
     NEGATIVE_PROMPT_UNUSED = "negative_prompt_unused"
+
+    def __reduce_ex__(self, protocol: object) -> tuple[type[str], tuple[str]]:
+        return str, (self.value,)
 
     @classmethod
     def known(cls, words: Iterable[str]) -> tuple[Incident, ...]:
@@ -199,7 +210,8 @@ class VideoResult:
     prompt_tokens: int | None = None
 
     def __setstate__(self, state: list[Any]) -> None:
-        _fill(self, state)
+        fill(self, state)
+        object.__setattr__(self, "incidents", Incident.known(self.incidents))
 
     @property
     def prompt_cut(self) -> bool | None:
@@ -257,6 +269,10 @@ class NewJob:
     idempotency_key: str | None = None
     # Tells a repetition from another request under the same key.
     request_hash: str | None = None
+    # The campaign or batch that it is a row of.
+    campaign: str | None = None
+    # Its end is told to nobody but that one.
+    quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -353,7 +369,12 @@ _PUBLIC_ID = re.compile(r"video_([0-9a-f]{32})")
 
 def public_id(job_id: UUID) -> str:
     """The id that callers see, URL-safe and the same in every dialect: `video_` and 32 hex digits."""
-    return f"video_{job_id.hex}"
+    return public_id_of(job_id.hex)
+
+
+def public_id_of(digits: str) -> str:
+    """The public id of the job whose id has these 32 hex digits."""
+    return f"video_{digits}"
 
 
 def parse_public_id(text: str) -> UUID | None:

@@ -27,11 +27,21 @@ class TooDeep(ValueError):
         super().__init__(f"it is nested more than {MAX_DEPTH} deep")
 
 
-def parse(raw: bytes | str, *, parse_constant: Callable[[str], Any] | None = None) -> Any:
+def parse(
+    raw: bytes | str,
+    *,
+    parse_constant: Callable[[str], Any] | None = None,
+    parse_float: Callable[[str], Any] | None = None,
+) -> Any:
     """What the text says; bytes may be UTF-8, UTF-16 or UTF-32. Raises `ValueError`, `TooDeep` among them."""
     text = raw if isinstance(raw, str) else raw.decode(json.detect_encoding(raw), "surrogatepass")
     check_depth(text)
-    return json.loads(text, parse_int=_integer, parse_constant=parse_constant)
+    return json.loads(text, parse_int=_integer, parse_constant=parse_constant, parse_float=parse_float)
+
+
+def own(text: str) -> Any:
+    """JSON that we wrote and kept ourselves, a million rows of it: as quickly as can be, without bounds."""
+    return json.loads(text)
 
 
 def _integer(digits: str) -> int:

@@ -1,4 +1,4 @@
-"""Every key that an object of ours may have in the bucket: of videos, inputs and files. Pure.
+"""Every key that an object of ours may have in the bucket: of videos, inputs, files and manifests. Pure.
 
     videos/{job}/{claim}/{video.mp4, cover.png, ...}      what one claim's render left; no claim number is used twice
     videos/{job}/{claim}/result.json                      written last: whoever finds it finds the others
@@ -6,9 +6,12 @@
     videos/{job}/{claim}/checkpoints/{step}.safetensors   between two steps; they vanish when the job ends
     inputs/{sha256}/{upload}.{kind}                       a picture that a video begins at, kept by its content
     files/{tenant's hash}/{file}                          what a tenant uploaded, or a batch's answers
+    manifests/{tenant's hash}/{campaign}/{revision}-{content's hash}.jsonl      what came of each row of a campaign
+    manifests/{tenant's hash}/{campaign}/{revision}-{content's hash}.sig.json   who vouches for it
     doctor/{probe}                                        written and deleted again by a check of the bucket
 
-Model files and adapters have prefixes of their operators' own (`workers/modelfiles`).
+Model files and adapters have prefixes of their operators' own (`workers/modelfiles`), and so have videos that are
+delivered under their owners' names (`orchestrator/domain/delivering.py`).
 """
 
 from __future__ import annotations
@@ -20,6 +23,10 @@ from uuid import UUID
 INPUTS = "inputs/"
 FILES = "files/"
 PROBES = "doctor/"
+MANIFESTS = "manifests/"
+
+# Nobody else may write below these.
+OWN = ("videos/", INPUTS, FILES, PROBES, MANIFESTS)
 
 FILE_ID = re.compile(r"file-([0-9a-f]{32})")
 
@@ -64,5 +71,32 @@ def input_key(sha256: str, upload: UUID, kind: str) -> str:
 
 
 def file_key(tenant: str, file_id: str) -> str:
-    """Where a file's bytes are. The tenant's name stays out of the bucket."""
-    return f"{FILES}{hashlib.sha256(tenant.encode()).hexdigest()[:16]}/{file_id}"
+    """Where a file's bytes are."""
+    return f"{FILES}{_hashed(tenant)}/{file_id}"
+
+
+def manifest_prefix(tenant: str, campaign_id: str) -> str:
+    """Key prefix of all revisions of a campaign's manifest and their signatures, with the closing slash.
+
+    `campaign_id` is the public id.
+    """
+    return f"{MANIFESTS}{_hashed(tenant)}/{campaign_id}/"
+
+
+def manifest_key(tenant: str, campaign_id: str, revision: int, sha256: str) -> str:
+    """Where a revision of a manifest lives.
+
+    Its content's hash is part of the name: of two processes that write one revision, the late one, whose claim on the
+    campaign is over, changes nothing that a row names.
+    """
+    return f"{manifest_prefix(tenant, campaign_id)}{revision}-{sha256[:16]}.jsonl"
+
+
+def signature_key(manifest: str) -> str:
+    """Where the signature of the manifest with this key lives: beside it."""
+    return f"{manifest.removesuffix('.jsonl')}.sig.json"
+
+
+def _hashed(tenant: str) -> str:
+    """The tenant's name stays out of the bucket."""
+    return hashlib.sha256(tenant.encode()).hexdigest()[:16]

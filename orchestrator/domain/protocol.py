@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from orchestrator.domain.job import (
@@ -20,6 +21,7 @@ from orchestrator.domain.job import (
     RenderSpec,
     VideoResult,
     WorkerRef,
+    fill,
 )
 
 # Raised by a release that cannot talk to the one before it, because a call or a field means something else, or a class
@@ -165,6 +167,12 @@ class RenderStatus:
     incidents: tuple[Incident, ...] = ()
     # None until the render is over. Then it stays until `forget(token)`.
     end: End | None = None
+    # What it has cost so far.
+    gpu_seconds: float = 0.0
+
+    def __setstate__(self, state: list[Any]) -> None:
+        fill(self, state)
+        object.__setattr__(self, "incidents", Incident.known(self.incidents))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime
 from typing import Any
 
 from orchestrator.domain.catalog import Profile, Size
 
 DEFAULT_PRIORITY = 10  # with room on both sides
+MAX_SEED = 2**63 - 1  # of the generators of PyTorch, and of a bigint
 
 # What is no part of a request's fingerprint; and what older ones do not have, and so none has that does not ask for it.
 _NOT_ASKED = ("idempotency_key", "usual_profile")
@@ -39,7 +40,14 @@ class ImageFile:
     file_id: str
 
 
-ImageSource = ImageUrl | ImageBytes | ImageFile
+@dataclass(frozen=True, slots=True)
+class ImageObject:
+    """A picture in our own bucket, below a prefix that its tenant may read."""
+
+    key: str
+
+
+ImageSource = ImageUrl | ImageBytes | ImageFile | ImageObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +118,11 @@ def fingerprint_like(how: str, video_id: str, prompt: str | None = None) -> str:
     return _digest({"how": how, "video": video_id, "prompt": prompt})
 
 
+def fingerprint_of(asked: Mapping[str, Any]) -> str:
+    """The same for whatever else is asked for under a key."""
+    return _digest(asked)
+
+
 def _digest(asked: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(asked, default=_plain, sort_keys=True).encode()).hexdigest()
 
@@ -122,8 +135,14 @@ def _plain(value: object) -> object:
             return {"url": url}
         case ImageFile(file_id=file_id):
             return {"file": file_id}
+        case ImageObject(key=key):
+            return {"key": key}
         case datetime():
             return value.isoformat()
         case Mapping():
             return dict(value)
+        case frozenset():
+            return sorted(value)
+        case _ if is_dataclass(value) and not isinstance(value, type):
+            return {item.name: getattr(value, item.name) for item in fields(value)}
     raise TypeError(f"{type(value).__name__} has no place in a request")

@@ -1,9 +1,11 @@
 """The states of a job and the only table of transitions between them.
 
-    held -> queued -> running -> succeeded
-      \\        |         |----> queued     (retry after a backoff, eviction, release)
-       \\       |         |----> failed     (attempts spent, or an error that no retry mends)
-        `------`---------`----> cancelled
+    held <-> queued -> running -> succeeded
+      \\         |         |----> queued     (retry after a backoff, eviction, release)
+       \\        |         |----> failed     (attempts spent, or an error that no retry mends)
+        `-------`---------`----> cancelled
+
+What waits is held when its campaign pauses, or has as many jobs in the queue as it may.
 
 The database repeats the table's invariants as CHECK constraints (`store/tables/queue.py`).
 """
@@ -33,7 +35,7 @@ class JobState(StrEnum):
 
 TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     JobState.HELD: frozenset({JobState.QUEUED, JobState.CANCELLED}),
-    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED}),
+    JobState.QUEUED: frozenset({JobState.HELD, JobState.RUNNING, JobState.CANCELLED}),
     JobState.RUNNING: frozenset({JobState.SUCCEEDED, JobState.QUEUED, JobState.FAILED, JobState.CANCELLED}),
     JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset(),

@@ -1,14 +1,59 @@
-"""Why a job waits, beside its turn: one sentence for whoever asked for it, or none. Pure."""
+"""Why a job waits: one sentence for whoever asked for it, with its number, or none. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from orchestrator.domain.loading import LoadState, WorkerLoad
 from orchestrator.domain.pausing import Pause, pause_over, told
 from orchestrator.domain.states import JobState
 
 WAITING = (JobState.HELD, JobState.QUEUED)
+# Of its own tenant's jobs so many are counted that go before it, and no more.
+MOST_AHEAD = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """Where a queued job stands in its pool's queue."""
+
+    # Seconds until it is due; below zero afterwards.
+    due_in_s: float
+    # Renders of its tenant that run, in all pools and in its own, and how many may. None is any number.
+    running: int
+    most: float | None
+    running_here: int
+    most_here: int | None
+    # Its tenant's jobs of its priority that go before it, and their predicted GPU seconds; at most `MOST_AHEAD`.
+    ahead: int
+    ahead_s: float
+    # Other tenants with more urgent jobs; and those with jobs of its priority who had less of the pool so far.
+    more_urgent: int
+    had_less: int
+
+
+def turn_reason(turn: Turn) -> str:
+    """What a job waits for that some worker could take: the first of these that holds is what must change first."""
+    if turn.due_in_s > 0:
+        return f"it is due in {turn.due_in_s:.0f} s"
+    if turn.most is not None and turn.running >= turn.most:
+        return f"its tenant runs {turn.running} of the {turn.most:g} videos that it may run at a time"
+    if turn.most_here is not None and turn.running_here >= turn.most_here:
+        return f"its tenant runs {turn.running_here} of the {turn.most_here} videos that it may run in this pool"
+    before = []
+    if turn.more_urgent:
+        before.append(f"the more urgent videos of {_count(turn.more_urgent, 'other tenant')}")
+    if turn.ahead:
+        more = " or more" if turn.ahead == MOST_AHEAD else ""
+        before.append(f"{turn.ahead}{more} of its own tenant's ({turn.ahead_s:.0f} GPU seconds)")
+    if turn.had_less:
+        before.append(f"one or more of {_count(turn.had_less, 'tenant')} that had less of the pool")
+    return f"its turn: before it go {', '.join(before)}" if before else "its turn: it is next, when a worker is free"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def queue_reason(state: JobState, pool: str, loads: Iterable[WorkerLoad], pauses: Iterable[Pause] = ()) -> str | None:

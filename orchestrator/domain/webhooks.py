@@ -1,4 +1,4 @@
-"""What the world is told of jobs and batches, what signs it, and what becomes of a delivery after a try. Pure.
+"""What the world is told of jobs, batches, campaigns; what signs it, and what becomes of a delivery after a try. Pure.
 
 Standard Webhooks (https://www.standardwebhooks.com) says how a delivery is signed, OpenAI's webhook events how its body
 looks.
@@ -9,10 +9,12 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from typing import Any
 
 from orchestrator.domain.retry import Backoff
 
@@ -26,6 +28,17 @@ class EventType(StrEnum):
     BATCH_FAILED = "batch.failed"
     BATCH_EXPIRED = "batch.expired"
     BATCH_CANCELLED = "batch.cancelled"
+    CAMPAIGN_PLANNED = "campaign.planned"
+    CAMPAIGN_AWAITING_APPROVAL = "campaign.awaiting_approval"
+    CAMPAIGN_PROGRESS = "campaign.progress"
+    CAMPAIGN_PAUSED = "campaign.paused"
+    CAMPAIGN_RESUMED = "campaign.resumed"
+    CAMPAIGN_BUDGET = "campaign.budget"
+    CAMPAIGN_AT_RISK = "campaign.at_risk"
+    CAMPAIGN_ON_TRACK = "campaign.on_track"
+    CAMPAIGN_COMPLETED = "campaign.completed"
+    CAMPAIGN_CANCELLED = "campaign.cancelled"
+    CAMPAIGN_FAILED = "campaign.failed"
 
 
 # What the store writes into the outbox.
@@ -37,17 +50,30 @@ EVENT_TYPES = {
     "batch.failed": EventType.BATCH_FAILED,
     "batch.expired": EventType.BATCH_EXPIRED,
     "batch.cancelled": EventType.BATCH_CANCELLED,
+    "campaign.planned": EventType.CAMPAIGN_PLANNED,
+    "campaign.awaiting_approval": EventType.CAMPAIGN_AWAITING_APPROVAL,
+    "campaign.progress": EventType.CAMPAIGN_PROGRESS,
+    "campaign.paused": EventType.CAMPAIGN_PAUSED,
+    "campaign.resumed": EventType.CAMPAIGN_RESUMED,
+    "campaign.budget": EventType.CAMPAIGN_BUDGET,
+    "campaign.at_risk": EventType.CAMPAIGN_AT_RISK,
+    "campaign.on_track": EventType.CAMPAIGN_ON_TRACK,
+    "campaign.completed": EventType.CAMPAIGN_COMPLETED,
+    "campaign.cancelled": EventType.CAMPAIGN_CANCELLED,
+    "campaign.failed": EventType.CAMPAIGN_FAILED,
 }
 
 
-def event_body(event_id: str, event_type: EventType, created_at: datetime, subject: str) -> str:
-    """The body of every delivery of an event about the video or batch `subject`."""
+def event_body(
+    event_id: str, event_type: EventType, created_at: datetime, subject: str, detail: Mapping[str, Any] | None = None
+) -> str:
+    """The body of every delivery of an event about the video, batch or campaign `subject`; `detail` says more of it."""
     event = {
         "id": event_id,
         "object": "event",
         "created_at": int(created_at.timestamp()),
         "type": event_type,
-        "data": {"id": subject},
+        "data": {"id": subject, **(detail or {})},
     }
     return json.dumps(event, separators=(",", ":"))
 

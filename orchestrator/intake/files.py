@@ -22,9 +22,10 @@ T = TypeVar("T")
 
 BATCH = "batch"
 VISION = "vision"
+CAMPAIGN = "campaign"
 BATCH_OUTPUT = "batch_output"
 # What a caller may upload a file for. The others that the vendors have belong to services that are not ours.
-PURPOSES = (BATCH, VISION, "user_data")
+PURPOSES = (BATCH, VISION, CAMPAIGN, "user_data")
 
 MIN_LIFETIME_S, MAX_LIFETIME_S = 3600, 30 * 24 * 3600  # OpenAI's bounds for `expires_after`
 
@@ -130,7 +131,8 @@ class Files:
         if size == 0:
             raise InvalidField("is empty", param="file")
         settings = self._settings
-        largest = settings.fetch.max_image_bytes if purpose == VISION else settings.batches.max_file_bytes
+        bounds = {VISION: settings.fetch.max_image_bytes, CAMPAIGN: settings.campaigns.max_input_bytes}
+        largest = bounds.get(purpose, settings.batches.max_file_bytes)
         if size > largest:
             raise TooLarge(f"has {size} bytes; a {purpose} file may have at most {largest}", param="file")
 

@@ -24,9 +24,10 @@ from orchestrator.domain.request import VideoRequest, fingerprint, fingerprint_l
 from orchestrator.domain.states import JobState
 from orchestrator.domain.texts import check_key, check_prompt
 from orchestrator.domain.waiting import WAITING
-from orchestrator.intake.planning import fit, plan, pool_for
+from orchestrator.intake.planning import cost_of, fit, plan, pool_for
 from orchestrator.intake.waiting import Waiting
-from orchestrator.policy.cost import predict
+from orchestrator.learning.book import Book
+from orchestrator.policy.prediction import Predictions
 from orchestrator.ports import Inputs, JobStore, Moderator, Page
 from orchestrator.telemetry import logs, metrics
 from orchestrator.tenants.rates import TenantLimits
@@ -35,6 +36,9 @@ _log = logs.get("submit")
 
 # Seeds that we draw fit in 32 bits, so that every JSON reader can carry them back to us exactly.
 _RANDOM_SEED_BITS = 32
+
+# The id of a job that is only priced.
+_NOBODY = UUID(int=0)
 
 # What belongs to one job alone and is not taken over by one that is made like it.
 _OWN = ("request_id", "remixed_from", "retry_of", "run_at", "deadline")
@@ -54,6 +58,7 @@ class Jobs:
         moderator: Moderator,
         limits: TenantLimits,
         waiting: Waiting,
+        book: Book,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -61,6 +66,7 @@ class Jobs:
         self._moderator = moderator
         self._limits = limits
         self._waiting = waiting
+        self._book = book
 
     async def submit(self, tenant: str, request: VideoRequest, *, job_id: UUID | None = None) -> Job:
         """Check the request and insert its job; returns after the commit.
@@ -72,24 +78,39 @@ class Jobs:
         earlier = None if key is None else await self._earlier(tenant, key, fingerprint(request))
         if earlier is not None:
             return earlier
-        new_id = job_id or uuid7()
+        return await self._insert(await self.prepare(tenant, request, job_id or uuid7()))
+
+    async def prepare(self, tenant: str, request: VideoRequest, job_id: UUID) -> NewJob:
+        """The job that a request becomes, with all that is looked at, fetched and kept on the way; nothing is inserted.
+
+        Raises a `RequestError`, or `Unavailable` when what it takes to check does not answer.
+        """
         if request.webhook_url is not None:
             check_url(request.webhook_url, "webhook_url", allow_networks=self._settings.fetch.allow_networks)
         seed = random.getrandbits(_RANDOM_SEED_BITS) if request.seed is None else request.seed
         # Everything that costs nothing to check comes before what does: a fetch, a review, an upload.
-        planned = plan(self._settings, tenant, request, job_id=new_id, seed=seed)
+        known = await self._book.known()
+        planned = plan(self._settings, tenant, request, job_id=job_id, seed=seed, predictions=known)
         if request.image is None or request.size is not None:  # else the picture decides how much is rendered
             await self._check_size(planned)
         picture = None
         if request.image is not None:
             picture = await self._inputs.load(tenant, request.image)
             # Its shape decides what is rendered, and whether too much of it would be lost.
-            planned = fit(self._settings, planned, request, picture.upright)
+            planned = fit(self._settings, planned, request, picture.upright, predictions=known)
             await self._check_size(planned)
         await self._moderator.review(tenant, request.prompt, picture)
         if picture is not None:
             planned = replace(planned, spec=replace(planned.spec, image=await self._inputs.keep(picture)))
-        return await self._insert(planned)
+        return planned
+
+    async def priced(self, tenant: str, request: VideoRequest) -> NewJob:
+        """The job that a request would become, as far as its words tell; nothing is fetched, kept or inserted.
+
+        Raises a `RequestError`.
+        """
+        known = await self._book.known()
+        return plan(self._settings, tenant, request, job_id=_NOBODY, seed=request.seed or 0, predictions=known)
 
     async def remix(self, tenant: str, video_id: str, prompt: str, *, idempotency_key: str | None = None) -> Job:
         """A new job like an earlier one, its seed included, with another prompt."""
@@ -100,7 +121,8 @@ class Jobs:
         earlier = await self._earlier(tenant, idempotency_key, request_hash)
         if earlier is not None:
             return earlier
-        remixed = self._like(source, replace(source.spec, prompt=prompt), {"remixed_from": source_id})
+        known = await self._book.known()
+        remixed = self._like(source, replace(source.spec, prompt=prompt), {"remixed_from": source_id}, known)
         remixed = _keyed(remixed, idempotency_key, request_hash)
         await self._check_size(remixed)
         await self._moderator.review(tenant, prompt, None)
@@ -116,13 +138,14 @@ class Jobs:
             return earlier
         if source.state not in (JobState.FAILED, JobState.CANCELLED):
             raise WrongState(f"the video is {source.state}; only one that failed or was cancelled can be tried again")
-        again = _keyed(self._like(source, source.spec, {"retry_of": source_id}), idempotency_key, request_hash)
+        again = self._like(source, source.spec, {"retry_of": source_id}, await self._book.known())
+        again = _keyed(again, idempotency_key, request_hash)
         await self._check_size(again)
         return await self._insert(again)
 
     async def get(self, tenant: str, video_id: str) -> Job:
-        """The job as it stands."""
-        return await self._waiting.told(_found(await self._store.get(_job_id(video_id), tenant), video_id))
+        """The job as it stands, with what it waits for."""
+        return await self._waiting.told_with_turn(_found(await self._store.get(_job_id(video_id), tenant), video_id))
 
     async def list(
         self, tenant: str, *, limit: int, after: str | None = None, order: Literal["asc", "desc"] = "desc"
@@ -165,18 +188,19 @@ class Jobs:
             raise KeyReused("this key came before, with another request", param="idempotency_key")
         return await self._waiting.told(job)
 
-    def _like(self, source: Job, spec: RenderSpec, origin: dict[str, str]) -> NewJob:
+    def _like(self, source: Job, spec: RenderSpec, origin: dict[str, str], known: Predictions) -> NewJob:
         """A job as an earlier one was asked for, without its key and its schedule."""
         settings = self._settings
         model = settings.resolve_model(spec.model)  # it may have left the configuration since
         kept = {name: value for name, value in source.request.items() if name not in _OWN}
+        pool = pool_for(settings, model, spec)
         return NewJob(
             id=uuid7(),
             tenant=source.tenant,
-            pool=pool_for(settings, model, spec),
+            pool=pool,
             priority=source.priority,
             spec=spec,
-            cost=predict(settings.family_of(model), spec),
+            cost=cost_of(settings, replace(spec, model=model), pool, known),
             max_attempts=source.max_attempts,
             request=kept | origin,
         )

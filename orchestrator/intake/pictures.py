@@ -20,7 +20,7 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.job import Artifact
 from orchestrator.domain.objects import input_key
-from orchestrator.domain.request import ImageBytes, ImageSource, ImageUrl
+from orchestrator.domain.request import ImageBytes, ImageObject, ImageSource, ImageUrl
 from orchestrator.intake.images import check_picture
 from orchestrator.kit.threads import Threads
 from orchestrator.ports import InputStore, ObjectStore, Picture
@@ -95,6 +95,8 @@ class Pictures:
             async with self._reads.of(tenant):
                 if isinstance(source, ImageUrl):
                     return await self._fetcher.image(source.url)
+                if isinstance(source, ImageObject):
+                    return await self._read_object(source.key)
                 return await self._read_file(tenant, source.file_id)
         except TimeoutError:
             raise Unavailable(f"too many images of {tenant} are being read at this moment") from None
@@ -106,6 +108,16 @@ class Pictures:
             raise InvalidField(f"names a file that is not there: {error.message}", param="image") from None
         except TooLarge as error:
             raise TooLarge(error.message, param="image") from None
+
+    async def _read_object(self, key: str) -> bytes:
+        largest = self._settings.max_image_bytes
+        try:
+            size = await self._uploading.run(self._objects.size, key)
+            if size > largest:
+                raise TooLarge(f"has {size} bytes; at most {largest} are allowed", param="image")
+            return await self._uploading.run(self._objects.get, key)
+        except NotFound:
+            raise InvalidField(f"names an object that is not there: {key[:200]}", param="image") from None
 
     async def _upload(self, key: str, picture: Picture) -> Artifact:
         try:

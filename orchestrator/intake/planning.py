@@ -12,19 +12,28 @@ from orchestrator.domain.catalog import RECIPES, Profile, Size
 from orchestrator.domain.delivery import Shape, shape_of
 from orchestrator.domain.errors import InvalidField, Unsupported
 from orchestrator.domain.job import NewJob, RenderSpec
-from orchestrator.domain.request import VideoRequest, fingerprint
+from orchestrator.domain.request import MAX_SEED, VideoRequest, fingerprint
 from orchestrator.domain.texts import check_key, check_metadata, check_prompt, check_text
-from orchestrator.policy.cost import predict
+from orchestrator.policy.prediction import NOTHING_LEARNED, Prediction, Predictions
 
 MAX_PRIORITY = 100
 MAX_STEPS = 200
 MAX_GUIDANCE = 20.0
-MAX_SEED = 2**63 - 1
 MAX_ATTEMPTS = 10
 
 
-def plan(settings: Settings, tenant: str, request: VideoRequest, *, job_id: UUID, seed: int) -> NewJob:
+def plan(
+    settings: Settings,
+    tenant: str,
+    request: VideoRequest,
+    *,
+    job_id: UUID,
+    seed: int,
+    predictions: Predictions = NOTHING_LEARNED,
+) -> NewJob:
     """The job that a request becomes. Raises a `RequestError` that names the field.
+
+    Its cost is what `predictions` say; without them, the catalogue's word.
 
     A request with a picture goes to the image-to-video sibling of its model. The picture itself is still to come:
     `fit` gives the job its shape, and its object has a place in it only once all else is settled.
@@ -36,6 +45,7 @@ def plan(settings: Settings, tenant: str, request: VideoRequest, *, job_id: UUID
     _within(request.priority, "priority", 0, MAX_PRIORITY)
     max_attempts = settings.retry.max_attempts if request.max_attempts is None else request.max_attempts
     _within(max_attempts, "max_attempts", 1, max(MAX_ATTEMPTS, settings.retry.max_attempts))
+    pool = pool_for(settings, model, spec)
     kept: dict[str, Any] = dict(request.origin)
     if request.metadata:
         kept["metadata"] = dict(request.metadata)
@@ -44,10 +54,10 @@ def plan(settings: Settings, tenant: str, request: VideoRequest, *, job_id: UUID
     return NewJob(
         id=job_id,
         tenant=tenant,
-        pool=pool_for(settings, model, spec),
+        pool=pool,
         priority=request.priority,
         spec=spec,
-        cost=predict(settings.family_of(model), spec),
+        cost=cost_of(settings, spec, pool, predictions),
         max_attempts=max_attempts,
         request=kept,
         run_at=_aware(request.run_at, "run_at"),
@@ -57,7 +67,14 @@ def plan(settings: Settings, tenant: str, request: VideoRequest, *, job_id: UUID
     )
 
 
-def fit(settings: Settings, planned: NewJob, request: VideoRequest, picture: Size) -> NewJob:
+def fit(
+    settings: Settings,
+    planned: NewJob,
+    request: VideoRequest,
+    picture: Size,
+    *,
+    predictions: Predictions = NOTHING_LEARNED,
+) -> NewJob:
     """The planned job in the shape that its picture's size, upright, decides.
 
     Raises `InvalidField` or `Unsupported` where too much of the picture would be lost.
@@ -65,7 +82,18 @@ def fit(settings: Settings, planned: NewJob, request: VideoRequest, picture: Siz
     spec = planned.spec
     shape = _shape(settings, spec.model, request, spec.profile, picture)
     spec = replace(spec, width=shape.width, height=shape.height, num_frames=shape.num_frames, delivery=shape.delivery)
-    return replace(planned, spec=spec, cost=predict(settings.family_of(spec.model), spec))
+    return replace(planned, spec=spec, cost=cost_of(settings, spec, planned.pool, predictions))
+
+
+def cost_of(settings: Settings, spec: RenderSpec, pool: str, predictions: Predictions) -> float:
+    """GPU seconds that a render of a configured model is predicted to take in a pool."""
+    return prediction_of(settings, spec, pool, predictions).gpu_seconds
+
+
+def prediction_of(settings: Settings, spec: RenderSpec, pool: str, predictions: Predictions) -> Prediction:
+    """The same with its range."""
+    revision = settings.revisions.get(spec.model, "")
+    return predictions.of(settings.family_of(spec.model), spec, kind=pool, revision=revision)
 
 
 def _check_texts(request: VideoRequest, max_chars: int) -> None:

@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
+from uuid import UUID
 
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.job import Job
 from orchestrator.domain.loading import WorkerLoad
 from orchestrator.domain.pausing import Pause
-from orchestrator.domain.waiting import WAITING, queue_reason
+from orchestrator.domain.states import JobState
+from orchestrator.domain.waiting import WAITING, Turn, queue_reason, turn_reason
 
 # How old an answer about workers may be, and how long a job's answer waits for a newer one.
 _FRESH_S = 2.0
@@ -26,6 +28,8 @@ class WaitReader(Protocol):
     async def worker_loads(self) -> list[WorkerLoad]: ...
 
     async def pauses(self) -> list[Pause]: ...
+
+    async def turn(self, job_id: UUID) -> Turn | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +69,15 @@ class Waiting:
             return job
         known = await self.known()
         return replace(job, queue_reason=queue_reason(job.state, job.pool, known.loads, known.pauses))
+
+    async def told_with_turn(self, job: Job) -> Job:
+        """The same; and where it waits only for its turn, where that stands. Costs a statement for each job."""
+        job = await self.told(job)
+        if job.queue_reason is not None or job.state is not JobState.QUEUED:
+            return job
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                turn = await self._store.turn(job.id)
+        except (StoreUnavailable, TimeoutError):
+            return job
+        return job if turn is None else replace(job, queue_reason=turn_reason(turn))

@@ -66,7 +66,7 @@ class Announcer:
         if event_type is None:
             return []
         event_id = new_event_id()
-        body = event_body(event_id, event_type, happening.at, happening.subject)
+        body = event_body(event_id, event_type, happening.at, happening.subject, happening.detail)
         listening = [endpoint for endpoint in happening.endpoints if event_type in endpoint.event_types]
         deliveries = [delivery_to(endpoint, event_id, event_type, body) for endpoint in listening]
         if happening.webhook_url is not None:

@@ -1,8 +1,6 @@
-"""Predicted seconds of a render on its GPU and of its finishing on the CPU, and the factor that renders teach."""
+"""The catalogue's word on seconds of a render on its GPU, and of its finishing on the CPU, before any was rendered."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 from orchestrator.domain.catalog import RECIPES, ModelFamily
 from orchestrator.domain.job import RenderSpec
@@ -70,18 +68,3 @@ def predict_finish_s(spec: RenderSpec) -> float:
 def _ratio(family: ModelFamily, spec: RenderSpec) -> float:
     reference = tokens(family, *family.native_size, family.default_frames)
     return tokens(family, spec.width, spec.height, spec.num_frames) / reference
-
-
-@dataclass(frozen=True, slots=True)
-class Speed:
-    """How many real seconds one predicted second takes on a pool: a moving average over finished renders."""
-
-    factor: float = 1.0
-    samples: int = 0
-
-    def learn(self, *, predicted_s: float, actual_s: float) -> Speed:
-        """A new average with one more sample. Early samples weigh more, so that a cold start is soon forgotten."""
-        if predicted_s <= 0 or actual_s <= 0:
-            return self
-        weight = max(0.1, 1 / (self.samples + 1))
-        return Speed(self.factor + weight * (actual_s / predicted_s - self.factor), self.samples + 1)

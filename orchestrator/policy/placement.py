@@ -13,7 +13,7 @@ from uuid import UUID
 
 from orchestrator.domain.job import Claim, WorkerRef
 from orchestrator.domain.protocol import RenderStatus, Stage, WorkerState, WorkerStatus
-from orchestrator.policy.cost import Speed, predict_finish_s
+from orchestrator.policy.cost import predict_finish_s
 
 # A worker is given its next render this many seconds before it is free, or one denoise step before, whichever is
 # longer: long enough for a claim and an assignment, short enough to be no prefetch.
@@ -68,19 +68,20 @@ def unfinished(
     statuses: Iterable[WorkerStatus],
     claims: Iterable[Claim],
     leaving: AbstractSet[UUID],
-    speeds: Mapping[str, Speed],
+    expected_s: Mapping[UUID, float],
     within_s: float,
 ) -> list[Claim]:
     """Claims whose renders are predicted to end later than in `within_s`, can still leave, and have not been told to.
 
-    `speeds` are what each pool's finished renders have taught.
+    `expected_s` are the GPU seconds that a claim's whole render is predicted to take, by its token; its cost where
+    there are none.
     """
     seen = {render.token: render for status in statuses for render in status.renders}
     return [
         claim
         for claim in claims
         if claim.token not in leaving
-        and _left_s(claim, seen.get(claim.token), speeds.get(claim.pool, Speed())) > within_s
+        and _left_s(claim, seen.get(claim.token), expected_s.get(claim.token, claim.cost)) > within_s
     ]
 
 
@@ -100,9 +101,9 @@ def _soon_free(status: WorkerStatus) -> bool:
     return status.free_in_s <= max(LEAD_S, status.step_s)
 
 
-def _left_s(claim: Claim, render: RenderStatus | None, speed: Speed) -> float:
+def _left_s(claim: Claim, render: RenderStatus | None, render_s: float) -> float:
     """Predicted seconds to a render's end; none for one whose frames are being finished, as that cannot leave."""
     if render is not None and render.stage in (Stage.FINISHING, Stage.UPLOADING, Stage.ENDED):
         return 0.0
     done = render.step / render.steps if render is not None else 0.0
-    return claim.cost * speed.factor * (1 - done) + predict_finish_s(claim.spec)
+    return render_s * (1 - done) + predict_finish_s(claim.spec)

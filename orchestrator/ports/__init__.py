@@ -20,7 +20,7 @@ from orchestrator.ports.jobs import (
     Sweep,
     Wakeups,
 )
-from orchestrator.ports.keys import ApiKey, KeyStore, Tenant
+from orchestrator.ports.keys import ApiKey, KeyStore, Share, Tenant
 from orchestrator.ports.objects import ObjectStore
 from orchestrator.ports.webhooks import (
     Backlog,
@@ -61,6 +61,7 @@ __all__ = [
     "QueueDepth",
     "SettleResult",
     "Settled",
+    "Share",
     "Snapshot",
     "Sweep",
     "Tenant",

@@ -1,4 +1,4 @@
-"""The store of batches and their requests, and how a dialect reads and writes their lines."""
+"""The store of batches, and how a dialect reads and writes their lines."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
-from orchestrator.domain.batch import Batch, BatchStatus, Item, ItemError, LineError, NewItem, Tally
+from orchestrator.domain.batch import Batch, BatchStatus, Item, ItemError, LineError
 from orchestrator.domain.job import Artifact, Job
 from orchestrator.domain.request import VideoRequest
+from orchestrator.ports.campaign_values import Hold
 from orchestrator.ports.files import NewFile
 
 
@@ -28,17 +29,6 @@ class NewBatch:
     delete_input: bool
     output_lifetime_s: float | None
     metadata: Mapping[str, str] | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
-    """A batch as who works on it holds it."""
-
-    batch: Batch
-    # Fresh for each lease. Whatever the holder writes is filtered on it.
-    token: UUID
-    # Its time was over at the moment of the lease.
-    overdue: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,14 +57,14 @@ class BatchEnd:
 
 
 class BatchStore(Protocol):
-    """Batches in PostgreSQL. Every method may raise `StoreUnavailable`; none is half done then.
+    """Batches' faces in PostgreSQL. Every method may raise `StoreUnavailable`; none is half done then.
 
-    Those that take a `Hold` raise `LeaseLost`, and write nothing, when another holds the batch now, or its status is no
-    longer the hold's.
+    What works on their rows is in `CampaignStore`.
     """
 
-    # for its owner
-    async def add_batch(self, batch: NewBatch) -> Batch: ...
+    async def add_batch(self, batch: NewBatch, *, priority: int) -> Batch:
+        """Insert one, and its rows' place; `priority` is that of their jobs."""
+        ...
 
     async def get_batch(self, batch_id: str, tenant: str) -> Batch | None: ...
 
@@ -86,78 +76,15 @@ class BatchStore(Protocol):
         """Ask for the end of a batch that is validating or in progress; the batch as it stands then."""
         ...
 
-    # for whoever works on it
-    async def lease_batch(self, lease_s: float) -> Hold | None:
-        """The live batch that has waited longest and that nobody holds; None when none is due."""
-        ...
+    async def end_batch(self, hold: Hold, end: BatchEnd) -> None:
+        """The last write: status, counts, files, the input's tombstone and the outbox row in one transaction.
 
-    async def renew_batch(self, hold: Hold, lease_s: float) -> None:
-        """Go on holding it, whatever its status is by now."""
-        ...
-
-    async def release_batch(self, hold: Hold, *, pause_s: float) -> None:
-        """Let go; nobody needs to look at it for `pause_s` seconds. Does nothing when another holds it."""
-        ...
-
-    async def park_batch(self, hold: Hold, error: str) -> None:
-        """Let go of what nobody foresaw, and keep `error` as evidence: nobody looks at it before it expires.
-
-        Then once more, to end it, and then never, unless `unpark_batch` or a cancel wakes it. Does nothing when another
-        holds it.
+        Raises `LeaseLost`, and writes nothing, when another holds the batch now, or it has changed.
         """
         ...
 
-    async def add_items(self, hold: Hold, items: Sequence[NewItem]) -> None:
-        """Insert requests; those whose line is there already stay as they are."""
-        ...
-
-    async def begin_batch(self, hold: Hold, *, total: int) -> None:
-        """validating -> in_progress."""
-        ...
-
-    async def settle_items(self, hold: Hold) -> Tally:
-        """Note which submitted requests have ended since."""
-        ...
-
-    async def waiting_items(self, hold: Hold, *, limit: int) -> list[NewItem]:
-        """The next requests to submit, in the order of the file."""
-        ...
-
-    async def record_items(self, hold: Hold, submitted: Sequence[int], refused: Mapping[int, ItemError]) -> None:
-        """Note which waiting lines have a job now, and which were refused one."""
-        ...
-
-    async def drop_items(self, hold: Hold, error: ItemError) -> list[UUID]:
-        """End what still waits with `error`, and note it for what has not ended; jobs that are to be cancelled."""
-        ...
-
-    async def finalize_batch(self, hold: Hold) -> None:
-        """in_progress -> finalizing."""
-        ...
-
-    async def ended_items(self, hold: Hold, *, after: int, limit: int) -> list[tuple[Item, Job | None]]:
-        """Requests behind the line `after`, in order, each with its job unless that is gone or deleted."""
-        ...
-
-    async def end_batch(self, hold: Hold, end: BatchEnd) -> None:
-        """The last write: status, counts, files, the input's tombstone and the outbox row in one transaction."""
-        ...
-
-    # keeping house
-    async def ended_batches(self, *, older_than_s: float, limit: int) -> dict[str, str]:
-        """Ids and tenants of batches that ended so long ago and still have items."""
-        ...
-
-    async def live_jobs(self, batch_id: str) -> list[UUID]:
-        """Jobs of a batch's items that have not ended."""
-        ...
-
-    async def prune_items(self, batch_id: str, *, limit: int) -> int:
-        """Delete items of a batch that has ended; how many."""
-        ...
-
-    async def prune_batches(self, *, keep_s: float) -> int:
-        """Delete batches without items that ended `keep_s` ago; how many."""
+    async def adopt_batches(self, *, priority: int) -> int:
+        """Take over what the release before has begun; how many."""
         ...
 
 

@@ -14,6 +14,9 @@ from orchestrator.domain.loading import WorkerLoad
 from orchestrator.domain.outcome import AttemptOutcome, Settlement
 from orchestrator.domain.pausing import Pause
 from orchestrator.domain.states import JobState
+from orchestrator.domain.waiting import Turn
+from orchestrator.domain.worker_time import Spent
+from orchestrator.policy.guarantees import Standing
 
 
 class Settled(StrEnum):
@@ -197,8 +200,16 @@ class JobStore(Protocol):
         """How all workers of this cluster stand with their models; what is not among them is forgotten."""
         ...
 
+    async def record_worker_time(self, sums: Sequence[Spent]) -> None:
+        """Add to what workers have spent in this hour, by the database's clock."""
+        ...
+
     async def worker_loads(self) -> list[WorkerLoad]:
         """What the dispatchers of all clusters have recorded last, if that was within ten minutes."""
+        ...
+
+    async def turn(self, job_id: UUID) -> Turn | None:
+        """Where a job stands in its pool's queue; None for one that is not queued."""
         ...
 
     async def wake_due(self) -> int:
@@ -220,6 +231,11 @@ class JobStore(Protocol):
 
     async def orphaned(self) -> list[Claim]:
         """Running claims whose worker is dead by its row, or has none."""
+        ...
+
+    # sharing
+    async def standings(self, pool: str) -> list[Standing]:
+        """How tenants stand in a pool where one runs less than it is guaranteed and has jobs waiting; else nothing."""
         ...
 
     # pausing

@@ -36,6 +36,18 @@ class Tenant:
     limits: Limits
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """What a tenant has of one pool."""
+
+    tenant: str
+    pool: str
+    # Workers that it gets when it wants them; they are lent while it does not.
+    guaranteed: int = 0
+    # Jobs that it may run there at once; None is as many as it may over all pools. Not less than `guaranteed`.
+    running: int | None = None
+
+
 class KeyStore(Protocol):
     """API keys and the tenants that they belong to."""
 
@@ -68,4 +80,12 @@ class KeyStore(Protocol):
 
     async def limits_of(self, tenant: str) -> Limits:
         """What holds for this tenant: its own limits, and the deployment's where it has none."""
+        ...
+
+    async def set_share(self, share: Share) -> None:
+        """Give a tenant this much of a pool, from the next claim on; one that says nothing is taken away."""
+        ...
+
+    async def list_shares(self) -> list[Share]:
+        """All of them, by pool and tenant."""
         ...

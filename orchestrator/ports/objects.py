@@ -29,6 +29,13 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def copy(self, source: str, key: str) -> None:
+        """Make another object of an object's bytes and content type, within S3; what `key` was before is replaced.
+
+        For objects of up to 5 GB, which is S3's bound for one copy: a larger one is `ObjectsRefused`.
+        """
+        ...
+
     def verify(self, artifact: Artifact, *, on_progress: Callable[[], None] | None = None) -> None:
         """Read the object back in chunks and compare its size and SHA-256."""
         ...
@@ -47,6 +54,10 @@ class ObjectStore(Protocol):
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete; missing keys are no error."""
+        ...
+
+    def presign_put(self, key: str, *, lifetime_s: int) -> str:
+        """The same for a PUT, which writes the object, once or several times."""
         ...
 
     def presign(self, key: str, *, lifetime_s: int, filename: str | None = None) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from orchestrator.domain.webhooks import Answer, DeliveryState, EventType, Judgement
@@ -56,7 +56,7 @@ class Happening:
 
     # A key of `EVENT_TYPES`.
     event: str
-    # The public id of the job or batch that it is about.
+    # The public id of the job, batch or campaign that it is about.
     subject: str
     tenant: str
     at: datetime
@@ -64,6 +64,8 @@ class Happening:
     webhook_url: str | None
     # The tenant's that are enabled.
     endpoints: Sequence[Endpoint]
+    # What its body says beside the subject.
+    detail: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from orchestrator.config import (
@@ -19,6 +19,7 @@ from orchestrator.config import (
     S3Settings,
 )
 from orchestrator.domain.catalog import FAMILIES, ModelFamily, Size
+from orchestrator.domain.job import fill
 from orchestrator.domain.protocol import Answer, Assignment, Caller, WorkerStatus
 
 
@@ -47,6 +48,16 @@ class WorkerPlan:
     moderation: ModerationSettings = field(default_factory=ModerationSettings)
     # Those of the family's that are offered; none is all.
     sizes: tuple[Size, ...] = ()
+    # The pool's kind that it is of; none where the pool has no kinds.
+    kind: str | None = None
+    # The Ray resource that its node must have; none is any node.
+    resource: str | None = None
+    # Its node may be taken away, and need not come back: Ray must not wait for that.
+    may_vanish: bool = False
+
+    def __setstate__(self, state: list[Any]) -> None:
+        """Unpickle, also what an earlier release has pickled: it has no kinds."""
+        fill(self, state)
 
     @property
     def promised(self) -> ModelFamily:
@@ -63,7 +74,8 @@ class WorkerPlan:
         secret = self.s3.secret_key.get_secret_value() if self.s3.secret_key is not None else ""
         sections = (self.s3, self.log, self.finish, self.moderation, self.settings.as_loaded, self.engine)
         adapters = {name: adapter.model_dump_json() for name, adapter in sorted(self.adapters.items())}
-        told = (self.model, self.family, self.sizes, self.source, self.cache, adapters, secret)
+        told = [self.model, self.family, self.sizes, self.source, self.cache, adapters, secret]
+        told += [self.resource] if self.resource is not None else []
         dumped = (section.model_dump_json() for section in sections)
         return hashlib.sha256(repr([*map(str, told), *dumped]).encode()).hexdigest()[:16]
 
@@ -76,6 +88,10 @@ class Workers(Protocol):
 
     async def list_workers(self) -> list[str]:
         """Names of the workers that exist now, whoever started them."""
+        ...
+
+    async def nodes(self) -> Mapping[str, str]:
+        """On which node each worker of a kind is, by its name; what has no node yet is left out."""
         ...
 
     async def start(self, plan: WorkerPlan) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
 
 from orchestrator.adapters.s3 import S3Objects
+from orchestrator.capacity.autoscaler import Autoscaler
 from orchestrator.capacity.loads import Loads
 from orchestrator.capacity.plans import plans
 from orchestrator.capacity.scaler import Scaler
@@ -15,17 +17,29 @@ from orchestrator.dispatch.cluster import Cluster
 from orchestrator.dispatch.dispatcher import Dispatcher
 from orchestrator.dispatch.fleet import Fleet, Worker
 from orchestrator.dispatch.recovery import Recovery
+from orchestrator.dispatch.timekeeper import Timekeeper
 from orchestrator.dispatch.verdict import Rules
 from orchestrator.dispatch.watcher import Watcher
 from orchestrator.domain.protocol import Caller, WorkerState
 from orchestrator.kit.clock import SystemClock
 from orchestrator.kit.loops import Life, Loop, Loops, at_once, running, stop_signals
+from orchestrator.learning.book import FRESH_S, Book
+from orchestrator.learning.lessons import Lessons
 from orchestrator.ports import JobStore, ObjectStore, Workers
+from orchestrator.ports.fleet import FleetStore
+from orchestrator.ports.predictions import PredictionStore
 from orchestrator.processes.shared import PATIENCE_S, settler_of, showing
 from orchestrator.store import Store
 from orchestrator.telemetry import health, logs, metrics
 
 _log = logs.get("dispatching")
+
+# What workers' seconds went into is seen so much later, and lost for so long where a dispatcher is killed.
+_BOOKED_EVERY_S = 5.0
+
+
+class DispatcherStore(JobStore, PredictionStore, Protocol):
+    """What a dispatcher asks of the store."""
 
 
 async def run_dispatcher(
@@ -51,16 +65,19 @@ async def run_dispatcher(
             await cluster.reconcile()
             _log.info("dispatching", cluster=cluster.name, epoch=caller.epoch, adopted=len(cluster.claims.by_token))
             async with running(pulse) as loops:
-                for loop in dispatching(settings, cluster, dispatcher, Watchers(cluster, loops)):
+                for loop in dispatching(settings, cluster, dispatcher, Watchers(cluster, loops), store):
                     loops.start(loop)
                 await stopping.wait()
                 if drain_s is not None:
                     await dispatcher.drain(drain_s)
 
 
-def cluster_of(settings: Settings, store: JobStore, objects: ObjectStore, workers: Workers, caller: Caller) -> Cluster:
+def cluster_of(
+    settings: Settings, store: DispatcherStore, objects: ObjectStore, workers: Workers, caller: Caller
+) -> Cluster:
     """What every loop of the dispatcher works on."""
-    claims, settler = Claims(), settler_of(settings, store)
+    claims = Claims()
+    settler = settler_of(settings, store, claims.used)
     return Cluster(
         name=settings.ray.cluster,
         caller=caller,
@@ -80,6 +97,7 @@ def cluster_of(settings: Settings, store: JobStore, objects: ObjectStore, worker
         ),
         poll_s=settings.lease.poll_timeout_s,
         ttl_s=settings.lease.ttl_s,
+        lessons=Lessons(Book.of(settings, store), store, keep=settings.prediction.keep),
     )
 
 
@@ -89,27 +107,40 @@ class Watchers:
     def __init__(self, cluster: Cluster, loops: Loops) -> None:
         self._cluster = cluster
         self._loops = loops
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[str, tuple[Worker, asyncio.Task[None]]] = {}
 
     def follow(self, workers: Iterable[Worker]) -> None:
-        """Watch every worker of these, and none that is gone."""
+        """Watch every worker of these, and none that is gone, or that another has taken the name of."""
+        for name, (watched, task) in list(self._tasks.items()):
+            if self._cluster.fleet.workers.get(name) is not watched:
+                task.cancel()
+                del self._tasks[name]
         for worker in workers:
-            if worker.name not in self._tasks:
+            if worker.name not in self._tasks and self._cluster.fleet.workers.get(worker.name) is worker:
                 loop = Loop(f"watch-{worker.name}", at_once, Watcher(self._cluster, worker).run_once)
-                self._tasks[worker.name] = self._loops.start(loop)
-        for name in set(self._tasks) - set(self._cluster.fleet.workers):
-            self._tasks.pop(name).cancel()
+                self._tasks[worker.name] = worker, self._loops.start(loop)
 
 
-def dispatching(settings: Settings, cluster: Cluster, dispatcher: Dispatcher, watchers: Watchers) -> list[Loop]:
+def dispatching(
+    settings: Settings, cluster: Cluster, dispatcher: Dispatcher, watchers: Watchers, fleets: FleetStore
+) -> list[Loop]:
     """The dispatcher's loops; beside them, each worker has the one that watches it."""
     wanted = plans(settings)
     scaler, loads = Scaler(cluster, wanted), Loads(cluster, wanted)
+    autoscaler = Autoscaler(cluster, settings, fleets, wanted)
+
+    turn = asyncio.Lock()  # nobody starts what the other withdraws
 
     async def scale() -> None:
-        workers = await scaler.run_once()
+        async with turn:
+            await autoscaler.adopt()
+            workers = await scaler.run_once()
         watchers.follow(workers)
         metrics.show_workers(_states(workers, cluster.clock.monotonic()))
+
+    async def autoscale() -> None:
+        async with turn:
+            await autoscaler.run_once()
 
     async def listen() -> None:
         async with cluster.store.wakeups() as wakeups:
@@ -126,6 +157,7 @@ def dispatching(settings: Settings, cluster: Cluster, dispatcher: Dispatcher, wa
     lease = settings.lease
     return [
         Loop("scale", 2.0, scale, Life.SUCCEEDS),
+        Loop("autoscale", settings.autoscale.every_s, autoscale, Life.GOES_ROUND),
         Loop("listen", 1.0, listen),
         Loop("look", 1.0, look),
         Loop("dispatch", changed, dispatcher.run_once, Life.GOES_ROUND),
@@ -133,9 +165,13 @@ def dispatching(settings: Settings, cluster: Cluster, dispatcher: Dispatcher, wa
         Loop("cancel", lease.cancel_poll_s, dispatcher.cancel, Life.GOES_ROUND),
         Loop("reconcile", lease.unheld_grace_s / 3, cluster.reconcile, Life.GOES_ROUND),
         Loop("loads", 0.5, loads.write),
+        Loop("worker_time", _BOOKED_EVERY_S, Timekeeper(cluster, settings.kind_of).run_once),
         Loop("progress", 0.5, dispatcher.write_progress, Life.GOES_ROUND),
         Loop("wake_due", 1.0, dispatcher.wake_due, Life.GOES_ROUND),
+        Loop("learned", FRESH_S, cluster.lessons.read),
+        Loop("lessons", 1.0, cluster.lessons.write),
         Loop("rebalance", 1.0, dispatcher.rebalance),
+        Loop("give_back", 1.0, dispatcher.give_back),
         Loop("recover", 0.5, cluster.recovery.run_once),
         *showing(settings, cluster.store),
     ]

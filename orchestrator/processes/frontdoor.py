@@ -11,12 +11,14 @@ from orchestrator.intake.files import Files
 from orchestrator.intake.jobs import Jobs
 from orchestrator.intake.pictures import Pictures
 from orchestrator.intake.waiting import Waiting
+from orchestrator.learning.book import Book
 from orchestrator.ports import InputStore, JobStore, ObjectStore
 from orchestrator.ports.files import FileStore
+from orchestrator.ports.predictions import PredictionReader
 from orchestrator.tenants.rates import LimitFinder, TenantLimits, check_storage
 
 
-class FrontdoorStore(JobStore, InputStore, FileStore, LimitFinder, Protocol):
+class FrontdoorStore(JobStore, InputStore, FileStore, LimitFinder, PredictionReader, Protocol):
     """What the use-cases ask of the store."""
 
 
@@ -34,6 +36,7 @@ class FrontDoor:
     files: Files
     limits: TenantLimits
     waiting: Waiting
+    book: Book
 
 
 def open_front_door(settings: Settings, store: FrontdoorStore, objects: ObjectStore) -> FrontDoor:
@@ -41,6 +44,6 @@ def open_front_door(settings: Settings, store: FrontdoorStore, objects: ObjectSt
     files = Files(settings, store, objects)
     pictures = Pictures(settings.fetch, store, objects, files)
     limits = TenantLimits(store, cache_s=settings.api.key_cache_s)
-    waiting = Waiting(store)
-    jobs = Jobs(settings, store, pictures, Moderation(settings.moderation), limits, waiting)
-    return FrontDoor(jobs, files, limits, waiting)
+    waiting, book = Waiting(store), Book.of(settings, store)
+    jobs = Jobs(settings, store, pictures, Moderation(settings.moderation), limits, waiting, book)
+    return FrontDoor(jobs, files, limits, waiting, book)

@@ -2,44 +2,67 @@
 
 from __future__ import annotations
 
+import gc
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.adapters.webhook_http import HttpSender
-from orchestrator.batches.runner import BatchRunner
+from orchestrator.batches.kind import BatchKind
+from orchestrator.campaigns.finishing import Finishing
+from orchestrator.campaigns.ingest import Ingest
+from orchestrator.campaigns.kind import CampaignKind
+from orchestrator.campaigns.manifest import ManifestWriter
+from orchestrator.campaigns.requests import Requests, Wording
+from orchestrator.campaigns.schedules import Scheduler
+from orchestrator.campaigns.signing import Signer
+from orchestrator.capacity.forecasting import Forecasting
 from orchestrator.config import Settings
 from orchestrator.dispatch.recovery import Recovery
 from orchestrator.dispatch.rescuer import Rescuer
+from orchestrator.domain.campaign import Kind
+from orchestrator.intake.jobs import Jobs
 from orchestrator.kit.clock import SystemClock
 from orchestrator.kit.loops import Life, Loop, running, stop_signals
 from orchestrator.notify.outbox import Announcer, Deliverer
 from orchestrator.objects.files import FileSweeper
 from orchestrator.objects.inputs import InputSweeper
+from orchestrator.objects.manifests import ManifestSweeper
 from orchestrator.objects.videos import Retention
 from orchestrator.ports import ObjectStore, WebhookStore
 from orchestrator.ports.batches import Lines
 from orchestrator.processes.frontdoor import open_front_door
 from orchestrator.processes.shared import PATIENCE_S, settler_of, showing
+from orchestrator.rows.engine import RowEngine, RowKind
+from orchestrator.rows.pruning import RowPruner
 from orchestrator.store import Store
 from orchestrator.telemetry import health, metrics
+
+_GC_THRESHOLDS = 50_000, 20, 20
 
 # Looking for orphans lists every key of a kind: rarely.
 _ORPHANS_EVERY_S = 6 * 3600.0
 
-# Batches that one process works on at the same time.
-_BATCHES = 4
+# Batches and campaigns that one process takes in, moves on and finishes at the same time.
+_INGESTS, _REFILLS, _FINISHES = 2, 4, 2
+
+# How often the first of them looks whether something is due, and how often each other one.
+_LOOKS_S, _HELPS_S = 0.5, 2.0
+
+# Between two looks whether forecasts have to be made anew.
+_LOOKS_AHEAD_S = 2.0
 
 # How long webhooks in flight may take to land when the process stops.
 _LANDING_S = 5.0
 
 
-async def run_maintainer(settings: Settings, dialects: Mapping[str, Lines]) -> None:
-    """Run until SIGTERM or SIGINT. `dialects` read and write batches' lines.
+async def run_maintainer(settings: Settings, dialects: Mapping[str, Lines], wording: Wording) -> None:
+    """Run until SIGTERM or SIGINT. `dialects` read and write batches' lines, `wording` is that of campaigns' rows.
 
     Any number may run: every write is fenced or idempotent.
     """
+    spare_the_collector()
     async with Store.open(settings.database, limits=settings.limits.defaults) as store:
         pulse = health.Pulse(PATIENCE_S)
         objects = S3Objects(settings.s3)
@@ -48,13 +71,19 @@ async def run_maintainer(settings: Settings, dialects: Mapping[str, Lines]) -> N
                 table = [
                     *rescuing(settings, store, objects),
                     *sweeping(settings, store, objects),
-                    *moving_batches(settings, store, objects, dialects),
+                    *moving_rows(settings, store, objects, dialects, wording),
                     *delivering(settings, store, deliverer),
                     *showing(settings, store),
                 ]
                 for loop in table:
                     loops.start(loop)
                 await stopping.wait()
+
+
+def spare_the_collector() -> None:
+    """A manifest of a million rows makes many small objects that soon are garbage; none of them go round in circles."""
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
 
 
 def rescuing(settings: Settings, store: Store, objects: ObjectStore) -> list[Loop]:
@@ -72,24 +101,72 @@ def sweeping(settings: Settings, store: Store, objects: ObjectStore) -> list[Loo
     """What nobody needs any more leaves the bucket."""
     videos = Retention(store, objects, settings.retention)
     inputs, files = InputSweeper(store, objects), FileSweeper(store, objects)
+    manifests = ManifestSweeper(store, objects, keep_s=settings.campaigns.keep_s)
     every_s = settings.retention.every_s
+
+    async def prune_learned() -> None:
+        await store.prune_learned(keep_s=settings.prediction.keep_s, most=settings.prediction.most)
+
     return [
         Loop("retention", every_s, videos.run_once),
         Loop("inputs", every_s, inputs.run_once),
         Loop("files", every_s, files.run_once),
+        Loop("campaign_manifests", every_s, manifests.run_once),
+        Loop("prune_learned", every_s, prune_learned),
         Loop("input_orphans", _ORPHANS_EVERY_S, inputs.orphans),
         Loop("file_orphans", _ORPHANS_EVERY_S, files.orphans),
     ]
 
 
-def moving_batches(settings: Settings, store: Store, objects: ObjectStore, dialects: Mapping[str, Lines]) -> list[Loop]:
-    """Batches are taken in, submitted, watched and answered."""
+def moving_rows(
+    settings: Settings, store: Store, objects: ObjectStore, dialects: Mapping[str, Lines], wording: Wording
+) -> list[Loop]:
+    """Batches and campaigns are taken in, moved on, finished: loops of their own, so that none holds up another."""
     door = open_front_door(settings, store, objects)
-    runner = BatchRunner(settings, store, objects, jobs=door.jobs, files=door.files, dialects=dialects)
+    finishing = finishing_of(settings, store, objects)
+    kinds: dict[Kind, RowKind] = {
+        Kind.BATCH: BatchKind(settings, store, objects, jobs=door.jobs, files=door.files, dialects=dialects),
+        Kind.CAMPAIGN: campaigns_of(settings, store, objects, door.jobs, wording, finishing),
+    }
+    engine = RowEngine(store, kinds)
+    pruner = RowPruner(store, door.jobs, keep_s=settings.retention.jobs_s)
+
+    async def adopt() -> None:
+        await store.adopt_batches(priority=settings.batches.priority)
+
+    async def show() -> None:
+        metrics.show_campaigns(*await store.campaign_states())
+
     return [
-        *(Loop(f"batches-{number}", 0.5, runner.run_once) for number in range(_BATCHES)),
-        Loop("prune_batches", settings.retention.every_s, runner.prune),
+        *_several("ingest", _INGESTS, engine.ingest),
+        *_several("refill", _REFILLS, engine.move),
+        *_several("finish", _FINISHES, engine.finish),
+        Loop("manifests", 1.0, finishing.revise),
+        Loop("schedules", 1.0, Scheduler(store).run_once),
+        Loop("forecasts", _LOOKS_AHEAD_S, Forecasting(settings, store, door.book).run_once),
+        Loop("campaigns", settings.metrics.queue_every_s, show),
+        Loop("adopt_batches", 5.0, adopt),
+        Loop("prune_batches", settings.retention.every_s, pruner.run_once),
     ]
+
+
+def _several(name: str, count: int, run_once: Callable[[], Awaitable[object]]) -> list[Loop]:
+    """Loops that do the same beside each other. One looks often; the others are for when it is busy."""
+    return [Loop(f"{name}-{number}", _HELPS_S if number else _LOOKS_S, run_once) for number in range(count)]
+
+
+def finishing_of(settings: Settings, store: Store, objects: ObjectStore) -> Finishing:
+    """What writes manifests."""
+    return Finishing(settings, store, objects, ManifestWriter(objects, Signer(settings.master_key.get_secret_value())))
+
+
+def campaigns_of(
+    settings: Settings, store: Store, objects: ObjectStore, jobs: Jobs, wording: Wording, finishing: Finishing
+) -> CampaignKind:
+    """What moves campaigns on."""
+    requests = Requests(settings, wording)
+    ingest = Ingest(settings, store, objects, requests)
+    return CampaignKind(settings, store, jobs=jobs, requests=requests, ingest=ingest, finishing=finishing)
 
 
 def delivering(settings: Settings, store: WebhookStore, deliverer: Deliverer) -> list[Loop]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from uuid import UUID
 
 from orchestrator.capacity.pools import PauseWatch
 from orchestrator.config import Settings
@@ -16,9 +18,10 @@ from orchestrator.telemetry import metrics
 PATIENCE_S = 60.0
 
 
-def settler_of(settings: Settings, store: JobStore) -> Settler:
-    """What writes down how claims end."""
-    return Settler(store, RetryPolicy(base_s=settings.retry.base_s, cap_s=settings.retry.cap_s), random.Random())
+def settler_of(settings: Settings, store: JobStore, used: Callable[[UUID], float] = lambda token: 0.0) -> Settler:
+    """What writes down how claims end; `used` is what is known of the cost of those that are lost, in GPU seconds."""
+    policy = RetryPolicy(base_s=settings.retry.base_s, cap_s=settings.retry.cap_s)
+    return Settler(store, policy, random.Random(), used)
 
 
 def showing(settings: Settings, store: JobStore) -> list[Loop]:

@@ -1,39 +1,42 @@
-"""Claiming: start-time fair queueing over predicted GPU seconds, in one statement.
-
-Where some tenant may only run so many jobs at once, it is a transaction: what runs must be counted, and nobody else may
-claim between the count and the claim.
-"""
+"""The claim: start-time fair queueing over predicted GPU seconds, in one statement. `claiming.py` asks it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import Any
+from sqlalchemy import ARRAY, Double, Integer, Text, bindparam, text
 
-from sqlalchemy import ARRAY, Double, Integer, Row, Text, bindparam, text
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from orchestrator.domain.job import Claim, WorkerRef
 from orchestrator.domain.pausing import EVERY
+from orchestrator.policy.fair_share import URGENT
 from orchestrator.store import rows
-from orchestrator.store.part import Part
+
+# Whether anybody has a cap, or a share of the pool.
+_ANY = """(EXISTS (SELECT FROM tenants WHERE running IS NOT NULL)
+            OR EXISTS (SELECT FROM shares WHERE pool = :pool))"""
 
 # One claimer per pool at a time, or two would pick the same jobs and one of them get none. Whoever finds the lock taken
 # waits for it in a statement of its own, so that the claim's snapshot comes after it.
-# While any tenant is capped, which its result says, there is one claimer of all pools at a time: caps hold over pools.
-_WAIT = text("""
+# A cap over all pools holds among claimers of different pools: `cogmill_room` takes a lock of that tenant alone. Who
+# would have to wait for one leaves the tenant to the others; if that leaves slots over, it waits here, in the order of
+# names and before it holds any other, so that no two claimers wait for each other.
+# The release before this one locks all claimers of all pools out while it counts; the shared lock keeps to that.
+WAIT = text(f"""
     SELECT pg_advisory_xact_lock(hashtextextended('cogmill:claim:' || :pool, 0)),
-           CASE WHEN :running IS NOT NULL OR EXISTS (SELECT FROM tenants WHERE running IS NOT NULL)
-           THEN (SELECT true FROM pg_advisory_xact_lock(hashtextextended('cogmill:claim', 0))) ELSE false END AS capped
-""").bindparams(bindparam("running", type_=Double))
+           pg_advisory_xact_lock_shared(hashtextextended('cogmill:claim', 0)),
+           (SELECT count(pg_advisory_xact_lock(hashtextextended('cogmill:cap:' || tenant, 0)))
+            FROM (SELECT tenant FROM unnest(:busy) AS b(tenant) ORDER BY tenant OFFSET 0) AS named),
+           {_ANY} AS shared
+""").bindparams(bindparam("busy", type_=ARRAY(Text)))
 
 # A lane's ready jobs after its cursor, or up to it. Behind the cursor lie the dead index entries of what was claimed
 # before: few as a rule, but all of them while some transaction is held open. So they are read again only every second,
 # or when nothing is left ahead. A job that becomes ready behind the cursor (a retry, an earlier deadline) may thus go a
 # second later than its turn, but it is never missed.
+#
+# A job that failed lately is not for the worker that failed it, as long as there is another one: where all the slots
+# are that worker's, it is passed over.
 _LINE = """
     j.ready AND j.pool = :pool AND j.priority = {lane}.priority AND j.tenant = {lane}.tenant
-    AND (j.deadline, j.id) {side} ({lane}.cursor_deadline, {lane}.cursor_id)"""
+    AND (j.deadline, j.id) {side} ({lane}.cursor_deadline, {lane}.cursor_id)
+    AND coalesce(NOT j.avoid = ALL (:workers) OR j.avoid_until <= cogmill_now(), true)"""
 
 # What it decides is said in Python in `policy/fair_share.py`: start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM
 # 1996). A lane's virtual time is the GPU seconds that it has been charged, divided by its weight; a job's start tag is
@@ -60,7 +63,7 @@ _STATEMENT = """
             SELECT FROM pauses WHERE pool IN (:pool, '{every}') AND resumed_at IS NULL) AS open
         FROM (SELECT pg_try_advisory_xact_lock(hashtextextended('cogmill:claim:' || :pool, 0)){alone} AS ours
               OFFSET 0) AS lock
-    ), slot AS MATERIALIZED (
+    ){short}, slot AS MATERIALIZED (
         -- The slots, numbered; a worker that is dead by its row gets nothing.
         SELECT worker, incarnation, row_number() OVER (ORDER BY place) AS i
         FROM unnest(:workers, :incarnations) WITH ORDINALITY AS s(worker, incarnation, place)
@@ -76,13 +79,13 @@ _STATEMENT = """
         -- A lane that wakes up starts at the clock, so idling saves nothing up. The clock is the start tag that was
         -- served last, or less where finishes gave time back: the least time of an active lane.
         -- Among equals the woken lane goes first: busy lanes that keep reaching the clock must not hold it up for ever.
-        SELECT priority, tenant, weight, active, start, read_at,
+        SELECT priority, tenant, weight, active, start, read_at, deficit, tier,
                CASE WHEN read_at = cursor_at THEN cursor_deadline ELSE '-infinity' END AS cursor_deadline, cursor_id,
-               row_number() OVER (ORDER BY priority, start, active, tenant) AS place
-        FROM (SELECT *, CASE WHEN active THEN vtime ELSE greatest(vtime, clock) END AS start,
+               row_number() OVER (ORDER BY tier, priority, start, active, tenant) AS place
+        FROM (SELECT *, {tier} AS tier, CASE WHEN active THEN vtime ELSE greatest(vtime, clock) END AS start,
                      CASE WHEN cursor_at > cogmill_now() - interval '1 second' THEN cursor_at
                      ELSE cogmill_now() END AS read_at
-              FROM (SELECT *, least(max(served) OVER same,
+              FROM (SELECT *, {deficit} AS deficit, least(max(served) OVER same,
                                     coalesce(min(vtime) FILTER (WHERE active) OVER same, max(vtime) OVER same)) AS clock
                     -- All of it, page by page: an index would lead through every version that a held transaction
                     -- keeps alive.
@@ -91,27 +94,29 @@ _STATEMENT = """
                     WINDOW same AS (PARTITION BY priority)) AS timed) AS started
     ), front AS MATERIALIZED (
         -- The first n lanes that have ready jobs. The inner order makes the probes stop at the n-th.
-        SELECT ordered.*, head.cost, allowance.room, row_number() OVER (ORDER BY place) AS rank
-        FROM (SELECT * FROM lane ORDER BY place) AS ordered
-        CROSS JOIN LATERAL ({room}) AS allowance(room)
+        SELECT ordered.*, head.cost, CASE WHEN ordered.tier = 1 THEN least(allowance.room, deficit)
+               ELSE allowance.room END AS room, row_number() OVER (ORDER BY place) AS rank
+        FROM (SELECT * FROM lane{passed_over} ORDER BY place) AS ordered
         CROSS JOIN LATERAL (
             (SELECT cost FROM jobs AS j WHERE {ordered_ahead} ORDER BY deadline, id LIMIT 1)
             UNION ALL
             (SELECT cost FROM jobs AS j WHERE {ordered_behind} ORDER BY deadline, id LIMIT 1)
             LIMIT 1) AS head
-        WHERE coalesce(allowance.room > 0, true)
+        CROSS JOIN LATERAL ({room}) AS allowance(room)
+        WHERE coalesce(allowance.room <> 0, true)
         LIMIT :n
     ), candidate AS (
         -- For every lane before the k-th some job goes first, so the k-th can win at most n - k + 1 slots; and only
         -- one, if its second job comes after the first job of the n-th lane. A capped tenant with room for r jobs has
         -- so much to give for its first r lanes only: its others would stand in the front for nothing.
-        SELECT f.priority, f.place, f.tenant, f.room, c.id, c.deadline, c.cost, c.nth, tag
+        SELECT f.tier, f.priority, f.place, f.tenant, f.room, c.id, c.deadline, c.cost, c.nth, tag
         FROM (SELECT *, row_number() OVER (ORDER BY place) AS k
               FROM (SELECT *, row_number() OVER (PARTITION BY tenant ORDER BY place) AS of_tenant FROM front) AS lanes
-              WHERE coalesce(of_tenant <= room, true)) AS f
+              WHERE coalesce(of_tenant <= room, true){deficits_first}) AS f
         LEFT JOIN front AS final ON final.rank = :n
         CROSS JOIN LATERAL (
-            SELECT least(f.room, CASE WHEN f.priority = final.priority AND f.start + f.cost / f.weight > final.start
+            SELECT least(f.room, CASE WHEN (f.tier, f.priority) = (final.tier, final.priority)
+                                      AND f.start + f.cost / f.weight > final.start
                                  THEN 1 ELSE :n - f.k + 1 END) AS most) AS chances
         CROSS JOIN LATERAL (
             SELECT id, deadline, cost, row_number() OVER line AS nth, sum(cost) OVER line AS total
@@ -124,23 +129,42 @@ _STATEMENT = """
             WINDOW line AS (ORDER BY side, deadline, id ROWS UNBOUNDED PRECEDING)) AS c
         CROSS JOIN LATERAL (SELECT f.start + (c.total - c.cost) / f.weight AS tag) AS started
         -- A lane that the front has no place for may come before what comes after the first job of the n-th.
-        WHERE coalesce((f.priority, tag, f.place) <= (final.priority, final.start, final.place), true)
+        WHERE coalesce((f.tier, f.priority, tag, f.place)
+                       <= (final.tier, final.priority, final.start, final.place), true)
     ), picked AS MATERIALIZED (
-        SELECT * FROM {candidates} ORDER BY priority, tag, place, nth LIMIT (SELECT count(*) FROM slot)
+        SELECT * FROM {candidates} ORDER BY tier, priority, tag, place, nth LIMIT (SELECT count(*) FROM slot)
     ), locked AS MATERIALIZED (
         -- A job that is being cancelled is not waited for; one that was is not ready any more.
-        SELECT p.* FROM picked AS p JOIN jobs AS j ON j.id = p.id
+        SELECT p.*, j.avoid, coalesce(j.avoid = ANY (:workers) AND j.avoid_until > cogmill_now(), false) AS shy
+        FROM picked AS p JOIN jobs AS j ON j.id = p.id
         WHERE j.state = 'queued'
         FOR UPDATE OF j SKIP LOCKED
     ), dealt AS MATERIALIZED (
-        SELECT *, row_number() OVER (ORDER BY priority, tag, place, nth) AS i FROM locked
+        -- Who is shy of a worker chooses first, among those that nobody is shy of; else all sit down in their order.
+        SELECT *, row_number() OVER (ORDER BY NOT shy, tier, priority, tag, place, nth) AS i FROM locked
+    ), seat AS MATERIALIZED (
+        SELECT worker, incarnation,
+               row_number() OVER (ORDER BY worker IN (SELECT avoid FROM locked WHERE shy), i) AS i
+        FROM slot
+    ), clash AS MATERIALIZED (
+        -- Who sits where it is shy of: as many of them as can change places.
+        SELECT i, row_number() OVER (ORDER BY avoid, i) - 1 AS k, count(*) OVER () AS many
+        FROM dealt JOIN seat USING (i) WHERE shy AND avoid = worker
+    ), seated AS MATERIALIZED (
+        -- Who still does waits for the next claim, and its lane pays nothing; for the seat there may be another job.
+        SELECT d.*, s.worker, s.incarnation
+        FROM dealt AS d
+        LEFT JOIN clash AS mine ON mine.i = d.i
+        LEFT JOIN clash AS other ON other.k = (mine.k + mine.many / 2) % mine.many
+        JOIN seat AS s ON s.i = coalesce(other.i, d.i)
+        WHERE NOT (d.shy AND d.avoid = s.worker)
     ), claimed AS (
         UPDATE jobs AS j
         SET state = 'running', ready = false, token = gen_random_uuid(), claims = claims + 1,
-            cluster = :cluster, worker = s.worker, incarnation = s.incarnation,
+            cluster = :cluster, worker = d.worker, incarnation = d.incarnation,
             claimed_at = cogmill_now(), started_at = coalesce(j.started_at, cogmill_now()), stage = 'assigned',
             step = coalesce((j.checkpoint ->> 'step')::int, 0), incidents = NULL
-        FROM dealt AS d JOIN slot AS s USING (i)
+        FROM seated AS d
         WHERE j.id = d.id
         RETURNING {claim_columns}, d.i
     ), charged AS (
@@ -157,35 +181,51 @@ _STATEMENT = """
             FROM lane LEFT JOIN front USING (place)
             LEFT JOIN (SELECT DISTINCT ON (place) place, sum(cost) OVER lane AS charge, max(tag) OVER lane AS last,
                               id, deadline
-                       FROM dealt WINDOW lane AS (PARTITION BY place) ORDER BY place, nth DESC) AS won USING (place)
+                       FROM seated WINDOW lane AS (PARTITION BY place) ORDER BY place, nth DESC) AS won USING (place)
             WHERE lane.place <= (SELECT CASE WHEN count(*) < :n THEN (SELECT count(*) FROM lane) ELSE max(place) END
                                  FROM front)
             ORDER BY lane.priority, lane.tenant
         ) AS c
         WHERE l.pool = :pool AND l.priority = c.priority AND l.tenant = c.tenant
-          AND (l.active IS DISTINCT FROM c.waiting OR c.charge > 0)
+          AND (l.active IS DISTINCT FROM c.waiting OR c.charge > 0){untouched}
     )
-    SELECT claimed.*, ours FROM turn LEFT JOIN claimed ON true ORDER BY i
+    SELECT claimed.*, ours, (SELECT count(*) FROM dealt) > (SELECT count(*) FROM seated) AS shy_left,
+           {busy} AS busy, {shared} AS shared
+    FROM turn LEFT JOIN claimed ON true ORDER BY i
 """
 
-# A capped tenant has room for so many more jobs, over all its lanes. A lane without room is passed over as if it had no
-# ready jobs, so that it saves nothing up. Of a live job's states only `running` sorts behind `queued`; to ask for
-# it by name would lead the planner to the index of all that runs. OFFSET 0 keeps it from counting twice.
+# A tenant that runs less than it is guaranteed here goes before the others, after whatever is more urgent than usual;
+# with as many jobs as it lacks, and the rest waits for the next look, where it is one among the others.
+_SHORT = """, short AS MATERIALIZED (
+        SELECT tenant, deficit
+        FROM (SELECT tenant, guaranteed - cogmill_running(tenant, :pool) AS deficit FROM shares
+              WHERE pool = :pool AND guaranteed > 0 AND (SELECT open FROM turn) OFFSET 0) AS counted
+        WHERE deficit > 0
+    )"""
+_DEFICIT = "(SELECT deficit FROM short WHERE short.tenant = lanes.tenant)"
+_TIER = f"CASE WHEN priority < {URGENT} THEN 0 WHEN deficit IS NOT NULL THEN 1 ELSE 2 END"
+_DEFICITS_FIRST = """
+                AND (tier < 2 OR NOT EXISTS (SELECT FROM front AS f WHERE f.tier = 1))"""
+# A capped tenant has room for so many more jobs, over all its lanes; `cogmill_room` says -1 where another pool's
+# claimer counts it just now. A lane without room is passed over as if it had no ready jobs, and saves nothing up.
 _ROOM = """
-            SELECT CASE WHEN most IS NOT NULL THEN least(:n, most - (
-                SELECT count(*) FROM jobs AS r
-                WHERE r.tenant = ordered.tenant AND coalesce(r.finished_at, 'infinity') = 'infinity'
-                  AND r.state > 'queued'))::int END
-            FROM (SELECT coalesce((SELECT running FROM tenants WHERE name = ordered.tenant), :running) OFFSET 0
-                 ) AS cap(most)
+            SELECT CASE WHEN head.cost IS NOT NULL AND coalesce(most, here) IS NOT NULL
+                   THEN least(:n, cogmill_room(ordered.tenant, :pool, most, here))::int END
+            FROM (SELECT nullif(coalesce((SELECT running FROM tenants WHERE name = ordered.tenant), :running),
+                                'infinity'),
+                         (SELECT running FROM shares WHERE tenant = ordered.tenant AND pool = :pool)
+                  OFFSET 0) AS cap(most, here)
             OFFSET 0"""
 _WITHIN_ROOM = """(
-            SELECT *, row_number() OVER (PARTITION BY tenant ORDER BY priority, tag, place, nth) AS of_tenant
+            SELECT *, row_number() OVER (PARTITION BY tenant ORDER BY tier, priority, tag, place, nth) AS of_tenant
             FROM candidate) AS numbered WHERE coalesce(of_tenant <= room, true)"""
+_BUSY = "(SELECT array_agg(DISTINCT tenant) FROM front WHERE room < 0)"
 # Above any smallint.
-_EVERY_PRIORITY = 2**15
+EVERY_PRIORITY = 2**15
 
-_ALONE = " AND NOT EXISTS (SELECT FROM tenants WHERE running IS NOT NULL)"
+_ALONE = f" AND NOT {_ANY}"
+_NOT_BESIDE_THE_OLD = """
+                     AND pg_try_advisory_xact_lock_shared(hashtextextended('cogmill:claim', 0))"""
 
 _PARTS = {"every": EVERY, "claim_columns": rows.CLAIM_COLUMNS} | {
     f"{lane}_{where}": _LINE.format(lane=lane, side=side)
@@ -198,59 +238,18 @@ _BIND = (
     bindparam("n", type_=Integer),
     bindparam("more_urgent_than", type_=Integer),
 )
-_CLAIM = text(
-    _STATEMENT.format(alone=_ALONE, room="SELECT CAST(NULL AS int)", candidates="candidate", **_PARTS)
-).bindparams(*_BIND)
-_CLAIM_CAPPED = text(_STATEMENT.format(alone="", room=_ROOM, candidates=_WITHIN_ROOM, **_PARTS)).bindparams(
-    *_BIND, bindparam("running", type_=Double)
+_PLAIN = {
+    "alone": _ALONE, "short": "", "deficit": "CAST(NULL AS int)", "tier": "0", "deficits_first": "",
+    "room": "SELECT CAST(NULL AS int)", "candidates": "candidate", "busy": "CAST(NULL AS text[])", "shared": "false",
+    "passed_over": "", "untouched": "",
+}  # fmt: skip
+_SHARED = {
+    "alone": _NOT_BESIDE_THE_OLD, "short": _SHORT, "deficit": _DEFICIT, "tier": _TIER,
+    "deficits_first": _DEFICITS_FIRST, "room": _ROOM, "candidates": _WITHIN_ROOM, "busy": _BUSY,
+    "shared": _ANY, "passed_over": " WHERE NOT tenant = ANY (:passed)",
+    "untouched": "\n          AND NOT l.tenant = ANY (:passed)",
+}  # fmt: skip
+CLAIM = text(_STATEMENT.format(**_PLAIN, **_PARTS)).bindparams(*_BIND)
+CLAIM_SHARED = text(_STATEMENT.format(**_SHARED, **_PARTS)).bindparams(
+    *_BIND, bindparam("running", type_=Double), bindparam("passed", type_=ARRAY(Text))
 )
-
-
-class Claims(Part):
-    async def claim(
-        self, pool: str, cluster: str, slots: Sequence[WorkerRef], *, more_urgent_than: int | None = None
-    ) -> list[Claim]:
-        if not slots:
-            return []
-        which = {
-            "pool": pool,
-            "cluster": cluster,
-            "more_urgent_than": _EVERY_PRIORITY if more_urgent_than is None else more_urgent_than,
-        }
-        if self._defaults.running is None:
-            found = await self._database.fetch(_CLAIM, which | _dealt(slots))
-            if found[0].ours:
-                return _claims(found)
-        return await self._database.transact(partial(self._in_turn, which, slots))
-
-    async def _in_turn(
-        self, which: Mapping[str, Any], slots: Sequence[WorkerRef], connection: AsyncConnection
-    ) -> list[Claim]:
-        """Claim in a transaction that waits for its turn, and counts what runs where somebody is capped."""
-        capped = {"running": self._defaults.running}
-        turn = (await connection.execute(_WAIT, {"pool": which["pool"], **capped})).one()
-        if not turn.capped:
-            return _claims((await connection.execute(_CLAIM, {**which, **_dealt(slots)})).all())
-        claims: list[Claim] = []
-        free = list(slots)
-        # What one tenant may not take is the others': look again until nothing is found for what is left.
-        while free:
-            found = _claims((await connection.execute(_CLAIM_CAPPED, {**which, **capped, **_dealt(free)})).all())
-            if not found:
-                break
-            claims += found
-            for claim in found:
-                free.remove(claim.worker)
-        return claims
-
-
-def _dealt(slots: Sequence[WorkerRef]) -> dict[str, Any]:
-    return {
-        "workers": [slot.name for slot in slots],
-        "incarnations": [slot.incarnation for slot in slots],
-        "n": len(slots),
-    }
-
-
-def _claims(found: Sequence[Row[Any]]) -> list[Claim]:
-    return rows.claims(row for row in found if row.id is not None)

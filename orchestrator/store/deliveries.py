@@ -20,7 +20,7 @@ from orchestrator.telemetry import aside
 _TAKE = text("""
     WITH taken AS (
         DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT :n FOR UPDATE SKIP LOCKED)
-        RETURNING id, job_id, batch_id, tenant, event, webhook_url, at
+        RETURNING id, job_id, batch_id, tenant, event, webhook_url, at, detail
     )
     SELECT * FROM taken ORDER BY id
 """)
@@ -212,7 +212,7 @@ def _kept(row: Row[Any]) -> dict[str, Any]:
     """A row of the outbox as `parked` keeps it."""
     job_id = None if row.job_id is None else str(row.job_id)
     told = {"job_id": job_id, "batch_id": row.batch_id, "event": row.event, "webhook_url": row.webhook_url}
-    return {"tenant": row.tenant, "detail": told | {"at": row.at.isoformat()}}
+    return {"tenant": row.tenant, "detail": told | {"at": row.at.isoformat(), "detail": row.detail}}
 
 
 def _happening(row: Row[Any], endpoints: Sequence[Endpoint]) -> Happening:
@@ -222,5 +222,6 @@ def _happening(row: Row[Any], endpoints: Sequence[Endpoint]) -> Happening:
         tenant=row.tenant,
         at=row.at,
         webhook_url=row.webhook_url,
+        detail=row.detail or {},
         endpoints=[endpoint for endpoint in endpoints if endpoint.tenant == row.tenant],
     )

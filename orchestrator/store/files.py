@@ -25,6 +25,8 @@ _UNKNOWN = text("""
     SELECT made.id FROM unnest(:ids, :times) AS made(id, at)
     WHERE made.at < cogmill_now() - make_interval(secs => :older_than_s)
       AND NOT EXISTS (SELECT FROM files WHERE files.id = made.id)
+      -- What was put to a campaign's signed URL has no row of its own.
+      AND NOT EXISTS (SELECT FROM campaigns WHERE right(input ->> 'key', 37) = made.id)
 """).bindparams(bindparam("ids", type_=ARRAY(Text)), bindparam("times", type_=ARRAY(TIMESTAMP(timezone=True))))
 
 

@@ -11,17 +11,17 @@ from sqlalchemy import bindparam, select, text
 from orchestrator.store.part import Part
 from orchestrator.store.tables import parked
 
-# A batch is due again at once; an event goes back into the outbox.
+# A batch or a campaign is due again at once; an event goes back into the outbox.
 _RESUME = text("""
     WITH gone AS (
         DELETE FROM parked WHERE subject = :subject RETURNING kind, subject, tenant, detail
     ), woken AS (
-        UPDATE batches SET leased_until = NULL
-        WHERE id IN (SELECT subject FROM gone WHERE kind = 'batch') AND lease IS NULL
+        UPDATE campaigns SET leased_until = NULL
+        WHERE id IN (SELECT subject FROM gone WHERE kind IN ('batch', 'campaign')) AND lease IS NULL
     ), told AS (
-        INSERT INTO outbox (job_id, batch_id, tenant, event, webhook_url, at)
+        INSERT INTO outbox (job_id, batch_id, tenant, event, webhook_url, at, detail)
         SELECT CAST(detail ->> 'job_id' AS uuid), detail ->> 'batch_id', tenant, detail ->> 'event',
-               detail ->> 'webhook_url', CAST(detail ->> 'at' AS timestamptz)
+               detail ->> 'webhook_url', CAST(detail ->> 'at' AS timestamptz), detail -> 'detail'
         FROM gone WHERE kind = 'event'
     )
     SELECT subject FROM gone
@@ -32,6 +32,7 @@ class ParkedKind(StrEnum):
     """What may be parked. `event`: a row of the outbox."""
 
     BATCH = "batch"
+    CAMPAIGN = "campaign"
     EVENT = "event"
 
 
@@ -40,7 +41,7 @@ class Parked:
     """What broke the loop that met it."""
 
     kind: ParkedKind
-    # The batch's id, or the one of the outbox's row.
+    # The batch's or the campaign's id, or the one of the outbox's row.
     subject: str
     tenant: str
     # The evidence: what the loop raised.

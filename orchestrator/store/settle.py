@@ -13,11 +13,14 @@ from orchestrator.domain.states import JobState
 from orchestrator.ports import Progress, Settled, SettleResult
 from orchestrator.store.part import Part
 
+# For so long, after its pause, a job that failed waits for another worker than the one that failed it.
+_AVOID_S = 15.0
+
 # `held` is the fence: it locks, in the batch's order, the rows that still carry their token, and reads each as it is
 # then. A row with a token and without an end is running; `state = 'running'` would say the same and lead the planner to
 # the index of running jobs, which it would scan from end to end.
 # A cancel request that committed first turns every ending into `cancelled`; one that comes later finds the row ended.
-_SETTLE = text("""
+_SETTLE = text(f"""
     WITH batch AS MATERIALIZED (
         SELECT * FROM jsonb_to_recordset(:batch) AS b(
             job_id uuid, token uuid, state text, outcome text, failures int, evictions int, delay_s float8,
@@ -26,14 +29,19 @@ _SETTLE = text("""
         SELECT j.id, j.token, j.claims, j.tenant, j.pool, j.priority, j.cost,
                j.cluster, j.worker, j.incarnation, j.claimed_at, b.gpu_seconds, b.failures, b.evictions, b.delay_s,
                b.failure, b.result, j.request ->> 'webhook_url' AS webhook_url,
+               j.campaign, j.quiet, j.spec ->> 'model' AS model,
+               -- An eviction that costs nothing: the checkpoint moved on.
+               b.failures = j.failures AND b.evictions = j.evictions AS moved_on,
                -- JSON's null is none to go on from, though there may be some to sweep once the job ends.
                CASE WHEN b.start_over AND j.checkpoint IS NOT NULL THEN 'null'::jsonb
                ELSE coalesce(b.checkpoint, j.checkpoint, CASE WHEN b.unheard THEN 'null'::jsonb END) END AS checkpoint,
                CASE WHEN j.cancel_requested_at IS NULL THEN b.state ELSE 'cancelled' END AS state,
-               CASE WHEN j.cancel_requested_at IS NULL THEN b.outcome ELSE 'cancelled' END AS outcome
+               CASE WHEN j.cancel_requested_at IS NULL THEN b.outcome ELSE 'cancelled' END AS outcome,
+               b.outcome IN ('failed', 'lost') AND EXISTS (
+                   SELECT FROM workers AS w WHERE w.pool = j.pool AND w.alive AND w.name <> j.worker) AS failed_here
         FROM batch AS b CROSS JOIN LATERAL (
             SELECT id, token, claims, tenant, pool, priority, cost, cluster, worker, incarnation, claimed_at, request,
-                   checkpoint, cancel_requested_at
+                   checkpoint, cancel_requested_at, campaign, quiet, spec, failures, evictions
             FROM jobs WHERE id = b.job_id AND token = b.token AND finished_at IS NULL FOR UPDATE) AS j
     ), ended AS (
         UPDATE jobs AS j
@@ -42,6 +50,10 @@ _SETTLE = text("""
             run_at = CASE WHEN h.state = 'queued' THEN cogmill_now() + make_interval(secs => h.delay_s)
                      ELSE j.run_at END,
             failures = h.failures, evictions = h.evictions,
+            -- Where there is another worker, that one may have it first.
+            avoid = CASE WHEN h.state = 'queued' AND h.failed_here THEN h.worker ELSE j.avoid END,
+            avoid_until = CASE WHEN h.state = 'queued' AND h.failed_here
+                          THEN cogmill_now() + make_interval(secs => h.delay_s + {_AVOID_S}) ELSE j.avoid_until END,
             failure = CASE WHEN h.state = 'failed' THEN h.failure END,
             result = CASE WHEN h.state = 'succeeded' THEN h.result END,
             finished_at = CASE WHEN h.state <> 'queued' THEN cogmill_now() END,
@@ -64,11 +76,14 @@ _SETTLE = text("""
                               failure)
         SELECT id, claims, token, cluster, worker, incarnation, outcome, gpu_seconds, claimed_at, failure FROM held
     ), used AS (
-        INSERT INTO usage (job_id, claim, tenant, pool, outcome, gpu_seconds)
-        SELECT id, claims, tenant, pool, outcome, gpu_seconds FROM held WHERE gpu_seconds > 0
+        INSERT INTO usage (job_id, claim, tenant, pool, outcome, gpu_seconds, campaign, model, kept)
+        SELECT id, claims, tenant, pool, outcome, gpu_seconds, campaign, model,
+               CASE WHEN outcome = 'evicted' THEN moved_on END
+        FROM held WHERE gpu_seconds > 0
     ), told AS (
         INSERT INTO outbox (job_id, tenant, event, webhook_url)
-        SELECT id, tenant, 'job.' || state, webhook_url FROM held WHERE state <> 'queued'
+        SELECT id, tenant, 'job.' || state, webhook_url FROM held
+        WHERE state <> 'queued' AND NOT quiet
     ), corrected AS (
         -- The claim charged the prediction; the lane pays what was used.
         UPDATE lanes AS l SET vtime = l.vtime + d.owed / l.weight
@@ -77,7 +92,10 @@ _SETTLE = text("""
         WHERE l.pool = d.pool AND l.priority = d.priority AND l.tenant = d.tenant
     )
     SELECT token, state,
-           EXISTS (SELECT FROM tenants AS t WHERE t.name = held.tenant AND t.running IS NOT NULL) AS capped FROM held
+           EXISTS (SELECT FROM tenants AS t WHERE t.name = held.tenant AND t.running IS NOT NULL)
+           OR EXISTS (SELECT FROM shares AS s WHERE s.tenant = held.tenant AND s.pool = held.pool
+                      AND s.running IS NOT NULL) AS capped
+    FROM held
 """).bindparams(bindparam("batch", type_=JSONB))
 
 # Whoever wrote with this token before left an attempt behind.

@@ -10,32 +10,46 @@ from orchestrator.config.database import Access
 from orchestrator.policy.limits import NO_LIMITS, Limits
 from orchestrator.ports import Wakeups
 from orchestrator.store.batches import Batches
-from orchestrator.store.claim import Claims
+from orchestrator.store.campaign_house import CampaignHouse
+from orchestrator.store.campaign_rows import CampaignRows
+from orchestrator.store.campaigns import Campaigns
+from orchestrator.store.changes import Changes
+from orchestrator.store.claiming import Claims
 from orchestrator.store.connecting import LOOPS, Patience
 from orchestrator.store.deliveries import Deliveries
 from orchestrator.store.delivery_log import DeliveryLog
 from orchestrator.store.endpoints import Endpoints
 from orchestrator.store.engine import Database
 from orchestrator.store.files import Files
+from orchestrator.store.fleet import Fleets
+from orchestrator.store.forecasts import Forecasts
 from orchestrator.store.housekeeping import Housekeeping
 from orchestrator.store.inputs import Inputs
-from orchestrator.store.items import Items
 from orchestrator.store.jobs import Jobs
+from orchestrator.store.ledger import Ledger
 from orchestrator.store.loads import Loads
 from orchestrator.store.parked import ParkedThings
 from orchestrator.store.pauses import Pauses
+from orchestrator.store.predictions import PredictionRows
+from orchestrator.store.row_ends import RowEnds
 from orchestrator.store.settle import Settlements
+from orchestrator.store.shares import Shares
+from orchestrator.store.spending import Budgets
 from orchestrator.store.submissions import Submissions
 from orchestrator.store.tenants import Tenants
+from orchestrator.store.turns import Turns
 from orchestrator.store.wakeups import Notifier, hears, listen
+from orchestrator.store.window import Windows
+from orchestrator.store.worker_time import WorkerTime
 from orchestrator.store.workers import WorkerRows
 
 
 class Store(
-    Jobs, Claims, Settlements, WorkerRows, Housekeeping, Tenants, Files, Inputs, Endpoints, Deliveries, DeliveryLog,
-    Batches, Items, Loads, Pauses, ParkedThings,
+    Jobs, Turns, Claims, Settlements, WorkerRows, Housekeeping, Tenants, Files, Inputs, Endpoints, Deliveries,
+    DeliveryLog, Batches, Campaigns, Changes, CampaignRows, Windows, RowEnds, Budgets, CampaignHouse, Ledger, Loads,
+    Pauses, ParkedThings, WorkerTime, PredictionRows, Shares, Forecasts, Fleets,
 ):  # fmt: skip
-    """Jobs, keys, inputs, files, batches and webhooks, as the ports ask for them. One per process and event loop."""
+    """Jobs, keys, inputs, files, batches, campaigns, webhooks, as the ports ask. One per process and event loop."""
 
     def __init__(
         self,

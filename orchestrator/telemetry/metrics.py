@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter as Counted
 from collections.abc import Iterable, Mapping, Sequence
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from orchestrator.domain.outlooks import KeptOutlook, Subject
 from orchestrator.domain.protocol import WorkerState
 from orchestrator.ports import Backlog, QueueDepth
+from orchestrator.ports.fleet import KindState
 
 _HTTP_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 _RENDER_BUCKETS = (0.1, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 90, 120, 180, 300, 600, 1200, 3600)
+# Off by a third is what the alert looks at.
+_RATIO_BUCKETS = (0.25, 0.5, 0.667, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.333, 1.5, 2, 4)
 _WAIT_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600)
 
 http_seconds = Histogram(
@@ -59,6 +64,17 @@ stage_seconds = Histogram(
     "cogmill_stage_seconds", "Seconds of each stage of a finished render.", ("pool", "stage"), buckets=_RENDER_BUCKETS
 )
 steps = Counter("cogmill_denoise_steps_total", "Denoise steps seen, by pool.", ("pool",))
+prediction_error = Histogram(
+    "cogmill_prediction_error_ratio",
+    "GPU seconds of a finished render to those that were predicted when it ended, by pool and model.",
+    ("pool", "model"),
+    buckets=_RATIO_BUCKETS,
+)
+learned_ratio = Gauge(
+    "cogmill_prediction_learned_ratio",
+    "GPU seconds that renders of a pool's model take per second that the catalogue predicts, as they have taught.",
+    ("pool", "model"),
+)
 
 preemptions = Counter(
     "cogmill_preemptions_total",
@@ -100,6 +116,22 @@ workers_quarantined = Counter(
 workers = Gauge("cogmill_workers", "Workers, by pool and state.", ("pool", "state"))
 gpu_busy_seconds = Counter("cogmill_gpu_busy_seconds_total", "Seconds that workers held their GPU busy.", ("pool",))
 
+fleet_workers = Gauge(
+    "cogmill_fleet_workers",
+    "Workers of kinds, by pool, kind and state: wanted, and of these requested, starting or ready; and draining.",
+    ("pool", "kind", "state"),
+)
+fleet_resting = Gauge(
+    "cogmill_fleet_resting_seconds",
+    "For how long no worker of a kind is asked for, since none came in its time, by pool and kind.",
+    ("pool", "kind"),
+)
+scale_decisions = Counter(
+    "cogmill_scale_decisions_total",
+    "Decisions for more or fewer workers of a kind.",
+    ("pool", "kind", "change"),
+)
+
 loop_failures = Counter("cogmill_loop_failures_total", "Runs of a background loop that raised, by loop.", ("loop",))
 parked = Counter(
     "cogmill_parked_total",
@@ -108,6 +140,21 @@ parked = Counter(
 )
 swept_objects = Counter("cogmill_swept_objects_total", "Objects deleted by retention.")
 batches_ended = Counter("cogmill_batches_ended_total", "Batches that ended, by final status.", ("status",))
+campaigns = Gauge("cogmill_campaigns", "Campaigns that have not ended, by state.", ("state",))
+campaign_rows = Gauge(
+    "cogmill_campaign_rows", "Rows of campaigns that have not ended, by how they ended or that they wait.", ("outcome",)
+)
+campaigns_at_risk = Gauge("cogmill_campaigns_at_risk", "Campaigns whose deadline lies before or in their forecast.")
+forecast_pools = Gauge(
+    "cogmill_forecast_pool_seconds",
+    "Until all that a pool has to render is done: 10%, 50%, 90% (bound low, likely, high).",
+    ("pool", "bound"),
+)
+forecast_made = Gauge("cogmill_forecast_made_timestamp_seconds", "When this process has last made forecasts.")
+forecast_seconds = Histogram(
+    "cogmill_forecast_seconds", "Of one round of forecasts.", buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10)
+)
+campaigns_moved = Counter("cogmill_campaign_transitions_total", "Campaigns that came to a state.", ("state",))
 
 webhook_tries = Counter(
     "cogmill_webhook_tries_total",
@@ -127,6 +174,11 @@ def show_queue(depths: Sequence[QueueDepth]) -> None:
     """Replace the queue gauges by this reading; pools and states that are gone disappear."""
     _replace(jobs, {(depth.pool, str(depth.state)): depth.count for depth in depths})
     _replace(oldest_age, {(depth.pool, str(depth.state)): depth.oldest_age_s for depth in depths})
+
+
+def show_learned(ratios: Mapping[tuple[str, str], float]) -> None:
+    """Set the ratio of each (model, pool) of which something is known, and forget the others."""
+    _replace(learned_ratio, {(pool, model): ratio for (model, pool), ratio in ratios.items()})
 
 
 def show_pauses(paused: Mapping[str, bool]) -> None:
@@ -149,7 +201,14 @@ def show_workers(states: Iterable[tuple[str, WorkerState]]) -> None:
     _replace(workers, {(pool, str(state)): counted[pool, str(state)] for pool in pools for state in WorkerState})
 
 
-def _replace(gauge: Gauge, values: Mapping[tuple[str, str], float]) -> None:
+def show_fleet(kinds: Sequence[KindState]) -> None:
+    """Replace the gauges of kinds by this reading."""
+    states = ("wanted", "requested", "starting", "ready", "draining")
+    _replace(fleet_workers, {(it.pool, it.kind, state): getattr(it, state) for it in kinds for state in states})
+    _replace(fleet_resting, {(it.pool, it.kind): it.rests_s for it in kinds})
+
+
+def _replace(gauge: Gauge, values: Mapping[tuple[str, ...], float]) -> None:
     """Set these and remove the rest; a scrape in between sees old or new values, never none."""
     for labels, value in values.items():
         gauge.labels(*labels).set(value)
@@ -157,3 +216,24 @@ def _replace(gauge: Gauge, values: Mapping[tuple[str, str], float]) -> None:
         known = tuple(sample.labels.values())
         if known not in values:
             gauge.remove(*known)
+
+
+def show_forecasts(outlooks: Iterable[KeptOutlook]) -> None:
+    """Set the gauges of forecasts; a pool that is never done is shown as infinitely far away."""
+    known = list(outlooks)
+    forecast_made.set_to_current_time()
+    campaigns_at_risk.set(sum(each.at_risk is True for each in known))
+    seconds: dict[tuple[str, ...], float] = {}
+    for each in known:
+        if each.subject is Subject.POOL:
+            for bound, moment in (("low", each.low_at), ("likely", each.likely_at), ("high", each.high_at)):
+                seconds[each.name, bound] = math.inf if moment is None else (moment - each.made_at).total_seconds()
+    _replace(forecast_pools, seconds)
+
+
+def show_campaigns(states: Mapping[str, int], rows: Mapping[str, int]) -> None:
+    """Set the gauges of campaigns; a state that none is in is 0, not what it was."""
+    for gauge, found in ((campaigns, states), (campaign_rows, rows)):
+        gauge.clear()
+        for word, count in found.items():
+            gauge.labels(word).set(count)

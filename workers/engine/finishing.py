@@ -64,6 +64,10 @@ class RenderWatch:
     def prompt_tokens(self) -> int | None:
         return self._held.prompt_tokens
 
+    def befall(self, incident: Incident) -> None:
+        with self._renders.changing(urgent=True):
+            self._held.befall(incident)
+
     def enter(self, stage: Stage) -> None:
         if self._held.cancelled:
             raise _Cancelled
@@ -111,9 +115,8 @@ class Finishing:
         end: End
         try:
             watch.enter(Stage.FINISHING)
-            if ladder.all_black(frames):
-                with self._renders.changing(urgent=True):
-                    held.befall(Incident.ALL_BLACK)
+            if (incident := ladder.implausible(frames)) is not None:
+                watch.befall(incident)
             end = Rendered(result=self._finish_frames(held.assignment, frames, watch))
         except _Cancelled:
             end = Stopped(gpu_seconds=held.gpu_seconds)

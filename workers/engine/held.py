@@ -231,6 +231,7 @@ class Held:
             checkpoint=self.checkpoint,
             incidents=self.incidents,
             end=self.end,
+            gpu_seconds=self.gpu_seconds,
         )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain.catalog import Profile
@@ -66,6 +67,13 @@ def below(
     return None
 
 
-def all_black(frames: NDArray[np.uint8]) -> bool:
-    """True when `frames`, [frames, height, width, 3] RGB, show nothing at all, which a prompt may well ask for."""
-    return int(frames.max()) <= _BLACK
+def implausible(frames: NDArray[np.uint8]) -> Incident | None:
+    """What looks wrong with `frames`, [frames, height, width, 3] RGB, which a prompt may well ask for.
+
+    One pass over them for the brightest; whether they move, the first two say in all but the frozen ones.
+    """
+    if int(frames.max()) <= _BLACK:
+        return Incident.ALL_BLACK
+    if len(frames) > 1 and all((one == next_).all() for one, next_ in pairwise(frames)):
+        return Incident.FROZEN
+    return None

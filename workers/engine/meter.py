@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 
 from orchestrator.domain.catalog import ModelFamily
 from orchestrator.domain.job import RenderSpec
-from orchestrator.policy.cost import Speed, predict_decode_s, predict_step_s
+from orchestrator.policy.cost import predict_decode_s, predict_step_s
 
 # The mean that is reported spans this many steps: about one render.
 _RECENT_STEPS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """How many real seconds a second of the catalogue takes on this worker: a moving average over its own moves."""
+
+    factor: float = 1.0
+    samples: int = 0
+
+    def learn(self, *, predicted_s: float, actual_s: float) -> Speed:
+        """A new average with one more sample. Early samples weigh more, so that a cold start is soon forgotten."""
+        if predicted_s <= 0 or actual_s <= 0:
+            return self
+        weight = max(0.1, 1 / (self.samples + 1))
+        return Speed(self.factor + weight * (actual_s / predicted_s - self.factor), self.samples + 1)
 
 
 class Meter:

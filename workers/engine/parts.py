@@ -150,6 +150,10 @@ class Watch(Protocol):
         """Of the whole prompt."""
         ...
 
+    def befall(self, incident: Incident) -> None:
+        """Something befell the render while it was finished."""
+        ...
+
     def enter(self, stage: Stage) -> None:
         """A stage begins. Raises when the render was cancelled meanwhile; let that pass through."""
         ...

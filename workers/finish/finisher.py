@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from orchestrator.config import FinishSettings
 from orchestrator.domain.job import RenderSpec
 from orchestrator.domain.protocol import Assignment
 from workers.finish.encode import write_video
-from workers.finish.frames import Frame, Frames, Interpolator, check
+from workers.finish.frames import Frame, Frames, Interpolator, check, nothing
 from workers.finish.interpolate import ByModel, by_motion
 from workers.finish.provenance import Origin, Seal
 from workers.finish.scale import Scaler
@@ -54,13 +55,20 @@ class Finisher:
         )
 
     def finish(
-        self, assignment: Assignment, frames: Frames, directory: Path, *, on_progress: Callable[[], None]
+        self,
+        assignment: Assignment,
+        frames: Frames,
+        directory: Path,
+        *,
+        on_progress: Callable[[], None],
+        on_bad: Callable[[], None] = nothing,
     ) -> Finished:
         """Write the video and its stills into `directory`: all of them, or none.
 
         `frames` is RGB, uint8 [F, H, W, 3] as the assignment's spec renders them. `on_progress` is called with every
-        frame; what it raises ends the work and passes through. Raises `ValueError` for other frames than the spec's,
-        `OSError` when something cannot be written, and `RenderFailed` when the video cannot be signed.
+        frame; what it raises ends the work and passes through. `on_bad` is called for a frame in which a model's
+        numbers are not finite; there it is black. Raises `ValueError` for other frames than the spec's, `OSError` when
+        something cannot be written, and `RenderFailed` when the video cannot be signed.
         """
         spec, wanted = assignment.spec, assignment.spec.delivery
         check(frames, spec)
@@ -69,7 +77,7 @@ class Finisher:
         stills = Stills(wanted, cover=cover, thumbnail=thumbnail, spritesheet=spritesheet)
 
         def passing() -> Iterator[Frame]:
-            for index, frame in enumerate(self._delivered(spec, frames)):
+            for index, frame in enumerate(self._delivered(spec, frames, on_bad)):
                 on_progress()
                 stills.take(index, frame)
                 yield frame
@@ -95,13 +103,16 @@ class Finisher:
             fps=wanted.fps,
         )
 
-    def _delivered(self, spec: RenderSpec, frames: Frames) -> Iterator[Frame]:
+    def _delivered(self, spec: RenderSpec, frames: Frames, on_bad: Callable[[], None]) -> Iterator[Frame]:
         """Interpolated before they are scaled: motion is as well estimated in few pixels, at a fraction of the cost."""
         wanted = spec.delivery
         delivered: Iterator[Frame] = islice(iter(frames), wanted.num_frames)
         if wanted.fps != spec.fps:
-            delivered = self._interpolate(frames, fps=spec.fps, wanted=wanted.fps, count=wanted.num_frames)
+            delivered = self._interpolate(
+                frames, fps=spec.fps, wanted=wanted.fps, count=wanted.num_frames, on_bad=on_bad
+            )
         source, target = (spec.width, spec.height), (wanted.width, wanted.height)
         if source != target:
-            delivered = map(Scaler(source, target, self._upscale), delivered)
+            enlarge = None if self._upscale is None else partial(self._upscale, on_bad=on_bad)
+            delivered = map(Scaler(source, target, enlarge), delivered)
         return map(Watermark(*target), delivered) if wanted.watermark else delivered

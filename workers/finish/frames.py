@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -21,13 +21,20 @@ Frames = npt.NDArray[np.uint8]
 THREADS = max(1, min(4, (os.cpu_count() or 1) // FINISHERS))
 
 
+def nothing() -> None:
+    """Nobody wants to know."""
+
+
 class Interpolator(Protocol):
     """Brings frames from one rate to another."""
 
-    def __call__(self, frames: Frames, *, fps: int, wanted: int, count: int) -> Iterator[Frame]:
+    def __call__(
+        self, frames: Frames, *, fps: int, wanted: int, count: int, on_bad: Callable[[], None] = nothing
+    ) -> Iterator[Frame]:
         """`count` frames, the first of them `frames[0]`, each 1/`wanted` seconds after the one before.
 
-        `frames` are 1/`fps` seconds apart; after the last of them it stays.
+        `frames` are 1/`fps` seconds apart; after the last of them it stays. `on_bad` is called for a frame in which
+        numbers were not finite.
         """
         ...
 

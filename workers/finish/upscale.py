@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 import torch
 
 from orchestrator.domain.errors import ConfigError
-from workers.finish.frames import Frame
+from workers.finish.frames import Frame, nothing
 from workers.finish.interpolate import to_frame, to_tensor
 
 # Pixels of a tile's side and of what it sees of its neighbours, before enlarging: bounds the network's memory to that
@@ -50,11 +51,12 @@ class Upscaler:
         return cls(network.eval(), device)
 
     @torch.inference_mode()
-    def __call__(self, frame: Frame) -> Frame:
+    def __call__(self, frame: Frame, on_bad: Callable[[], None] = nothing) -> Frame:
+        """The frame, enlarged. `on_bad` is called when numbers in it are not finite."""
         picture = to_tensor(frame, self._device)
         height, width = frame.shape[:2]
         if max(height, width) <= self._tile:
-            return to_frame(self._network(picture))
+            return to_frame(self._network(picture), on_bad)
         scale = self._network.scale
         whole = torch.empty(1, 3, height * scale, width * scale, device=self._device)
         for top in range(0, height, self._tile):
@@ -65,4 +67,4 @@ class Upscaler:
                 whole[:, :, top * scale : bottom * scale, left * scale : right * scale] = seen[
                     :, :, (top - y) * scale : (bottom - y) * scale, (left - x) * scale : (right - x) * scale
                 ]
-        return to_frame(whole)
+        return to_frame(whole, on_bad)

@@ -4,14 +4,28 @@ Every time comes from `cogmill_now()`, the one clock of leases and queues; a tes
 """
 
 from orchestrator.store.tables.base import metadata
-from orchestrator.store.tables.operators import parked, pauses
+from orchestrator.store.tables.campaigns import (
+    budgets,
+    campaign_bad_rows,
+    campaign_jobs,
+    campaign_passes,
+    campaign_rows,
+    campaigns,
+    spending,
+)
+from orchestrator.store.tables.fleet import fleet_kinds, scale_decisions
+from orchestrator.store.tables.forecasts import forecasts, leaders
+from orchestrator.store.tables.operators import parked, pauses, worker_time
+from orchestrator.store.tables.predictions import learned_ratios
 from orchestrator.store.tables.queue import attempts, dispatchers, jobs, lanes, usage, worker_loads, workers
-from orchestrator.store.tables.tenants import deployment, keys, tenants
+from orchestrator.store.tables.tenants import deployment, keys, shares, tenants
 from orchestrator.store.tables.uploads import batch_items, batches, files, inputs
 from orchestrator.store.tables.webhooks import deliveries, outbox, webhook_endpoints
 
 __all__ = [
-    "attempts", "batch_items", "batches", "deliveries", "deployment", "dispatchers", "files", "inputs", "jobs", "keys",
-    "lanes", "metadata", "outbox", "parked", "pauses", "tenants", "usage", "webhook_endpoints", "worker_loads",
+    "attempts", "batch_items", "batches", "budgets", "campaign_bad_rows", "campaign_jobs", "campaign_passes",
+    "campaign_rows", "campaigns", "deliveries", "deployment", "dispatchers", "files", "fleet_kinds", "forecasts",
+    "inputs", "jobs", "keys", "lanes", "leaders", "learned_ratios", "metadata", "outbox", "parked", "pauses",
+    "scale_decisions", "shares", "spending", "tenants", "usage", "webhook_endpoints", "worker_loads", "worker_time",
     "workers",
 ]  # fmt: skip

@@ -1,8 +1,8 @@
-"""What operators hold up and look into: paused pools, and what was parked since it broke the loop that met it."""
+"""What operators hold up and look into: paused pools, what was parked, and what workers spent their time on."""
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, PrimaryKeyConstraint, Table, Text
+from sqlalchemy import CheckConstraint, Column, Double, PrimaryKeyConstraint, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from orchestrator.store.tables.base import NOW, metadata, moment
@@ -32,5 +32,19 @@ parked = Table(
     Column("detail", JSONB, nullable=False),
     moment("at", nullable=False, server_default=NOW),
     PrimaryKeyConstraint("kind", "subject"),
-    CheckConstraint("kind IN ('batch', 'event')", name="parked_kind"),
+    CheckConstraint("kind IN ('batch', 'campaign', 'event')", name="parked_kind"),
+)
+
+# Seconds of workers, of all clusters, in each hour of UTC.
+worker_time = Table(
+    "worker_time",
+    metadata,
+    moment("hour", nullable=False),
+    Column("pool", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("spell", Text, nullable=False),
+    Column("seconds", Double, nullable=False),
+    PrimaryKeyConstraint("hour", "pool", "kind", "spell"),
+    CheckConstraint("spell IN ('busy', 'idle', 'loading', 'broken')", name="worker_time_spell"),
+    CheckConstraint("seconds >= 0", name="worker_time_seconds"),
 )

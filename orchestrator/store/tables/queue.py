@@ -68,6 +68,12 @@ jobs = Table(
     Column("request_hash", Text),
     # The content hash of the image that the video begins at: what keeps that input from being swept.
     Column("input", Text),
+    # The campaign or the batch that it is a row of; and whether its end is told to nobody but that one.
+    Column("campaign", Text),
+    Column("quiet", Boolean, nullable=False, server_default=text("false")),
+    # The worker that failed it: until then another one may take it.
+    Column("avoid", Text),
+    moment("avoid_until"),
     CheckConstraint("state IN ('held', 'queued', 'running', 'succeeded', 'failed', 'cancelled')", name="jobs_state"),
     CheckConstraint("NOT ready OR state = 'queued'", name="jobs_ready_is_queued"),
     CheckConstraint("num_nulls(token, cluster, worker, incarnation, claimed_at) IN (0, 5)", name="jobs_claim_is_whole"),
@@ -230,6 +236,12 @@ usage = Table(
     Column("outcome", Text, nullable=False),
     Column("gpu_seconds", Double, nullable=False),
     moment("at", nullable=False, server_default=NOW),
+    # The campaign or batch, and the model; rows of earlier releases have neither.
+    Column("campaign", Text),
+    Column("model", Text),
+    # Of an evicted attempt: it left a checkpoint that is further on.
+    Column("kept", Boolean),
     CheckConstraint("gpu_seconds > 0", name="usage_positive"),
 )
+Index("usage_at", usage.c.at, postgresql_using="brin", postgresql_with={"pages_per_range": 32})
 Index("usage_of_tenant", usage.c.tenant, usage.c.at, postgresql_include=["gpu_seconds"])

@@ -9,6 +9,7 @@ from sqlalchemy import (
     Double,
     Index,
     Integer,
+    PrimaryKeyConstraint,
     Table,
     Text,
     text,
@@ -39,6 +40,22 @@ tenants = Table(
 )
 # Whether there is any such tenant is asked by every claim.
 Index("tenants_capped", tenants.c.name, postgresql_where=text("running IS NOT NULL"))
+
+# What a tenant has of one pool, beside its limits over all.
+shares = Table(
+    "shares",
+    metadata,
+    Column("tenant", Text, nullable=False),
+    Column("pool", Text, nullable=False),
+    # Workers that it gets when it wants them, lent while it does not.
+    Column("guaranteed", Integer, nullable=False, server_default=text("0")),
+    # Jobs that it may run here at once; null is as many as it may over all pools.
+    Column("running", Integer),
+    PrimaryKeyConstraint("tenant", "pool"),
+    CheckConstraint("guaranteed >= 0 AND running >= 0 AND guaranteed <= running", name="shares_ranges"),
+)
+# Whether there is any is asked by every claim.
+Index("shares_pool", shares.c.pool)
 
 keys = Table(
     "keys",

@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from orchestrator.store.tables.base import HOT, NOW, ZERO, Xid8, metadata, moment
 
-# What the world should be told, until `deliveries` holds it. About a job or about a batch.
+# What the world should be told, until `deliveries` holds it. About a job, or about a batch or a campaign (`batch_id`).
 outbox = Table(
     "outbox",
     metadata,
@@ -31,6 +31,8 @@ outbox = Table(
     # The URL that the job's request named. Kept here, since the job itself may be swept before this is read.
     Column("webhook_url", Text),
     moment("at", nullable=False, server_default=NOW),
+    # What its body says beside the subject.
+    Column("detail", JSONB),
     CheckConstraint("num_nonnulls(job_id, batch_id) = 1", name="outbox_has_subject"),
 )
 

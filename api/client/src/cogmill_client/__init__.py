@@ -1,0 +1,37 @@
+"""A client of Cogmill: videos, campaigns, files and webhooks, blocking (`Cogmill`) and async (`AsyncCogmill`)."""
+
+from cogmill_client.client import AsyncCogmill, Cogmill
+from cogmill_client.errors import (
+    ApiError,
+    BadAnswer,
+    BadRequest,
+    ChecksumMismatch,
+    CogmillError,
+    ConfigurationError,
+    Conflict,
+    ConnectionFailed,
+    Forbidden,
+    InvalidSignature,
+    NotFound,
+    PreconditionFailed,
+    RateLimited,
+    ServerError,
+    Timeout,
+    TooLarge,
+    Unauthenticated,
+)
+from cogmill_client.many import Downloaded
+from cogmill_client.models.campaigns import Campaign
+from cogmill_client.models.files import FileObject
+from cogmill_client.models.rows import BadRow, Link, ManifestSignature, Plan, Row, Upload
+from cogmill_client.models.usage import Usage, UsageLine, WorkerLine, WorkerUsage
+from cogmill_client.models.videos import Video
+from cogmill_client.models.webhooks import WebhookEvent
+
+__all__ = [
+    "ApiError", "AsyncCogmill", "BadAnswer", "BadRequest", "BadRow", "Campaign", "ChecksumMismatch", "Cogmill",
+    "CogmillError", "ConfigurationError", "Conflict", "ConnectionFailed", "Downloaded", "FileObject", "Forbidden",
+    "InvalidSignature", "Link", "ManifestSignature", "NotFound", "Plan", "PreconditionFailed", "RateLimited", "Row",
+    "ServerError", "Timeout", "TooLarge", "Unauthenticated", "Upload", "Usage", "UsageLine", "Video",
+    "WebhookEvent", "WorkerLine", "WorkerUsage",
+]  # fmt: skip

@@ -1,0 +1,262 @@
+"""`Cogmill` and `AsyncCogmill`: the same surface, blocking and to await."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Self
+
+import httpx
+
+from cogmill_client import many, signing
+from cogmill_client.binding import AsyncDoes, AsyncGives, AsyncResource, Does, Gives, Resource
+from cogmill_client.drivers import AsyncDriver, Driver
+from cogmill_client.many import Downloaded
+from cogmill_client.models.webhooks import WebhookEvent
+from cogmill_client.procedures import account, campaigns, files, videos
+from cogmill_client.procedures import rows as row_steps
+from cogmill_client.settings import MAX_RETRIES, TIMEOUT_S, Settings, resolve
+
+# Nothing that goes to this machine itself goes through a proxy.
+_DIRECT = ("all://localhost", "all://127.0.0.1", "all://[::1]")
+
+
+class Videos(Resource):
+    create = Does(videos.create)
+    retrieve = Does(videos.retrieve)
+    list = Gives(videos.list_)
+    cancel = Does(videos.cancel)
+    delete = Does(videos.delete)
+    retry = Does(videos.retry)
+    remix = Does(videos.remix)
+    wait = Does(videos.wait)
+    events = Gives(videos.events)
+    download = Does(videos.download)
+
+
+class Files(Resource):
+    upload = Does(files.upload)
+    retrieve = Does(files.retrieve)
+    list = Gives(files.list_)
+    download = Does(files.download)
+    delete = Does(files.delete)
+
+
+class Campaigns(Resource):
+    create = Does(campaigns.create)
+    retrieve = Does(campaigns.retrieve)
+    list = Gives(campaigns.list_)
+    delete = Does(campaigns.delete)
+    patch = Does(campaigns.patch)
+    upload_input = Does(row_steps.upload_input)
+    presign_upload = Does(row_steps.presign_upload)
+    upload_to = Does(row_steps.upload_to)
+    ingest = Does(row_steps.ingest)
+    plan = Does(campaigns.plan)
+    approve = Does(campaigns.approve)
+    reject = Does(campaigns.reject)
+    pause = Does(campaigns.pause)
+    resume = Does(campaigns.resume)
+    cancel = Does(campaigns.cancel)
+    retry = Does(campaigns.retry)
+    waive = Does(campaigns.waive)
+    promote = Does(campaigns.promote)
+    rows = Gives(row_steps.rows)
+    errors = Gives(row_steps.errors)
+    links = Gives(row_steps.links)
+    manifest = Does(row_steps.manifest)
+    signature = Does(row_steps.signature)
+    events = Gives(campaigns.events)
+    wait = Does(campaigns.wait)
+
+
+class Webhooks(Resource):
+    secret = Does(account.secret)
+    create_endpoint = Does(account.create_endpoint)
+    list_endpoints = Gives(account.list_endpoints)
+    delete_endpoint = Does(account.delete_endpoint)
+
+    @staticmethod
+    def verify(payload: bytes | str, headers: Mapping[str, str], secret: str) -> WebhookEvent:
+        """The event of a delivery. Raises `InvalidSignature`."""
+        return signing.verify(payload, headers, secret)
+
+
+class Account(Resource):
+    usage = Does(account.usage)
+    usage_csv = Does(account.usage_csv)
+    worker_usage = Does(account.worker_usage)
+    jwks = Does(account.jwks)
+
+
+class AsyncVideos(AsyncResource):
+    create = AsyncDoes(videos.create)
+    retrieve = AsyncDoes(videos.retrieve)
+    list = AsyncGives(videos.list_)
+    cancel = AsyncDoes(videos.cancel)
+    delete = AsyncDoes(videos.delete)
+    retry = AsyncDoes(videos.retry)
+    remix = AsyncDoes(videos.remix)
+    wait = AsyncDoes(videos.wait)
+    events = AsyncGives(videos.events)
+    download = AsyncDoes(videos.download)
+
+
+class AsyncFiles(AsyncResource):
+    upload = AsyncDoes(files.upload)
+    retrieve = AsyncDoes(files.retrieve)
+    list = AsyncGives(files.list_)
+    download = AsyncDoes(files.download)
+    delete = AsyncDoes(files.delete)
+
+
+class AsyncCampaigns(AsyncResource):
+    create = AsyncDoes(campaigns.create)
+    retrieve = AsyncDoes(campaigns.retrieve)
+    list = AsyncGives(campaigns.list_)
+    delete = AsyncDoes(campaigns.delete)
+    patch = AsyncDoes(campaigns.patch)
+    upload_input = AsyncDoes(row_steps.upload_input)
+    presign_upload = AsyncDoes(row_steps.presign_upload)
+    upload_to = AsyncDoes(row_steps.upload_to)
+    ingest = AsyncDoes(row_steps.ingest)
+    plan = AsyncDoes(campaigns.plan)
+    approve = AsyncDoes(campaigns.approve)
+    reject = AsyncDoes(campaigns.reject)
+    pause = AsyncDoes(campaigns.pause)
+    resume = AsyncDoes(campaigns.resume)
+    cancel = AsyncDoes(campaigns.cancel)
+    retry = AsyncDoes(campaigns.retry)
+    waive = AsyncDoes(campaigns.waive)
+    promote = AsyncDoes(campaigns.promote)
+    rows = AsyncGives(row_steps.rows)
+    errors = AsyncGives(row_steps.errors)
+    links = AsyncGives(row_steps.links)
+    manifest = AsyncDoes(row_steps.manifest)
+    signature = AsyncDoes(row_steps.signature)
+    events = AsyncGives(campaigns.events)
+    wait = AsyncDoes(campaigns.wait)
+
+
+class AsyncWebhooks(AsyncResource):
+    secret = AsyncDoes(account.secret)
+    create_endpoint = AsyncDoes(account.create_endpoint)
+    list_endpoints = AsyncGives(account.list_endpoints)
+    delete_endpoint = AsyncDoes(account.delete_endpoint)
+    verify = staticmethod(signing.verify)
+
+
+class AsyncAccount(AsyncResource):
+    usage = AsyncDoes(account.usage)
+    usage_csv = AsyncDoes(account.usage_csv)
+    worker_usage = AsyncDoes(account.worker_usage)
+    jwks = AsyncDoes(account.jwks)
+
+
+class Cogmill:
+    """A client that blocks; one may be shared by threads. Close it, or use it in a `with` block.
+
+    Raises `ConfigurationError` where it cannot tell which API to talk to: see `cogmill_client.settings.resolve`.
+    `timeout` is in seconds without an answer. `http_client` replaces the client's own connections.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        profile: str | None = None,
+        *,
+        timeout: float = TIMEOUT_S,
+        max_retries: int = MAX_RETRIES,
+        http_client: httpx.Client | None = None,
+    ) -> None:
+        self.settings = _settings(api_key, base_url, profile, timeout, max_retries)
+        self._driver = Driver(http_client or httpx.Client(mounts=dict.fromkeys(_DIRECT)), self.settings)
+        self.videos = Videos(self._driver)
+        self.files = Files(self._driver)
+        self.campaigns = Campaigns(self._driver)
+        self.webhooks = Webhooks(self._driver)
+        own = Account(self._driver)
+        self.usage, self.usage_csv, self.worker_usage = own.usage, own.usage_csv, own.worker_usage
+        self.jwks = own.jwks
+
+    def download_campaign(
+        self,
+        campaign_id: str,
+        directory: str | os.PathLike[str],
+        *,
+        pattern: str = "{custom_id}.mp4",
+        workers: int = 8,
+        on_file: Callable[[str, Path], object] | None = None,
+    ) -> Downloaded:
+        """Save the video of each row that has one, `workers` at once, below `directory`.
+
+        Ids that are no safe names of files get one. A file that is there already, with the right SHA-256, is left
+        alone, so that a call which was interrupted may simply be made again. `on_file` hears of each that is there.
+        """
+        return many.download(
+            self._driver, campaign_id, Path(directory), pattern=pattern, workers=workers, on_file=on_file
+        )
+
+    def close(self) -> None:
+        self._driver.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class AsyncCogmill:
+    """The same on an event loop: methods are awaited, listings and events are for `async for`."""
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        profile: str | None = None,
+        *,
+        timeout: float = TIMEOUT_S,
+        max_retries: int = MAX_RETRIES,
+        http_client: httpx.AsyncClient | None = None,
+    ) -> None:
+        self.settings = _settings(api_key, base_url, profile, timeout, max_retries)
+        self._driver = AsyncDriver(http_client or httpx.AsyncClient(mounts=dict.fromkeys(_DIRECT)), self.settings)
+        self.videos = AsyncVideos(self._driver)
+        self.files = AsyncFiles(self._driver)
+        self.campaigns = AsyncCampaigns(self._driver)
+        self.webhooks = AsyncWebhooks(self._driver)
+        own = AsyncAccount(self._driver)
+        self.usage, self.usage_csv, self.worker_usage = own.usage, own.usage_csv, own.worker_usage
+        self.jwks = own.jwks
+
+    async def download_campaign(
+        self,
+        campaign_id: str,
+        directory: str | os.PathLike[str],
+        *,
+        pattern: str = "{custom_id}.mp4",
+        workers: int = 8,
+        on_file: Callable[[str, Path], object] | None = None,
+    ) -> Downloaded:
+        """As `Cogmill.download_campaign`."""
+        return await many.download_async(
+            self._driver, campaign_id, Path(directory), pattern=pattern, workers=workers, on_file=on_file
+        )
+
+    async def close(self) -> None:
+        await self._driver.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+def _settings(
+    api_key: str | None, base_url: str | None, profile: str | None, timeout: float, max_retries: int
+) -> Settings:
+    return resolve(api_key=api_key, base_url=base_url, profile=profile, timeout_s=timeout, max_retries=max_retries)

@@ -1,0 +1,67 @@
+"""What webhooks bring, and the endpoints that they go to."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from cogmill_client.models.base import Answer, Identified, OrNewer
+
+EventType = Literal[
+    "video.completed", "video.failed", "batch.completed", "batch.failed", "batch.expired", "batch.cancelled",
+    "campaign.planned", "campaign.awaiting_approval", "campaign.progress", "campaign.paused", "campaign.resumed",
+    "campaign.budget", "campaign.at_risk", "campaign.on_track", "campaign.completed", "campaign.cancelled",
+    "campaign.failed",
+]  # fmt: skip
+
+
+class WebhookEvent(Answer):
+    """A verified delivery. `data` names what it is about: an `id`, and with some types more."""
+
+    id: str
+    object: str = "event"
+    created_at: int
+    type: str
+    data: dict[str, Any]
+
+
+class Endpoint(Identified):
+    """Where events are sent to."""
+
+    object: Literal["webhook_endpoint"]
+    created_at: int
+    updated_at: int
+    name: str
+    url: str
+    event_types: list[Annotated[EventType, OrNewer]]
+    signing_secret_hint: str
+    disabled_at: int | None
+
+
+class EndpointWithSecret(Endpoint):
+    """The whole secret is shown once, when the endpoint is made."""
+
+    signing_secret: str
+
+
+class WebhookSecret(Answer):
+    """What signs the deliveries to URLs that requests name (`webhook_url`)."""
+
+    object: Literal["webhook_secret"]
+    signing_secret: str
+
+
+class Jwk(Answer):
+    """A public key that manifests are signed with: Ed25519, `x` in base64url."""
+
+    kty: Annotated[Literal["OKP"], OrNewer]
+    crv: Annotated[Literal["Ed25519"], OrNewer]
+    x: str
+    kid: str
+    alg: Annotated[Literal["EdDSA"], OrNewer]
+    use: Annotated[Literal["sig"], OrNewer]
+
+
+class Jwks(Answer):
+    """The public keys of a deployment."""
+
+    keys: list[Jwk]

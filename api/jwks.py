@@ -1,0 +1,59 @@
+"""`/.well-known/jwks.json`: the public key that campaigns' manifests are signed with, for everybody."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, JsonValue
+
+from api import deps
+from api.wire.replies import reply
+from orchestrator.campaigns.signing import Signer
+
+router = APIRouter(tags=["operations"])
+
+_EXAMPLE: JsonValue = {
+    "keys": [
+        {
+            "kty": "OKP",
+            "crv": "Ed25519",
+            "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+            "kid": "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k",
+            "alg": "EdDSA",
+            "use": "sig",
+        }
+    ]
+}
+# It changes with the master key alone; whoever has an old one finds that its id is not the signature's.
+_HEADERS = {"cache-control": "public, max-age=300"}
+
+
+class Jwk(BaseModel):
+    """A public key (RFC 8037). Its id is its thumbprint (RFC 7638)."""
+
+    kty: Literal["OKP"]
+    crv: Literal["Ed25519"]
+    x: str
+    kid: str
+    alg: Literal["EdDSA"]
+    use: Literal["sig"]
+
+
+class JwkSet(BaseModel):
+    """Public keys (RFC 7517)."""
+
+    keys: list[Jwk]
+
+
+@router.get(
+    "/.well-known/jwks.json",
+    response_model=JwkSet,
+    summary="The public key of manifests",
+    responses={200: {"content": {"application/json": {"example": _EXAMPLE}}}},
+)
+async def jwks(request: Request) -> Response:
+    """What the signature of a campaign's manifest is checked with. Needs no key, and tells nothing of anybody."""
+    master_key = deps.services(request).settings.master_key.get_secret_value()
+    return reply(JwkSet.model_validate(Signer(master_key).jwks), headers=_HEADERS)

@@ -1,0 +1,148 @@
+"""`/v1/campaigns`, which are ours: many videos under one template, one budget and one deadline."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import Response
+
+from api import deps
+from api.native import campaign_schemas as schemas
+from api.native.campaign_answers import CAMPAIGN_EXAMPLE, CampaignList, CampaignObject, DeletedCampaign
+from api.native.campaign_translate import blaming, campaign_of, check_sources, version_of, wish_of
+from api.openai.errors import DOCS
+from api.wire.bodies import read_json, typed
+from api.wire.docs import Body, listed
+from api.wire.paging import After, Limit
+from api.wire.replies import reply
+from orchestrator.domain.campaign import Campaign, CampaignState
+from orchestrator.domain.outlooks import Subject
+
+router = APIRouter(tags=["campaigns"])
+
+IfMatch = Annotated[
+    str | None, Header(description="The `ETag` of what was read: nothing is done where it is another by now.")
+]
+
+
+@router.post(
+    "/v1/campaigns",
+    response_model=CampaignObject,
+    summary="Create a campaign",
+    **DOCS.route(
+        reads=Body(fields=schemas.CreateCampaign, examples=schemas.CREATE_EXAMPLES),
+        example=CAMPAIGN_EXAMPLE | {"state": "ingesting", "plan_token": None},
+        errors=(404,),
+    ),
+)
+async def create(
+    request: Request,
+    tenant: deps.Tenant,
+    idempotency_key: Annotated[
+        str | None, Header(description="A repeated request with the same key answers the first one's campaign.")
+    ] = None,
+) -> Response:
+    """Take in rows, price them, and render them once somebody approves; or make a draft that rows are sent to."""
+    fields = typed(schemas.CreateCampaign, await read_json(request), nested=True)
+    wish = wish_of(fields)
+    check_sources(fields)
+    with blaming(fields):
+        campaign = await deps.services(request).campaigns.create(
+            tenant,
+            wish,
+            source=fields.input if fields.like is None else fields.like,
+            form=fields.format if fields.like is None else "manifest",
+            clone_of=fields.clone_of,
+            idempotency_key=idempotency_key or None,
+        )
+    return await shown(request, campaign)
+
+
+@router.get(
+    "/v1/campaigns",
+    response_model=CampaignList,
+    summary="List campaigns",
+    **DOCS.route(errors=(400, 404), example=listed(CAMPAIGN_EXAMPLE)),
+)
+async def list_campaigns(
+    request: Request,
+    tenant: deps.Tenant,
+    limit: Limit = 20,
+    after: After = None,
+    state: Annotated[CampaignState | None, Query(description="Only campaigns that stand so.")] = None,
+) -> Response:
+    """A page of the tenant's campaigns, newest first."""
+    services = deps.services(request)
+    page = await services.campaigns.list(tenant, limit=limit, after=after, state=state)
+    known, now = await services.waiting.known(), datetime.now(UTC)
+    data = [
+        campaign_of(campaign, services.settings, known, await services.forecasts.of(Subject.CAMPAIGN, campaign.id), now)
+        for campaign in page.campaigns
+    ]
+    return reply(CampaignList.of(data, has_more=page.has_more))
+
+
+@router.get(
+    "/v1/campaigns/{campaign_id}",
+    response_model=CampaignObject,
+    summary="Retrieve a campaign",
+    **DOCS.route(errors=(404,), example=CAMPAIGN_EXAMPLE),
+)
+async def retrieve(request: Request, campaign_id: str, tenant: deps.Tenant) -> Response:
+    """The campaign as it stands."""
+    return await shown(request, await deps.services(request).campaigns.get(tenant, campaign_id))
+
+
+@router.patch(
+    "/v1/campaigns/{campaign_id}",
+    response_model=CampaignObject,
+    summary="Change a campaign",
+    **DOCS.route(
+        reads=Body(
+            fields=schemas.PatchCampaign,
+            examples={
+                "more time": {"deadline": "2026-12-02T08:00:00Z", "max_running": None},
+                "another prompt": {"template": {"prompt": "a {product} on a {scene}, at night"}},
+            },
+        ),
+        example=CAMPAIGN_EXAMPLE,
+        errors=(404, 412),
+    ),
+)
+async def patch(request: Request, campaign_id: str, tenant: deps.Tenant, if_match: IfMatch = None) -> Response:
+    """Change what has not begun, and what holds from now on.
+
+    Another template, or anything else that decides look or quantity, makes another plan, which somebody approves anew.
+    What no worker has begun is then made by the new one; what was begun stays as it is.
+    """
+    fields = typed(schemas.PatchCampaign, await read_json(request), nulls=True, nested=True)
+    version, wish = version_of(if_match), wish_of(fields)
+    with blaming(fields):
+        campaign = await deps.services(request).campaigns.patch(tenant, campaign_id, wish, version=version)
+    return await shown(request, campaign)
+
+
+@router.delete(
+    "/v1/campaigns/{campaign_id}",
+    response_model=DeletedCampaign,
+    summary="Delete a campaign",
+    **DOCS.route(
+        errors=(400, 404),
+        example={"id": CAMPAIGN_EXAMPLE["id"], "object": "campaign.deleted", "deleted": True},
+    ),
+)
+async def delete(request: Request, campaign_id: str, tenant: deps.Tenant) -> Response:
+    """Forget a campaign that has ended, with its rows and manifests; its videos stay as long as others do."""
+    await deps.services(request).campaigns.delete(tenant, campaign_id)
+    return reply(DeletedCampaign(id=campaign_id))
+
+
+async def shown(request: Request, campaign: Campaign) -> Response:
+    """One campaign, with its version as its tag."""
+    services = deps.services(request)
+    known = await services.waiting.known()
+    outlook = await services.forecasts.of(Subject.CAMPAIGN, campaign.id)
+    told = campaign_of(campaign, services.settings, known, outlook, datetime.now(UTC))
+    return reply(told, headers={"etag": f'"{campaign.version}"', "cache-control": "no-store"})

@@ -1,0 +1,121 @@
+"""`/v1/fleet`, which is ours: kinds of workers, how many there are and are wanted, and why."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, Field, JsonValue
+
+from api import deps
+from api.openai.errors import DOCS
+from api.wire.replies import reply, unix
+from orchestrator.capacity.fleets import FleetKind
+from orchestrator.ports.fleet import ScaleDecision
+
+router = APIRouter(tags=["operators"])
+
+_EXAMPLE: dict[str, JsonValue] = {
+    "object": "fleet",
+    "kinds": [
+        {
+            "object": "fleet.kind",
+            "pool": "main",
+            "kind": "spot",
+            "min": 0,
+            "max": 250,
+            "price_per_gpu_hour": 1.1,
+            "may_vanish": True,
+            "wanted": 120,
+            "requested": 14,
+            "starting": 6,
+            "ready": 100,
+            "draining": 0,
+            "why": "118.40 GPU s per s wanted, 106.00 there or coming; 107.60 of them are due in 21600 s",
+            "failures": 0,
+            "rests_s": 0,
+        }
+    ],
+    "decisions": [
+        {
+            "object": "fleet.decision",
+            "pool": "main",
+            "kind": "spot",
+            "change": 14,
+            "why": "118.40 GPU s per s wanted, 106.00 there or coming; 107.60 of them are due in 21600 s",
+            "at": 1758941485,
+        }
+    ],
+}
+
+
+class Kind(BaseModel):
+    """Workers of a pool that cost and do the same. A pool without kinds has one, `default`."""
+
+    object: Literal["fleet.kind"] = "fleet.kind"
+    pool: str
+    kind: str
+    min: int
+    max: int
+    price_per_gpu_hour: float | None
+    may_vanish: bool = Field(description="Its nodes may be taken away, with a notice.")
+    wanted: int
+    requested: int = Field(description="Asked for, and never heard of.")
+    starting: int = Field(description="They load their model.")
+    ready: int
+    draining: int = Field(description="On their way out; not among the wanted.")
+    why: str = Field(description="The reason of the last change.")
+    failures: int = Field(description="How often in a row none came in its time.")
+    rests_s: float = Field(description="For so many seconds none is asked for.")
+
+
+class Decision(BaseModel):
+    """A kind got more workers, or fewer."""
+
+    object: Literal["fleet.decision"] = "fleet.decision"
+    pool: str
+    kind: str
+    change: int
+    why: str
+    at: int
+
+
+class Fleet(BaseModel):
+    """Every kind of every pool, and the last twenty decisions, the newest first."""
+
+    object: Literal["fleet"] = "fleet"
+    kinds: list[Kind]
+    decisions: list[Decision]
+
+
+@router.get("/v1/fleet", response_model=Fleet, summary="Show the fleet", **DOCS.route(errors=(403,), example=_EXAMPLE))
+async def show_fleet(request: Request, operator: deps.Operator) -> Response:
+    """Kinds of workers: how many are wanted, requested, starting, ready and draining, and why. For operators."""
+    shown = await deps.services(request).fleets.show()
+    return reply(Fleet(kinds=[_kind(it) for it in shown.kinds], decisions=[_decision(it) for it in shown.decisions]))
+
+
+def _kind(it: FleetKind) -> Kind:
+    state = it.state
+    return Kind(
+        pool=it.pool,
+        kind=it.kind,
+        min=it.least,
+        max=it.most,
+        price_per_gpu_hour=it.price_per_gpu_hour,
+        may_vanish=it.may_vanish,
+        wanted=state.wanted,
+        requested=state.requested,
+        starting=state.starting,
+        ready=state.ready,
+        draining=state.draining,
+        why=state.why,
+        failures=state.failures,
+        rests_s=round(state.rests_s, 1),
+    )
+
+
+def _decision(it: ScaleDecision) -> Decision:
+    assert it.at is not None  # it was read
+    return Decision(pool=it.pool, kind=it.kind, change=it.change, why=it.why, at=unix(it.at))

@@ -1,0 +1,162 @@
+"""Forecasts: one process makes and keeps them, on change and every minute; everybody reads them."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from uuid import uuid4
+
+from orchestrator.capacity.worlds import Known, Worlds
+from orchestrator.config import Settings
+from orchestrator.domain.campaign import Campaign
+from orchestrator.domain.errors import LeaseLost, StoreUnavailable
+from orchestrator.domain.outlooks import KeptOutlook, Subject
+from orchestrator.learning.book import Book
+from orchestrator.policy.cohorts import advice, kept, turned
+from orchestrator.policy.forecast import Forecast, Outlook, forecast, mend
+from orchestrator.ports.forecasts import ForecastStore, Telling
+from orchestrator.telemetry import aside, logs, metrics
+
+_log = logs.get("forecasts")
+
+_DUTY = "forecasts"
+# Who leads says so at every look; after so long without one, another does.
+_LEASE_S = 30.0
+# What nothing has changed is reckoned anew after so long, and not more often than the least pause.
+_AGAIN_S, _LEAST_S = 60.0, 5.0
+# What would mend a deadline is looked for in so many campaigns of a round, those with the nearest deadlines first.
+_MENDED = 10
+# How old an answer about forecasts may be, and how long its reader waits for a newer one.
+_FRESH_S, _PATIENCE_S = 2.0, 1.0
+
+
+class Forecasting:
+    """Makes forecasts, while it leads. Any number may run: one of them does it, and its writes are fenced."""
+
+    def __init__(
+        self, settings: Settings, store: ForecastStore, book: Book, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._store = store
+        self._worlds = Worlds(settings, store, book, monotonic=monotonic)
+        self._monotonic = monotonic
+        self._token = uuid4()
+        self._mark = ""
+        self._made_at = -math.inf
+
+    async def run_once(self) -> bool:
+        """Whether forecasts were made: by who leads, when something has changed or a minute is over."""
+        if not await self._store.lead(_DUTY, self._token, _LEASE_S):
+            if self._made_at > -math.inf:
+                metrics.show_forecasts(())  # another one shows them now
+            self._made_at = -math.inf
+            return False
+        mark, age = await self._store.forecast_mark(), self._monotonic() - self._made_at
+        if age < (_AGAIN_S if mark == self._mark else _LEAST_S):
+            return False
+        began = self._monotonic()
+        await self._make()
+        metrics.forecast_seconds.observe(self._monotonic() - began)
+        self._mark, self._made_at = mark, began
+        return True
+
+    async def _make(self) -> None:
+        known = await self._worlds.now()
+        before = {each.name: each for each in await self._store.forecasts() if each.subject is Subject.CAMPAIGN}
+        # It is a second of pure Python: other loops of this process go on meanwhile.
+        outlooks, tellings = await asyncio.to_thread(_reckoned, known, before)
+        try:
+            await self._store.keep_forecasts(_DUTY, self._token, outlooks, tellings)
+        except LeaseLost:  # it took too long, and another leads by now
+            return
+        metrics.show_forecasts(outlooks)
+        for campaign, event, _ in tellings:
+            _log.info("forecast_turned", campaign=campaign.id, tenant=campaign.tenant, told=event)
+
+
+def _reckoned(known: Known, before: dict[str, KeptOutlook]) -> tuple[list[KeptOutlook], list[Telling]]:
+    """All outlooks, and what the world hears of them: only what has turned."""
+    found = forecast(known.world)
+    outlooks = [
+        kept(Subject.POOL, name, outlook, known.now, paused=known.paused.get(name))
+        for name, outlook in found.pools.items()
+    ]
+    tellings: list[Telling] = []
+    risky: list[tuple[Campaign, KeptOutlook]] = []
+    for campaign in known.campaigns.values():
+        outlook = found.subjects.get(campaign.id)
+        if outlook is None:
+            continue
+        with aside.unless_it_breaks("forecasts", campaign=campaign.id):
+            told = _kept(campaign, outlook, known, before.get(campaign.id))
+            risky.append((campaign, told))
+    mended = _mended([each for each in risky if each[1].at_risk], known, found)
+    for campaign, told in risky:
+        told = mended.get(campaign.id, told)
+        outlooks.append(told)
+        turn = turned(before.get(campaign.id), told)
+        if turn is not None:
+            tellings.append((campaign, "campaign.at_risk" if turn else "campaign.on_track", _detail(told)))
+    return outlooks, tellings
+
+
+def _kept(campaign: Campaign, outlook: Outlook, known: Known, before: KeptOutlook | None) -> KeptOutlook:
+    why = [known.paused[group.pool] for group in campaign.estimate if group.pool in known.paused]
+    paused = why[0] if why else None
+    deadline = campaign.deadline
+    return kept(Subject.CAMPAIGN, campaign.id, outlook, known.now, deadline=deadline, before=before, paused=paused)
+
+
+def _mended(risky: Sequence[tuple[Campaign, KeptOutlook]], known: Known, found: Forecast) -> dict[str, KeptOutlook]:
+    """Those that are at risk, with what would help; of more than a round has time for, the most urgent ones."""
+    mended = {}
+    for campaign, told in sorted(risky, key=lambda each: each[0].deadline or known.now)[:_MENDED]:
+        way = mend(known.world, found, campaign.id)
+        if way is not None:
+            mended[campaign.id] = replace(told, advice=advice(way, known.now))
+    return mended
+
+
+def _detail(told: KeptOutlook) -> dict[str, object]:
+    moments = {name: getattr(told, name) for name in ("low_at", "likely_at", "high_at")}
+    seconds = {name: None if moment is None else int(moment.timestamp()) for name, moment in moments.items()}
+    return {**seconds, "advice": told.advice, "reason": told.reason}
+
+
+class Admission:
+    """What a campaign would have to expect, before anybody says yes to it."""
+
+    def __init__(self, settings: Settings, store: ForecastStore, book: Book) -> None:
+        self._worlds = Worlds(settings, store, book)
+
+    async def would(self, campaign: Campaign) -> KeptOutlook | None:
+        """When it would be done if it went on now, beside all that there is. Raises `StoreUnavailable`."""
+        known = await self._worlds.now(beside=campaign)
+        found = (await asyncio.to_thread(forecast, known.world)).subjects.get(campaign.id)
+        return None if found is None else _kept(campaign, found, known, None)
+
+
+class Forecasts:
+    """What was forecast last, at most two seconds ago where the store answers."""
+
+    def __init__(self, store: ForecastStore, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._monotonic = monotonic
+        self._known: dict[tuple[Subject, str], KeptOutlook] = {}
+        self._read_at = -math.inf
+        self._reading = asyncio.Lock()
+
+    async def of(self, subject: Subject, name: str) -> KeptOutlook | None:
+        """The forecast of one campaign or pool, None where there is none. Never raises: what was known before does."""
+        async with self._reading:
+            now = self._monotonic()
+            if now - self._read_at >= _FRESH_S:
+                self._read_at = now  # also when it fails: the next reader must not wait as long
+                try:
+                    async with asyncio.timeout(_PATIENCE_S):
+                        self._known = {(each.subject, each.name): each for each in await self._store.forecasts()}
+                except (StoreUnavailable, TimeoutError):
+                    pass
+        return self._known.get((subject, name))

@@ -1,0 +1,42 @@
+"""`cogmill fleet`: every kind of workers, how many there are, how many are wanted, and why."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from orchestrator.commands.options import DataDirOption, settings_of
+
+# The rest is imported by the command that needs it, as in orchestrator.cli.
+
+
+def fleet(
+    data_dir: DataDirOption = None,
+    decisions: Annotated[bool, typer.Option("--decisions", help="What was decided last, too.")] = False,
+) -> None:
+    """Show each pool's kinds of workers: wanted, requested, starting, ready, draining, and why."""
+    from orchestrator.capacity.fleets import FleetKind, Fleets, Shown
+    from orchestrator.commands.tables import table
+    from orchestrator.store import Store
+
+    settings = settings_of(data_dir)
+
+    async def read() -> Shown:
+        async with Store.open(settings.database) as store:
+            return await Fleets(settings, store).show()
+
+    def row(it: FleetKind) -> tuple[object, ...]:
+        state = it.state
+        why = state.why + (f"; rests for {state.rests_s:.0f} s" if state.rests_s > 0 else "")
+        counts = (state.wanted, state.requested, state.starting, state.ready, state.draining)
+        return (it.pool, it.kind, f"{it.least}-{it.most}", *counts, why)
+
+    shown = asyncio.run(read())
+    heads = ("pool", "kind", "bounds", "wanted", "requested", "starting", "ready", "draining", "why")
+    table(heads, map(row, shown.kinds))
+    if decisions:
+        typer.echo("")
+        told = ((f"{it.at:%Y-%m-%d %H:%M:%S}", it.pool, it.kind, f"{it.change:+d}", it.why) for it in shown.decisions)
+        table(("at (UTC)", "pool", "kind", "change", "why"), told)

@@ -1,0 +1,108 @@
+"""`cogmill simulate`: what a fleet would make of some traffic, in numbers and as a picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.commands import tables
+from orchestrator.commands.options import path
+
+if TYPE_CHECKING:
+    from orchestrator.simulator.report import Report
+
+# The simulator is imported by the command, as in orchestrator.cli.
+
+
+def simulate(
+    fleet: Annotated[Path, typer.Argument(parser=path, metavar="FLEET.toml", help="Pools and kinds of workers.")],
+    traffic: Annotated[Path, typer.Argument(parser=path, metavar="TRAFFIC.toml", help="What comes, and when.")],
+    seed: Annotated[int, typer.Option(help="Of all chance: the same seed gives the same report.")] = 1,
+    policy: Annotated[str, typer.Option(metavar="ours|fifo|priority|equal", help="Who is next in the queue.")] = "ours",
+    out: Annotated[
+        Path | None, typer.Option(parser=path, metavar="DIR", help="Where report.json and plots.svg go.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Play a fleet and its traffic on a virtual clock, by the product's own policies: waits, deadlines, money."""
+    from orchestrator.simulator import files, plots
+    from orchestrator.simulator.queues import POLICIES
+    from orchestrator.simulator.report import report
+    from orchestrator.simulator.world import World
+
+    if policy not in POLICIES:
+        raise typer.BadParameter(f"is none of {', '.join(POLICIES)}", param_hint="--policy")
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)  # first: a day is simulated in a minute, to no place
+    tables_of = files.read(fleet, traffic)
+    world = World(*tables_of, policy=policy, seed=seed, directory=traffic.parent)
+    world.run()
+    told = report(world)
+    if out is not None:
+        (out / "report.json").write_text(json.dumps(told.to_dict(), indent=2) + "\n")
+        (out / "plots.svg").write_text(plots.plot(world, told))
+    if as_json:
+        tables.document(told.to_dict())
+        return
+    _print(told)
+    if out is not None:
+        typer.echo(f"\n{out / 'report.json'}\n{out / 'plots.svg'}")
+
+
+def _print(told: Report) -> None:
+    tables.table(
+        ("priority", "came", "done", "failed", "unfinished", "late", "wait p50 s", "p95 s", "p99 s"),
+        [
+            (
+                row.priority,
+                row.came,
+                row.succeeded,
+                row.failed,
+                row.unfinished,
+                row.late,
+                row.p50_s,
+                row.p95_s,
+                row.p99_s,
+            )
+            for row in told.waits
+        ],
+    )
+    if told.campaigns:
+        typer.echo()
+        tables.table(
+            ("campaign", "rows", "done", "failed", "through at h", "wanted at h", "late rows"),
+            [
+                (row.name, row.rows, row.succeeded, row.failed, row.through_h, row.deadline_h, row.late_rows)
+                for row in told.campaigns
+            ],
+        )
+    typer.echo()
+    tables.table(
+        ("kind", "workers at most", "GPU hours ready", "busy", "money"),
+        [(kind.kind, kind.most, kind.ready_h, kind.busy_h, kind.money) for kind in told.kinds],
+    )
+    typer.echo()
+    tables.facts(
+        {
+            "too late": told.missed,
+            "utilisation": _percent(told.utilisation),
+            "fairness, of fair shares": _index(told.jain_of_shares),
+            "fairness, of GPU seconds": _index(told.jain),
+            "money": told.money,
+            "GPU hours lost": told.lost_h,
+            "preempted": told.preempted,
+            "moved to another worker": told.evicted,
+            "workers lost": told.workers_lost,
+        }
+    )
+
+
+def _percent(share: float | None) -> str | None:
+    return None if share is None else f"{share:.1%}"
+
+
+def _index(value: float | None) -> str | None:
+    return None if value is None else f"{value:.3f}"

@@ -1,0 +1,113 @@
+"""The fleet of a simulation, as its TOML file says it: pools, their kinds of workers, and how workers behave."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from orchestrator.config.section import Section
+from orchestrator.domain.catalog import FAMILIES
+
+# Up to a day: whoever writes milliseconds hears of it.
+Wait = Annotated[float, Field(ge=0, le=24 * 3600, allow_inf_nan=False)]
+# A share, 0 to 1.
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Strict(Section):
+    """A table that takes no text for a number."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class KindTable(Strict):
+    """`[pools.NAME.kinds.KIND]`: workers that cost the same and behave alike."""
+
+    # A fixed number; else the autoscaler chooses from `min` to `max`.
+    workers: int | None = Field(default=None, ge=0, le=100_000)
+    min: int = Field(default=0, ge=0, le=100_000)
+    max: int | None = Field(default=None, ge=0, le=100_000)
+    # Money for one GPU in an hour, from the moment in which its node is asked for.
+    price_per_gpu_hour: float = Field(ge=0, allow_inf_nan=False)
+    # Twice the speed, half the seconds.
+    speed: float = Field(default=1.0, gt=0, le=100)
+    # From the request to a loaded model: the median, and the spread of its logarithm.
+    start_s: Wait = 180.0
+    start_spread: float = Field(default=0.2, ge=0, le=3)
+    # Requests that never come to anything.
+    never_starts: Share = 0.0
+    # How often one worker vanishes. With notice its renders leave with a checkpoint; else what came after the last one
+    # is rendered again.
+    losses_per_day: float = Field(default=0.0, ge=0, le=10_000)
+    notice: bool = True
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        if self.workers is None and self.max is None:
+            raise ValueError("needs workers, a fixed number, or max, up to which it is scaled")
+        if self.workers is not None and (self.max is not None or self.min):
+            raise ValueError("workers is a fixed number, and excludes min and max")
+        if self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min} is greater than max {self.max}")
+        return self
+
+    @property
+    def fixed(self) -> bool:
+        return self.workers is not None
+
+    @property
+    def may_vanish(self) -> bool:
+        return self.losses_per_day > 0
+
+
+class PoolTable(Strict):
+    """`[pools.NAME]`: workers that hold the same model."""
+
+    # The catalogue's name of what its workers hold: how long a render takes where its traffic gives no seconds.
+    family: str = "cogvideox-5b"
+    gpus_per_worker: int = Field(default=1, ge=1, le=8)
+    # What all its kinds together may have and cost; none is no bound. For the autoscaler.
+    max_gpus: int | None = Field(default=None, ge=0)
+    max_money_per_hour: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    kinds: dict[str, KindTable] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.family not in FAMILIES:
+            raise ValueError(f"family {self.family!r} is none of {', '.join(FAMILIES)}")
+        return self
+
+    @property
+    def fixed(self) -> bool:
+        """Nothing for an autoscaler to do."""
+        return all(kind.fixed for kind in self.kinds.values())
+
+
+class ScalingTable(Strict):
+    """`[scaling]`: how the autoscaler decides, for pools with kinds that have `max`. As in `policy/autoscale.py`."""
+
+    # Between two decisions.
+    every_s: float = Field(default=30.0, ge=1, le=3600)
+    # What waits without a deadline should be done within this, and what somebody sits and waits for within that.
+    clear_s: float = Field(default=1800.0, ge=1, le=24 * 3600)
+    urgent_within_s: float = Field(default=120.0, ge=1, le=24 * 3600)
+    # Somebody sits and waits for jobs of this priority number and of lower ones.
+    urgent_priority: int = Field(default=5, ge=0, le=100)
+    # Without any work, workers go after this.
+    idle_s: float = Field(default=300.0, ge=1, le=24 * 3600)
+
+
+class Fleet(Strict):
+    """A whole fleet file."""
+
+    # Between two renders of a GPU: claim, assignment, prompt.
+    gap_s: Wait = 0.05
+    # From a render's leaving a worker to its going on elsewhere.
+    handover_s: Wait = 5.0
+    # As `engine.checkpoint_every_s`; 0 stores one only when a render leaves.
+    checkpoint_every_s: Wait = 60.0
+    # As the engine has it: more urgent renders that may begin while a begun one waits.
+    max_overtaken: int = Field(default=4, ge=0, le=100)
+    scaling: ScalingTable = ScalingTable()
+    pools: dict[str, PoolTable] = Field(min_length=1)

@@ -1,0 +1,210 @@
+"""One pool at work: waiting jobs go to workers, urgent ones step in, renders end, leave, and go on elsewhere.
+
+What `dispatch/` and `workers/engine/` do with a real fleet, at the moments in which something changes. It differs in
+four things, all small: a claim comes when a worker is free and not half a second before; nothing is rendered in
+batches; any number of preempted renders fits into a worker's memory; and finishing and uploading, which the GPU does
+not wait for, take no time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from random import Random
+
+from orchestrator.domain.retry import RetryPolicy
+from orchestrator.simulator.clock import Clock
+from orchestrator.simulator.fleet import Fleet
+from orchestrator.simulator.jobs import Job
+from orchestrator.simulator.queues import Queue
+from orchestrator.simulator.tally import Tally
+from orchestrator.simulator.workers import State, Worker
+
+_RETRY = RetryPolicy()
+# As `retry.max_attempts` is by default.
+MAX_ATTEMPTS = 3
+
+
+class Pool:
+    """Its queue and its workers that are ready. `ended` is called with every job that is through, and how."""
+
+    def __init__(
+        self, fleet: Fleet, queue: Queue, clock: Clock, tally: Tally, random: Random, ended: Callable[[Job, bool], None]
+    ) -> None:
+        self.queue = queue
+        # By priority number: jobs, and predicted seconds of work.
+        self.waiting: Counter[int] = Counter()
+        self.waiting_s: defaultdict[int, float] = defaultdict(float)
+        # Jobs that failed, and are pausing.
+        self.retrying = 0
+        self.ready: dict[Worker, None] = {}
+        self._idle: dict[Worker, None] = {}
+        # Those that something more urgent may interrupt, by the priority number of what they step.
+        self._stepping: defaultdict[int, dict[Worker, None]] = defaultdict(dict)
+        self._parked: dict[Job, Worker] = {}
+        self._fleet, self._clock, self._tally, self._random, self._ended = fleet, clock, tally, random, ended
+
+    @property
+    def busy(self) -> int:
+        return len(self.ready) - len(self._idle)
+
+    def interruptible(self, worker: Worker) -> int | None:
+        """The priority number that a job must be below to step there next; None where none may."""
+        job = worker.job
+        if job is None or worker not in self._stepping[job.priority]:
+            return None
+        return None if worker.next_step_at(self._clock.now) is None else job.priority
+
+    def add(self, job: Job) -> None:
+        """It waits from now on; `give` looks whether it has to."""
+        self.queue.add(job)
+        self.waiting[job.priority] += 1
+        self.waiting_s[job.priority] += job.predicted_left_s
+
+    def give(self) -> None:
+        """Everything begins that can."""
+        self._fill()
+        if self._idle and not len(self.queue):
+            self._move_parked()
+        elif not self._idle:
+            self._interrupt()
+
+    def join(self, worker: Worker) -> None:
+        """A worker is ready."""
+        worker.state, worker.ready_at = State.READY, self._clock.now
+        self.ready[worker] = None
+        self._idle[worker] = None
+        self.give()
+
+    def leave(self, worker: Worker, *, notice: bool) -> None:
+        """A worker goes: with notice its renders leave with checkpoints, else they begin again at their last ones."""
+        held = worker.held
+        if worker.job is not None:
+            self._stop(worker)
+        worker.parked.clear()
+        worker.state = State.GONE
+        del self.ready[worker]
+        self._idle.pop(worker, None)
+        self._tally.gone(worker, self._clock.now)
+        for job in held:
+            self._parked.pop(job, None)
+            if notice:
+                self._hand_over(job)
+            else:
+                self._fail(job, worker)
+        self.give()
+
+    # ------------------------------------------------------------ what begins
+
+    def _fill(self) -> None:
+        while self._idle and (jobs := self._claim(len(self._idle))):
+            for job in jobs:
+                worker = next(iter(self._idle))
+                del self._idle[worker]
+                self._begin(worker, job)
+
+    def _claim(self, slots: int, more_urgent_than: float = math.inf) -> list[Job]:
+        jobs = self.queue.claim(slots, more_urgent_than)
+        for job in jobs:
+            self.waiting[job.priority] -= 1
+            self.waiting_s[job.priority] -= job.predicted_left_s
+            job.used_s = 0.0
+            job.overtaken = 0
+        return jobs
+
+    def _begin(self, worker: Worker, job: Job, at: float | None = None) -> None:
+        """A job that was claimed: when the worker's step is over, or after the gap between two renders."""
+        begins = (self._clock.now + self._fleet.gap_s if at is None else at) + job.handover_s
+        job.handover_s = 0.0
+        if job.began_at is None:
+            job.began_at = begins
+            if job.campaign is None:
+                self._tally.waits[job.priority].append(begins - job.arrived_at)
+        for waits in worker.parked:
+            waits.overtaken += waits.priority > job.priority
+        self._step(worker, job, begins)
+
+    def _step(self, worker: Worker, job: Job, at: float) -> None:
+        until = worker.begin(job, at)
+        self._clock.at(until, self._finish, worker, worker.version)
+        if worker.may_be_interrupted(self._fleet.max_overtaken):
+            self._stepping[job.priority][worker] = None
+
+    def _interrupt(self) -> None:
+        """Jobs that are more urgent than what steps take its place; whoever renders the least urgent goes first."""
+        for priority in sorted(self._stepping, reverse=True):
+            of_it = self._stepping[priority]
+            while self.queue.most_urgent() < priority:
+                found = ((worker, worker.next_step_at(self._clock.now)) for worker in of_it)
+                worker, at = next(((worker, at) for worker, at in found if at is not None), (None, None))
+                if worker is None or not (jobs := self._claim(1, more_urgent_than=priority)):
+                    break
+                # It keeps its memory, and steps until then.
+                preempted = self._stop(worker, at)
+                worker.parked.append(preempted)
+                self._parked[preempted] = worker
+                self._tally.preempted += 1
+                self._begin(worker, jobs[0], at)
+
+    def _move_parked(self) -> None:
+        """Nothing waits: idle workers go on with what others hold preempted, the most urgent and oldest first."""
+        for job in sorted(self._parked, key=lambda job: (job.priority, job.number))[: len(self._idle)]:
+            owner = self._parked[job]
+            # Elsewhere than on its own kind other bits would come out, and it would start over.
+            if any(idle.kind == owner.kind for idle in self._idle):
+                owner.parked.remove(job)
+                del self._parked[job]
+                self._hand_over(job)
+        self._fill()
+
+    # ------------------------------------------------------------ what ends
+
+    def _stop(self, worker: Worker, at: float | None = None) -> Job:
+        assert worker.job is not None
+        when = self._clock.now if at is None else at
+        self._stepping[worker.job.priority].pop(worker, None)
+        self._tally.stretch(worker, worker.job, when)
+        return worker.stop(when, checkpoint_every_s=self._fleet.checkpoint_every_s)
+
+    def _finish(self, worker: Worker, version: int) -> None:
+        if version != worker.version:
+            return  # it was interrupted, or its worker is gone
+        job = self._stop(worker)
+        self.queue.ended(job)
+        self._tally.ended(job, self._clock.now, well=True)
+        self._ended(job, True)
+        if worker.parked:
+            goes_on = min(worker.parked, key=lambda job: (job.priority, job.number))
+            worker.parked.remove(goes_on)
+            del self._parked[goes_on]
+            self._step(worker, goes_on, self._clock.now)
+        else:
+            self._idle[worker] = None
+        self.give()
+
+    def _hand_over(self, job: Job) -> None:
+        """It has left its worker with a checkpoint, and waits again."""
+        self._tally.evicted += 1
+        self.queue.ended(job)
+        job.unsaved_s, job.handover_s = 0.0, self._fleet.handover_s
+        self.add(job)
+
+    def _fail(self, job: Job, worker: Worker) -> None:
+        """Its worker vanished: it goes on from its last checkpoint, after a pause, unless it has failed too often."""
+        self._tally.lost_s += job.unsaved_s / worker.table.speed * worker.gpus
+        self.queue.ended(job)
+        job.left_s, job.unsaved_s = job.left_s + job.unsaved_s, 0.0
+        job.failures += 1
+        if job.failures >= MAX_ATTEMPTS:
+            self._tally.ended(job, self._clock.now, well=False)
+            self._ended(job, False)
+            return
+        job.handover_s = self._fleet.handover_s
+        self.retrying += 1
+        self._clock.at(self._clock.now + _RETRY.delay_s(job.failures, self._random.random()), self._again, job)
+
+    def _again(self, job: Job) -> None:
+        self.retrying -= 1
+        self.add(job)
+        self.give()

@@ -1,0 +1,101 @@
+"""The traffic of a simulation, as its TOML file says it: tenants, streams at a rate, traces, campaigns."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from orchestrator.domain.request import DEFAULT_PRIORITY
+from orchestrator.simulator.fleet import Strict
+
+Hour = Annotated[float, Field(ge=0, le=24 * 366, allow_inf_nan=False)]
+Priority = Annotated[int, Field(ge=0, le=100)]
+
+
+class TenantTable(Strict):
+    """`[tenants.NAME]`: of those who are not as everybody is."""
+
+    weight: float = Field(default=1.0, gt=0, le=1000)
+    # Jobs that run at a time.
+    max_running: int | None = Field(default=None, ge=1)
+
+
+class _Renders(Strict):
+    """What every kind of traffic says of its renders."""
+
+    # None is the fleet's first.
+    pool: str | None = None
+    priority: Priority = DEFAULT_PRIORITY
+    profile: Literal["exact", "fast", "draft"] = "exact"
+    # GPU seconds and denoise steps on a worker of speed 1, instead of the catalogue's for pool and profile.
+    seconds: float | None = Field(default=None, gt=0, le=24 * 3600)
+    steps: int | None = Field(default=None, ge=1, le=1000)
+
+
+class StreamTable(_Renders):
+    """`[streams.NAME]`: jobs that come at a rate."""
+
+    # Their tenant; or several, NAME-1 and so on, of which the n-th sends an n-th of what the first one does (Zipf).
+    tenant: str
+    tenants: int = Field(default=1, ge=1, le=10_000)
+    # The mean over the day.
+    per_hour: float = Field(gt=0, le=10_000_000)
+    # So many times the mean comes at `peak_h` hours after the beginning, and as much less half a day later; a cosine.
+    peak: float = Field(default=1.0, ge=1, le=1.95)
+    peak_h: Hour = 0.0
+    # The coefficient of variation of the time between two: 1 is Poisson, more is bursts.
+    cv: float = Field(default=1.0, gt=0, le=20)
+    # Seconds in which its videos are wanted, for the count of those that came too late.
+    within_s: float | None = Field(default=None, gt=0)
+
+
+class TraceTable(_Renders):
+    """`[traces.NAME]`: jobs that come as a CSV file says (`traces.py`)."""
+
+    # Beside the traffic file.
+    file: str = Field(min_length=1)
+    # The one tenant; without it each `client` of the file is one, NAME-CLIENT.
+    tenant: str | None = None
+    keep_one_in: int = Field(default=1, ge=1, le=1_000_000_000)
+    # Hours after the beginning at which the file's second 0 is.
+    at_h: Hour = 0.0
+    within_s: float | None = Field(default=None, gt=0)
+
+
+class CampaignTable(_Renders):
+    """`[campaigns.NAME]`: many rows that are there at once."""
+
+    tenant: str
+    rows: int = Field(ge=1, le=100_000_000)
+    priority: Priority = 20
+    at_h: Hour = 0.0
+    # Hours after the beginning.
+    deadline_h: Hour | None = None
+    max_running: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _in_time(self) -> Self:
+        if self.deadline_h is not None and self.deadline_h <= self.at_h:
+            raise ValueError(f"deadline_h {self.deadline_h:g} is not after at_h {self.at_h:g}: both are hours")
+        return self
+
+
+class Traffic(Strict):
+    """A whole traffic file."""
+
+    # What is simulated. What waits or renders at its end is counted as such.
+    hours: float = Field(gt=0, le=24 * 366)
+    # How far renders are off their prediction: a factor of all, and the spread of the logarithm of each.
+    slower: float = Field(default=1.0, gt=0, le=100)
+    spread: float = Field(default=0.05, ge=0, le=3)
+    tenants: dict[str, TenantTable] = Field(default_factory=dict)
+    streams: dict[str, StreamTable] = Field(default_factory=dict)
+    traces: dict[str, TraceTable] = Field(default_factory=dict)
+    campaigns: dict[str, CampaignTable] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not (self.streams or self.traces or self.campaigns):
+            raise ValueError("has no streams, traces or campaigns: nothing would come")
+        return self

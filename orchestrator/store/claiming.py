@@ -1,0 +1,119 @@
+"""Claims until every slot has a job or nothing is left: one statement as a rule, several where tenants have caps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, TextClause
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from orchestrator.domain.errors import Unavailable
+from orchestrator.domain.job import Claim, WorkerRef
+from orchestrator.store import rows
+from orchestrator.store.claim import CLAIM, CLAIM_SHARED, EVERY_PRIORITY, WAIT
+from orchestrator.store.part import Part
+
+
+class Claims(Part):
+    # The pools in which a claim last saw somebody with a cap or a share: they get the statement that counts at once.
+    _counted: frozenset[str] = frozenset()
+
+    async def claim(
+        self, pool: str, cluster: str, slots: Sequence[WorkerRef], *, more_urgent_than: int | None = None
+    ) -> list[Claim]:
+        which = {
+            "pool": pool,
+            "cluster": cluster,
+            "more_urgent_than": EVERY_PRIORITY if more_urgent_than is None else more_urgent_than,
+        }
+        claims: list[Claim] = []
+        free = list(slots)
+        # Capped tenants that another pool's claimer was counting, and those that were waited for.
+        passed: set[str] = set()
+        waited: set[str] = set()
+        look: _Look | None = None
+        while free:
+            # What one tenant may not take is the others', and so is a seat that a job was too shy for.
+            again = look is None or look.busy or (look.claims and look.again)
+            if not again and not passed - waited:
+                break
+            busy = set() if again else passed
+            if busy:
+                waited, passed = waited | busy, set()
+            try:
+                look = await self._look(which, free, busy, passed)
+            except Unavailable:
+                if claims:  # what was won is won
+                    break
+                raise
+            claims += look.claims
+            free = _left(free, look.claims)
+            passed |= set(look.busy)
+        return claims
+
+    async def _look(
+        self, which: Mapping[str, Any], slots: Sequence[WorkerRef], busy: AbstractSet[str], passed: AbstractSet[str]
+    ) -> _Look:
+        """One look at the queue; in a transaction that waits for its turn, where it does not come at once.
+
+        `busy` tenants are waited for first, `passed` ones are left alone.
+        """
+        pool = which["pool"]
+        if not busy:
+            counts = pool in self._counted or self._defaults.running is not None
+            found = await self._database.fetch(*self._told(which, slots, counts, passed))
+            if found[0].ours:
+                self._remember(pool, found[0].shared)
+                return _Look.of(found, counts)
+
+        async def in_turn(connection: AsyncConnection) -> _Look:
+            turn = (await connection.execute(WAIT, {"pool": pool, "busy": sorted(busy)})).one()
+            self._remember(pool, turn.shared)
+            counts = turn.shared or self._defaults.running is not None
+            return _Look.of((await connection.execute(*self._told(which, slots, counts, passed))).all(), counts)
+
+        return await self._database.transact(in_turn)
+
+    def _remember(self, pool: str, shared: bool) -> None:
+        self._counted = self._counted | {pool} if shared else self._counted - {pool}
+
+    def _told(
+        self, which: Mapping[str, Any], slots: Sequence[WorkerRef], counts: bool, passed: AbstractSet[str]
+    ) -> tuple[TextClause, dict[str, Any]]:
+        told = {**which, **_dealt(slots)}
+        more = {"running": self._defaults.running, "passed": sorted(passed)}
+        return (CLAIM_SHARED, told | more) if counts else (CLAIM, told)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What one statement has found."""
+
+    claims: list[Claim]
+    # There may be more for the slots that are left.
+    again: bool
+    # Capped tenants that another pool's claimer was counting.
+    busy: Sequence[str]
+
+    @classmethod
+    def of(cls, found: Sequence[Row[Any]], counts: bool) -> _Look:
+        claims = rows.claims(row for row in found if row.id is not None)
+        return cls(claims, again=counts or found[0].shy_left, busy=found[0].busy or ())
+
+
+def _left(slots: Sequence[WorkerRef], claims: Sequence[Claim]) -> list[WorkerRef]:
+    free = list(slots)
+    for claim in claims:
+        free.remove(claim.worker)
+    return free
+
+
+def _dealt(slots: Sequence[WorkerRef]) -> dict[str, Any]:
+    return {
+        "workers": [slot.name for slot in slots],
+        "incarnations": [slot.incarnation for slot in slots],
+        "n": len(slots),
+    }

@@ -1,0 +1,124 @@
+"""Forecasts: what they are made from, kept by the one process that leads, and read by all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from sqlalchemy import bindparam, delete, insert, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from orchestrator.domain.campaign import Campaign
+from orchestrator.domain.errors import LeaseLost
+from orchestrator.domain.outlooks import KeptOutlook, Subject
+from orchestrator.ports.forecasts import LaneWork, LoadHour, Telling
+from orchestrator.store.campaign_values import COLUMNS, LIVE, campaign
+from orchestrator.store.changes import tell
+from orchestrator.store.part import Part
+from orchestrator.store.tables import forecasts
+from orchestrator.telemetry import aside
+
+_LEAD = text("""
+    INSERT INTO leaders AS l (duty, lease, leased_until)
+    VALUES (:duty, :token, cogmill_now() + make_interval(secs => :lease_s))
+    ON CONFLICT (duty) DO UPDATE SET lease = excluded.lease, leased_until = excluded.leased_until
+    WHERE l.lease = excluded.lease OR l.leased_until <= cogmill_now()
+    RETURNING lease
+""")
+_LEADS = text("SELECT 1 FROM leaders WHERE duty = :duty AND lease = :token FOR UPDATE")
+
+# What changes by itself, counts and times, is not in it: the minute is enough for that.
+_MARK = text("""
+    SELECT concat_ws(' ',
+        (SELECT concat(count(*), '/', sum(version), '/', sum(number)) FROM campaigns
+         WHERE ended_at IS NULL AND kind = 'campaign'),
+        (SELECT string_agg(pool || '=' || n, ',' ORDER BY pool) FROM (
+            SELECT pool, count(*) AS n FROM workers WHERE alive GROUP BY pool) AS w),
+        (SELECT string_agg(pool || '=' || n, ',' ORDER BY pool) FROM (
+            SELECT pool, count(*) AS n FROM worker_loads WHERE state = 'loaded' GROUP BY pool) AS l),
+        (SELECT string_agg(pool, ',' ORDER BY pool) FROM pauses WHERE resumed_at IS NULL)) AS mark
+""")
+
+_GOING = text(f"""
+    SELECT {COLUMNS}, live.* FROM campaigns AS c, {LIVE}
+    WHERE c.ended_at IS NULL AND c.kind = 'campaign' AND c.rows > 0 AND c.deleted_at IS NULL
+    ORDER BY c.number
+""")
+
+# Counted by the index alone; what one costs, by the first of each lane: a backlog may be a million jobs.
+_LANES = text("""
+    SELECT l.pool, l.tenant, l.priority, l.jobs, coalesce(t.weight, 1) AS weight, coalesce(early.typical, 0) AS typical
+    FROM (SELECT pool, priority, tenant, count(*) AS jobs FROM jobs WHERE ready GROUP BY pool, priority, tenant) AS l
+    LEFT JOIN tenants AS t ON t.name = l.tenant
+    CROSS JOIN LATERAL (
+        SELECT avg(cost) AS typical FROM (
+            SELECT cost FROM jobs AS j
+            WHERE j.ready AND j.pool = l.pool AND j.priority = l.priority AND j.tenant = l.tenant
+            ORDER BY j.pool, j.priority, j.tenant, j.deadline, j.id LIMIT 50) AS ahead) AS early
+    ORDER BY l.pool, l.tenant, l.priority
+""")
+
+# Of campaigns and batches what is coming is known otherwise.
+_BY_HOUR = text("""
+    SELECT pool, hour, sum(gpu_seconds) AS gpu_seconds, min(min(at)) OVER () AS since FROM (
+        SELECT pool, gpu_seconds, at,
+               ((extract(isodow FROM at AT TIME ZONE 'UTC') - 1) * 24
+                + extract(hour FROM at AT TIME ZONE 'UTC'))::int AS hour
+        FROM usage WHERE at > cogmill_now() - make_interval(weeks => :weeks) AND campaign IS NULL) AS single
+    GROUP BY pool, hour ORDER BY pool, hour
+""")
+_SINCE = text("""
+    SELECT pool, sum(gpu_seconds) AS gpu_seconds FROM usage
+    WHERE at > cogmill_now() - make_interval(secs => :seconds) AND campaign IS NULL GROUP BY pool
+""")
+_WEIGHTS = text("SELECT name, weight FROM tenants WHERE weight <> 1")
+
+_COLUMNS = [column.name for column in forecasts.c]
+_ADD = insert(forecasts).values({name: bindparam(name) for name in _COLUMNS})
+
+
+class Forecasts(Part):
+    async def lead(self, duty: str, token: UUID, lease_s: float) -> bool:
+        return bool(await self._database.fetch(_LEAD, {"duty": duty, "token": token, "lease_s": lease_s}))
+
+    async def forecast_mark(self) -> str:
+        return str((await self._database.fetch(_MARK))[0].mark)
+
+    async def campaigns_going(self) -> list[Campaign]:
+        found = []
+        for row in await self._database.fetch(_GOING):
+            with aside.unless_it_breaks("forecasts", campaign=row.id):
+                found.append(campaign(row))
+        return found
+
+    async def lanes_waiting(self) -> list[LaneWork]:
+        return [LaneWork(**row._mapping) for row in await self._database.fetch(_LANES)]
+
+    async def load_by_hour(self, *, weeks: int) -> list[LoadHour]:
+        return [LoadHour(**row._mapping) for row in await self._database.fetch(_BY_HOUR, {"weeks": weeks})]
+
+    async def load_since(self, *, hours: float) -> Mapping[str, float]:
+        found = await self._database.fetch(_SINCE, {"seconds": hours * 3600})
+        return {row.pool: row.gpu_seconds for row in found}
+
+    async def weights(self) -> Mapping[str, float]:
+        return {row.name: row.weight for row in await self._database.fetch(_WEIGHTS)}
+
+    async def keep_forecasts(
+        self, duty: str, token: UUID, forecasts_: Sequence[KeptOutlook], tellings: Sequence[Telling]
+    ) -> None:
+        async def turn(connection: AsyncConnection) -> None:
+            if (await connection.execute(_LEADS, {"duty": duty, "token": token})).one_or_none() is None:
+                raise LeaseLost(f"somebody else leads in {duty}")
+            await connection.execute(delete(forecasts))
+            if forecasts_:
+                rows = [{name: getattr(each, name) for name in _COLUMNS} for each in forecasts_]
+                await connection.execute(_ADD, rows)
+            for campaign_, event, detail in tellings:
+                await tell(connection, campaign_, [(event, detail)])
+
+        await self._database.transact(turn)
+
+    async def forecasts(self) -> list[KeptOutlook]:
+        found = await self._database.fetch(select(forecasts).order_by(forecasts.c.subject, forecasts.c.name))
+        return [KeptOutlook(**{**row._mapping, "subject": Subject(row.subject)}) for row in found]
