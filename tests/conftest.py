@@ -3,6 +3,8 @@
 import os
 import sys
 
+from hypothesis import settings
+
 # Hundreds of processes import the product: each would compile it anew where the shell forbids to keep bytecode.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
@@ -11,9 +13,15 @@ sys.dont_write_bytecode = False
 # render's time on a virtual machine. In huge pages it costs next to nothing. Read when a process starts.
 os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
 
+# What fails once fails again: properties are looked at with the same examples in every run. `--hypothesis-seed=K` and
+# `--hypothesis-profile=default` look at others.
+settings.register_profile("the same every time", derandomize=True, database=None)
+settings.load_profile("the same every time")
+
 pytest_plugins = [
     "tests.support.api",
     "tests.support.batches",
+    "tests.support.campaigns",
     "tests.support.helm",
     "tests.support.models",
     "tests.support.noskip",

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -19,6 +20,7 @@ README = (Path(__file__).parents[2] / "README.md").read_text()
 CHAPTER = README.partition("\n## The client that you have\n")[2].partition("\n## ")[0]
 INTRODUCTION, *SECTIONS = CHAPTER.split("\n### ")
 SECTIONS = [section for section in SECTIONS if "\n```" in section]
+PATH = "/usr/local/bin:/usr/bin:/bin"
 SNIPPET = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 # A section's heading: the clients that its snippets are for.
@@ -29,6 +31,8 @@ CLIENTS = {
     "zhipuai": ("zhipuai",),
     "A batch": ("openai-3",),
 }
+OUR_OWN = "Our own client for Python"
+COMMANDS = "The command line"
 SHELL = "curl"
 WEBHOOK = "A webhook"
 
@@ -49,7 +53,7 @@ def exported(stack: Up) -> Mapping[str, str]:
 
 
 def test_every_section_is_tested() -> None:
-    assert {section.partition("\n")[0] for section in SECTIONS} == {*CLIENTS, SHELL, WEBHOOK}
+    assert {section.partition("\n")[0] for section in SECTIONS} == {*CLIENTS, OUR_OWN, COMMANDS, SHELL, WEBHOOK}
 
 
 @pytest.mark.parametrize(
@@ -67,6 +71,23 @@ def test_a_clients_snippets_leave_the_videos_that_they_name(
     program = "\n".join(code for _, code in snippets(heading))
     official_client(client).run(program, tmp_path, environment=exported)
     check_videos(tmp_path, program)
+
+
+def test_our_own_clients_snippets_leave_the_videos_that_they_name(exported: Mapping[str, str], tmp_path: Path) -> None:
+    program = "\n".join(code for language, code in snippets(OUR_OWN) if language == "python")
+    Client(Path(sys.executable)).run(program, tmp_path, environment=exported)
+    check_videos(tmp_path, program)
+    assert {path.name for path in (tmp_path / "videos").glob("*.mp4")} == {"mug-1.mp4", "mug-2.mp4"}
+
+
+def test_the_command_lines_submit_and_make_a_campaign(exported: Mapping[str, str], tmp_path: Path) -> None:
+    ((language, lines),) = snippets(COMMANDS)
+    assert language == "sh"
+    (tmp_path / "products.csv").write_text("custom_id,product,scene\nmug-1,red mug,table\nmug-2,blue mug,shelf\n")
+    own = {"XDG_CONFIG_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    printed = shell(lines, {**exported, **own}, tmp_path, path=f"{Path(sys.executable).parent}:{PATH}")
+    assert "campaign" in printed
+    check_videos(tmp_path, lines)
 
 
 def test_the_lines_for_curl_follow_a_video_to_its_end(exported: Mapping[str, str], tmp_path: Path) -> None:
@@ -103,12 +124,11 @@ def check_videos(directory: Path, program: str) -> None:
     assert all(data[4:8] == b"ftyp" for data in left.values())
 
 
-def shell(lines: str, environment: Mapping[str, str], directory: Path | None = None) -> str:
+def shell(lines: str, environment: Mapping[str, str], directory: Path | None = None, *, path: str = PATH) -> str:
     """What lines of shell print; the first that fails ends them."""
-    path = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", lines],
-        env={**path, **environment},
+        env={**environment, "PATH": path},
         cwd=directory,
         capture_output=True,
         text=True,

@@ -10,15 +10,37 @@ from enum import StrEnum
 import pytest
 from sqlalchemy import CheckConstraint, DefaultClause, Table
 
-from orchestrator.domain.batch import BatchStatus, ItemState
+from orchestrator.domain.batch import BatchStatus
+from orchestrator.domain.campaign import CampaignState, Kind, Outcome, PassKind
 from orchestrator.domain.loading import LoadState
 from orchestrator.domain.outcome import AttemptOutcome
+from orchestrator.domain.outlooks import Subject
 from orchestrator.domain.protocol import Stage
 from orchestrator.domain.states import JobState
 from orchestrator.domain.webhooks import EVENT_TYPES, DeliveryState, Fate
+from orchestrator.domain.worker_time import Spell
 from orchestrator.store.parked import ParkedKind
 from orchestrator.store.tables import metadata
 from tests.support.sources import ROOT, trees
+
+
+class ItemState(StrEnum):
+    """Of requests as the release before keeps them, until they are taken over."""
+
+    WAITING = "waiting"
+    SUBMITTED = "submitted"
+    ENDED = "ended"
+
+
+class Period(StrEnum):
+    DAY = "day"
+    MONTH = "month"
+
+
+class Unit(StrEnum):
+    GPU_SECONDS = "gpu_seconds"
+    MONEY = "money"
+
 
 # Every column that a CHECK holds to a list of words, and the enum that has them.
 CHECKED: dict[tuple[str, str], type[StrEnum]] = {
@@ -29,6 +51,14 @@ CHECKED: dict[tuple[str, str], type[StrEnum]] = {
     ("batch_items", "state"): ItemState,
     ("deliveries", "state"): DeliveryState,
     ("parked", "kind"): ParkedKind,
+    ("campaigns", "kind"): Kind,
+    ("campaigns", "state"): CampaignState,
+    ("campaign_rows", "outcome"): Outcome,
+    ("campaign_passes", "kind"): PassKind,
+    ("forecasts", "subject"): Subject,
+    ("budgets", "period"): Period,
+    ("budgets", "unit"): Unit,
+    ("worker_time", "spell"): Spell,
 }
 # Every column of words, and what they may be: also where no CHECK says so. `:fate` is a parameter, beside deliveries.
 WORDS: dict[tuple[str, str], set[str]] = {place: set(enum) for place, enum in CHECKED.items()} | {
@@ -40,7 +70,9 @@ WORDS: dict[tuple[str, str], set[str]] = {place: set(enum) for place, enum in CH
 
 # What else SQL spells: PostgreSQL's own words, the beginning of an event's name (a job's state follows), and what
 # stands here for a part that is put in.
-OTHERS = {"infinity", "-infinity", "null", "off", "synchronous_commit", "day", "UTC"}
+OTHERS = {"infinity", "-infinity", "epoch", "null", "off", "synchronous_commit", "day", "hour", "UTC"}
+# What budgets are counted in, and by; their columns stand beside others of the same words.
+OTHERS |= {*Period, *Unit}
 OTHERS |= {"plan_cache_mode", "force_generic_plan", "job.", "_"}
 
 _LITERAL = r"'([^']*)'"
@@ -159,4 +191,8 @@ def test_a_mistyped_word_is_found(sql: str, strange: set[str]) -> None:
 def test_the_outbox_has_an_event_for_each_end_of_a_job_and_of_a_batch_and_no_other() -> None:
     ends = {f"job.{state}" for state in JobState if state.terminal}
     ends |= {f"batch.{status}" for status in BatchStatus if status.terminal}
+    # Of a campaign, beside its ends, what somebody may want to act on.
+    ends |= {f"campaign.{state}" for state in CampaignState if state.ended}
+    ends |= {f"campaign.{word}" for word in ("planned", "awaiting_approval", "progress", "paused", "resumed", "budget")}
+    ends |= {"campaign.at_risk", "campaign.on_track"}
     assert set(EVENT_TYPES) == ends

@@ -64,12 +64,9 @@ async def _measure(database: Server, bucket: S3Server, lines: int) -> None:
 async def _until(scene: Scene, database: Server, batch_id: str, status: BatchStatus, what: str, lines: int) -> None:
     started = time.perf_counter()
     while (await scene.batches.get(scene.tenant, batch_id)).status is not status:
-        hold = await scene.store.lease_batch(60)
-        if hold is None:
+        if not await scene.engine.ingest() + await scene.engine.move() + await scene.engine.finish():
             await asyncio.to_thread(database.execute, _END, "cogmill")
-            await asyncio.to_thread(database.execute, "UPDATE batches SET leased_until = NULL", "cogmill")
-            continue
-        await scene.runner._work(hold)
+            await asyncio.to_thread(database.execute, "UPDATE campaigns SET leased_until = NULL", "cogmill")
     seconds = time.perf_counter() - started
     print(f"{what}: {seconds:.1f} s, {lines / seconds:.0f} lines/s")
 

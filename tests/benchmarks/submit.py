@@ -39,6 +39,7 @@ from orchestrator.domain.states import JobState
 from orchestrator.local import process
 from orchestrator.local.process import ProcessId
 from orchestrator.policy.limits import Limits
+from orchestrator.policy.prediction import Past
 from orchestrator.ports import ApiKey
 from orchestrator.store import Store, migrate
 from orchestrator.telemetry import logs
@@ -80,6 +81,9 @@ class NoStore:
         return []
 
     async def pauses(self) -> list[Pause]:
+        return []
+
+    async def learned(self) -> list[Past]:
         return []
 
     async def submit(self, job: NewJob) -> Job:

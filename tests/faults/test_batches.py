@@ -17,12 +17,13 @@ import pytest
 from sqlalchemy import text
 
 from orchestrator.adapters.s3 import S3Objects
-from orchestrator.batches import runner as batch_runner
-from orchestrator.batches.runner import BatchRunner
 from orchestrator.config import S3Settings
 from orchestrator.domain.batch import Batch, BatchStatus
+from orchestrator.domain.campaign import CampaignState
 from orchestrator.domain.errors import LeaseLost
 from orchestrator.objects.files import FileSweeper
+from orchestrator.ports.campaign_values import Change, Work
+from orchestrator.rows import engine
 from orchestrator.store import Store
 from tests.support.api import MASTER_KEY, POOL, api_settings
 from tests.support.batches import FAILS, Scene, a_scene, line
@@ -30,11 +31,11 @@ from tests.support.s3 import S3Server
 
 # Everything that a runner does outside itself, from the first lease to the last write.
 STEPS = (
-    "add_items", "begin_batch", "settle_items", "waiting_items", "record_items", "drop_items", "finalize_batch",
-    "ended_items", "end_batch", "submit", "upload",
+    "add_rows", "change_held", "settle_rows", "open_passes", "find_rows", "submit_rows", "ended_rows", "end_batch",
+    "prepare", "upload", "cancelled",
 )  # fmt: skip
 
-EXPIRE = text("UPDATE batches SET leased_until = NULL")
+EXPIRE = text("UPDATE campaigns SET leased_until = NULL")
 TOLD = text("SELECT 1 FROM outbox WHERE batch_id IS NOT NULL")
 
 
@@ -53,7 +54,7 @@ class Killer:
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(self._inner, name)
-        if name == "release_batch":
+        if name == "release_campaign":
             return self._unreleased
         if name != self._name:
             return real
@@ -99,7 +100,7 @@ async def a_batch(scene: Scene, *, cancelled: bool) -> Batch:
 async def test_a_runner_killed_at_any_step_is_followed_by_one_that_ends_the_batch(
     scene: Scene, name: str, when: str
 ) -> None:
-    batch = await a_batch(scene, cancelled=name == "drop_items")
+    batch = await a_batch(scene, cancelled=name == "cancelled")
     died = False
     for _ in range(30):
         died = await killed_once(scene, name, when) or died
@@ -110,7 +111,7 @@ async def test_a_runner_killed_at_any_step_is_followed_by_one_that_ends_the_batc
     assert died, f"nobody came by {name}"
     done = await scene.finish(batch)
     good, bad = await scene.lines(done.output_file), await scene.lines(done.error_file)
-    expected = ({"a"}, {"b", "c"}) if name != "drop_items" else (set(), {"a", "b", "c"})
+    expected = ({"a"}, {"b", "c"}) if name != "cancelled" else (set(), {"a", "b", "c"})
     assert (set(good), set(bad)) == expected
     assert (done.total, done.completed, done.failed) == (3, len(expected[0]), len(expected[1]))
     assert len((await scene.store.list_jobs(scene.tenant, limit=100)).jobs) == 2, "no job twice"
@@ -121,15 +122,14 @@ async def test_a_runner_killed_at_any_step_is_followed_by_one_that_ends_the_batc
 
 async def killed_once(scene: Scene, name: str, when: str) -> bool:
     """Run one that dies at the call of that name; whether it did."""
-    dying = a_scene(scene.store, scene.objects, scene.settings).runner
-    if name == "submit":
-        dying._jobs = Killer(dying._jobs, name, when)
-        dying._store = Killer(dying._store, "nothing", when)
-    elif name == "upload":
-        dying._output._objects = Killer(dying._objects, name, when)
-        dying._store = Killer(dying._store, "nothing", when)
-    else:
-        dying._store = dying._output._store = Killer(dying._store, name, when)
+    dying: Any = a_scene(scene.store, scene.objects, scene.settings)
+    kind, at = dying.kind, "change_held" if name == "cancelled" else name
+    store = Killer(scene.store, "nothing" if name in ("prepare", "upload") else at, when)
+    kind._store = kind._output._store = kind._refill._store = dying.engine._store = store
+    if name == "prepare":
+        kind._jobs = Killer(kind._jobs, name, when)
+    if name == "upload":
+        kind._output._objects = Killer(dying.objects, name, when)
     try:
         await dying.run_once()
     except Killed:
@@ -138,11 +138,11 @@ async def killed_once(scene: Scene, name: str, when: str) -> bool:
 
 
 async def test_maintainers_killed_one_after_the_other_end_every_line_once(scene: Scene) -> None:
-    batch = await scene.create([line(str(n)) for n in range(300)])
+    batch = await scene.create([line(str(n)) for n in range(150)])
     seen = (
-        "SELECT count(*) > 0 FROM batch_items",
-        "SELECT count(*) > 100 FROM jobs",
-        "SELECT count(*) = 300 FROM batch_items WHERE state = 'submitted'",
+        "SELECT count(*) > 0 FROM campaign_rows",
+        "SELECT count(*) > 50 FROM jobs",
+        "SELECT count(*) = 150 FROM campaign_jobs",
         "SELECT count(*) > 0 FROM batches WHERE status = 'finalizing' OR ended_at IS NOT NULL",
     )
     for condition in seen:
@@ -153,10 +153,10 @@ async def test_maintainers_killed_one_after_the_other_end_every_line_once(scene:
             process.kill()
         await scene.store._database.fetch(EXPIRE)
     done = await scene.finish(batch)
-    assert (done.status, done.completed, done.failed) == (BatchStatus.COMPLETED, 300, 0)
-    assert len(await scene.lines(done.output_file)) == 300
+    assert (done.status, done.completed, done.failed) == (BatchStatus.COMPLETED, 150, 0)
+    assert len(await scene.lines(done.output_file)) == 150
     (jobs,) = await scene.store._database.fetch(text("SELECT count(*) AS n FROM jobs"))
-    assert jobs.n == 300
+    assert jobs.n == 150
 
 
 @contextmanager
@@ -195,18 +195,18 @@ async def until(scene: Scene, condition: str) -> None:
 
 async def test_who_lost_its_lease_writes_nothing_more(scene: Scene) -> None:
     batch = await scene.create([line("a")])
-    stale = await scene.store.lease_batch(60)
+    stale = await scene.store.lease_campaign(Work.INGEST, 60)
     assert stale is not None
     await scene.store._database.fetch(EXPIRE)
     done = await scene.finish(batch)
     for late in (
-        scene.store.begin_batch(stale, total=7),
-        scene.store.settle_items(stale),
-        scene.store.renew_batch(stale, 60),
+        scene.store.change_held(stale, Change(state=CampaignState.RUNNING)),
+        scene.store.settle_rows(stale, limit=7),
+        scene.store.renew_campaign(stale, 60),
     ):
         with pytest.raises(LeaseLost):
             await late
-    await scene.store.release_batch(stale, pause_s=1000)
+    await scene.store.release_campaign(stale, pause_s=1000)
     assert await scene.batch(batch) == done
 
 
@@ -214,8 +214,8 @@ async def test_a_tenants_many_batches_do_not_keep_anothers_waiting(scene: Scene)
     other = a_scene(scene.store, scene.objects, scene.settings)
     greedy = [await scene.create([line("a")]) for _ in range(3)]
     late = await other.create([line("a")])
-    leased = [await scene.store.lease_batch(60) for _ in range(4)]
-    assert [hold.batch.id for hold in leased if hold] == [each.id for each in (greedy[0], late, *greedy[1:])]
+    leased = [await scene.store.lease_campaign(Work.INGEST, 60) for _ in range(4)]
+    assert [hold.campaign.id for hold in leased if hold] == [each.id for each in (greedy[0], late, *greedy[1:])]
 
 
 async def test_a_bucket_that_is_away_only_delays_a_batch(
@@ -253,7 +253,7 @@ async def test_a_full_disk_only_delays_the_answers(scene: Scene, monkeypatch: py
 
 
 async def test_a_lease_is_renewed_for_as_long_as_a_step_takes(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_runner, "LEASE_S", 0.4)
+    monkeypatch.setattr(engine, "LEASE_S", 0.4)
     batch = await scene.create([line("a")])
     release = asyncio.Event()
     real = scene.files.get
@@ -263,8 +263,8 @@ async def test_a_lease_is_renewed_for_as_long_as_a_step_takes(scene: Scene, monk
         return await real(*args)
 
     monkeypatch.setattr(scene.files, "get", slow)
-    running = asyncio.create_task(scene.runner.run_once())
-    other: BatchRunner = a_scene(scene.store, scene.objects, scene.settings).runner
+    running = asyncio.create_task(scene.run_once())
+    other = a_scene(scene.store, scene.objects, scene.settings)
     for _ in range(10):
         await asyncio.sleep(0.1)
         assert await other.run_once() == 0, "somebody holds it"

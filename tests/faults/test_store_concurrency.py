@@ -21,8 +21,7 @@ from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.job import Claim
 from orchestrator.domain.states import JobState
 from orchestrator.ports import Settled, SettleResult
-from orchestrator.store import Store, migrate
-from orchestrator.store import claim as claiming
+from orchestrator.store import Store, claiming, migrate
 from orchestrator.store.engine import Database, Parameters
 from tests.support.jobs import CLUSTER, POOL, ending, evicted, lost, new_job, released, success, worker, workers
 from tests.support.postgres import Server
@@ -120,8 +119,8 @@ async def test_row_locks_alone_keep_two_claimers_apart(
     store: Store, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the advisory lock a claim is only less fair: it is the row locks that make it safe."""
-    nobodys = text(claiming._CLAIM.text.replace("'cogmill:claim:'", "random()::text"))
-    monkeypatch.setattr(claiming, "_CLAIM", nobodys.bindparams(*claiming._CLAIM._bindparams.values()))
+    nobodys = text(claiming.CLAIM.text.replace("'cogmill:claim:'", "random()::text"))
+    monkeypatch.setattr(claiming, "CLAIM", nobodys.bindparams(*claiming.CLAIM._bindparams.values()))
     for i in range(4):
         await store.submit(new_job(f"t{i}"))
     async with paused(database_url, lambda s: s.claim(POOL, "blue", workers(2))) as commit:

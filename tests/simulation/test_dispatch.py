@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, get_args
 from uuid import UUID
 
@@ -29,7 +29,7 @@ from orchestrator.dispatch.rescuer import Rescuer
 from orchestrator.dispatch.verdict import Action, Rest
 from orchestrator.dispatch.watcher import Watcher
 from orchestrator.domain.errors import StaleEpoch
-from orchestrator.domain.job import Failure, Job
+from orchestrator.domain.job import Failure, Job, WorkerRef
 from orchestrator.domain.protocol import Broke
 from orchestrator.domain.states import JobState
 from orchestrator.objects.videos import Retention
@@ -319,10 +319,18 @@ class World:
         free = placement.slots(takers, claims)
         if not alive.issuperset(free):
             return
-        ready = [row["priority"] for row in await self.database.fetch("SELECT priority FROM jobs WHERE ready")]
-        assert not ready or not alive.intersection(free)
+        assert not alive.intersection(free) or not await self.ready_for(free)
         for priority, workers in placement.interruptible(takers, claims):
-            assert not alive.intersection(workers) or priority <= min(ready, default=priority)
+            assert not alive.intersection(workers) or priority <= min(await self.ready_for(workers), default=priority)
+
+    async def ready_for(self, workers: Sequence[WorkerRef]) -> list[int]:
+        """The priorities of the jobs that these could have. One that failed on a worker waits a little for another."""
+        found = await self.database.fetch(
+            """SELECT priority FROM jobs
+               WHERE ready AND coalesce(NOT avoid = ALL ($1) OR avoid_until <= cogmill_now(), true)""",
+            [worker.name for worker in workers],
+        )
+        return [row["priority"] for row in found]
 
     async def read(self) -> list[Job]:
         found = [await self.store.get(job, tenant) for job in self.jobs for tenant in ("acme", "birch")]

@@ -1,15 +1,16 @@
 """The claim statement does what `policy/fair_share.py` says: job for job, and in what it leaves in every lane.
 
-Hypothesis deals jobs, claims, endings, weights and caps; after each claim both must have given out the same jobs in the
-same order, and charged the same. Costs are whole and weights are powers of two, so that floats are exact. The clock is
-stopped and moved by two seconds before each claim: then a claim reads its lanes from their beginning, as the policy
-says. Otherwise what became ready behind a cursor may go a second late (`store/claim.py`).
+Hypothesis deals jobs, claims, endings, weights, caps and guarantees; after each claim both must have given out the
+same jobs in the same order, and charged the same. Costs are whole and weights are powers of two, so that floats are
+exact. The clock is stopped and moved by two seconds before each claim: then a claim reads its lanes from their
+beginning, as the policy says. Otherwise what became ready behind a cursor may go a second late (`store/claim.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,7 @@ from orchestrator.domain.job import Claim
 from orchestrator.policy import fair_share
 from orchestrator.policy.fair_share import Lane, Waiting
 from orchestrator.policy.limits import Limits
+from orchestrator.ports import Share
 from orchestrator.store import Store
 from tests.support.jobs import CLUSTER, POOL, new_job, success, workers
 from tests.support.postgres import Clock
@@ -35,7 +37,8 @@ PRIORITIES = (0, 10, 20)
 NO_DEADLINE = 3
 # Quicker than TRUNCATE where a table has a few rows.
 _EMPTY = "".join(
-    f"DELETE FROM {table};" for table in ("outbox", "usage", "attempts", "jobs", "lanes", "tenants", "workers")
+    f"DELETE FROM {table};"
+    for table in ("outbox", "usage", "attempts", "jobs", "lanes", "shares", "tenants", "workers")
 )
 
 # Few different values: the ties between lanes are where policies differ.
@@ -47,6 +50,7 @@ claims = st.tuples(st.just("claim"), st.integers(1, 6), st.sampled_from([None, N
 ends = st.tuples(st.just("end"), st.integers(0, 99), st.sampled_from([0, 8, 16, 24]))
 weights = st.tuples(st.just("weigh"), tenants, st.sampled_from([1.0, 2.0]))
 caps = st.tuples(st.just("cap"), tenants, st.sampled_from([1, 2, 4, None]))
+shares = st.tuples(st.just("share"), tenants, st.sampled_from([0, 1, 2, 3]), st.sampled_from([None, None, 3, 4]))
 
 
 def scenes(*more: st.SearchStrategy[tuple[Any, ...]]) -> st.SearchStrategy[list[tuple[Any, ...]]]:
@@ -66,6 +70,7 @@ class Both:
         self.store, self.database, self.clock, self.default = store, database, clock, default
         self.lanes: list[Lane] = []
         self.caps: dict[str, int | None] = {}
+        self.shares: dict[str, tuple[int, int | None]] = {}
         self.weights: dict[str, float] = {}
         self.running: list[Claim] = []
 
@@ -82,26 +87,32 @@ class Both:
             lane = Lane(tenant=tenant, priority=priority, weight=self.weights.get(tenant, 1.0))
         else:
             self.lanes.remove(lane)
-        waiting = tuple(
+        waiting = [
             Waiting(id=job.id, cost=job.cost, deadline=math.inf if when is None else when.timestamp())
             for job, when in zip(jobs, whens, strict=True)
-        )
-        self.lanes.append(replace(lane, jobs=lane.jobs + waiting))
+        ]
+        self.lanes.append(replace(lane, jobs=lane.jobs.joined(waiting)))
 
     async def claim(self, slots: int, more_urgent_than: int | None) -> None:
         await self.clock.advance(2)
         claims = await self.store.claim(POOL, CLUSTER, workers(slots), more_urgent_than=more_urgent_than)
         bound = math.inf if more_urgent_than is None else more_urgent_than
-        picks, self.lanes = fair_share.claim(self.lanes, slots, room=self._room(), more_urgent_than=bound)
+        picks, self.lanes = fair_share.claim(
+            self.lanes, slots, room=self._room(), deficits=self._deficits(), more_urgent_than=bound
+        )
         assert [claim.job_id for claim in claims] == [pick.job.id for pick in picks]
         self.running += claims
         await self._compare()
 
     def _room(self) -> dict[str, int] | None:
         caps = {tenant: self.default if self.caps.get(tenant) is None else self.caps[tenant] for tenant in TENANTS}
-        capped = any(cap is not None for cap in caps.values())
-        taken = [claim.tenant for claim in self.running]
-        return {name: int(cap) - taken.count(name) for name, cap in caps.items() if cap is not None} if capped else None
+        caps = {name: _least(cap, self.shares.get(name, (0, None))[1]) for name, cap in caps.items()}
+        taken = Counter(claim.tenant for claim in self.running)
+        return {name: int(cap) - taken[name] for name, cap in caps.items() if cap is not None} or None
+
+    def _deficits(self) -> dict[str, int] | None:
+        taken = Counter(claim.tenant for claim in self.running)
+        return {name: guaranteed - taken[name] for name, (guaranteed, _) in self.shares.items()} or None
 
     async def end(self, which: int, gpu_seconds: int) -> None:
         if not self.running:
@@ -125,6 +136,12 @@ class Both:
         await self.store.set_limits(tenant, {"running": running})
         self.caps[tenant] = running
 
+    async def share(self, tenant: str, guaranteed: int, running: int | None) -> None:
+        await self.store.set_share(Share(tenant=tenant, pool=POOL, guaranteed=guaranteed, running=running))
+        self.shares[tenant] = guaranteed, running
+        if not guaranteed and running is None:
+            del self.shares[tenant]
+
     async def stand(self, tenant: str, *, vtime: float, served: float, active: bool) -> None:
         """Its lanes stand there, as if they had a history."""
         change = "UPDATE lanes SET vtime = $2, served = $3, active = $4 WHERE tenant = $1"
@@ -139,6 +156,10 @@ class Both:
         assert {tuple(row) for row in rows} == {
             (lane.tenant, lane.priority, lane.weight, lane.vtime, lane.served, lane.active) for lane in self.lanes
         }
+
+
+def _least(one: float | None, other: float | None) -> float | None:
+    return min((each for each in (one, other) if each is not None), default=None)
 
 
 Scene = Callable[[Callable[[Both], Coroutine[Any, Any, None]], float | None], None]
@@ -165,15 +186,17 @@ def scene(database_url: str) -> Iterator[Scene]:
 
 
 @pytest.mark.seeds(1)
-@pytest.mark.parametrize("capped", [False, True], ids=["uncapped", "capped"])
-def test_the_statement_carries_out_the_policy(scene: Scene, capped: bool, seed: int) -> None:
+@pytest.mark.parametrize("kind", ["plain", "capped", "shared"])
+def test_the_statement_carries_out_the_policy(scene: Scene, kind: str, seed: int) -> None:
+    more: list[Any] = {"plain": [], "capped": [caps], "shared": [shares, shares, caps]}[kind]
+
     @hypothesis.seed(seed)
     @settings(
         # Add Phase.shrink to make a counterexample short; with a real database that takes minutes.
         max_examples=15, deadline=None, database=None, phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
-    @given(scenes(caps) if capped else scenes(), st.sampled_from([None, 2]) if capped else st.none())
+    @given(scenes(*more), st.sampled_from([None, 2]) if kind == "capped" else st.none())
     def holds(dealt: list[tuple[Any, ...]], default: float | None) -> None:
         async def happens(both: Both) -> None:
             for name, *arguments in dealt:

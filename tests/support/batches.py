@@ -15,9 +15,10 @@ from api.dialects import DIALECTS, lines_of
 from api.shared.dialect import Dialect
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.batches.batches import Batches
-from orchestrator.batches.runner import BatchRunner
+from orchestrator.batches.kind import BatchKind
 from orchestrator.config import S3Settings, Settings
 from orchestrator.domain.batch import Batch
+from orchestrator.domain.campaign import Kind
 from orchestrator.domain.errors import LeaseLost, Unavailable
 from orchestrator.domain.job import Failure
 from orchestrator.domain.objects import file_key
@@ -27,6 +28,8 @@ from orchestrator.domain.retry import RetryPolicy
 from orchestrator.intake.files import BATCH, Files, new_file_id
 from orchestrator.ports.files import NewFile
 from orchestrator.processes.frontdoor import open_front_door
+from orchestrator.rows.engine import RowEngine
+from orchestrator.rows.pruning import RowPruner
 from orchestrator.store import Store
 from tests.support import third_dialect
 from tests.support.api import CLUSTER, POOL, WORKER, api_settings
@@ -36,7 +39,7 @@ ENDPOINTS = {"openai": "/v1/videos", "bigmodel": "/v4/videos/generations", "film
 FAILS = "this one fails"
 
 # A pause is over for a test that does not want to wait; a lease is not.
-_WAKE = text("UPDATE batches SET leased_until = NULL WHERE lease IS NULL")
+_WAKE = text("UPDATE campaigns SET leased_until = NULL WHERE lease IS NULL")
 
 
 def line(custom_id: str, dialect: str = "openai", **body: Any) -> str:
@@ -51,7 +54,9 @@ class Scene:
 
     store: Store
     objects: S3Objects
-    runner: BatchRunner
+    kind: BatchKind
+    engine: RowEngine
+    pruner: RowPruner
     files: Files
     batches: Batches
     settings: Settings
@@ -101,7 +106,14 @@ class Scene:
     async def step(self) -> None:
         """One round of the runner over whatever is due, and over what rests too."""
         await self.store._database.fetch(_WAKE)
-        await self.runner.run_once()
+        await self.run_once()
+
+    async def run_once(self) -> int:
+        """Whatever is due, until nothing is; how many steps."""
+        steps = 0
+        while done := await self.engine.ingest() + await self.engine.move() + await self.engine.finish():
+            steps += done
+        return steps
 
     async def finish(self, batch: Batch, *, rounds: int = 60) -> Batch:
         """Move on and render until the batch has ended."""
@@ -137,8 +149,11 @@ def a_scene(store: Store, objects: S3Objects, settings: Settings, dialects: Sequ
     """A tenant of its own on these parts."""
     door = open_front_door(settings, store, objects)
     lines = lines_of(settings, dialects)
-    runner = BatchRunner(settings, store, objects, jobs=door.jobs, files=door.files, dialects=lines)
-    return Scene(store, objects, runner, door.files, Batches(store, door.files), settings, uuid4().hex)
+    kind = BatchKind(settings, store, objects, jobs=door.jobs, files=door.files, dialects=lines)
+    engine = RowEngine(store, {Kind.BATCH: kind})
+    batches = Batches(store, door.files, priority=settings.batches.priority)
+    pruner = RowPruner(store, door.jobs, keep_s=settings.retention.jobs_s)
+    return Scene(store, objects, kind, engine, pruner, door.files, batches, settings, uuid4().hex)
 
 
 @pytest_asyncio.fixture

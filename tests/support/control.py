@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import UUID
 
 from orchestrator.capacity.loads import Loads
 from orchestrator.capacity.scaler import Scaler
@@ -18,18 +19,23 @@ from orchestrator.dispatch.recovery import Recovery
 from orchestrator.dispatch.settler import Settler
 from orchestrator.dispatch.verdict import Rules
 from orchestrator.dispatch.watcher import Watcher
+from orchestrator.domain.catalog import FAMILIES
 from orchestrator.domain.job import Artifact, Checkpoint, VideoResult
 from orchestrator.domain.objects import checkpoint_prefix, claim_prefix, result_key
 from orchestrator.domain.protocol import Assignment, Caller, WorkerStatus
 from orchestrator.domain.retry import RetryPolicy
+from orchestrator.learning.book import Book, Models
+from orchestrator.learning.lessons import Lessons
 from orchestrator.objects import results
 from orchestrator.policy.watchdog import Patience
 from orchestrator.ports import JobStore, ObjectStore, WorkerPlan
+from orchestrator.processes.dispatching import DispatcherStore
 from tests.support.builders import a_result
 from tests.support.simulated_workers import SimulatedWorkers
 
 GRACE_S = 10.0
 TTL_S = 60.0
+MODELS = Models({"tiny-2b": FAMILIES["tiny-2b"]}, {"tiny-2b": "tiny-2b:here"})
 RULES = Rules(
     patience=Patience(floor_s=40, factor=5, upload_s=40),
     unheld_grace_s=GRACE_S,
@@ -52,8 +58,8 @@ def a_plan(name: str = "small-0", *, model: str = "tiny-2b") -> WorkerPlan:
     )
 
 
-def a_settler(store: JobStore, jitter: random.Random) -> Settler:
-    return Settler(store, RetryPolicy(base_s=0.001, cap_s=0.001), jitter)
+def a_settler(store: JobStore, jitter: random.Random, used: Callable[[UUID], float] = lambda token: 0.0) -> Settler:
+    return Settler(store, RetryPolicy(base_s=0.001, cap_s=0.001), jitter, used)
 
 
 def publisher(objects: ObjectStore) -> Callable[[Assignment], VideoResult]:
@@ -106,13 +112,14 @@ class Control:
     @classmethod
     async def begin(
         cls,
-        store: JobStore,
+        store: DispatcherStore,
         objects: ObjectStore,
         pool: SimulatedWorkers,
         wanted: Mapping[str, WorkerPlan],
         jitter: random.Random,
     ) -> Control:
-        claims, settler = Claims(), a_settler(store, jitter)
+        claims = Claims()
+        settler = a_settler(store, jitter, claims.used)
         cluster = Cluster(
             name="default",
             caller=Caller(epoch=await store.next_epoch("default")),
@@ -126,6 +133,7 @@ class Control:
             rules=RULES,
             poll_s=1,
             ttl_s=TTL_S,
+            lessons=Lessons(Book(MODELS, store, monotonic=pool.clock.monotonic), store),
         )
         control = cls(cluster, Dispatcher(cluster, ("small",)), Scaler(cluster, wanted), Loads(cluster, wanted))
         await control.cluster.reconcile()
@@ -156,6 +164,9 @@ class Control:
         await self.dispatcher.beat()
         await self.dispatcher.cancel()
         await self.cluster.reconcile()
+        await self.cluster.lessons.write()
+        await self.cluster.lessons.read()
         await self.dispatcher.wake_due()
         await self.dispatch()
         await self.dispatcher.rebalance()
+        await self.dispatcher.give_back()

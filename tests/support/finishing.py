@@ -38,6 +38,9 @@ class PlainWatch:
     prompt_tokens: int | None = None
     moved: Callable[[], None] = lambda: None
 
+    def befall(self, incident: Incident) -> None:
+        self.incidents += (incident,)
+
     def enter(self, stage: Stage) -> None: ...
 
     def proceed(self) -> None: ...

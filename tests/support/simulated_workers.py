@@ -201,10 +201,15 @@ class SimulatedWorkers:
         self.lose_replies: set[str] = set()
         self.born: Callable[[SimulatedWorker], None] = lambda _: None
         self.starts: list[float] = []
+        # Where workers of kinds are, as the caller says.
+        self.on_node: dict[str, str] = {}
 
     # ------------------------------------------------------------ the port
     async def list_workers(self) -> list[str]:
         return sorted(self.workers)
+
+    async def nodes(self) -> dict[str, str]:
+        return dict(self.on_node)
 
     async def start(self, plan: WorkerPlan) -> None:
         self.starts.append(self.clock.monotonic())

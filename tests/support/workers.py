@@ -67,6 +67,7 @@ class ScriptedModel:
     poison: Callable[[Sequence[RenderSpec]], None] = lambda specs: None
     prefix: str = "here"
     grey: int = 128
+    frozen: bool = False
     adapters: tuple[str, ...] = ()
     moves: list[tuple[Act, int]] = field(default_factory=list)
     steps: list[tuple[int, int]] = field(default_factory=list)
@@ -118,7 +119,10 @@ class ScriptedModel:
         assert render not in self.dropped
         self.decodings.append(how)
         self._move(Act.DECODE, spec, render.step)
-        return np.full((spec.num_frames, spec.height, spec.width, 3), self.grey, np.uint8)
+        frames = np.full((spec.num_frames, spec.height, spec.width, 3), self.grey, np.uint8)
+        if not self.frozen:
+            frames[1::2] ^= 1
+        return frames
 
     def drop(self, render: ScriptedRender) -> None:
         self.dropped.append(render)

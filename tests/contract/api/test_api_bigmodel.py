@@ -12,6 +12,7 @@ from tests.support.api import COVER, VIDEO, Api
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 GENERATIONS = "/api/paas/v4/videos/generations"
+NEXT = "its turn: it is next, when a worker is free"
 
 
 async def generate(api: Api, **body: Any) -> dict[str, Any]:
@@ -66,7 +67,7 @@ async def test_a_request_without_an_id_gets_one_that_stays(api: Api) -> None:
 async def test_success_carries_signed_links_that_open_without_a_header(api: Api) -> None:
     task = await generate(api, request_id="mine")
     processing = {"id": task["id"], "model": "cogvideox-3", "request_id": "mine", "task_status": "PROCESSING"}
-    assert await result(api, task["id"]) == processing
+    assert await result(api, task["id"]) == {**processing, "queue_reason": NEXT}
     await api.succeed(task["id"])
     done = await result(api, task["id"])
     (links,) = done.pop("video_result")

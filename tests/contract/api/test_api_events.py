@@ -200,7 +200,7 @@ async def test_silence_is_filled_with_comments(
 async def test_watchers_that_leave_make_room_and_one_too_many_is_told_to_wait(
     api: Api, replicas: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api.services.feed, "_limit_of_tenant", 1)
+    monkeypatch.setattr(api.services.feed._watches, "_most_of_tenant", 1)
     video_id = await a_video(api)
     async with following(api, replicas[0], video_id) as stream:
         await stream.until("stage")

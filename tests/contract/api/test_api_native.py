@@ -230,7 +230,9 @@ async def test_everything_that_can_be_asked_for_is_read_back(api: Api) -> None:
     assert shown | asked == shown
     assert (shown["run_at"], shown["deadline"]) == (1893456000, 1893456000)
     assert (shown["seconds"], shown["size"], shown["num_frames"]) == ("2.5", "192x128", 25)
-    assert shown == (await api.http.get(f"{OPENAI}/{shown['id']}")).json()
+    again = (await api.http.get(f"{OPENAI}/{shown['id']}")).json()
+    assert again.pop("queue_reason").startswith("it is due in ")
+    assert shown == {**again, "queue_reason": None}
     delivery = (await job_of(api, answer)).spec.delivery
     assert (delivery.width, delivery.height, delivery.fps, delivery.num_frames) == (192, 128, 16, 40)
 
@@ -524,7 +526,10 @@ async def test_who_waits_for_a_worker_that_cannot_load_is_told_why_in_every_answ
         assert model["unavailable_detail"] == "ConfigError: /models/tiny-2b is not"
 
     await store.record_loads(CLUSTER, [broken, replace(load, worker="s-1", state=LoadState.LOADED)])
-    assert (await api.http.get(f"{OPENAI}/{created['id']}")).json()["queue_reason"] is None
-    assert "queue_reason" not in (await api.http.get(f"/api/paas/v4/async-result/{task['id']}")).json()
+    assert [video["queue_reason"] for video in (await api.http.get(OPENAI)).json()["data"]] == [None] * 2
+    asked = [f"{OPENAI}/{created['id']}", f"/api/paas/v4/async-result/{task['id']}"]
+    first, second = [(await api.http.get(url)).json()["queue_reason"] for url in asked]
+    assert first == "its turn: it is next, when a worker is free"
+    assert second.startswith("its turn: before it go 1 of its own tenant's (")
     assert (await api.http.get("/v1/models/tiny-2b")).json()["available"] is True
     await store.record_loads(CLUSTER, [])

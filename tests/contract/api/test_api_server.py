@@ -76,11 +76,14 @@ async def test_a_body_that_does_not_come_is_a_408_and_its_connection_ends(
     assert b'"error": {' in answer
 
 
-@pytest.mark.parametrize(("whole_s", "status"), [(30.0, b"200"), (0.3, b"408")])
+@pytest.mark.parametrize(
+    ("whole_s", "slowest", "status"), [(30.0, 2**18, b"200"), (0.3, 2**18, b"408"), (0.3, 10, b"200")]
+)
 async def test_a_body_that_comes_slowly_is_read_to_its_end_but_not_for_ever(
-    api: Api, whole_s: float, status: bytes, monkeypatch: pytest.MonkeyPatch
+    api: Api, whole_s: float, slowest: int, status: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(middleware, "WHOLE_S", whole_s)
+    monkeypatch.setattr(middleware, "_SLOWEST", slowest)
     monkeypatch.setattr(middleware, "_LINGER_S", 0.1)
     body = b'{"prompt": "sea"}'
     async with listening(api.app) as port:

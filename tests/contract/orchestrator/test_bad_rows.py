@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -21,7 +22,7 @@ from tests.support.jobs import CLUSTER, POOL, new_job, success, workers
 async def test_a_deeply_nested_line_is_named_and_costs_nobody_a_pause(scene: Scene, depth: int) -> None:
     deep = line("b", "bigmodel", ignored="@").replace('"@"', "[" * depth + "]" * depth)
     batch = await scene.create([line("a", "bigmodel"), deep], dialect="bigmodel")
-    assert await scene.runner.run_once() == 1
+    assert await scene.run_once() == 1
     done = await scene.batch(batch)
     assert done.status is BatchStatus.FAILED
     assert done.errors is not None
@@ -31,14 +32,14 @@ async def test_a_deeply_nested_line_is_named_and_costs_nobody_a_pause(scene: Sce
 async def test_a_line_that_breaks_us_ends_with_an_error_and_the_others_are_rendered(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    submit = scene.runner._jobs.submit
+    prepare = scene.kind._jobs.prepare
 
-    async def breaks(tenant: str, request: Any, **options: Any) -> Any:
+    async def breaks(tenant: str, request: Any, job_id: UUID) -> Any:
         if request.prompt == "poison":
             raise RecursionError("maximum recursion depth exceeded")
-        return await submit(tenant, request, **options)
+        return await prepare(tenant, request, job_id)
 
-    monkeypatch.setattr(scene.runner._jobs, "submit", breaks)
+    monkeypatch.setattr(scene.kind._jobs, "prepare", breaks)
     done = await scene.finish(await scene.create([line("good"), line("bad", prompt="poison"), line("also good")]))
     assert (done.status, done.completed, done.failed) == (BatchStatus.COMPLETED, 2, 1)
     (bad,) = (await scene.lines(done.error_file)).values()
@@ -51,32 +52,32 @@ async def test_a_batch_that_breaks_us_is_parked_with_evidence_and_resumed_and_ot
     poison = [await scene.create([line("x")]) for _ in range(20)]
     other = a_scene(scene.store, scene.objects, scene.settings)
     theirs = await other.create([line("y")])
-    step = scene.runner._step
+    take_in = scene.kind.take_in
 
     async def breaks(hold: Any) -> float:
-        if hold.batch.tenant == scene.tenant:
+        if hold.campaign.tenant == scene.tenant:
             raise ZeroDivisionError("by zero")
-        return await step(hold)
+        return await take_in(hold)
 
     with monkeypatch.context() as patch:
-        patch.setattr(scene.runner, "_step", breaks)
-        await scene.runner.run_once()
+        patch.setattr(scene.kind, "take_in", breaks)
+        await scene.run_once()
         assert (await other.batch(theirs)).status is BatchStatus.IN_PROGRESS
-        assert await scene.runner.run_once() == 0, "nobody looks at a parked batch again and again"
+        assert await scene.run_once() == 0, "nobody looks at a parked batch again and again"
     monkeypatch.setattr("orchestrator.commands.parked.settings_of", lambda _: api_settings(database_url))
     parked = await scene.store.list_parked()
     assert {each.subject for each in parked} == {batch.id for batch in poison}
     assert all(each.error.startswith("ZeroDivisionError: by zero (test_bad_rows.py:") for each in parked)
     assert await scene.store.resume_parked(poison[0].id)
     assert not await scene.store.resume_parked(poison[0].id)
-    await scene.runner.run_once()
+    await scene.run_once()
     assert (await scene.batch(poison[0])).status is BatchStatus.IN_PROGRESS
 
 
 async def test_a_row_of_a_batch_that_cannot_be_read_is_parked(scene: Scene, database: asyncpg.Connection) -> None:
     bad, good = await scene.create([line("x")]), await scene.create([line("y")])
     await database.execute("UPDATE batches SET errors = '[{\"no\": 1}]' WHERE id = $1", bad.id)
-    await scene.runner.run_once()
+    await scene.run_once()
     assert (await scene.batch(good)).status is BatchStatus.IN_PROGRESS
     assert [each.subject for each in await scene.store.list_parked()] == [bad.id]
 

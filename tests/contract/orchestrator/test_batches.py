@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -13,12 +14,13 @@ from sqlalchemy import text
 
 from api.dialects import DIALECTS
 from orchestrator.adapters.s3 import S3Objects
-from orchestrator.batches.runner import BatchRunner
 from orchestrator.config import S3Settings, Settings
 from orchestrator.domain.batch import BatchStatus
+from orchestrator.domain.campaign import Kind
 from orchestrator.domain.errors import InvalidField, NotFound, Unsupported, WrongState
 from orchestrator.domain.job import public_id
 from orchestrator.intake.jobs import Jobs
+from orchestrator.ports.campaign_values import Budget
 from orchestrator.store import Store
 from tests.support import third_dialect
 from tests.support.api import POOL, api_settings
@@ -184,7 +186,7 @@ async def test_a_video_deleted_meanwhile_is_an_error_line(scene: Scene) -> None:
     batch = await scene.create([line("a"), line("b")])
     await scene.step()
     (job, _) = (await scene.store.list_jobs(scene.tenant, limit=10, order="asc")).jobs
-    await Jobs.delete(scene.runner._jobs, scene.tenant, public_id(job.id))
+    await Jobs.delete(scene.kind._jobs, scene.tenant, public_id(job.id))
     done = await scene.finish(batch)
     assert (done.completed, done.failed) == (1, 1)
     assert (await scene.lines(done.error_file))["a"]["error"]["code"] == "deleted"
@@ -192,7 +194,7 @@ async def test_a_video_deleted_meanwhile_is_an_error_line(scene: Scene) -> None:
 
 async def test_two_runners_at_once_do_not_double_anything(scene: Scene) -> None:
     batches = [await scene.create([line(f"{b}-{n}") for n in range(20)]) for b in range(4)]
-    second: BatchRunner = a_scene(scene.store, scene.objects, scene.settings).runner
+    second = a_scene(scene.store, scene.objects, scene.settings)
     for _ in range(40):
         await asyncio.gather(scene.step(), second.run_once(), scene.render())
     for batch in batches:
@@ -207,13 +209,13 @@ async def test_requests_of_ended_batches_are_forgotten_and_late_jobs_end(scene: 
     await scene.step()
     await scene.batches.cancel(scene.tenant, batch.id)
     done = await scene.finish(batch)
-    assert await scene.runner.prune() == 0
+    assert await scene.pruner.run_once() == 0
     await clock.advance(3601)
-    assert await scene.runner.prune() == 1
-    assert await scene.store.ended_batches(older_than_s=0, limit=10) == {}
+    assert await scene.pruner.run_once() == 1
+    assert await scene.store.over(Kind.BATCH, older_than_s=0, limit=10) == []
     assert await scene.batch(batch) == done
     await clock.advance(scene.settings.retention.jobs_s)
-    assert await scene.runner.prune() == 1
+    assert await scene.pruner.run_once() == 2, "its face, and what it stood on"
     with pytest.raises(NotFound):
         await scene.batch(batch)
 
@@ -259,3 +261,18 @@ async def test_images_in_lines_are_read_and_a_wrong_one_is_an_error_of_its_line(
     assert (job.spec.model, job.pool) == ("tiny-5b-i2v", "images")
     assert job.spec.image is not None
     assert (await other.batch(batch)).failed == 3
+
+
+async def test_a_batch_waits_for_the_room_of_its_tenants_budget(scene: Scene) -> None:
+    none = Budget(tenant=scene.tenant, period="day", unit="gpu_seconds", amount=0.001)
+    await scene.store.set_budget(none)
+    batch = await scene.create([line("a"), line("b")])
+    for _ in range(3):
+        await scene.run_once()
+    waits = await scene.store._database.fetch(text("SELECT count(*) AS n FROM jobs"))
+    assert waits[0].n == 0
+    await scene.store.set_budget(replace(none, amount=1000.0))
+    done = await scene.finish(batch)
+    assert (done.status, done.completed) == (BatchStatus.COMPLETED, 2)
+    (budget,) = await scene.store.budgets_of(scene.tenant)
+    assert (budget.reserved, budget.used) == (0.0, 3.0), "what they used counts"

@@ -14,9 +14,10 @@ from orchestrator.domain.job import Incident
 from orchestrator.domain.loading import LoadState
 from orchestrator.domain.protocol import Stage
 from orchestrator.domain.states import JobState
+from orchestrator.policy.prediction import Key, Lesson
 from orchestrator.telemetry import metrics
-from tests.support.builders import a_job
-from tests.support.control import GRACE_S, RULES, a_plan, publisher
+from tests.support.builders import a_job, a_spec
+from tests.support.control import GRACE_S, MODELS, RULES, a_plan, publisher
 from tests.support.postgres import Clock
 from tests.support.simulated_workers import SimulatedWorker
 from tests.support.site import Site
@@ -272,8 +273,10 @@ async def test_a_preempted_render_goes_on_at_an_idle_worker_where_it_was(site: S
 
 
 async def test_a_stack_that_stops_has_long_renders_handed_back_with_their_checkpoints(site: Site) -> None:
+    lesson = Lesson(key=Key.of(a_spec(), kind="small", revision=MODELS.revisions["tiny-2b"]), ratio=1e9)
+    await site.store.learn([lesson], keep=31)
     await site.begins()
-    job = await site.runs_a_job(cost=1e9)
+    job = await site.runs_a_job()  # whatever was predicted when it was submitted
     site.pool.advance("small-0")
     await site.control.round()
 

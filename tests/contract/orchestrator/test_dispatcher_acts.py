@@ -32,7 +32,7 @@ from orchestrator.policy import placement
 from orchestrator.ports import Heartbeat
 from orchestrator.processes.dispatching import Watchers, dispatching
 from tests.support.api import api_settings
-from tests.support.builders import a_job, a_result
+from tests.support.builders import a_claim, a_job, a_result, a_spec
 from tests.support.control import GRACE_S, RULES, TTL_S, a_plan
 from tests.support.jobs import ending, lost
 from tests.support.site import Site
@@ -102,15 +102,28 @@ async def test_a_render_that_ended_after_its_owner_had_cancelled_it_ends_as_canc
 
 
 # ---------------------------------------------------------------- learning
-@pytest.mark.parametrize("resumed_at", [None, 3])
+@pytest.mark.parametrize("resumed_at", [0, 3])
 async def test_a_whole_render_teaches_how_long_its_pool_takes_and_the_rest_of_one_does_not(
-    site: Site, resumed_at: int | None
+    site: Site, resumed_at: int
 ) -> None:
     await site.begins()
     site.pool.publish = lambda _: a_result(gpu_seconds=1000.0, resumed_at=resumed_at)
-    before = site.control.cluster.speeds["small"]
     await site.finishes(await site.runs_a_job())
-    assert (site.control.cluster.speeds["small"] == before) is (resumed_at is not None)
+    await site.control.cluster.lessons.write()
+    assert len(await site.store.learned()) == (resumed_at == 0)
+
+
+async def test_what_renders_have_taught_outlives_the_dispatcher_and_sets_what_is_expected(site: Site) -> None:
+    await site.begins()
+    site.pool.publish = lambda _: a_result(gpu_seconds=1000.0)
+    await site.finishes(await site.runs_a_job())
+    await site.control.cluster.lessons.write()
+    await site.begins()
+    await site.control.cluster.lessons.read()
+    claim = a_claim()
+    assert site.control.cluster.expected_s([claim]) == {claim.token: pytest.approx(1000.0)}
+    foreign = a_claim(spec=a_spec(model="not configured any more"), cost=7.0)
+    assert site.control.cluster.expected_s([foreign]) == {foreign.token: 7.0}
 
 
 # ---------------------------------------------------------------- leases
@@ -437,7 +450,8 @@ async def test_an_announcement_that_is_lost_is_made_up_for_although_the_workers_
 ) -> None:
     await site.begins()
     dispatcher, cluster = site.control.dispatcher, site.control.cluster
-    table = dispatching(api_settings(database_url), cluster, dispatcher, Watchers(cluster, Loops(None, None)))  # type: ignore[arg-type]
+    watchers = Watchers(cluster, Loops(None, None))  # type: ignore[arg-type]
+    table = dispatching(api_settings(database_url), cluster, dispatcher, watchers, None)  # type: ignore[arg-type]
     (look,) = [loop for loop in table if loop.name == "look"]
     assert look.pause == 1.0
     dispatcher.announce()

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from uuid import uuid4
@@ -99,6 +100,8 @@ def test_what_cogmill_needs_of_a_bucket_works(settings: S3Settings, tmp_path: An
     objects.verify(artifact)
     assert b"".join(objects.stream(artifact.key, start=2, end=5)) == bytes((2, 3, 4, 5))
     keys = [objects.put(f"k/{number} é+", b"x", "text/plain").key for number in range(3)]
+    objects.copy(artifact.key, keys[0])
+    objects.verify(replace(artifact, key=keys[0]))
     assert sorted(objects.list_keys("k/")) == sorted(keys)
     objects.delete([*keys, artifact.key, "not/there"])
     assert list(objects.list_keys("")) == []

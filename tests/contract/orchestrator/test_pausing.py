@@ -211,7 +211,8 @@ class TestApi:
 
     async def test_only_an_operators_key_may_look_at_pools_and_pause_them(self, api: Api) -> None:
         calls = [
-            ("GET", "/v1/pools"), ("POST", f"/v1/pools/{API_POOL}/pause"), ("POST", f"/v1/pools/{API_POOL}/resume"),
+            ("GET", "/v1/pools"), ("GET", "/v1/fleet"),
+            ("POST", f"/v1/pools/{API_POOL}/pause"), ("POST", f"/v1/pools/{API_POOL}/resume"),
             ("POST", "/v1/queue/pause"), ("POST", "/v1/queue/resume"),
         ]  # fmt: skip
         for method, path in calls:
@@ -242,7 +243,7 @@ class TestApi:
                 assert said == [words, None]
             finally:
                 await operator.post(f"/v1/{what}/resume")
-        assert (await api.http.get(f"/v1/videos/{video['id']}")).json()["queue_reason"] is None
+        assert (await api.http.get(f"/v1/videos/{video['id']}")).json()["queue_reason"].startswith("its turn: ")
 
     async def reasons(self, api: Api, video_id: str, resume: Any) -> list[str | None]:
         """What a watcher of the video hears of why it waits, the pool being resumed once it has heard something."""

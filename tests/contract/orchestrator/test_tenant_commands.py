@@ -1,4 +1,4 @@
-"""`cogmill tenants`: limits that are set, lifted and given back, and the list that shows which hold."""
+"""`cogmill tenants`: limits and shares that are set, lifted and given back, and the lists that show which hold."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator import cli
+from orchestrator.commands.shares import over
 from orchestrator.config import LimitSettings
+from orchestrator.ports import Share
 from tests.support.api import api_settings
 
 
 @pytest.fixture
 def tenants(database_url: str, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
     settings = api_settings(database_url).model_copy(update={"limits": LimitSettings(queued=100, running=8)})
-    monkeypatch.setattr("orchestrator.commands.tenants.settings_of", lambda _: settings)
+    for module in ("tenants", "shares"):
+        monkeypatch.setattr(f"orchestrator.commands.{module}.settings_of", lambda _: settings)
     return CliRunner()
 
 
@@ -45,3 +48,32 @@ def test_what_is_no_limit_is_refused_by_name(tenants: CliRunner, arguments: list
     done = tenants.invoke(cli.app, ["tenants", "limit", "acme", *arguments])
     assert done.exit_code == 2
     assert (arguments or ["--queued"])[0] in done.stderr
+
+
+def test_shares_of_a_pool_are_set_shown_and_taken_away(tenants: CliRunner) -> None:
+    def run(*arguments: str) -> tuple[int, str]:
+        done = tenants.invoke(cli.app, ["tenants", *arguments])
+        return done.exit_code, done.stdout + done.stderr + str(done.exception or "")
+
+    assert run("share", "acme", "small", "--guaranteed", "1")[0] == 0
+    assert run("share", "acme", "small", "--running", "3")[0] == 0
+    assert run("shares") == (0, "small  acme  guaranteed 1  running 3\n")
+    code, said = run("share", "birch", "small", "--guaranteed", "1")
+    assert (code, "pool small has 1 workers" in said, "2 would be guaranteed" in said) == (1, True, True)
+    code, said = run("share", "acme", "small", "--running", "0")
+    assert (code, "may run 0 jobs in pool small" in said) == (1, True)
+    code, said = run("share", "acme", "large", "--running", "0")
+    assert (code, "no pool 'large'" in said) == (1, True)
+    assert run("share", "acme", "small")[0] == 2
+    assert run("share", "acme", "small", "--running", "few")[0] == 2
+    assert run("share", "acme", "small", "--running", "none", "--guaranteed", "0")[0] == 0
+    assert run("shares") == (0, "")
+
+
+def test_guarantees_above_a_pools_workers_are_told_by_name() -> None:
+    shares = [Share(tenant=name, pool="small", guaranteed=2) for name in ("acme", "birch")]
+    assert over("small", shares, 4) is None
+    assert over("small", shares, 3) == (
+        "pool small has 3 workers, and 4 are guaranteed: lower some, or raise pools.small.workers"
+    )
+    assert over("small", shares, None) == "there is no pool small, of which tenants have shares"

@@ -12,6 +12,7 @@ import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from api.dialects import wording_of
 from orchestrator.config import MetricsSettings
 from orchestrator.processes.maintaining import run_maintainer
 from orchestrator.store import deliveries, delivery_log
@@ -144,7 +145,7 @@ async def test_the_maintainer_delivers_until_it_is_told_to_stop(
         update={"s3": s3_server.new_bucket(), "metrics": MetricsSettings(maintain_port=0)}
     )
     async with receiving() as receiver:
-        maintainer = asyncio.create_task(run_maintainer(settings, {}))
+        maintainer = asyncio.create_task(run_maintainer(settings, {}, wording_of(settings)))
         await happen(database, 5, url=receiver.url())
         await receiver.until(5)
         receiver.open.clear()

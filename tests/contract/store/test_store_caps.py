@@ -1,4 +1,4 @@
-"""A tenant runs at most as many jobs at once as it may, over all pools and dispatchers; nobody stalls for it."""
+"""A tenant runs at most as many jobs as it may, over all pools and in each, and as many as it is guaranteed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import asyncio
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
+import asyncpg
+
 from orchestrator.domain.job import Claim
 from orchestrator.policy.limits import NO_LIMITS, Limits
+from orchestrator.ports import Share
 from orchestrator.store import Store
 from tests.support.jobs import CLUSTER, POOL, broke, ending, new_job, success, workers
 
@@ -110,3 +113,97 @@ async def test_a_tenant_at_its_cap_saves_nothing_up(store: Store) -> None:
         got += tenants(claims)
         await store.settle([success(claim) for claim in claims])
     assert abs(got["capped"] - got["free"]) <= 2
+
+
+async def test_a_cap_of_a_pool_is_that_pools_alone_beside_the_one_over_all(store: Store, database_url: str) -> None:
+    await store.set_share(Share(tenant="capped", pool=POOL, running=2))
+    for pool in POOLS:
+        await submit(store, "capped", 9, pool=pool)
+        await submit(store, "free", 3, pool=pool)
+    assert tenants(await store.claim(POOL, CLUSTER, workers(6))) == {"capped": 2, "free": 3}
+    assert tenants(await store.claim("large", CLUSTER, workers(3))) == {"capped": 2, "free": 1}
+    await store.set_limits("capped", {"running": 5})
+    assert tenants(await everywhere(database_url)) == {"capped": 1, "free": 2}
+
+
+# What one pool's claimer holds while it counts a capped tenant.
+COUNTS = "SELECT pg_advisory_xact_lock(hashtextextended('cogmill:cap:capped', 0))"
+
+
+async def test_whoever_counts_a_capped_tenant_holds_up_no_other_tenant_of_another_pool(
+    store: Store, database: asyncpg.Connection
+) -> None:
+    await store.set_limits("capped", {"running": 3})
+    await submit(store, "capped", 4)
+    await submit(store, "free", 4)
+    async with database.transaction():
+        await database.execute(COUNTS)
+        assert tenants(await asyncio.wait_for(store.claim(POOL, CLUSTER, workers(2)), 5)) == {"free": 2}
+        # Who would leave slots over waits for it.
+        rest = asyncio.create_task(store.claim(POOL, CLUSTER, workers(5)))
+        await until_somebody_waits(database)
+    assert tenants(await rest) == {"free": 2, "capped": 3}
+
+
+async def test_a_tenant_at_its_cap_is_counted_without_a_lock(store: Store, database: asyncpg.Connection) -> None:
+    await store.set_limits("capped", {"running": 1})
+    await submit(store, "capped", 4)
+    assert len(await store.claim(POOL, CLUSTER, workers(2))) == 1
+    async with database.transaction():
+        await database.execute(COUNTS)
+        assert await asyncio.wait_for(store.claim(POOL, CLUSTER, workers(2)), 5) == []
+
+
+async def test_a_claimer_of_the_release_before_is_not_counted_beside(
+    store: Store, database: asyncpg.Connection
+) -> None:
+    """It counts under one lock for all pools."""
+    await store.set_limits("capped", {"running": 3})
+    await submit(store, "capped", 4)
+    async with database.transaction():
+        await database.execute("SELECT pg_advisory_xact_lock(hashtextextended('cogmill:claim', 0))")
+        ours = asyncio.create_task(store.claim(POOL, CLUSTER, workers(2)))
+        await until_somebody_waits(database)
+        assert not ours.done()
+    assert len(await ours) == 2
+
+
+_WAITS = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)"
+
+
+async def until_somebody_waits(database: asyncpg.Connection) -> None:
+    query = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)"
+    async with asyncio.timeout(10):
+        while not await database.fetchval(query):
+            pass
+
+
+async def test_a_guarantee_is_met_first_and_what_it_does_not_want_is_lent(store: Store) -> None:
+    await store.set_share(Share(tenant="gold", pool=POOL, guaranteed=3))
+    await submit(store, "bulk", 20, priority=20)
+    assert tenants(await store.claim(POOL, CLUSTER, workers(4))) == {"bulk": 4}
+    await submit(store, "gold", 20, priority=50)
+    await submit(store, "urgent", 1, priority=0)
+    claims = await store.claim(POOL, CLUSTER, workers(6))
+    assert [claim.tenant for claim in claims[:4]] == ["urgent", "gold", "gold", "gold"]
+    assert tenants(claims[4:]) == {"bulk": 2}
+
+
+async def test_how_tenants_stand_is_told_where_one_lacks_what_it_could_use(store: Store) -> None:
+    await store.set_share(Share(tenant="gold", pool=POOL, guaranteed=3))
+    await submit(store, "bulk", 9)
+    claims = await store.claim(POOL, CLUSTER, workers(4))
+    assert await store.standings(POOL) == [], "nothing waits"
+    await submit(store, "gold", 2)
+    await submit(store, "gold", 2, pool="large")
+    gold, bulk = await store.standings(POOL)
+    assert (gold.tenant, gold.lacks, gold.borrowed, gold.room) == ("gold", 2, 0, None)
+    assert (bulk.tenant, bulk.lacks, bulk.borrowed) == ("bulk", 0, 4)
+    await store.set_limits("gold", {"running": 1})
+    assert (await store.standings(POOL))[0].lacks == 1
+    await store.claim("large", CLUSTER, workers(2))
+    assert (await store.standings(POOL))[0].lacks == 0, "its cap over all pools is used up elsewhere"
+    await store.set_limits("gold", {"running": None})
+    await store.settle([success(claim) for claim in claims[:2]])
+    await store.claim(POOL, CLUSTER, workers(2))
+    assert await store.standings(POOL) == []

@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from orchestrator.domain.errors import InvalidField
+from orchestrator.ports.campaign_values import Work
 from orchestrator.store import Store
 from tests.support.jobs import CLUSTER, POOL, new_job, success, workers
 
@@ -31,7 +32,7 @@ async def test_a_column_that_is_added_under_a_running_process_is_no_error(
         await store.list_keys()
         await store.list_tenants()
         await store.list_batches("acme", limit=5)
-        assert await store.lease_batch(5) is None
+        assert await store.lease_campaign(Work.MOVE, 5) is None
         assert await store.cancel_batch("none", "acme") is None
         assert await store.rotate_endpoint("none", "acme", overlap_s=1) is None
         await store.lease_deliveries(limit=1, per_host=1, per_tenant=1, lease_s=1)

@@ -231,3 +231,25 @@ async def test_a_claim_for_what_is_more_urgent_leaves_the_rest_and_shares_as_fai
     rest = await store.claim(POOL, CLUSTER, workers(9), more_urgent_than=20)
     assert Counter(c.tenant for c in rest) == ({"few": 1} if capped else {"many": 5, "few": 1})
     assert {c.tenant for c in await store.claim(POOL, CLUSTER, workers(9))} == {"bulk"}
+
+
+async def test_a_queued_job_knows_where_it_stands_before_and_after_others_were_served(store: Store) -> None:
+    await store.set_limits("acme", {"running": 5})
+    await store.set_weight("birch", 2.0)
+    for tenant, priority in (("acme", 10), ("acme", 10), ("birch", 10), ("birch", 10), ("cedar", 5)):
+        await store.submit(new_job(tenant, priority=priority))
+    mine = new_job("acme", priority=10)
+    await store.submit(mine)
+    turn = await store.turn(mine.id)
+    assert turn is not None
+    assert (turn.due_in_s <= 0, turn.most, turn.running) == (True, 5, 0)
+    assert (turn.ahead, turn.ahead_s, turn.more_urgent, turn.had_less) == (2, 180.0, 0, 0)  # no claim has looked yet
+    assert [claim.tenant for claim in await store.claim(POOL, CLUSTER, workers(3))] == ["cedar", "acme", "birch"]
+    for _ in range(2):
+        await store.submit(new_job("cedar", priority=5))
+    (urgent,) = await store.claim(POOL, CLUSTER, workers(4)[3:])
+    assert urgent.tenant == "cedar"
+    turn = await store.turn(mine.id)
+    assert turn is not None
+    assert (turn.running, turn.running_here, turn.ahead, turn.more_urgent, turn.had_less) == (1, 1, 1, 1, 1)
+    assert await store.turn(urgent.job_id) is None

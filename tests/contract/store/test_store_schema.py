@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import asyncpg as dialect
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from orchestrator.domain.errors import StoreUnavailable
-from orchestrator.store import Store, admission, claim, jobs, migrate, schema_version, settle, workers
+from orchestrator.store import Store, admission, claim, jobs, migrate, schema_version, settle, shares, turns, workers
 from orchestrator.store.connecting import SESSION
 from orchestrator.store.tables import metadata
 from tests.support.jobs import CLUSTER, POOL, new_job
@@ -102,12 +102,21 @@ async def test_no_statement_of_the_queue_scans_the_jobs(
         **{"pool": "'tiny'", "cluster": "'here'", "tenant": "'acme'", "workers": "'{w0}'", "incarnations": "'{first}'"},
         **{"n": "32", "batch": "'[]'", "chunk": "100", "id": "gen_random_uuid()", "tombstone": "false"},
         **{"ids": "'{}'", "tokens": "'{}'", "stages": "'{}'", "steps": "'{}'", "previews": "'{}'"},
-        **{"checkpoints": "'{}'", "incidents": "'{}'", "more_urgent_than": "32768"},
-        **{"tenants": "'{acme}'", "keys": "'{}'", "running": "3", "queued": "9", "gpu_seconds": "9"},
+        **{"checkpoints": "'{}'", "incidents": "'{}'", "passed": "'{}'", "more_urgent_than": "32768"},
+        **{"tenants": "'{acme}'", "keys": "'{}'", "running": "3", "most": "3", "queued": "9", "gpu_seconds": "9"},
+        "most_ahead": "1000",
     }
     for statement in (
-        *(claim._CLAIM, claim._CLAIM_CAPPED, settle._SETTLE, settle._PROGRESS, workers._WAKE, workers._RUNNING),
-        *(jobs._CANCEL, admission._INSERT_UNBOUNDED, admission._INSERT_ALL, admission._EARLIER, admission._STANDING),
+        *(claim.CLAIM, claim.CLAIM_SHARED, settle._SETTLE, settle._PROGRESS, workers._WAKE, workers._RUNNING),
+        *(
+            shares._STANDINGS,
+            turns._TURN,
+            jobs._CANCEL,
+            admission._INSERT_UNBOUNDED,
+            admission._INSERT_ALL,
+            admission._EARLIER,
+            admission._STANDING,
+        ),
     ):
         sql, names = _compiled(statement)
         await session.execute(f"PREPARE statement AS {sql}")
@@ -115,9 +124,13 @@ async def test_no_statement_of_the_queue_scans_the_jobs(
         plan = "\n".join(row[0] for row in await session.fetch(f"EXPLAIN EXECUTE statement({given})"))
         await session.execute("DEALLOCATE statement")
         assert not re.search("Seq Scan on (jobs|usage|tenants)", plan), plan
-        if statement in (claim._CLAIM_CAPPED, admission._STANDING):
+        if statement is admission._STANDING:
             assert "jobs_live" in plan, plan
         if statement in (settle._SETTLE, settle._PROGRESS, jobs._CANCEL):
             assert "jobs_pkey" in plan or "jobs_listing" in plan, plan
             assert "jobs_running" not in plan, plan  # one job each: not all that run
+    body = await session.fetchval("SELECT prosrc FROM pg_proc WHERE proname = 'cogmill_running'")
+    counts = body[body.index("(SELECT") + 1 : body.rindex(");")].replace("= of", "= 'acme'").replace("here", "'tiny'")
+    plan = "\n".join(row[0] for row in await session.fetch(f"EXPLAIN {counts}"))
+    assert "jobs_live" in plan, plan
     await asyncio.wait_for(session.close(), 5)

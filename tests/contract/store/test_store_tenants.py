@@ -16,11 +16,13 @@ import asyncpg
 import pytest
 import uuid_utils.compat
 
+from orchestrator.domain.campaign import Ask, Campaign, CampaignState, TemplateVersion
 from orchestrator.domain.job import Artifact, Job
 from orchestrator.domain.webhooks import EventType
 from orchestrator.policy.limits import Limits
 from orchestrator.ports import NewDelivery, NewEndpoint
 from orchestrator.ports.batches import NewBatch
+from orchestrator.ports.campaign_values import NOW, Budget, Change, NewCampaign
 from orchestrator.ports.files import NewFile
 from orchestrator.store import Store
 from tests.support.jobs import CLUSTER, POOL, new_job, success, worker
@@ -39,6 +41,7 @@ class Things:
     batch: str
     endpoint: str
     delivery: UUID
+    campaign: str
 
     @classmethod
     async def of(cls, store: Store, tenant: str) -> Things:
@@ -51,12 +54,14 @@ class Things:
         await store.settle([success(claim)])
         waiting = await store.submit(new_job(tenant, idempotency_key=KEY, request_hash="same"))
         file = await store.add_file(a_file(f"file-of-{tenant}", tenant))
-        batch = await store.add_batch(a_batch(f"batch-of-{tenant}", tenant, file.id))
+        batch = await store.add_batch(a_batch(f"batch-of-{tenant}", tenant, file.id), priority=20)
         endpoint = await store.add_endpoint(an_endpoint(f"endpoint-of-{tenant}", tenant), at_most=1)
         assert endpoint is not None
         delivery = a_delivery(tenant, endpoint.id)
         assert await store.add_delivery(delivery, give_up_s=60)
-        return cls(waiting.id, ended.id, file.id, batch.id, endpoint.id, delivery.id)
+        campaign = await store.add_campaign(a_campaign(f"campaign-of-{tenant}", tenant))
+        await store.set_budget(Budget(tenant=tenant, period="day", unit="gpu_seconds", amount=9))
+        return cls(waiting.id, ended.id, file.id, batch.id, endpoint.id, delivery.id, campaign.id)
 
 
 def a_file(file_id: str, tenant: str) -> NewFile:
@@ -77,6 +82,25 @@ def a_batch(batch_id: str, tenant: str, file_id: str) -> NewBatch:
         output_lifetime_s=None,
         metadata=None,
     )
+
+
+def a_campaign(campaign_id: str, tenant: str) -> NewCampaign:
+    template = TemplateVersion(version=1, prompt="a mill")
+    ended = CampaignState.CANCELLED
+    return NewCampaign(
+        id=campaign_id,
+        tenant=tenant,
+        state=ended,
+        ask=Ask(),
+        template=template,
+        priority=20,
+        idempotency_key=KEY,
+        request_hash="same",
+    )
+
+
+def renamed(campaign: Campaign) -> Change:
+    return Change(values={"ask": Ask(name="mine"), "ended_at": NOW})
 
 
 def an_endpoint(endpoint_id: str, tenant: str) -> NewEndpoint:
@@ -103,11 +127,11 @@ def a_delivery(tenant: str, endpoint_id: str) -> NewDelivery:
     )
 
 
-Ask = Callable[[Store, Things, str], Awaitable[Any]]
+Asking = Callable[[Store, Things, str], Awaitable[Any]]
 
 # Of every method that takes a tenant, how to ask it about the owner's things in some tenant's name. In this order: what
 # takes a thing away comes last.
-ABOUT_THINGS: dict[str, Ask] = {
+ABOUT_THINGS: dict[str, Asking] = {
     "get": lambda store, its, tenant: store.get(its.ended, tenant),
     "list_jobs": lambda store, its, tenant: store.list_jobs(tenant, limit=9),
     "find_submitted": lambda store, its, tenant: store.find_submitted(tenant, KEY),
@@ -115,6 +139,11 @@ ABOUT_THINGS: dict[str, Ask] = {
     "list_files": lambda store, its, tenant: store.list_files(tenant, limit=9, purpose="batch"),
     "get_batch": lambda store, its, tenant: store.get_batch(its.batch, tenant),
     "list_batches": lambda store, its, tenant: store.list_batches(tenant, limit=9),
+    "get_campaign": lambda store, its, tenant: store.get_campaign(its.campaign, tenant),
+    "repeated_campaign": lambda store, its, tenant: store.repeated_campaign(tenant, KEY, "same"),
+    "list_campaigns": lambda store, its, tenant: store.list_campaigns(tenant, limit=9, after="campaignz"),
+    "budgets_of": lambda store, its, tenant: store.budgets_of(tenant),
+    "change_campaign": lambda store, its, tenant: store.change_campaign(its.campaign, tenant, renamed),
     "find_endpoint": lambda store, its, tenant: store.find_endpoint(its.endpoint, tenant),
     "list_endpoints": lambda store, its, tenant: store.list_endpoints(tenant, limit=9, after=None),
     "find_delivery": lambda store, its, tenant: store.find_delivery(its.delivery, tenant),
@@ -130,9 +159,11 @@ ABOUT_THINGS: dict[str, Ask] = {
     "delete": lambda store, its, tenant: store.delete(its.ended, tenant),
     "delete_endpoint": lambda store, its, tenant: store.delete_endpoint(its.endpoint, tenant),
     "delete_file": lambda store, its, tenant: store.delete_file(its.file, tenant),
+    "delete_campaign": lambda store, its, tenant: store.delete_campaign(its.campaign, tenant),
+    "drop_budget": lambda store, its, tenant: store.drop_budget(tenant, "day", "gpu_seconds"),
 }
 # And those that are about the tenant itself.
-ABOUT_ITSELF: dict[str, Ask] = {
+ABOUT_ITSELF: dict[str, Asking] = {
     "limits_of": lambda store, its, tenant: store.limits_of(tenant),
     "secret_generation": lambda store, its, tenant: store.secret_generation(tenant),
     "add_key": lambda store, its, tenant: store.add_key(f"another-of-{tenant}", tenant, "tests"),

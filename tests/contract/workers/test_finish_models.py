@@ -11,7 +11,7 @@ import torch
 
 from orchestrator.config import FinishSettings
 from orchestrator.domain.errors import ConfigError
-from tests.support.finishing import CPU, finish, pictures
+from tests.support.finishing import CPU, an_assignment_of, finish, pictures
 from tests.support.frames import moving
 from workers.finish import Finisher
 from workers.finish.interpolate import ByModel
@@ -102,3 +102,29 @@ def test_the_upscaler_is_asked_only_for_what_has_to_grow(tmp_path: Path) -> None
     finish(frames, tmp_path, by=finisher, width=48, height=32)
     finish(frames, tmp_path, by=finisher)
     assert network.seen == []
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_are_told_and_show_as_black(tmp_path: Path, number: float) -> None:
+    """Where the model gave them; the frames that were rendered stay as they are."""
+    light = np.full((2, 64, 96, 3), 200, np.uint8)
+
+    def broken(frame0: torch.Tensor, frame1: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(frame0, number)
+
+    told: list[None] = []
+    assignment = an_assignment_of(light, fps=16, num_frames=3)
+    finisher = Finisher(Seal.load(FinishSettings()), ByModel(broken, CPU))
+    finished = finisher.finish(assignment, light, tmp_path, on_progress=lambda: None, on_bad=lambda: told.append(None))
+    assert len(told) == 1
+    brightness = pictures(finished.video).mean(axis=(1, 2, 3))
+    assert brightness[1] < 5
+    assert min(brightness[0], brightness[2]) > 190
+
+    class BrokenNetwork(Blur):
+        def __call__(self, picture: torch.Tensor) -> torch.Tensor:
+            return super().__call__(picture) * number
+
+    told.clear()
+    Upscaler(BrokenNetwork(), CPU, tile=64)(light[0], lambda: told.append(None))
+    assert len(told) == 1

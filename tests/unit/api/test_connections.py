@@ -31,7 +31,7 @@ def app() -> FastAPI:
     """An application behind which there is nothing; `/echo` answers with the body and who is said to have sent it."""
     app = FastAPI()
     app.state.dialects = DIALECTS
-    app.state.services = SimpleNamespace(feed=_NoStreams())
+    app.state.services = SimpleNamespace(feed=_NoStreams(), campaign_feed=_NoStreams())
     app.add_middleware(Edge)
 
     @app.get("/healthz")

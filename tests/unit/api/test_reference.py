@@ -39,7 +39,9 @@ class _NoWatchers:
 @asynccontextmanager
 async def nothing(settings: Settings) -> AsyncIterator[Services]:
     """Services without a database: enough to refuse everybody."""
-    yield cast(Services, SimpleNamespace(settings=settings, feed=_NoWatchers(), keyring=_NoKeys()))
+    yield cast(
+        Services, SimpleNamespace(settings=settings, feed=_NoWatchers(), campaign_feed=_NoWatchers(), keyring=_NoKeys())
+    )
 
 
 @asynccontextmanager

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,10 +12,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from orchestrator.batches.runner import BatchRunner
+from orchestrator.campaigns.finishing import Finishing
+from orchestrator.campaigns.schedules import Scheduler
+from orchestrator.capacity.autoscaler import Autoscaler
+from orchestrator.capacity.forecasting import Forecasting
 from orchestrator.capacity.loads import Loads
 from orchestrator.capacity.scaler import Scaler
-from orchestrator.config import RetentionSettings
+from orchestrator.config import RetentionSettings, Settings
 from orchestrator.dispatch.claims import Claims
 from orchestrator.dispatch.cluster import Cluster
 from orchestrator.dispatch.dispatcher import Dispatcher
@@ -22,27 +26,41 @@ from orchestrator.dispatch.fleet import Fleet
 from orchestrator.dispatch.recovery import Recovery
 from orchestrator.dispatch.rescuer import Rescuer
 from orchestrator.dispatch.settler import Settler
+from orchestrator.domain.campaign import CampaignState, Counts, Group, Kind
+from orchestrator.domain.catalog import FAMILIES
 from orchestrator.domain.errors import ObjectsRefused, StoreUnavailable
 from orchestrator.domain.job import WorkerRef
 from orchestrator.domain.loading import Trouble, WorkerLoad
 from orchestrator.domain.protocol import Stage
+from orchestrator.learning.book import Book, Models
+from orchestrator.learning.lessons import Lessons
+from orchestrator.notify.campaign_feed import CampaignFeed
 from orchestrator.notify.feed import Feed
 from orchestrator.objects.files import FileSweeper
 from orchestrator.objects.inputs import InputSweeper
+from orchestrator.objects.manifests import ManifestSweeper
 from orchestrator.objects.videos import Retention
+from orchestrator.policy.demand import Demand
+from orchestrator.policy.guarantees import Standing
+from orchestrator.policy.prediction import Lesson
 from orchestrator.ports import Heartbeat, Progress, Settled, SettleResult, Sweep
+from orchestrator.rows.pruning import RowPruner
 from orchestrator.store import rows
 from orchestrator.telemetry import aside, metrics
-from tests.support.builders import a_claim, a_render, a_result, a_status, prefix_of
+from tests.support.api import api_settings
+from tests.support.api_campaigns import a_campaign
+from tests.support.builders import a_claim, a_render, a_result, a_spec, a_status, prefix_of
 from tests.support.control import a_plan, a_settler, hears
+from tests.support.scaling import unlearned
 
 ROOT = Path(__file__).parents[3]
 BAD, GOOD = "bad", "good"
 
 # These read or write in one statement of their own, and have no items that one could break.
 NO_ITEMS = {"beat", "wake_due", "queue_depth", "pauses", "prune_deliveries", "webhook_backlog", "listen", "look"}
+NO_ITEMS |= {"campaigns", "worker_time", "learned", "prune_learned"}
 # With the database that they need: `tests/contract/orchestrator/test_bad_rows.py`.
-ELSEWHERE = {"batches-", "announce", "deliver"}
+ELSEWHERE = {"ingest", "refill", "finish", "adopt_batches", "announce", "deliver"}
 
 
 class Broken(Exception):
@@ -242,6 +260,32 @@ async def _told(verb: str) -> object:
     return [GOOD]
 
 
+async def give_back() -> object:
+    """A pool whose standings cannot be read; one worker of another, which is wanted back."""
+    claim = a_claim()
+    told: list[str] = []
+
+    async def standings(pool: str) -> list[Standing]:
+        if pool == BAD:
+            raise Broken
+        return [
+            Standing(tenant="gold", guaranteed=1, running=0, waiting=1),
+            Standing(tenant=claim.tenant, guaranteed=0, running=1),
+        ]
+
+    async def pauses() -> list[Any]:
+        return []
+
+    async def evict(name: str, caller: object, token: UUID) -> None:
+        told.append(GOOD)
+
+    cluster = _cluster(store=fake(standings=standings, pauses=pauses), workers=fake(evict=evict))
+    cluster.claims.hold([claim], 100.0)
+    hears(cluster.fleet, a_status(a_render(claim, stage=Stage.DENOISING), room=0))
+    assert await Dispatcher(cluster, (BAD, "small")).give_back() == 1
+    return told
+
+
 async def progress() -> object:
     moved = [Progress(job_id=uuid4(), token=uuid4(), stage=stage, step=1) for stage in (BAD, GOOD)]
     written: list[str] = []
@@ -295,6 +339,23 @@ async def loads() -> object:
     return told[0]
 
 
+async def lessons() -> object:
+    done = Done()
+
+    async def learn(batch: Collection[Lesson], **_: object) -> None:
+        if any(lesson.key.adapter == BAD for lesson in batch):
+            raise Broken
+        done.saw.extend(lesson.key.adapter for lesson in batch)
+
+    models = Models({"tiny-2b": FAMILIES["tiny-2b"]}, {})
+    taken = Lessons(Book(models, fake()), fake(learn=learn))
+    for adapter in (BAD, GOOD):
+        taken.take(a_claim(spec=a_spec(adapter=adapter)), a_result())
+    assert await taken.write() == 2
+    assert await taken.write() == 0, "what broke is not tried for ever"
+    return done.saw
+
+
 async def reconcile() -> object:
     row = fake(id=uuid4(), worker="w", spec=None)
     assert rows.claims([row]) == []  # and so for what is claimed, and for what dead workers left
@@ -320,19 +381,142 @@ async def feed() -> object:
     return [GOOD]
 
 
+async def campaign_feed() -> object:
+    done = Done()
+
+    async def get_campaign(campaign_id: str, tenant: str) -> None:
+        await done(campaign_id)
+
+    feed = CampaignFeed(fake(get_campaign=get_campaign), watchers=9, watchers_of_tenant=9)
+    with feed.watch(fake(id=BAD, tenant="a")) as one, feed.watch(fake(id=GOOD, tenant="b")) as other:
+        await feed.run_once()
+        assert await other.changed(0.1)
+        assert not await one.changed(0.001)
+    return done.saw
+
+
 async def prune_batches() -> object:
     done = Done()
 
-    async def ended(**_: object) -> dict[str, str]:
-        return {BAD: "a", GOOD: "b"}
+    async def over(kind: Kind, **_: object) -> list[Any]:
+        return [fake(id=name, tenant="a") for name in (BAD, GOOD)] if kind is Kind.BATCH else []
+
+    async def live_of(kept: Any) -> list[UUID]:
+        await done(kept.id)
+        return []
 
     async def nothing(*_: object, **__: object) -> Any:
         return 0
 
-    store = fake(ended_batches=ended, live_jobs=done, prune_items=nothing, prune_batches=nothing)
-    runner = fake(_store=store, _cancel=nothing, _settings=fake(retention=fake(jobs_s=1)))
-    await BatchRunner.prune(runner)
+    store = fake(over=over, live_of=live_of, forget_rows=nothing, forget_ended=nothing)
+    await RowPruner(store, fake(), keep_s=1).run_once()
     return done.saw
+
+
+async def manifests() -> object:
+    done, due = Done(), [BAD, GOOD]
+
+    async def lease_revision() -> Any:
+        return fake(id=due.pop(0)) if due else None
+
+    async def write(campaign: Any, *, final: bool) -> Any:
+        await done(campaign.id)
+        raise Unwritten
+
+    class Unwritten(Exception):
+        """Enough of it."""
+
+    finishing = fake(_store=fake(lease_revision=lease_revision), _write=write)
+    assert await Finishing.revise(finishing) == 2
+    return done.saw
+
+
+async def campaign_manifests() -> object:
+    done = Done()
+
+    async def deleted_campaigns(**_: object) -> list[Any]:
+        return [fake(id=name, tenant="a") for name in (BAD, GOOD)]
+
+    async def forget_campaign(kept: Any) -> None:
+        await done(kept.id)
+
+    store = fake(deleted_campaigns=deleted_campaigns, forget_campaign=forget_campaign)
+    assert await ManifestSweeper(store, fake(list_keys=lambda prefix: []), keep_s=None).run_once() == 1
+    return done.saw
+
+
+async def schedules() -> object:
+    done = Done()
+
+    async def due_schedules() -> list[Any]:
+        return [fake(id=name, ask=fake(cron=None)) for name in (BAD, GOOD)]
+
+    async def begin(campaign: Any) -> None:
+        await done(campaign.id)
+
+    scheduler = Scheduler(fake(due_schedules=due_schedules))
+    scheduler._begin = begin  # type: ignore[method-assign]
+    assert await scheduler.run_once() == 1
+    return done.saw
+
+
+async def forecasts() -> object:
+    kept: list[str] = []
+    mill = a_campaign(id=GOOD, state=CampaignState.RUNNING, counts=Counts(rows=9, succeeded=4))
+    mill = replace(mill, estimate=(Group(pool="small", model="tiny-2b", rows=9, gpu_seconds=90.0),))
+    bad = replace(mill, id=BAD, used="much")  # type: ignore[arg-type]
+
+    async def keep(duty: str, token: UUID, outlooks: Sequence[Any], tellings: object) -> None:
+        kept.extend(outlook.name for outlook in outlooks)
+
+    def told(answer: object) -> Callable[..., Awaitable[object]]:
+        async def tell(*_: object, **__: object) -> object:
+            return answer
+
+        return tell
+
+    nothing = {"load_by_hour": [], "lanes_waiting": [], "worker_loads": [], "pauses": [], "forecasts": []}
+    nothing |= {"load_since": {}, "weights": {}, "learned": []}
+    store = fake(
+        lead=told(True),
+        forecast_mark=told("mark"),
+        campaigns_going=told([bad, mill]),
+        workers_of=told({"small": 1}),
+        keep_forecasts=keep,
+        **{name: told(answer) for name, answer in nothing.items()},
+    )
+    settings = api_settings("postgresql://x/y")
+    assert await Forecasting(settings, store, Book.of(settings, store)).run_once()
+    return kept
+
+
+async def autoscale() -> object:
+    pools = {name: {"model": "small", "kinds": {"spot": {"max": 2}}} for name in (BAD, GOOD)}
+    settings = Settings.model_validate(
+        {
+            "database_url": "postgresql://localhost/x",
+            "master_key": "k" * 16,
+            "default_model": "small",
+            "models": {"small": {"family": "tiny-2b", "path": "/none"}},
+            "pools": pools,
+        }
+    )
+    recorded: list[str] = []
+
+    async def demand(*_: object, **__: object) -> dict[str, Any]:
+        return {GOOD: Demand(backlog_s=9, jobs=1), BAD: None}  # of which nobody can tell how much it is
+
+    async def record(cluster: str, kinds: Any, decisions: Any) -> None:
+        recorded.extend(each.pool for each in decisions)
+
+    async def nothing() -> list[Any]:
+        return []
+
+    cluster = _cluster(workers=fake(list_workers=nothing), lessons=unlearned())
+    wanted: dict[str, Any] = {}
+    await Autoscaler(cluster, settings, fake(demand=demand, pauses=nothing, record_fleet=record), wanted).run_once()
+    assert list(wanted) == [f"{GOOD}-spot-0"]
+    return recorded
 
 
 CASES: dict[str, Callable[[], Awaitable[object]]] = {
@@ -345,15 +529,23 @@ CASES: dict[str, Callable[[], Awaitable[object]]] = {
     "input_orphans": lambda: _orphans("inputs/", InputSweeper),
     "file_orphans": lambda: _orphans("files/", FileSweeper),
     "scale": scale,
+    "autoscale": autoscale,
     "dispatch": dispatch,
     "cancel": lambda: _told("cancel"),
     "rebalance": lambda: _told("rebalance"),
+    "give_back": give_back,
     "progress": progress,
     "loads": loads,
+    "lessons": lessons,
     "reconcile": reconcile,
     "watch-": watch,
     "feed": feed,
+    "campaign_feed": campaign_feed,
     "prune_batches": prune_batches,
+    "manifests": manifests,
+    "campaign_manifests": campaign_manifests,
+    "schedules": schedules,
+    "forecasts": forecasts,
 }
 
 
@@ -365,7 +557,7 @@ async def test_one_bad_item_holds_up_no_other(loop: str) -> None:
 def test_every_loop_of_every_process_has_its_case() -> None:
     started = set[str]()
     for source in [*(ROOT / "orchestrator/processes").glob("*.py"), ROOT / "api/app.py"]:
-        started |= set(re.findall(r"\bLoop\(f?\"([a-z_-]+)", source.read_text()))
+        started |= set(re.findall(r"\b(?:Loop|_several)\(f?\"([a-z_-]+)", source.read_text()))
     assert len(started) > 15
     assert started == set(CASES) | NO_ITEMS | ELSEWHERE
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
 from orchestrator import config
 from orchestrator.capacity.plans import plans
+from orchestrator.domain.campaign import StopRule
 from orchestrator.domain.catalog import Profile
 from orchestrator.domain.errors import ConfigError, UnknownModel
 from orchestrator.domain.protocol import Stage
@@ -106,6 +107,13 @@ def test_a_wrong_setting_is_told_by_name(
         ("[pools.gpu]", "[pools.gpu]\ngpus_per_worker = 2\nquantization = 'fp8'", "quantization must be none"),
         ("[pools.gpu]", "[pools.gpu]\nprofiles = ['exact']\nquantization = 'int8'", "profiles cannot have exact"),
         ("[pools.gpu]", "[pools.gpu]\nprofiles = ['best']", "pools.gpu.profiles.0"),
+        ("[pools.gpu]", "[pools.gpu]\nprice_per_gpu_hour = -1", "pools.gpu.price_per_gpu_hour"),
+        ("[pools.gpu]", "[pools.gpu]\nclosed_hours = ['Mon 8-9 UTC']", "'Mon 8-9 UTC' is not like"),
+        ("[pools.gpu]", "[pools.gpu]\nclosed_hours = ['Mon 08:00-09:00 Nowhere']", "no time zone 'Nowhere'"),
+        ("[pools.gpu]", "[campaigns]\ns3_inputs = ['/']\n[pools.gpu]", "campaigns.s3_inputs.0"),
+        ("[pools.gpu]", "[campaigns]\ns3_inputs = ['a/../b/']\n[pools.gpu]", "campaigns.s3_inputs.0"),
+        ("[pools.gpu]", "[campaigns]\ns3_outputs = ['exports/{job}/']\n[pools.gpu]", "campaigns.s3_outputs.0"),
+        ("[pools.gpu]", "[billing]\ncurrency = 'euros'\n[pools.gpu]", "billing.currency"),
         ("[pools.gpu]", "[pools.gpu]\ndtype = 'float8'", "pools.gpu.dtype"),
         ("[pools.gpu]", "[pools.gpu]\nquantization = 'fp8'", "pools.gpu.quantization fp8 needs dtype bfloat16"),
         (
@@ -190,6 +198,25 @@ def test_a_dtype_makes_another_plan(toml: Path) -> None:
     assert other.fingerprint != plan.fingerprint
 
 
+def test_what_a_pool_costs_and_when_it_is_closed_makes_no_other_plan(toml: Path) -> None:
+    (plan,) = plans(config.load()).values()
+    keys = "price_per_gpu_hour = 2.5\ngpus_per_worker = 1\nclosed_hours = ['Sat,Sun 00:00-24:00 Europe/Berlin']"
+    toml.write_text(TOML.replace("[pools.gpu]", f"[pools.gpu]\n{keys}"))
+    (priced,) = plans(config.load()).values()
+    assert (priced.settings.price_per_hour, len(priced.settings.closed.periods)) == (2.5, 1)
+    assert priced.fingerprint == plan.fingerprint
+    assert priced.settings.as_loaded == plan.settings.as_loaded
+    assert "price" not in plan.settings.model_dump_json(), "the release before does not know it"
+
+
+def test_a_worker_of_several_gpus_costs_as_many() -> None:
+    assert config.PoolSettings(model="m", gpus_per_worker=4, price_per_gpu_hour=2.5).price_per_hour == 10.0
+
+
+def test_a_campaign_that_says_nothing_of_failures_stops_when_half_of_the_first_twenty_failed() -> None:
+    assert config.CampaignSettings().stop == StopRule(share=0.5, of_first=20)
+
+
 def test_sections_that_an_older_release_has_pickled_have_the_usual_values_of_newer_keys(toml: Path) -> None:
     """A plan goes from a dispatcher to actors of another release."""
     pool = config.load().pools["gpu"]
@@ -219,3 +246,82 @@ def test_the_master_key_and_the_s3_secret_are_in_no_text(toml: Path, monkeypatch
     monkeypatch.setenv("COGMILL_S3__SECRET_KEY", "hush-hush")
     assert "sixteen" not in repr(config.load())
     assert "hush" not in repr(config.load())
+
+
+# ------------------------------------------------------------ kinds of workers
+KINDS = """
+[pools.gpu.kinds.spot]
+max = 20
+price_per_gpu_hour = 1.0
+may_vanish = true
+resource = "spot"
+[pools.gpu.kinds.firm]
+min = 1
+max = 5
+price_per_gpu_hour = 3.0
+"""
+
+
+def add(toml: Path, more: str) -> None:
+    toml.write_text(TOML + more)
+
+
+def test_workers_of_a_kind_are_named_by_it_and_carry_its_resource(toml: Path) -> None:
+    add(toml, KINDS.replace("max = 20", "max = 20\nmin = 2"))
+    found = plans(config.load())
+    assert {name: (plan.kind, plan.resource) for name, plan in found.items()} == {
+        "gpu-spot-0": ("spot", "spot"),
+        "gpu-spot-1": ("spot", "spot"),
+        "gpu-firm-0": ("firm", None),
+    }
+    settings = config.load()
+    assert (settings.pools["gpu"].least_workers, settings.pools["gpu"].most_workers) == (3, 25)
+    assert settings.pools["gpu"].price_per_hour == 3.0
+    assert settings.worker_prices == {("gpu", ""): 3.0, ("gpu", "spot"): 1.0, ("gpu", "firm"): 3.0}
+    assert [settings.kind_of("gpu", name) for name in (*found, "gpu-0", "gpu-spot")] == ["spot", "spot", "firm", "", ""]
+
+
+def test_kinds_are_no_worker_s_business(toml: Path) -> None:
+    """Nothing of them is sent, so that workers of an earlier release can read the rest."""
+    add(toml, KINDS)
+    (plan,) = plans(config.load()).values()
+    assert plan.settings.kinds == {}
+    assert "kinds" not in plan.settings.model_dump_json()
+    add(toml, KINDS.replace("3.0", "4.0").replace("max = 5", "max = 50"))
+    (dearer,) = plans(config.load()).values()
+    assert dearer.fingerprint == plan.fingerprint
+
+
+def test_a_pool_without_kinds_has_the_plans_that_it_had(toml: Path) -> None:
+    (plan,) = plans(config.load()).values()
+    assert (plan.name, plan.kind, plan.resource) == ("gpu-0", None, None)
+    old = object.__new__(type(plan))
+    old.__setstate__([getattr(plan, item.name) for item in fields(plan)][:-3])  # as an earlier release pickles it
+    assert (old, old.fingerprint) == (plan, plan.fingerprint)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (KINDS.replace("max = 20", "max = 20\nmost = 2"), "pools.gpu.kinds.spot.most"),
+        (KINDS.replace("= 1.0", "= -1.0"), "pools.gpu.kinds.spot.price_per_gpu_hour"),
+        (KINDS.replace("min = 1", "min = 6"), "pools.gpu.kinds.firm: min 6 is more than max 5"),
+        (KINDS.replace('"spot"', '"spot nodes"'), "pools.gpu.kinds.spot.resource"),
+        (KINDS.replace('"spot"', '"GPU"'), "'GPU' is a resource of Ray's own"),
+        (KINDS.replace("max = 5", ""), "pools.gpu.kinds.firm.max"),
+        (KINDS.replace("kinds.spot", 'kinds."Spot!"'), "pools.gpu.kinds"),
+        ("workers = 3" + KINDS, "workers and kinds exclude each other"),
+        ("max_gpus = 3", "max_gpus needs kinds"),
+        ("max_gpus = 0" + KINDS, "max_gpus 0 is less than what min of the kinds takes"),
+        ("max_money_per_hour = 2.5" + KINDS, "max_money_per_hour 2.5 is less than what min of the kinds costs"),
+        (
+            "max_money_per_hour = 9" + KINDS.replace("price_per_gpu_hour = 1.0", ""),
+            "max_money_per_hour needs a price_per_gpu_hour of the kind spot",
+        ),
+        (KINDS + "[pools.gpu-spot]\nmodel = 'small'", "pools.gpu-spot: its workers would have the names of those of"),
+        ("[autoscale]\nidel_s = 3", "autoscale.idel_s"),
+    ],
+)
+def test_a_wrong_kind_is_told_by_name(toml: Path, wrong: str, told: str) -> None:
+    toml.write_text(TOML.replace('[pools.gpu]\nmodel = "small"', f'[pools.gpu]\nmodel = "small"\n{wrong}'))
+    assert told in complaint()

@@ -211,14 +211,6 @@ def test_a_smaller_render_is_predicted_to_cost_less() -> None:
     assert cost.predict(TINY_2B, small) < cost.predict(TINY_2B, large)
 
 
-def test_speed_converges_on_what_renders_really_take() -> None:
-    speed = cost.Speed()
-    for _ in range(50):
-        speed = speed.learn(predicted_s=10, actual_s=25)
-    assert speed.factor == pytest.approx(2.5)
-    assert speed.learn(predicted_s=0, actual_s=1) == speed
-
-
 @given(st.uuids())
 def test_a_public_id_leads_back_to_its_job(job_id: UUID) -> None:
     assert parse_public_id(public_id(job_id)) == job_id

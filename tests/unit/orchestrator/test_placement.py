@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from orchestrator.domain.job import Claim, WorkerRef
 from orchestrator.domain.protocol import Stage, Stopped, WorkerState, WorkerStatus
-from orchestrator.policy.cost import Speed
 from orchestrator.policy.placement import LEAD_S, interruptible, misplaced, slots, unfinished
 from tests.support.builders import WORKER, a_claim, a_render, a_status
 
@@ -120,7 +119,8 @@ def test_what_is_not_predicted_to_end_in_time_leaves_a_worker_that_stops() -> No
     ]
     assert unfinished(statuses, claims, set(), {}, 20.0) == [barely, unseen]
     assert unfinished(statuses, claims, {barely.token}, {}, 20.0) == [unseen]
-    assert unfinished(statuses, claims, set(), {"small": Speed(factor=0.1)}, 20.0) == [], "the pool is ten times faster"
+    expected_s = {claim.token: 4.0 for claim in claims}
+    assert unfinished(statuses, claims, set(), expected_s, 20.0) == [], "the pool is ten times faster"
 
 
 # ------------------------------------------------------------ whatever the workers say

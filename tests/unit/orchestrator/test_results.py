@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pickle
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from orchestrator.domain.job import Artifact, Incident, VideoResult
 from orchestrator.domain.objects import claim_prefix
 from orchestrator.objects import results
-from tests.support.builders import a_result
+from tests.support.builders import a_render, a_result
 
 JOB = UUID("0193e7a0-0000-7000-8000-0000000000aa")
 CLAIM = 2
@@ -49,6 +51,15 @@ def test_a_result_comes_back_as_it_was(result: VideoResult) -> None:
 def test_what_a_newer_release_tells_of_a_video_is_passed_over() -> None:
     document = {**a_result(PREFIX).to_dict(), "incidents": ["preempted", "of_tomorrow"], "told_tomorrow": {"a": 1}}
     assert VideoResult.from_dict(document) == a_result(PREFIX, incidents=(Incident.PREEMPTED,))
+
+
+def test_incidents_travel_as_words_so_that_a_release_that_lacks_one_reads_the_rest() -> None:
+    befell = (Incident.PREEMPTED, Incident.FROZEN)
+    assert [type(each) for each in pickle.loads(pickle.dumps(befell))] == [str, str]
+    for sent in (a_result(PREFIX, incidents=befell), a_render(incidents=befell)):
+        assert repr(pickle.loads(pickle.dumps(sent))) == repr(sent)
+        newer = replace(sent, incidents=(*befell, "of_tomorrow"))
+        assert pickle.loads(pickle.dumps(newer)) == sent
 
 
 @given(_results, st.data())

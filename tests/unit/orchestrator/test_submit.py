@@ -24,10 +24,12 @@ from orchestrator.domain.request import ImageBytes, ImageSource
 from orchestrator.intake.jobs import Jobs
 from orchestrator.intake.planning import fit, plan
 from orchestrator.intake.waiting import Waiting
+from orchestrator.learning.book import Book
 from orchestrator.policy.limits import Limits
+from orchestrator.policy.prediction import Key, Past
 from orchestrator.ports import Picture
 from orchestrator.tenants.rates import TenantLimits
-from tests.support.requests import ASKED, SETTINGS, TIME
+from tests.support.requests import ASKED, SETTINGS, TIME, planned
 
 PICTURE = Picture(data=b"png", content_type="image/png", width=96, height=64)
 
@@ -42,6 +44,7 @@ class Desk:
         self.jobs: list[NewJob] = []
         self._refuses, self._limits, self._breaks = refuses, limits or Limits(), breaks
         self._picture = picture
+        self.past: list[Past] = []
 
     async def limits_of(self, tenant: str) -> Limits:
         return self._limits
@@ -63,6 +66,9 @@ class Desk:
     async def pauses(self) -> list[Pause]:
         return []
 
+    async def learned(self) -> list[Past]:
+        return list(self.past)
+
     async def load(self, tenant: str, source: ImageSource) -> Picture:
         self.asked.append("load")
         return self._picture
@@ -78,7 +84,15 @@ class Desk:
 
     def open(self) -> Jobs:
         stand_in: Any = self
-        return Jobs(SETTINGS, stand_in, stand_in, stand_in, TenantLimits(self, cache_s=60), Waiting(stand_in))
+        return Jobs(
+            SETTINGS,
+            stand_in,
+            stand_in,
+            stand_in,
+            TenantLimits(self, cache_s=60),
+            Waiting(stand_in),
+            Book.of(SETTINGS, stand_in),
+        )
 
 
 def _as_read(job: NewJob) -> Job:
@@ -168,3 +182,24 @@ async def test_a_tenants_largest_request_is_measured_by_the_size_that_the_pictur
     with pytest.raises(LimitExceeded):
         await desk.open().submit("acme", asked)
     assert desk.asked == ["load"]
+
+
+async def test_a_job_costs_what_renders_like_it_have_taught() -> None:
+    desk = Desk()
+    before = await desk.open().submit("acme", ASKED)
+    key = Key.of(before.spec, kind=before.pool, revision=SETTINGS.revisions[before.spec.model])
+    desk.past = [Past(key=key, ratios=[2.5] * 9, seen=[0.0] * 9)]
+    jobs = desk.open()
+    after = await jobs.submit("acme", ASKED)
+    assert after.cost == pytest.approx(2.5 * before.cost)
+    assert (await jobs.priced("acme", ASKED)).cost == after.cost
+    assert (await jobs.submit("acme", replace(ASKED, model="big"))).cost == planned(replace(ASKED, model="big")).cost
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("away"), ValueError("nobody foresaw it")])
+async def test_a_job_is_taken_by_what_was_known_before_when_the_store_does_not_tell(error: Exception) -> None:
+    class Away(Desk):
+        async def learned(self) -> list[Past]:
+            raise error
+
+    assert (await Away().open().submit("acme", ASKED)).cost == planned().cost

@@ -12,7 +12,7 @@ from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.loading import NO_TROUBLE, LoadState, WorkerLoad, reason_of
 from orchestrator.domain.pausing import EVERY, Pause
 from orchestrator.domain.states import JobState
-from orchestrator.domain.waiting import queue_reason, unserved
+from orchestrator.domain.waiting import MOST_AHEAD, Turn, queue_reason, turn_reason, unserved
 from orchestrator.intake.waiting import Known, Waiting
 
 LOADED = WorkerLoad(worker="main-0", pool="main", model="cogvideox-2b", state=LoadState.LOADED)
@@ -136,3 +136,35 @@ async def test_what_is_known_of_workers_is_read_seldom_and_survives_a_store_that
         now[0] += 3
         assert await waiting.known() == known
     assert reader.asked == 3
+
+
+NEXT = Turn(
+    due_in_s=-3.0, running=0, most=None, running_here=0, most_here=None, ahead=0, ahead_s=0.0,
+    more_urgent=0, had_less=0,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("turn", "words"),
+    [
+        (NEXT, "its turn: it is next, when a worker is free"),
+        (replace(NEXT, due_in_s=40.2, most=1, running=1), "it is due in 40 s"),
+        (replace(NEXT, most=2, running=2, ahead=9), "its tenant runs 2 of the 2 videos that it may run at a time"),
+        (
+            replace(NEXT, most=9, running=2, most_here=1, running_here=1),
+            "its tenant runs 1 of the 1 videos that it may run in this pool",
+        ),
+        (replace(NEXT, ahead=3, ahead_s=270.4), "its turn: before it go 3 of its own tenant's (270 GPU seconds)"),
+        (
+            replace(NEXT, ahead=MOST_AHEAD, ahead_s=1.0),
+            "its turn: before it go 1000 or more of its own tenant's (1 GPU seconds)",
+        ),
+        (
+            replace(NEXT, more_urgent=1, had_less=2),
+            "its turn: before it go the more urgent videos of 1 other tenant, "
+            "one or more of 2 tenants that had less of the pool",
+        ),
+    ],
+)
+def test_what_must_change_first_is_what_it_waits_for(turn: Turn, words: str) -> None:
+    assert turn_reason(turn) == words

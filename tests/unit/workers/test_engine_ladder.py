@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 import pytest
 
 from orchestrator.domain.catalog import Profile
@@ -222,3 +223,24 @@ def test_black_frames_are_told_and_delivered() -> None:
         token = give(roster)
         the_end(roster, token)
         assert status(roster, token).incidents == ()
+
+
+def test_frames_that_do_not_move_are_told_and_delivered() -> None:
+    with running(ScriptedModel(frozen=True)) as roster:
+        token = give(roster)
+        assert isinstance(the_end(roster, token), Rendered)
+        assert status(roster, token).incidents == (Incident.FROZEN,)
+
+
+@pytest.mark.parametrize(
+    ("changed", "incident"),
+    [(None, Incident.FROZEN), (1, None), (4, None), (8, None)],
+    ids=["none", "second", "middle", "last"],
+)
+def test_one_pixel_of_one_frame_that_moves_is_enough(changed: int | None, incident: Incident | None) -> None:
+    frames = np.full((9, 16, 24, 3), 128, np.uint8)
+    if changed is not None:
+        frames[changed, -1, -1, -1] += 1
+    assert ladder.implausible(frames) is incident
+    assert ladder.implausible(frames[:1]) is None, "a single frame has nothing to move to"
+    assert ladder.implausible(frames // 64) is Incident.ALL_BLACK, "which need not be said twice"

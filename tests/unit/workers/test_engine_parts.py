@@ -15,7 +15,7 @@ from orchestrator.domain.errors import IntegrityError, ObjectsUnavailable, Rende
 from tests.support.builders import a_spec
 from workers.cogvideox import tiny
 from workers.engine.failures import failure_of
-from workers.engine.meter import Meter
+from workers.engine.meter import Meter, Speed
 from workers.scratch import Scratch
 
 REPOSITORY = Path(__file__).parents[3]
@@ -47,6 +47,14 @@ def test_a_failure_s_message_is_text_that_the_database_can_hold() -> None:
     message = failure_of(RuntimeError("a\0b\ud800c")).message
     assert message.encode()
     assert "\0" not in message
+
+
+def test_speed_converges_on_what_moves_really_take() -> None:
+    speed = Speed()
+    for _ in range(50):
+        speed = speed.learn(predicted_s=10, actual_s=25)
+    assert speed.factor == pytest.approx(2.5)
+    assert speed.learn(predicted_s=0, actual_s=1) == speed
 
 
 def test_estimates_follow_what_steps_and_decodes_took() -> None:

@@ -1,0 +1,60 @@
+"""How long simulations take and how much memory: python -m tests.benchmarks.simulator [night] [million]
+
+`night` is the example in deploy/simulations: 100,000 clips on 250 GPUs, a day of single jobs, spot losses. `million`
+has a million jobs on 1,000 GPUs: half of them rows of two campaigns, half single jobs of 200 tenants. Memory is the
+whole process's at its most, so name one of them for its own.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from pathlib import Path
+
+from orchestrator.simulator import files
+from orchestrator.simulator.fleet import Fleet
+from orchestrator.simulator.report import report
+from orchestrator.simulator.traffic import Traffic
+from orchestrator.simulator.world import World
+
+EXAMPLES = Path(__file__).parents[2] / "deploy/simulations"
+
+
+def night() -> tuple[Fleet, Traffic]:
+    return files.read(EXAMPLES / "fleet-250.toml", EXAMPLES / "night-traffic.toml")
+
+
+def million() -> tuple[Fleet, Traffic]:
+    kinds = {
+        "reserved": {"workers": 800, "price_per_gpu_hour": 2.5},
+        "spot": {"workers": 200, "price_per_gpu_hour": 0.9, "losses_per_day": 1.5, "notice": False},
+    }
+    render = {"seconds": 60.0, "steps": 50}
+    streams = {"single": {"tenant": "team", "tenants": 200, "per_hour": 25_000.0, "cv": 2.0, "peak": 1.5} | render}
+    campaigns = {name: {"tenant": name, "rows": 250_000} | render for name in ("night", "archive")}
+    return (
+        Fleet.model_validate({"pools": {"main": {"kinds": kinds}}}),
+        Traffic.model_validate({"hours": 20.0, "streams": streams, "campaigns": campaigns}),
+    )
+
+
+def main(*names: str) -> None:
+    for name in names or ("night", "million"):
+        fleet, traffic = {"night": night, "million": million}[name]()
+        world = World(fleet, traffic, policy="ours", seed=1, directory=EXAMPLES)
+        # Of this process alone, whatever else the machine does.
+        began = time.process_time()
+        world.run()
+        told = report(world)
+        took_s = time.process_time() - began
+        came = sum(row.came for row in told.waits)
+        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(
+            f"{name}: {came:,} jobs, {came - sum(row.unfinished for row in told.waits):,} ended, {took_s:.1f} s of CPU,"
+            f" {took_s / came * 1e6:.0f} us a job, {peak_mb:.0f} MB"
+        )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,107 @@
+"""Statements about campaigns and their rows stay on indexes, and read no more rows than they are about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import asyncpg
+import pytest
+from sqlalchemy import TextClause
+from sqlalchemy.dialects.postgresql import asyncpg as dialect
+
+from orchestrator.store import campaign_rows, campaigns, changes, forecasts, row_ends, spending, window
+from orchestrator.store.connecting import SESSION
+
+ROWS, JOBS = 20_000, 1_000
+# A large campaign among small ones, with a window of jobs. Some rows have ended, few of them badly.
+SCENE = f"""
+    INSERT INTO campaigns (id, kind, tenant, state, ask, templates, priority, rows, idempotency_key, request_hash)
+    SELECT 'campaign_' || n, 'campaign', 't' || n % 9, 'running', '{{}}', '[]', 20, {ROWS}, n, n
+    FROM generate_series(1, 2000) AS n;
+    INSERT INTO campaign_rows (campaign, place, line, custom_id, body, outcome, result)
+    SELECT 1, n, n, 'clip-' || n, '{{"vars": {{}}, "params": {{}}}}',
+           CASE WHEN n < 5000 THEN CASE WHEN n % 100 = 0 THEN 'failed' ELSE 'succeeded' END END,
+           CASE WHEN n < 5000 THEN '{{}}'::jsonb END
+    FROM generate_series(0, {ROWS - 1}) AS n;
+    INSERT INTO campaign_rows (campaign, place, line, custom_id, body)
+    SELECT c, n, n, n, '{{}}' FROM generate_series(2, 500) AS c, generate_series(0, 9) AS n;
+    INSERT INTO jobs (id, tenant, pool, priority, state, ready, cost, max_attempts, spec, request)
+    SELECT gen_random_uuid(), 't1', 'small', 20, 'queued', true, 2, 3, '{{}}', '{{}}'
+    FROM generate_series(1, {JOBS + 2_000});
+    INSERT INTO campaign_jobs (campaign, place, pass, ordinal, version, job_id, reserved, day)
+    SELECT 1, 5000 + n, 1, 5000 + n, 1, id, 2, '2026-01-01'
+    FROM (SELECT id, row_number() OVER () AS n FROM jobs LIMIT {JOBS}) AS of;
+    INSERT INTO campaign_passes (campaign, number, kind, cursor) VALUES (1, 1, 'main', 6000);
+"""
+_ID = "00000000-0000-0000-0000-000000000000"
+_ARGUMENTS = {
+    **dict.fromkeys(("number", "pass", "generation"), "1"),
+    **dict.fromkeys(("after", "first", "cursor"), "1000"),
+    **{"id": "'campaign_1'", "tenant": "'t1'", "custom_id": "'clip-7'", "outcome": "'failed'", "last": "1063"},
+    **dict.fromkeys(("places", "of", "names", "pools", "ids", "told"), "'{}'"),
+    **dict.fromkeys(("token", "writer"), f"'{_ID}'"),
+    **dict.fromkeys(("batch", "history", "estimate", "overrides", "made"), "'[]'"),
+    **{"day": "'2026-01-01'", "variables": "'{}'"},
+    **dict.fromkeys(("again", "done", "put_off", "reseed", "unended"), "false"),
+    **{"duty": "'forecasts'", "lease_s": "30", "weeks": "4", "seconds": "3600"},
+    **dict.fromkeys(("code", "key", "error", "kind", "period", "unit", "state"), "'x'"),
+}
+# Of these tables nobody reads more than an index gives. `campaigns` has few rows that have not ended.
+_LARGE = "jobs|attempts|campaign_rows|campaign_jobs|campaign_bad_rows|campaign_passes|outbox"
+
+
+def statements() -> Iterator[tuple[str, TextClause]]:
+    for module in (campaigns, changes, window, row_ends, campaign_rows, spending, forecasts):
+        name = module.__name__.rpartition(".")[2]
+        for label, found in vars(module).items():
+            several = found if isinstance(found, dict) else {"": found}
+            for key, statement in several.items():
+                if isinstance(statement, TextClause):
+                    yield f"{name}.{label}{key and f'[{key}]'}", statement
+
+
+STATEMENTS = dict(statements())
+
+
+async def plans_of(database_url: str) -> dict[str, str]:
+    """Each statement's plan, as the store's own sessions make it."""
+    session = await asyncpg.connect(database_url, server_settings=SESSION)
+    plans = {}
+    for label, statement in STATEMENTS.items():
+        compiled = statement.compile(dialect=dialect.dialect())
+        await session.execute(f"PREPARE statement AS {compiled}")
+        given = ", ".join(_ARGUMENTS.get(name, "1") for name in compiled.positiontup or [])
+        call = f"EXPLAIN EXECUTE statement({given})" if given else "EXPLAIN EXECUTE statement"
+        plans[label] = "\n".join(row[0] for row in await session.fetch(call))
+        await session.execute("DEALLOCATE statement")
+    await session.close()
+    return plans
+
+
+@pytest.mark.parametrize("rows", ["never analysed", "large"])
+async def test_no_statement_of_campaigns_scans_a_table(
+    database_url: str, database: asyncpg.Connection, rows: str
+) -> None:
+    if rows == "never analysed":
+        await database.execute("ALTER TABLE campaign_rows SET (autovacuum_enabled = false)")
+    await database.execute(SCENE)
+    if rows == "large":
+        await database.execute("ANALYZE")
+    plans = await plans_of(database_url)
+    assert len(plans) >= 45
+    for label, plan in plans.items():
+        assert not re.search(f"Seq Scan on ({_LARGE})", plan), f"{label}\n{plan}"
+        # Rows are found by place, by name or by their end: nobody goes through all of a campaign to find some.
+        for condition in re.findall(r"campaign_rows_(?:pkey|ended).*\n\s+Index Cond: \((.*)\)", plan):
+            assert re.search("place|outcome", condition), f"{label}\n{plan}"
+    # A page is a stretch of places, with both its ends: not the first of all that are behind one, sorted.
+    for label in ("campaign_rows._ALL", "campaign_rows._WITH_JOBS", "campaign_rows._SHOWNS[next]"):
+        assert re.search(r"campaign_rows_pkey.*\n\s+Index Cond: .*place >= .*place <= ", plans[label]), plans[label]
+    assert "jobs_pkey" in plans["campaign_rows._WITH_JOBS"], plans["campaign_rows._WITH_JOBS"]
+    # What has ended is deleted from the window by its place, not by comparing each with each.
+    settling = plans["row_ends._SETTLE"]
+    assert re.search(r"campaign_jobs_pkey.*\n\s+Index Cond: .*place = ANY", settling), settling
+    assert "campaign_rows_custom_id" in plans["campaign_rows._SHOWNS[named]"], plans["campaign_rows._SHOWNS[named]"]
+    for label in ("campaign_rows._SHOWNS[ended]", "campaign_rows._FAILED", "changes._EDIT_ENDED"):
+        assert "campaign_rows_ended" in plans[label], f"{label}\n{plans[label]}"
