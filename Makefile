@@ -64,9 +64,9 @@ $(INSTALLED): pyproject.toml api/client/pyproject.toml constraints.txt | toolcha
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[worker,local]' -e ./api/client --group dev
 	@touch $@
 
-# What only tests use: every worker's start would be slower for it.
+# What only some tests use, in a folder that they look into: found by all, it would make every worker's start slower.
 $(COMPLETED): $(INSTALLED)
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[quantize]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps --upgrade --target .venv/extra torchao
 	@touch $@
 
 toolchain:

@@ -25,13 +25,15 @@ from workers.engine.loop import Engine
 from workers.engine.meter import Meter
 from workers.engine.parts import Model, Parts
 from workers.engine.roster import Roster
+from workers.importing import quickly
 from workers.scratch import Scratch
 
 Assemble = Callable[[WorkerPlan, Path], Parts[Any]]
 
 
 def _assemble(plan: WorkerPlan, scratch: Path) -> Parts[Any]:
-    from workers.assembly import assemble  # imports torch, which takes seconds
+    with quickly():
+        from workers.assembly import assemble  # imports torch, which takes seconds
 
     return assemble(plan, scratch)
 

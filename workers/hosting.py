@@ -25,6 +25,7 @@ from orchestrator.telemetry import logs
 from workers import placement
 from workers.actor import RenderActor
 from workers.engine.parts import Parts
+from workers.importing import quickly
 
 # How often a worker asks whether its node has to go. A spot notice is 30 s.
 DRAIN_LOOK_S = 2.0
@@ -108,15 +109,17 @@ class FollowerActor:
 
     def follow(self, address: str) -> None:
         """Raises when the group is lost; returns when it could not be made."""
-        from workers.parallel.follower import follow  # imports torch
+        with quickly():
+            from workers.parallel.follower import follow  # imports torch
 
         follow(self._plan, self._rank, address)
 
 
 def leading(plan: WorkerPlan, scratch: Path) -> Parts[Any]:
     """Assemble the plan's worker in this process, and its other ranks in the other bundles of its placement group."""
-    from workers.assembly import assemble  # imports torch
-    from workers.parallel.group import Group
+    with quickly():
+        from workers.assembly import assemble  # imports torch
+        from workers.parallel.group import Group
 
     def recruit(address: str) -> None:
         group = get_placement_group(plan.name)

@@ -98,7 +98,9 @@ async def test_no_statement_of_campaigns_scans_a_table(
     # A page is a stretch of places, with both its ends: not the first of all that are behind one, sorted.
     for label in ("campaign_rows._ALL", "campaign_rows._WITH_JOBS", "campaign_rows._SHOWNS[next]"):
         assert re.search(r"campaign_rows_pkey.*\n\s+Index Cond: .*place >= .*place <= ", plans[label]), plans[label]
-    assert "jobs_pkey" in plans["campaign_rows._WITH_JOBS"], plans["campaign_rows._WITH_JOBS"]
+    # Each row's job is found by its id: by which index, statistics that come meanwhile decide.
+    jobs = plans["campaign_rows._WITH_JOBS"]
+    assert re.search(r"Index Scan using jobs_\w+ on jobs.*\n\s+Index Cond: \(id = ", jobs), jobs
     # What has ended is deleted from the window by its place, not by comparing each with each.
     settling = plans["row_ends._SETTLE"]
     assert re.search(r"campaign_jobs_pkey.*\n\s+Index Cond: .*place = ANY", settling), settling

@@ -1,0 +1,23 @@
+"""A worker's imports, thousands of modules, without the garbage collector looking through them again and again."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def quickly() -> Iterator[None]:
+    """What is imported here stays for good: nothing is collected meanwhile, nor looked at by any collection after it.
+
+    A sixth of the CPU time of importing diffusers goes into collections that find next to nothing.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_on:
+            gc.enable()
