@@ -11,11 +11,12 @@ import statistics
 import time
 from collections.abc import Sequence
 
+from orchestrator.capacity.worlds import RECENT_H
 from orchestrator.policy.belief import Belief, learned, of_ratio
 from orchestrator.policy.forecast import Cohort, Outlook, World, forecast, mend
 from orchestrator.policy.prediction import Ratio
 from orchestrator.policy.supply import Crew, Pool, loaded
-from tests.benchmarks.nights import HOUR_S, ROW_S, USUAL, Night, Seen
+from tests.benchmarks.nights import HOUR_S, ROW_S, SLOT_S, USUAL, Night, Seen
 
 LOOKS = (0.0, 0.1, 0.25, 0.5)
 
@@ -58,7 +59,7 @@ def score(seeds: Sequence[int], rows: int) -> None:
 def world_of(night: Night, seen: Seen) -> World:
     """What the product would know at that moment."""
     hour = night.begin_hour + seen.now / HOUR_S
-    usual = [night.fleet * USUAL[at % 24] for at in range(168)]
+    usual = [night.mean or night.fleet * USUAL[at % 24] for at in range(168)]
     # A lost worker is wanted again, and comes: the fleet's size is the plan's.
     missing = night.fleet // 2 - seen.workers["spot"]
     crews = [
@@ -73,9 +74,11 @@ def world_of(night: Night, seen: Seen) -> World:
 
 
 def _load(night: Night, seen: Seen) -> Belief:
-    steps = [(at * 60.0) for at in range(int(seen.now / 60))]
-    usually = sum(night.usual(at) for at in steps) * 60
-    return loaded(usually, seen.foreground, hours=seen.now / HOUR_S)
+    """By the last hours, those before the night among them, as the product reads them."""
+    upto = math.floor(seen.now / SLOT_S)
+    slots = range(upto - round(RECENT_H * HOUR_S / SLOT_S), upto)
+    usually = sum(night.usual(slot * SLOT_S) for slot in slots) * SLOT_S
+    return loaded(usually, sum(seen.foreground.get(slot, 0.0) for slot in slots), hours=RECENT_H)
 
 
 def _cohort(night: Night, seen: Seen, name: str) -> Cohort:
@@ -90,7 +93,13 @@ def _cohort(night: Night, seen: Seen, name: str) -> Cohort:
         seconds=left * ROW_S,
         rows=left,
         begins_s=night.begins[name] - seen.now,
-        bias=learned(_taught(seen.ratios), predicted_s=done * ROW_S, actual_s=seen.used[name], renders=done),
+        bias=learned(
+            _taught(seen.ratios),
+            predicted_s=done * ROW_S,
+            actual_s=seen.used[name],
+            renders=done,
+            sample=night.order == "spread",
+        ),
     )
 
 
