@@ -114,11 +114,4 @@ class ForecastStore(Protocol):
         """Replace all forecasts and write the events, in one transaction. Raises `LeaseLost` for who does not lead."""
         ...
 
-    async def lane_outlook(self, pool: str, tenant: str, priority: int) -> LaneOutlook | None:
-        """When jobs of this lane begin, else those of whoever comes new at its priority or the next less urgent one.
-
-        None where nothing is known that is less than ten minutes old.
-        """
-        ...
-
     async def forecasts(self) -> list[KeptOutlook]: ...

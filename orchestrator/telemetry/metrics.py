@@ -219,9 +219,10 @@ def _replace(gauge: Gauge, values: Mapping[tuple[str, ...], float]) -> None:
 
 
 def show_forecasts(outlooks: Iterable[KeptOutlook]) -> None:
-    """Set the gauges of forecasts; a pool that is never done is shown as infinitely far away."""
+    """Set the gauges of forecasts, none where another leads; a pool that is never done is infinitely far away."""
     known = list(outlooks)
-    forecast_made.set_to_current_time()
+    if known:
+        forecast_made.set_to_current_time()
     campaigns_at_risk.set(sum(each.at_risk is True for each in known))
     seconds: dict[tuple[str, ...], float] = {}
     for each in known:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 HOUR_S = 3600.0
+FLEET = 40
 # Predicted GPU seconds of a row, and how far rows scatter about what they really take on average.
 ROW_S, SCATTER = 45.0, 0.3
 # Seconds between two renders of a worker.
@@ -54,7 +55,7 @@ class Night:
 
     seed: int
     rows: int = 6000
-    fleet: int = 40
+    fleet: int = FLEET
     # `arrival`: rows that are alike follow each other. `spread`: any part of them is a fair sample of all.
     order: str = "arrival"
     # Moments of foreground jobs from `BEFORE_H` hours before the night on, and the workers that they keep busy on
