@@ -52,7 +52,7 @@ class LaneOutlook:
     tenant: str
     priority: int
     made_at: datetime
-    # Predicted GPU seconds before a job, ascending from 0, the last those of the whole lane.
+    # Predicted GPU seconds before a job, ascending from 0: the last but one those of the whole lane, the last far more.
     ahead_s: Sequence[float]
     # In how many seconds a job behind so much begins: one time in ten before the first, one in ten behind the last.
     low_s: Sequence[float]
@@ -90,7 +90,7 @@ def expected(
 
     `at_least` says that more may go before it: it stands anywhere from there to the end of its lane.
     """
-    last = max(ahead_s, lane.ahead_s[-1])
+    last = max(ahead_s, lane.ahead_s[-2])
     places = [ahead_s + (last - ahead_s) * share if at_least else ahead_s for share in (0.1, 0.5, 0.9)]
     curves = (lane.low_s, lane.likely_s, lane.high_s)
     starts = [max(due_in_s, _along(lane.ahead_s, curve, place)) for curve, place in zip(curves, places, strict=True)]
@@ -106,7 +106,7 @@ def expected(
 
 def _along(marks: Sequence[float], curve: Sequence[float], at: float) -> float:
     """Between two marks on their line; behind the last one on, as from the one before it to that."""
-    if len(marks) == 1 or curve[0] == math.inf:
+    if curve[0] == math.inf:
         return curve[0]
     upper = min(max(1, bisect_left(marks, at)), len(marks) - 1)
     low, high = marks[upper - 1], marks[upper]

@@ -21,6 +21,8 @@ from orchestrator.policy.supply import Pool, stages_of
 # Whoever has nothing in a pool yet.
 NOBODY = ""
 _SHARES = (0.1, 0.5, 0.9)
+# So many more jobs are looked ahead for, behind those of a lane.
+_MORE = 1_000
 
 
 def lanes(world: World, now: datetime, *, usual: Collection[int], draws: int = DRAWS) -> list[LaneOutlook]:
@@ -58,16 +60,19 @@ def _in_pool(
         stages = stages_of(replace(pool, foreground=()), scores_of(pool, draw, draws))
         biases = [bias_of(cohort, draw, draws) for cohort in lanes_]
         flows = [
-            replace(flow_of(cohort, bias), marks=tuple(mark * bias for mark in grid))
+            replace(flow_of(cohort, bias), marks=tuple(mark * bias for mark in grid[:-1]))
             for cohort, bias, grid in zip(lanes_, biases, grids, strict=True)
         ]
+        # Where a newcomer has more jobs than one, they go on as this one does: by its share of all workers.
+        flows = [replace(flow, most=math.inf) if flow.tenant == NOBODY else flow for flow in flows]
         beside: list[Flow] = [flow_of(cohort, bias_of(cohort, draw, draws)) for cohort in others]
-        marks = played([*flows, *beside], stages, until_s=HORIZON_S).marks
+        marks = played([*flows, *beside], stages, until_s=HORIZON_S).marks[: len(flows)]
         # All workers are busy, each as far with its render as may be: until the first of them is free.
         gap = _gap(stages[0], render_s, free.cdf(scores(f"gap {pool.name}", draws)[draw]))
         for each, bias in enumerate(biases):
             stretches[each].append(bias / max(1e-3, stages[0].speed))
-            for place, mark in enumerate(marks[each][: len(grids[each])]):
+            came = marks[each]
+            for place, mark in enumerate([*came, _far(grids[each], came)]):
                 begins[each][place].append(mark + gap)
     reason = f"pool {pool.name} has no worker" if not pool.workers else "what goes first leaves it no worker"
     return [
@@ -109,11 +114,20 @@ def _newcomer(pool: str, priority: int, render_s: float, waiting: Sequence[Cohor
 
 
 def _grid(cohort: Cohort) -> list[float]:
-    """Where a lane's curve is looked at: behind no job, one, two, four and so on, and behind all of them."""
+    """Where a lane's curve is looked at: behind no job, one, two, four and so on, and behind all of them.
+
+    And far behind, where those stand that come after the curve was made.
+    """
     one, grid = cohort.seconds / max(1.0, cohort.rows), [0.0]
     while (behind := one * 2 ** (len(grid) - 1)) < cohort.seconds * (1 - 1e-9):
         grid.append(behind)
-    return [*grid, cohort.seconds]
+    return [*grid, cohort.seconds, cohort.seconds + _MORE * one]
+
+
+def _far(grid: Sequence[float], came: Sequence[float]) -> float:
+    """When what is far behind begins in a draw, if all goes on as it went for the whole lane."""
+    first, last = came[0], came[-1]
+    return last if last == math.inf else last + (last - first) * (grid[-1] - grid[-2]) / grid[-2]
 
 
 def _gap(stage: Stage, render_s: float, share: float) -> float:

@@ -38,9 +38,7 @@ _MARK = text("""
             SELECT pool, count(*) AS n FROM workers WHERE alive GROUP BY pool) AS w),
         (SELECT string_agg(pool || '=' || n, ',' ORDER BY pool) FROM (
             SELECT pool, count(*) AS n FROM worker_loads WHERE state = 'loaded' GROUP BY pool) AS l),
-        (SELECT string_agg(pool, ',' ORDER BY pool) FROM pauses WHERE resumed_at IS NULL),
-        (SELECT string_agg(concat(pool, '=', tenant, '=', priority), ',' ORDER BY pool, tenant, priority)
-         FROM lanes WHERE active)) AS mark
+        (SELECT string_agg(pool, ',' ORDER BY pool) FROM pauses WHERE resumed_at IS NULL)) AS mark
 """)
 
 _GOING = text(f"""

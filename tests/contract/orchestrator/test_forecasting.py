@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,15 +12,17 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from orchestrator.campaigns.asking import Wish
 from orchestrator.capacity.forecasting import Admission, Forecasting, Forecasts
 from orchestrator.capacity.worlds import Worlds, closed_periods, crews_in, crews_of, usual_load
 from orchestrator.config import Settings
-from orchestrator.domain.campaign import Campaign, CampaignState
+from orchestrator.domain.campaign import BudgetAsk, Campaign, CampaignState
 from orchestrator.domain.errors import InvalidField, LeaseLost, StoreUnavailable, WrongState
 from orchestrator.domain.loading import LoadState, WorkerLoad
-from orchestrator.domain.outlooks import KeptOutlook, Subject
+from orchestrator.domain.outlooks import KeptOutlook, LaneOutlook, Subject
 from orchestrator.learning.book import Book
 from orchestrator.policy.hours import ClosedHours
+from orchestrator.ports.campaign_values import Budget
 from orchestrator.ports.forecasts import LoadHour
 from orchestrator.store import Store
 from tests.support.api import POOL, api_settings
@@ -42,6 +46,15 @@ def an_outlook(name: str = "campaign_1", **changed: Any) -> KeptOutlook:
     plain = KeptOutlook(
         subject=Subject.CAMPAIGN, name=name, made_at=NOW, low_at=NOW, likely_at=NOW, high_at=None, at_risk=True
     )
+    return replace(plain, **changed)
+
+
+def a_lane(tenant: str, priority: int, **changed: Any) -> LaneOutlook:
+    now = datetime.now(UTC)
+    curve = {"ahead_s": [0.0, 90.0], "low_s": [1.0, 50.0], "likely_s": [2.0, 60.0], "high_s": [3.0, 70.0]}
+    plain = LaneOutlook(
+        pool="main", tenant=tenant, priority=priority, made_at=now, stretch=[0.9, 1.0, 1.1], **curve
+    )  # fmt: skip
     return replace(plain, **changed)
 
 
@@ -194,6 +207,93 @@ async def test_jobs_that_wait_are_counted_once_and_a_campaigns_rows_with_their_c
     assert set(subjects) == {campaign.id, "jobs of birch at 5"}
     assert subjects["jobs of birch at 5"].rows == 3
     assert subjects[campaign.id].rows == 20
+
+
+async def test_a_batchs_rows_that_have_no_jobs_yet_are_work_too(
+    scene: CampaignScene, database: asyncpg.Connection
+) -> None:
+    for _ in range(2):
+        job = await scene.store.submit(new_job("birch", pool=POOL, priority=30))
+        await database.execute(
+            """
+            WITH batch AS (
+                INSERT INTO campaigns (id, kind, tenant, state, ask, templates, priority, rows, succeeded)
+                VALUES ('batch_1', 'batch', 'birch', 'running', '{}', '[]', 30, 100, 10)
+                ON CONFLICT (id) DO UPDATE SET state = excluded.state RETURNING number)
+            INSERT INTO campaign_jobs (campaign, place, pass, ordinal, version, job_id, reserved, day)
+            SELECT number, count, 1, count, 1, $1, 90, '2026-01-01'
+            FROM batch, (SELECT count(*)::int AS count FROM campaign_jobs) AS so_far
+            """,
+            job.id,
+        )
+    (work,) = await scene.store.batches_waiting()
+    assert (work.batch, work.pool, work.waiting, work.typical) == ("batch_1", POOL, 88, 90)
+    world = (await Worlds(scene.settings, scene.store, Book.of(scene.settings, scene.store)).now()).world
+    found = {cohort.subject: (cohort.rows, cohort.seconds, cohort.single) for cohort in world.cohorts}
+    assert found == {"jobs of birch at 30": (2, 180, True), "rows of batch_1": (88, 88 * 90, False)}
+    await database.execute("UPDATE campaigns SET state = 'cancelled' WHERE id = 'batch_1'")
+    assert await scene.store.batches_waiting() == []
+
+
+async def test_a_campaign_that_its_budget_will_end_hears_of_it_before_and_by_how_much(
+    scene: CampaignScene, database: asyncpg.Connection
+) -> None:
+    await scene.store.beat(CLUSTER, dict.fromkeys(workers(2), POOL))
+    campaign = await running(scene)
+    (group,) = campaign.estimate
+    half = Wish(said=frozenset({"budget"}), budget=BudgetAsk(amount=group.gpu_seconds / 2, unit="gpu_seconds"))
+    await scene.campaigns.patch(scene.tenant, campaign.id, half)
+    clock = [0.0]
+    loop = a_forecasting(scene, clock)
+    await loop.run_once()
+    told = await of(scene, campaign)
+    assert told is not None
+    assert told.at_risk
+    assert told.reason is not None
+    assert re.fullmatch(r"it pauses about 20\d\d-\d\d-\d\d \d\d:\d\d UTC by its budget", told.reason)
+    assert told.advice is not None
+    assert told.advice.startswith("raise its budget by about ")
+    assert await events(database, campaign) == ["campaign.at_risk"]
+    enough = Wish(said=frozenset({"budget"}), budget=BudgetAsk(amount=group.gpu_seconds * 9, unit="gpu_seconds"))
+    await scene.campaigns.patch(scene.tenant, campaign.id, enough)
+    for _ in range(2):
+        clock[0] += 61
+        await loop.run_once()
+    told = await of(scene, campaign)
+    assert told is not None
+    assert (told.at_risk, told.advice, told.reason) == (None, None, None)
+    assert await events(database, campaign) == ["campaign.at_risk", "campaign.on_track"]
+
+
+async def test_a_tenants_budget_of_the_day_bounds_all_its_campaigns_and_batches(scene: CampaignScene) -> None:
+    campaign = await running(scene)
+    for tenant, amount in ((scene.tenant, 500.0), ("somebody else", 1.0)):
+        await scene.store.set_budget(Budget(tenant=tenant, period="day", unit="gpu_seconds", amount=amount))
+    world = (await Worlds(scene.settings, scene.store, Book.of(scene.settings, scene.store)).now()).world
+    (found,) = world.allowances
+    assert (found.subjects, found.words) == ({campaign.id}, "its tenant's budget of the day")
+    assert found.room == 500
+    assert 0 < found.renewals[0] <= 86_400
+
+
+# ---------------------------------------------------------------- jobs that wait
+
+
+async def test_a_job_is_told_by_its_lane_or_as_a_newcomer_and_not_for_ever(
+    store: Store, database: asyncpg.Connection
+) -> None:
+    token = uuid4()
+    assert await store.lead("forecasts", token, 30)
+    own, new, less = a_lane("birch", 10), a_lane("", 10), a_lane("", 20, low_s=[math.inf] * 2, reason="no worker")
+    await store.keep_forecasts("forecasts", token, [], [], lanes=[own, new, less])
+    asked = {("birch", 10): own, ("oak", 10): new, ("birch", 9): new, ("oak", 15): less, ("oak", 21): None}
+    for (tenant, priority), lane in asked.items():
+        assert await store.lane_outlook("main", tenant, priority) == lane
+    assert await store.lane_outlook("other", "birch", 10) is None
+    await database.execute("UPDATE lane_forecasts SET made_at = made_at - interval '11 minutes'")
+    assert await store.lane_outlook("main", "birch", 10) is None
+    await store.keep_forecasts("forecasts", token, [], [], lanes=[])
+    assert await database.fetchval("SELECT count(*) FROM lane_forecasts") == 0
 
 
 async def test_a_reader_keeps_what_it_knew_while_the_store_does_not_answer() -> None:
