@@ -135,7 +135,7 @@ def played(
                 done.add(each)
         if done:
             here, ranks = [each for each in here if each not in done], {}
-        if purses.used(rates, step, now):
+        if purses.used(step, now):
             ranks = {}
     for found, flow in zip(marks, flows, strict=True):
         found += [math.inf] * (len(flow.marks) - len(found))
@@ -186,57 +186,58 @@ class _Purses:
 
     def __init__(self, accounts: Sequence[Account]) -> None:
         self._accounts = accounts
+        self._of: defaultdict[int, list[int]] = defaultdict(list)
+        for place, account in enumerate(accounts):
+            for each in account.flows:
+                self._of[each].append(place)
         self._rooms = [account.room for account in accounts]
         self._turns = [0] * len(accounts)
+        # When the next one is filled anew.
+        self.following = math.inf
         self.spent = [math.inf if account.room > _NOTHING else 0.0 for account in accounts]
         self.resting: frozenset[int] = frozenset()
+        # What is taken from each in a second: of those from which anything is.
+        self._drains: dict[int, float] = {}
         self._rest()
-
-    @property
-    def following(self) -> float:
-        """When the next account is filled anew."""
-        turns = zip(self._accounts, self._turns, strict=True)
-        return min((of.renewals[turn] for of, turn in turns if turn < len(of.renewals)), default=math.inf)
 
     def renewed(self, now: float) -> bool:
         """Fill what is due; whether anything was."""
-        found = False
-        for each, account in enumerate(self._accounts):
-            while self._turns[each] < len(account.renewals) and account.renewals[self._turns[each]] <= now:
-                self._turns[each] += 1
-                self._rooms[each] = account.amount
-                found = True
-        if found:
-            self._rest()
-        return found
+        if now < self.following:
+            return False
+        for place, account in enumerate(self._accounts):
+            while self._turns[place] < len(account.renewals) and account.renewals[self._turns[place]] <= now:
+                self._turns[place] += 1
+                self._rooms[place] = account.amount
+        self._rest()
+        return True
 
     def lasts(self, rates: Sequence[tuple[int, float]]) -> float:
         """Until the next account is used up, at these rates."""
-        if not self._accounts:
+        if not self._of:
             return math.inf
-        drains = [(room, _drain(account, rates)) for account, room in zip(self._accounts, self._rooms, strict=True)]
-        return min((room / drain for room, drain in drains if drain > 0 and room > _NOTHING), default=math.inf)
+        self._drains = defaultdict(float)
+        for each, rate in rates:
+            for place in self._of.get(each, ()):
+                self._drains[place] += rate
+        return min((self._rooms[place] / drain for place, drain in self._drains.items()), default=math.inf)
 
-    def used(self, rates: Sequence[tuple[int, float]], step: float, now: float) -> bool:
-        """Take what was used; whether an account is used up by that."""
-        found = False
-        for each, account in enumerate(self._accounts):
-            before = self._rooms[each]
-            self._rooms[each] -= _drain(account, rates) * step
-            if before > _NOTHING >= self._rooms[each]:
-                self.spent[each] = min(self.spent[each], now)
-                found = True
-        if found:
+    def used(self, step: float, now: float) -> bool:
+        """Take what was used at those rates; whether an account is used up by that."""
+        empty = []
+        for place, drain in self._drains.items():
+            self._rooms[place] -= drain * step
+            if self._rooms[place] <= _NOTHING:
+                self.spent[place] = min(self.spent[place], now)
+                empty.append(place)
+        if empty:
             self._rest()
-        return found
+        return bool(empty)
 
     def _rest(self) -> None:
         empty = [account for account, room in zip(self._accounts, self._rooms, strict=True) if room <= _NOTHING]
         self.resting = frozenset[int]().union(*(account.flows for account in empty))
-
-
-def _drain(account: Account, rates: Sequence[tuple[int, float]]) -> float:
-    return sum(rate for each, rate in rates if each in account.flows)
+        turns = zip(self._accounts, self._turns, strict=True)
+        self.following = min((of.renewals[turn] for of, turn in turns if turn < len(of.renewals)), default=math.inf)
 
 
 def ranked(flows: Sequence[Flow], here: Iterable[int], mosts: Sequence[float] | None = None) -> _Ranks:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from orchestrator.capacity.worlds import RECENT_H
+from orchestrator.policy.allowance import Allowance
 from orchestrator.policy.belief import Belief, learned, of_ratio
 from orchestrator.policy.forecast import Cohort, Outlook, World, forecast, mend
 from orchestrator.policy.prediction import Ratio
@@ -158,10 +159,19 @@ def cost() -> None:
         foreground=[20.0 + hour % 24 for hour in range(168)],
         hour=42.3,
     )
-    cases = (("all at one priority", 1, None), ("at five priorities", 5, None), ("that all begin slowly", 5, 8.0))
-    for text, priorities, slowly in cases:
+    cases = (
+        ("all at one priority", 1, None, 2.0),
+        ("at five priorities", 5, None, 2.0),
+        ("that all begin slowly", 5, 8.0, 2.0),
+        ("that budgets all end", 5, None, 0.5),
+    )
+    for text, priorities, slowly, enough in cases:
         cohorts = [replace(_large(place, priorities), first=slowly) for place in range(100)]
-        world = World(pools={"main": pool}, cohorts=cohorts)
+        own = [
+            Allowance(subjects=frozenset({each.subject}), words="its budget", room=each.seconds * enough)
+            for each in cohorts
+        ]
+        world = World(pools={"main": pool}, cohorts=cohorts, allowances=own)
         began = time.process_time()
         found = forecast(world)
         took = time.process_time() - began
