@@ -72,7 +72,7 @@ def cohorts_of(
                 rows=group.rows * share,
                 weight=weight,
                 max_running=campaign.max_running,
-                first=max(1.0, slow_start(campaign.fresh_succeeded, campaign.fresh_failed) * group.rows / rows),
+                first=max(1.0, slow_start(campaign.fresh_succeeded, campaign.fresh_failed) * group.rows / max(1, rows)),
                 begins_s=0.0 if campaign.run_at is None else (campaign.run_at - now).total_seconds(),
                 deadline_s=None if campaign.deadline is None else (campaign.deadline - now).total_seconds(),
                 closes=True,

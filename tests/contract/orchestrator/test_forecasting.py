@@ -22,6 +22,7 @@ from orchestrator.domain.loading import LoadState, WorkerLoad
 from orchestrator.domain.outlooks import KeptOutlook, LaneOutlook, Subject
 from orchestrator.learning.book import Book
 from orchestrator.policy.hours import ClosedHours
+from orchestrator.ports import Share
 from orchestrator.ports.campaign_values import Budget
 from orchestrator.ports.forecasts import LoadHour
 from orchestrator.store import Store
@@ -233,6 +234,15 @@ async def test_a_batchs_rows_that_have_no_jobs_yet_are_work_too(
     assert found == {"jobs of birch at 30": (2, 180, True), "rows of batch_1": (88, 88 * 90, False)}
     await database.execute("UPDATE campaigns SET state = 'cancelled' WHERE id = 'batch_1'")
     assert await scene.store.batches_waiting() == []
+
+
+async def test_a_lane_has_no_more_workers_than_its_tenant_may(scene: CampaignScene) -> None:
+    for tenant in ("birch", "oak"):
+        await scene.store.submit(new_job(tenant, pool=POOL, priority=5))
+    await scene.store.set_share(Share(tenant="birch", pool=POOL, guaranteed=0, running=3))
+    world = (await Worlds(scene.settings, scene.store, Book.of(scene.settings, scene.store)).now()).world
+    found = {cohort.tenant: (cohort.max_running, cohort.single) for cohort in world.cohorts}
+    assert found == {"birch": (3, True), "oak": (None, True)}
 
 
 async def test_a_campaign_that_its_budget_will_end_hears_of_it_before_and_by_how_much(
