@@ -144,7 +144,9 @@ campaigns = Gauge("cogmill_campaigns", "Campaigns that have not ended, by state.
 campaign_rows = Gauge(
     "cogmill_campaign_rows", "Rows of campaigns that have not ended, by how they ended or that they wait.", ("outcome",)
 )
-campaigns_at_risk = Gauge("cogmill_campaigns_at_risk", "Campaigns whose deadline lies before or in their forecast.")
+campaigns_at_risk = Gauge(
+    "cogmill_campaigns_at_risk", "Campaigns whose deadline lies before or in their forecast, or that a budget ends."
+)
 forecast_pools = Gauge(
     "cogmill_forecast_pool_seconds",
     "Until all that a pool has to render is done: 10%, 50%, 90% (bound low, likely, high).",
