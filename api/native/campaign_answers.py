@@ -181,10 +181,15 @@ class CampaignForecast(BaseModel):
     low_at: int | None = Field(description="Null, like the next two, where it is never done as things stand.")
     likely_at: int | None
     high_at: int | None
-    at_risk: bool | None = Field(description="The deadline lies before the end of that range; null without one.")
+    at_risk: bool | None = Field(
+        description="The deadline lies before the end of that range, or a budget ends it before its last row; null "
+        "without a deadline and such a budget."
+    )
     made_at: int
     reason: str | None = Field(description="Why it is never done, where it is not.")
-    advice: str | None = Field(description="What would make the deadline hold, where it is at risk.")
+    advice: str | None = Field(
+        description="What would make the deadline hold and the budget last, where it is at risk."
+    )
 
 
 class ManifestRevision(BaseModel):

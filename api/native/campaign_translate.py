@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from api.native import campaign_answers as answers
@@ -17,14 +17,12 @@ from orchestrator.config import Settings
 from orchestrator.domain.campaign import BudgetAction, BudgetAsk, Campaign, CampaignState, Counts, StopRule
 from orchestrator.domain.campaign_waiting import waiting_for
 from orchestrator.domain.errors import InvalidField, NotFound, RequestError
-from orchestrator.domain.outlooks import KeptOutlook
+from orchestrator.domain.outlooks import BELIEVED, KeptOutlook
 from orchestrator.intake.waiting import Known
 from orchestrator.policy import pace
 from orchestrator.policy.cohorts import is_going_on
 from orchestrator.policy.pricing import Range
 
-# A forecast that nobody has made anew for so long is not told any more.
-_BELIEVED = timedelta(minutes=10)
 # Fields that a wish has under the same name.
 _AS_THEY_ARE = frozenset(
     (
@@ -217,7 +215,7 @@ def forecast_of(campaign: Campaign, outlook: KeptOutlook | None, now: datetime) 
         return None
     running = campaign.state is CampaignState.RUNNING
     lately = pace.forecast(campaign.history, counts.waiting + counts.live, now.timestamp()) if running else None
-    if outlook is not None and now - outlook.made_at <= _BELIEVED:
+    if outlook is not None and now - outlook.made_at <= BELIEVED:
         return _reckoned(outlook, None if lately is None else lately.rows_per_hour)
     if lately is None:
         return None

@@ -28,6 +28,7 @@ VIDEO_EXAMPLE: dict[str, JsonValue] = {
     "error": None,
     "remixed_from_video_id": None,
     "queue_reason": None,
+    "forecast": None,
     "stage": "denoising",
     "step": 21,
     "steps": 50,
@@ -195,6 +196,23 @@ class VideoError(BaseModel):
     message: str
 
 
+class Expected(BaseModel):
+    """Three moments, in Unix seconds: 10%, 50%, 90%. Null is never, as things stand."""
+
+    low_at: int | None
+    likely_at: int | None
+    high_at: int | None
+
+
+class VideoForecast(BaseModel):
+    """When a video that waits is expected to be taken by a worker, and to have been rendered."""
+
+    starts: Expected
+    ends: Expected
+    made_at: int = Field(description="When all that waits was last reckoned.")
+    reason: str | None = Field(description="Why it never starts, where it does not.")
+
+
 class Video(Identified):
     """A video job. The fields up to `remixed_from_video_id` are OpenAI's, the rest are ours. Times are Unix seconds."""
 
@@ -213,6 +231,10 @@ class Video(Identified):
 
     queue_reason: str | None = Field(
         description="What a video that waits is waiting for, with its number; in lists and events not its turn."
+    )
+    forecast: VideoForecast | None = Field(
+        description="Of a queued video that is asked for by its id: when it is expected to start and to end, by what "
+        "goes before it. Null without a forecast of the last ten minutes, in lists and in events."
     )
     stage: str | None = Field(description="Where the render is; null while none goes on.")
     step: int = Field(description="Denoise steps done.")

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from api.openai.schemas import CreateVideo, Video, VideoError
+from api.openai.schemas import CreateVideo, Expected, Video, VideoError, VideoForecast
 from api.wire.bodies import LAST_SECOND, parse_object
 from api.wire.pictures import read_picture
 from api.wire.replies import unix
 from orchestrator.domain.catalog import Size
 from orchestrator.domain.errors import InvalidField
 from orchestrator.domain.job import Incident, Job, public_id
+from orchestrator.domain.outlooks import Expected as JobExpected
+from orchestrator.domain.outlooks import JobOutlook
 from orchestrator.domain.request import DEFAULT_PRIORITY, ImageSource, VideoRequest
 from orchestrator.domain.states import JobState
 from orchestrator.policy.cost import predict_finish_s
@@ -130,6 +132,7 @@ def video_of(job: Job, *, keep_s: float) -> Video:
         error=_error(job),
         remixed_from_video_id=job.request.get("remixed_from"),
         queue_reason=job.queue_reason,
+        forecast=None if job.outlook is None else _forecast(job.outlook),
         stage=job.stage,
         step=job.step,
         steps=job.steps,
@@ -167,6 +170,19 @@ def video_of(job: Job, *, keep_s: float) -> Video:
         prompt_cut=_prompt_cut(job),
         numerics=None if result is None else result.numerics,
     )
+
+
+def _forecast(outlook: JobOutlook) -> VideoForecast:
+    return VideoForecast(
+        starts=_expected(outlook.starts),
+        ends=_expected(outlook.ends),
+        made_at=unix(outlook.made_at),
+        reason=outlook.reason,
+    )
+
+
+def _expected(moments: JobExpected) -> Expected:
+    return Expected(low_at=unix(moments.low_at), likely_at=unix(moments.likely_at), high_at=unix(moments.high_at))
 
 
 def _prompt_cut(job: Job) -> bool | None:

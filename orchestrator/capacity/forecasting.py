@@ -7,16 +7,19 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from uuid import uuid4
 
 from orchestrator.capacity.worlds import Known, Worlds
 from orchestrator.config import Settings
 from orchestrator.domain.campaign import Campaign
 from orchestrator.domain.errors import LeaseLost, StoreUnavailable
-from orchestrator.domain.outlooks import KeptOutlook, Subject
+from orchestrator.domain.outlooks import KeptOutlook, LaneOutlook, Subject
+from orchestrator.domain.request import DEFAULT_PRIORITY
 from orchestrator.learning.book import Book
 from orchestrator.policy.cohorts import advice, kept, turned
 from orchestrator.policy.forecast import Forecast, Outlook, forecast, mend
+from orchestrator.policy.queued import lanes
 from orchestrator.ports.forecasts import ForecastStore, Telling
 from orchestrator.telemetry import aside, logs, metrics
 
@@ -67,8 +70,9 @@ class Forecasting:
         before = {each.name: each for each in await self._store.forecasts() if each.subject is Subject.CAMPAIGN}
         # It is a second of pure Python: other loops of this process go on meanwhile.
         outlooks, tellings = await asyncio.to_thread(_reckoned, known, before)
+        curves = await asyncio.to_thread(_lanes, known)
         try:
-            await self._store.keep_forecasts(_DUTY, self._token, outlooks, tellings)
+            await self._store.keep_forecasts(_DUTY, self._token, outlooks, tellings, lanes=curves)
         except LeaseLost:  # it took too long, and another leads by now
             return
         metrics.show_forecasts(outlooks)
@@ -102,6 +106,12 @@ def _reckoned(known: Known, before: dict[str, KeptOutlook]) -> tuple[list[KeptOu
     return outlooks, tellings
 
 
+def _lanes(known: Known) -> list[LaneOutlook]:
+    """When jobs that wait begin; in a pool that is paused none does, and they hear why."""
+    found = lanes(known.world, known.now, usual=[DEFAULT_PRIORITY])
+    return [replace(each, reason=each.reason and known.paused.get(each.pool, each.reason)) for each in found]
+
+
 def _kept(campaign: Campaign, outlook: Outlook, known: Known, before: KeptOutlook | None) -> KeptOutlook:
     why = [known.paused[group.pool] for group in campaign.estimate if group.pool in known.paused]
     paused = why[0] if why else None
@@ -112,10 +122,12 @@ def _kept(campaign: Campaign, outlook: Outlook, known: Known, before: KeptOutloo
 def _mended(risky: Sequence[tuple[Campaign, KeptOutlook]], known: Known, found: Forecast) -> dict[str, KeptOutlook]:
     """Those that are at risk, with what would help; of more than a round has time for, the most urgent ones."""
     mended = {}
-    for campaign, told in sorted(risky, key=lambda each: each[0].deadline or known.now)[:_MENDED]:
-        way = mend(known.world, found, campaign.id)
-        if way is not None:
-            mended[campaign.id] = replace(told, advice=advice(way, known.now))
+    far = datetime.max.replace(tzinfo=UTC)
+    for campaign, told in sorted(risky, key=lambda each: each[0].deadline or far)[:_MENDED]:
+        way, stop = mend(known.world, found, campaign.id), found.subjects[campaign.id].stop
+        words = advice(way, known.now, stop)
+        if words:
+            mended[campaign.id] = replace(told, advice=words)
     return mended
 
 

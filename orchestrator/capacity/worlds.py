@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -15,16 +15,19 @@ from orchestrator.domain.catalog import Profile
 from orchestrator.domain.loading import LoadState, WorkerLoad
 from orchestrator.domain.pausing import pause_over, told
 from orchestrator.learning.book import Book
+from orchestrator.policy.allowance import Allowance
 from orchestrator.policy.belief import UNKNOWN, Belief, of_ratio
 from orchestrator.policy.cohorts import cohorts_of, is_going_on
 from orchestrator.policy.forecast import Cohort, World
 from orchestrator.policy.hours import ClosedHours
+from orchestrator.policy.purses import Money, allowances_of, tenant_allowance
 from orchestrator.policy.supply import HOUR_S, WEEK_HOURS, Crew, Pool, loaded
-from orchestrator.ports.forecasts import ForecastStore, LaneWork, LoadHour
+from orchestrator.ports.campaign_values import Budget
+from orchestrator.ports.forecasts import BatchWork, ForecastStore, LaneWork, LoadHour
 from orchestrator.telemetry import aside
 
 # Usual load is that of so many weeks, read anew after so long; how it is today, that of the last hours.
-_WEEKS, _LOAD_FRESH_S, _RECENT_H = 4, 3600.0, 3.0
+_WEEKS, _LOAD_FRESH_S, RECENT_H = 4, 3600.0, 12.0
 # While so little is known of usual load, no hour of the week is told from another; below the first, nothing is.
 _DAY_S, _WEEK_S = 24 * HOUR_S, WEEK_HOURS * HOUR_S
 # A worker that loads its model is ready in about so long.
@@ -87,25 +90,49 @@ class Worlds:
                 weight = weights.get(each.tenant, 1.0)
                 cohorts += cohorts_of(each, moment, weight=weight, priors=priors, fast=self._fast)
         cohorts += _jobs(await self._store.lanes_waiting(), going, priors)
+        cohorts += _batches(await self._store.batches_waiting(), priors)
+        allowances = self._allowances(campaigns.values(), cohorts, await self._store.budgets(), moment)
         pauses = await self._store.pauses()
         paused = {name: told(pause) for name in names if (pause := pause_over(name, pauses)) is not None}
         pools = await self._pools(names, frozenset(paused), moment)
-        return Known(world=World(pools=pools, cohorts=cohorts), campaigns=campaigns, paused=paused, now=moment)
+        world = World(pools=pools, cohorts=cohorts, allowances=allowances)
+        return Known(world=world, campaigns=campaigns, paused=paused, now=moment)
+
+    def _allowances(
+        self, campaigns: Iterable[Campaign], cohorts: Sequence[Cohort], budgets: Sequence[Budget], now: datetime
+    ) -> list[Allowance]:
+        """What campaigns and batches may use; single jobs count against no budget."""
+        money = Money(prices=self._settings.prices, currency=self._settings.billing.currency)
+        found: list[Allowance] = []
+        for each in campaigns:
+            with aside.unless_it_breaks("forecasts", campaign=each.id):
+                found += allowances_of(each, money)
+        theirs: defaultdict[str, set[str]] = defaultdict(set)
+        for cohort in cohorts:
+            if not cohort.single:
+                theirs[cohort.tenant].add(cohort.subject)
+        for budget in budgets:
+            mine, period = theirs.get(budget.tenant), budget.period
+            if mine:
+                found.append(
+                    tenant_allowance(budget.ask, budget.used, period=period, subjects=mine, money=money, now=now)
+                )
+        return found
 
     async def _pools(self, names: Sequence[str], paused: frozenset[str], now: datetime) -> dict[str, Pool]:
         alive, loads = await self._store.workers_of(names), await self._store.worker_loads()
-        usual, recent = await self._usual_load(now), await self._store.load_since(hours=_RECENT_H)
+        usual, recent = await self._usual_load(now), await self._store.load_since(hours=RECENT_H)
         hour = _hour_of(now)
         found = {}
         for name in names:
             known = self._settings.pools.get(name)
             hours: Sequence[float] = usual.get(name, ())
-            lately = sum(_at(hours, hour - back) for back in range(1, round(_RECENT_H) + 1)) * HOUR_S
+            lately = sum(_at(hours, hour - back) for back in range(1, round(RECENT_H) + 1)) * HOUR_S
             found[name] = Pool(
                 name=name,
                 crews=() if name in paused else crews_in(self._settings, name, alive.get(name, 0), loads),
                 foreground=hours,
-                load=loaded(lately, recent.get(name, 0.0), hours=_RECENT_H),
+                load=loaded(lately, recent.get(name, 0.0), hours=RECENT_H),
                 hour=hour,
                 closed=() if known is None else closed_periods(known.closed, now),
                 largest=None if known is None else known.workers,
@@ -207,11 +234,32 @@ def _jobs(lanes: Sequence[LaneWork], campaigns: Sequence[Campaign], priors: Mapp
                     seconds=(lane.jobs - theirs) * lane.typical,
                     rows=lane.jobs - theirs,
                     weight=lane.weight,
+                    max_running=None if lane.most is None else int(lane.most),
                     # What renders have taught is in their cost already, and how far that is off is not.
                     bias=replace(priors.get(lane.pool, UNKNOWN), mean=0.0),
+                    single=True,
                 )
             )
     return cohorts
+
+
+def _batches(works: Sequence[BatchWork], priors: Mapping[str, Belief]) -> list[Cohort]:
+    """Rows of batches that have no jobs yet; those that have are jobs that wait."""
+    return [
+        Cohort(
+            subject=f"rows of {work.batch}",
+            pool=work.pool,
+            model=work.pool,
+            tenant=work.tenant,
+            priority=work.priority,
+            seconds=float(work.waiting) * work.typical,
+            rows=float(work.waiting),
+            weight=work.weight,
+            bias=replace(priors.get(work.pool, UNKNOWN), mean=0.0),
+        )
+        for work in works
+        if work.waiting > 0 and work.typical > 0
+    ]
 
 
 def _hour_of(now: datetime) -> float:

@@ -212,12 +212,11 @@ def _planned(plan: Plan) -> None:
 
 def _done(forecast: Forecast) -> str:
     """The range, and how fast it goes."""
-    if forecast.likely_at is None:
+    about = tables.between(forecast.low_at, forecast.likely_at, forecast.high_at)
+    if about is None:
         return f"never: {forecast.reason or 'it goes too slowly'}"
-    late = "never" if forecast.high_at is None else tables.when(forecast.high_at)
     rate = "" if forecast.rows_per_hour is None else f", {forecast.rows_per_hour:,.0f} rows/h"
-    early = tables.when(forecast.low_at or forecast.likely_at)
-    return f"{tables.when(forecast.likely_at)} UTC ({early} to {late}){rate}"
+    return f"{about}{rate}"
 
 
 def _told(campaign: Campaign, *, as_json: bool) -> None:

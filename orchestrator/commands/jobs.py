@@ -235,7 +235,22 @@ def _shown(video: Video, *, as_json: bool) -> None:
     moments = {name: tables.when(getattr(video, name)) for name in ("created_at", "started_at", "completed_at")}
     error = f"{video.error.code}: {video.error.message}" if video.error else None
     others = {name: value for name, value in video.model_dump().items() if value not in (None, [], False)}
-    tables.facts(others | {name: f"{value} UTC" for name, value in moments.items() if value} | {"error": error})
+    others |= {name: f"{value} UTC" for name, value in moments.items() if value} | {"error": error}
+    # Last, as it is two lines where the others are one.
+    tables.facts(others | {"forecast": None} | _expected(video))
+
+
+def _expected(video: Video) -> dict[str, str]:
+    """When a video that waits starts and ends, as far as that is known."""
+    told = video.forecast
+    if told is None:
+        return {}
+    parts = {"starts about": told.starts, "ends about": told.ends}
+    return {
+        name: tables.between(part.low_at, part.likely_at, part.high_at)
+        or f"never: {told.reason or 'it waits too long'}"
+        for name, part in parts.items()
+    }
 
 
 def _short(text: str) -> str:

@@ -70,6 +70,13 @@ def when(seconds: float | None) -> str | None:
     return None if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}"
 
 
+def between(low: float | None, likely: float | None, high: float | None) -> str | None:
+    """A moment that is not known exactly, and from when to when it may be; None for one that never comes."""
+    if likely is None:
+        return None
+    return f"{when(likely)} UTC ({when(low or likely)} to {'never' if high is None else when(high)})"
+
+
 def duration(seconds: float) -> str:
     """Hours and minutes, or minutes and seconds."""
     whole = round(seconds)

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from orchestrator.domain.catalog import Profile
 from orchestrator.domain.delivery import Delivery
+from orchestrator.domain.outlooks import JobOutlook
 from orchestrator.domain.states import JobState
 
 
@@ -314,6 +315,8 @@ class Job:
     incidents: tuple[Incident, ...] = ()
     # Why it waits, beside its turn. It is no part of the row (`domain/waiting.py`).
     queue_reason: str | None = None
+    # When it is expected to begin and to end. No part of the row, either (`domain/outlooks.py`).
+    outlook: JobOutlook | None = None
 
     @property
     def steps(self) -> int:

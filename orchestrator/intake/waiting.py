@@ -7,15 +7,17 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
 
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.job import Job
 from orchestrator.domain.loading import WorkerLoad
+from orchestrator.domain.outlooks import JobOutlook, LaneOutlook, expected
 from orchestrator.domain.pausing import Pause
 from orchestrator.domain.states import JobState
-from orchestrator.domain.waiting import WAITING, Turn, queue_reason, turn_reason
+from orchestrator.domain.waiting import MOST_AHEAD, WAITING, Turn, queue_reason, turn_reason
 
 # How old an answer about workers may be, and how long a job's answer waits for a newer one.
 _FRESH_S = 2.0
@@ -30,6 +32,8 @@ class WaitReader(Protocol):
     async def pauses(self) -> list[Pause]: ...
 
     async def turn(self, job_id: UUID) -> Turn | None: ...
+
+    async def lane_outlook(self, pool: str, tenant: str, priority: int) -> LaneOutlook | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +75,32 @@ class Waiting:
         return replace(job, queue_reason=queue_reason(job.state, job.pool, known.loads, known.pauses))
 
     async def told_with_turn(self, job: Job) -> Job:
-        """The same; and where it waits only for its turn, where that stands. Costs a statement for each job."""
+        """The same; where it waits only for its turn, where that stands; and when it is expected to begin and to end.
+
+        Costs two statements for each job.
+        """
         job = await self.told(job)
-        if job.queue_reason is not None or job.state is not JobState.QUEUED:
+        if job.state is not JobState.QUEUED:
             return job
+        turn = lane = None
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 turn = await self._store.turn(job.id)
+                lane = await self._store.lane_outlook(job.pool, job.tenant, job.priority)
         except (StoreUnavailable, TimeoutError):
+            pass
+        if turn is None:
             return job
-        return job if turn is None else replace(job, queue_reason=turn_reason(turn))
+        reason = turn_reason(turn) if job.queue_reason is None else job.queue_reason
+        return replace(job, queue_reason=reason, outlook=None if lane is None else _outlook(job, turn, lane))
+
+
+def _outlook(job: Job, turn: Turn, lane: LaneOutlook) -> JobOutlook:
+    return expected(
+        lane,
+        datetime.now(UTC),
+        ahead_s=turn.ahead_s,
+        cost_s=job.cost,
+        due_in_s=turn.due_in_s,
+        at_least=turn.ahead >= MOST_AHEAD,
+    )

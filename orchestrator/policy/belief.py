@@ -71,13 +71,18 @@ def scores(name: str, count: int) -> tuple[float, ...]:
 
 
 # How far single renders scatter about what is predicted of them, at most; and how far the rest of some work may differ
-# from what was seen of it, however much that was.
-_RENDER_SPREAD, _REST_SPREAD = 0.5, 0.055
+# from what was seen of it, however much that was: where rows that are alike follow each other, and where what was seen
+# is a fair sample of all (`order.py`).
+_RENDER_SPREAD, _REST_SPREAD, _SAMPLE_SPREAD = 0.5, 0.055, 0.01
 
 
-def learned(prior: Belief, *, predicted_s: float, actual_s: float, renders: float) -> Belief:
-    """What is believed of the rest of some work after so many of its renders, which took `actual_s` GPU seconds."""
+def learned(prior: Belief, *, predicted_s: float, actual_s: float, renders: float, sample: bool = False) -> Belief:
+    """What is believed of the rest of some work after so many of its renders, which took `actual_s` GPU seconds.
+
+    `sample`: those are a fair sample of all.
+    """
     if renders < 1 or predicted_s <= 0:
         return prior
     seen = prior.seen(actual_s / predicted_s, _RENDER_SPREAD / math.sqrt(renders))
-    return Belief(mean=seen.mean, spread=min(prior.spread, math.hypot(seen.spread, _REST_SPREAD)))
+    rest = _SAMPLE_SPREAD if sample else _REST_SPREAD
+    return Belief(mean=seen.mean, spread=min(prior.spread, math.hypot(seen.spread, rest)))

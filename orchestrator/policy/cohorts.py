@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from orchestrator.domain.campaign import Campaign, CampaignState, PauseReason
 from orchestrator.domain.catalog import RECIPES, Profile
 from orchestrator.domain.outlooks import KeptOutlook, Subject
+from orchestrator.policy.allowance import Stop
 from orchestrator.policy.belief import UNKNOWN, Belief, learned
 from orchestrator.policy.forecast import Cohort, Mend, Outlook, at_risk
+from orchestrator.policy.order import SPREAD
+from orchestrator.policy.window import slow_start
 
 _S = CampaignState
+# A budget pauses a campaign that its own room ends, and that of its tenant's next period lets go on.
+_BY_ITSELF = frozenset({PauseReason.CLOSED_HOURS, PauseReason.BUDGET})
+# A budget that ends fewer of the draws is no risk yet; one that was stays one until it ends none.
+_STOPS = 0.1
 # What a worker renders is half done, on average.
 _HALF = 0.5
 
 
 def is_going_on(campaign: Campaign) -> bool:
-    """Whether it renders, or will without anybody's doing: what waits for a person has no end that could be told."""
+    """Whether it renders, or will without anybody's doing: what waits for a person has no end that could be told.
+
+    One that a budget has paused is told of, as its owner has to hear by how much that is too little.
+    """
     match campaign.state:
         case _S.RUNNING:
             return True
         case _S.PAUSED:
-            return campaign.pauses == {PauseReason.CLOSED_HOURS} and campaign.approved
+            return campaign.pauses <= _BY_ITSELF and campaign.approved
         case _S.PLANNED | _S.SAMPLING:
             return campaign.approved
         case _:
@@ -46,6 +57,7 @@ def cohorts_of(
     left = counts.waiting + counts.held + counts.queued + counts.running * _HALF
     share = left / rows if rows else 0.0
     done = counts.succeeded + counts.failed
+    estimated_s = sum(group.gpu_seconds for group in campaign.estimate) / max(1, rows)
     cohorts = []
     for group in campaign.estimate:
         prior = (priors or {}).get(group.pool, UNKNOWN)
@@ -60,10 +72,17 @@ def cohorts_of(
                 rows=group.rows * share,
                 weight=weight,
                 max_running=campaign.max_running,
+                first=max(1.0, slow_start(campaign.fresh_succeeded, campaign.fresh_failed) * group.rows / max(1, rows)),
                 begins_s=0.0 if campaign.run_at is None else (campaign.run_at - now).total_seconds(),
                 deadline_s=None if campaign.deadline is None else (campaign.deadline - now).total_seconds(),
                 closes=True,
-                bias=learned(prior, predicted_s=done * campaign.typical, actual_s=campaign.used, renders=done),
+                bias=learned(
+                    prior,
+                    predicted_s=done * estimated_s,
+                    actual_s=campaign.used,
+                    renders=done,
+                    sample=campaign.ask.order == SPREAD,
+                ),
                 faster=_faster(campaign) if group.model in fast else {},
             )
         )
@@ -87,10 +106,13 @@ def kept(
     paused: str | None = None,
 ) -> KeptOutlook:
     """An outlook as it is kept; `before` is the one that it follows, `paused` why its pool renders nothing."""
-    risk = None
+    was = before is not None and before.at_risk is True
+    stop = outlook.stop
+    stopped = stop is not None and (was or stop.share > _STOPS)
+    # Who was told of a risk hears that it is none, also where it was a budget's.
+    risk = stopped or (False if was else None)
     if deadline is not None:
-        was = before is not None and before.at_risk is True
-        risk = at_risk(outlook, (deadline - now).total_seconds(), before=was)
+        risk = stopped or at_risk(outlook, (deadline - now).total_seconds(), before=was)
     return KeptOutlook(
         subject=subject,
         name=name,
@@ -99,12 +121,26 @@ def kept(
         likely_at=_moment(now, outlook.likely_s),
         high_at=_moment(now, outlook.high_s),
         at_risk=risk,
-        reason=outlook.reason and (paused or outlook.reason),
+        reason=outlook.reason and (paused or (outlook.reason if stop is None else _stops(stop, now))),
     )
 
 
-def advice(mend: Mend, now: datetime) -> str:
-    """What would make a deadline hold, in words for its owner."""
+def _stops(stop: Stop, now: datetime) -> str:
+    return f"it {stop.then} about {_moment(now, stop.at_s):%Y-%m-%d %H:%M} UTC by {stop.words}"
+
+
+def advice(mend: Mend | None, now: datetime, stop: Stop | None = None) -> str:
+    """What would make a deadline hold, and a budget last, in words for its owner."""
+    ways = []
+    if stop is not None and stop.lacks > 0:
+        lacks = f"{math.ceil(stop.lacks):,}" if stop.lacks >= 10 else f"{stop.lacks:.2f}"
+        ways.append(f"raise {stop.words} by about {lacks} {stop.unit}")
+    if mend is None:
+        return ", or ".join(ways)
+    return "; and for the deadline ".join([*ways, _in_time(mend, now)])
+
+
+def _in_time(mend: Mend, now: datetime) -> str:
     ways = []
     if mend.workers is not None:
         until = _moment(now, mend.until_s)

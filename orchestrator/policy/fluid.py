@@ -29,10 +29,39 @@ class Flow:
     weight: float = 1.0
     # Workers that it may have at once.
     most: float = math.inf
+    # Those that it may have at first; each of its renders that ends adds one (`window.slow_start`).
+    first: float = math.inf
+    # What one of its renders takes, where there is a first.
+    render_s: float = 0.0
     # Seconds from now.
     begins_s: float = 0.0
     # It rests while the pool is closed.
     closes: bool = False
+    # When so many of its seconds are done is noted, in ascending order.
+    marks: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """What some flows may use together, in their seconds; they rest while nothing is left of it."""
+
+    # By their places.
+    flows: frozenset[int]
+    room: float
+    # Seconds from now, ascending, when it is filled anew, and what with.
+    renewals: Sequence[float] = ()
+    amount: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Played:
+    """What came of some flows, in seconds from now; infinite is never."""
+
+    ends: list[float]
+    # When each account was used up for the first time.
+    spent: list[float]
+    # When each mark of each flow was reached.
+    marks: list[list[float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +84,18 @@ _Ranks = Sequence[Sequence[tuple[int, float, float]]]
 
 def play(flows: Sequence[Flow], stages: Sequence[Stage], *, until_s: float = math.inf) -> list[float]:
     """When each of these is done, in seconds from now; infinite when it never is, or not by `until_s`."""
+    return played(flows, stages, until_s=until_s).ends
+
+
+def played(
+    flows: Sequence[Flow], stages: Sequence[Stage], accounts: Sequence[Account] = (), *, until_s: float = math.inf
+) -> Played:
+    """The same with all that is to be told of it, and within what may be used."""
     ends = [math.inf if flow.seconds > 0 else 0.0 for flow in flows]
     left = [flow.seconds for flow in flows]
+    growing = _Growing(flows, stages)
+    purses = _Purses(accounts)
+    marks: list[list[float]] = [[] for _ in flows]
     coming = [each for each, flow in enumerate(flows) if flow.seconds > 0 and flow.most > 0]
     coming.sort(key=lambda each: flows[each].begins_s, reverse=True)
     here: list[int] = []
@@ -69,29 +108,141 @@ def play(flows: Sequence[Flow], stages: Sequence[Stage], *, until_s: float = mat
         while stage + 1 < len(stages) and stages[stage + 1].at_s <= now:
             stage += 1
         closed = stages[stage].closed
+        if purses.renewed(now):
+            ranks = {}
         if closed not in ranks:
-            ranks[closed] = ranked(flows, [each for each in here if not (closed and flows[each].closes)])
+            may = [each for each in here if not (closed and flows[each].closes) and each not in purses.resting]
+            ranks[closed] = ranked(flows, may, growing.mosts)
         rates = share(ranks[closed], stages[stage])
-        following = stages[stage + 1].at_s if stage + 1 < len(stages) else math.inf
+        following = min(stages[stage + 1].at_s if stage + 1 < len(stages) else math.inf, purses.following)
         if coming:
             following = min(following, flows[coming[-1]].begins_s)
-        step = min([following - now, *[left[each] / rate for each, rate in rates]])
+        floors, following = growing.floors, min(following, now + purses.lasts(rates))
+        step = min([following - now, *[(left[each] - floors[each]) / rate for each, rate in rates]])
         if step == math.inf:
             break
-        now = following if step == following - now else now + step
+        before, now = now, following if step == following - now else now + step
         done = set()
         for each, rate in rates:
+            if flows[each].marks:
+                _mark(marks[each], flows[each], left[each], rate, before, step)
             left[each] -= rate * step
-            if left[each] <= _NOTHING:
+            if left[each] <= floors[each] + _NOTHING:
+                if growing.grown(each):
+                    ranks = {}
+                    continue
                 ends[each] = now
                 done.add(each)
         if done:
             here, ranks = [each for each in here if each not in done], {}
-    return [end if end <= until_s else math.inf for end in ends]
+        if purses.used(step, now):
+            ranks = {}
+    for found, flow in zip(marks, flows, strict=True):
+        found += [math.inf] * (len(flow.marks) - len(found))
+    return Played(ends=[end if end <= until_s else math.inf for end in ends], spent=purses.spent, marks=marks)
 
 
-def ranked(flows: Sequence[Flow], here: Iterable[int]) -> _Ranks:
-    """Those of some flows, by their places, that are at each priority."""
+def _mark(found: list[float], flow: Flow, left: float, rate: float, now: float, step: float) -> None:
+    """Note the marks that a flow comes to within a step."""
+    served = flow.seconds - left
+    while len(found) < len(flow.marks) and flow.marks[len(found)] <= served + rate * step + _NOTHING:
+        found.append(now + max(0.0, flow.marks[len(found)] - served) / rate)
+
+
+class _Growing:
+    """How many workers each flow may have now: with each round of renders that succeeds, twice as many."""
+
+    def __init__(self, flows: Sequence[Flow], stages: Sequence[Stage]) -> None:
+        self._flows = flows
+        self._workers = max((stage.workers for stage in stages), default=0.0)
+        self._level = [flow.first for flow in flows]
+        self.mosts = [flow.most for flow in flows]
+        # What is left of each when it may have more; 0 for what has all that it may.
+        self.floors = [0.0] * len(flows)
+        for each in range(len(flows)):
+            self._set(each)
+
+    def grown(self, each: int) -> bool:
+        """Whether it may have more from now on, instead of being done."""
+        if not self.floors[each]:
+            return False
+        self._level[each] *= 2
+        self._set(each)
+        return True
+
+    def _set(self, each: int) -> None:
+        flow, level = self._flows[each], self._level[each]
+        floor = flow.seconds - (level - flow.first + level) * flow.render_s if level < math.inf else 0.0
+        if level >= min(flow.most, self._workers) or floor <= _NOTHING:
+            self.mosts[each], self.floors[each] = flow.most, 0.0
+            if level < flow.most and level < self._workers:  # it ends in this round
+                self.mosts[each] = level
+        else:
+            self.mosts[each], self.floors[each] = level, floor
+
+
+class _Purses:
+    """What is left of accounts, and which flows rest since nothing is."""
+
+    def __init__(self, accounts: Sequence[Account]) -> None:
+        self._accounts = accounts
+        self._of: defaultdict[int, list[int]] = defaultdict(list)
+        for place, account in enumerate(accounts):
+            for each in account.flows:
+                self._of[each].append(place)
+        self._rooms = [account.room for account in accounts]
+        self._turns = [0] * len(accounts)
+        # When the next one is filled anew.
+        self.following = math.inf
+        self.spent = [math.inf if account.room > _NOTHING else 0.0 for account in accounts]
+        self.resting: frozenset[int] = frozenset()
+        # What is taken from each in a second: of those from which anything is.
+        self._drains: dict[int, float] = {}
+        self._rest()
+
+    def renewed(self, now: float) -> bool:
+        """Fill what is due; whether anything was."""
+        if now < self.following:
+            return False
+        for place, account in enumerate(self._accounts):
+            while self._turns[place] < len(account.renewals) and account.renewals[self._turns[place]] <= now:
+                self._turns[place] += 1
+                self._rooms[place] = account.amount
+        self._rest()
+        return True
+
+    def lasts(self, rates: Sequence[tuple[int, float]]) -> float:
+        """Until the next account is used up, at these rates."""
+        if not self._of:
+            return math.inf
+        self._drains = defaultdict(float)
+        for each, rate in rates:
+            for place in self._of.get(each, ()):
+                self._drains[place] += rate
+        return min((self._rooms[place] / drain for place, drain in self._drains.items()), default=math.inf)
+
+    def used(self, step: float, now: float) -> bool:
+        """Take what was used at those rates; whether an account is used up by that."""
+        empty = []
+        for place, drain in self._drains.items():
+            self._rooms[place] -= drain * step
+            if self._rooms[place] <= _NOTHING:
+                self.spent[place] = min(self.spent[place], now)
+                empty.append(place)
+        if empty:
+            self._rest()
+        return bool(empty)
+
+    def _rest(self) -> None:
+        empty = [account for account, room in zip(self._accounts, self._rooms, strict=True) if room <= _NOTHING]
+        self.resting = frozenset[int]().union(*(account.flows for account in empty))
+        turns = zip(self._accounts, self._turns, strict=True)
+        self.following = min((of.renewals[turn] for of, turn in turns if turn < len(of.renewals)), default=math.inf)
+
+
+def ranked(flows: Sequence[Flow], here: Iterable[int], mosts: Sequence[float] | None = None) -> _Ranks:
+    """Those of some flows, by their places, that are at each priority; `mosts` is what each may have now."""
+    bounds = [flow.most for flow in flows] if mosts is None else mosts
     classes: defaultdict[int, list[int]] = defaultdict(list)
     for each in here:
         classes[flows[each].priority].append(each)
@@ -99,8 +250,8 @@ def ranked(flows: Sequence[Flow], here: Iterable[int]) -> _Ranks:
     for priority in sorted(classes):
         tenants = Counter(flows[each].tenant for each in classes[priority])
         weights = {each: flows[each].weight / tenants[flows[each].tenant] for each in classes[priority]}
-        of_it = sorted(classes[priority], key=lambda each: (flows[each].most / weights[each], each))
-        found.append([(each, weights[each], flows[each].most) for each in of_it])
+        of_it = sorted(classes[priority], key=lambda each: (bounds[each] / weights[each], each))
+        found.append([(each, weights[each], bounds[each]) for each in of_it])
     return found
 
 

@@ -1,4 +1,4 @@
-"""When campaigns, pools and queued jobs are done: fluid cohorts, drawn many times with errors that go together. Pure.
+"""When campaigns and pools are done: fluid cohorts, drawn many times with errors that go together. Pure.
 
 Errors are drawn once for all that they concern: a model whose renders take longer than predicted takes longer in every
 row of every campaign. Independent ones would average out over a million rows, and promise too much.
@@ -11,8 +11,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from orchestrator.policy.allowance import Allowance, Need, Stop, Tight, stop_of, tight
 from orchestrator.policy.belief import UNKNOWN, Belief, scores
-from orchestrator.policy.fluid import Flow, Stage, play
+from orchestrator.policy.fluid import Flow, Played, Stage, played
 from orchestrator.policy.supply import Crew, Pool, Scores, stages_of
 
 DRAWS = 50
@@ -39,6 +40,8 @@ class Cohort:
     # The tenant's share.
     weight: float = 1.0
     max_running: int | None = None
+    # Renders that it may have at once at first; each that succeeds adds one. None: as many as there are workers.
+    first: float | None = None
     # From now; what is due is at most 0.
     begins_s: float = 0.0
     deadline_s: float | None = None
@@ -48,6 +51,8 @@ class Cohort:
     bias: Belief = UNKNOWN
     # What else would make it shorter: in words, and the factor.
     faster: Mapping[str, float] = field(default_factory=dict)
+    # Jobs that wait and are no campaign's: they begin in their order.
+    single: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +67,8 @@ class Outlook:
     high_s: float | None
     # Why it never is, where it is not.
     reason: str | None = None
+    # The budget that ends it in some of the draws.
+    stop: Stop | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +89,7 @@ class World:
 
     pools: Mapping[str, Pool]
     cohorts: Sequence[Cohort]
-
-    def without(self, subject: str) -> World:
-        return replace(self, cohorts=[cohort for cohort in self.cohorts if cohort.subject != subject])
+    allowances: Sequence[Allowance] = ()
 
     def of(self, pool: str) -> list[Cohort]:
         return [cohort for cohort in self.cohorts if cohort.pool == pool]
@@ -104,36 +109,45 @@ def forecast(world: World, *, draws: int = DRAWS) -> Forecast:
     """When each subject and each pool is done."""
     ends: dict[tuple[str, str], list[float]] = {}
     pools: dict[str, Outlook] = {}
+    bound = tight(world.allowances, [_need(cohort) for cohort in world.cohorts])
+    # When each of those is used up, in each draw.
+    spent = [[math.inf] * draws for _ in bound]
     for name in sorted({cohort.pool for cohort in world.cohorts} | set(world.pools)):
         pool, cohorts = world.pools.get(name, Pool(name=name, crews=())), world.of(name)
         last = [0.0] * draws
         for draw in range(draws):
-            for cohort, end in zip(cohorts, _drawn(pool, cohorts, draw, draws), strict=True):
+            found, emptied = _drawn(pool, cohorts, draw, draws, bound)
+            for cohort, end in zip(cohorts, found, strict=True):
                 ends.setdefault((cohort.subject, name), [0.0] * draws)[draw] = end
                 last[draw] = max(last[draw], end)
+            for each, at in emptied.items():
+                spent[each][draw] = min(spent[each][draw], at)
         pools[name] = _outlook(last, [pool])
     parts: dict[str, list[str]] = defaultdict(list)
     for subject, name in ends:
         parts[subject].append(name)
-    subjects = {
-        subject: _outlook(
-            [max(ends[subject, name][draw] for name in names) for draw in range(draws)],
-            [world.pools.get(name, Pool(name=name, crews=())) for name in names],
-        )
-        for subject, names in parts.items()
-    }
+    subjects = {}
+    for subject, names in parts.items():
+        lasts = [max(ends[subject, name][draw] for name in names) for draw in range(draws)]
+        stop = _stop(subject, lasts, bound, spent)
+        subjects[subject] = _outlook(lasts, [world.pools.get(name, Pool(name=name, crews=())) for name in names], stop)
     return Forecast(subjects=subjects, pools=pools, ends=ends)
 
 
-def of_job(world: World, lane: str, ahead_s: float, *, draws: int = DRAWS) -> Outlook:
-    """When a job is done that has so many predicted GPU seconds before it and with it in the cohort `lane`."""
-    mine = [
-        replace(cohort, seconds=min(ahead_s, cohort.seconds)) if cohort.subject == lane else cohort
-        for cohort in world.cohorts
+def _need(cohort: Cohort) -> Need:
+    names = ("subject", "pool", "model", "seconds", "bias")
+    return Need(**{name: getattr(cohort, name) for name in names})
+
+
+def _stop(subject: str, lasts: Sequence[float], bound: Sequence[Tight], spent: Sequence[list[float]]) -> Stop | None:
+    """The budget that keeps a subject from its end most often."""
+    never = [last == math.inf for last in lasts]
+    found = [
+        stop
+        for of, at in zip(bound, spent, strict=True)
+        if subject in of.allowance.subjects and (stop := stop_of(of, at, never, len(lasts))) is not None
     ]
-    pools = {cohort.pool for cohort in mine if cohort.subject == lane}
-    few = replace(world, cohorts=[cohort for cohort in mine if cohort.pool in pools])
-    return forecast(few, draws=draws).subjects[lane]
+    return max(found, key=lambda stop: stop.share, default=None)
 
 
 def at_risk(outlook: Outlook, deadline_s: float, *, before: bool = False) -> bool:
@@ -164,11 +178,14 @@ def mend(world: World, found: Forecast, subject: str, *, draws: int = DRAWS) -> 
     pool, cohorts = world.pools.get(worst.pool, Pool(name=worst.pool, crews=())), world.of(worst.pool)
     deadline_s = worst.deadline_s or 0.0
     most = max(0, 10_000 if pool.largest is None else pool.largest - pool.workers)
+    # A budget that ends it has to be raised whatever else is done; one that is filled anew only makes it wait.
+    lasting = [each for each in world.allowances if each.renewals]
+    bound = tight(lasting, [_need(cohort) for cohort in world.cohorts])
 
-    def end_with(workers: int = 0, changed: Cohort = worst) -> float:
+    def end_with(workers: int = 0, changed: Cohort = worst, within: Sequence[Tight] = bound) -> float:
         more = replace(pool, crews=[*pool.crews, _more(pool, workers)])
         among = [changed if cohort is worst else cohort for cohort in cohorts]
-        return _drawn(more, among, draw, draws, until_s=deadline_s)[cohorts.index(worst)]
+        return _drawn(more, among, draw, draws, within, until_s=deadline_s)[0][cohorts.index(worst)]
 
     workers = _fewest(lambda count: end_with(count) <= deadline_s, most)
     changes = {f"priority {worst.priority - 1} or more urgent": replace(worst, priority=-1)} if worst.priority else {}
@@ -176,6 +193,9 @@ def mend(world: World, found: Forecast, subject: str, *, draws: int = DRAWS) -> 
         changes["a greater max_running"] = replace(worst, max_running=None)
     changes |= {words: replace(worst, seconds=worst.seconds * factor) for words, factor in worst.faster.items()}
     others = [words for words, changed in changes.items() if end_with(changed=changed) <= deadline_s]
+    mine_too = [each for each in bound if subject in each.allowance.subjects]
+    if mine_too and end_with(within=[each for each in bound if each not in mine_too]) <= deadline_s:
+        others.append(f"more of {mine_too[0].allowance.words}")
     until_s = None if workers is None else end_with(workers)
     return Mend(pool=worst.pool, workers=workers, until_s=until_s, others=tuple(others))
 
@@ -208,30 +228,59 @@ def _fewest(enough: Callable[[int], bool], most: int) -> int | None:
     return high
 
 
-def _drawn(pool: Pool, cohorts: Sequence[Cohort], draw: int, draws: int, *, until_s: float = HORIZON_S) -> list[float]:
-    """When each cohort of a pool is done, in one draw."""
-    drawn = Scores(
+def _drawn(
+    pool: Pool,
+    cohorts: Sequence[Cohort],
+    draw: int,
+    draws: int,
+    bound: Sequence[Tight] = (),
+    *,
+    until_s: float = HORIZON_S,
+) -> tuple[list[float], dict[int, float]]:
+    """When each cohort of a pool is done in one draw, and when each allowance, by its place, is used up there."""
+    stages = stages_of(pool, scores_of(pool, draw, draws))
+    factors = [bias_of(cohort, draw, draws) for cohort in cohorts]
+    subjects = [cohort.subject for cohort in cohorts]
+    accounts = {
+        place: account
+        for place, of in enumerate(bound)
+        if (account := of.account(pool.name, subjects, draw, draws)) is not None
+    }
+    flows = [flow_of(cohort, factor) for cohort, factor in zip(cohorts, factors, strict=True)]
+    came: Played = played(flows, stages, list(accounts.values()), until_s=until_s)
+    each = zip(came.ends, cohorts, factors, strict=True)
+    ends = [end + _tail(cohort, factor, stages) for end, cohort, factor in each]
+    return ends, dict(zip(accounts, came.spent, strict=True))
+
+
+def scores_of(pool: Pool, draw: int, draws: int) -> Scores:
+    """How far a pool's uncertain things are from their middle in one draw."""
+    return Scores(
         load=scores(f"load {pool.name}", draws)[draw],
         yields=scores(f"yields {pool.name}", draws)[draw],
         start_ups=scores("start-ups", draws)[draw],
         losses=scores("losses", draws)[draw],
     )
-    stages: list[Stage] = stages_of(pool, drawn)
-    factors = [cohort.bias.at(scores(f"bias {cohort.model}", draws)[draw]) for cohort in cohorts]
-    flows = [
-        Flow(
-            tenant=cohort.tenant,
-            priority=cohort.priority,
-            seconds=cohort.seconds * factor,
-            weight=cohort.weight,
-            most=min(cohort.rows, math.inf if cohort.max_running is None else cohort.max_running),
-            begins_s=max(0.0, cohort.begins_s),
-            closes=cohort.closes,
-        )
-        for cohort, factor in zip(cohorts, factors, strict=True)
-    ]
-    ends = play(flows, stages, until_s=until_s)
-    return [end + _tail(cohort, factor, stages) for end, cohort, factor in zip(ends, cohorts, factors, strict=True)]
+
+
+def bias_of(cohort: Cohort, draw: int, draws: int) -> float:
+    """Actual seconds of a cohort by predicted ones in one draw."""
+    return cohort.bias.at(scores(f"bias {cohort.model}", draws)[draw])
+
+
+def flow_of(cohort: Cohort, factor: float) -> Flow:
+    """A cohort whose renders take so many times what was predicted."""
+    return Flow(
+        tenant=cohort.tenant,
+        priority=cohort.priority,
+        seconds=cohort.seconds * factor,
+        weight=cohort.weight,
+        most=min(cohort.rows, math.inf if cohort.max_running is None else cohort.max_running),
+        first=math.inf if cohort.first is None else cohort.first,
+        render_s=cohort.seconds * factor / max(1.0, cohort.rows),
+        begins_s=max(0.0, cohort.begins_s),
+        closes=cohort.closes,
+    )
 
 
 def _tail(cohort: Cohort, factor: float, stages: Sequence[Stage]) -> float:
@@ -239,17 +288,20 @@ def _tail(cohort: Cohort, factor: float, stages: Sequence[Stage]) -> float:
     return 0.5 * cohort.seconds * factor / max(1.0, cohort.rows) / max(1e-3, stages[-1].speed)
 
 
-def _outlook(ends: Sequence[float], pools: Iterable[Pool]) -> Outlook:
+def _outlook(ends: Sequence[float], pools: Iterable[Pool], stop: Stop | None = None) -> Outlook:
     ordered = sorted(ends)
-    low, likely, high = (_quantile(ordered, share) for share in (0.1, 0.5, 0.9))
+    low, likely, high = (quantile(ordered, share) for share in (0.1, 0.5, 0.9))
     reason = None
-    if high is None:
+    if high is None and stop is not None:
+        reason = f"{stop.words} is used up before its end"
+    elif high is None:
         empty = [pool.name for pool in pools if not pool.workers]
         reason = f"pool {empty[0]} has no worker" if empty else "what goes first leaves it no worker"
-    return Outlook(low_s=low, likely_s=likely, high_s=high, reason=reason)
+    return Outlook(low_s=low, likely_s=likely, high_s=high, reason=reason, stop=stop)
 
 
-def _quantile(ascending: Sequence[float], share: float) -> float | None:
+def quantile(ascending: Sequence[float], share: float) -> float | None:
+    """The value below which such a share lies; None where it is infinite."""
     at = share * (len(ascending) - 1)
     low = int(at)
     high = min(low + 1, len(ascending) - 1)

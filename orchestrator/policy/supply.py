@@ -113,8 +113,10 @@ def _foreground(pool: Pool, at_s: float) -> float:
     return sum(pool.foreground) / len(pool.foreground)
 
 
-# By how much more or less foreground load there is than usually: on one day as on others, and from hour to hour.
-_DAY_SPREAD, _HOUR_SPREAD = 0.3, 0.25
+# By how much more or less foreground load there is than usually: on one day as on others, and from hour to hour. Hours
+# that follow each other are alike, so that only so many of them say as much as one that is not; and over what lies
+# ahead hours average out as little.
+_DAY_SPREAD, _HOUR_SPREAD, _ALIKE_H, _REST_SPREAD = 0.3, 0.25, 5.0, 0.17
 
 
 def loaded(usual_s: float, actual_s: float, *, hours: float) -> Belief:
@@ -122,5 +124,5 @@ def loaded(usual_s: float, actual_s: float, *, hours: float) -> Belief:
     prior = Belief(spread=_DAY_SPREAD)
     if usual_s <= 0 or hours <= 0:
         return prior
-    seen = prior.seen(max(actual_s, 1.0) / usual_s, _HOUR_SPREAD / math.sqrt(hours))
-    return Belief(mean=seen.mean, spread=min(_DAY_SPREAD, math.hypot(seen.spread, 0.1)))
+    seen = prior.seen(max(actual_s, 1.0) / usual_s, _HOUR_SPREAD / math.sqrt(max(1.0, hours / _ALIKE_H)))
+    return Belief(mean=seen.mean, spread=min(_DAY_SPREAD, math.hypot(seen.spread, _REST_SPREAD)))

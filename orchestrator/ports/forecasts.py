@@ -10,8 +10,9 @@ from uuid import UUID
 
 from orchestrator.domain.campaign import Campaign
 from orchestrator.domain.loading import WorkerLoad
-from orchestrator.domain.outlooks import KeptOutlook
+from orchestrator.domain.outlooks import KeptOutlook, LaneOutlook
 from orchestrator.domain.pausing import Pause
+from orchestrator.ports.campaign_values import Budget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,23 @@ class LaneWork:
     weight: float
     jobs: int
     # Predicted GPU seconds of one, by the first of them.
+    typical: float
+    # As many of them as its tenant may run at a time there; None is any number.
+    most: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchWork:
+    """What a batch has for one pool: rows that have jobs, and as many of the others as these are of all its jobs."""
+
+    batch: str
+    tenant: str
+    priority: int
+    weight: float
+    pool: str
+    # Rows that have no job yet.
+    waiting: float
+    # Predicted GPU seconds of one, by those that have.
     typical: float
 
 
@@ -60,6 +78,14 @@ class ForecastStore(Protocol):
 
     async def lanes_waiting(self) -> list[LaneWork]: ...
 
+    async def batches_waiting(self) -> list[BatchWork]:
+        """What batches have beyond their window, by what their jobs are. One that has no job is not among them."""
+        ...
+
+    async def budgets(self) -> list[Budget]:
+        """Those of all tenants, with what counts against them in the period that goes on."""
+        ...
+
     async def load_by_hour(self, *, weeks: int) -> list[LoadHour]: ...
 
     async def load_since(self, *, hours: float) -> Mapping[str, float]:
@@ -77,7 +103,13 @@ class ForecastStore(Protocol):
     async def pauses(self) -> list[Pause]: ...
 
     async def keep_forecasts(
-        self, duty: str, token: UUID, forecasts: Sequence[KeptOutlook], tellings: Sequence[Telling]
+        self,
+        duty: str,
+        token: UUID,
+        forecasts: Sequence[KeptOutlook],
+        tellings: Sequence[Telling],
+        *,
+        lanes: Sequence[LaneOutlook] = (),
     ) -> None:
         """Replace all forecasts and write the events, in one transaction. Raises `LeaseLost` for who does not lead."""
         ...

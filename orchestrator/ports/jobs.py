@@ -12,6 +12,7 @@ from uuid import UUID
 from orchestrator.domain.job import Artifact, Checkpoint, Claim, Failure, Incident, Job, NewJob, WorkerRef
 from orchestrator.domain.loading import WorkerLoad
 from orchestrator.domain.outcome import AttemptOutcome, Settlement
+from orchestrator.domain.outlooks import LaneOutlook
 from orchestrator.domain.pausing import Pause
 from orchestrator.domain.states import JobState
 from orchestrator.domain.waiting import Turn
@@ -210,6 +211,13 @@ class JobStore(Protocol):
 
     async def turn(self, job_id: UUID) -> Turn | None:
         """Where a job stands in its pool's queue; None for one that is not queued."""
+        ...
+
+    async def lane_outlook(self, pool: str, tenant: str, priority: int) -> LaneOutlook | None:
+        """When jobs of this lane begin, else those of whoever comes new at its priority or the next less urgent one.
+
+        None where nothing is known that is less than ten minutes old.
+        """
         ...
 
     async def wake_due(self) -> int:

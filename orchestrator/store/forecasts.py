@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from sqlalchemy import bindparam, delete, insert, select, text
+from sqlalchemy import Double, Interval, bindparam, delete, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.domain.campaign import Campaign
 from orchestrator.domain.errors import LeaseLost
-from orchestrator.domain.outlooks import KeptOutlook, Subject
-from orchestrator.ports.forecasts import LaneWork, LoadHour, Telling
+from orchestrator.domain.outlooks import BELIEVED, KeptOutlook, LaneOutlook, Subject
+from orchestrator.ports.campaign_values import Budget
+from orchestrator.ports.forecasts import BatchWork, LaneWork, LoadHour, Telling
 from orchestrator.store.campaign_values import COLUMNS, LIVE, campaign
 from orchestrator.store.changes import tell
 from orchestrator.store.part import Part
-from orchestrator.store.tables import forecasts
+from orchestrator.store.spending import BUDGETS, budget_of
+from orchestrator.store.tables import forecasts, lane_forecasts
 from orchestrator.telemetry import aside
 
 _LEAD = text("""
@@ -47,15 +49,32 @@ _GOING = text(f"""
 
 # Counted by the index alone; what one costs, by the first of each lane: a backlog may be a million jobs.
 _LANES = text("""
-    SELECT l.pool, l.tenant, l.priority, l.jobs, coalesce(t.weight, 1) AS weight, coalesce(early.typical, 0) AS typical
+    SELECT l.pool, l.tenant, l.priority, l.jobs, coalesce(t.weight, 1) AS weight, coalesce(early.typical, 0) AS typical,
+           nullif(least(coalesce(t.running, :most), s.running), 'infinity') AS most
     FROM (SELECT pool, priority, tenant, count(*) AS jobs FROM jobs WHERE ready GROUP BY pool, priority, tenant) AS l
     LEFT JOIN tenants AS t ON t.name = l.tenant
+    LEFT JOIN shares AS s ON s.tenant = l.tenant AND s.pool = l.pool
     CROSS JOIN LATERAL (
         SELECT avg(cost) AS typical FROM (
             SELECT cost FROM jobs AS j
             WHERE j.ready AND j.pool = l.pool AND j.priority = l.priority AND j.tenant = l.tenant
             ORDER BY j.pool, j.priority, j.tenant, j.deadline, j.id LIMIT 50) AS ahead) AS early
     ORDER BY l.pool, l.tenant, l.priority
+""").bindparams(bindparam("most", type_=Double))
+
+# The rows that have jobs are lanes' already; the others are taken to be like them. A window is some hundred jobs.
+_BATCHES = text("""
+    SELECT c.id AS batch, c.tenant, c.priority, coalesce(t.weight, 1) AS weight, of.pool, of.typical,
+           (c.rows - c.succeeded - c.failed - c.cancelled - c.dropped - c.waived - of.live) * of.part AS waiting
+    FROM campaigns AS c
+    LEFT JOIN tenants AS t ON t.name = c.tenant
+    CROSS JOIN LATERAL (
+        SELECT j.pool, avg(j.cost) AS typical, count(*) / sum(count(*)) OVER () AS part,
+               (SELECT count(*) FROM campaign_jobs AS w WHERE w.campaign = c.number) AS live
+        FROM campaign_jobs AS w JOIN jobs AS j ON j.id = w.job_id WHERE w.campaign = c.number GROUP BY j.pool) AS of
+    WHERE c.kind = 'batch' AND c.state = 'running' AND c.ended_at IS NULL
+      AND c.rows > c.succeeded + c.failed + c.cancelled + c.dropped + c.waived + of.live
+    ORDER BY c.number, of.pool
 """)
 
 # Of campaigns and batches what is coming is known otherwise.
@@ -71,10 +90,21 @@ _SINCE = text("""
     SELECT pool, sum(gpu_seconds) AS gpu_seconds FROM usage
     WHERE at > cogmill_now() - make_interval(secs => :seconds) AND campaign IS NULL GROUP BY pool
 """)
+_BUDGETS = text(f"{BUDGETS} ORDER BY b.tenant, b.period, b.unit")
 _WEIGHTS = text("SELECT name, weight FROM tenants WHERE weight <> 1")
+
+# What is nearest to a job's lane: its own, then a newcomer's that is not more urgent.
+_LANE = text("""
+    SELECT pool, tenant, priority, made_at, ahead_s, low_s, likely_s, high_s, stretch, reason FROM lane_forecasts
+    WHERE pool = :pool AND (tenant = :tenant AND priority = :priority OR tenant = '' AND priority >= :priority)
+      AND made_at > cogmill_now() - CAST(:believed AS interval)
+    ORDER BY tenant = '', priority LIMIT 1
+""").bindparams(bindparam("believed", type_=Interval))
 
 _COLUMNS = [column.name for column in forecasts.c]
 _ADD = insert(forecasts).values({name: bindparam(name) for name in _COLUMNS})
+_LANE_COLUMNS = [column.name for column in lane_forecasts.c]
+_ADD_LANE = insert(lane_forecasts).values({name: bindparam(name) for name in _LANE_COLUMNS})
 
 
 class Forecasts(Part):
@@ -92,7 +122,14 @@ class Forecasts(Part):
         return found
 
     async def lanes_waiting(self) -> list[LaneWork]:
-        return [LaneWork(**row._mapping) for row in await self._database.fetch(_LANES)]
+        found = await self._database.fetch(_LANES, {"most": self._defaults.running})
+        return [LaneWork(**row._mapping) for row in found]
+
+    async def batches_waiting(self) -> list[BatchWork]:
+        return [BatchWork(**row._mapping) for row in await self._database.fetch(_BATCHES)]
+
+    async def budgets(self) -> list[Budget]:
+        return [budget_of(row) for row in await self._database.fetch(_BUDGETS)]
 
     async def load_by_hour(self, *, weeks: int) -> list[LoadHour]:
         return [LoadHour(**row._mapping) for row in await self._database.fetch(_BY_HOUR, {"weeks": weeks})]
@@ -105,7 +142,13 @@ class Forecasts(Part):
         return {row.name: row.weight for row in await self._database.fetch(_WEIGHTS)}
 
     async def keep_forecasts(
-        self, duty: str, token: UUID, forecasts_: Sequence[KeptOutlook], tellings: Sequence[Telling]
+        self,
+        duty: str,
+        token: UUID,
+        forecasts_: Sequence[KeptOutlook],
+        tellings: Sequence[Telling],
+        *,
+        lanes: Sequence[LaneOutlook] = (),
     ) -> None:
         async def turn(connection: AsyncConnection) -> None:
             if (await connection.execute(_LEADS, {"duty": duty, "token": token})).one_or_none() is None:
@@ -114,10 +157,19 @@ class Forecasts(Part):
             if forecasts_:
                 rows = [{name: getattr(each, name) for name in _COLUMNS} for each in forecasts_]
                 await connection.execute(_ADD, rows)
+            await connection.execute(delete(lane_forecasts))
+            if lanes:
+                rows = [{name: getattr(each, name) for name in _LANE_COLUMNS} for each in lanes]
+                await connection.execute(_ADD_LANE, rows)
             for campaign_, event, detail in tellings:
                 await tell(connection, campaign_, [(event, detail)])
 
         await self._database.transact(turn)
+
+    async def lane_outlook(self, pool: str, tenant: str, priority: int) -> LaneOutlook | None:
+        where = {"pool": pool, "tenant": tenant, "priority": priority, "believed": BELIEVED}
+        found = await self._database.fetch(_LANE, where)
+        return LaneOutlook(**found[0]._mapping) if found else None
 
     async def forecasts(self) -> list[KeptOutlook]:
         found = await self._database.fetch(select(forecasts).order_by(forecasts.c.subject, forecasts.c.name))

@@ -53,14 +53,15 @@ _OWN_RESERVE = text("""
                          started_at = coalesce(started_at, cogmill_now())
     WHERE number = :number
 """)
-_LIST = text("""
+# Every budget, with what counts against it in the period that goes on.
+BUDGETS = """
     SELECT b.tenant, b.period, b.unit, b.amount, b.actions, coalesce(s.reserved, 0) AS reserved,
            coalesce(s.used, 0) AS used, coalesce(s.told, '{}') AS told
     FROM budgets AS b LEFT JOIN spending AS s
       ON s.tenant = b.tenant AND s.period = b.period AND s.unit = b.unit
      AND s.since = date_trunc(b.period, cogmill_now() AT TIME ZONE 'UTC')::date
-    WHERE b.tenant = :tenant ORDER BY b.period, b.unit
-""")
+"""
+_LIST = text(f"{BUDGETS} WHERE b.tenant = :tenant ORDER BY b.period, b.unit")
 
 
 @dataclass(slots=True)
@@ -154,9 +155,10 @@ class Budgets(Part):
         return bool(await self._database.fetch(drop.returning(of.tenant)))
 
     async def budgets_of(self, tenant: str) -> list[Budget]:
-        return [_budget(row) for row in await self._database.fetch(_LIST, {"tenant": tenant})]
+        return [budget_of(row) for row in await self._database.fetch(_LIST, {"tenant": tenant})]
 
 
-def _budget(row: Row[Any]) -> Budget:
+def budget_of(row: Row[Any]) -> Budget:
+    """A budget from `BUDGETS`."""
     actions = tuple(BudgetAction(**action) for action in row.actions)
     return Budget(**{**row._mapping, "actions": actions, "told": frozenset(row.told)})

@@ -144,7 +144,9 @@ campaigns = Gauge("cogmill_campaigns", "Campaigns that have not ended, by state.
 campaign_rows = Gauge(
     "cogmill_campaign_rows", "Rows of campaigns that have not ended, by how they ended or that they wait.", ("outcome",)
 )
-campaigns_at_risk = Gauge("cogmill_campaigns_at_risk", "Campaigns whose deadline lies before or in their forecast.")
+campaigns_at_risk = Gauge(
+    "cogmill_campaigns_at_risk", "Campaigns whose deadline lies before or in their forecast, or that a budget ends."
+)
 forecast_pools = Gauge(
     "cogmill_forecast_pool_seconds",
     "Until all that a pool has to render is done: 10%, 50%, 90% (bound low, likely, high).",
@@ -219,9 +221,10 @@ def _replace(gauge: Gauge, values: Mapping[tuple[str, ...], float]) -> None:
 
 
 def show_forecasts(outlooks: Iterable[KeptOutlook]) -> None:
-    """Set the gauges of forecasts; a pool that is never done is shown as infinitely far away."""
+    """Set the gauges of forecasts, none where another leads; a pool that is never done is infinitely far away."""
     known = list(outlooks)
-    forecast_made.set_to_current_time()
+    if known:
+        forecast_made.set_to_current_time()
     campaigns_at_risk.set(sum(each.at_risk is True for each in known))
     seconds: dict[tuple[str, ...], float] = {}
     for each in known:

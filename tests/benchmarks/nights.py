@@ -10,10 +10,12 @@ import heapq
 import math
 import random
 from collections import Counter, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
 
 HOUR_S = 3600.0
+FLEET = 40
 # Predicted GPU seconds of a row, and how far rows scatter about what they really take on average.
 ROW_S, SCATTER = 45.0, 0.3
 # Seconds between two renders of a worker.
@@ -28,6 +30,8 @@ USUAL = [0.10, 0.08, 0.06, 0.05, 0.05, 0.06, 0.10, 0.15, 0.20, 0.25, 0.28, 0.30,
 FOREGROUND_S = 40.0
 # From one hour to the next, and from one twentieth of a file to the next, load and rows wander so far about their mean.
 HOURLY, ALONG = 0.25, 0.06
+# What foreground jobs used is kept by so many seconds, and from so many hours before the night on.
+SLOT_S, BEFORE_H = 360.0, 24
 
 
 @dataclass
@@ -38,8 +42,9 @@ class Seen:
     rows: dict[str, int]
     used: dict[str, float]
     workers: Counter[str]
-    # Worker seconds of foreground jobs so far.
-    foreground: float
+    # Worker seconds of foreground jobs that have ended, by the slot (`SLOT_S`) in which they did; before the night
+    # slots are below 0.
+    foreground: dict[int, float]
     # Actual by predicted seconds of the newest renders.
     ratios: list[float]
 
@@ -50,7 +55,13 @@ class Night:
 
     seed: int
     rows: int = 6000
-    fleet: int = 40
+    fleet: int = FLEET
+    # `arrival`: rows that are alike follow each other. `spread`: any part of them is a fair sample of all.
+    order: str = "arrival"
+    # Moments of foreground jobs from `BEFORE_H` hours before the night on, and the workers that they keep busy on
+    # average; without them they come as usual, more or less.
+    arrivals: Iterator[float] | None = None
+    mean: float = 0.0
     seen: dict[float, Seen] = field(default_factory=dict)
     ends: dict[str, float] = field(default_factory=dict)
 
@@ -67,13 +78,30 @@ class Night:
         # Announced, and there after half an hour or so.
         self.more = rng.choice([0, 0, 10, 20])
         self.hourly = self._wander(HOURLY, 400)
+        self.slots: Counter[int] = Counter()
+        self._live_before()
         self.along = {name: self._wander(ALONG, 20) for name in self.sizes}
         self._events: list[tuple[float, int, str, int]] = []
         self._order = count()
 
     def usual(self, at_s: float) -> float:
-        """Workers that are usually busy with foreground jobs at a moment."""
-        return self.fleet * USUAL[int(self.begin_hour + at_s / HOUR_S) % 24]
+        """Workers that are usually busy with foreground jobs at a moment, as far as anybody knows."""
+        if self.mean:
+            return self.mean
+        return self.fleet * USUAL[math.floor(self.begin_hour + at_s / HOUR_S) % 24]
+
+    def _live_before(self) -> None:
+        """The foreground jobs of the hours before the night: they are known, and tell what day it is."""
+        at = -BEFORE_H * HOUR_S
+        while (at := self._next_foreground(at)) < 0:
+            self.slots[math.floor(at / SLOT_S)] += FOREGROUND_S * self._scatter()
+        self._first = at
+
+    def _next_foreground(self, now: float) -> float:
+        if self.arrivals is not None:
+            return next(self.arrivals)
+        per_s = self.usual(now) * self.busier * self.hourly[BEFORE_H + math.floor(now / HOUR_S)] / FOREGROUND_S
+        return now + self.rng.expovariate(max(per_s, 1e-4))
 
     def _wander(self, spread: float, steps: int) -> list[float]:
         """Factors about 1 of which neighbours are alike (an autoregression of the first order)."""
@@ -95,13 +123,12 @@ class Night:
         self.served: dict[str, float] = dict.fromkeys(self.sizes, 0.0)
         self.used: dict[str, float] = dict.fromkeys(self.sizes, 0.0)
         self.waiting: deque[float] = deque()
-        self.foreground = 0.0
         self.newest: deque[float] = deque(maxlen=200)
         for worker in range(self.fleet):
             self._comes(0.0, worker, "spot" if worker % 2 else "steady")
         for worker in range(self.more):
             self._at(1800 * self.start_up_s / 300, "comes", self.fleet + worker)
-        self._at(0.0, "foreground", 0)
+        self._at(self._first, "foreground", 0)
         self.here: list[str] = []
         for place, begins in enumerate(self.begins.values()):
             self._at(begins, "begins", place)
@@ -119,7 +146,7 @@ class Night:
 
     def _look(self, now: float) -> Seen:
         kinds = Counter(self.kind.values())
-        return Seen(now, dict(self.done), dict(self.used), kinds, self.foreground, list(self.newest))
+        return Seen(now, dict(self.done), dict(self.used), kinds, dict(self.slots), list(self.newest))
 
     def _comes(self, now: float, worker: int, kind: str) -> None:
         self.kind[worker] = kind
@@ -145,10 +172,8 @@ class Night:
         self._at(now + self.start_up_s * self.rng.uniform(0.8, 1.2), "comes", worker)
 
     def _on_foreground(self, now: float, _: int) -> None:
-        if now > 0:
-            self.waiting.append(FOREGROUND_S * self._scatter())
-        per_s = self.usual(now) * self.busier * self.hourly[int(now / HOUR_S)] / FOREGROUND_S
-        self._at(now + self.rng.expovariate(max(per_s, 1e-4)), "foreground", 0)
+        self.waiting.append(FOREGROUND_S * self._scatter())
+        self._at(self._next_foreground(now), "foreground", 0)
 
     def _on_ends(self, now: float, worker: int) -> None:
         job = self.running.get(worker)
@@ -158,7 +183,7 @@ class Night:
         self._at(now + GAP_S, "free", worker)
         name, began, _ = job
         if name not in self.sizes:
-            self.foreground += now - began
+            self.slots[math.floor(now / SLOT_S)] += now - began
             return
         self.used[name] += now - began
         self.done[name] += 1
@@ -211,6 +236,8 @@ class Night:
 
     def _row(self, name: str) -> float:
         stretch = int(20 * (1 - self.left[name] / self.sizes[name]))
+        if self.order == "spread":
+            stretch = self.rng.randrange(20)
         return ROW_S * self.bias[name] * self.along[name][min(stretch, 19)] * self._scatter()
 
     def _scatter(self) -> float:

@@ -38,6 +38,9 @@ WELL = {
     'cogmill_prediction_error_ratio_bucket{pool="main", model="m", le="0.667"}': "0x90",
     'cogmill_prediction_error_ratio_bucket{pool="main", model="m", le="1.333"}': "0+2x90",
     'cogmill_prediction_error_ratio_count{pool="main", model="m"}': "0+2x90",
+    'cogmill_campaigns_at_risk{job="cogmill-maintainer", instance="a"}': "0 1x10 0x79",
+    'cogmill_forecast_made_timestamp_seconds{job="cogmill-maintainer", instance="a"}': "0+60x90",
+    'cogmill_forecast_made_timestamp_seconds{job="cogmill-maintainer", instance="b"}': "0x90",
     "cogmill_unknown_tokens_total": "0x90",
     'cogmill_outbox_oldest_age_seconds{job="cogmill-maintainer"}': "1x90",
     "cogmill_uncounted_requests_total": "0x90",
@@ -62,6 +65,13 @@ TROUBLE = {
     "CogmillPredictionOff": {
         'cogmill_prediction_error_ratio_bucket{pool="main", model="m", le="1.333"}': "0+1x90",
         'cogmill_prediction_error_ratio_bucket{pool="main", model="m", le="0.667"}': "0+0.5x90",
+    },
+    "CogmillCampaignsAtRisk": {
+        'cogmill_campaigns_at_risk{job="cogmill-maintainer", instance="a"}': "0x30 2x59",
+        'cogmill_campaigns_at_risk{job="cogmill-maintainer", instance="b"}': "0x90",
+    },
+    "CogmillForecastsStale": {
+        'cogmill_forecast_made_timestamp_seconds{job="cogmill-maintainer", instance="a"}': "0+60x60 3600x29",
     },
     "CogmillDisownedRenders": {"cogmill_unknown_tokens_total": "0+1x90"},
     "CogmillLoopFailing": {'cogmill_loop_failures_total{job="cogmill-dispatcher", loop="beat"}': "0+2x90"},

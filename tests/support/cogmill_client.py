@@ -114,7 +114,8 @@ def video(**fields: Any) -> dict[str, Any]:
     return {
         "id": "video_1", "object": "video", "created_at": 1, "status": "queued", "model": "tiny-2b", "progress": 0,
         "seconds": "4", "size": "96x64", "prompt": "sea", "completed_at": None, "expires_at": None, "error": None,
-        "remixed_from_video_id": None, "queue_reason": None, "stage": None, "step": 0, "steps": 2, "started_at": None,
+        "remixed_from_video_id": None, "queue_reason": None, "forecast": None,
+        "stage": None, "step": 0, "steps": 2, "started_at": None,
         "rendered_by": "tiny-2b", "negative_prompt": None, "num_inference_steps": 2, "guidance_scale": 6.0, "seed": 7,
         "num_frames": 9, "fps": 8, "profile": "exact", "adapter": None, "adapter_scale": None, "reproducible": False,
         "resume": "exact", "strict_prompt": False, "watermark": False, "priority": 10, "run_at": None,

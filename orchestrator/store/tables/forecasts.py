@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, CheckConstraint, Column, PrimaryKeyConstraint, Table, Text, Uuid
+from sqlalchemy import (
+    ARRAY,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+)
 
 from orchestrator.store.tables.base import metadata, moment
 
@@ -22,6 +33,23 @@ forecasts = Table(
     PrimaryKeyConstraint("subject", "name"),
     CheckConstraint("subject IN ('campaign', 'pool')", name="forecasts_subject"),
     CheckConstraint("low_at <= likely_at AND likely_at <= high_at", name="forecasts_in_order"),
+)
+
+# `LaneOutlook` explains the columns. Apart from the others, which everybody reads whole.
+lane_forecasts = Table(
+    "lane_forecasts",
+    metadata,
+    Column("pool", Text, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    moment("made_at", nullable=False),
+    Column("ahead_s", ARRAY(Double), nullable=False),
+    Column("low_s", ARRAY(Double), nullable=False),
+    Column("likely_s", ARRAY(Double), nullable=False),
+    Column("high_s", ARRAY(Double), nullable=False),
+    Column("stretch", ARRAY(Double), nullable=False),
+    Column("reason", Text),
+    PrimaryKeyConstraint("pool", "tenant", "priority"),
 )
 
 leaders = Table(

@@ -6,10 +6,11 @@ import asyncio
 import base64
 import hashlib
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -17,9 +18,10 @@ import pytest_asyncio
 from fastapi import FastAPI
 from PIL import Image
 
+from orchestrator.capacity.forecasting import Forecasting
 from orchestrator.config import Settings
 from orchestrator.domain.catalog import Profile
-from orchestrator.domain.job import Artifact, Checkpoint, Continuity, Failure, Incident, Job, public_id
+from orchestrator.domain.job import Artifact, Checkpoint, Continuity, Failure, Incident, Job, WorkerRef, public_id
 from orchestrator.domain.loading import LoadState, WorkerLoad
 from orchestrator.domain.protocol import Broke, HandedBack
 from orchestrator.ports import Progress
@@ -492,6 +494,31 @@ async def test_models_say_what_they_can_make_under_each_of_their_names(api: Api)
     assert 0 < plain["typical_seconds"] < image["typical_seconds"]
     assert (await api.http.get("/v1/models/sora-2")).json() == plain
     assert (await api.http.get("/v1/models/no/such")).status_code == 404
+
+
+async def test_a_video_that_waits_tells_when_it_is_expected_to_start_and_to_end(api: Api) -> None:
+    store = api.services.store
+    videos = [(await api.http.post(OPENAI, json={"prompt": "sea"})).json() for _ in range(3)]
+    assert [video["forecast"] for video in videos] == [None] * 3
+    url = f"{OPENAI}/{videos[-1]['id']}"
+    assert (await api.http.get(url)).json()["forecast"] is None
+    await store.beat(CLUSTER, {WorkerRef(name="w0", incarnation="first"): POOL})
+    await store.record_loads(CLUSTER, [WorkerLoad(worker="w0", pool=POOL, model="tiny-2b", state=LoadState.LOADED)])
+    assert await Forecasting(api.settings, cast(Any, store), api.services.book).run_once()
+    shown = (await api.http.get(url)).json()
+    told = shown["forecast"]
+    assert (told["reason"], abs(told["made_at"] - time.time()) < 60) == (None, True)
+    for moments in (told["starts"], told["ends"]):
+        assert told["made_at"] <= moments["low_at"] <= moments["likely_at"] <= moments["high_at"]
+    # Two go before it on the only worker.
+    took = told["starts"]["likely_at"] - told["made_at"]
+    assert took >= 1.5 * shown["predicted_gpu_seconds"]
+    assert told["ends"]["likely_at"] - told["starts"]["likely_at"] == pytest.approx(
+        shown["predicted_gpu_seconds"], rel=0.2, abs=2
+    )
+    # Lists are read often, and cost no statement for each.
+    assert [video["forecast"] for video in (await api.http.get(OPENAI)).json()["data"]] == [None] * 3
+    await store.record_loads(CLUSTER, [])
 
 
 async def test_who_waits_for_a_worker_that_cannot_load_is_told_why_in_every_answer(

@@ -67,6 +67,7 @@ async def test_creating_from_json_answers_a_queued_video_with_every_key(api: Api
         "deadline": None,
         "metadata": None,
         "queue_reason": None,
+        "forecast": None,
         "strict_prompt": False,
         "prompt_tokens": None,
         "prompt_cut": None,

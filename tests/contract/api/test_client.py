@@ -46,6 +46,8 @@ COMPONENTS: dict[type[BaseModel], str] = {
     usage.WorkerAmounts: "WorkerAmounts",
     usage.WorkerLine: "WorkerLine",
     usage.WorkerUsage: "WorkerUsage",
+    videos.Expected: "Expected",
+    videos.VideoForecast: "VideoForecast",
     campaigns.Campaign: "CampaignObject",
     campaigns.Template: "Template",
     campaigns.Budget: "Budget",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,20 +12,16 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from orchestrator.campaigns.asking import Wish
 from orchestrator.capacity.forecasting import Admission, Forecasting, Forecasts
-from orchestrator.capacity.worlds import Worlds, closed_periods, crews_in, crews_of, usual_load
-from orchestrator.config import Settings
-from orchestrator.domain.campaign import Campaign, CampaignState
+from orchestrator.domain.campaign import BudgetAsk, Campaign, CampaignState
 from orchestrator.domain.errors import InvalidField, LeaseLost, StoreUnavailable, WrongState
-from orchestrator.domain.loading import LoadState, WorkerLoad
-from orchestrator.domain.outlooks import KeptOutlook, Subject
+from orchestrator.domain.outlooks import KeptOutlook, LaneOutlook, Subject
 from orchestrator.learning.book import Book
-from orchestrator.policy.hours import ClosedHours
-from orchestrator.ports.forecasts import LoadHour
 from orchestrator.store import Store
-from tests.support.api import POOL, api_settings
+from tests.support.api import POOL
 from tests.support.campaigns import CampaignScene
-from tests.support.jobs import CLUSTER, new_job, workers
+from tests.support.jobs import CLUSTER, workers
 
 NOW = datetime(2026, 11, 29, 18, 20, tzinfo=UTC)
 ROWS = "custom_id,product,scene\n" + "".join(f"clip-{n},mug {n},table\n" for n in range(20))
@@ -42,6 +40,15 @@ def an_outlook(name: str = "campaign_1", **changed: Any) -> KeptOutlook:
     plain = KeptOutlook(
         subject=Subject.CAMPAIGN, name=name, made_at=NOW, low_at=NOW, likely_at=NOW, high_at=None, at_risk=True
     )
+    return replace(plain, **changed)
+
+
+def a_lane(tenant: str, priority: int, **changed: Any) -> LaneOutlook:
+    now = datetime.now(UTC)
+    curve = {"ahead_s": [0.0, 90.0], "low_s": [1.0, 50.0], "likely_s": [2.0, 60.0], "high_s": [3.0, 70.0]}
+    plain = LaneOutlook(
+        pool="main", tenant=tenant, priority=priority, made_at=now, stretch=[0.9, 1.0, 1.1], **curve
+    )  # fmt: skip
     return replace(plain, **changed)
 
 
@@ -185,15 +192,54 @@ async def test_a_campaign_that_waits_for_approval_is_forecast_as_if_it_had_it(sc
     assert await of(scene, made) is None
 
 
-async def test_jobs_that_wait_are_counted_once_and_a_campaigns_rows_with_their_campaign(scene: CampaignScene) -> None:
+async def test_a_campaign_that_its_budget_will_end_hears_of_it_before_and_by_how_much(
+    scene: CampaignScene, database: asyncpg.Connection
+) -> None:
+    await scene.store.beat(CLUSTER, dict.fromkeys(workers(2), POOL))
     campaign = await running(scene)
-    for _ in range(3):
-        await scene.store.submit(new_job("birch", pool=POOL, priority=5))
-    world = (await Worlds(scene.settings, scene.store, Book.of(scene.settings, scene.store)).now()).world
-    subjects = {cohort.subject: cohort for cohort in world.cohorts}
-    assert set(subjects) == {campaign.id, "jobs of birch at 5"}
-    assert subjects["jobs of birch at 5"].rows == 3
-    assert subjects[campaign.id].rows == 20
+    (group,) = campaign.estimate
+    half = Wish(said=frozenset({"budget"}), budget=BudgetAsk(amount=group.gpu_seconds / 2, unit="gpu_seconds"))
+    await scene.campaigns.patch(scene.tenant, campaign.id, half)
+    clock = [0.0]
+    loop = a_forecasting(scene, clock)
+    await loop.run_once()
+    told = await of(scene, campaign)
+    assert told is not None
+    assert told.at_risk
+    assert told.reason is not None
+    assert re.fullmatch(r"it pauses about 20\d\d-\d\d-\d\d \d\d:\d\d UTC by its budget", told.reason)
+    assert told.advice is not None
+    assert told.advice.startswith("raise its budget by about ")
+    assert await events(database, campaign) == ["campaign.at_risk"]
+    enough = Wish(said=frozenset({"budget"}), budget=BudgetAsk(amount=group.gpu_seconds * 9, unit="gpu_seconds"))
+    await scene.campaigns.patch(scene.tenant, campaign.id, enough)
+    for _ in range(2):
+        clock[0] += 61
+        await loop.run_once()
+    told = await of(scene, campaign)
+    assert told is not None
+    assert (told.at_risk, told.advice, told.reason) == (None, None, None)
+    assert await events(database, campaign) == ["campaign.at_risk", "campaign.on_track"]
+
+
+# ---------------------------------------------------------------- jobs that wait
+
+
+async def test_a_job_is_told_by_its_lane_or_as_a_newcomer_and_not_for_ever(
+    store: Store, database: asyncpg.Connection
+) -> None:
+    token = uuid4()
+    assert await store.lead("forecasts", token, 30)
+    own, new, less = a_lane("birch", 10), a_lane("", 10), a_lane("", 20, low_s=[math.inf] * 2, reason="no worker")
+    await store.keep_forecasts("forecasts", token, [], [], lanes=[own, new, less])
+    asked = {("birch", 10): own, ("oak", 10): new, ("birch", 9): new, ("oak", 15): less, ("oak", 21): None}
+    for (tenant, priority), lane in asked.items():
+        assert await store.lane_outlook("main", tenant, priority) == lane
+    assert await store.lane_outlook("other", "birch", 10) is None
+    await database.execute("UPDATE lane_forecasts SET made_at = made_at - interval '11 minutes'")
+    assert await store.lane_outlook("main", "birch", 10) is None
+    await store.keep_forecasts("forecasts", token, [], [], lanes=[])
+    assert await database.fetchval("SELECT count(*) FROM lane_forecasts") == 0
 
 
 async def test_a_reader_keeps_what_it_knew_while_the_store_does_not_answer() -> None:
@@ -211,69 +257,3 @@ async def test_a_reader_keeps_what_it_knew_while_the_store_does_not_answer() -> 
     store.gone, clock[0] = True, 9.0
     assert await reader.of(Subject.CAMPAIGN, "campaign_1") == an_outlook()
     assert await reader.of(Subject.POOL, "campaign_1") is None
-
-
-# ---------------------------------------------------------------- what it is made from
-
-
-async def test_the_load_of_single_jobs_is_read_by_the_hour_of_the_week(
-    store: Store, database: asyncpg.Connection
-) -> None:
-    await database.execute("""
-        INSERT INTO usage (job_id, claim, tenant, pool, outcome, gpu_seconds, at, campaign)
-        SELECT gen_random_uuid(), 1, 'a', 'main', 'succeeded', 90, cogmill_now() - n * interval '1 hour',
-               CASE WHEN n % 2 = 0 THEN 'campaign_1' END
-        FROM generate_series(1, 48) AS n
-    """)
-    hours = await store.load_by_hour(weeks=4)
-    assert len(hours) == 24
-    assert {each.gpu_seconds for each in hours} == {90.0}
-    assert await store.load_since(hours=3.5) == {"main": 180.0}
-
-
-def test_usual_load_is_told_by_the_hour_once_there_is_a_week_of_it() -> None:
-    def hours(days: float) -> list[LoadHour]:
-        return [LoadHour(pool="main", hour=30, gpu_seconds=7200, since=NOW - timedelta(days=days))]
-
-    assert usual_load([], NOW) == {} == usual_load(hours(0.5), NOW)
-    assert usual_load(hours(2), NOW)["main"][:2] == pytest.approx([7200 / 172_800] * 2)
-    told = usual_load(hours(14), NOW)["main"]
-    assert (told[30], told[31]) == (1.0, 0.0)
-
-
-def test_workers_that_load_come_soon_and_broken_ones_do_not() -> None:
-    def a_load(state: LoadState) -> WorkerLoad:
-        return WorkerLoad(worker=state, pool="main", model="m", state=state)
-
-    assert [crew.workers for crew in crews_of(3, [])] == [3]
-    ready, coming = crews_of(3, [a_load(state) for state in LoadState])
-    assert (ready.workers, coming.workers) == (1, 2)
-    assert coming.ready_in_s > 0
-
-
-def test_workers_of_kinds_do_what_their_kind_does() -> None:
-    plain = api_settings("postgresql://x/y").model_dump()
-    spot = {"max": 9, "speed": 2.0, "start_s": 400, "may_vanish": True}
-    pools = {POOL: {"model": "tiny-2b", "kinds": {"spot": spot, "firm": {"max": 2}}}}
-    settings = Settings.model_validate(plain | {"pools": pools})
-
-    def a_load(worker: str, state: LoadState = LoadState.LOADED) -> WorkerLoad:
-        return WorkerLoad(worker=f"{POOL}-{worker}", pool=POOL, model="tiny-2b", state=state)
-
-    loads = [a_load("spot-0"), a_load("spot-1"), a_load("spot-2", LoadState.STARTING), a_load("firm-0")]
-    found = {(crew.kind, crew.ready_in_s > 0): crew for crew in crews_in(settings, POOL, 9, loads) if crew.workers}
-    assert {key: (crew.workers, crew.speed) for key, crew in found.items()} == {
-        ("spot", False): (2, 2.0), ("spot", True): (1, 2.0), ("firm", False): (1, 1.0),
-    }  # fmt: skip
-    assert found["spot", True].ready_in_s == 400
-    assert found["spot", False].lost_per_hour > 0 == found["firm", False].lost_per_hour
-    assert [crew.workers for crew in crews_in(settings, POOL, 3, [])] == [3]
-
-
-def test_closed_hours_are_seconds_from_now() -> None:
-    nightly = ClosedHours.parse(["Mon-Sun 20:00-22:00 UTC"])
-    first, second, *_ = closed_periods(nightly, NOW)
-    assert first == (100 * 60, 220 * 60)
-    assert second == (first[0] + 86_400, first[1] + 86_400)
-    assert closed_periods(nightly, NOW + timedelta(hours=2))[0] == (0, 100 * 60)
-    assert closed_periods(ClosedHours(), NOW) == []

@@ -45,6 +45,7 @@ _ARGUMENTS = {
     **{"day": "'2026-01-01'", "variables": "'{}'"},
     **dict.fromkeys(("again", "done", "put_off", "reseed", "unended"), "false"),
     **{"duty": "'forecasts'", "lease_s": "30", "weeks": "4", "seconds": "3600"},
+    **{"believed": "'10 minutes'", "pool": "'small'", "most": "9"},
     **dict.fromkeys(("code", "key", "error", "kind", "period", "unit", "state"), "'x'"),
 }
 # Of these tables nobody reads more than an index gives. `campaigns` has few rows that have not ended.

@@ -108,6 +108,7 @@ def test_openai_shows_every_state_with_every_key(
         "error": error,
         "remixed_from_video_id": None,
         "queue_reason": None,
+        "forecast": None,
         "stage": job.stage,
         "step": job.step,
         "steps": 30,

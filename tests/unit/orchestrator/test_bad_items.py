@@ -466,7 +466,7 @@ async def forecasts() -> object:
     mill = replace(mill, estimate=(Group(pool="small", model="tiny-2b", rows=9, gpu_seconds=90.0),))
     bad = replace(mill, id=BAD, used="much")  # type: ignore[arg-type]
 
-    async def keep(duty: str, token: UUID, outlooks: Sequence[Any], tellings: object) -> None:
+    async def keep(duty: str, token: UUID, outlooks: Sequence[Any], tellings: object, *, lanes: object) -> None:
         kept.extend(outlook.name for outlook in outlooks)
 
     def told(answer: object) -> Callable[..., Awaitable[object]]:
@@ -476,6 +476,7 @@ async def forecasts() -> object:
         return tell
 
     nothing = {"load_by_hour": [], "lanes_waiting": [], "worker_loads": [], "pauses": [], "forecasts": []}
+    nothing |= {"batches_waiting": [], "budgets": []}
     nothing |= {"load_since": {}, "weights": {}, "learned": []}
     store = fake(
         lead=told(True),

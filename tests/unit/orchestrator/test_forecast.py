@@ -5,18 +5,22 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.domain.outlooks import expected
 from orchestrator.policy.belief import Belief, learned, of_ratio, scores
 from orchestrator.policy.fluid import Flow, Stage, play, ranked, share
-from orchestrator.policy.forecast import Cohort, Outlook, World, at_risk, forecast, hopeless, mend, of_job
+from orchestrator.policy.forecast import Cohort, Outlook, World, at_risk, forecast, hopeless, mend
 from orchestrator.policy.prediction import UNKNOWN
+from orchestrator.policy.queued import lanes
 from orchestrator.policy.supply import Crew, Pool, Scores, loaded, stages_of
 
 DRAWS = 11
+NOW = datetime(2026, 11, 29, 18, 20, tzinfo=UTC)
 
 
 def a_cohort(subject: str = "a", **changed: object) -> Cohort:
@@ -198,12 +202,13 @@ def test_a_campaign_in_two_pools_is_done_with_the_later_one() -> None:
 
 
 def test_a_job_is_done_when_what_is_before_it_is() -> None:
-    world = a_world(a_cohort("queue", rows=100), a_cohort("other"))
+    world = a_world(a_cohort("queue", rows=100, single=True), a_cohort("other"))
     whole = forecast(world, draws=DRAWS).subjects["queue"].likely_s
-    half = of_job(world, "queue", 18_000, draws=DRAWS).likely_s
+    told, _ = lanes(world, NOW, usual=[20], draws=DRAWS)
+    half = expected(told, NOW, ahead_s=18_000, cost_s=0).starts.likely_at
     assert whole
     assert half
-    assert half == pytest.approx(whole / 2, rel=0.05)
+    assert (half - NOW).total_seconds() == pytest.approx(whole / 2, rel=0.05)
 
 
 def test_a_deadline_is_at_risk_inside_the_range_and_before_it_and_nobody_hears_of_it_twice() -> None:

@@ -162,6 +162,16 @@ class TestJobs:
         )  # fmt: skip
         assert "\x1b" not in out
         assert "seed" in cogmill("jobs", "show", "video_1")[1]
+        day = 24 * 3600
+        soon = {"low_at": 60, "likely_at": 120, "high_at": None}
+        told = {"starts": soon, "ends": soon | {"high_at": day}, "made_at": 1, "reason": None}
+        cogmill.routes["GET", "/v1/videos/video_1"] = video(forecast=told)
+        shown = cogmill("jobs", "show", "video_1")[1]
+        assert "starts about           1970-01-01 00:02 UTC (1970-01-01 00:01 to never)" in shown
+        assert "ends about             1970-01-01 00:02 UTC (1970-01-01 00:01 to 1970-01-02 00:00)" in shown
+        told["starts"] = dict.fromkeys(soon)
+        cogmill.routes["GET", "/v1/videos/video_1"] = video(forecast=told | {"reason": "pool main has no worker"})
+        assert "starts about           never: pool main has no worker" in cogmill("jobs", "show", "video_1")[1]
         assert json.loads(cogmill("jobs", "show", "video_1", "--json")[1])["seed"] == 7
         assert cogmill("jobs", "cancel", "video_1")[:2] == (0, "video_1  failed\n")
         assert cogmill("jobs", "retry", "video_1")[:2] == (0, "video_2  queued\n")

@@ -24,6 +24,23 @@ class VideoError(Answer):
     message: str
 
 
+class Expected(Answer):
+    """One time in ten before the first moment, one in ten behind the last; None: never, as things stand."""
+
+    low_at: int | None
+    likely_at: int | None
+    high_at: int | None
+
+
+class VideoForecast(Answer):
+    """When a video that waits is expected to start and to end."""
+
+    starts: Expected
+    ends: Expected
+    made_at: int
+    reason: str | None
+
+
 class Video(Identified):
     """A video job; the API's documentation says what each field means."""
 
@@ -40,6 +57,7 @@ class Video(Identified):
     error: VideoError | None
     remixed_from_video_id: str | None
     queue_reason: str | None
+    forecast: VideoForecast | None = None
     stage: str | None
     step: int
     steps: int
