@@ -95,6 +95,7 @@ def _print(told: Report) -> None:
             "GPU hours lost": told.lost_h,
             "preempted": told.preempted,
             "moved to another worker": told.evicted,
+            "of these, for a guarantee": told.given_back,
             "workers lost": told.workers_lost,
         }
     )

@@ -79,6 +79,12 @@ class PoolTable(Strict):
         return self
 
     @property
+    def most_workers(self) -> int:
+        """As many as there may be, of all kinds."""
+        most = sum((kind.max or 0) if kind.workers is None else kind.workers for kind in self.kinds.values())
+        return most if self.max_gpus is None else min(most, self.max_gpus // self.gpus_per_worker)
+
+    @property
     def fixed(self) -> bool:
         """Nothing for an autoscaler to do."""
         return all(kind.fixed for kind in self.kinds.values())

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from random import Random
 
 from orchestrator.domain.retry import RetryPolicy
+from orchestrator.simulator import lending
 from orchestrator.simulator.clock import Clock
 from orchestrator.simulator.fleet import Fleet
 from orchestrator.simulator.jobs import Job
@@ -43,6 +44,9 @@ class Pool:
         # Those that something more urgent may interrupt, by the priority number of what they step.
         self._stepping: defaultdict[int, dict[Worker, None]] = defaultdict(dict)
         self._parked: dict[Job, Worker] = {}
+        # Renders that leave after their step, for a tenant that lacks a worker; and whether somebody will look again.
+        self._told: set[Job] = set()
+        self._looking = False
         self._fleet, self._clock, self._tally, self._random, self._ended = fleet, clock, tally, random, ended
 
     @property
@@ -69,6 +73,7 @@ class Pool:
             self._move_parked()
         elif not self._idle:
             self._interrupt()
+        self._lend()
 
     def join(self, worker: Worker) -> None:
         """A worker is ready."""
@@ -111,6 +116,7 @@ class Pool:
             self.waiting_s[job.priority] -= job.predicted_left_s
             job.used_s = 0.0
             job.overtaken = 0
+            job.claimed_at = self._clock.now
         return jobs
 
     def _begin(self, worker: Worker, job: Job, at: float | None = None) -> None:
@@ -158,6 +164,49 @@ class Pool:
                 self._hand_over(job)
         self._fill()
 
+    # ------------------------------------------------------------ what is given back
+
+    def _lend(self) -> None:
+        """Where a tenant lacks a worker that is lent to others, a dispatcher sees it with its next look."""
+        if not self._looking and self.queue.standings():
+            self._looking = True
+            self._clock.at(self._clock.now + lending.EVERY_S, self._give_back)
+
+    def _give_back(self) -> None:
+        now, every_s = self._clock.now, self._fleet.checkpoint_every_s
+        self._looking = False
+        standings = self.queue.standings()
+        for worker, jobs in (
+            lending.leaving(standings, self.ready, self._told, now, checkpoint_every_s=every_s) if standings else ()
+        ):
+            job = worker.job
+            assert job is not None  # what is parked waits for something
+            self._told.update(jobs)
+            # Its worker is given at the same step to whoever would interrupt it.
+            self._stepping[job.priority].pop(worker, None)
+            at = worker.since if now < worker.since else worker.next_step_at(now)
+            self._clock.at(now if at is None else at, self._vacate, worker, worker.version, jobs)
+        self._lend()
+
+    def _vacate(self, worker: Worker, version: int, jobs: list[Job]) -> None:
+        """These renders leave with their checkpoints, unless they have ended or their worker is gone."""
+        self._told.difference_update(jobs)
+        if version != worker.version:
+            return
+        for job in jobs:
+            if job is worker.job:
+                self._stop(worker)
+            elif job in worker.parked:  # else an idle worker has taken it on
+                worker.parked.remove(job)
+                del self._parked[job]
+            else:
+                continue
+            self._tally.given_back += 1
+            self._hand_over(job)
+        if worker.job is None:
+            self._free(worker)
+        self.give()
+
     # ------------------------------------------------------------ what ends
 
     def _stop(self, worker: Worker, at: float | None = None) -> Job:
@@ -174,6 +223,11 @@ class Pool:
         self.queue.ended(job)
         self._tally.ended(job, self._clock.now, well=True)
         self._ended(job, True)
+        self._free(worker)
+        self.give()
+
+    def _free(self, worker: Worker) -> None:
+        """What it stepped is gone: it goes on with what it holds, or is idle."""
         if worker.parked:
             goes_on = min(worker.parked, key=lambda job: (job.priority, job.number))
             worker.parked.remove(goes_on)
@@ -181,7 +235,6 @@ class Pool:
             self._step(worker, goes_on, self._clock.now)
         else:
             self._idle[worker] = None
-        self.give()
 
     def _hand_over(self, job: Job) -> None:
         """It has left its worker with a checkpoint, and waits again."""

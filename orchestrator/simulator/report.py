@@ -80,6 +80,7 @@ class Report:
     money: float
     preempted: int
     evicted: int
+    given_back: int
     workers_lost: int
     # Of autoscalers.
     decisions: int
@@ -113,6 +114,7 @@ def report(world: World) -> Report:
         money=sum(tally.money.values()),
         preempted=tally.preempted,
         evicted=tally.evicted,
+        given_back=tally.given_back,
         workers_lost=tally.losses,
         decisions=sum(len(scaler.decisions) for scaler in world.scalers),
     )

@@ -54,7 +54,9 @@ class Tally:
     money: Amounts = field(default_factory=_amounts)
     lost_s: float = 0.0
     preempted: int = 0
+    # Renders that left their worker with a checkpoint; of them, those that left for a tenant's guarantee.
     evicted: int = 0
+    given_back: int = 0
     losses: int = 0
     samples: list[Sample] = field(default_factory=list)
     # When each campaign was through, and of its rows those that ended in time.

@@ -17,8 +17,17 @@ class TenantTable(Strict):
     """`[tenants.NAME]`: of those who are not as everybody is."""
 
     weight: float = Field(default=1.0, gt=0, le=1000)
-    # Jobs that run at a time.
+    # Jobs that run at a time, in each pool.
     max_running: int | None = Field(default=None, ge=1)
+    # Workers that it gets when it wants them, by pool: `guaranteed = { main = 20 }`. Lent to others while it does not.
+    guaranteed: dict[str, Annotated[int, Field(ge=0, le=100_000)]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _within_its_cap(self) -> Self:
+        for pool, count in self.guaranteed.items():
+            if self.max_running is not None and count > self.max_running:
+                raise ValueError(f"guaranteed {count} workers of {pool}, and may run {self.max_running} jobs")
+        return self
 
 
 class _Renders(Strict):

@@ -51,7 +51,7 @@ class World:
         self.pools: dict[str, Pool] = {}
         self.capacities: dict[str, Capacity] = {}
         for name, table in fleet.pools.items():
-            queue = queue_of(policy, traffic.tenants)
+            queue = queue_of(policy, traffic.tenants, name)
             pool = Pool(fleet, queue, self.clock, self.tally, Random(f"{seed}/retries/{name}"), self._ended)
             capacity = Capacity(name, table, pool, self.clock, self.tally, Random(f"{seed}/workers/{name}"))
             self.pools[name], self.capacities[name] = pool, capacity

@@ -101,6 +101,26 @@ def test_a_wrong_fleet_is_told_with_file_line_and_key(tmp_path: Path, old: str, 
         ("rows = 100", 'rows = 100\npool = "other"', "campaigns.night.pool: 'other' is none of"),
         ("hours = 2", "hours = inf", "traffic.toml, line 1: hours: Input should be"),
         ("hours = 2", "", "line 1: hours: Field required"),
+        (
+            "hours = 2",
+            "hours = 2\n[tenants.shop]\nguaranteed = { main = 3 }",
+            "traffic.toml: tenants.shop.guaranteed.main: 3 would be guaranteed, and there are 2 workers",
+        ),
+        (
+            "hours = 2",
+            "hours = 2\n[tenants.shop]\nguaranteed = { other = 1 }",
+            "traffic.toml: tenants.shop.guaranteed.other: 'other' is none of",
+        ),
+        (
+            "hours = 2",
+            "hours = 2\n[tenants.shop]\nguaranteed = { main = -1 }",
+            "line 3: tenants.shop.guaranteed.main: Input should be greater than or equal to 0",
+        ),
+        (
+            "hours = 2",
+            "hours = 2\n[tenants.shop]\nmax_running = 1\nguaranteed = { main = 2 }",
+            "tenants.shop: guaranteed 2 workers of main, and may run 1 jobs",
+        ),
     ],
 )
 def test_wrong_traffic_is_told_with_file_line_and_key(tmp_path: Path, old: str, new: str, said: str) -> None:
