@@ -39,6 +39,9 @@ class Pool:
         self.waiting_s: defaultdict[int, float] = defaultdict(float)
         # Jobs that failed, and are pausing.
         self.retrying = 0
+        # In closed hours rows of campaigns are held: nothing of them begins.
+        self.closed = False
+        self.held: list[Job] = []
         self.ready: dict[Worker, None] = {}
         self._idle: dict[Worker, None] = {}
         # Those that something more urgent may interrupt, by the priority number of what they step.
@@ -62,6 +65,9 @@ class Pool:
 
     def add(self, job: Job) -> None:
         """It waits from now on; `give` looks whether it has to."""
+        if self.closed and job.campaign is not None:
+            self.held.append(job)
+            return
         self.queue.add(job)
         self.waiting[job.priority] += 1
         self.waiting_s[job.priority] += job.predicted_left_s
@@ -74,6 +80,25 @@ class Pool:
         elif not self._idle:
             self._interrupt()
         self._lend()
+
+    def close(self) -> None:
+        """Closed hours begin. What renders goes on to its end."""
+        self.closed = True
+        self.held = self.queue.withdraw()
+        for job in self.held:
+            self._waits_no_more(job)
+
+    def open(self) -> None:
+        """They are over."""
+        self.closed = False
+        held, self.held = self.held, []
+        for job in held:
+            self.add(job)
+        self.give()
+
+    def _waits_no_more(self, job: Job) -> None:
+        self.waiting[job.priority] -= 1
+        self.waiting_s[job.priority] -= job.predicted_left_s
 
     def join(self, worker: Worker) -> None:
         """A worker is ready."""
@@ -95,7 +120,7 @@ class Pool:
         for job in held:
             self._parked.pop(job, None)
             if notice:
-                self._hand_over(job)
+                self._hand_over(job, worker)
             else:
                 self._fail(job, worker)
         self.give()
@@ -112,8 +137,7 @@ class Pool:
     def _claim(self, slots: int, more_urgent_than: float = math.inf) -> list[Job]:
         jobs = self.queue.claim(slots, more_urgent_than)
         for job in jobs:
-            self.waiting[job.priority] -= 1
-            self.waiting_s[job.priority] -= job.predicted_left_s
+            self._waits_no_more(job)
             job.used_s = 0.0
             job.overtaken = 0
             job.claimed_at = self._clock.now
@@ -161,7 +185,7 @@ class Pool:
             if any(idle.kind == owner.kind for idle in self._idle):
                 owner.parked.remove(job)
                 del self._parked[job]
-                self._hand_over(job)
+                self._hand_over(job, owner)
         self._fill()
 
     # ------------------------------------------------------------ what is given back
@@ -202,7 +226,7 @@ class Pool:
             else:
                 continue
             self._tally.given_back += 1
-            self._hand_over(job)
+            self._hand_over(job, worker)
         if worker.job is None:
             self._free(worker)
         self.give()
@@ -220,7 +244,7 @@ class Pool:
         if version != worker.version:
             return  # it was interrupted, or its worker is gone
         job = self._stop(worker)
-        self.queue.ended(job)
+        self._over(job, worker)
         self._tally.ended(job, self._clock.now, well=True)
         self._ended(job, True)
         self._free(worker)
@@ -236,17 +260,22 @@ class Pool:
         else:
             self._idle[worker] = None
 
-    def _hand_over(self, job: Job) -> None:
+    def _over(self, job: Job, worker: Worker) -> None:
+        """An attempt has ended, well or not."""
+        self.queue.ended(job)
+        self._tally.attempted(job, worker)
+
+    def _hand_over(self, job: Job, worker: Worker) -> None:
         """It has left its worker with a checkpoint, and waits again."""
         self._tally.evicted += 1
-        self.queue.ended(job)
+        self._over(job, worker)
         job.unsaved_s, job.handover_s = 0.0, self._fleet.handover_s
         self.add(job)
 
     def _fail(self, job: Job, worker: Worker) -> None:
         """Its worker vanished: it goes on from its last checkpoint, after a pause, unless it has failed too often."""
         self._tally.lost_s += job.unsaved_s / worker.table.speed * worker.gpus
-        self.queue.ended(job)
+        self._over(job, worker)
         job.left_s, job.unsaved_s = job.left_s + job.unsaved_s, 0.0
         job.failures += 1
         if job.failures >= MAX_ATTEMPTS:

@@ -10,7 +10,7 @@ import math
 from collections import Counter, defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import replace
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Protocol
 from uuid import UUID
 
@@ -38,6 +38,9 @@ class Queue(Protocol):
 
     def ended(self, job: Job) -> None:
         """Its claim is over, after `job.used_s` GPU seconds: with a video, or because it left its worker."""
+
+    def withdraw(self) -> list[Job]:
+        """Rows of campaigns wait no more; these did, in the order in which they came."""
 
     def most_urgent(self) -> float:
         """The least priority number that may interrupt something; infinity when nothing waits that may."""
@@ -104,6 +107,15 @@ class Ours:
         if job.tenant in self._room:
             self._room[job.tenant] += 1
 
+    def withdraw(self) -> list[Job]:
+        rows = {id: job for id, job in self._jobs.items() if job.campaign is not None}
+        self.lanes.put(replace(lane, jobs=lane.jobs.without(rows.keys())) for lane in self.lanes.all() if lane.jobs)
+        for id, job in rows.items():
+            del self._jobs[id]
+            self._of_priority[job.priority] -= 1
+            self._waits[job.tenant] -= 1
+        return sorted(rows.values(), key=_number)
+
     def _deficits(self) -> Mapping[str, int] | None:
         """How many each tenant runs less than it is guaranteed; None where nobody is guaranteed anything."""
         lacking = ((name, count - self._runs[name]) for name, count in self._guaranteed.items())
@@ -167,6 +179,12 @@ class _Ordered(_Other):
     def ended(self, job: Job) -> None:
         """Nobody is charged."""
 
+    def withdraw(self) -> list[Job]:
+        rows = [entry for entry in self._heap if entry[2].campaign is not None]
+        self._heap = [entry for entry in self._heap if entry[2].campaign is None]
+        heapify(self._heap)
+        return sorted((job for _, _, job in rows), key=_number)
+
     def most_urgent(self) -> float:
         return self._heap[0][0] if self._heap else math.inf
 
@@ -219,11 +237,22 @@ class Equal(_Other):
     def ended(self, job: Job) -> None:
         self._running[job.tenant] -= 1
 
+    def withdraw(self) -> list[Job]:
+        rows = [job for jobs in self._jobs.values() for job in jobs if job.campaign is not None]
+        for tenant, jobs in self._jobs.items():
+            self._jobs[tenant] = deque(job for job in jobs if job.campaign is None)
+        self._count -= len(rows)
+        return sorted(rows, key=_number)
+
     def most_urgent(self) -> float:
         return math.inf
 
     def __len__(self) -> int:
         return self._count
+
+
+def _number(job: Job) -> int:
+    return job.number
 
 
 POLICIES: Mapping[str, type[Ours] | type[Fifo] | type[Priority] | type[Equal]] = {
