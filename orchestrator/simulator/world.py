@@ -44,8 +44,13 @@ class _Source:
 class World:
     """One fleet, one traffic, one policy, one seed: whoever plays it twice sees the same."""
 
-    def __init__(self, fleet: Fleet, traffic: Traffic, *, policy: str, seed: int, directory: Path) -> None:
-        """`directory` is where the traffic's traces are. Raises `ConfigError` for one that cannot be read."""
+    def __init__(
+        self, fleet: Fleet, traffic: Traffic, *, policy: str, seed: int, directory: Path, forecasts: bool = True
+    ) -> None:
+        """`directory` is where the traffic's traces are; `forecasts` says whether any are made.
+
+        Raises `ConfigError` for a trace that cannot be read.
+        """
         self.fleet, self.traffic, self.policy, self.seed = fleet, traffic, policy, seed
         self.clock = Clock()
         self.tally = Tally(end_s=traffic.hours * HOUR_S)
@@ -77,6 +82,8 @@ class World:
         self.closed = {
             name: closing.periods(table.closed_hours, traffic.begins, ahead_s) for name, table in fleet.pools.items()
         }
+        # Those of the product are of our policy.
+        self._forecasts = forecasts and policy == "ours"
         self.foretold: list[Foretold] = []
         # Made when the first is asked for: a trace is read once more.
         self._foretellers: dict[str, Foreteller] = {}
@@ -199,8 +206,7 @@ class World:
         if campaign.through:
             self.tally.through_at[campaign.name] = self.clock.now
         self._refill(campaign)
-        # It is of our policy that forecasts are made.
-        for share in campaign.looks() if self.policy == "ours" else ():
+        for share in campaign.looks() if self._forecasts else ():
             self._foretell(campaign, share)
 
     def _foretell(self, campaign: Campaign, share: float) -> None:

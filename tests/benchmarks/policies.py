@@ -30,7 +30,7 @@ HEADS = (
 
 
 def played(fleet: Fleet, traffic: Traffic, policy: str, seed: int, directory: Path) -> Report:
-    world = World(fleet, traffic, policy=policy, seed=seed, directory=directory)
+    world = World(fleet, traffic, policy=policy, seed=seed, directory=directory, forecasts=False)
     world.run()
     return report(world)
 
