@@ -41,7 +41,8 @@ class Course:
     rows: int
     succeeded: int
     failed: int
-    # Hours after the beginning; None where there is none.
+    # Hours after the beginning at which it came; was through, and was to be: None where there is none.
+    at_h: float
     through_h: float | None
     deadline_h: float | None
     # Rows without a video at the deadline; None without one.
@@ -181,6 +182,7 @@ def _course(tally: Tally, campaign: Campaign) -> Course:
         rows=campaign.table.rows,
         succeeded=campaign.succeeded,
         failed=campaign.failed,
+        at_h=campaign.table.at_h,
         through_h=_hours(through_at),
         deadline_h=deadline_h,
         late_rows=campaign.table.rows - tally.in_time[campaign.name] if over else None,

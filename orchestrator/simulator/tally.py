@@ -26,6 +26,8 @@ class Sample:
     # By kind, `POOL/KIND`.
     starting: dict[str, int]
     ready: dict[str, int]
+    # Of both: money per hour. What will never come costs nothing.
+    money: dict[str, float]
     busy: int
     # Jobs by priority number; of campaigns, all rows that have not begun, in the queue or not.
     waiting: dict[int, int]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -233,9 +233,13 @@ class World:
         starting: Counter[str] = Counter()
         ready: Counter[str] = Counter()
         waiting: Counter[int] = Counter()
+        money: defaultdict[str, float] = defaultdict(float)
         for name, capacity in self.capacities.items():
             starting.update(f"{name}/{worker.kind}" for worker in capacity.starting)
             ready.update(f"{name}/{worker.kind}" for worker in self.pools[name].ready)
+            for worker in (*self.pools[name].ready, *capacity.starting):
+                if worker.comes:
+                    money[f"{name}/{worker.kind}"] += capacity.table.price_of(worker.kind)
             waiting.update(self.pools[name].waiting)
             waiting.update(job.priority for job in self.pools[name].held)
         for campaign in self.campaigns.values():
@@ -248,6 +252,7 @@ class World:
                 at_s=self.clock.now,
                 starting=dict(starting),
                 ready=dict(ready),
+                money=dict(money),
                 busy=busy,
                 waiting=dict(waiting),
                 done=done,

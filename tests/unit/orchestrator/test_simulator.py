@@ -280,4 +280,4 @@ def test_a_report_is_json_and_its_picture_is_xml() -> None:
 
     assert json.loads(json.dumps(told.to_dict()))["campaigns"][0]["name"] == "catalogue"
     titles = [text.text for text in xml.fromstring(plot(here, told)).iter("{http://www.w3.org/2000/svg}text")]
-    assert {"Workers", "main/spot", "priority 10", "catalogue"} <= set(titles)
+    assert {"Workers, by kind", "main/spot", "priority 10", "catalogue"} <= set(titles)
