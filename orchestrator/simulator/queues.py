@@ -122,6 +122,8 @@ class Ours:
         return {name: count for name, count in lacking if count > 0} if self._guaranteed else None
 
     def standings(self) -> list[Standing]:
+        if not self._guaranteed:
+            return []
         short = {
             name: Standing(
                 tenant=name,

@@ -1,6 +1,6 @@
 """Our queue against three others on the same traffic, and autoscaling against a fixed fleet.
 
-    python -m tests.benchmarks.policies [--traffic FILE] [--trace FILE [--keep-one-in N]] [--seeds N] [policies] [scaling]
+    python -m tests.benchmarks.policies [--trace FILE [--keep-one-in N]] [--seeds N] [policies] [scaling]
 
 Traffic is deploy/simulations/night-traffic.toml: a campaign of 100,000 clips that is wanted after twelve hours, a
 smaller one of another team, a day of single jobs, spot losses. With `--trace` the product teams' jobs come as that file

@@ -10,12 +10,14 @@ import pytest
 
 from orchestrator.policy import budget
 from orchestrator.policy.hours import ClosedHours
-from orchestrator.simulator import closing
+from orchestrator.simulator import closing, files
 from orchestrator.simulator.queues import POLICIES
 from orchestrator.simulator.report import Report, report
 from orchestrator.simulator.traffic import BudgetTable
 from orchestrator.simulator.world import World
 from tests.support.simulations import RENDER, kind, log_of, world
+
+EXAMPLES = Path(__file__).parents[3] / "deploy/simulations"
 
 
 def bulk(rows: int, **more: Any) -> dict[str, Any]:
@@ -190,3 +192,21 @@ def test_a_deadline_at_risk_is_told() -> None:
     told = played(world({"hours": 2} | bulk(100, deadline_h=1.0), workers=2))
 
     assert {row.at_risk for row in told.forecasts} == {True}
+
+
+def test_the_example_of_an_office_shows_a_guarantee_closed_hours_a_budget_and_what_no_forecast_knows() -> None:
+    tables = files.read(EXAMPLES / "office-fleet.toml", EXAMPLES / "office-traffic.toml")
+    here = World(*tables, policy="ours", seed=1, directory=EXAMPLES)
+    told = played(here)
+    busy = [sample.busy for sample in here.tally.samples if 3.5 < sample.at_s / 3600 < 11]
+
+    assert told.given_back > 0
+    assert told.missed == 0
+    assert sum(busy) / len(busy) < 3
+    tests = told.campaigns[1]
+    assert tests.paused_h is not None
+    assert tests.used is not None
+    assert 19 < tests.used <= 20
+    # At a tenth the second campaign had not come; from then on nobody knew that its budget would end it.
+    errors = [row.error for row in told.forecasts if row.campaign == "catalogue"]
+    assert [None if error is None else error > 0 for error in errors] == [False, True, True]
