@@ -79,6 +79,43 @@ def _print(told: Report) -> None:
                 for row in told.campaigns
             ],
         )
+    if any(row.budget is not None for row in told.campaigns):
+        typer.echo()
+        tables.table(
+            ("budget of", "amount", "used", "no room at h"),
+            [(row.name, row.budget, row.used, row.paused_h) for row in told.campaigns if row.budget is not None],
+        )
+    if told.forecasts:
+        typer.echo()
+        tables.table(
+            (
+                "forecast of",
+                "rows done",
+                "at h",
+                "from h",
+                "likely",
+                "to",
+                "at risk",
+                "through at h",
+                "error",
+                "inside",
+            ),
+            [
+                (
+                    row.campaign,
+                    _percent(row.share),
+                    row.at_h,
+                    row.low_h,
+                    row.likely_h,
+                    row.high_h,
+                    row.at_risk,
+                    row.through_h,
+                    _percent(row.error),
+                    row.inside,
+                )
+                for row in told.forecasts
+            ],
+        )
     typer.echo()
     tables.table(
         ("kind", "workers at most", "GPU hours ready", "busy", "money"),
@@ -95,6 +132,7 @@ def _print(told: Report) -> None:
             "GPU hours lost": told.lost_h,
             "preempted": told.preempted,
             "moved to another worker": told.evicted,
+            "of these, for a guarantee": told.given_back,
             "workers lost": told.workers_lost,
         }
     )

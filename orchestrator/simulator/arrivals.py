@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
 from random import Random
 
+from orchestrator.policy.supply import WEEK_HOURS
 from orchestrator.simulator import traces
 from orchestrator.simulator.traces import Arrival
 from orchestrator.simulator.traffic import StreamTable, TraceTable
@@ -38,6 +40,20 @@ def trace(name: str, table: TraceTable, directory: Path, random: Random) -> Iter
     """The same of a trace; `directory` is the traffic file's. Raises `ConfigError` for a file that is no trace."""
     found = traces.read(directory / table.file)
     return _named(name, table, found.arrivals(random, table.keep_one_in))
+
+
+def usual(table: StreamTable | TraceTable, directory: Path, random: Random) -> list[float]:
+    """How many jobs come in each hour of a week from the beginning on: a stream's means, a trace as it comes anew.
+
+    A trace of less than a day comes every day.
+    """
+    if isinstance(table, StreamTable):
+        return [_per_s(table, (hour + 0.5) * HOUR_S) * HOUR_S for hour in range(WEEK_HOURS)]
+    came: Counter[int] = Counter()
+    for at_s, _ in trace("", table, directory, random):
+        came[int(at_s // HOUR_S)] += 1
+    days = max(came, default=0) // int(_DAY_H) + 1
+    return [float(came[hour % (days * int(_DAY_H))]) for hour in range(WEEK_HOURS)]
 
 
 def _named(name: str, table: TraceTable, found: Iterator[Arrival]) -> Iterator[Arrival]:

@@ -18,11 +18,11 @@ class Capacity:
     """The workers of one pool, from their request to their end."""
 
     def __init__(self, name: str, table: PoolTable, pool: Pool, clock: Clock, tally: Tally, random: Random) -> None:
-        self.table = table
+        self.name, self.table = name, table
         # Asked for, and not ready.
         self.starting: dict[Worker, None] = {}
         self.pool = pool
-        self._name, self._clock, self._tally, self._random = name, clock, tally, random
+        self._clock, self._tally, self._random = clock, tally, random
         self._asked = 0
 
     def open(self) -> None:
@@ -74,8 +74,8 @@ class Capacity:
     def _new(self, kind: str) -> Worker:
         self._asked += 1
         return Worker(
-            name=f"{self._name}-{kind}-{self._asked}",
-            pool=self._name,
+            name=f"{self.name}-{kind}-{self._asked}",
+            pool=self.name,
             kind=kind,
             table=self.table.kinds[kind],
             gpus=self.table.gpus_per_worker,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -28,7 +29,22 @@ def read(fleet: Path, traffic: Path) -> tuple[Fleet, Traffic]:
             if table.pool is not None and table.pool not in ours.pools:
                 known = ", ".join(ours.pools)
                 raise ConfigError(f"{traffic}: {kind}.{name}.pool: {table.pool!r} is none of {fleet}'s pools: {known}")
+    _check_guaranteed(fleet, ours, traffic, theirs)
     return ours, theirs
+
+
+def _check_guaranteed(fleet: Path, ours: Fleet, traffic: Path, theirs: Traffic) -> None:
+    """Guarantees are of pools that there are, and no more than their workers."""
+    promised: Counter[str] = Counter()
+    for name, tenant in theirs.tenants.items():
+        for pool, count in tenant.guaranteed.items():
+            where = f"{traffic}: tenants.{name}.guaranteed.{pool}"
+            if pool not in ours.pools:
+                raise ConfigError(f"{where}: {pool!r} is none of {fleet}'s pools: {', '.join(ours.pools)}")
+            promised[pool] += count
+            if promised[pool] > ours.pools[pool].most_workers:
+                there = ours.pools[pool].most_workers
+                raise ConfigError(f"{where}: {promised[pool]} would be guaranteed, and there are {there} workers")
 
 
 def _read(path: Path, model: type[Model]) -> Model:

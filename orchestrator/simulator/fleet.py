@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from orchestrator.config.section import Section
 from orchestrator.domain.catalog import FAMILIES
+from orchestrator.policy.hours import ClosedHours
 
 # Up to a day: whoever writes milliseconds hears of it.
 Wait = Annotated[float, Field(ge=0, le=24 * 3600, allow_inf_nan=False)]
@@ -70,13 +71,52 @@ class PoolTable(Strict):
     # What all its kinds together may have and cost; none is no bound. For the autoscaler.
     max_gpus: int | None = Field(default=None, ge=0)
     max_money_per_hour: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    # When campaigns render nothing here: `Mon-Fri 08:00-18:00 Europe/Berlin`.
+    closed_hours: list[str] = Field(default_factory=list)
     kinds: dict[str, KindTable] = Field(min_length=1)
+
+    @field_validator("closed_hours")
+    @classmethod
+    def _readable(cls, lines: list[str]) -> list[str]:
+        ClosedHours.parse(lines)
+        return lines
 
     @model_validator(mode="after")
     def _known(self) -> Self:
         if self.family not in FAMILIES:
             raise ValueError(f"family {self.family!r} is none of {', '.join(FAMILIES)}")
         return self
+
+    @model_validator(mode="after")
+    def _kinds_fit(self) -> Self:
+        """A kind whose workers could never be there, or have to be there beyond what there may be, is a mistake."""
+        least = {name: kind.min if kind.workers is None else kind.workers for name, kind in self.kinds.items()}
+        if self.max_gpus is not None and sum(least.values()) * self.gpus_per_worker > self.max_gpus:
+            raise ValueError(f"max_gpus {self.max_gpus} is less than what min of the kinds takes")
+        money = sum(count * self.price_of(name) for name, count in least.items())
+        if self.max_money_per_hour is not None and money > self.max_money_per_hour:
+            raise ValueError(f"max_money_per_hour {self.max_money_per_hour:g} is less than what min of the kinds costs")
+        for name, kind in self.kinds.items():
+            if self.max_gpus is not None and kind.max and self.gpus_per_worker > self.max_gpus:
+                raise ValueError(
+                    f"kinds.{name}: a worker has {self.gpus_per_worker} GPUs, and max_gpus is {self.max_gpus}"
+                )
+            if self.max_money_per_hour is not None and kind.max and self.price_of(name) > self.max_money_per_hour:
+                raise ValueError(
+                    f"kinds.{name}: a worker costs {self.price_of(name):g} an hour, and max_money_per_hour is"
+                    f" {self.max_money_per_hour:g}"
+                )
+        return self
+
+    def price_of(self, kind: str) -> float:
+        """What an hour of one worker of a kind costs, with all its GPUs."""
+        return self.kinds[kind].price_per_gpu_hour * self.gpus_per_worker
+
+    @property
+    def most_workers(self) -> int:
+        """As many as there may be, of all kinds."""
+        most = sum((kind.max or 0) if kind.workers is None else kind.workers for kind in self.kinds.values())
+        return most if self.max_gpus is None else min(most, self.max_gpus // self.gpus_per_worker)
 
     @property
     def fixed(self) -> bool:

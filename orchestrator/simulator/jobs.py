@@ -44,6 +44,7 @@ class Job:
 
     # Of its worker.
     gpus: int = 1
+    claimed_at: float = 0.0
     left_s: float = field(init=False)
     # Of what has been rendered, the seconds since the last checkpoint.
     unsaved_s: float = 0.0

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from random import Random
 
 from orchestrator.domain.retry import RetryPolicy
+from orchestrator.simulator import lending
 from orchestrator.simulator.clock import Clock
 from orchestrator.simulator.fleet import Fleet
 from orchestrator.simulator.jobs import Job
@@ -38,11 +39,17 @@ class Pool:
         self.waiting_s: defaultdict[int, float] = defaultdict(float)
         # Jobs that failed, and are pausing.
         self.retrying = 0
+        # In closed hours rows of campaigns are held: nothing of them begins.
+        self.closed = False
+        self.held: list[Job] = []
         self.ready: dict[Worker, None] = {}
         self._idle: dict[Worker, None] = {}
         # Those that something more urgent may interrupt, by the priority number of what they step.
         self._stepping: defaultdict[int, dict[Worker, None]] = defaultdict(dict)
         self._parked: dict[Job, Worker] = {}
+        # Renders that leave after their step, for a tenant that lacks a worker; and whether somebody will look again.
+        self._told: set[Job] = set()
+        self._looking = False
         self._fleet, self._clock, self._tally, self._random, self._ended = fleet, clock, tally, random, ended
 
     @property
@@ -58,6 +65,9 @@ class Pool:
 
     def add(self, job: Job) -> None:
         """It waits from now on; `give` looks whether it has to."""
+        if self.closed and job.campaign is not None:
+            self.held.append(job)
+            return
         self.queue.add(job)
         self.waiting[job.priority] += 1
         self.waiting_s[job.priority] += job.predicted_left_s
@@ -69,6 +79,26 @@ class Pool:
             self._move_parked()
         elif not self._idle:
             self._interrupt()
+        self._lend()
+
+    def close(self) -> None:
+        """Closed hours begin. What renders goes on to its end."""
+        self.closed = True
+        self.held = self.queue.withdraw()
+        for job in self.held:
+            self._waits_no_more(job)
+
+    def open(self) -> None:
+        """They are over."""
+        self.closed = False
+        held, self.held = self.held, []
+        for job in held:
+            self.add(job)
+        self.give()
+
+    def _waits_no_more(self, job: Job) -> None:
+        self.waiting[job.priority] -= 1
+        self.waiting_s[job.priority] -= job.predicted_left_s
 
     def join(self, worker: Worker) -> None:
         """A worker is ready."""
@@ -90,7 +120,7 @@ class Pool:
         for job in held:
             self._parked.pop(job, None)
             if notice:
-                self._hand_over(job)
+                self._hand_over(job, worker)
             else:
                 self._fail(job, worker)
         self.give()
@@ -107,10 +137,10 @@ class Pool:
     def _claim(self, slots: int, more_urgent_than: float = math.inf) -> list[Job]:
         jobs = self.queue.claim(slots, more_urgent_than)
         for job in jobs:
-            self.waiting[job.priority] -= 1
-            self.waiting_s[job.priority] -= job.predicted_left_s
+            self._waits_no_more(job)
             job.used_s = 0.0
             job.overtaken = 0
+            job.claimed_at = self._clock.now
         return jobs
 
     def _begin(self, worker: Worker, job: Job, at: float | None = None) -> None:
@@ -155,8 +185,51 @@ class Pool:
             if any(idle.kind == owner.kind for idle in self._idle):
                 owner.parked.remove(job)
                 del self._parked[job]
-                self._hand_over(job)
+                self._hand_over(job, owner)
         self._fill()
+
+    # ------------------------------------------------------------ what is given back
+
+    def _lend(self) -> None:
+        """Where a tenant lacks a worker that is lent to others, a dispatcher sees it with its next look."""
+        if not self._looking and self.queue.standings():
+            self._looking = True
+            self._clock.at(self._clock.now + lending.EVERY_S, self._give_back)
+
+    def _give_back(self) -> None:
+        now, every_s = self._clock.now, self._fleet.checkpoint_every_s
+        self._looking = False
+        standings = self.queue.standings()
+        for worker, jobs in (
+            lending.leaving(standings, self.ready, self._told, now, checkpoint_every_s=every_s) if standings else ()
+        ):
+            job = worker.job
+            assert job is not None  # what is parked waits for something
+            self._told.update(jobs)
+            # Its worker is given at the same step to whoever would interrupt it.
+            self._stepping[job.priority].pop(worker, None)
+            at = worker.since if now < worker.since else worker.next_step_at(now)
+            self._clock.at(now if at is None else at, self._vacate, worker, worker.version, jobs)
+        self._lend()
+
+    def _vacate(self, worker: Worker, version: int, jobs: list[Job]) -> None:
+        """These renders leave with their checkpoints, unless they have ended or their worker is gone."""
+        self._told.difference_update(jobs)
+        if version != worker.version:
+            return
+        for job in jobs:
+            if job is worker.job:
+                self._stop(worker)
+            elif job in worker.parked:  # else an idle worker has taken it on
+                worker.parked.remove(job)
+                del self._parked[job]
+            else:
+                continue
+            self._tally.given_back += 1
+            self._hand_over(job, worker)
+        if worker.job is None:
+            self._free(worker)
+        self.give()
 
     # ------------------------------------------------------------ what ends
 
@@ -171,9 +244,14 @@ class Pool:
         if version != worker.version:
             return  # it was interrupted, or its worker is gone
         job = self._stop(worker)
-        self.queue.ended(job)
+        self._over(job, worker)
         self._tally.ended(job, self._clock.now, well=True)
         self._ended(job, True)
+        self._free(worker)
+        self.give()
+
+    def _free(self, worker: Worker) -> None:
+        """What it stepped is gone: it goes on with what it holds, or is idle."""
         if worker.parked:
             goes_on = min(worker.parked, key=lambda job: (job.priority, job.number))
             worker.parked.remove(goes_on)
@@ -181,19 +259,23 @@ class Pool:
             self._step(worker, goes_on, self._clock.now)
         else:
             self._idle[worker] = None
-        self.give()
 
-    def _hand_over(self, job: Job) -> None:
+    def _over(self, job: Job, worker: Worker) -> None:
+        """An attempt has ended, well or not."""
+        self.queue.ended(job)
+        self._tally.attempted(job, worker)
+
+    def _hand_over(self, job: Job, worker: Worker) -> None:
         """It has left its worker with a checkpoint, and waits again."""
         self._tally.evicted += 1
-        self.queue.ended(job)
+        self._over(job, worker)
         job.unsaved_s, job.handover_s = 0.0, self._fleet.handover_s
         self.add(job)
 
     def _fail(self, job: Job, worker: Worker) -> None:
         """Its worker vanished: it goes on from its last checkpoint, after a pause, unless it has failed too often."""
         self._tally.lost_s += job.unsaved_s / worker.table.speed * worker.gpus
-        self.queue.ended(job)
+        self._over(job, worker)
         job.left_s, job.unsaved_s = job.left_s + job.unsaved_s, 0.0
         job.failures += 1
         if job.failures >= MAX_ATTEMPTS:

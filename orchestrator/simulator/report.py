@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,6 +11,7 @@ from typing import Any
 from orchestrator.simulator import fairness
 from orchestrator.simulator.arrivals import HOUR_S
 from orchestrator.simulator.campaigns import Campaign
+from orchestrator.simulator.foretelling import Foretold
 from orchestrator.simulator.tally import Tally, percentile
 from orchestrator.simulator.world import World
 
@@ -39,11 +41,35 @@ class Course:
     rows: int
     succeeded: int
     failed: int
-    # Hours after the beginning; None where there is none.
+    # Hours after the beginning at which it came; was through, and was to be: None where there is none.
+    at_h: float
     through_h: float | None
     deadline_h: float | None
     # Rows without a video at the deadline; None without one.
     late_rows: int | None
+    # Its budget and what of it was used, in its unit; None without one. And when it first had no room for a row.
+    budget: float | None
+    used: float | None
+    paused_h: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastScore:
+    """What was foretold of one campaign, beside what came. Hours after the beginning; None is never."""
+
+    campaign: str
+    # Of its rows, so many had ended when the forecast was made.
+    share: float
+    at_h: float
+    low_h: float | None
+    likely_h: float | None
+    high_h: float | None
+    at_risk: bool | None
+    # None where the simulation ended before.
+    through_h: float | None
+    # How far off, of the whole time from its coming to its end: above 0 is too late. And whether it was within.
+    error: float | None
+    inside: bool | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +92,7 @@ class Report:
     hours: float
     waits: tuple[Waits, ...]
     campaigns: tuple[Course, ...]
+    forecasts: tuple[ForecastScore, ...]
     kinds: tuple[KindUse, ...]
     # Single jobs and rows that missed what they were wanted by.
     missed: int
@@ -80,6 +107,7 @@ class Report:
     money: float
     preempted: int
     evicted: int
+    given_back: int
     workers_lost: int
     # Of autoscalers.
     decisions: int
@@ -103,6 +131,7 @@ def report(world: World) -> Report:
         hours=world.traffic.hours,
         waits=waits,
         campaigns=campaigns,
+        forecasts=tuple(_score(tally, world.campaigns[each.campaign], each) for each in world.foretold),
         kinds=_kinds(tally),
         missed=sum(each.late for each in waits) + sum(each.late_rows or 0 for each in campaigns),
         jain=fairness.jain(got.values()),
@@ -113,6 +142,7 @@ def report(world: World) -> Report:
         money=sum(tally.money.values()),
         preempted=tally.preempted,
         evicted=tally.evicted,
+        given_back=tally.given_back,
         workers_lost=tally.losses,
         decisions=sum(len(scaler.decisions) for scaler in world.scalers),
     )
@@ -152,10 +182,39 @@ def _course(tally: Tally, campaign: Campaign) -> Course:
         rows=campaign.table.rows,
         succeeded=campaign.succeeded,
         failed=campaign.failed,
-        through_h=None if through_at is None else through_at / HOUR_S,
+        at_h=campaign.table.at_h,
+        through_h=_hours(through_at),
         deadline_h=deadline_h,
         late_rows=campaign.table.rows - tally.in_time[campaign.name] if over else None,
+        budget=None if campaign.table.budget is None else campaign.table.budget.amount,
+        used=None if campaign.table.budget is None else campaign.spent,
+        paused_h=_hours(campaign.paused_at),
     )
+
+
+def _score(tally: Tally, campaign: Campaign, told: Foretold) -> ForecastScore:
+    through_s, began_s = tally.through_at.get(campaign.name), campaign.table.at_h * HOUR_S
+    error = inside = None
+    if through_s is not None:
+        error = None if told.likely_s is None else (told.likely_s - through_s) / (through_s - began_s)
+        low_s, high_s = (math.inf if each is None else each for each in (told.low_s, told.high_s))
+        inside = low_s <= through_s <= high_s
+    return ForecastScore(
+        campaign=told.campaign,
+        share=told.share,
+        at_h=told.at_s / HOUR_S,
+        low_h=_hours(told.low_s),
+        likely_h=_hours(told.likely_s),
+        high_h=_hours(told.high_s),
+        at_risk=told.at_risk,
+        through_h=_hours(through_s),
+        error=error,
+        inside=inside,
+    )
+
+
+def _hours(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds / HOUR_S
 
 
 def _kinds(tally: Tally) -> tuple[KindUse, ...]:

@@ -65,7 +65,8 @@ class Scaler:
                 left_s = job.cost / worker.gpus * worker.left_of(job, self._clock.now)
                 backlog_s += left_s
                 urgent_s += left_s if job.priority <= urgent else 0.0
-        rows = [(each, each.table.rows - each.succeeded - each.failed) for each in self._campaigns if each.running]
+        # What is paused asks for nothing.
+        rows = [(each, each.left) for each in self._campaigns if each.running and not pool.closed]
         backlog_s += sum((left - each.open) * each.shape.seconds for each, left in rows)
         jobs += sum(left - each.open for each, left in rows)
         due = [

@@ -26,6 +26,8 @@ class Sample:
     # By kind, `POOL/KIND`.
     starting: dict[str, int]
     ready: dict[str, int]
+    # Of both: money per hour. What will never come costs nothing.
+    money: dict[str, float]
     busy: int
     # Jobs by priority number; of campaigns, all rows that have not begun, in the queue or not.
     waiting: dict[int, int]
@@ -52,9 +54,16 @@ class Tally:
     busy_s: Amounts = field(default_factory=_amounts)
     ready_s: Amounts = field(default_factory=_amounts)
     money: Amounts = field(default_factory=_amounts)
+    # What single jobs had of each pool's workers, in worker seconds by hour; what attempts of each campaign's rows took
+    # that have ended, in worker seconds, and what that costs.
+    single_s: defaultdict[tuple[str, int], float] = field(default_factory=lambda: defaultdict(float))
+    used_s: Amounts = field(default_factory=_amounts)
+    spent: Amounts = field(default_factory=_amounts)
     lost_s: float = 0.0
     preempted: int = 0
+    # Renders that left their worker with a checkpoint; of them, those that left for a tenant's guarantee.
     evicted: int = 0
+    given_back: int = 0
     losses: int = 0
     samples: list[Sample] = field(default_factory=list)
     # When each campaign was through, and of its rows those that ended in time.
@@ -75,7 +84,15 @@ class Tally:
             hour = int(at_s // HOUR_S)
             upto_s = min(until_s, (hour + 1) * HOUR_S)
             self.got[hour][job.tenant] += (upto_s - at_s) * worker.gpus
+            if job.campaign is None:
+                self.single_s[worker.pool, hour] += upto_s - at_s
             at_s = upto_s
+
+    def attempted(self, job: Job, worker: Worker) -> None:
+        """An attempt is over, after `job.used_s` GPU seconds."""
+        if job.campaign is not None:
+            self.used_s[job.campaign] += job.used_s / worker.gpus
+            self.spent[job.campaign] += job.used_s * worker.table.price_per_gpu_hour / HOUR_S
 
     def ended(self, job: Job, now: float, *, well: bool) -> None:
         (self.succeeded if well else self.failed)[job.priority] += 1

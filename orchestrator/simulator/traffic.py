@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AwareDatetime, Field, model_validator
 
 from orchestrator.domain.request import DEFAULT_PRIORITY
 from orchestrator.simulator.fleet import Strict
@@ -17,8 +18,17 @@ class TenantTable(Strict):
     """`[tenants.NAME]`: of those who are not as everybody is."""
 
     weight: float = Field(default=1.0, gt=0, le=1000)
-    # Jobs that run at a time.
+    # Jobs that run at a time, in each pool.
     max_running: int | None = Field(default=None, ge=1)
+    # Workers that it gets when it wants them, by pool: `guaranteed = { main = 20 }`. Lent to others while it does not.
+    guaranteed: dict[str, Annotated[int, Field(ge=0, le=100_000)]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _within_its_cap(self) -> Self:
+        for pool, count in self.guaranteed.items():
+            if self.max_running is not None and count > self.max_running:
+                raise ValueError(f"guaranteed {count} workers of {pool}, and may run {self.max_running} jobs")
+        return self
 
 
 class _Renders(Strict):
@@ -63,6 +73,15 @@ class TraceTable(_Renders):
     within_s: float | None = Field(default=None, gt=0)
 
 
+class BudgetTable(Strict):
+    """`[campaigns.NAME.budget]`: what its rows may take. Without room for the next row it pauses."""
+
+    amount: float = Field(gt=0, allow_inf_nan=False)
+    # GPU seconds of its workers, or money by the price of its pool's dearest kind, until an attempt ends and its own
+    # kind's price is known. One of `policy/budget.py`'s units.
+    unit: Literal["gpu_seconds", "money"] = "gpu_seconds"
+
+
 class CampaignTable(_Renders):
     """`[campaigns.NAME]`: many rows that are there at once."""
 
@@ -73,6 +92,7 @@ class CampaignTable(_Renders):
     # Hours after the beginning.
     deadline_h: Hour | None = None
     max_running: int | None = Field(default=None, ge=1)
+    budget: BudgetTable | None = None
 
     @model_validator(mode="after")
     def _in_time(self) -> Self:
@@ -86,6 +106,8 @@ class Traffic(Strict):
 
     # What is simulated. What waits or renders at its end is counted as such.
     hours: float = Field(gt=0, le=24 * 366)
+    # The moment of its beginning, with its zone: what pools' closed hours are reckoned from. A Monday, at midnight.
+    begins: AwareDatetime = datetime(2024, 1, 1, tzinfo=UTC)
     # How far renders are off their prediction: a factor of all, and the spread of the logarithm of each.
     slower: float = Field(default=1.0, gt=0, le=100)
     spread: float = Field(default=0.05, ge=0, le=3)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from orchestrator.simulator import arrivals, shapes
+from orchestrator.policy.supply import WEEK_HOURS
+from orchestrator.simulator import arrivals, closing, shapes
 from orchestrator.simulator.arrivals import HOUR_S
 from orchestrator.simulator.campaigns import Campaign
 from orchestrator.simulator.capacity import Capacity
 from orchestrator.simulator.clock import Clock
-from orchestrator.simulator.fleet import Fleet
+from orchestrator.simulator.fleet import Fleet, PoolTable
+from orchestrator.simulator.foretelling import Foreteller, Foretold
 from orchestrator.simulator.jobs import Job, Shape
 from orchestrator.simulator.pool import Pool
 from orchestrator.simulator.queues import queue_of
@@ -25,6 +27,8 @@ from orchestrator.simulator.traffic import CampaignTable, StreamTable, TraceTabl
 
 # Of the course over time, from the beginning to the end.
 SAMPLES = 288
+# Forecasts look beyond it.
+_AHEAD_S = 7 * 24 * HOUR_S
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -40,23 +44,30 @@ class _Source:
 class World:
     """One fleet, one traffic, one policy, one seed: whoever plays it twice sees the same."""
 
-    def __init__(self, fleet: Fleet, traffic: Traffic, *, policy: str, seed: int, directory: Path) -> None:
-        """`directory` is where the traffic's traces are. Raises `ConfigError` for one that cannot be read."""
+    def __init__(
+        self, fleet: Fleet, traffic: Traffic, *, policy: str, seed: int, directory: Path, forecasts: bool = True
+    ) -> None:
+        """`directory` is where the traffic's traces are; `forecasts` says whether any are made.
+
+        Raises `ConfigError` for a trace that cannot be read.
+        """
         self.fleet, self.traffic, self.policy, self.seed = fleet, traffic, policy, seed
         self.clock = Clock()
         self.tally = Tally(end_s=traffic.hours * HOUR_S)
         self._numbers = 0
-        # Single jobs that have not ended.
-        self.live: dict[Job, None] = {}
+        # Single jobs that have not ended, and their pools.
+        self.live: dict[Job, str] = {}
         self.pools: dict[str, Pool] = {}
         self.capacities: dict[str, Capacity] = {}
         for name, table in fleet.pools.items():
-            queue = queue_of(policy, traffic.tenants)
+            queue = queue_of(policy, traffic.tenants, name)
             pool = Pool(fleet, queue, self.clock, self.tally, Random(f"{seed}/retries/{name}"), self._ended)
             capacity = Capacity(name, table, pool, self.clock, self.tally, Random(f"{seed}/workers/{name}"))
             self.pools[name], self.capacities[name] = pool, capacity
         self.campaigns = {
-            name: Campaign(name=name, table=table, shape=self._shape(table))
+            name: Campaign(
+                name=name, table=table, shape=self._shape(table), tally=self.tally, price=_price(self._table(table))
+            )
             for name, table in traffic.campaigns.items()
         }
         self.scalers = [
@@ -67,6 +78,16 @@ class World:
         # How far each source's and campaign's renders are off: the same, whoever is next in the queue.
         self._errors = {name: Random(f"{seed}/errors/campaigns/{name}") for name in self.campaigns}
         self._sources = [*self._streams(), *self._traces(directory)]
+        ahead_s = self.tally.end_s + _AHEAD_S
+        self.closed = {
+            name: closing.periods(table.closed_hours, traffic.begins, ahead_s) for name, table in fleet.pools.items()
+        }
+        # Those of the product are of our policy.
+        self._forecasts = forecasts and policy == "ours"
+        self.foretold: list[Foretold] = []
+        # Made when the first is asked for: a trace is read once more.
+        self._foretellers: dict[str, Foreteller] = {}
+        self._directory = directory
 
     def run(self) -> Tally:
         """Play it to its end."""
@@ -77,6 +98,10 @@ class World:
             self.clock.at(0.0, scaler.run)
         for source in self._sources:
             self._next(source)
+        for name, periods in self.closed.items():
+            for begin, end in periods:
+                self.clock.at(begin, self.pools[name].close)
+                self.clock.at(end, self._open, name)
         for campaign in self.campaigns.values():
             self.clock.at(campaign.table.at_h * HOUR_S, self._start, campaign)
         for n in range(SAMPLES + 1):
@@ -112,9 +137,10 @@ class World:
         now = self.clock.now
         wanted_at = math.inf if source.table.within_s is None else now + source.table.within_s
         job = self._job(source.shape, source.random, tenant, source.table.priority, now, wanted_at, None)
-        self.live[job] = None
+        name = self._pool_of(source.table)
+        self.live[job] = name
         self.tally.arrived(tenant, job.priority, now, count=1, seconds=job.cost)
-        pool = self.pools[self._pool_of(source.table)]
+        pool = self.pools[name]
         pool.add(job)
         pool.give()
         self._next(source)
@@ -127,9 +153,18 @@ class World:
         self._refill(campaign)
         self.pools[self._pool_of(table)].give()
 
+    def _open(self, name: str) -> None:
+        self.pools[name].open()
+        for campaign in self._of_pool(name):
+            self._refill(campaign)
+        self.pools[name].give()
+
     def _refill(self, campaign: Campaign) -> None:
         pool = self.pools[self._pool_of(campaign.table)]
-        for job in campaign.refill(windowed=pool.queue.windowed, workers=len(pool.ready), make=self._row):
+        if pool.closed:
+            return
+        windowed, workers = pool.queue.windowed, len(pool.ready)
+        for job in campaign.refill(windowed=windowed, workers=workers, make=self._row, now=self.clock.now):
             pool.add(job)
 
     def _row(self, campaign: Campaign) -> Job:
@@ -171,15 +206,42 @@ class World:
         if campaign.through:
             self.tally.through_at[campaign.name] = self.clock.now
         self._refill(campaign)
+        for share in campaign.looks() if self._forecasts else ():
+            self._foretell(campaign, share)
+
+    def _foretell(self, campaign: Campaign, share: float) -> None:
+        name = self._pool_of(campaign.table)
+        if name not in self._foretellers:
+            self._foretellers[name] = Foreteller(
+                self.capacities[name], self._of_pool(name), self.traffic.tenants, self._usual(name), self.closed[name],
+                self.tally,
+            )  # fmt: skip
+        single = [job for job, pool in self.live.items() if pool == name]
+        self.foretold.append(self._foretellers[name].ask(campaign, share, single, self.clock.now))
+
+    def _usual(self, pool: str) -> list[float]:
+        """Worker seconds of single jobs that come in each hour of a week."""
+        seconds = [0.0] * WEEK_HOURS
+        for source in self._sources:
+            if self._pool_of(source.table) == pool:
+                came = arrivals.usual(source.table, self._directory, Random(f"{self.seed}/usual"))
+                took_s = source.shape.seconds * self.traffic.slower
+                seconds = [before + count * took_s for before, count in zip(seconds, came, strict=True)]
+        return seconds
 
     def _sample(self) -> None:
         starting: Counter[str] = Counter()
         ready: Counter[str] = Counter()
         waiting: Counter[int] = Counter()
+        money: defaultdict[str, float] = defaultdict(float)
         for name, capacity in self.capacities.items():
             starting.update(f"{name}/{worker.kind}" for worker in capacity.starting)
             ready.update(f"{name}/{worker.kind}" for worker in self.pools[name].ready)
+            for worker in (*self.pools[name].ready, *capacity.starting):
+                if worker.comes:
+                    money[f"{name}/{worker.kind}"] += capacity.table.price_of(worker.kind)
             waiting.update(self.pools[name].waiting)
+            waiting.update(job.priority for job in self.pools[name].held)
         for campaign in self.campaigns.values():
             if campaign.running:
                 waiting[campaign.table.priority] += campaign.table.rows - campaign.submitted
@@ -190,6 +252,7 @@ class World:
                 at_s=self.clock.now,
                 starting=dict(starting),
                 ready=dict(ready),
+                money=dict(money),
                 busy=busy,
                 waiting=dict(waiting),
                 done=done,
@@ -205,4 +268,12 @@ class World:
         return [each for each in self.campaigns.values() if self._pool_of(each.table) == name]
 
     def _shape(self, table: StreamTable | TraceTable | CampaignTable) -> Shape:
-        return shapes.shape_of(table, self.fleet.pools[self._pool_of(table)])
+        return shapes.shape_of(table, self._table(table))
+
+    def _table(self, table: StreamTable | TraceTable | CampaignTable) -> PoolTable:
+        return self.fleet.pools[self._pool_of(table)]
+
+
+def _price(pool: PoolTable) -> float:
+    """Money for a second of a worker, of the dearest kind: what a budget is reserved by."""
+    return max(map(pool.price_of, pool.kinds)) / HOUR_S

@@ -1,9 +1,10 @@
 """Our queue against three others on the same traffic, and autoscaling against a fixed fleet.
 
-    python -m tests.benchmarks.policies [--traffic FILE] [--seeds N] [policies] [scaling]
+    python -m tests.benchmarks.policies [--trace FILE [--keep-one-in N]] [--seeds N] [policies] [scaling]
 
 Traffic is deploy/simulations/night-traffic.toml: a campaign of 100,000 clips that is wanted after twelve hours, a
-smaller one of another team, a day of single jobs, spot losses. Each figure is the mean over the seeds.
+smaller one of another team, a day of single jobs, spot losses. With `--trace` the product teams' jobs come as that file
+of arrivals says. Each figure is the mean over the seeds.
 """
 
 from __future__ import annotations
@@ -30,9 +31,18 @@ HEADS = (
 
 
 def played(fleet: Fleet, traffic: Traffic, policy: str, seed: int, directory: Path) -> Report:
-    world = World(fleet, traffic, policy=policy, seed=seed, directory=directory)
+    world = World(fleet, traffic, policy=policy, seed=seed, directory=directory, forecasts=False)
     world.run()
     return report(world)
+
+
+def traced(traffic: Traffic, trace: Path, keep_one_in: int) -> Traffic:
+    """With the arrivals of a file in place of the stream `products`."""
+    document = traffic.model_dump()
+    was = document["streams"].pop("products")
+    same = {name: was[name] for name in ("pool", "priority", "profile", "seconds", "steps", "within_s")}
+    document["traces"]["products"] = {"file": str(trace.resolve()), "keep_one_in": keep_one_in} | same
+    return Traffic.model_validate(document)
 
 
 def row(name: str, reports: list[Report]) -> None:
@@ -63,9 +73,13 @@ def main() -> None:
     options.add_argument("--traffic", type=Path, default=EXAMPLES / "night-traffic.toml")
     options.add_argument("--fleet", type=Path, default=EXAMPLES / "fleet-250.toml")
     options.add_argument("--scaled", type=Path, default=EXAMPLES / "scaled-fleet.toml")
+    options.add_argument("--trace", type=Path)
+    options.add_argument("--keep-one-in", type=int, default=38)
     options.add_argument("--seeds", type=int, default=3)
     asked = options.parse_args()
     fixed, traffic = files.read(asked.fleet, asked.traffic)
+    if asked.trace is not None:
+        traffic = traced(traffic, asked.trace, asked.keep_one_in)
     scaled, _ = files.read(asked.scaled, asked.traffic)
     print("| " + " | ".join(HEADS) + " |\n|" + "---|" * len(HEADS))
 

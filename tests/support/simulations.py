@@ -24,6 +24,7 @@ def world(
     policy: str = "ours",
     seed: int = 1,
     directory: Path = Path(),
+    forecasts: bool = True,
     **fleet: Any,
 ) -> World:
     """No gap between renders and no error of a prediction, unless it is said: then moments are whole numbers."""
@@ -34,6 +35,7 @@ def world(
         policy=policy,
         seed=seed,
         directory=directory,
+        forecasts=forecasts,
     )
 
 

@@ -81,6 +81,37 @@ def test_the_examples_are_good(fleet: Path, traffic: Path) -> None:
         ("workers = 2", "workers = 2.5", "line 7: pools.main.kinds.spot.workers: Input should be a valid integer"),
         ("workers = 2", "workers = 2\nstart_s = 180000", "line 8: pools.main.kinds.spot.start_s: Input should be less"),
         ("cogvideox-2b", "sora", "fleet.toml, line 3: pools.main: family 'sora' is none of cogvideox-2b,"),
+        (
+            "workers = 2",
+            'workers = 2\nresource = "spot"',
+            "line 8: pools.main.kinds.spot.resource: there is no such key",
+        ),
+        (
+            "[pools.main.kinds.spot]\nworkers = 2",
+            "gpus_per_worker = 4\nmax_gpus = 2\n[pools.main.kinds.spot]\nmax = 2",
+            "pools.main: kinds.spot: a worker has 4 GPUs, and max_gpus is 2",
+        ),
+        (
+            "[pools.main.kinds.spot]\nworkers = 2",
+            "max_money_per_hour = 0.5\n[pools.main.kinds.spot]\nmax = 2",
+            "pools.main: kinds.spot: a worker costs 0.9 an hour, and max_money_per_hour is 0.5",
+        ),
+        (
+            "[pools.main.kinds.spot]\nworkers = 2",
+            "max_gpus = 2\n[pools.main.kinds.spot]\nmin = 3\nmax = 4",
+            "pools.main: max_gpus 2 is less than what min of the kinds takes",
+        ),
+        (
+            "[pools.main.kinds.spot]\nworkers = 2",
+            "max_money_per_hour = 2.5\n[pools.main.kinds.spot]\nmin = 3\nmax = 4",
+            "pools.main: max_money_per_hour 2.5 is less than what min of the kinds costs",
+        ),
+        (
+            'family = "cogvideox-2b"',
+            'family = "cogvideox-2b"\nclosed_hours = ["Mon 8 to 18"]',
+            "line 5: pools.main.closed_hours: 'Mon 8 to 18' is not like 'Mon-Fri 08:00-18:00 Europe/Berlin'",
+        ),
+        ("[pools.main.kinds.spot]", "[pools.main.kind.spot]", "pools.main.kinds: Field required"),
         ("workers = 2", "workers = ", "fleet.toml: Invalid value (at line 7, column 11)"),
     ],
 )
@@ -101,6 +132,37 @@ def test_a_wrong_fleet_is_told_with_file_line_and_key(tmp_path: Path, old: str, 
         ("rows = 100", 'rows = 100\npool = "other"', "campaigns.night.pool: 'other' is none of"),
         ("hours = 2", "hours = inf", "traffic.toml, line 1: hours: Input should be"),
         ("hours = 2", "", "line 1: hours: Field required"),
+        (
+            "rows = 100",
+            "rows = 100\nbudget = { amount = 0 }",
+            "line 10: campaigns.night.budget.amount: Input should be greater than 0",
+        ),
+        (
+            "rows = 100",
+            'rows = 100\nbudget = { amount = 1, unit = "euro" }',
+            "campaigns.night.budget.unit: Input should be 'gpu_seconds' or 'money'",
+        ),
+        ("hours = 2", "hours = 2\nbegins = 2026-03-02T06:00:00", "line 2: begins: Input should have timezone info"),
+        (
+            "hours = 2",
+            "hours = 2\n[tenants.shop]\nguaranteed = { main = 3 }",
+            "traffic.toml: tenants.shop.guaranteed.main: 3 would be guaranteed, and there are 2 workers",
+        ),
+        (
+            "hours = 2",
+            "hours = 2\n[tenants.shop]\nguaranteed = { other = 1 }",
+            "traffic.toml: tenants.shop.guaranteed.other: 'other' is none of",
+        ),
+        (
+            "hours = 2",
+            "hours = 2\n[tenants.shop]\nguaranteed = { main = -1 }",
+            "line 3: tenants.shop.guaranteed.main: Input should be greater than or equal to 0",
+        ),
+        (
+            "hours = 2",
+            "hours = 2\n[tenants.shop]\nmax_running = 1\nguaranteed = { main = 2 }",
+            "tenants.shop: guaranteed 2 workers of main, and may run 1 jobs",
+        ),
     ],
 )
 def test_wrong_traffic_is_told_with_file_line_and_key(tmp_path: Path, old: str, new: str, said: str) -> None:

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -38,8 +40,9 @@ scenes = st.lists(st.one_of(submits, claims, claims, ends), min_size=20, max_siz
 class Plain:
     """The policy over all lanes, and nothing else."""
 
-    def __init__(self) -> None:
+    def __init__(self, guaranteed: Mapping[str, int]) -> None:
         self.lanes: list[Lane] = []
+        self.guaranteed, self.running = guaranteed, Counter[str]()
         self.room = {name: cap for name, table in TENANTS.items() if (cap := table.max_running) is not None}
 
     def submit(self, job: Job) -> None:
@@ -52,8 +55,12 @@ class Plain:
         self.lanes[at] = replace(self.lanes[at], jobs=self.lanes[at].jobs.joined([waiting]))
 
     def claim(self, slots: int, bound: float) -> list[int]:
-        picks, self.lanes = fair_share.claim(self.lanes, slots, room=self.room, more_urgent_than=bound)
+        deficits = {name: count - self.running[name] for name, count in self.guaranteed.items()}
+        picks, self.lanes = fair_share.claim(
+            self.lanes, slots, room=self.room, deficits=deficits or None, more_urgent_than=bound
+        )
         for pick in picks:
+            self.running[pick.tenant] += 1
             if pick.tenant in self.room:
                 self.room[pick.tenant] -= 1
         return [pick.job.id.int for pick in picks]
@@ -65,14 +72,18 @@ class Plain:
             else lane
             for lane in self.lanes
         ]
+        self.running[job.tenant] -= 1
         if job.tenant in self.room:
             self.room[job.tenant] += 1
 
 
+@pytest.mark.parametrize("guaranteed", [{}, {"birch": 3, "cedar": 1}], ids=["nobody", "guarantees"])
 @settings(max_examples=60, deadline=None, database=None, derandomize=True)
 @given(scenes)
-def test_the_queue_gives_out_what_the_policy_says_and_charges_the_same(scene: list[tuple[Any, ...]]) -> None:
-    ours, plain, running, count = Ours(TENANTS), Plain(), list[Job](), 0
+def test_the_queue_gives_out_what_the_policy_says_and_charges_the_same(
+    guaranteed: dict[str, int], scene: list[tuple[Any, ...]]
+) -> None:
+    ours, plain, running, count = Ours(TENANTS, guaranteed), Plain(guaranteed), list[Job](), 0
     for name, *given_ in scene:
         if name == "submit":
             count += 1
