@@ -16,7 +16,7 @@ from orchestrator.policy.kinds import Bounds, Kind, Standing
 from orchestrator.policy.shrinking import leaving
 from orchestrator.policy.trust import Memory
 from orchestrator.ports import WorkerPlan
-from orchestrator.ports.fleet import FleetStore, KindState, ScaleDecision
+from orchestrator.ports.fleet import Basis, FleetStore, KindState, ScaleDecision
 from orchestrator.telemetry import aside, logs, metrics
 
 _log = logs.get("autoscaler")
@@ -110,7 +110,11 @@ class Autoscaler:
         for scale in scales:
             known.why[scale.kind] = scale.why
             await self._carry_out(pool, scale)
-        return [ScaleDecision(pool=pool, kind=each.kind, change=each.change, why=each.why) for each in scales]
+        bases = {each.kind.name: _basis(demand, each) for each in standings}
+        return [
+            ScaleDecision(pool=pool, kind=each.kind, change=each.change, why=each.why, basis=bases[each.kind])
+            for each in scales
+        ]
 
     def _bounds(self, pool: str, now: float) -> Bounds:
         """The pool's own caps, and what the other pools leave of those of all."""
@@ -182,3 +186,13 @@ class Autoscaler:
 def _counts(standing: Standing) -> str:
     """For the log: requested, starting, ready and draining."""
     return f"{standing.requested}/{standing.starting}/{standing.ready}/{standing.draining}"
+
+
+def _basis(demand: Demand, standing: Standing) -> Basis:
+    return Basis(
+        demand=demand,
+        requested=standing.requested,
+        starting=standing.starting,
+        ready=standing.ready,
+        draining=standing.draining,
+    )

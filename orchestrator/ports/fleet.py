@@ -32,6 +32,17 @@ class KindState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Basis:
+    """What a decision was based on: what the pool had to do, and how the kind's workers stood before it."""
+
+    demand: Demand
+    requested: int
+    starting: int
+    ready: int
+    draining: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScaleDecision:
     """A kind got more workers, or fewer."""
 
@@ -39,6 +50,8 @@ class ScaleDecision:
     kind: str
     change: int
     why: str
+    # None: the release that took it did not keep it.
+    basis: Basis | None = None
     # None until it is written.
     at: datetime | None = None
 

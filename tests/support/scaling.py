@@ -18,7 +18,7 @@ from orchestrator.domain.protocol import WorkerState
 from orchestrator.policy.demand import Demand
 from orchestrator.policy.prediction import NOTHING_LEARNED, Predictions
 from orchestrator.ports import WorkerPlan
-from orchestrator.ports.fleet import KindState, ScaleDecision
+from orchestrator.ports.fleet import Basis, KindState, ScaleDecision
 from tests.support.builders import a_status
 from tests.support.control import hears
 
@@ -32,6 +32,13 @@ POOLS: dict[str, Any] = {
     }
 }
 NIGHT = Demand(backlog_s=7200, due_s=7200, required_rate=2.0, due_in_s=3600, jobs=100)
+
+
+def a_decision(pool: str, kind: str, change: int = 3) -> ScaleDecision:
+    """One that says what it was based on."""
+    basis = Basis(demand=NIGHT, requested=1, starting=0, ready=2, draining=0)
+    why = "2.20 GPU s per s wanted, 3.00 there or coming"
+    return ScaleDecision(pool=pool, kind=kind, change=change, why=why, basis=basis)
 
 
 def unlearned() -> Any:

@@ -11,6 +11,7 @@ from orchestrator.domain.job import WorkerRef
 from orchestrator.domain.protocol import WorkerState
 from orchestrator.policy.demand import Demand
 from orchestrator.policy.shrinking import Seat, leaving
+from orchestrator.ports.fleet import Basis
 from tests.support.builders import a_status
 from tests.support.control import hears
 from tests.support.scaling import NIGHT, Site
@@ -30,7 +31,9 @@ async def test_a_worker_is_requested_then_starting_then_ready() -> None:
     await site.turn()
     assert site.shown("spot") == (3, 0, 0, 3, 0)
     assert [(each.kind, each.change) for each in site.decisions] == [("spot", 3)]
-    assert "due in 3600 s" in site.decisions[0].why
+    (decision,) = site.decisions
+    assert "due in 3600 s" in decision.why
+    assert decision.basis == Basis(demand=NIGHT, requested=0, starting=0, ready=0, draining=0)
 
 
 async def test_what_does_not_come_is_withdrawn_and_another_kind_does_its_work() -> None:
