@@ -58,6 +58,11 @@ class RayWorkers:
     async def nodes(self) -> Mapping[str, str]:
         return await asyncio.to_thread(placement.whereabouts)
 
+    async def leftovers(self) -> list[str]:
+        # What is held first: a worker that is started meanwhile exists by the second look.
+        held = await asyncio.to_thread(placement.held)
+        return sorted(set(held) - set(await self.list_workers())) if held else []
+
     async def start(self, plan: WorkerPlan) -> None:
         self._handles[plan.name] = await asyncio.to_thread(self._start, plan)
 

@@ -98,10 +98,10 @@ class Autoscaler:
         rules = self._settings.autoscale.rules
         before = known.memory
         scales, known.memory = decide(standings, demand, bounds, rules, before, now)
-        for kind, memory in known.memory.kinds.items():
-            if memory.losses.times > before.of(kind).losses.times:
-                _log.warning("kind_put_aside", pool=pool, kind=kind, why=memory.said)
-                known.why[kind] = memory.said
+        for name, memory in known.memory.kinds.items():
+            if memory.losses.times > before.of(name).losses.times:
+                _log.warning("kind_put_aside", pool=pool, kind=name, why=memory.said)
+                known.why[name] = memory.said
         if scales:
             told = {each.kind.name: _counts(each) for each in standings}
             work = {name: round(value, 3) for name, value in asdict(demand).items() if value is not None}

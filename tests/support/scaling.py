@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from orchestrator.capacity.autoscaler import Autoscaler
+from orchestrator.capacity.leftovers import Leftovers
 from orchestrator.capacity.scaler import Scaler
 from orchestrator.config import Settings
 from orchestrator.dispatch.claims import Claims
@@ -64,6 +65,8 @@ class Site:
     killed: list[str] = field(default_factory=list)
     drained: list[str] = field(default_factory=list)
     on_node: dict[str, str] = field(default_factory=dict)
+    # What is held for workers, whether they exist or not.
+    held: set[str] = field(default_factory=set)
     paused: list[Pause] = field(default_factory=list)
     states: Sequence[KindState] = ()
     decisions: list[ScaleDecision] = field(default_factory=list)
@@ -87,6 +90,7 @@ class Site:
         )  # fmt: skip
         self.scaler = Scaler(cluster, self.wanted)
         self.autoscaler = Autoscaler(cluster, settings, self.store, self.wanted)
+        self.leftovers_loop = Leftovers(cluster, self.wanted)
 
     @property
     def store(self) -> Any:
@@ -109,12 +113,16 @@ class Site:
     async def nodes(self) -> Mapping[str, str]:
         return self.on_node
 
+    async def leftovers(self) -> list[str]:
+        return sorted(self.held - set(self.there))
+
     async def start(self, plan: WorkerPlan) -> None:
         self.there.append(plan.name)
 
     async def kill(self, name: str, *, restart: bool) -> None:
         assert not restart
         self.killed.append(name)
+        self.held.discard(name)
         if name in self.there:
             self.there.remove(name)
 
