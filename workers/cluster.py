@@ -52,6 +52,14 @@ class RayWorkers:
         resources: Callable[[], dict[str, float]] = ray.cluster_resources
         return resources().get("GPU", 0.0)
 
+    def bearers(self) -> dict[str, int]:
+        """How many living nodes have each resource."""
+        return placement.bearers()
+
+    def startable(self) -> list[str] | None:
+        """The resources of the nodes that an autoscaler may start; None where none has told Ray of them."""
+        return placement.startable()
+
     async def list_workers(self) -> list[str]:
         return await asyncio.to_thread(_list_actors)
 

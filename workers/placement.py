@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import ray
+
+# The public API does not tell what an autoscaler may start.
+from ray._private.state import state
 from ray.util import get_placement_group, placement_group, placement_group_table, remove_placement_group
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
@@ -73,6 +77,18 @@ def nodes(plan: WorkerPlan) -> set[str]:
     if plan.gpus == 1:
         return {ray.get_runtime_context().get_node_id()}
     return set(placement_group_table(get_placement_group(plan.name))["bundles_to_node_id"].values())
+
+
+def bearers() -> dict[str, int]:
+    """How many living nodes have each resource."""
+    nodes: Callable[[], list[dict[str, Any]]] = ray.nodes
+    return dict(Counter(name for node in nodes() if node["Alive"] for name in node["Resources"]))
+
+
+def startable() -> list[str] | None:
+    """The resources of the nodes that an autoscaler may start; None where none has told Ray of them."""
+    offered: dict[str, int] | None = state.get_max_resources_from_cluster_config()
+    return None if offered is None else sorted(name for name, most in offered.items() if most > 0)
 
 
 def whereabouts() -> dict[str, str]:
