@@ -183,7 +183,7 @@ def _pools(settings: Settings) -> Iterator[Finding]:
         yield pool_finding(pool, [load for load in told if load.pool == pool])
     for pool in sorted({share.pool for share in shares}):
         there = settings.pools.get(pool)
-        problem = over(pool, shares, None if there is None else there.workers)
+        problem = over(pool, shares, None if there is None else there.most_workers)
         if problem is not None:
             yield Finding("shares", Health.NOTE, problem)
 
