@@ -77,7 +77,7 @@ class Kind(BaseModel):
     draining: int = Field(description="On their way out; not among the wanted.")
     why: str = Field(description="The reason of the last change.")
     failures: int = Field(description="How often in a row none came in its time.")
-    rests_s: float = Field(description="For so many seconds none is asked for.")
+    rests_s: float = Field(description="For so long none is asked for; after losses, as far as others do its work.")
 
 
 class Demand(BaseModel):

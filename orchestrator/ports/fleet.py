@@ -26,7 +26,8 @@ class KindState:
     draining: int
     # The last decision's reason, or why there is none.
     why: str
-    # How often in a row none came in its time, and for how many seconds none is asked for.
+    # How often in a row none came in its time; and for how many seconds none is asked for, after losses as far as other
+    # kinds do its work.
     failures: int = 0
     rests_s: float = 0.0
 
