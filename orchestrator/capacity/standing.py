@@ -62,6 +62,10 @@ class Roll:
             status = None if worker is None else worker.status
             if status is not None:
                 self._heard.add(name)
+            elif worker is not None and worker.awaited and name in self._heard:
+                # Its last life ended while it loaded, and it was started anew: its node may be gone, and never come.
+                self._heard.discard(name)
+                self._asked[name] = now
             if worker is not None and status is not None and status.state is WorkerState.DRAINING:
                 self._taken[pool, kind.name] += _by_notice(worker, status, self._wanted[name])
                 del self._wanted[name]

@@ -50,6 +50,26 @@ async def test_what_does_not_come_is_withdrawn_and_another_kind_does_its_work() 
     assert spot.why == "2 did not come within 200 s; the next try in 60 s"
 
 
+async def test_one_that_died_while_it_loaded_and_never_comes_again_is_withdrawn() -> None:
+    site = Site(NIGHT)
+    await site.turn()
+    names = sorted(site.wanted)
+    site.answers(*names, state=WorkerState.LOADING)
+    await site.turn()
+    for name in names:  # as its watcher leaves it
+        worker = site.fleet.workers[name]
+        worker.status, worker.trouble = None, worker.trouble.died("its node is gone", site.now)
+        site.there.remove(name)
+    await site.turn(600.0)  # it has rested, and is started anew
+    assert sorted(site.there) == names
+    await site.turn()
+    assert site.shown("spot") == (3, 3, 0, 0, 0)
+    await site.turn(201.0)
+    assert sorted(site.killed) == names
+    assert site.known("spot").why == "3 did not come within 200 s; the next try in 60 s"
+    assert site.shown("firm")[0] == 3
+
+
 async def test_a_lost_spot_worker_is_ended_with_its_group_and_another_is_asked_for() -> None:
     site = Site(NIGHT)
     await site.turn()
