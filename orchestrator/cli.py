@@ -255,11 +255,12 @@ def doctor(data_dir: DataDirOption = None) -> None:
 
 @app.command(hidden=True)
 def ray_gpus(address: Annotated[str | None, typer.Argument()] = None) -> None:
-    """Print how many GPUs a Ray cluster has; for the doctor, who can end this process."""
+    """Print what a Ray cluster's nodes have; for the doctor, who can end this process."""
     from workers.cluster import RayWorkers
 
     workers = RayWorkers.connect(address, "cogmill-doctor")
-    typer.echo(json.dumps({"gpus": workers.gpus()}))
+    told = {"gpus": workers.gpus(), "bearers": workers.bearers(), "startable": workers.startable()}
+    typer.echo(json.dumps(told))
     workers.close()
 
 

@@ -52,11 +52,24 @@ class RayWorkers:
         resources: Callable[[], dict[str, float]] = ray.cluster_resources
         return resources().get("GPU", 0.0)
 
+    def bearers(self) -> dict[str, int]:
+        """How many living nodes have each resource."""
+        return placement.bearers()
+
+    def startable(self) -> list[str] | None:
+        """The resources of the nodes that an autoscaler may start; None where none has told Ray of them."""
+        return placement.startable()
+
     async def list_workers(self) -> list[str]:
         return await asyncio.to_thread(_list_actors)
 
     async def nodes(self) -> Mapping[str, str]:
         return await asyncio.to_thread(placement.whereabouts)
+
+    async def leftovers(self) -> list[str]:
+        # What is held first: a worker that is started meanwhile exists by the second look.
+        held = await asyncio.to_thread(placement.held)
+        return sorted(set(held) - set(await self.list_workers())) if held else []
 
     async def start(self, plan: WorkerPlan) -> None:
         self._handles[plan.name] = await asyncio.to_thread(self._start, plan)

@@ -7,9 +7,14 @@ demand, and what ends it when the worker is withdrawn before its node has come.
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import ray
+
+# The public API does not tell what an autoscaler may start.
+from ray._private.state import state
 from ray.util import get_placement_group, placement_group, placement_group_table, remove_placement_group
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
@@ -44,6 +49,23 @@ def give_up(name: str) -> None:
         remove_placement_group(get_placement_group(name))
 
 
+def held() -> list[str]:
+    """The names of the groups in this namespace; the table that Ray gives has those of all."""
+    table = placement_group_table()
+    return [
+        group["name"]
+        for key, group in table.items()
+        if group["name"] and group["state"] != "REMOVED" and _is_ours(group["name"], key)
+    ]
+
+
+def _is_ours(name: str, key: str) -> bool:
+    try:
+        return bool(get_placement_group(name).id.hex() == key)
+    except ValueError:  # another deployment's, or removed by now
+        return False
+
+
 def in_bundle(group: PlacementGroup, rank: int) -> dict[str, Any]:
     """The options of a rank's actor."""
     strategy = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank)
@@ -57,11 +79,32 @@ def nodes(plan: WorkerPlan) -> set[str]:
     return set(placement_group_table(get_placement_group(plan.name))["bundles_to_node_id"].values())
 
 
+def bearers() -> dict[str, int]:
+    """How many living nodes have each resource."""
+    nodes: Callable[[], list[dict[str, Any]]] = ray.nodes
+    return dict(Counter(name for node in nodes() if node["Alive"] for name in node["Resources"]))
+
+
+def startable() -> list[str] | None:
+    """The resources of the nodes that an autoscaler may start; None where none has told Ray of them."""
+    offered: dict[str, int] | None = state.get_max_resources_from_cluster_config()
+    return None if offered is None else sorted(name for name, most in offered.items() if most > 0)
+
+
 def whereabouts() -> dict[str, str]:
-    """On which node each worker that has a group is, by its name; of one that is on several, all of them."""
+    """On which node each worker that has a group is, by its name; of one that is on several, all of them.
+
+    Other deployments' are among them. One that is named like ours has its group's key behind its name.
+    """
+    placed = {
+        key: group
+        for key, group in placement_group_table().items()
+        if group["state"] == "CREATED" and any(group["bundles_to_node_id"].values())
+    }
+    times = Counter(group["name"] for group in placed.values())
     found = {}
-    for group in placement_group_table().values():
-        nodes = {node for node in group["bundles_to_node_id"].values() if node}
-        if nodes and group["state"] == "CREATED":
-            found[group["name"]] = " ".join(sorted(nodes))
+    for key, group in placed.items():
+        name = group["name"]
+        known = name if times[name] == 1 or _is_ours(name, key) else f"{name} {key}"
+        found[known] = " ".join(sorted({node for node in group["bundles_to_node_id"].values() if node}))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Literal
 
 from fastapi import APIRouter, Request
@@ -12,7 +13,7 @@ from api import deps
 from api.openai.errors import DOCS
 from api.wire.replies import reply, unix
 from orchestrator.capacity.fleets import FleetKind
-from orchestrator.ports.fleet import ScaleDecision
+from orchestrator.ports.fleet import Basis, ScaleDecision
 
 router = APIRouter(tags=["operators"])
 
@@ -44,6 +45,15 @@ _EXAMPLE: dict[str, JsonValue] = {
             "kind": "spot",
             "change": 14,
             "why": "118.40 GPU s per s wanted, 106.00 there or coming; 107.60 of them are due in 21600 s",
+            "demand": {
+                "backlog_s": 2350000.0,
+                "due_s": 2324160.0,
+                "required_rate": 107.6,
+                "due_in_s": 21600.0,
+                "urgent_s": 6.0,
+                "jobs": 26100,
+            },
+            "standing": {"requested": 0, "starting": 6, "ready": 100, "draining": 0},
             "at": 1758941485,
         }
     ],
@@ -67,7 +77,27 @@ class Kind(BaseModel):
     draining: int = Field(description="On their way out; not among the wanted.")
     why: str = Field(description="The reason of the last change.")
     failures: int = Field(description="How often in a row none came in its time.")
-    rests_s: float = Field(description="For so many seconds none is asked for.")
+    rests_s: float = Field(description="For so long none is asked for; after losses, as far as others do its work.")
+
+
+class Demand(BaseModel):
+    """What a pool had to do, in predicted GPU seconds of the reference kind."""
+
+    backlog_s: float = Field(description="All that waited or ran, campaigns' rows without a job among them.")
+    due_s: float = Field(description="The part of it that was due at a time.")
+    required_rate: float = Field(description="GPU seconds per second that kept these deadlines.")
+    due_in_s: float | None = Field(description="Seconds until the deadline that decided the rate.")
+    urgent_s: float = Field(description="The part that somebody sat and waited for.")
+    jobs: int
+
+
+class Standing(BaseModel):
+    """How the kind's workers stood before the decision."""
+
+    requested: int
+    starting: int
+    ready: int
+    draining: int
 
 
 class Decision(BaseModel):
@@ -78,6 +108,8 @@ class Decision(BaseModel):
     kind: str
     change: int
     why: str
+    demand: Demand | None = Field(description="What it was based on; null where an older release took it.")
+    standing: Standing | None
     at: int
 
 
@@ -118,4 +150,25 @@ def _kind(it: FleetKind) -> Kind:
 
 def _decision(it: ScaleDecision) -> Decision:
     assert it.at is not None  # it was read
-    return Decision(pool=it.pool, kind=it.kind, change=it.change, why=it.why, at=unix(it.at))
+    basis = it.basis
+    return Decision(
+        pool=it.pool,
+        kind=it.kind,
+        change=it.change,
+        why=it.why,
+        demand=None if basis is None else _demand(basis),
+        standing=None if basis is None else _standing(basis),
+        at=unix(it.at),
+    )
+
+
+def _demand(basis: Basis) -> Demand:
+    return Demand(**{name: _rounded(value) for name, value in asdict(basis.demand).items()})
+
+
+def _rounded(value: float | None) -> float | None:
+    return round(value, 3) if isinstance(value, float) else value
+
+
+def _standing(basis: Basis) -> Standing:
+    return Standing(requested=basis.requested, starting=basis.starting, ready=basis.ready, draining=basis.draining)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from orchestrator.capacity.plans import index_of, kinds_of, plan_of, prefix_of, scaled
 from orchestrator.capacity.standing import Roll
 from orchestrator.config import Settings
 from orchestrator.dispatch.cluster import Cluster
 from orchestrator.domain.pausing import pause_over
-from orchestrator.policy.autoscale import Memory, Scale, decide
+from orchestrator.policy.autoscale import Scale, decide
 from orchestrator.policy.demand import Demand
 from orchestrator.policy.kinds import Bounds, Kind, Standing
 from orchestrator.policy.shrinking import leaving
+from orchestrator.policy.trust import Memory
 from orchestrator.ports import WorkerPlan
-from orchestrator.ports.fleet import FleetStore, KindState, ScaleDecision
+from orchestrator.ports.fleet import Basis, FleetStore, KindState, ScaleDecision
 from orchestrator.telemetry import aside, logs, metrics
 
 _log = logs.get("autoscaler")
@@ -80,16 +81,27 @@ class Autoscaler:
 
     async def _decide(self, pool: str, demand: Demand) -> list[ScaleDecision]:
         now, known = self._cluster.clock.monotonic(), self._pools[pool]
+        lost = dict[str, int]()
         for kind in self._kinds[pool]:
             for name in self._roll.left(pool, kind.name):
                 await self._withdraw(name)  # its process is gone already, and its group may not be
-            for name in self._roll.lost(pool, kind):
+            gone = self._roll.lost(pool, kind)
+            for name in gone:
                 _log.warning("worker_lost", worker=name, kind=kind.name)
                 await self._withdraw(name)
-        standings = self._standings(pool, now)
+            lost[kind.name] = len(gone)
+        standings = [
+            replace(each, lost=self._roll.taken(pool, each.kind, lost[each.kind.name]))
+            for each in self._standings(pool, now)
+        ]
         bounds = self._bounds(pool, now)
         rules = self._settings.autoscale.rules
-        scales, known.memory = decide(standings, demand, bounds, rules, known.memory, now)
+        before = known.memory
+        scales, known.memory = decide(standings, demand, bounds, rules, before, now)
+        for name, memory in known.memory.kinds.items():
+            if memory.losses.times > before.of(name).losses.times:
+                _log.warning("kind_put_aside", pool=pool, kind=name, why=memory.said)
+                known.why[name] = memory.said
         if scales:
             told = {each.kind.name: _counts(each) for each in standings}
             work = {name: round(value, 3) for name, value in asdict(demand).items() if value is not None}
@@ -98,7 +110,11 @@ class Autoscaler:
         for scale in scales:
             known.why[scale.kind] = scale.why
             await self._carry_out(pool, scale)
-        return [ScaleDecision(pool=pool, kind=each.kind, change=each.change, why=each.why) for each in scales]
+        bases = {each.kind.name: _basis(demand, each) for each in standings}
+        return [
+            ScaleDecision(pool=pool, kind=each.kind, change=each.change, why=each.why, basis=bases[each.kind])
+            for each in scales
+        ]
 
     def _bounds(self, pool: str, now: float) -> Bounds:
         """The pool's own caps, and what the other pools leave of those of all."""
@@ -160,7 +176,7 @@ class Autoscaler:
                 draining=standing.draining,
                 why=known.why.get(kind, ""),
                 failures=memory.failures,
-                rests_s=max(0.0, memory.rests_until - now),
+                rests_s=memory.rests_s(now),
             )
 
     def _all_kinds(self) -> Iterable[tuple[str, Kind]]:
@@ -170,3 +186,13 @@ class Autoscaler:
 def _counts(standing: Standing) -> str:
     """For the log: requested, starting, ready and draining."""
     return f"{standing.requested}/{standing.starting}/{standing.ready}/{standing.draining}"
+
+
+def _basis(demand: Demand, standing: Standing) -> Basis:
+    return Basis(
+        demand=demand,
+        requested=standing.requested,
+        starting=standing.starting,
+        ready=standing.ready,
+        draining=standing.draining,
+    )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from orchestrator.capacity.plans import index_of
 from orchestrator.dispatch.fleet import Fleet, Worker
-from orchestrator.domain.protocol import Stage, WorkerState
+from orchestrator.domain.protocol import Stage, WorkerState, WorkerStatus
 from orchestrator.policy.kinds import Kind, Standing
 from orchestrator.policy.shrinking import Seat
 from orchestrator.ports import WorkerPlan
@@ -30,6 +31,8 @@ class Roll:
         self._asked: dict[str, float] = {}
         # Those that have answered once.
         self._heard: set[str] = set()
+        # By pool and kind, those that were taken away since `taken` was asked.
+        self._taken = Counter[tuple[str, str]]()
 
     def asked(self, name: str, now: float) -> None:
         self._asked[name] = now
@@ -59,7 +62,12 @@ class Roll:
             status = None if worker is None else worker.status
             if status is not None:
                 self._heard.add(name)
-            if status is not None and status.state is WorkerState.DRAINING:
+            elif worker is not None and worker.awaited and name in self._heard:
+                # Its last life ended while it loaded, and it was started anew: its node may be gone, and never come.
+                self._heard.discard(name)
+                self._asked[name] = now
+            if worker is not None and status is not None and status.state is WorkerState.DRAINING:
+                self._taken[pool, kind.name] += _by_notice(worker, status, self._wanted[name])
                 del self._wanted[name]
             elif self.is_requested(name):
                 requested.append(name)
@@ -86,6 +94,11 @@ class Roll:
             if name in self._heard and (worker is None or (worker.status is None and not worker.trouble.failures)):
                 gone.append(name)
         return gone
+
+    def taken(self, pool: str, kind: Kind, lost: int) -> int:
+        """How many of a kind that may vanish were taken away since this was last asked: by notice, and `lost`."""
+        noticed = self._taken.pop((pool, kind.name), 0)
+        return noticed + lost if kind.may_vanish else 0
 
     def left(self, pool: str, kind: str) -> list[str]:
         """Those that were on their way out and have no process any more."""
@@ -117,3 +130,8 @@ class Roll:
             for name, worker in self._fleet.workers.items()
             if name not in self._wanted and index_of(name, pool, kind) is not None
         )
+
+
+def _by_notice(worker: Worker, status: WorkerStatus, plan: WorkerPlan) -> bool:
+    """Whether one that drains was not told to by us: for a changed plan, or for failing."""
+    return status.plan == plan.fingerprint and not worker.condemned

@@ -55,10 +55,18 @@ class Finding:
 
 
 class RayCluster(Protocol):
-    """The one thing that the doctor asks of a Ray cluster, which has answered already."""
+    """What the doctor asks of a Ray cluster, which has answered already."""
 
     def gpus(self) -> float:
         """GPUs of all nodes, in use or not."""
+        ...
+
+    def nodes(self, resource: str) -> int:
+        """How many living nodes have it."""
+        ...
+
+    def may_start(self, resource: str) -> bool | None:
+        """Whether an autoscaler may start nodes that have it; None where none has told Ray of its nodes."""
         ...
 
 
@@ -86,6 +94,9 @@ def examine(settings: Settings, connect: Connect, files: ModelFiles) -> Iterator
     yield _check("ray", lambda: _ray(settings.ray.address, connect, joined), advice, within_s=_SLOW_S)
     advice = "add GPU nodes, or lower pools.*.workers" if joined else "mend what is said of ray"
     yield _check("gpus", lambda: _gpus(settings, joined), advice)
+    for cluster in joined:
+        for pool in settings.pools:
+            yield from kind_findings(settings, pool, cluster)
     if answers:
         yield from _pools(settings)
         advice = (
@@ -172,7 +183,7 @@ def _pools(settings: Settings) -> Iterator[Finding]:
         yield pool_finding(pool, [load for load in told if load.pool == pool])
     for pool in sorted({share.pool for share in shares}):
         there = settings.pools.get(pool)
-        problem = over(pool, shares, None if there is None else there.workers)
+        problem = over(pool, shares, None if there is None else there.most_workers)
         if problem is not None:
             yield Finding("shares", Health.NOTE, problem)
 
@@ -191,6 +202,31 @@ def pool_finding(pool: str, loads: Sequence[WorkerLoad]) -> Finding:
     if not loaded:
         return Finding(part, Health.NOTE, str(unavailable(loads)))
     return Finding(part, Health.OK, f"{len(loaded)} of {len(loads)} workers have loaded {loaded[0].model}")
+
+
+def kind_findings(settings: Settings, pool: str, cluster: RayCluster) -> Iterator[Finding]:
+    """Of each kind that has a resource of its own, whether there is a node for it, or may be one."""
+    for name, kind in settings.pools[pool].kinds.items():
+        part, resource = f"kind {pool}.{name}", kind.resource
+        if resource is None:
+            continue
+        nodes, comes = cluster.nodes(resource), cluster.may_start(resource)
+        mend = (
+            f"start its nodes with `--resources '{{\"{resource}\": 1}}'`, or correct pools.{pool}.kinds.{name}.resource"
+        )
+        if nodes:
+            yield Finding(part, Health.OK, f"{nodes} nodes have the resource {resource}")
+        elif comes:
+            yield Finding(part, Health.OK, f"no node has the resource {resource} now; the autoscaler may start some")
+        elif comes is False:
+            said = f"no node has the resource {resource}, and no node type of the autoscaler has it"
+            yield Finding(part, Health.FAIL, said, mend)
+        elif kind.min:
+            said = f"no node has the resource {resource}, and there should be {kind.min} workers at all times"
+            yield Finding(part, Health.FAIL, said, mend)
+        else:
+            said = f"no node has the resource {resource} now, and nothing tells Ray whether one will come: {mend}"
+            yield Finding(part, Health.NOTE, said)
 
 
 def _database(database: Access) -> str:

@@ -19,6 +19,7 @@ def fleet(
     """Show each pool's kinds of workers: wanted, requested, starting, ready, draining, and why."""
     from orchestrator.capacity.fleets import FleetKind, Fleets, Shown
     from orchestrator.commands.tables import table
+    from orchestrator.ports.fleet import ScaleDecision
     from orchestrator.store import Store
 
     settings = settings_of(data_dir)
@@ -33,10 +34,22 @@ def fleet(
         counts = (state.wanted, state.requested, state.starting, state.ready, state.draining)
         return (it.pool, it.kind, f"{it.least}-{it.most}", *counts, why)
 
+    def basis(it: ScaleDecision) -> tuple[object, ...]:
+        """What it was based on: requested/starting/ready/draining, and what the pool had to do."""
+        of = it.basis
+        if of is None:
+            return ("-",) * 4
+        had = f"{of.requested}/{of.starting}/{of.ready}/{of.draining}"
+        due = "-" if of.demand.due_in_s is None else f"{of.demand.required_rate:.2f}/s for {of.demand.due_in_s:.0f} s"
+        return had, of.demand.jobs, f"{of.demand.backlog_s:.0f}", due
+
     shown = asyncio.run(read())
     heads = ("pool", "kind", "bounds", "wanted", "requested", "starting", "ready", "draining", "why")
     table(heads, map(row, shown.kinds))
     if decisions:
         typer.echo("")
-        told = ((f"{it.at:%Y-%m-%d %H:%M:%S}", it.pool, it.kind, f"{it.change:+d}", it.why) for it in shown.decisions)
-        table(("at (UTC)", "pool", "kind", "change", "why"), told)
+        told = (
+            (f"{it.at:%Y-%m-%d %H:%M:%S}", it.pool, it.kind, f"{it.change:+d}", *basis(it), it.why)
+            for it in shown.decisions
+        )
+        table(("at (UTC)", "pool", "kind", "change", "had", "jobs", "backlog s", "due", "why"), told)

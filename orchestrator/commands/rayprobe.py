@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -23,10 +24,20 @@ class Probed:
     """What a cluster has answered."""
 
     count: float
+    nodes_with: Mapping[str, int]
+    startable: Sequence[str] | None
 
     def gpus(self) -> float:
         """GPUs of all nodes, in use or not."""
         return self.count
+
+    def nodes(self, resource: str) -> int:
+        """How many living nodes have it."""
+        return self.nodes_with.get(resource, 0)
+
+    def may_start(self, resource: str) -> bool | None:
+        """Whether an autoscaler may start nodes that have it; None where none has told Ray of its nodes."""
+        return None if self.startable is None else resource in self.startable
 
 
 def probe(address: str | None, *, within_s: float | None = None) -> Probed:
@@ -51,7 +62,8 @@ def probe(address: str | None, *, within_s: float | None = None) -> Probed:
     finally:
         _end(child)
     try:
-        return Probed(float(jsontext.parse(out)["gpus"]))
+        found = jsontext.parse(out)
+        return Probed(float(found["gpus"]), dict(found["bearers"]), found["startable"])
     except (ValueError, KeyError, TypeError):
         raise WorkerUnreachable(f"no Ray cluster can be joined {where}{_hint(told)}") from None
 

@@ -9,8 +9,8 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from orchestrator.config.section import Seconds, Section
 from orchestrator.domain.campaign import StopRule
-from orchestrator.policy.autoscale import ScalingRules
 from orchestrator.policy.prediction import KEPT
+from orchestrator.policy.trust import ScalingRules
 from orchestrator.policy.watchdog import UPLOAD_TRIED_S, Patience
 
 

@@ -81,6 +81,7 @@ class Settings(BaseSettings):
             except ValueError as error:
                 raise ValueError(f"pools.{name}.{error}") from None
         _check_names(self.pools)
+        _check_caps(self.pools, self.autoscale)
         for name, model in self.models.items():
             sibling = model.image_model
             if sibling is not None and (
@@ -263,3 +264,20 @@ def _explain(item: Mapping[str, Any]) -> str:
         return message
     variable = "COGMILL_" + "__".join(str(part) for part in item["loc"]).upper()
     return f"{key}: {message} (environment: {variable})"
+
+
+def _check_caps(pools: Mapping[str, rendering.PoolSettings], caps: loops.AutoscaleSettings) -> None:
+    """Raise `ValueError` where workers that are always there do not fit into the caps of all, or a price is missing."""
+    kinds = [(name, kind, pool) for name, pool in pools.items() for kind in pool.kinds]
+    least = [(pool.kinds[kind].min * pool.gpus_per_worker, pool.price_of(kind)) for _, kind, pool in kinds]
+    gpus, money = sum(gpus for gpus, _ in least), sum(gpus * (price or 0.0) for gpus, price in least)
+    if caps.max_gpus is not None and gpus > caps.max_gpus:
+        raise ValueError(f"autoscale.max_gpus {caps.max_gpus} is less than {gpus}, what min of all kinds takes")
+    if caps.max_money_per_hour is None:
+        return
+    for name, kind, pool in kinds:
+        if pool.price_of(kind) is None:
+            raise ValueError(f"autoscale.max_money_per_hour needs pools.{name}.kinds.{kind}.price_per_gpu_hour")
+    if money > caps.max_money_per_hour:
+        told = f"{caps.max_money_per_hour:g} is less than {money:g}, what min of all kinds costs"
+        raise ValueError(f"autoscale.max_money_per_hour {told}")

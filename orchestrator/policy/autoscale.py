@@ -13,61 +13,12 @@ knowing what comes (Karlin, Manasse, Rudolph, Sleator: Competitive snoopy cachin
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from orchestrator.policy.demand import Demand
 from orchestrator.policy.kinds import Bounds, Kind, Standing, cheapest_first, cover
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScalingRules:
-    """What an operator sets."""
-
-    # A backlog without a deadline should be done within so many seconds, and an urgent one.
-    clear_s: float = 1800.0
-    urgent_within_s: float = 120.0
-    # More than deadlines need, by this factor.
-    headroom: float = 1.1
-    band: float = 0.05
-    slack: float = 0.25
-    # What is too many goes after so many seconds; without any work, after `idle_s`, or its start's time if longer.
-    surplus_s: float = 120.0
-    idle_s: float = 300.0
-    # A kind has this many times its `start_s`, and at least `patience_s`, to give a worker that was asked for.
-    patience: float = 2.0
-    patience_s: float = 60.0
-    # The first pause after one that did not come; each further one is twice as long, up to the last number.
-    backoff_s: float = 60.0
-    backoff_most_s: float = 3600.0
-
-    def patience_for(self, kind: Kind) -> float:
-        return max(self.patience_s, self.patience * kind.start_s)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KindMemory:
-    """What is remembered of a kind from one decision to the next."""
-
-    # Since when it has had too many, and the most that were needed since.
-    surplus_since: float | None = None
-    keep: int = 0
-    ready: int = 0
-    # When one last became ready.
-    came_at: float = -math.inf
-    # How often in a row none came in its time, and until when none is asked for.
-    failures: int = 0
-    rests_until: float = -math.inf
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """Of each kind, by its name."""
-
-    kinds: Mapping[str, KindMemory] = field(default_factory=dict)
-
-    def of(self, kind: str) -> KindMemory:
-        return self.kinds.get(kind, KindMemory())
+from orchestrator.policy.trust import KindMemory, Memory, ScalingRules, judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +50,9 @@ def decide(
     known, scales = dict[str, KindMemory](), list[Scale]()
     here = list[Standing]()
     for standing in standings:
-        known[standing.kind.name], withdrawn = _judge_starts(standing, rules, memory.of(standing.kind.name), now)
+        name = standing.kind.name
+        known[name], late, why = judged(standing, rules, memory.of(name), now)
+        withdrawn = [Scale(name, -late, why)] if late else []
         scales += withdrawn
         here.append(_after(standing, withdrawn))
     cut = _within_caps(here, bounds)
@@ -125,27 +78,6 @@ def _after(standing: Standing, scales: Iterable[Scale]) -> Standing:
         draining=standing.draining + starting + ready,
         ages=sorted(standing.ages, reverse=True)[gone:],
     )
-
-
-def _judge_starts(
-    standing: Standing, rules: ScalingRules, known: KindMemory, now: float
-) -> tuple[KindMemory, list[Scale]]:
-    """Withdraw what did not come in its time, and let the kind rest; it is forgiven when one comes.
-
-    While others of the kind are coming, those that are late have time.
-    """
-    kind, patience = standing.kind, rules.patience_for(standing.kind)
-    came = standing.ready > known.ready
-    known = replace(known, ready=standing.ready)
-    if came:
-        known = replace(known, came_at=now, failures=0, rests_until=-math.inf)
-    late = sum(age > patience for age in standing.ages)
-    if not late or now - known.came_at <= patience:
-        return known, []
-    pause = min(rules.backoff_most_s, rules.backoff_s * 2.0 ** min(known.failures, 30))
-    known = replace(known, failures=known.failures + 1, rests_until=now + pause)
-    why = f"{late} did not come within {patience:.0f} s; the next try in {pause:.0f} s"
-    return known, [Scale(kind.name, -late, why)]
 
 
 def _within_caps(standings: Sequence[Standing], bounds: Bounds) -> list[Scale]:
@@ -183,6 +115,8 @@ class _Plan:
         self._now = now
         self._rate = wanted_rate(demand, rules)
         self._limits = {kind.name: self._limit(kind) for kind in self._kinds}
+        self._spurned = self._spared()
+        self._limits |= self._spurned
 
     def _limit(self, kind: Kind) -> int:
         """As many as may be counted on: of a kind that rests, or that comes too late if it does not, those there."""
@@ -190,6 +124,33 @@ class _Plan:
         if self._now < self._known[kind.name].rests_until or self._is_risk(kind):
             return min(kind.most, standing.starting + standing.ready)
         return kind.most
+
+    def _is_frail(self, kind: Kind) -> bool:
+        return self._known[kind.name].losses.on_trial
+
+    def _spared(self) -> dict[str, int]:
+        """Of kinds that were taken back again and again: those that are there, one that is tried after a while, or as
+        many as are needed beside all others, since they do more than nothing.
+        """
+        frail = [kind for kind in self._kinds if self._is_frail(kind)]
+        if not frail:
+            return {}
+        firm = [kind for kind in self._kinds if kind not in frail]
+        jobs, bounds = self._demand.jobs, self._bounds
+        others = cover(firm, self._limits, rate=self._rate, heads=jobs, bounds=bounds)
+        for kind in firm:
+            bounds = bounds.without(kind, others[kind.name])
+        lacking = self._rate - sum(others[kind.name] * kind.speed for kind in firm)
+        beside = cover(frail, self._limits, rate=lacking, heads=jobs - sum(others.values()), bounds=bounds)
+        return {
+            kind.name: min(self._limits[kind.name], max(kind.least, beside[kind.name], self._sparing(kind)))
+            for kind in frail
+        }
+
+    def _sparing(self, kind: Kind) -> int:
+        standing = self._standings[kind.name]
+        there = standing.starting + standing.ready
+        return there if self._known[kind.name].losses.is_aside(self._now) else max(1, there)
 
     def _is_risk(self, kind: Kind) -> bool:
         """Whether there is no time left to wait in vain for a kind that may not come, and then for one that does.
@@ -248,9 +209,12 @@ class _Plan:
             for each in self._kinds
             if each.price < kind.price and self._now < self._known[each.name].rests_until
         ]
+        frail = [each.name for each in self._kinds if each.price < kind.price and each.name in self._spurned]
         risky = [each.name for each in self._kinds if each.price < kind.price and self._is_risk(each)]
         if resting:
             why += f"; {', '.join(resting)} did not come"
+        elif frail:
+            why += f"; {', '.join(frail)} is taken back too soon"
         elif risky:
             why += f"; too late to wait for {', '.join(risky)}"
         return why
@@ -292,7 +256,9 @@ class _Plan:
         return min(spare, standing.requested)
 
     def _ready_below(self, price: float) -> float:
-        """The rate of what is ready and cheaper."""
+        """The rate of what is ready, cheaper, and not on trial."""
         return sum(
-            standing.ready * standing.kind.speed for standing in self._standings.values() if standing.kind.price < price
+            standing.ready * standing.kind.speed
+            for standing in self._standings.values()
+            if standing.kind.price < price and not self._is_frail(standing.kind)
         )

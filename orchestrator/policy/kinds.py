@@ -56,6 +56,8 @@ class Standing:
     draining: int = 0
     # Seconds since each of the requested was asked for; what is missing was asked for just now.
     ages: Sequence[float] = ()
+    # Of a kind that may vanish: those that were taken away since the last decision, with or without notice.
+    lost: int = 0
 
     @property
     def present(self) -> int:

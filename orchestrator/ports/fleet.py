@@ -26,9 +26,21 @@ class KindState:
     draining: int
     # The last decision's reason, or why there is none.
     why: str
-    # How often in a row none came in its time, and for how many seconds none is asked for.
+    # How often in a row none came in its time; and for how many seconds none is asked for, after losses as far as other
+    # kinds do its work.
     failures: int = 0
     rests_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Basis:
+    """What a decision was based on: what the pool had to do, and how the kind's workers stood before it."""
+
+    demand: Demand
+    requested: int
+    starting: int
+    ready: int
+    draining: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +51,8 @@ class ScaleDecision:
     kind: str
     change: int
     why: str
+    # None: the release that took it did not keep it.
+    basis: Basis | None = None
     # None until it is written.
     at: datetime | None = None
 

@@ -94,6 +94,10 @@ class Workers(Protocol):
         """On which node each worker of a kind is, by its name; what has no node yet is left out."""
         ...
 
+    async def leftovers(self) -> list[str]:
+        """Names for which GPUs are held or asked for though no worker of that name exists; `kill` gives them back."""
+        ...
+
     async def start(self, plan: WorkerPlan) -> None:
         """Start a worker, detached; does nothing when one of that name exists."""
         ...

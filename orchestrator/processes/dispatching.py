@@ -8,6 +8,7 @@ from typing import Protocol
 
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.capacity.autoscaler import Autoscaler
+from orchestrator.capacity.leftovers import Leftovers
 from orchestrator.capacity.loads import Loads
 from orchestrator.capacity.plans import plans
 from orchestrator.capacity.scaler import Scaler
@@ -36,6 +37,8 @@ _log = logs.get("dispatching")
 
 # What workers' seconds went into is seen so much later, and lost for so long where a dispatcher is killed.
 _BOOKED_EVERY_S = 5.0
+# Between two looks for what is held for no worker: it costs a node each, and happens when a dispatcher is killed.
+_LEFTOVERS_EVERY_S = 20.0
 
 
 class DispatcherStore(JobStore, PredictionStore, Protocol):
@@ -127,7 +130,7 @@ def dispatching(
     """The dispatcher's loops; beside them, each worker has the one that watches it."""
     wanted = plans(settings)
     scaler, loads = Scaler(cluster, wanted), Loads(cluster, wanted)
-    autoscaler = Autoscaler(cluster, settings, fleets, wanted)
+    autoscaler, leftovers = Autoscaler(cluster, settings, fleets, wanted), Leftovers(cluster, wanted)
 
     turn = asyncio.Lock()  # nobody starts what the other withdraws
 
@@ -141,6 +144,10 @@ def dispatching(
     async def autoscale() -> None:
         async with turn:
             await autoscaler.run_once()
+
+    async def give_back_leftovers() -> None:
+        async with turn:
+            await leftovers.run_once()
 
     async def listen() -> None:
         async with cluster.store.wakeups() as wakeups:
@@ -158,6 +165,7 @@ def dispatching(
     return [
         Loop("scale", 2.0, scale, Life.SUCCEEDS),
         Loop("autoscale", settings.autoscale.every_s, autoscale, Life.GOES_ROUND),
+        Loop("leftovers", _LEFTOVERS_EVERY_S, give_back_leftovers),
         Loop("listen", 1.0, listen),
         Loop("look", 1.0, look),
         Loop("dispatch", changed, dispatcher.run_once, Life.GOES_ROUND),

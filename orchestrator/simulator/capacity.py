@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from random import Random
 
 from orchestrator.simulator.clock import Clock
@@ -23,6 +24,8 @@ class Capacity:
         self.starting: dict[Worker, None] = {}
         self.pool = pool
         self._clock, self._tally, self._random = clock, tally, random
+        # Of each kind, those that vanished since the autoscaler looked last.
+        self.vanished = Counter[str]()
         self._asked = 0
 
     def open(self) -> None:
@@ -60,6 +63,7 @@ class Capacity:
         if worker.state is not State.READY:
             return
         self._tally.losses += 1
+        self.vanished[worker.kind] += 1
         self.pool.leave(worker, notice=worker.table.notice if notice is None else notice)
         if self.table.fixed:
             self.request(worker.kind)

@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.policy.autoscale import Memory, Scale, ScalingRules, decide
+from orchestrator.policy.autoscale import Scale, decide
 from orchestrator.policy.demand import Demand, required_rate
 from orchestrator.policy.kinds import Bounds, Kind, Standing
+from orchestrator.policy.trust import Memory, ScalingRules
 from orchestrator.simulator.campaigns import Campaign
 from orchestrator.simulator.capacity import Capacity
 from orchestrator.simulator.clock import Clock
@@ -88,7 +89,8 @@ class Scaler:
         asked = [worker for worker in self._capacity.starting if worker.kind == kind.name]
         ages = [self._clock.now - worker.requested_at for worker in asked]
         ready = sum(worker.kind == kind.name for worker in self._capacity.pool.ready)
-        return Standing(kind=kind, requested=len(asked), ready=ready, ages=ages)
+        lost = self._capacity.vanished.pop(kind.name, 0) if kind.may_vanish else 0
+        return Standing(kind=kind, requested=len(asked), ready=ready, ages=ages, lost=lost)
 
     def _apply(self, scale: Scale) -> None:
         for _ in range(scale.change):

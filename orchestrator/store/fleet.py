@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from orchestrator.policy.demand import Demand, required_rate
-from orchestrator.ports.fleet import KindState, ScaleDecision
+from orchestrator.ports.fleet import Basis, KindState, ScaleDecision
 from orchestrator.store.part import Part
 from orchestrator.store.tables import fleet_kinds, scale_decisions
 
@@ -64,9 +66,9 @@ _RECORD = text("""
     ), gone AS (
         DELETE FROM fleet_kinds WHERE cluster = :cluster AND (pool, kind) NOT IN (SELECT pool, kind FROM told)
     ), decided AS (
-        INSERT INTO scale_decisions (cluster, pool, kind, change, why)
-        SELECT :cluster, pool, kind, change, why
-        FROM jsonb_to_recordset(:decisions) AS d(pool text, kind text, change int, why text)
+        INSERT INTO scale_decisions (cluster, pool, kind, change, why, basis)
+        SELECT :cluster, pool, kind, change, why, basis
+        FROM jsonb_to_recordset(:decisions) AS d(pool text, kind text, change int, why text, basis jsonb)
     ), old AS (
         DELETE FROM scale_decisions WHERE cluster = :cluster AND number <= (
             SELECT number FROM scale_decisions WHERE cluster = :cluster ORDER BY number DESC OFFSET :kept LIMIT 1)
@@ -106,7 +108,7 @@ class Fleets(Part):
         return found
 
     async def record_fleet(self, cluster: str, kinds: Sequence[KindState], decisions: Sequence[ScaleDecision]) -> None:
-        told = [{"pool": d.pool, "kind": d.kind, "change": d.change, "why": d.why} for d in decisions]
+        told = [asdict(replace(decision, at=None)) for decision in decisions]
         given = {"cluster": cluster, "kinds": list(kinds), "decisions": told, "kept": _KEPT}
         await self._database.fetch(_RECORD, given)
 
@@ -122,6 +124,10 @@ class Fleets(Part):
 
     async def scale_decisions(self, *, limit: int) -> list[ScaleDecision]:
         table = scale_decisions.c
-        asked = select(table.pool, table.kind, table.change, table.why, table.at)
+        asked = select(table.pool, table.kind, table.change, table.why, table.basis, table.at)
         found = await self._database.fetch(asked.order_by(table.number.desc()).limit(limit))
-        return [ScaleDecision(**row._mapping) for row in found]
+        return [ScaleDecision(**{**row._mapping, "basis": _basis(row.basis)}) for row in found]
+
+
+def _basis(told: Mapping[str, Any] | None) -> Basis | None:
+    return None if told is None else Basis(**{**told, "demand": Demand(**told["demand"])})

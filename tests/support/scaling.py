@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from orchestrator.capacity.autoscaler import Autoscaler
+from orchestrator.capacity.leftovers import Leftovers
 from orchestrator.capacity.scaler import Scaler
 from orchestrator.config import Settings
 from orchestrator.dispatch.claims import Claims
@@ -18,7 +19,7 @@ from orchestrator.domain.protocol import WorkerState
 from orchestrator.policy.demand import Demand
 from orchestrator.policy.prediction import NOTHING_LEARNED, Predictions
 from orchestrator.ports import WorkerPlan
-from orchestrator.ports.fleet import KindState, ScaleDecision
+from orchestrator.ports.fleet import Basis, KindState, ScaleDecision
 from tests.support.builders import a_status
 from tests.support.control import hears
 
@@ -32,6 +33,13 @@ POOLS: dict[str, Any] = {
     }
 }
 NIGHT = Demand(backlog_s=7200, due_s=7200, required_rate=2.0, due_in_s=3600, jobs=100)
+
+
+def a_decision(pool: str, kind: str, change: int = 3) -> ScaleDecision:
+    """One that says what it was based on."""
+    basis = Basis(demand=NIGHT, requested=1, starting=0, ready=2, draining=0)
+    why = "2.20 GPU s per s wanted, 3.00 there or coming"
+    return ScaleDecision(pool=pool, kind=kind, change=change, why=why, basis=basis)
 
 
 def unlearned() -> Any:
@@ -57,6 +65,8 @@ class Site:
     killed: list[str] = field(default_factory=list)
     drained: list[str] = field(default_factory=list)
     on_node: dict[str, str] = field(default_factory=dict)
+    # What is held for workers, whether they exist or not.
+    held: set[str] = field(default_factory=set)
     paused: list[Pause] = field(default_factory=list)
     states: Sequence[KindState] = ()
     decisions: list[ScaleDecision] = field(default_factory=list)
@@ -80,6 +90,7 @@ class Site:
         )  # fmt: skip
         self.scaler = Scaler(cluster, self.wanted)
         self.autoscaler = Autoscaler(cluster, settings, self.store, self.wanted)
+        self.leftovers_loop = Leftovers(cluster, self.wanted)
 
     @property
     def store(self) -> Any:
@@ -102,12 +113,16 @@ class Site:
     async def nodes(self) -> Mapping[str, str]:
         return self.on_node
 
+    async def leftovers(self) -> list[str]:
+        return sorted(self.held - set(self.there))
+
     async def start(self, plan: WorkerPlan) -> None:
         self.there.append(plan.name)
 
     async def kill(self, name: str, *, restart: bool) -> None:
         assert not restart
         self.killed.append(name)
+        self.held.discard(name)
         if name in self.there:
             self.there.remove(name)
 

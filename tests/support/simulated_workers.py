@@ -211,6 +211,9 @@ class SimulatedWorkers:
     async def nodes(self) -> dict[str, str]:
         return dict(self.on_node)
 
+    async def leftovers(self) -> list[str]:
+        return []
+
     async def start(self, plan: WorkerPlan) -> None:
         self.starts.append(self.clock.monotonic())
         self.workers.setdefault(plan.name, self._born(plan))

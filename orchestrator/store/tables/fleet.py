@@ -14,6 +14,7 @@ from sqlalchemy import (
     Table,
     Text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 
 from orchestrator.store.tables.base import NOW, ZERO, metadata, moment
 
@@ -50,6 +51,8 @@ scale_decisions = Table(
     Column("kind", Text, nullable=False),
     Column("change", Integer, nullable=False),
     Column("why", Text, nullable=False),
+    # What it was based on.
+    Column("basis", JSONB),
     moment("at", nullable=False, server_default=NOW),
 )
 Index("scale_decisions_cluster", scale_decisions.c.cluster, scale_decisions.c.number)

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from cogmill_client import AsyncCogmill, Cogmill
-from cogmill_client.models import base, campaigns, files, rows, usage, videos, webhooks
+from cogmill_client.models import base, campaigns, files, fleet, rows, usage, videos, webhooks
 from cogmill_client.models.events import EndEvent, StepEvent
 from fastapi import FastAPI
 from pydantic import BaseModel
@@ -24,7 +24,9 @@ from api.app import create_app
 from orchestrator.config import Settings
 from orchestrator.domain.webhooks import EventType, event_body
 from orchestrator.notify.outbox import signed
-from tests.support.api import THUMBNAIL, VIDEO, Api, api_settings, listening
+from orchestrator.tenants import keys
+from tests.support.api import MASTER_KEY, THUMBNAIL, VIDEO, Api, api_settings, listening
+from tests.support.scaling import a_decision
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -48,6 +50,11 @@ COMPONENTS: dict[type[BaseModel], str] = {
     usage.WorkerUsage: "WorkerUsage",
     videos.Expected: "Expected",
     videos.VideoForecast: "VideoForecast",
+    fleet.FleetKind: "Kind",
+    fleet.Demand: "Demand",
+    fleet.Standing: "Standing",
+    fleet.ScaleDecision: "Decision",
+    fleet.Fleet: "Fleet",
     campaigns.Campaign: "CampaignObject",
     campaigns.Template: "Template",
     campaigns.Budget: "Budget",
@@ -96,7 +103,7 @@ async def test_a_model_has_the_fields_and_the_types_of_the_document(model: type[
 async def test_every_model_is_compared_or_said_to_be_of_no_component() -> None:
     named = {
         kind
-        for part in (base, campaigns, files, rows, usage, videos, webhooks)
+        for part in (base, campaigns, files, fleet, rows, usage, videos, webhooks)
         for kind in vars(part).values()
         if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not BaseModel
     }
@@ -330,6 +337,24 @@ async def test_use_and_the_keys_of_manifests_are_read(cogmill: AsyncCogmill) -> 
     assert (used.by, used.data, used.total.attempts) == (["model", "hour"], [], 0)
     assert (await cogmill.usage_csv(by=["model"])).startswith("model,attempts")
     assert (await cogmill.jwks()).keys[0].crv == "Ed25519"
+
+
+async def test_an_operator_reads_the_fleet_and_what_was_decided_about_it(api: Api, base_url: str) -> None:
+    decision = a_decision("main", "spot")
+    await api.services.store.record_fleet("here", [], [decision])
+    key_id = keys.new_id()
+    await api.services.store.add_key(key_id, "staff", "tests", operator=True)
+    async with AsyncCogmill(keys.issue(MASTER_KEY, key_id), base_url) as staff:
+        shown = await staff.fleet()
+    assert {kind.kind for kind in shown.kinds} == {"default"}
+    (told,) = shown.decisions
+    assert (told.pool, told.kind, told.change, told.why) == ("main", "spot", 3, decision.why)
+    assert told.demand is not None
+    assert told.standing is not None
+    assert (told.demand.jobs, told.demand.due_in_s, told.standing.ready) == (100, 3600, 2)
+    async with AsyncCogmill(await api.key(api.tenant), base_url) as tenant:
+        with pytest.raises(module.Forbidden):
+            await tenant.fleet()
 
 
 async def test_the_blocking_client_says_the_same(api: Api, base_url: str, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from orchestrator.config import Settings
 from orchestrator.ports.fleet import KindState, ScaleDecision
 from orchestrator.store import Store
 from tests.support.api import api_settings
+from tests.support.scaling import a_decision
 
 KINDS = {"spot": {"max": 9, "price_per_gpu_hour": 1.5, "may_vanish": True}, "firm": {"min": 1, "max": 2}}
 
@@ -46,8 +47,9 @@ def test_the_command_shows_kinds_and_decisions(database_url: str, monkeypatch: A
 
     async def write() -> None:
         async with Store.open(database_url) as store:
-            decision = ScaleDecision(pool="small", kind="spot", change=3, why="due in 60 s")
-            await store.record_fleet("one", [told("one", 2, "due in 60 s")], [decision])
+            older = ScaleDecision(pool="small", kind="spot", change=-1, why="idle")
+            decisions = [older, a_decision("small", "spot")]
+            await store.record_fleet("one", [told("one", 2, "due in 60 s")], decisions)
 
     asyncio.run(write())
     done = CliRunner().invoke(cli.app, ["fleet", "--decisions"])
@@ -56,4 +58,8 @@ def test_the_command_shows_kinds_and_decisions(database_url: str, monkeypatch: A
     assert lines[0].split() == ["pool", "kind", "bounds", "wanted", "requested", "starting", "ready", "draining", "why"]
     assert lines[1].split()[:8] == ["small", "spot", "0-9", "3", "1", "0", "2", "0"]
     assert lines[1].endswith("due in 60 s; rests for 120 s")
-    assert lines[-1].split()[2:6] == ["small", "spot", "+3", "due"]
+    newest, before = lines[-2].split(maxsplit=12), lines[-1].split()
+    assert newest[2:-1] == ["small", "spot", "+3", "1/0/2/0", "100", "7200", "2.00/s", "for", "3600", "s"]
+    assert newest[-1] == a_decision("small", "spot").why
+    # What an older release has decided does not say what it was based on.
+    assert before[2:] == ["small", "spot", "-1", "-", "-", "-", "-", "idle"]

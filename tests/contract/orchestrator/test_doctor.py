@@ -92,6 +92,45 @@ def test_what_no_check_foresaw_ends_that_check_alone(
     assert "nothing answers at 127.0.0.1:1" in findings[2].detail
 
 
+def test_of_a_kind_that_no_node_can_have_it_says_which_resource_is_missing() -> None:
+    kinds = {
+        "there": {"max": 2, "resource": "a100"},
+        "comes": {"max": 2, "resource": "spot"},
+        "never": {"max": 2, "resource": "h200"},
+        "any": {"max": 2},
+    }
+    pools = {"gpu": {"model": "tiny-2b", "kinds": kinds}}
+    settings = Settings.model_validate(api_settings("postgresql://u:p@h/d").model_dump() | {"pools": pools})
+    told = rayprobe.Probed(0, {"a100": 3}, ["spot"])
+    there, comes, never = doctor.kind_findings(settings, "gpu", told)
+    assert there.line() == "ok    kind gpu.there       3 nodes have the resource a100"
+    assert (comes.health, comes.detail) == (
+        Health.OK, "no node has the resource spot now; the autoscaler may start some",
+    )  # fmt: skip
+    assert never.line() == (
+        "FAIL  kind gpu.never       no node has the resource h200, and no node type of the autoscaler has it -> start "
+        "its nodes with `--resources '{\"h200\": 1}'`, or correct pools.gpu.kinds.never.resource"
+    )
+
+
+@pytest.mark.parametrize(("least", "health"), [(0, Health.NOTE), (1, Health.FAIL)])
+def test_where_nothing_tells_whether_nodes_will_come_only_a_worker_that_must_be_there_is_a_fault(
+    least: int, health: Health
+) -> None:
+    pools = {"gpu": {"model": "tiny-2b", "kinds": {"spot": {"min": least, "max": 2, "resource": "spot"}}}}
+    settings = Settings.model_validate(api_settings("postgresql://u:p@h/d").model_dump() | {"pools": pools})
+    (finding,) = doctor.kind_findings(settings, "gpu", rayprobe.Probed(0, {}, None))
+    assert finding.health is health
+    assert "no node has the resource spot" in finding.detail
+    assert "`--resources '{\"spot\": 1}'`" in finding.line()
+
+
+def test_a_cluster_says_what_its_nodes_have(ray_address: str) -> None:
+    found = rayprobe.probe(ray_address, within_s=60)
+    assert found.gpus() > 0
+    assert (found.nodes("GPU"), found.nodes("spot"), found.may_start("spot")) == (1, 0, None)
+
+
 async def test_it_says_of_each_pool_why_its_workers_cannot_load(store: Store, database_url: str) -> None:
     load = WorkerLoad(worker="small-0", pool=POOL, model="tiny-2b", state=LoadState.BROKEN)
     detail = "ConfigError: /models/tiny-2b is not whole: vae has no config.json"

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import TextClause
 from sqlalchemy.dialects.postgresql import asyncpg as dialect
 
-from orchestrator.store import campaign_rows, campaigns, changes, forecasts, row_ends, spending, window
+from orchestrator.store import campaign_rows, campaigns, changes, fleet, forecasts, row_ends, spending, window
 from orchestrator.store.connecting import SESSION
 
 ROWS, JOBS = 20_000, 1_000
@@ -46,6 +46,7 @@ _ARGUMENTS = {
     **dict.fromkeys(("again", "done", "put_off", "reseed", "unended"), "false"),
     **{"duty": "'forecasts'", "lease_s": "30", "weeks": "4", "seconds": "3600"},
     **{"believed": "'10 minutes'", "pool": "'small'", "most": "9"},
+    **{"kinds": "'[]'", "decisions": "'[]'", "cluster": "'default'", "kept": "1000"},
     **dict.fromkeys(("code", "key", "error", "kind", "period", "unit", "state"), "'x'"),
 }
 # Of these tables nobody reads more than an index gives. `campaigns` has few rows that have not ended.
@@ -53,7 +54,7 @@ _LARGE = "jobs|attempts|campaign_rows|campaign_jobs|campaign_bad_rows|campaign_p
 
 
 def statements() -> Iterator[tuple[str, TextClause]]:
-    for module in (campaigns, changes, window, row_ends, campaign_rows, spending, forecasts):
+    for module in (campaigns, changes, window, row_ends, campaign_rows, spending, forecasts, fleet):
         name = module.__name__.rpartition(".")[2]
         for label, found in vars(module).items():
             several = found if isinstance(found, dict) else {"": found}

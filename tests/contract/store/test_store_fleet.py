@@ -10,6 +10,7 @@ import pytest
 from orchestrator.ports.fleet import KindState, ScaleDecision
 from orchestrator.store import Store
 from tests.support.jobs import CLUSTER, POOL, new_job, worker
+from tests.support.scaling import a_decision
 
 CAMPAIGN = """
     INSERT INTO campaigns (id, kind, tenant, state, ask, templates, priority, rows, succeeded, deadline, estimate)
@@ -70,6 +71,14 @@ async def test_a_fleet_is_what_its_dispatcher_said_last(store: Store, database: 
     assert await store.fleet() == [elsewhere, replace(firm, wanted=9)]
     await database.execute("UPDATE fleet_kinds SET told_at = told_at - interval '11 minutes'")
     assert await store.fleet() == []
+
+
+async def test_a_decision_is_read_with_what_it_was_based_on(store: Store) -> None:
+    decision = a_decision(POOL, "spot")
+    await store.record_fleet(CLUSTER, [SPOT], [replace(decision, basis=None), decision])
+    newest, before = await store.scale_decisions(limit=2)
+    assert replace(newest, at=None) == decision
+    assert before.basis is None
 
 
 async def test_decisions_are_kept_newest_first_and_not_for_ever(store: Store) -> None:

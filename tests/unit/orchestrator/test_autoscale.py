@@ -4,75 +4,19 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.policy.autoscale import KindMemory, Memory, Scale, ScalingRules, decide, wanted_rate
+from orchestrator.policy.autoscale import decide, wanted_rate
 from orchestrator.policy.demand import Demand, required_rate
 from orchestrator.policy.kinds import Bounds, Kind, Standing, cover
+from orchestrator.policy.trust import KindMemory, Memory
+from tests.support.scaling_world import FIRM, NIGHT, RULES, SPOT, World
 
-RULES = ScalingRules()
-SPOT = Kind(name="spot", price_per_gpu_hour=1.0, most=20, start_s=300, may_vanish=True)
-FIRM = Kind(name="firm", price_per_gpu_hour=3.0, most=20, start_s=300)
 FAST = Kind(name="fast", price_per_gpu_hour=4.0, most=10, speed=2.0, start_s=300)
-# A night's rows: 36,000 GPU seconds in each of ten hours.
-NIGHT = Demand(backlog_s=360_000, due_s=360_000, required_rate=10.0, due_in_s=36_000, jobs=6000)
-
-
-@dataclass
-class World:
-    """A pool whose workers come as `comes` says, and a clock that goes round every ten seconds."""
-
-    kinds: list[Kind]
-    bounds: Bounds = field(default_factory=Bounds)
-    rules: ScalingRules = RULES
-    never: set[str] = field(default_factory=set)
-    now: float = 1000.0
-    memory: Memory = field(default_factory=Memory)
-    asked: dict[str, list[float]] = field(default_factory=dict)
-    ready: dict[str, int] = field(default_factory=dict)
-
-    def standings(self) -> list[Standing]:
-        return [
-            Standing(
-                kind=kind,
-                requested=len(self.asked.get(kind.name, [])),
-                ready=self.ready.get(kind.name, 0),
-                ages=[self.now - at for at in self.asked.get(kind.name, [])],
-            )
-            for kind in self.kinds
-        ]
-
-    def step(self, demand: Demand, seconds: float = 10.0) -> list[Scale]:
-        self.now += seconds
-        for kind in self.kinds:
-            asked = self.asked.setdefault(kind.name, [])
-            come = [at for at in asked if self.now - at >= kind.start_s and kind.name not in self.never]
-            self.ready[kind.name] = self.ready.get(kind.name, 0) + len(come)
-            self.asked[kind.name] = [at for at in asked if at not in come]
-        scales, self.memory = decide(self.standings(), demand, self.bounds, self.rules, self.memory, self.now)
-        for scale in scales:
-            self.apply(scale)
-        return scales
-
-    def apply(self, scale: Scale) -> None:
-        asked = self.asked[scale.kind]
-        if scale.change > 0:
-            asked += [self.now] * scale.change
-            return
-        withdrawn = min(-scale.change, len(asked))
-        del asked[:withdrawn]
-        self.ready[scale.kind] -= -scale.change - withdrawn
-        assert self.ready[scale.kind] >= 0
-
-    def run(self, demand: Demand, seconds: float, every: float = 10.0) -> list[Scale]:
-        return [scale for _ in range(int(seconds / every)) for scale in self.step(demand, every)]
-
-    def present(self, kind: Kind) -> int:
-        return self.ready.get(kind.name, 0) + len(self.asked.get(kind.name, []))
 
 
 def at_once(*standings: Standing, demand: Demand = NIGHT, bounds: Bounds | None = None) -> dict[str, int]:
@@ -249,7 +193,7 @@ def test_no_decision_goes_beyond_a_cap(
     fleet: list[Kind], course: list[tuple[Demand, Bounds]], there: list[tuple[int, ...]]
 ) -> None:
     standings = [
-        Standing(kind=kind, requested=a, starting=b, ready=c, draining=d)
+        Standing(kind=kind, requested=a, starting=b, ready=c, draining=d, lost=a if kind.may_vanish else 0)
         for kind, (a, b, c, d) in zip(fleet, there, strict=False)
     ]
     memory, now = Memory(), 0.0

@@ -7,9 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from orchestrator.domain.job import WorkerRef
 from orchestrator.domain.protocol import WorkerState
 from orchestrator.policy.demand import Demand
 from orchestrator.policy.shrinking import Seat, leaving
+from orchestrator.ports.fleet import Basis
+from tests.support.builders import a_status
+from tests.support.control import hears
 from tests.support.scaling import NIGHT, Site
 
 
@@ -27,7 +31,9 @@ async def test_a_worker_is_requested_then_starting_then_ready() -> None:
     await site.turn()
     assert site.shown("spot") == (3, 0, 0, 3, 0)
     assert [(each.kind, each.change) for each in site.decisions] == [("spot", 3)]
-    assert "due in 3600 s" in site.decisions[0].why
+    (decision,) = site.decisions
+    assert "due in 3600 s" in decision.why
+    assert decision.basis == Basis(demand=NIGHT, requested=0, starting=0, ready=0, draining=0)
 
 
 async def test_what_does_not_come_is_withdrawn_and_another_kind_does_its_work() -> None:
@@ -44,6 +50,26 @@ async def test_what_does_not_come_is_withdrawn_and_another_kind_does_its_work() 
     assert spot.why == "2 did not come within 200 s; the next try in 60 s"
 
 
+async def test_one_that_died_while_it_loaded_and_never_comes_again_is_withdrawn() -> None:
+    site = Site(NIGHT)
+    await site.turn()
+    names = sorted(site.wanted)
+    site.answers(*names, state=WorkerState.LOADING)
+    await site.turn()
+    for name in names:  # as its watcher leaves it
+        worker = site.fleet.workers[name]
+        worker.status, worker.trouble = None, worker.trouble.died("its node is gone", site.now)
+        site.there.remove(name)
+    await site.turn(600.0)  # it has rested, and is started anew
+    assert sorted(site.there) == names
+    await site.turn()
+    assert site.shown("spot") == (3, 3, 0, 0, 0)
+    await site.turn(201.0)
+    assert sorted(site.killed) == names
+    assert site.known("spot").why == "3 did not come within 200 s; the next try in 60 s"
+    assert site.shown("firm")[0] == 3
+
+
 async def test_a_lost_spot_worker_is_ended_with_its_group_and_another_is_asked_for() -> None:
     site = Site(NIGHT)
     await site.turn()
@@ -55,6 +81,46 @@ async def test_a_lost_spot_worker_is_ended_with_its_group_and_another_is_asked_f
     assert site.killed == ["gpu-spot-1"]
     assert site.fleet.workers["gpu-spot-1"] is not before
     assert site.shown("spot") == (3, 1, 0, 2, 0)
+
+
+@pytest.mark.parametrize("notice", [False, True], ids=["killed", "given notice"])
+async def test_spot_that_is_taken_back_at_once_is_put_aside_and_says_so(notice: bool) -> None:
+    site = Site(NIGHT)
+    await site.turn()
+    await ends_all(site, notice=notice)
+    await site.turn()
+    spot = site.known("spot")
+    assert spot.why.startswith("taken back after 10 s as a mean, and a start takes 100 s; one is tried in 60 s")
+    assert (spot.wanted, spot.rests_s, spot.failures) == (0, 60.0, 0)
+    assert site.shown("firm")[0] == 3
+    await site.turn(61.0)
+    assert site.known("spot").wanted == 1
+
+
+async def test_workers_that_we_told_to_go_were_not_taken_back() -> None:
+    site = Site(NIGHT)
+    await site.turn()
+    names = sorted(site.wanted)
+    site.answers(*names)
+    await site.turn()
+    for name in names:  # another plan since: the scaler has drained them
+        worker = WorkerRef(name=name, incarnation="first")
+        hears(site.fleet, a_status(worker=worker, pool="gpu", state=WorkerState.DRAINING, plan="old"), site.now)
+    await site.turn()
+    assert site.known("spot").rests_s == 0
+    assert site.shown("spot")[:2] == (3, 3)
+
+
+async def ends_all(site: Site, *, notice: bool) -> None:
+    """Every spot worker becomes ready, and is taken away a turn later."""
+    names = [name for name in site.wanted if "spot" in name]
+    site.answers(*names)
+    await site.turn()
+    for name in names:
+        if notice:
+            site.answers(name, state=WorkerState.DRAINING)
+        else:
+            site.fleet.workers[name].status = None
 
 
 async def test_without_work_workers_are_drained_before_they_are_ended() -> None:

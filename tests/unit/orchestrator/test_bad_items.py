@@ -16,6 +16,7 @@ from orchestrator.campaigns.finishing import Finishing
 from orchestrator.campaigns.schedules import Scheduler
 from orchestrator.capacity.autoscaler import Autoscaler
 from orchestrator.capacity.forecasting import Forecasting
+from orchestrator.capacity.leftovers import GRACE_S, Leftovers
 from orchestrator.capacity.loads import Loads
 from orchestrator.capacity.scaler import Scaler
 from orchestrator.config import RetentionSettings, Settings
@@ -520,6 +521,18 @@ async def autoscale() -> object:
     return recorded
 
 
+async def leftovers() -> object:
+    async def held() -> list[str]:
+        return [BAD, GOOD]
+
+    done, now = Done(), [0.0]
+    cluster = _cluster(workers=fake(leftovers=held, kill=done), clock=fake(monotonic=lambda: now[0]))
+    loop = Leftovers(cluster, {})
+    await loop.run_once()
+    now[0] = GRACE_S
+    return await loop.run_once()
+
+
 CASES: dict[str, Callable[[], Awaitable[object]]] = {
     "expire": expire,
     "rescue": recover,
@@ -531,6 +544,7 @@ CASES: dict[str, Callable[[], Awaitable[object]]] = {
     "file_orphans": lambda: _orphans("files/", FileSweeper),
     "scale": scale,
     "autoscale": autoscale,
+    "leftovers": leftovers,
     "dispatch": dispatch,
     "cancel": lambda: _told("cancel"),
     "rebalance": lambda: _told("rebalance"),

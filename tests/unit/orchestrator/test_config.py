@@ -320,6 +320,21 @@ def test_a_pool_without_kinds_has_the_plans_that_it_had(toml: Path) -> None:
         ),
         (KINDS + "[pools.gpu-spot]\nmodel = 'small'", "pools.gpu-spot: its workers would have the names of those of"),
         ("[autoscale]\nidel_s = 3", "autoscale.idel_s"),
+        (KINDS.replace("max = 5", "max = -1"), "pools.gpu.kinds.firm.max"),
+        (KINDS.replace("max = 5", "max = 5\nspeed = 0"), "pools.gpu.kinds.firm.speed"),
+        (KINDS.replace("max = 5", "max = 5\nstart_s = -3"), "pools.gpu.kinds.firm.start_s"),
+        (KINDS.replace('"spot"', '""'), "pools.gpu.kinds.spot.resource"),
+        (KINDS.replace('"spot"', '"node:10.0.0.1"'), "pools.gpu.kinds.spot"),
+        ("max_gpus = -1" + KINDS, "pools.gpu.max_gpus"),
+        (KINDS + "[autoscale]\nmax_gpus = 0", "autoscale.max_gpus 0 is less than 1, what min of all kinds takes"),
+        (
+            KINDS + "[autoscale]\nmax_money_per_hour = 2",
+            "autoscale.max_money_per_hour 2 is less than 3, what min of all kinds costs",
+        ),
+        (
+            KINDS.replace("price_per_gpu_hour = 1.0", "") + "[autoscale]\nmax_money_per_hour = 9",
+            "autoscale.max_money_per_hour needs pools.gpu.kinds.spot.price_per_gpu_hour",
+        ),
     ],
 )
 def test_a_wrong_kind_is_told_by_name(toml: Path, wrong: str, told: str) -> None:

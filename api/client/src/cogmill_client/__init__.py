@@ -23,6 +23,7 @@ from cogmill_client.errors import (
 from cogmill_client.many import Downloaded
 from cogmill_client.models.campaigns import Campaign
 from cogmill_client.models.files import FileObject
+from cogmill_client.models.fleet import Fleet, FleetKind, ScaleDecision
 from cogmill_client.models.rows import BadRow, Link, ManifestSignature, Plan, Row, Upload
 from cogmill_client.models.usage import Usage, UsageLine, WorkerLine, WorkerUsage
 from cogmill_client.models.videos import Video
@@ -30,8 +31,8 @@ from cogmill_client.models.webhooks import WebhookEvent
 
 __all__ = [
     "ApiError", "AsyncCogmill", "BadAnswer", "BadRequest", "BadRow", "Campaign", "ChecksumMismatch", "Cogmill",
-    "CogmillError", "ConfigurationError", "Conflict", "ConnectionFailed", "Downloaded", "FileObject", "Forbidden",
-    "InvalidSignature", "Link", "ManifestSignature", "NotFound", "Plan", "PreconditionFailed", "RateLimited", "Row",
-    "ServerError", "Timeout", "TooLarge", "Unauthenticated", "Upload", "Usage", "UsageLine", "Video",
-    "WebhookEvent", "WorkerLine", "WorkerUsage",
+    "CogmillError", "ConfigurationError", "Conflict", "ConnectionFailed", "Downloaded", "FileObject", "Fleet",
+    "FleetKind", "Forbidden", "InvalidSignature", "Link", "ManifestSignature", "NotFound", "Plan",
+    "PreconditionFailed", "RateLimited", "Row", "ScaleDecision", "ServerError", "Timeout", "TooLarge",
+    "Unauthenticated", "Upload", "Usage", "UsageLine", "Video", "WebhookEvent", "WorkerLine", "WorkerUsage",
 ]  # fmt: skip

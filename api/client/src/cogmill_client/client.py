@@ -87,6 +87,7 @@ class Account(Resource):
     usage = Does(account.usage)
     usage_csv = Does(account.usage_csv)
     worker_usage = Does(account.worker_usage)
+    fleet = Does(account.fleet)
     jwks = Does(account.jwks)
 
 
@@ -151,6 +152,7 @@ class AsyncAccount(AsyncResource):
     usage = AsyncDoes(account.usage)
     usage_csv = AsyncDoes(account.usage_csv)
     worker_usage = AsyncDoes(account.worker_usage)
+    fleet = AsyncDoes(account.fleet)
     jwks = AsyncDoes(account.jwks)
 
 
@@ -179,7 +181,7 @@ class Cogmill:
         self.webhooks = Webhooks(self._driver)
         own = Account(self._driver)
         self.usage, self.usage_csv, self.worker_usage = own.usage, own.usage_csv, own.worker_usage
-        self.jwks = own.jwks
+        self.fleet, self.jwks = own.fleet, own.jwks
 
     def download_campaign(
         self,
@@ -230,7 +232,7 @@ class AsyncCogmill:
         self.webhooks = AsyncWebhooks(self._driver)
         own = AsyncAccount(self._driver)
         self.usage, self.usage_csv, self.worker_usage = own.usage, own.usage_csv, own.worker_usage
-        self.jwks = own.jwks
+        self.fleet, self.jwks = own.fleet, own.jwks
 
     async def download_campaign(
         self,

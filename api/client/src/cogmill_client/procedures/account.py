@@ -9,6 +9,7 @@ from uuid import uuid4
 from cogmill_client.effects import Items, Request, Steps
 from cogmill_client.exchange import answer_of, reads
 from cogmill_client.models.base import Deleted
+from cogmill_client.models.fleet import Fleet
 from cogmill_client.models.usage import Usage, WorkerUsage
 from cogmill_client.models.webhooks import Endpoint, EndpointWithSecret, Jwks, WebhookSecret
 from cogmill_client.paging import listed
@@ -52,6 +53,11 @@ def worker_usage(
     words = by if isinstance(by, str) else ",".join(by)
     asked = Request(method="GET", url="/v1/usage/workers", query=query(from_=from_, to=to, by=words or None))
     return answer_of(asked, reads(WorkerUsage))
+
+
+def fleet() -> Steps[Fleet]:
+    """Every kind of workers, how many there are and are wanted, why, and what was decided last. For operators."""
+    return answer_of(Request(method="GET", url="/v1/fleet"), reads(Fleet))
 
 
 def _used(
