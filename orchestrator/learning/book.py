@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,12 +9,11 @@ from typing import Self
 
 from orchestrator.config import Settings
 from orchestrator.domain.catalog import ModelFamily
-from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.job import Claim, RenderSpec
+from orchestrator.kit.readings import Reading
 from orchestrator.policy.cost import predict
 from orchestrator.policy.prediction import DAY_S, NOTHING_LEARNED, Key, Predictions
 from orchestrator.ports.predictions import PredictionReader
-from orchestrator.telemetry import aside
 
 # How old what is known may be, and how long whoever asks waits for something newer.
 FRESH_S = 10.0
@@ -54,34 +51,25 @@ class Book:
         self._models = models
         self._store = store
         self._half_life_s = half_life_s
-        self._monotonic = monotonic
-        self._last = NOTHING_LEARNED
-        self._read_at = -math.inf
-        self._reading = asyncio.Lock()
+        self._known = Reading(
+            "learned", self._read, NOTHING_LEARNED, fresh_s=FRESH_S, patience_s=_PATIENCE_S, monotonic=monotonic
+        )
 
     @classmethod
     def of(cls, settings: Settings, store: PredictionReader) -> Self:
         return cls(Models.of(settings), store, half_life_s=settings.prediction.half_life_s)
 
+    async def _read(self) -> Predictions:
+        return Predictions(await self._store.learned(), half_life_s=self._half_life_s)
+
     @property
     def last(self) -> Predictions:
         """What was known when somebody last asked for something new."""
-        return self._last
+        return self._known.last
 
     async def known(self) -> Predictions:
         """What is known now. Never raises: where the store does not answer, what was known before holds on."""
-        async with self._reading:
-            now = self._monotonic()
-            if now - self._read_at >= FRESH_S:
-                self._read_at = now  # also when it fails: the next reader must not wait as long
-                try:
-                    async with asyncio.timeout(_PATIENCE_S):
-                        self._last = Predictions(await self._store.learned(), half_life_s=self._half_life_s)
-                except (StoreUnavailable, TimeoutError):
-                    pass
-                except Exception as error:  # no request fails for what only makes its price better
-                    aside.put("learned", error)
-            return self._last
+        return await self._known.now()
 
     def key_of(self, spec: RenderSpec, pool: str) -> Key:
         """What a render has in common with others, on this pool's workers."""
@@ -101,4 +89,4 @@ class Book:
         prior_s = self.prior_s(claim.spec)
         if prior_s is None:
             return claim.cost
-        return prior_s * self._last.ratio(self.key_of(claim.spec, claim.pool)).likely / self.speed_of(claim)
+        return prior_s * self.last.ratio(self.key_of(claim.spec, claim.pool)).likely / self.speed_of(claim)
