@@ -14,6 +14,7 @@ from api.native import (
     pools,
     usage,
     webhooks,
+    worker_usage,
 )
 from api.openai.errors import DOCS
 from api.shared.dialect import Dialect
@@ -38,6 +39,7 @@ DIALECT = Dialect(
         campaign_results.router,
         campaign_events.router,
         usage.router,
+        worker_usage.router,
         webhooks.router,
         pools.router,
         fleet.router,

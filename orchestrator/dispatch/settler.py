@@ -25,7 +25,8 @@ _log = logs.get("settler")
 class Settler:
     """The one way in which a claim ends, whoever noticed that it did.
 
-    `used` is what is known of the GPU seconds of a claim that cannot say so itself any more.
+    `used` is what is known of the GPU seconds of a claim that cannot say so itself any more; `kind_of(pool, worker)` is
+    a worker's kind, for the ledger.
     """
 
     def __init__(
@@ -34,11 +35,13 @@ class Settler:
         policy: RetryPolicy,
         jitter: random.Random,
         used: Callable[[UUID], float] = lambda token: 0.0,
+        kind_of: Callable[[str, str], str] = lambda pool, worker: "",
     ) -> None:
         self._store = store
         self._policy = policy
         self._jitter = jitter
         self._used = used
+        self._kind_of = kind_of
         # Claims whose ending could not be written, and how often that was tried.
         self._broken: Counter[UUID] = Counter()
 
@@ -84,7 +87,13 @@ class Settler:
 
     async def _end(self, endings: Sequence[tuple[Claim, Ending]]) -> list[tuple[Claim, Ending, SettleResult]]:
         endings = [(claim, self._booked(claim, ending)) for claim, ending in endings]
-        settlements = [settle(claim, ending, self._policy, self._jitter.random()) for claim, ending in endings]
+        settlements = [
+            replace(
+                settle(claim, ending, self._policy, self._jitter.random()),
+                kind=self._kind_of(claim.pool, claim.worker.name),
+            )
+            for claim, ending in endings
+        ]
         found = await self._store.settle(settlements)
         settled = []
         for (claim, ending), settlement, result in zip(endings, settlements, found, strict=True):

@@ -21,7 +21,7 @@ PATIENCE_S = 60.0
 def settler_of(settings: Settings, store: JobStore, used: Callable[[UUID], float] = lambda token: 0.0) -> Settler:
     """What writes down how claims end; `used` is what is known of the cost of those that are lost, in GPU seconds."""
     policy = RetryPolicy(base_s=settings.retry.base_s, cap_s=settings.retry.cap_s)
-    return Settler(store, policy, random.Random(), used)
+    return Settler(store, policy, random.Random(), used, settings.kind_of)
 
 
 def showing(settings: Settings, store: JobStore) -> list[Loop]:

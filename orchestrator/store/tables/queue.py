@@ -241,6 +241,8 @@ usage = Table(
     Column("model", Text),
     # Of an evicted attempt: it left a checkpoint that is further on.
     Column("kept", Boolean),
+    # Of the worker: empty where its pool has workers of one kind, null in rows of earlier releases.
+    Column("kind", Text),
     CheckConstraint("gpu_seconds > 0", name="usage_positive"),
 )
 Index("usage_at", usage.c.at, postgresql_using="brin", postgresql_with={"pages_per_range": 32})

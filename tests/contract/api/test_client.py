@@ -46,6 +46,8 @@ COMPONENTS: dict[type[BaseModel], str] = {
     usage.WorkerAmounts: "WorkerAmounts",
     usage.WorkerLine: "WorkerLine",
     usage.WorkerUsage: "WorkerUsage",
+    usage.WasteLine: "WasteLine",
+    usage.WasteUsage: "WasteUsage",
     campaigns.Campaign: "CampaignObject",
     campaigns.Template: "Template",
     campaigns.Budget: "Budget",

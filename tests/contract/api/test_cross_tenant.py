@@ -157,6 +157,7 @@ LISTING_NOTHING = {
     "/v1/models",
     "/v1/pools",
     "/v1/usage",
+    "/v1/usage/waste",
     "/v1/usage/workers",
     "/v1/webhook_event_types",
     "/v1/webhook_secret",

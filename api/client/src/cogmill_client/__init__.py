@@ -24,7 +24,7 @@ from cogmill_client.many import Downloaded
 from cogmill_client.models.campaigns import Campaign
 from cogmill_client.models.files import FileObject
 from cogmill_client.models.rows import BadRow, Link, ManifestSignature, Plan, Row, Upload
-from cogmill_client.models.usage import Usage, UsageLine, WorkerLine, WorkerUsage
+from cogmill_client.models.usage import Usage, UsageLine, WasteLine, WasteUsage, WorkerLine, WorkerUsage
 from cogmill_client.models.videos import Video
 from cogmill_client.models.webhooks import WebhookEvent
 
@@ -33,5 +33,5 @@ __all__ = [
     "CogmillError", "ConfigurationError", "Conflict", "ConnectionFailed", "Downloaded", "FileObject", "Forbidden",
     "InvalidSignature", "Link", "ManifestSignature", "NotFound", "Plan", "PreconditionFailed", "RateLimited", "Row",
     "ServerError", "Timeout", "TooLarge", "Unauthenticated", "Upload", "Usage", "UsageLine", "Video",
-    "WebhookEvent", "WorkerLine", "WorkerUsage",
+    "WasteLine", "WasteUsage", "WebhookEvent", "WorkerLine", "WorkerUsage",
 ]  # fmt: skip

@@ -87,6 +87,9 @@ class Account(Resource):
     usage = Does(account.usage)
     usage_csv = Does(account.usage_csv)
     worker_usage = Does(account.worker_usage)
+    worker_usage_csv = Does(account.worker_usage_csv)
+    waste = Does(account.waste)
+    waste_csv = Does(account.waste_csv)
     jwks = Does(account.jwks)
 
 
@@ -151,6 +154,9 @@ class AsyncAccount(AsyncResource):
     usage = AsyncDoes(account.usage)
     usage_csv = AsyncDoes(account.usage_csv)
     worker_usage = AsyncDoes(account.worker_usage)
+    worker_usage_csv = AsyncDoes(account.worker_usage_csv)
+    waste = AsyncDoes(account.waste)
+    waste_csv = AsyncDoes(account.waste_csv)
     jwks = AsyncDoes(account.jwks)
 
 
@@ -179,7 +185,8 @@ class Cogmill:
         self.webhooks = Webhooks(self._driver)
         own = Account(self._driver)
         self.usage, self.usage_csv, self.worker_usage = own.usage, own.usage_csv, own.worker_usage
-        self.jwks = own.jwks
+        self.worker_usage_csv = own.worker_usage_csv
+        self.waste, self.waste_csv, self.jwks = own.waste, own.waste_csv, own.jwks
 
     def download_campaign(
         self,
@@ -230,7 +237,8 @@ class AsyncCogmill:
         self.webhooks = AsyncWebhooks(self._driver)
         own = AsyncAccount(self._driver)
         self.usage, self.usage_csv, self.worker_usage = own.usage, own.usage_csv, own.worker_usage
-        self.jwks = own.jwks
+        self.worker_usage_csv = own.worker_usage_csv
+        self.waste, self.waste_csv, self.jwks = own.waste, own.waste_csv, own.jwks
 
     async def download_campaign(
         self,

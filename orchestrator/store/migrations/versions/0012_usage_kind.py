@@ -1,0 +1,19 @@
+"""The ledger knows on which kind of worker an attempt was made."""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "0012"
+down_revision = "0011"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    # Null of what earlier releases have written, and write while the new ones roll out.
+    op.execute("ALTER TABLE usage ADD COLUMN kind text")
+
+
+def downgrade() -> None:
+    raise NotImplementedError("what was told apart would be no more: restore a backup instead")
