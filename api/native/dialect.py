@@ -12,6 +12,7 @@ from api.native import (
     events,
     fleet,
     pools,
+    predictions,
     usage,
     webhooks,
     worker_usage,
@@ -43,6 +44,7 @@ DIALECT = Dialect(
         webhooks.router,
         pools.router,
         fleet.router,
+        predictions.router,
     ),
     bodies={"/v1/campaigns/{campaign_id}/input": _input},
 )

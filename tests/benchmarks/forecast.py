@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from orchestrator.policy.belief import Belief, learned, of_ratio
 from orchestrator.policy.forecast import Cohort, Outlook, World, forecast, mend
-from orchestrator.policy.prediction import Ratio
+from orchestrator.policy.ratios import Ratio
 from orchestrator.policy.supply import Crew, Pool, loaded
 from tests.benchmarks.nights import HOUR_S, ROW_S, USUAL, Night, Seen
 

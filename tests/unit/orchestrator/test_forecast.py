@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from orchestrator.policy.belief import Belief, learned, of_ratio, scores
 from orchestrator.policy.fluid import Flow, Stage, play, ranked, share
 from orchestrator.policy.forecast import Cohort, Outlook, World, at_risk, forecast, hopeless, mend, of_job
-from orchestrator.policy.prediction import UNKNOWN
+from orchestrator.policy.ratios import UNKNOWN
 from orchestrator.policy.supply import Crew, Pool, Scores, loaded, stages_of
 
 DRAWS = 11
