@@ -149,9 +149,12 @@ attempts = Table(
     moment("claimed_at", nullable=False),
     moment("ended_at", nullable=False, server_default=NOW),
     Column("failure", JSONB),
+    # What a GPU second of its kind of worker cost when it ended; null of what has no price, and of earlier releases.
+    Column("price", Double),
     # A claim number is never used twice and ends once; that also makes the token unique within its job.
     PrimaryKeyConstraint("job_id", "number"),
     CheckConstraint("number >= 1 AND gpu_seconds >= 0", name="attempts_ranges"),
+    CheckConstraint("price >= 0", name="attempts_price"),
     CheckConstraint(
         "outcome IN ('succeeded', 'failed', 'lost', 'evicted', 'released', 'cancelled')", name="attempts_outcome"
     ),

@@ -1,4 +1,4 @@
-"""The ledger knows on which kind of worker an attempt was made."""
+"""The ledger knows on which kind of worker an attempt was made, and what a second of that cost."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ depends_on = None
 def upgrade() -> None:
     # Null of what earlier releases have written, and write while the new ones roll out.
     op.execute("ALTER TABLE usage ADD COLUMN kind text")
+    op.execute("ALTER TABLE attempts ADD COLUMN price double precision CONSTRAINT attempts_price CHECK (price >= 0)")
 
 
 def downgrade() -> None:
