@@ -170,28 +170,25 @@ class Predictions:
 
     def ratio(self, key: Key) -> Ratio:
         """The ratio of what has most in common with `key`, of what enough is known of; else that of its model."""
-        levels = self._levels_of(key)
-        for level, model, factor in levels:
+        model, factor = _of_model(key.model, key.kind), 1.0
+        for level, model, factor in self._levels_of(key):
             if level in self._past:
                 known = self._known_of(level, model)
                 if known.weight >= _ENOUGH:
                     return known.ratio.times(factor)
-        _, model, factor = levels[-1]
         return (self._known_of(model, model).ratio if model in self._past else UNKNOWN).times(factor)
 
-    def _levels_of(self, key: Key) -> list[tuple[Level, Level, float]]:
+    def _levels_of(self, key: Key) -> Iterator[tuple[Level, Level, float]]:
         """Where to look, what has most in common first: a level, its model's, and what a ratio there counts times.
 
         Where both have as much in common, what is known of a kind comes before what is known of its pool at its speed.
         """
-        own = key.levels()
-        levels = [(level, own[-1], 1.0) for level in own]
-        kind = self._kinds.get(key.kind)
-        if kind is None:
-            return levels
-        theirs, factor = replace(key, kind=kind.pool).levels(), 1 / self.speed(key.model, key.kind)
-        pools = [(level, theirs[-1], factor) for level in theirs]
-        return [each for pair in zip(levels, pools, strict=True) for each in pair]
+        own, kind = key.levels(), self._kinds.get(key.kind)
+        theirs = own if kind is None else replace(key, kind=kind.pool).levels()
+        for level, of_pool in zip(own, theirs, strict=True):
+            yield level, own[-1], 1.0
+            if kind is not None:
+                yield of_pool, theirs[-1], 1 / self.speed(key.model, key.kind)
 
     def speed(self, model: str, kind: str, otherwise: float = 1.0) -> float:
         """Seconds of the reference kind's work that a worker of a kind (its word) does in a second, for a model.
