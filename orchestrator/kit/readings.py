@@ -46,6 +46,10 @@ class Reading(Generic[T]):
         """What was known when somebody last asked."""
         return self._last
 
+    def expire(self) -> None:
+        """Whoever asks next reads anew, however fresh it is."""
+        self._read_at = -math.inf
+
     async def now(self) -> T:
         """What is known now. Never raises: no request fails for what only makes its answer better."""
         async with self._turn:

@@ -42,6 +42,8 @@ async def test_it_is_read_once_for_all_who_ask_until_it_is_too_old() -> None:
     assert (await reading.now(), source.asked) == (1, 1)
     source.now += 0.1
     assert (await reading.now(), reading.last, source.asked) == (2, 2, 2)
+    reading.expire()
+    assert await reading.now() == 3
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("away"), ValueError("nobody foresaw it")])
