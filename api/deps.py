@@ -27,6 +27,7 @@ from orchestrator.intake.files import Files
 from orchestrator.intake.jobs import Jobs
 from orchestrator.intake.waiting import Waiting
 from orchestrator.learning.book import Book
+from orchestrator.learning.listing import Listing
 from orchestrator.notify.campaign_feed import CampaignFeed
 from orchestrator.notify.feed import Feed
 from orchestrator.notify.subscriptions import Subscriptions
@@ -83,6 +84,7 @@ class Services:
     pools: Pools
     fleets: Fleets
     reports: Reports
+    predictions: Listing
     keyring: Keyring
     rates: RequestRates
     readiness: Readiness
@@ -122,6 +124,7 @@ class Services:
             Pools(settings, store),
             Fleets(settings, store),
             Reports(store, settings.worker_prices),
+            Listing(settings, store),
             keyring,
             rates,
             readiness,

@@ -24,6 +24,7 @@ from orchestrator.commands import (
     manifest,
     parked,
     pools,
+    predictions,
     profiles,
     shares,
     simulate,
@@ -57,6 +58,7 @@ app.add_typer(tenants.tenants, name="tenants")
 app.add_typer(parked.parked, name="parked")
 app.add_typer(pools.pools, name="pools")
 app.command("fleet")(fleet.fleet)
+app.command("predictions")(predictions.predictions)
 app.add_typer(webhooks.webhooks, name="webhooks")
 app.add_typer(manifest.manifest, name="manifest")
 app.command(epilog=CODES)(jobs.submit)

@@ -12,8 +12,10 @@ from api.native import (
     events,
     fleet,
     pools,
+    predictions,
     usage,
     webhooks,
+    worker_usage,
 )
 from api.openai.errors import DOCS
 from api.shared.dialect import Dialect
@@ -38,9 +40,11 @@ DIALECT = Dialect(
         campaign_results.router,
         campaign_events.router,
         usage.router,
+        worker_usage.router,
         webhooks.router,
         pools.router,
         fleet.router,
+        predictions.router,
     ),
     bodies={"/v1/campaigns/{campaign_id}/input": _input},
 )

@@ -1,10 +1,9 @@
-"""`/v1/usage`, which is ours: the ledger of attempts, as JSON and as CSV, and that of workers' hours."""
+"""`/v1/usage`, which is ours: the ledger of attempts, as JSON and as CSV."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import UTC
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -17,8 +16,7 @@ from api.wire.docs import binary
 from api.wire.replies import reply, unix
 from orchestrator.domain.errors import Forbidden
 from orchestrator.domain.spreadsheet import rows_of
-from orchestrator.domain.usage import By, Used
-from orchestrator.domain.worker_time import WorkerHours
+from orchestrator.domain.usage import Used
 from orchestrator.ports import ApiKey
 from orchestrator.tenants.ledger import Report
 
@@ -40,6 +38,7 @@ _EXAMPLE: dict[str, JsonValue] = {
             "campaign": "campaign_0199c3a57be47c21b1f3a1d3c5e7f901",
             "model": None,
             "pool": None,
+            "kind": None,
             "outcome": "succeeded",
             "attempts": 4000,
             "gpu_seconds": 361200.5,
@@ -51,25 +50,6 @@ _EXAMPLE: dict[str, JsonValue] = {
     "waste": {"cancelled": 0.0, "failed": 0.0, "lost": 0.0, "evicted": 0.0, "released": 0.0},
 }
 
-_HOURS_EXAMPLE: dict[str, JsonValue] = {
-    "busy_s": 331200.0,
-    "idle_s": 21600.0,
-    "loading_s": 7200.0,
-    "broken_s": 0.0,
-    "utilisation": 0.92,
-    "money": 250.0,
-    "unused_money": 20.0,
-}
-_WORKERS_EXAMPLE: dict[str, JsonValue] = {
-    "object": "usage.workers",
-    "since": 1767225600,
-    "until": 1769904000,
-    "by": ["pool", "kind"],
-    "currency": "USD",
-    "data": [{"object": "usage.workers.line", "hour": None, "pool": "5b", "kind": "spot", **_HOURS_EXAMPLE}],
-    "total": _HOURS_EXAMPLE,
-}
-
 
 class Amounts(BaseModel):
     """What some attempts used together."""
@@ -77,7 +57,7 @@ class Amounts(BaseModel):
     attempts: int = Field(description="Those that used a GPU at all.")
     gpu_seconds: float
     wasted_gpu_seconds: float = Field(description="Of these, what came to nothing.")
-    money: float | None = Field(description="At today's prices; null where one of the pools has none.")
+    money: float | None = Field(description="At today's prices; null where one of the pools, or kinds, has none.")
 
 
 class UsageLine(Amounts):
@@ -89,6 +69,9 @@ class UsageLine(Amounts):
     campaign: str | None = Field(description="A campaign or a batch; null for single requests.")
     model: str | None
     pool: str | None
+    kind: str | None = Field(
+        description="Of the worker; empty where a pool has workers of one kind, null in what earlier releases wrote."
+    )
     outcome: str | None
 
 
@@ -123,11 +106,11 @@ async def _key(request: Request) -> ApiKey:
     return key
 
 
-_Since = Annotated[
+Since = Annotated[
     str | None,
     Query(alias="from", description="Unix seconds, a date, or a time with its zone; 30 days before `to`."),
 ]
-_Until = Annotated[str | None, Query(alias="to", description="The same; now.")]
+Until = Annotated[str | None, Query(alias="to", description="The same; now.")]
 
 
 @router.get(
@@ -147,10 +130,11 @@ _Until = Annotated[str | None, Query(alias="to", description="The same; now.")]
 async def usage(
     request: Request,
     key: Annotated[ApiKey, Depends(_key)],
-    since: _Since = None,
-    until: _Until = None,
+    since: Since = None,
+    until: Until = None,
     by: Annotated[
-        str | None, Query(description="What to tell apart: tenant, campaign, model, pool, outcome, hour; with commas.")
+        str | None,
+        Query(description="What to tell apart: tenant, campaign, model, pool, kind, outcome, hour; with commas."),
     ] = None,
     campaign: Annotated[str | None, Query(description="Of this campaign or batch alone.")] = None,
     tenant: Annotated[
@@ -166,8 +150,7 @@ async def usage(
     report = await services.reports.usage(whose, since=since, until=until, by=by, campaign=campaign)
     currency = services.settings.billing.currency
     if format == "csv":
-        headers = {"content-disposition": 'attachment; filename="usage.csv"'}
-        return Response(_csv(report, currency), 200, headers, "text/csv; charset=utf-8")
+        return as_csv("usage", _cells(report, currency))
     return reply(_usage(report, whose, currency))
 
 
@@ -185,6 +168,7 @@ def _usage(report: Report, tenant: str | None, currency: str) -> Usage:
                 campaign=line.campaign,
                 model=line.model,
                 pool=line.pool,
+                kind=line.kind,
                 outcome=line.outcome,
                 **_amounts(line).model_dump(),
             )
@@ -192,86 +176,6 @@ def _usage(report: Report, tenant: str | None, currency: str) -> Usage:
         ],
         total=_amounts(report.total),
         waste=Causes(**{cause.value: seconds for cause, seconds in report.waste.items()}),
-    )
-
-
-class WorkerAmounts(BaseModel):
-    """What workers' hours went into, and what they cost."""
-
-    busy_s: float = Field(description="Rendering.")
-    idle_s: float = Field(description="Waiting for something to render.")
-    loading_s: float = Field(description="Loading the model and warming it up.")
-    broken_s: float = Field(description="Unable to load, and not ended yet.")
-    utilisation: float | None = Field(description="The share that is busy; null of no time.")
-    money: float | None = Field(description="Of all of it, at today's prices; null where one of the pools has none.")
-    unused_money: float | None = Field(description="Of what was not busy.")
-
-
-class WorkerLine(WorkerAmounts):
-    """What was not asked for is null."""
-
-    object: Literal["usage.workers.line"] = "usage.workers.line"
-    hour: int | None = Field(description="The beginning of the hour.")
-    pool: str | None
-    kind: str | None = Field(description="Empty where a pool has workers of one kind.")
-
-
-class WorkerUsage(BaseModel):
-    """Of the hours that begin in a time, the last moment not included."""
-
-    object: Literal["usage.workers"] = "usage.workers"
-    since: int
-    until: int
-    by: list[str]
-    currency: str
-    data: list[WorkerLine]
-    total: WorkerAmounts
-
-
-@router.get(
-    "/v1/usage/workers",
-    response_model=WorkerUsage,
-    summary="What workers' hours went into",
-    **DOCS.route(
-        errors=(400, 403),
-        answers={
-            200: {"description": "Sums.", "content": {"application/json": {"example": _WORKERS_EXAMPLE}}},
-        },
-    ),
-)
-async def worker_usage(
-    request: Request,
-    key: Annotated[ApiKey, Depends(_key)],
-    since: _Since = None,
-    until: _Until = None,
-    by: Annotated[str | None, Query(description="What to tell apart: hour, pool, kind; with commas.")] = None,
-) -> Response:
-    """Seconds of every worker, rendering or not. For operators."""
-    if not key.operator:
-        raise Forbidden("only an operator's key may see what workers' hours went into")
-    services = deps.services(request)
-    report = await services.reports.workers(since=since, until=until, by=by)
-    return reply(
-        WorkerUsage(
-            since=unix(report.since),
-            until=unix(report.until),
-            by=list(report.by),
-            currency=services.settings.billing.currency,
-            data=[
-                WorkerLine(hour=unix(line.hour), pool=line.pool, kind=line.kind, **_hours(line).model_dump())
-                for line in report.lines
-            ],
-            total=_hours(report.total),
-        )
-    )
-
-
-def _hours(hours: WorkerHours) -> WorkerAmounts:
-    return WorkerAmounts(
-        **{f"{spell}_s": seconds for spell, seconds in hours.seconds.items()},
-        utilisation=hours.utilisation,
-        money=hours.money,
-        unused_money=hours.unused_money,
     )
 
 
@@ -284,20 +188,20 @@ def _amounts(used: Used) -> Amounts:
     )
 
 
-def _csv(report: Report, currency: str) -> str:
-    names = [*(by.value for by in report.by), "attempts", "gpu_seconds", "wasted_gpu_seconds", "money", "currency"]
-    lines = report.lines or ([] if report.by else [report.total])
-    cells = (
-        [*_told(line, report.by), line.attempts, line.gpu_seconds, line.wasted_gpu_seconds, line.money, currency]
-        for line in lines
-    )
-    return "".join(rows_of(chain([names], cells)))
+def _cells(report: Report, currency: str) -> Iterator[Sequence[object]]:
+    yield [*(by.value for by in report.by), "attempts", "gpu_seconds", "wasted_gpu_seconds", "money", "currency"]
+    for line in report.lines or ([] if report.by else [report.total]):
+        told = told_apart(line, [by.value for by in report.by])
+        yield [*told, line.attempts, line.gpu_seconds, line.wasted_gpu_seconds, line.money, currency]
 
 
-def _told(line: Used, by: Iterable[By]) -> list[object]:
-    return [
-        f"{line.hour.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        if each is By.HOUR and line.hour
-        else getattr(line, each.value)
-        for each in by
-    ]
+def told_apart(line: object, by: Iterable[str]) -> list[object]:
+    """The cells of what a line is told apart by; an hour as ISO 8601."""
+    cells = (getattr(line, name) for name in by)
+    return [f"{it.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if isinstance(it, datetime) else it for it in cells]
+
+
+def as_csv(name: str, cells: Iterable[Sequence[object]]) -> Response:
+    """A file to save, of lines of cells, the names of its columns first."""
+    headers = {"content-disposition": f'attachment; filename="{name}.csv"'}
+    return Response("".join(rows_of(cells)), 200, headers, "text/csv; charset=utf-8")

@@ -14,7 +14,7 @@ from orchestrator.domain.campaign_ids import plan_token
 from orchestrator.domain.errors import InvalidField, Outdated, PlanChanged, WrongState
 from orchestrator.domain.outlooks import KeptOutlook
 from orchestrator.policy.order import sample_places
-from orchestrator.policy.prediction import UNKNOWN
+from orchestrator.policy.ratios import UNKNOWN
 from orchestrator.ports.campaign_values import Change, NewPass, RowEdit, Window
 
 _S = CampaignState

@@ -66,6 +66,7 @@ class Autoscaler:
         await self.adopt()
         rules = self._settings.autoscale
         known = await self._cluster.lessons.book.known()
+        self._kinds = {pool: kinds_of(self._settings, pool, known) for pool in self._pools}
         ratios = {pool: known.of_model(self._settings.pools[pool].model, pool).likely for pool in self._pools}
         demands = await self._store.demand(ratios, urgent_priority=rules.urgent_priority)
         pauses = await self._store.pauses()

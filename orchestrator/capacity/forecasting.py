@@ -13,9 +13,10 @@ from uuid import uuid4
 from orchestrator.capacity.worlds import Known, Worlds
 from orchestrator.config import Settings
 from orchestrator.domain.campaign import Campaign
-from orchestrator.domain.errors import LeaseLost, StoreUnavailable
+from orchestrator.domain.errors import LeaseLost
 from orchestrator.domain.outlooks import KeptOutlook, LaneOutlook, Subject
 from orchestrator.domain.request import DEFAULT_PRIORITY
+from orchestrator.kit.readings import Reading
 from orchestrator.learning.book import Book
 from orchestrator.policy.cohorts import advice, kept, turned
 from orchestrator.policy.forecast import Forecast, Outlook, forecast, mend
@@ -155,20 +156,14 @@ class Forecasts:
 
     def __init__(self, store: ForecastStore, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._store = store
-        self._monotonic = monotonic
-        self._known: dict[tuple[Subject, str], KeptOutlook] = {}
-        self._read_at = -math.inf
-        self._reading = asyncio.Lock()
+        first: dict[tuple[Subject, str], KeptOutlook] = {}
+        self._known = Reading(
+            "forecasts", self._read, first, fresh_s=_FRESH_S, patience_s=_PATIENCE_S, monotonic=monotonic
+        )
+
+    async def _read(self) -> dict[tuple[Subject, str], KeptOutlook]:
+        return {(each.subject, each.name): each for each in await self._store.forecasts()}
 
     async def of(self, subject: Subject, name: str) -> KeptOutlook | None:
         """The forecast of one campaign or pool, None where there is none. Never raises: what was known before does."""
-        async with self._reading:
-            now = self._monotonic()
-            if now - self._read_at >= _FRESH_S:
-                self._read_at = now  # also when it fails: the next reader must not wait as long
-                try:
-                    async with asyncio.timeout(_PATIENCE_S):
-                        self._known = {(each.subject, each.name): each for each in await self._store.forecasts()}
-                except (StoreUnavailable, TimeoutError):
-                    pass
-        return self._known.get((subject, name))
+        return (await self._known.now()).get((subject, name))

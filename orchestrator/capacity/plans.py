@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from orchestrator.config import Settings
 from orchestrator.policy.kinds import Kind
+from orchestrator.policy.prediction import NOTHING_LEARNED, Predictions, WorkerKind
 from orchestrator.ports import WorkerPlan
 
 
@@ -56,8 +57,8 @@ def index_of(name: str, pool: str, kind: str) -> int | None:
     return int(number) if name.startswith(prefix) and number.isascii() and number.isdigit() else None
 
 
-def kinds_of(settings: Settings, pool: str) -> list[Kind]:
-    """The kinds of a pool as they are decided about; none for a pool without."""
+def kinds_of(settings: Settings, pool: str, known: Predictions = NOTHING_LEARNED) -> list[Kind]:
+    """The kinds of a pool as they are decided about, as fast as renders have taught; none for a pool without."""
     chosen = settings.pools[pool]
     return [
         Kind(
@@ -66,7 +67,7 @@ def kinds_of(settings: Settings, pool: str) -> list[Kind]:
             gpus=chosen.gpus_per_worker,
             least=kind.min,
             most=kind.max,
-            speed=kind.speed,
+            speed=known.speed(chosen.model, WorkerKind.word(pool, name), kind.speed),
             start_s=kind.start_s,
             resource=kind.resource,
             may_vanish=kind.may_vanish,

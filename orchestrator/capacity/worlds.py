@@ -20,6 +20,7 @@ from orchestrator.policy.belief import UNKNOWN, Belief, of_ratio
 from orchestrator.policy.cohorts import cohorts_of, is_going_on
 from orchestrator.policy.forecast import Cohort, World
 from orchestrator.policy.hours import ClosedHours
+from orchestrator.policy.prediction import NOTHING_LEARNED, Predictions, WorkerKind
 from orchestrator.policy.purses import Money, allowances_of, tenant_allowance
 from orchestrator.policy.supply import HOUR_S, WEEK_HOURS, Crew, Pool, loaded
 from orchestrator.ports.campaign_values import Budget
@@ -94,7 +95,7 @@ class Worlds:
         allowances = self._allowances(campaigns.values(), cohorts, await self._store.budgets(), moment)
         pauses = await self._store.pauses()
         paused = {name: told(pause) for name in names if (pause := pause_over(name, pauses)) is not None}
-        pools = await self._pools(names, frozenset(paused), moment)
+        pools = await self._pools(names, frozenset(paused), moment, learned)
         world = World(pools=pools, cohorts=cohorts, allowances=allowances)
         return Known(world=world, campaigns=campaigns, paused=paused, now=moment)
 
@@ -119,7 +120,9 @@ class Worlds:
                 )
         return found
 
-    async def _pools(self, names: Sequence[str], paused: frozenset[str], now: datetime) -> dict[str, Pool]:
+    async def _pools(
+        self, names: Sequence[str], paused: frozenset[str], now: datetime, learned: Predictions
+    ) -> dict[str, Pool]:
         alive, loads = await self._store.workers_of(names), await self._store.worker_loads()
         usual, recent = await self._usual_load(now), await self._store.load_since(hours=RECENT_H)
         hour = _hour_of(now)
@@ -130,7 +133,7 @@ class Worlds:
             lately = sum(_at(hours, hour - back) for back in range(1, round(RECENT_H) + 1)) * HOUR_S
             found[name] = Pool(
                 name=name,
-                crews=() if name in paused else crews_in(self._settings, name, alive.get(name, 0), loads),
+                crews=() if name in paused else crews_in(self._settings, name, alive.get(name, 0), loads, learned),
                 foreground=hours,
                 load=loaded(lately, recent.get(name, 0.0), hours=RECENT_H),
                 hour=hour,
@@ -146,8 +149,10 @@ class Worlds:
         return self._usual
 
 
-def crews_in(settings: Settings, pool: str, alive: int, loads: Sequence[WorkerLoad]) -> list[Crew]:
-    """The workers of a pool, those of each of its kinds with what is said of the kind."""
+def crews_in(
+    settings: Settings, pool: str, alive: int, loads: Sequence[WorkerLoad], learned: Predictions = NOTHING_LEARNED
+) -> list[Crew]:
+    """The workers of a pool, those of each of its kinds with what is said of the kind, and was learned of its speed."""
     ours = [load for load in loads if load.pool == pool]
     kinds = settings.pools[pool].kinds if pool in settings.pools else {}
     if not ours or not kinds:
@@ -159,7 +164,7 @@ def crews_in(settings: Settings, pool: str, alive: int, loads: Sequence[WorkerLo
             replace(
                 crew,
                 kind=kind,
-                speed=known.speed,
+                speed=learned.speed(settings.pools[pool].model, WorkerKind.word(pool, kind), known.speed),
                 # What has not answered yet may have no node.
                 ready_in_s=max(crew.ready_in_s, known.start_s) if crew.ready_in_s else 0.0,
                 lost_per_hour=_LOST_PER_HOUR if known.may_vanish else 0.0,

@@ -1,4 +1,4 @@
-"""`cogmill usage`: what was used, or what workers' hours went into, from the ledger, as a table, CSV or JSON."""
+"""`cogmill usage`: what was used, what workers' hours went into, or what came to nothing: a table, CSV or JSON."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from orchestrator.commands import tables
 from orchestrator.commands.connection import JsonOption, UseOption, connected, moment
 
 if TYPE_CHECKING:
-    from cogmill_client.models.usage import WorkerAmounts
+    from cogmill_client.models.usage import WasteLine, WorkerAmounts, WorkerLine
 
-_COLUMNS = ("hour", "tenant", "campaign", "model", "pool", "outcome")
+_COLUMNS = ("hour", "tenant", "campaign", "model", "pool", "kind", "outcome")
 _OF_WORKERS = ("hour", "pool", "kind")
 
 
@@ -32,6 +32,9 @@ def usage(
     workers: Annotated[
         bool, typer.Option("--workers", help="For operators: what workers' hours went into, by hour, kind or pool.")
     ] = False,
+    waste: Annotated[
+        bool, typer.Option("--waste", help="For operators: what came to nothing, by cause; and by hour, kind or pool.")
+    ] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_json: JsonOption = False,
     use: UseOption = None,
@@ -40,17 +43,20 @@ def usage(
     if as_csv and as_json:
         raise typer.BadParameter("is one of two; say --csv or --json", param_hint="--json")
     words = [word for each in by or () for word in each.split(",") if word]
-    if workers:
-        for name, given in (("--csv", as_csv), ("--campaign", campaign), ("--tenant", tenant)):
+    if workers and waste:
+        raise typer.BadParameter("is one of two; say --workers or --waste", param_hint="--waste")
+    if workers or waste:
+        chosen = "--workers" if workers else "--waste"
+        for name, given in (("--campaign", campaign), ("--tenant", tenant)):
             if given:
-                raise typer.BadParameter("does not go with --workers", param_hint=name)
-        _of_workers(since, until, words, as_json=as_json, use=use)
+                raise typer.BadParameter(f"does not go with {chosen}", param_hint=name)
+        show = _of_workers if workers else _waste
+        show(since, until, words, as_csv=as_csv, as_json=as_json, use=use)
         return
     with connected(use) as cogmill:
         start, end = moment(since), moment(until)
         if as_csv:
-            text = cogmill.usage_csv(from_=start, to=end, by=words, campaign=campaign, tenant=tenant)
-            typer.echo(text, nl=not text.endswith("\n"))
+            _print(cogmill.usage_csv(from_=start, to=end, by=words, campaign=campaign, tenant=tenant))
             return
         used = cogmill.usage(from_=start, to=end, by=words, campaign=campaign, tenant=tenant)
     if as_json:
@@ -70,20 +76,54 @@ def usage(
     tables.table(heads, [*lines, (*("total" if at == 0 else "" for at in range(len(told))), *amounts)])
 
 
-def _of_workers(since: str | None, until: str | None, by: list[str], *, as_json: bool, use: str | None) -> None:
+def _of_workers(
+    since: str | None, until: str | None, by: list[str], *, as_csv: bool, as_json: bool, use: str | None
+) -> None:
     with connected(use) as cogmill:
+        if as_csv:
+            _print(cogmill.worker_usage_csv(from_=moment(since), to=moment(until), by=by))
+            return
         used = cogmill.worker_usage(from_=moment(since), to=moment(until), by=by)
     if as_json:
         tables.document(used)
         return
     told = [name for name in _OF_WORKERS if name in used.by]
-    lines = [
-        (*(tables.when(line.hour) if name == "hour" else getattr(line, name) for name in told), *_hours(line))
-        for line in (used.data if told else ())
-    ]
+    lines = [(*_told(line, told), *_hours(line)) for line in (used.data if told else ())]
     total = (*("total" if at == 0 else "" for at in range(len(told))), *_hours(used.total))
     heads = (*told, "busy s", "idle s", "loading s", "broken s", "used", f"money ({used.currency})", "unused money")
     tables.table(heads, [*lines, total])
+
+
+def _waste(
+    since: str | None, until: str | None, by: list[str], *, as_csv: bool, as_json: bool, use: str | None
+) -> None:
+    with connected(use) as cogmill:
+        if as_csv:
+            _print(cogmill.waste_csv(from_=moment(since), to=moment(until), by=by))
+            return
+        found = cogmill.waste(from_=moment(since), to=moment(until), by=by)
+    if as_json:
+        tables.document(found)
+        return
+    told = [name for name in _OF_WORKERS if name in found.by]
+    lines = [
+        (*_told(line, told), line.cause, line.seconds, _percent(line.share), line.money)
+        for line in found.data
+    ]  # fmt: skip
+    all_of_it = (*("" for _ in told), "all that workers did", found.worker_seconds, "100%", found.worker_money)
+    tables.table((*told, "cause", "seconds", "share", f"money ({found.currency})"), [*lines, all_of_it])
+
+
+def _told(line: WorkerLine | WasteLine, names: list[str]) -> list[object]:
+    return [tables.when(line.hour) if name == "hour" else getattr(line, name) for name in names]
+
+
+def _print(text: str) -> None:
+    typer.echo(text, nl=not text.endswith("\n"))
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.1%}"
 
 
 def _hours(line: WorkerAmounts) -> tuple[object, ...]:

@@ -193,11 +193,6 @@ class Settings(BaseSettings):
         kinds = () if known is None else known.kinds
         return next((kind for kind in kinds if worker.rpartition("-")[0] == f"{pool}-{kind}"), "")
 
-    def speed_of(self, pool: str, worker: str) -> float:
-        """Seconds of the reference kind's work that a worker does in a second, as it is configured."""
-        kind = self.kind_of(pool, worker)
-        return self.pools[pool].kinds[kind].speed if kind else 1.0
-
     def adapters_of(self, model: str) -> tuple[str, ...]:
         """The names of the LoRA adapters that a configured model takes."""
         return tuple(name for name, adapter in self.adapters.items() if model in adapter.models)

@@ -25,7 +25,8 @@ _log = logs.get("settler")
 class Settler:
     """The one way in which a claim ends, whoever noticed that it did.
 
-    `used` is what is known of the GPU seconds of a claim that cannot say so itself any more.
+    `used` is what is known of the GPU seconds of a claim that cannot say so itself any more. For the ledger,
+    `kind_of(pool, worker)` is a worker's kind, and `price_of(pool, kind)` what a GPU second of it costs.
     """
 
     def __init__(
@@ -34,11 +35,15 @@ class Settler:
         policy: RetryPolicy,
         jitter: random.Random,
         used: Callable[[UUID], float] = lambda token: 0.0,
+        kind_of: Callable[[str, str], str] = lambda pool, worker: "",
+        price_of: Callable[[str, str], float | None] = lambda pool, kind: None,
     ) -> None:
         self._store = store
         self._policy = policy
         self._jitter = jitter
         self._used = used
+        self._kind_of = kind_of
+        self._price_of = price_of
         # Claims whose ending could not be written, and how often that was tried.
         self._broken: Counter[UUID] = Counter()
 
@@ -84,13 +89,18 @@ class Settler:
 
     async def _end(self, endings: Sequence[tuple[Claim, Ending]]) -> list[tuple[Claim, Ending, SettleResult]]:
         endings = [(claim, self._booked(claim, ending)) for claim, ending in endings]
-        settlements = [settle(claim, ending, self._policy, self._jitter.random()) for claim, ending in endings]
+        settlements = [self._settlement(claim, ending) for claim, ending in endings]
         found = await self._store.settle(settlements)
         settled = []
         for (claim, ending), settlement, result in zip(endings, settlements, found, strict=True):
             _account(claim, ending, settlement, result)
             settled.append((claim, ending, result))
         return settled
+
+    def _settlement(self, claim: Claim, ending: Ending) -> Settlement:
+        kind = self._kind_of(claim.pool, claim.worker.name)
+        settlement = settle(claim, ending, self._policy, self._jitter.random())
+        return replace(settlement, kind=kind, price=self._price_of(claim.pool, kind))
 
     def _booked(self, claim: Claim, ending: Ending) -> Ending:
         """The ending with what its worker last said that it cost, where nobody is left to say it."""

@@ -97,6 +97,10 @@ class Settlement:
     start_over: bool = False
     # The worker may have stored checkpoints that nobody heard of.
     unheard: bool = False
+    # Of the worker: empty where its pool has workers of one kind, None where nobody says.
+    kind: str | None = None
+    # What a GPU second of it costs; None where nobody knows.
+    price: float | None = None
 
 
 def settle(claim: Claim, ending: Ending, policy: RetryPolicy, jitter: float) -> Settlement:

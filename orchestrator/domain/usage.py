@@ -23,6 +23,7 @@ class By(StrEnum):
     CAMPAIGN = "campaign"
     MODEL = "model"
     POOL = "pool"
+    KIND = "kind"
     OUTCOME = "outcome"
     HOUR = "hour"
 
@@ -63,6 +64,8 @@ class Used:
     # Also None for rows of earlier releases.
     model: str | None = None
     pool: str | None = None
+    # Of the worker; empty where a pool has workers of one kind. Also None for rows of earlier releases.
+    kind: str | None = None
     outcome: AttemptOutcome | None = None
     attempts: int
     gpu_seconds: float
@@ -81,19 +84,30 @@ class Sum:
     campaign: str | None
     model: str | None
     pool: str
+    kind: str | None
     outcome: AttemptOutcome
     kept: bool | None
     attempts: int
     gpu_seconds: float
 
 
-def add_up(sums: Iterable[Sum], by: Iterable[By], per_hour: Mapping[str, float | None]) -> list[Used]:
-    """One line for each combination of what it is told apart by, in their order; `per_hour` are pools' prices."""
+# What an hour of one worker costs, by pool and kind; None is unknown. The empty kind is the pool's dearest.
+Prices = Mapping[tuple[str, str], float | None]
+
+
+def price_of(pool: str, kind: str | None, per_hour: Prices) -> float | None:
+    """Money for a second of a worker. Where nobody knows its kind, it was the dearest, as it was reserved."""
+    price = per_hour.get((pool, kind or ""))
+    return None if price is None else price / 3600
+
+
+def add_up(sums: Iterable[Sum], by: Iterable[By], per_hour: Prices) -> list[Used]:
+    """One line for each combination of what it is told apart by, in their order."""
     names = [each.value for each in by]
     lines: dict[tuple[object, ...], Used] = {}
     for each in sums:
         key = tuple(getattr(each, name) for name in names)
-        one = _line(each, dict(zip(names, key, strict=True)), per_hour.get(each.pool))
+        one = _line(each, dict(zip(names, key, strict=True)), price_of(each.pool, each.kind, per_hour))
         lines[key] = _plus(lines[key], one) if key in lines else one
     return [lines[key] for key in sorted(lines, key=lambda key: tuple((part is not None, part) for part in key))]
 
@@ -107,14 +121,14 @@ def wasted(sums: Iterable[Sum]) -> dict[Waste, float]:
     return found
 
 
-def _line(each: Sum, told: Mapping[str, Any], per_hour: float | None) -> Used:
+def _line(each: Sum, told: Mapping[str, Any], price: float | None) -> Used:
     wasted_s = 0.0 if waste_of(each.outcome, each.kept) is None else each.gpu_seconds
     return Used(
         **told,
         attempts=each.attempts,
         gpu_seconds=each.gpu_seconds,
         wasted_gpu_seconds=wasted_s,
-        money=None if per_hour is None else each.gpu_seconds / 3600 * per_hour,
+        money=None if price is None else each.gpu_seconds * price,
     )
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from orchestrator.domain.usage import Prices, price_of
+
 
 class Spell(StrEnum):
     """What a worker does with its time."""
@@ -56,13 +58,8 @@ class WorkerHours:
         return self.seconds[Spell.BUSY] / total if total > 0 else None
 
 
-def add_up(
-    spent: Iterable[Spent], by: Iterable[str], per_hour: Mapping[tuple[str, str], float | None]
-) -> list[WorkerHours]:
-    """One line for each combination of `hour`, `pool` and `kind`, as far as `by` names them, in their order.
-
-    `per_hour` is what a worker costs in an hour, by pool and kind.
-    """
+def add_up(spent: Iterable[Spent], by: Iterable[str], per_hour: Prices) -> list[WorkerHours]:
+    """One line for each combination of `hour`, `pool` and `kind`, as far as `by` names them, in their order."""
     names = tuple(by)
     seconds: dict[tuple[object, ...], dict[Spell, float]] = {}
     money: dict[tuple[object, ...], list[float | None]] = {}
@@ -70,8 +67,8 @@ def add_up(
         key = tuple(getattr(each, name) for name in names)
         in_spells = seconds.setdefault(key, dict.fromkeys(Spell, 0.0))
         in_spells[each.spell] += each.seconds
-        price = per_hour.get((each.pool, each.kind))
-        cost = None if price is None else each.seconds / 3600 * price
+        price = price_of(each.pool, each.kind, per_hour)
+        cost = None if price is None else each.seconds * price
         unused = 0.0 if each.spell is Spell.BUSY else cost
         whole = money.setdefault(key, [0.0, 0.0])
         whole[:] = [_plus(whole[0], cost), _plus(whole[1], unused)]

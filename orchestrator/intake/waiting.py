@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from orchestrator.domain.outlooks import JobOutlook, LaneOutlook, expected
 from orchestrator.domain.pausing import Pause
 from orchestrator.domain.states import JobState
 from orchestrator.domain.waiting import MOST_AHEAD, WAITING, Turn, queue_reason, turn_reason
+from orchestrator.kit.readings import Reading
 
 # How old an answer about workers may be, and how long a job's answer waits for a newer one.
 _FRESH_S = 2.0
@@ -49,23 +49,16 @@ class Waiting:
 
     def __init__(self, store: WaitReader, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._store = store
-        self._monotonic = monotonic
-        self._known = Known()
-        self._read_at = -math.inf
-        self._reading = asyncio.Lock()
+        self._known = Reading(
+            "waiting", self._read, Known(), fresh_s=_FRESH_S, patience_s=_PATIENCE_S, monotonic=monotonic
+        )
+
+    async def _read(self) -> Known:
+        return Known(await self._store.worker_loads(), await self._store.pauses())
 
     async def known(self) -> Known:
         """Every worker that a dispatcher has told of, and every pause. Never raises: what was known before does."""
-        async with self._reading:
-            now = self._monotonic()
-            if now - self._read_at >= _FRESH_S:
-                self._read_at = now  # also when it fails: the next reader must not wait as long
-                try:
-                    async with asyncio.timeout(_PATIENCE_S):
-                        self._known = Known(await self._store.worker_loads(), await self._store.pauses())
-                except (StoreUnavailable, TimeoutError):
-                    pass
-            return self._known
+        return await self._known.now()
 
     async def told(self, job: Job) -> Job:
         """The job, with the reason why it waits."""

@@ -1,4 +1,4 @@
 """What finished renders teach of how long renders take: written by dispatchers, read by every process.
 
-Imports config, domain, policy, ports, telemetry.
+Imports config, domain, kit, policy, ports, telemetry.
 """

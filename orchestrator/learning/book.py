@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Self
 
 from orchestrator.config import Settings
 from orchestrator.domain.catalog import ModelFamily
-from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.job import Claim, RenderSpec
+from orchestrator.kit.readings import Reading
 from orchestrator.policy.cost import predict
-from orchestrator.policy.prediction import DAY_S, NOTHING_LEARNED, Key, Predictions
+from orchestrator.policy.prediction import DAY_S, Key, Past, Predictions, WorkerKind
 from orchestrator.ports.predictions import PredictionReader
-from orchestrator.telemetry import aside
 
 # How old what is known may be, and how long whoever asks waits for something newer.
 FRESH_S = 10.0
@@ -25,19 +22,29 @@ _PATIENCE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """The configured models, as predictions know them: by their names, family and what tells their weights apart.
+    """The configured models and workers, as predictions know them.
 
-    `speed_of(pool, worker)` is how much faster than the reference kind's a worker is configured to be: predictions are
-    in seconds of that one, as nobody knows before a render begins which kind it will be on.
+    Models by their names: family, and what tells their weights apart. `kinds` are the kinds of workers of pools that
+    have several, by their words; `kind_of(pool, worker)` is the word of a worker's.
     """
 
     families: Mapping[str, ModelFamily]
     revisions: Mapping[str, str]
-    speed_of: Callable[[str, str], float] = lambda pool, worker: 1.0
+    kinds: Mapping[str, WorkerKind] = field(default_factory=dict)
+    kind_of: Callable[[str, str], str] = lambda pool, worker: pool
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        return cls({name: settings.family_of(name) for name in settings.models}, settings.revisions, settings.speed_of)
+        return cls(
+            {name: settings.family_of(name) for name in settings.models},
+            settings.revisions,
+            {
+                WorkerKind.word(name, kind): WorkerKind(pool=name, speed=known.speed)
+                for name, pool in settings.pools.items()
+                for kind, known in pool.kinds.items()
+            },
+            lambda pool, worker: WorkerKind.word(pool, settings.kind_of(pool, worker)),
+        )
 
 
 class Book:
@@ -54,51 +61,43 @@ class Book:
         self._models = models
         self._store = store
         self._half_life_s = half_life_s
-        self._monotonic = monotonic
-        self._last = NOTHING_LEARNED
-        self._read_at = -math.inf
-        self._reading = asyncio.Lock()
+        self._known = Reading(
+            "learned", self.read, self._of(()), fresh_s=FRESH_S, patience_s=_PATIENCE_S, monotonic=monotonic
+        )
 
     @classmethod
     def of(cls, settings: Settings, store: PredictionReader) -> Self:
         return cls(Models.of(settings), store, half_life_s=settings.prediction.half_life_s)
 
+    async def read(self) -> Predictions:
+        """What is known now, read for whoever wants to see just that. Raises `StoreUnavailable`."""
+        return self._of(await self._store.learned())
+
+    def _of(self, past: Iterable[Past]) -> Predictions:
+        return Predictions(past, half_life_s=self._half_life_s, kinds=self._models.kinds)
+
     @property
     def last(self) -> Predictions:
         """What was known when somebody last asked for something new."""
-        return self._last
+        return self._known.last
 
     async def known(self) -> Predictions:
         """What is known now. Never raises: where the store does not answer, what was known before holds on."""
-        async with self._reading:
-            now = self._monotonic()
-            if now - self._read_at >= FRESH_S:
-                self._read_at = now  # also when it fails: the next reader must not wait as long
-                try:
-                    async with asyncio.timeout(_PATIENCE_S):
-                        self._last = Predictions(await self._store.learned(), half_life_s=self._half_life_s)
-                except (StoreUnavailable, TimeoutError):
-                    pass
-                except Exception as error:  # no request fails for what only makes its price better
-                    aside.put("learned", error)
-            return self._last
+        return await self._known.now()
 
-    def key_of(self, spec: RenderSpec, pool: str) -> Key:
-        """What a render has in common with others, on this pool's workers."""
-        return Key.of(spec, kind=pool, revision=self._models.revisions.get(spec.model, ""))
+    def key_of(self, claim: Claim) -> Key:
+        """What a claim's render has in common with others, on its kind of worker."""
+        kind = self._models.kind_of(claim.pool, claim.worker.name)
+        return Key.of(claim.spec, kind=kind, revision=self._models.revisions.get(claim.spec.model, ""))
 
     def prior_s(self, spec: RenderSpec) -> float | None:
         """The catalogue's word on its GPU seconds; None for a model that is not configured any more."""
         family = self._models.families.get(spec.model)
         return None if family is None else predict(family, spec)
 
-    def speed_of(self, claim: Claim) -> float:
-        """How much faster than the reference kind's a claim's worker is configured to be."""
-        return self._models.speed_of(claim.pool, claim.worker.name)
-
     def seconds_of(self, claim: Claim) -> float:
         """The GPU seconds of a claim's render on its worker, by what is known now, not by what was when it was sent."""
         prior_s = self.prior_s(claim.spec)
         if prior_s is None:
             return claim.cost
-        return prior_s * self._last.ratio(self.key_of(claim.spec, claim.pool)).likely / self.speed_of(claim)
+        return prior_s * self.last.ratio(self.key_of(claim)).likely

@@ -29,11 +29,10 @@ class Lessons:
     def take(self, claim: Claim, result: VideoResult) -> None:
         """Learn from a finished render, and count how far off its prediction is that would be made now."""
         prior_s = self.book.prior_s(claim.spec)
-        on_it = None if prior_s is None else taught(result, prior_s)
-        if on_it is None:
+        ratio = None if prior_s is None else taught(result, prior_s)
+        if ratio is None:
             return
-        ratio = on_it * self.book.speed_of(claim)
-        key = self.book.key_of(claim.spec, claim.pool)
+        key = self.book.key_of(claim)
         metrics.prediction_error.labels(claim.pool, key.model).observe(ratio / self.book.last.ratio(key).likely)
         self._taken.append(Lesson(key=key, ratio=ratio))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
 
-from orchestrator.policy.prediction import Ratio
+from orchestrator.policy.ratios import Ratio
 
 # Renders that tell how far predictions are off; and how far those of the next campaign may differ from theirs.
 _ENOUGH, _BETWEEN = 20, 0.15

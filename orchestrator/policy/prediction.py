@@ -5,6 +5,11 @@ What is learned is a ratio: the real GPU seconds of a render to those that the c
 card, its driver, the precision, and how good a profile's guess is. So what some shapes have taught helps those that
 nobody has rendered yet.
 
+A pool with several kinds of workers has ratios of two sorts. Those of a kind are in its own seconds. Those of the pool
+are in seconds of the reference kind, for whoever does not know yet on which kind a render will be: what each kind has
+taught counts there times its speed. A kind's speed is what its renders say beside those of another kind; the configured
+one is a first guess, and afterwards says only which kind is the measure. So a wrong `speed` mends itself.
+
 Each render counts half as much as one that came `half_life_s` later, of those of its model on its kind of worker. So
 what a new driver does is followed, and a night without renders forgets nothing.
 """
@@ -13,14 +18,15 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from heapq import nlargest
 from operator import itemgetter
 
 from orchestrator.domain.catalog import ModelFamily
 from orchestrator.domain.job import Incident, RenderSpec, VideoResult
 from orchestrator.policy.cost import predict
+from orchestrator.policy.ratios import UNKNOWN, Believed, Ratio, believe
 
 DAY_S = 24 * 3600.0
 
@@ -33,23 +39,6 @@ KEPT = 31
 _POOLED = 3 * KEPT
 # A level is believed from four fresh renders on: so much is their weight, or that of more that are older.
 _ENOUGH = 3.5
-# How far renders scatter, which nobody knows before they are seen, is guessed as if so many had been seen.
-_GUESSED = 2.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ratio:
-    """Real GPU seconds per second of the catalogue's; one in ten is below `low`, and one in ten above `high`."""
-
-    low: float
-    likely: float
-    high: float
-    # Renders that it was learned from.
-    samples: int = 0
-
-
-# While nothing is known. What is approved by it caps what is spent, so the upper end leaves room.
-UNKNOWN = Ratio(low=0.8, likely=1.0, high=3.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +50,20 @@ class Prediction:
     high: float
     # Renders that it was learned from; 0 is the catalogue's word alone.
     samples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerKind:
+    """A kind of workers of a pool that has several, as it is configured."""
+
+    pool: str
+    # Seconds of the reference kind's work that one worker does in a second.
+    speed: float
+
+    @staticmethod
+    def word(pool: str, kind: str) -> str:
+        """What keys call a pool's kind of workers; the empty one is all there are."""
+        return f"{pool}/{kind}" if kind else pool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +83,7 @@ class Key:
     guided: bool
     # None is the empty word.
     adapter: str
-    # Of the worker: today its pool's name.
+    # Of the worker (`WorkerKind.word`); a pool's name where nobody knows yet which kind of its workers it will be.
     kind: str
 
     @classmethod
@@ -139,13 +142,21 @@ class Predictions:
     What is asked for is worked out once, and what nobody asks for never.
     """
 
-    def __init__(self, past: Iterable[Past] = (), *, half_life_s: float = DAY_S) -> None:
+    def __init__(
+        self, past: Iterable[Past] = (), *, half_life_s: float = DAY_S, kinds: Mapping[str, WorkerKind] | None = None
+    ) -> None:
+        """`kinds` are those of the pools that have several, by their words."""
         self._half_life_s = half_life_s
+        self._kinds = kinds or {}
         self._past: defaultdict[Level, list[Past]] = defaultdict(list)
         for one in (known for known in past if known.seen):
-            for level in one.key.levels():
-                self._past[level].append(one)
-        self._known: dict[Level, _Known] = {}
+            pool = self._kinds[one.key.kind].pool if one.key.kind in self._kinds else None
+            for key in (one.key, *(() if pool is None else (replace(one.key, kind=pool),))):
+                for level in key.levels():
+                    self._past[level].append(one)
+        self._known: dict[Level, Believed] = {}
+        self._speeds: dict[tuple[str, str], float] = {}
+        self._believed: dict[tuple[str, str], dict[Level, Believed]] = {}
 
     def of(self, family: ModelFamily, spec: RenderSpec, *, kind: str = "", revision: str = "") -> Prediction:
         """What a render of this, of a model of this family, takes on a worker of a kind."""
@@ -159,32 +170,102 @@ class Predictions:
 
     def ratio(self, key: Key) -> Ratio:
         """The ratio of what has most in common with `key`, of what enough is known of; else that of its model."""
-        *levels, model = key.levels()
-        for level in levels:
+        model, factor = _of_model(key.model, key.kind), 1.0
+        for level, model, factor in self._levels_of(key):
             if level in self._past:
                 known = self._known_of(level, model)
                 if known.weight >= _ENOUGH:
-                    return known.ratio
-        return self._known_of(model, model).ratio if model in self._past else UNKNOWN
+                    return known.ratio.times(factor)
+        return (self._known_of(model, model).ratio if model in self._past else UNKNOWN).times(factor)
+
+    def _levels_of(self, key: Key) -> Iterator[tuple[Level, Level, float]]:
+        """Where to look, what has most in common first: a level, its model's, and what a ratio there counts times.
+
+        Where both have as much in common, what is known of a kind comes before what is known of its pool at its speed.
+        """
+        own, kind = key.levels(), self._kinds.get(key.kind)
+        theirs = own if kind is None else replace(key, kind=kind.pool).levels()
+        for level, of_pool in zip(own, theirs, strict=True):
+            yield level, own[-1], 1.0
+            if kind is not None:
+                yield of_pool, theirs[-1], 1 / self.speed(key.model, key.kind)
+
+    def speed(self, model: str, kind: str, otherwise: float = 1.0) -> float:
+        """Seconds of the reference kind's work that a worker of a kind (its word) does in a second, for a model.
+
+        As configured while too little is known, and of the kind that the others are measured by: the one that is
+        configured nearest to the reference of those of its pool that enough is known of. `otherwise` is for a word that
+        is no kind's.
+        """
+        if kind not in self._kinds:
+            return otherwise
+        found = self._speeds.get((model, kind))
+        if found is None:
+            found = self._speeds[model, kind] = self._speed(model, kind)
+        return found
+
+    def _speed(self, model: str, kind: str) -> float:
+        configured = self._kinds[kind]
+        siblings = (word for word, other in self._kinds.items() if other.pool == configured.pool)
+        known = [word for word in siblings if self._believed_of(model, word)]
+        if kind not in known:
+            return configured.speed
+        measure = min(known, key=lambda word: (abs(math.log(self._kinds[word].speed)), word))
+        ours, theirs = self._believed_of(model, kind), self._believed_of(model, measure)
+        # The same shapes where there are some, else the same profiles: what differs most between renders is the same.
+        for name in ("shape", "profile"):
+            pairs = [(ours[each], theirs[each]) for each in ours.keys() & theirs.keys() if each[0] == name]
+            if pairs:
+                weights = [min(one.weight, other.weight) for one, other in pairs]
+                faster = [math.log(other.ratio.likely / one.ratio.likely) for one, other in pairs]
+                mean = sum(map(math.prod, zip(weights, faster, strict=True))) / sum(weights)
+                return self._kinds[measure].speed * math.exp(mean)
+        return configured.speed
+
+    def _believed_of(self, model: str, kind: str) -> dict[Level, Believed]:
+        """The shapes and profiles of a model that enough is known of on a kind; their levels without the kind."""
+        found = self._believed.get((model, kind))
+        if found is None:
+            levels = [level for level in self._past if level[0] in ("shape", "profile")]
+            ours = [level for level in levels if level[1] == model and level[-1] == kind]
+            known = {level[:-1]: self._known_of(level, _of_model(model, kind)) for level in ours}
+            found = {level: one for level, one in known.items() if one.weight >= _ENOUGH}
+            self._believed[model, kind] = found
+        return found
+
+    def listing(self) -> list[tuple[Past, Believed]]:
+        """Every kind of render that something is known of, and what its own renders teach; the newest first."""
+        own = (past for level, pasts in list(self._past.items()) for past in pasts if level == ("all", past.key))
+        found = [(past, self._known_of(("all", past.key), _of_model(past.key.model, past.key.kind))) for past in own]
+        return sorted(found, key=lambda each: -each[0].seen[0])
 
     def of_model(self, model: str, kind: str) -> Ratio:
-        """The ratio of a model's last renders on a kind of worker, whatever they were."""
+        """The ratio of a model's last renders in a pool, or on a kind of its workers, whatever they were."""
         level = _of_model(model, kind)
         return self._known_of(level, level).ratio if level in self._past else UNKNOWN
 
     def models(self) -> list[tuple[str, str]]:
-        """Each model and kind of worker of which something is known."""
-        return sorted((str(level[1]), str(level[2])) for level in self._past if level[0] == "model")
+        """Each model and pool of which something is known."""
+        found = ((str(level[1]), str(level[2])) for level in self._past if level[0] == "model")
+        return sorted((model, pool) for model, pool in found if pool not in self._kinds)
 
-    def _known_of(self, level: Level, model: Level) -> _Known:
+    def _known_of(self, level: Level, model: Level) -> Believed:
         known = self._known.get(level)
         if known is None:
             newest = max(past.seen[0] for past in self._past[model])
-            last = nlargest(_POOLED, (pair for past in self._past[level] for pair in past.pairs), key=itemgetter(0))
+            last = nlargest(_POOLED, self._pairs(level), key=itemgetter(0))
             ages = (newest - seen for seen, _ in last)
             weights = [0.5 ** (age / self._half_life_s) for age in ages]
-            known = self._known[level] = _learn(sorted(zip((ratio for _, ratio in last), weights, strict=True)))
+            known = self._known[level] = believe(sorted(zip((ratio for _, ratio in last), weights, strict=True)))
         return known
+
+    def _pairs(self, level: Level) -> Iterator[tuple[float, float]]:
+        """When each render of a level ended, and its ratio: in seconds of the level's kind, or of the reference."""
+        kind = level[1].kind if isinstance(level[1], Key) else level[-1]
+        for past in self._past[level]:
+            own = past.key.kind
+            speed = 1.0 if own == kind else self.speed(past.key.model, own)
+            yield from ((seen, ratio * speed) for seen, ratio in past.pairs)
 
 
 # Of a process that has not read what is known, and of whoever wants the catalogue's word.
@@ -205,39 +286,5 @@ def taught(result: VideoResult, prior_s: float) -> float | None:
     return result.gpu_seconds / prior_s
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    ratio: Ratio
-    # In renders that have just ended.
-    weight: float
-
-
-def _learn(ascending: Sequence[tuple[float, float]]) -> _Known:
-    """What ratios teach, each with its weight."""
-    low, likely, high = (_quantile(ascending, share) for share in (0.1, 0.5, 0.9))
-    seen = sum(weight for _, weight in ascending)
-    trust = seen / (seen + _GUESSED)
-    ratio = Ratio(
-        low=likely * (low / likely) ** trust * UNKNOWN.low ** (1 - trust),
-        likely=likely,
-        high=likely * (high / likely) ** trust * UNKNOWN.high ** (1 - trust),
-        samples=len(ascending),
-    )
-    return _Known(ratio, seen)
-
-
 def _of_model(model: str, kind: str) -> Level:
     return ("model", model, kind)
-
-
-def _quantile(ascending: Sequence[tuple[float, float]], share: float) -> float:
-    """The value below which this share of the weight lies; the mean of two between which it does."""
-    wanted = share * sum(weight for _, weight in ascending)
-    below = 0.0
-    for place, (value, weight) in enumerate(ascending):
-        below += weight
-        if math.isclose(below, wanted) and place + 1 < len(ascending):
-            return (value + ascending[place + 1][0]) / 2
-        if below > wanted:
-            return value
-    return ascending[-1][0]

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from orchestrator.domain.campaign import Group
-from orchestrator.policy.prediction import UNKNOWN, Ratio
+from orchestrator.policy.ratios import UNKNOWN, Ratio
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ class LedgerStore(Protocol):
     """The ledger: every attempt that used a GPU, for ever."""
 
     async def usage(self, query: UsageQuery) -> list[Sum]:
-        """Sums of `query.by`, and of pool, outcome and whether it was kept; at most one more than `most`."""
+        """Sums of `query.by`, and of pool, kind, outcome and whether it was kept; at most one more than `most`."""
         ...
 
     async def worker_time(self, since: datetime, until: datetime) -> list[Spent]:

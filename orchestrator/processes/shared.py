@@ -10,6 +10,7 @@ from orchestrator.capacity.pools import PauseWatch
 from orchestrator.config import Settings
 from orchestrator.dispatch.settler import Settler
 from orchestrator.domain.retry import RetryPolicy
+from orchestrator.domain.usage import price_of
 from orchestrator.kit.loops import Life, Loop
 from orchestrator.ports import JobStore
 from orchestrator.telemetry import metrics
@@ -21,7 +22,10 @@ PATIENCE_S = 60.0
 def settler_of(settings: Settings, store: JobStore, used: Callable[[UUID], float] = lambda token: 0.0) -> Settler:
     """What writes down how claims end; `used` is what is known of the cost of those that are lost, in GPU seconds."""
     policy = RetryPolicy(base_s=settings.retry.base_s, cap_s=settings.retry.cap_s)
-    return Settler(store, policy, random.Random(), used)
+    prices = settings.worker_prices
+    return Settler(
+        store, policy, random.Random(), used, settings.kind_of, lambda pool, kind: price_of(pool, kind, prices)
+    )
 
 
 def showing(settings: Settings, store: JobStore) -> list[Loop]:

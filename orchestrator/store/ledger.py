@@ -28,7 +28,7 @@ _BY_SIZE = (text("SET LOCAL plan_cache_mode = force_custom_plan"), text("SET LOC
 class Ledger(Part):
     async def usage(self, query: UsageQuery) -> list[Sum]:
         told = [(_COLUMNS[by] if by in query.by else null()).label(by.value) for by in _COLUMNS]
-        always = (usage.c.pool, usage.c.outcome, usage.c.kept)
+        always = (usage.c.pool, usage.c.kind, usage.c.outcome, usage.c.kept)
         statement = (
             select(*told, *always, func.count().label("attempts"), func.sum(usage.c.gpu_seconds).label("gpu_seconds"))
             .where(usage.c.at >= query.since, usage.c.at < query.until)

@@ -30,9 +30,18 @@ _RESULTS = text("""
     SELECT place, result FROM campaign_rows WHERE campaign = :number AND place = ANY (:places)
 """).bindparams(bindparam("places", type_=ARRAY(Integer)))
 
+# Of what attempts used and is not booked yet: each at the price of its kind of worker, as far as it has one of its own.
+# What is booked is always the first attempts of a job, each of them whole.
+_UNBOOKED = """
+    SELECT coalesce(sum(a.gpu_seconds * coalesce(a.price, w.price)), 0)::float8
+    FROM (SELECT gpu_seconds, price, sum(gpu_seconds) OVER (ORDER BY number) AS upto
+          FROM attempts WHERE job_id = w.job_id) AS a
+    WHERE a.upto > w.booked + 1e-6"""
+
 _ENDED = text(f"""
     SELECT w.place, w.pass, w.version, w.job_id, w.reserved, w.price, w.day, w.booked,
            (SELECT coalesce(sum(a.gpu_seconds), 0)::float8 FROM attempts AS a WHERE a.job_id = w.job_id) AS gpu_seconds,
+           ({_UNBOOKED}) AS money,
            (SELECT r.result FROM campaign_rows AS r WHERE r.campaign = w.campaign AND r.place = w.place) AS earlier,
            j.deleted_at IS NOT NULL AS deleted, {", ".join(f"j.{column.name}" for column in rows.JOB_COLUMNS)}
     FROM campaign_jobs AS w LEFT JOIN jobs AS j ON j.id = w.job_id
@@ -78,9 +87,9 @@ _SETTLE = text("""
 """).bindparams(bindparam("batch", type_=JSONB), bindparam("history", type_=JSONB))
 
 # Of jobs that went back into the queue: what their attempts used is charged, and what is reserved is for the next one.
-_BOOKED = text("""
+_BOOKED = text(f"""
     WITH more AS MATERIALIZED (
-        SELECT w.place, w.price, w.day, used.gpu_seconds, used.gpu_seconds - w.booked AS charge
+        SELECT w.place, w.day, used.gpu_seconds, used.gpu_seconds - w.booked AS charge, ({_UNBOOKED}) AS money
         FROM campaign_jobs AS w JOIN jobs AS j ON j.id = w.job_id
         CROSS JOIN LATERAL (
             SELECT sum(a.gpu_seconds) AS gpu_seconds FROM attempts AS a WHERE a.job_id = w.job_id) AS used
@@ -90,10 +99,10 @@ _BOOKED = text("""
         WHERE w.campaign = :number AND w.place = m.place
     ), charged AS (
         UPDATE campaigns SET used = used + n.charge, spent = spent + n.money
-        FROM (SELECT coalesce(sum(charge), 0) AS charge, coalesce(sum(charge * price), 0) AS money FROM more) AS n
+        FROM (SELECT coalesce(sum(charge), 0) AS charge, coalesce(sum(money), 0) AS money FROM more) AS n
         WHERE number = :number AND n.charge > 0
     )
-    SELECT day, charge, price FROM more
+    SELECT day, charge, money FROM more
 """)
 
 _SHOW_BATCH = text("""
@@ -114,7 +123,7 @@ class RowEnds(Part):
                 now = (await connection.execute(CLOCK)).one()
                 await _settle(connection, before, [_of_job(row) for row in found], now)
             more = (await connection.execute(_BOOKED, where)).all()
-            await booked(connection, before.tenant, [(row.day, 0.0, row.charge, row.price) for row in more])
+            await booked(connection, before.tenant, [(row.day, 0.0, 0.0, row.charge, row.money) for row in more])
             return campaign((await connection.execute(_READ, where)).one())
 
         return await self._database.transact(turn)
@@ -141,7 +150,9 @@ class _End:
     # GPU seconds that were spoken for, and those that are to be charged now.
     reserved: float = 0.0
     charge: float = 0.0
+    # Money for each of those that were spoken for, and for all that are to be charged.
     price: float = 0.0
+    money: float = 0.0
     # None where nothing was spoken for.
     day: date | None = None
 
@@ -154,12 +165,14 @@ def _of_job(row: SqlRow[Any]) -> _End:
         job = None
     attempts = 0 if job is None else job.failures + (job.state is JobState.SUCCEEDED)
     end = ended(row.place, row.job_id, job, version=row.version, gpu_seconds=row.gpu_seconds, attempts=attempts)
+    charge = end.gpu_seconds - row.booked
     return _End(
         ended=followed(row.earlier, end),
         number=getattr(row, "pass"),
         reserved=row.reserved,
-        charge=end.gpu_seconds - row.booked,
+        charge=charge,
         price=row.price,
+        money=row.money if charge > 0 else charge * row.price,
         day=row.day,
     )
 
@@ -206,7 +219,7 @@ async def _settle(connection: AsyncConnection, before: Campaign, ends: Sequence[
             "reserved": sum(end.reserved for end in ends),
             "reserved_money": sum(end.reserved * end.price for end in ends),
             "used": sum(end.charge for end in ends),
-            "spent": sum(end.charge * end.price for end in ends),
+            "spent": sum(end.money for end in ends),
         },
     )
     if before.kind is Kind.BATCH:
@@ -214,5 +227,9 @@ async def _settle(connection: AsyncConnection, before: Campaign, ends: Sequence[
     await booked(
         connection,
         before.tenant,
-        [(end.day, end.reserved, end.charge, end.price) for end in ends if end.day is not None],
+        [
+            (end.day, end.reserved, end.reserved * end.price, end.charge, end.money)
+            for end in ends
+            if end.day is not None
+        ],
     )

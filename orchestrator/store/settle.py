@@ -24,11 +24,12 @@ _SETTLE = text(f"""
     WITH batch AS MATERIALIZED (
         SELECT * FROM jsonb_to_recordset(:batch) AS b(
             job_id uuid, token uuid, state text, outcome text, failures int, evictions int, delay_s float8,
-            gpu_seconds float8, failure jsonb, result jsonb, checkpoint jsonb, start_over boolean, unheard boolean)
+            gpu_seconds float8, failure jsonb, result jsonb, checkpoint jsonb, start_over boolean, unheard boolean,
+            kind text, price float8)
     ), held AS MATERIALIZED (
         SELECT j.id, j.token, j.claims, j.tenant, j.pool, j.priority, j.cost,
                j.cluster, j.worker, j.incarnation, j.claimed_at, b.gpu_seconds, b.failures, b.evictions, b.delay_s,
-               b.failure, b.result, j.request ->> 'webhook_url' AS webhook_url,
+               b.failure, b.result, b.kind, b.price, j.request ->> 'webhook_url' AS webhook_url,
                j.campaign, j.quiet, j.spec ->> 'model' AS model,
                -- An eviction that costs nothing: the checkpoint moved on.
                b.failures = j.failures AND b.evictions = j.evictions AS moved_on,
@@ -73,11 +74,12 @@ _SETTLE = text(f"""
         WHERE j.id = h.id
     ), attempt AS (
         INSERT INTO attempts (job_id, number, token, cluster, worker, incarnation, outcome, gpu_seconds, claimed_at,
-                              failure)
-        SELECT id, claims, token, cluster, worker, incarnation, outcome, gpu_seconds, claimed_at, failure FROM held
+                              failure, price)
+        SELECT id, claims, token, cluster, worker, incarnation, outcome, gpu_seconds, claimed_at, failure, price
+        FROM held
     ), used AS (
-        INSERT INTO usage (job_id, claim, tenant, pool, outcome, gpu_seconds, campaign, model, kept)
-        SELECT id, claims, tenant, pool, outcome, gpu_seconds, campaign, model,
+        INSERT INTO usage (job_id, claim, tenant, pool, outcome, gpu_seconds, campaign, model, kind, kept)
+        SELECT id, claims, tenant, pool, outcome, gpu_seconds, campaign, model, kind,
                CASE WHEN outcome = 'evicted' THEN moved_on END
         FROM held WHERE gpu_seconds > 0
     ), told AS (

@@ -63,6 +63,9 @@ BUDGETS = """
 """
 _LIST = text(f"{BUDGETS} WHERE b.tenant = :tenant ORDER BY b.period, b.unit")
 
+# In the order in which `booked` is told.
+_CHARGED = ("reserved", "reserved_money", "gpu_seconds", "money")
+
 
 @dataclass(slots=True)
 class _Account:
@@ -122,8 +125,10 @@ async def reserve(connection: AsyncConnection, of: Campaign, taken: Sequence[Sub
     await connection.execute(_OWN_RESERVE, sums | {"number": of.number})
 
 
-async def booked(connection: AsyncConnection, tenant: str, ends: Sequence[tuple[date, float, float, float]]) -> None:
-    """Give back what was reserved and charge what was used, by (day, reserved, used, price)."""
+async def booked(
+    connection: AsyncConnection, tenant: str, ends: Sequence[tuple[date, float, float, float, float]]
+) -> None:
+    """Give back what was reserved and charge what was used: (day, reserved, its money, used, its money)."""
     for day in sorted({day for day, *_ in ends}):
         mine = [rest for of, *rest in ends if of == day]
         await connection.execute(
@@ -131,10 +136,7 @@ async def booked(connection: AsyncConnection, tenant: str, ends: Sequence[tuple[
             {
                 "tenant": tenant,
                 "day": day,
-                "reserved": sum(reserved for reserved, _, _ in mine),
-                "reserved_money": sum(reserved * price for reserved, _, price in mine),
-                "gpu_seconds": sum(used for _, used, _ in mine),
-                "money": sum(used * price for _, used, price in mine),
+                **{name: sum(each) for name, each in zip(_CHARGED, zip(*mine, strict=True), strict=True)},
             },
         )
 

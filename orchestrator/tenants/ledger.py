@@ -1,14 +1,15 @@
-"""What tenants used, what workers' hours went into, and what both cost at today's prices: reports from the ledger."""
+"""What tenants used, what workers' hours went into, what came to nothing, and what it cost: reports from the ledger."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from orchestrator.domain import worker_time
 from orchestrator.domain.errors import InvalidField
-from orchestrator.domain.usage import By, Sum, Used, Waste, add_up, wasted
+from orchestrator.domain.usage import By, Prices, Sum, Used, Waste, add_up, wasted
+from orchestrator.domain.waste import Wasted, wasted_by_cause
 from orchestrator.domain.worker_time import Spell, WorkerHours
 from orchestrator.ports.ledger import LedgerStore, UsageQuery
 
@@ -48,16 +49,25 @@ class WorkerReport:
     total: WorkerHours
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WasteReport:
+    """What came to nothing in whole hours: those that begin in a time, the end of which is not in it."""
+
+    since: datetime
+    until: datetime
+    by: tuple[str, ...]
+    lines: Sequence[Wasted]
+    # What all workers together did then, with or without use.
+    worker_seconds: float
+    money: float | None
+
+
 class Reports:
-    """`per_hour` is what a worker costs in an hour, by pool and kind; None is unknown.
+    """What everything costs is what workers cost in an hour, by pool and kind (`Settings.worker_prices`)."""
 
-    Attempts cost what a worker of the pool's dearest kind does, as it was reserved: its price has no kind.
-    """
-
-    def __init__(self, store: LedgerStore, per_hour: Mapping[tuple[str, str], float | None]) -> None:
+    def __init__(self, store: LedgerStore, per_hour: Prices) -> None:
         self._store = store
-        self._of_workers = per_hour
-        self._per_hour = {pool: price for (pool, kind), price in per_hour.items() if not kind}
+        self._per_hour = per_hour
 
     async def usage(
         self, tenant: str | None, *, since: str | None, until: str | None, by: str | None, campaign: str | None = None
@@ -68,13 +78,7 @@ class Reports:
         """
         told = read_by(by)
         begins, ends = read_time(since, until, _LONGEST_BY_HOUR if By.HOUR in told else _LONGEST)
-        sums: list[Sum] = []
-        for begin, end in _pieces(begins, ends):
-            left = _MOST_LINES - len(sums)
-            query = UsageQuery(since=begin, until=end, by=told, tenant=tenant, campaign=campaign, most=left)
-            sums += await self._store.usage(query)
-            if len(sums) > _MOST_LINES:
-                raise InvalidField(f"tells more than {_MOST_LINES} lines apart; ask for a shorter time", param="by")
+        sums = await self._sums(begins, ends, told, tenant=tenant, campaign=campaign)
         totals = add_up(sums, (), self._per_hour)
         return Report(
             since=begins,
@@ -93,14 +97,61 @@ class Reports:
         told = read_names(by, _OF_WORKERS)
         begins, ends = read_time(since, until, _LONGEST)
         spent = await self._store.worker_time(begins, ends)
-        totals = worker_time.add_up(spent, (), self._of_workers)
+        totals = worker_time.add_up(spent, (), self._per_hour)
         return WorkerReport(
             since=begins,
             until=ends,
             by=told,
-            lines=worker_time.add_up(spent, told, self._of_workers),
+            lines=worker_time.add_up(spent, told, self._per_hour),
             total=totals[0] if totals else _NO_TIME,
         )
+
+    async def waste(self, *, since: str | None, until: str | None, by: str | None) -> WasteReport:
+        """What came to nothing, of all tenants' attempts and of all workers; the arguments are as a caller wrote them.
+
+        Raises `InvalidField` for `from`, `to` and `by` that are none, and for a time that is too long.
+        """
+        told = read_names(by, _OF_WORKERS)
+        begins, ends = read_time(since, until, _LONGEST_BY_HOUR if "hour" in told else _LONGEST)
+        # Both ledgers over the same hours: workers' time is known by the hour alone.
+        begins, ends = _hour_from(begins), _hour_from(ends)
+        sums = await self._sums(begins, ends, (By.HOUR,) if "hour" in told else ())
+        spent = await self._store.worker_time(begins, ends)
+        everything = worker_time.add_up(spent, (), self._per_hour)
+        whole = everything[0] if everything else _NO_TIME
+        return WasteReport(
+            since=begins,
+            until=ends,
+            by=told,
+            lines=wasted_by_cause(sums, spent, told, self._per_hour),
+            worker_seconds=sum(whole.seconds.values()),
+            money=whole.money,
+        )
+
+    async def _sums(
+        self,
+        since: datetime,
+        until: datetime,
+        by: Collection[By],
+        *,
+        tenant: str | None = None,
+        campaign: str | None = None,
+    ) -> list[Sum]:
+        """What attempts used. Raises `InvalidField` where that is told apart too finely for its time."""
+        sums: list[Sum] = []
+        for begin, end in _pieces(since, until):
+            left = _MOST_LINES - len(sums)
+            query = UsageQuery(since=begin, until=end, by=by, tenant=tenant, campaign=campaign, most=left)
+            sums += await self._store.usage(query)
+            if len(sums) > _MOST_LINES:
+                raise InvalidField(f"tells more than {_MOST_LINES} lines apart; ask for a shorter time", param="by")
+        return sums
+
+
+def _hour_from(moment: datetime) -> datetime:
+    """The first hour of UTC that begins then or later."""
+    begun = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    return begun if begun == moment else begun + timedelta(hours=1)
 
 
 def _pieces(since: datetime, until: datetime) -> Iterator[tuple[datetime, datetime]]:

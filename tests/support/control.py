@@ -17,6 +17,7 @@ from orchestrator.dispatch.dispatcher import Dispatcher
 from orchestrator.dispatch.fleet import Fleet, Worker
 from orchestrator.dispatch.recovery import Recovery
 from orchestrator.dispatch.settler import Settler
+from orchestrator.dispatch.timekeeper import Timekeeper
 from orchestrator.dispatch.verdict import Rules
 from orchestrator.dispatch.watcher import Watcher
 from orchestrator.domain.catalog import FAMILIES
@@ -58,8 +59,13 @@ def a_plan(name: str = "small-0", *, model: str = "tiny-2b") -> WorkerPlan:
     )
 
 
-def a_settler(store: JobStore, jitter: random.Random, used: Callable[[UUID], float] = lambda token: 0.0) -> Settler:
-    return Settler(store, RetryPolicy(base_s=0.001, cap_s=0.001), jitter, used)
+def a_settler(
+    store: JobStore,
+    jitter: random.Random,
+    used: Callable[[UUID], float] = lambda token: 0.0,
+    kind_of: Callable[[str, str], str] = lambda pool, worker: "",
+) -> Settler:
+    return Settler(store, RetryPolicy(base_s=0.001, cap_s=0.001), jitter, used, kind_of)
 
 
 def publisher(objects: ObjectStore) -> Callable[[Assignment], VideoResult]:
@@ -106,6 +112,7 @@ class Control:
     dispatcher: Dispatcher
     scaler: Scaler
     loads: Loads
+    timekeeper: Timekeeper
     watchers: dict[str, Watcher] = field(default_factory=dict)
     _watched: dict[str, Worker] = field(default_factory=dict)
 
@@ -117,9 +124,10 @@ class Control:
         pool: SimulatedWorkers,
         wanted: Mapping[str, WorkerPlan],
         jitter: random.Random,
+        kind_of: Callable[[str, str], str] = lambda pool, worker: "",
     ) -> Control:
         claims = Claims()
-        settler = a_settler(store, jitter, claims.used)
+        settler = a_settler(store, jitter, claims.used, kind_of)
         cluster = Cluster(
             name="default",
             caller=Caller(epoch=await store.next_epoch("default")),
@@ -135,7 +143,13 @@ class Control:
             ttl_s=TTL_S,
             lessons=Lessons(Book(MODELS, store, monotonic=pool.clock.monotonic), store),
         )
-        control = cls(cluster, Dispatcher(cluster, ("small",)), Scaler(cluster, wanted), Loads(cluster, wanted))
+        control = cls(
+            cluster,
+            Dispatcher(cluster, ("small",)),
+            Scaler(cluster, wanted),
+            Loads(cluster, wanted),
+            Timekeeper(cluster, kind_of),
+        )
         await control.cluster.reconcile()
         await control.scale()
         return control
@@ -160,6 +174,7 @@ class Control:
         for watcher in list(self.watchers.values()):
             await watcher.run_once()
         await self.loads.write()
+        await self.timekeeper.run_once()
         await self.cluster.recovery.run_once()
         await self.dispatcher.beat()
         await self.dispatcher.cancel()

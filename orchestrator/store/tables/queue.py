@@ -149,9 +149,12 @@ attempts = Table(
     moment("claimed_at", nullable=False),
     moment("ended_at", nullable=False, server_default=NOW),
     Column("failure", JSONB),
+    # What a GPU second of its kind of worker cost when it ended; null of what has no price, and of earlier releases.
+    Column("price", Double),
     # A claim number is never used twice and ends once; that also makes the token unique within its job.
     PrimaryKeyConstraint("job_id", "number"),
     CheckConstraint("number >= 1 AND gpu_seconds >= 0", name="attempts_ranges"),
+    CheckConstraint("price >= 0", name="attempts_price"),
     CheckConstraint(
         "outcome IN ('succeeded', 'failed', 'lost', 'evicted', 'released', 'cancelled')", name="attempts_outcome"
     ),
@@ -241,6 +244,8 @@ usage = Table(
     Column("model", Text),
     # Of an evicted attempt: it left a checkpoint that is further on.
     Column("kept", Boolean),
+    # Of the worker: empty where its pool has workers of one kind, null in rows of earlier releases.
+    Column("kind", Text),
     CheckConstraint("gpu_seconds > 0", name="usage_positive"),
 )
 Index("usage_at", usage.c.at, postgresql_using="brin", postgresql_with={"pages_per_range": 32})

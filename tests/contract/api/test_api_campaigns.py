@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -91,7 +90,7 @@ async def test_a_campaign_and_its_pool_are_told_with_their_forecast(api: Api, sc
     pool = api.settings.pool_of("tiny-2b", Profile.EXACT)
     forecasting = Forecasting(api.settings, cast(Any, api.services.store), api.services.book)
     assert await forecasting.run_once()
-    api.services.forecasts._read_at = -math.inf
+    api.services.forecasts._known.expire()
     found = (await read(api, made))["forecast"]
     assert found is not None
     assert (found["at_risk"], found["rows_per_hour"]) == (True, None)
@@ -338,8 +337,8 @@ async def test_a_paused_pool_is_what_a_campaign_waits_for(api: Api, scene: Campa
     await scene.step()
     await api.services.store.pause("small", reason="the storage moves", by="tests")
     try:
-        api.services.waiting._read_at = -1e9
+        api.services.waiting._known.expire()
         assert (await read(api, campaign))["waiting_for"] == "pool small is paused: the storage moves"
     finally:
         await api.services.store.resume("small", by="tests")
-        api.services.waiting._read_at = -1e9
+        api.services.waiting._known.expire()

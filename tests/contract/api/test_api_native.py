@@ -524,7 +524,7 @@ async def test_a_video_that_waits_tells_when_it_is_expected_to_start_and_to_end(
 async def test_who_waits_for_a_worker_that_cannot_load_is_told_why_in_every_answer(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.intake.waiting._FRESH_S", 0.0)
+    monkeypatch.setattr(api.services.waiting._known, "_fresh_s", 0.0)
     store, load = api.services.store, WorkerLoad(worker="s-0", pool=POOL, model="tiny-2b", state=LoadState.BROKEN)
     reason = "no worker of pool small has loaded tiny-2b: its files are not whole"
     broken = replace(load, failures=2, reason="its files are not whole", detail="ConfigError: /models/tiny-2b is not")

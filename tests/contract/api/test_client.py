@@ -55,6 +55,8 @@ COMPONENTS: dict[type[BaseModel], str] = {
     fleet.Standing: "Standing",
     fleet.ScaleDecision: "Decision",
     fleet.Fleet: "Fleet",
+    usage.WasteLine: "WasteLine",
+    usage.WasteUsage: "WasteUsage",
     campaigns.Campaign: "CampaignObject",
     campaigns.Template: "Template",
     campaigns.Budget: "Budget",

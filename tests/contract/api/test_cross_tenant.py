@@ -38,10 +38,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 # What anybody may read.
 OPEN = {"/", "/healthz", "/readyz", "/metrics", "/docs", "/docs/{name}", "/openapi.json", "/.well-known/jwks.json"}
-# Queries that take no id.
+# Queries that take no id, but words, numbers and the names of what is configured.
 PLAIN = {
     "limit", "order", "variant", "purpose", "state", "last_event_id", "format", "from", "to", "by", "reason",
-    "custom_id", "var",
+    "custom_id", "var", "model", "pool",
 }  # fmt: skip
 # Of a page within the path's thing, and of a tenant, which is forbidden whoever that is (`test_usage.py`).
 WITHIN = {("GET", "/v1/campaigns/{campaign_id}/rows", "after"), ("GET", "/v1/usage", "tenant")}
@@ -156,7 +156,9 @@ LISTING_NOTHING = {
     "/v1/fleet",
     "/v1/models",
     "/v1/pools",
+    "/v1/predictions",
     "/v1/usage",
+    "/v1/usage/waste",
     "/v1/usage/workers",
     "/v1/webhook_event_types",
     "/v1/webhook_secret",

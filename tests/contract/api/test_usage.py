@@ -61,7 +61,7 @@ async def test_a_tenant_sees_what_it_used_and_nothing_of_others(api: Api) -> Non
     assert answer["data"] == [
         {
             "object": "usage.line", "hour": pytest.approx(int(hour.timestamp()), abs=3600), "tenant": None,
-            "campaign": None, "model": "tiny-2b", "pool": None, "outcome": "succeeded", "attempts": 2,
+            "campaign": None, "model": "tiny-2b", "pool": None, "kind": None, "outcome": "succeeded", "attempts": 2,
             "gpu_seconds": 2.0, "wasted_gpu_seconds": 0.0, "money": 2.0,
         }
     ]  # fmt: skip
@@ -146,4 +146,38 @@ async def test_an_operator_sees_what_the_hours_of_workers_went_into_and_cost(api
     assert (line["money"], line["unused_money"], answer["total"]["money"]) == (120.0, 60.0, 120.0)
     assert (await api.http.get(f"{USAGE}/workers")).status_code == 403
     refused = await api.http.get(f"{USAGE}/workers", params={"by": "tenant"}, headers=staff)
+    assert (refused.status_code, "by" in refused.text) == (400, True)
+
+
+async def test_workers_hours_and_what_came_to_nothing_come_as_csv_too(api: Api) -> None:
+    await a_video(api)
+    sums = [Spent(pool="small", kind="night", spell=spell, seconds=12.0) for spell in (Spell.BUSY, Spell.IDLE)]
+    await api.services.store.record_worker_time(sums)
+    staff = await an_operator(api)
+    answer = await api.http.get(f"{USAGE}/workers", params={"by": "kind", "format": "csv"}, headers=staff)
+    assert answer.headers["content-disposition"] == 'attachment; filename="workers.csv"'
+    header, *lines = csv.reader(io.StringIO(answer.text))
+    assert header == [
+        "kind", "busy_s", "idle_s", "loading_s", "broken_s", "utilisation", "money", "unused_money", "currency",
+    ]  # fmt: skip
+    assert ["night", "12", "12", "0", "0", "0.5", "", "", "EUR"] in lines
+    waste = await api.http.get(f"{USAGE}/waste", params={"by": "kind,hour", "format": "csv"}, headers=staff)
+    header, *lines = csv.reader(io.StringIO(waste.text))
+    assert header == ["kind", "hour", "cause", "seconds", "money", "currency"]
+    (idle,) = [line for line in lines if line[0] == "night"]
+    assert idle[2:] == ["idle", "12", "", "EUR"]
+    assert datetime.fromisoformat(idle[1]).minute == 0
+
+
+async def test_an_operator_sees_what_came_to_nothing_by_cause(api: Api) -> None:
+    staff = await an_operator(api)
+    await api.services.store.record_worker_time([Spent(pool="small", spell=Spell.LOADING, seconds=10.0)])
+    answer = (await api.http.get(f"{USAGE}/waste", params={"by": "pool"}, headers=staff)).raise_for_status().json()
+    (loading,) = [line for line in answer["data"] if (line["pool"], line["cause"]) == ("small", "loading")]
+    assert loading["seconds"] >= 10.0
+    assert loading["money"] == pytest.approx(loading["seconds"])
+    assert loading["share"] == pytest.approx(loading["seconds"] / answer["worker_seconds"])
+    assert answer["since"] % 3600 == answer["until"] % 3600 == 0
+    assert (await api.http.get(f"{USAGE}/waste")).status_code == 403
+    refused = await api.http.get(f"{USAGE}/waste", params={"by": "tenant"}, headers=staff)
     assert (refused.status_code, "by" in refused.text) == (400, True)

@@ -14,7 +14,8 @@ from orchestrator.campaigns.campaigns import Chosen
 from orchestrator.domain.campaign import BudgetAsk, CampaignState, Kind, PauseReason
 from orchestrator.domain.errors import ModerationUnavailable, WrongState
 from orchestrator.domain.states import JobState
-from orchestrator.policy.prediction import UNKNOWN, Key, Lesson
+from orchestrator.policy.prediction import Key, Lesson
+from orchestrator.policy.ratios import UNKNOWN
 from tests.support.api import CLUSTER, POOL, WORKER
 from tests.support.campaigns import CampaignScene, a_campaign_scene, fails
 from tests.support.jobs import ending, rendered

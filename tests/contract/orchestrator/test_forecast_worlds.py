@@ -8,17 +8,20 @@ from typing import Any
 import asyncpg
 import pytest
 
+from orchestrator.capacity.plans import kinds_of
 from orchestrator.capacity.worlds import Worlds, closed_periods, crews_in, crews_of, usual_load
 from orchestrator.config import Settings
 from orchestrator.domain.campaign import Campaign, CampaignState
 from orchestrator.domain.loading import LoadState, WorkerLoad
-from orchestrator.learning.book import Book
+from orchestrator.learning.book import Book, Models
 from orchestrator.policy.hours import ClosedHours
+from orchestrator.policy.prediction import Key, Past, Predictions
 from orchestrator.ports import Share
 from orchestrator.ports.campaign_values import Budget
 from orchestrator.ports.forecasts import LoadHour
 from orchestrator.store import Store
 from tests.support.api import POOL, api_settings
+from tests.support.builders import a_spec
 from tests.support.campaigns import CampaignScene
 from tests.support.jobs import new_job
 
@@ -145,6 +148,19 @@ def test_workers_of_kinds_do_what_their_kind_does() -> None:
     assert found["spot", True].ready_in_s == 400
     assert found["spot", False].lost_per_hour > 0 == found["firm", False].lost_per_hour
     assert [crew.workers for crew in crews_in(settings, POOL, 3, [])] == [3]
+    learned = Predictions(
+        [
+            Past(key=Key.of(a_spec(), kind=f"{POOL}/{kind}"), ratios=[ratio] * 9, seen=[0.0] * 9)
+            for kind, ratio in (("spot", 3.0), ("firm", 1.5))
+        ],
+        kinds=Models.of(settings).kinds,
+    )
+    faster = crews_in(settings, POOL, 9, loads, learned)
+    assert {crew.kind: crew.speed for crew in faster} == {"spot": pytest.approx(0.5), "firm": 1.0}
+    assert {kind.name: kind.speed for kind in kinds_of(settings, POOL)} == {"spot": 2.0, "firm": 1.0}
+    assert {kind.name: kind.speed for kind in kinds_of(settings, POOL, learned)} == {
+        "spot": pytest.approx(0.5), "firm": 1.0,
+    }  # fmt: skip
 
 
 def test_closed_hours_are_seconds_from_now() -> None:

@@ -1,4 +1,4 @@
-"""The ledger has what the workers' busy metric counts, whatever becomes of renders.
+"""The ledger of attempts, that of workers' time and the busy metric have the same seconds, whatever becomes of renders.
 
 Workers, dispatcher and database are real; the model alone is scripted: its moves take their time, and fail where a test
 says so.
@@ -18,7 +18,7 @@ import pytest
 from orchestrator.domain.errors import RenderFailed, WorkerLost
 from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import NewJob, RenderSpec
-from orchestrator.domain.protocol import Answer, Assignment, Caller, WorkerState, WorkerStatus
+from orchestrator.domain.protocol import Answer, Assignment, Caller, RenderStatus, Stage, WorkerState, WorkerStatus
 from orchestrator.domain.states import JobState
 from orchestrator.kit.clock import SystemClock
 from orchestrator.ports import ObjectStore, WorkerPlan
@@ -93,6 +93,10 @@ class InProcessWorkers:
             raise RenderFailed(FailureCode.RENDER_ERROR, "it did not work")
 
 
+def kind_of(pool: str, worker: str) -> str:
+    return worker.removeprefix(f"{pool}-").rpartition("-")[0]
+
+
 class Scene:
     """A dispatcher over two workers, and what was busy before."""
 
@@ -102,8 +106,15 @@ class Scene:
         self.before_s = self._busy_s()
 
     async def begins(self) -> None:
-        wanted = {name: a_plan(name) for name in ("small-0", "small-1")}
-        self.control = await Control.begin(self.store, self.objects, self.workers, wanted, random.Random(1))  # type: ignore[arg-type]
+        wanted = {name: a_plan(name) for name in ("small-spot-0", "small-firm-0")}
+        self.control = await Control.begin(
+            self.store,
+            self.objects,
+            self.workers,
+            wanted,
+            random.Random(1),
+            kind_of,  # type: ignore[arg-type]
+        )
         await self.until(
             lambda: all(
                 worker.status is not None and worker.status.state is WorkerState.READY
@@ -111,8 +122,8 @@ class Scene:
             )
         )
 
-    async def submits(self, seed: int, steps: int = 6) -> NewJob:
-        job = a_job(spec=a_spec(seed=seed, num_inference_steps=steps))
+    async def submits(self, seed: int, steps: int = 6, priority: int = 10) -> NewJob:
+        job = a_job(spec=a_spec(seed=seed, num_inference_steps=steps), priority=priority)
         await self.store.submit(job)
         return job
 
@@ -130,11 +141,13 @@ class Scene:
                 if all(state.terminal for state in states):
                     return states
 
+    def renders(self) -> list[RenderStatus]:
+        """What the dispatcher has heard of."""
+        return [render for status in self.control.cluster.fleet.statuses() for render in status.renders]
+
     def steps(self, job: NewJob) -> int:
         """Steps of a job that the dispatcher has heard of."""
-        statuses = [worker.status for worker in self.control.cluster.fleet.workers.values()]
-        renders = [render for status in statuses if status is not None for render in status.renders]
-        return max((render.step for render in renders if render.job_id == job.id), default=0)
+        return max((render.step for render in self.renders() if render.job_id == job.id), default=0)
 
     def claim_of(self, job: NewJob) -> tuple[str, UUID]:
         (claim,) = [claim for claim in self.control.cluster.claims.by_token.values() if claim.job_id == job.id]
@@ -152,6 +165,18 @@ class Scene:
     async def ledger(self) -> dict[str, float]:
         rows = await self.database.fetch("SELECT outcome, sum(gpu_seconds) AS used FROM usage GROUP BY outcome")
         return {row["outcome"]: row["used"] for row in rows}
+
+    async def all_agree(self) -> None:
+        """Attempts, workers' time and the metric have the same seconds within 1%, and the first two by kind, too."""
+        await self.control.timekeeper.run_once()
+        attempts = await self.database.fetch("SELECT kind, sum(gpu_seconds) AS used FROM usage GROUP BY kind")
+        busy = await self.database.fetch(
+            "SELECT kind, sum(seconds) AS used FROM worker_time WHERE spell = 'busy' GROUP BY kind"
+        )
+        by_kind, of_workers = ({row["kind"]: row["used"] for row in rows} for rows in (attempts, busy))
+        assert set(by_kind) <= {"spot", "firm"}
+        assert by_kind == pytest.approx(of_workers, rel=0.01)
+        assert sum(by_kind.values()) == pytest.approx(self.busy_s, rel=0.01)
 
 
 @pytest.fixture
@@ -174,7 +199,22 @@ async def test_the_ledger_sums_to_the_busy_metric_whatever_becomes_of_renders(sc
     ledger = await scene.ledger()
     assert set(ledger) == {"cancelled", "evicted", "failed", "succeeded"}
     assert all(seconds >= MOVE_S for seconds in ledger.values())
-    assert sum(ledger.values()) == pytest.approx(scene.busy_s, rel=0.01)
+    await scene.all_agree()
+
+
+async def test_a_render_that_steps_aside_for_a_more_urgent_one_pays_for_none_of_its_seconds(scene: Scene) -> None:
+    bulk = [await scene.submits(seed, 60, priority=30) for seed in (30, 31)]
+    await scene.until(lambda: all(scene.steps(job) > 3 for job in bulk))
+    urgent = [await scene.submits(seed, 20, priority=0) for seed in (32, 33)]
+    await scene.until(lambda: any(render.stage is Stage.PREEMPTED for render in scene.renders()))
+    assert await scene.ends(*bulk, *urgent) == [JobState.SUCCEEDED] * 4
+    used = {
+        row["job_id"]: row["used"]
+        for row in await scene.database.fetch("SELECT job_id, sum(gpu_seconds) AS used FROM usage GROUP BY job_id")
+    }
+    assert all(used[job.id] >= 60 * MOVE_S for job in bulk)
+    assert all(used[job.id] >= 20 * MOVE_S for job in urgent)
+    await scene.all_agree()
 
 
 async def test_what_a_worker_had_used_when_it_vanished_is_in_the_ledger_as_lost(scene: Scene) -> None:
@@ -182,9 +222,8 @@ async def test_what_a_worker_had_used_when_it_vanished_is_in_the_ledger_as_lost(
     await scene.until(lambda: scene.steps(lost) > 20)
     scene.workers.crash(scene.claim_of(lost)[0])
     assert await scene.ends(lost) == [JobState.SUCCEEDED]
-    ledger = await scene.ledger()
-    assert ledger["lost"] >= 20 * MOVE_S
-    assert sum(ledger.values()) == pytest.approx(scene.busy_s, rel=0.01)
+    assert (await scene.ledger())["lost"] >= 20 * MOVE_S
+    await scene.all_agree()
 
 
 async def test_loading_and_waiting_for_work_are_in_neither(scene: Scene) -> None:

@@ -225,7 +225,7 @@ class TestApi:
     async def test_whoever_waits_is_told_the_reason_until_the_pool_is_resumed(
         self, api: Api, monkeypatch: pytest.MonkeyPatch, what: str
     ) -> None:
-        monkeypatch.setattr("orchestrator.intake.waiting._FRESH_S", 0.0)
+        monkeypatch.setattr(api.services.waiting._known, "_fresh_s", 0.0)
         monkeypatch.setattr("api.native.events.HEARTBEAT_S", 0.05)
         words = f"{'the whole queue' if what == 'queue' else f'pool {API_POOL}'} is paused: {WHY}"
         async with await self.operator(api) as operator:

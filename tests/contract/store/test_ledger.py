@@ -96,6 +96,45 @@ async def test_waste_has_its_causes_and_what_left_a_checkpoint_is_none(filled: S
     assert {line.outcome: line.wasted_gpu_seconds for line in report.lines}[AttemptOutcome.EVICTED] == 4.0
 
 
+async def test_attempts_cost_what_their_kind_does_and_an_earlier_releases_the_dearest(
+    filled: Store, database: asyncpg.Connection
+) -> None:
+    await database.execute(
+        "UPDATE usage SET kind = CASE WHEN gpu_seconds = 100 THEN 'spot' ELSE 'firm' END "
+        "WHERE pool = 'big' AND gpu_seconds > 10"
+    )
+    prices = {("big", ""): 36.0, ("big", "spot"): 9.0, ("big", "firm"): 36.0, ("small", ""): 3.6}
+    day = {"since": "2030-01-01", "until": "2030-01-02"}
+    report = await Reports(filled, prices).usage("acme", **day, by="pool,kind")
+    assert [(line.pool, line.kind, line.gpu_seconds, line.money) for line in report.lines] == [
+        ("big", None, 10.0, pytest.approx(0.1)),
+        ("big", "firm", 50.0, pytest.approx(0.5)),
+        ("big", "spot", 100.0, pytest.approx(0.25)),
+        ("small", None, 15.0, pytest.approx(0.015)),
+    ]
+    assert report.total.money == pytest.approx(0.865)
+
+
+async def test_what_came_to_nothing_is_told_by_cause_over_the_same_whole_hours_of_both_ledgers(
+    filled: Store, database: asyncpg.Connection
+) -> None:
+    await database.executemany(
+        "INSERT INTO worker_time (hour, pool, kind, spell, seconds) VALUES ($1, 'small', '', $2, $3)",
+        [(NOON, "busy", 600.0), (NOON, "idle", 1200.0), (NOON + timedelta(hours=1), "loading", 30.0)],
+    )
+    reports = a_report(filled)
+    report = await reports.waste(since="2030-01-01T11:30:00Z", until="2030-01-01T12:01:00Z", by="hour,pool")
+    assert (report.since, report.until) == (NOON, NOON + timedelta(hours=1))
+    assert [(line.hour, line.pool, line.cause, line.seconds) for line in report.lines] == [
+        (NOON, "small", "lost", 7.0), (NOON, "small", "idle", 1200.0),
+    ]  # fmt: skip
+    assert (report.worker_seconds, report.money) == (1800.0, pytest.approx(1.8))
+    whole = await reports.waste(since="2030-01-01", until="2030-01-03", by=None)
+    assert {line.cause: line.seconds for line in whole.lines} == {
+        "cancelled": 2.0, "failed": 10.0, "lost": 7.0, "evicted": 4.0, "released": 3.0, "idle": 1200.0, "loading": 30.0,
+    }  # fmt: skip
+
+
 async def test_money_is_unknown_where_a_price_is(filled: Store) -> None:
     report = await a_report(filled, small=None).usage("acme", since="2030-01-01", until="2030-01-02", by="pool")
     assert [(line.pool, line.money) for line in report.lines] == [("big", pytest.approx(1.6)), ("small", None)]

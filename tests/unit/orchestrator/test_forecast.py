@@ -15,8 +15,8 @@ from orchestrator.domain.outlooks import expected
 from orchestrator.policy.belief import Belief, learned, of_ratio, scores
 from orchestrator.policy.fluid import Flow, Stage, play, ranked, share
 from orchestrator.policy.forecast import Cohort, Outlook, World, at_risk, forecast, hopeless, mend
-from orchestrator.policy.prediction import UNKNOWN
 from orchestrator.policy.queued import lanes
+from orchestrator.policy.ratios import UNKNOWN
 from orchestrator.policy.supply import Crew, Pool, Scores, loaded, stages_of
 
 DRAWS = 11

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import pytest
 from prometheus_client import REGISTRY
 
+from orchestrator.config import Settings
 from orchestrator.domain.catalog import FAMILIES
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.learning.book import FRESH_S, Book, Models
 from orchestrator.learning.lessons import Lessons
-from orchestrator.policy.prediction import Lesson, Past
+from orchestrator.policy.prediction import Key, Lesson, Past, WorkerKind
+from tests.support.api import api_settings
 from tests.support.builders import a_claim, a_result, a_spec
 
 MODELS = Models({"tiny-2b": FAMILIES["tiny-2b"]}, {})
@@ -71,13 +73,30 @@ async def test_how_far_off_a_prediction_was_is_counted_by_what_was_known_when_th
     assert shown("cogmill_prediction_learned_ratio", "learns") == pytest.approx(3)
 
 
-async def test_what_a_faster_kind_takes_teaches_what_the_reference_kind_would() -> None:
+async def test_a_render_teaches_of_its_kind_of_worker_and_its_pool_what_the_reference_kind_would_take() -> None:
     shelf, claim = Shelf(), a_claim()
-    book = Book(Models(MODELS.families, {}, lambda pool, worker: 4.0), shelf)
+    kinds = {"small/big": WorkerKind(pool="small", speed=4.0)}
+    book = Book(Models(MODELS.families, {}, kinds, lambda pool, worker: "small/big"), shelf)
     lessons, prior_s = Lessons(book, shelf), book.prior_s(claim.spec)
     assert prior_s is not None
+    assert book.seconds_of(claim) == pytest.approx(prior_s / 4), "as it is configured, before anybody has read"
     lessons.take(claim, a_result(gpu_seconds=prior_s))
     await lessons.write()
-    assert shelf.written[0].ratio == pytest.approx(4.0)
-    await book.known()
+    assert shelf.written == [Lesson(key=Key.of(claim.spec, kind="small/big"), ratio=pytest.approx(1.0))]
+    known = await book.known()
     assert book.seconds_of(claim) == pytest.approx(prior_s)
+    assert known.ratio(Key.of(claim.spec, kind="small")).likely == pytest.approx(4.0)
+    assert known.models() == [("tiny-2b", "small")]
+
+
+def test_the_kinds_of_workers_are_those_of_the_configuration() -> None:
+    plain = api_settings("postgresql://x/y").model_dump()
+    kinds = {"spot": {"max": 9, "speed": 2.0}, "firm": {"max": 2}}
+    pools = {"main": {"model": "tiny-2b", "kinds": kinds}, "small": {"model": "tiny-2b"}}
+    models = Models.of(Settings.model_validate(plain | {"pools": pools}))
+    assert models.kinds == {
+        "main/spot": WorkerKind(pool="main", speed=2.0), "main/firm": WorkerKind(pool="main", speed=1.0),
+    }  # fmt: skip
+    assert [models.kind_of(*worker) for worker in (("main", "main-spot-3"), ("small", "small-0"))] == [
+        "main/spot", "small",
+    ]  # fmt: skip

@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from orchestrator.domain.catalog import FAMILIES, Profile
 from orchestrator.domain.job import Incident
 from orchestrator.policy.cost import predict
-from orchestrator.policy.prediction import DAY_S, KEPT, NOTHING_LEARNED, UNKNOWN, Key, Past, Predictions, taught
+from orchestrator.policy.prediction import (
+    DAY_S,
+    KEPT,
+    NOTHING_LEARNED,
+    Key,
+    Past,
+    Predictions,
+    WorkerKind,
+    taught,
+)
+from orchestrator.policy.ratios import UNKNOWN
 from tests.support.builders import a_result, a_spec
 
 FAMILY = FAMILIES["tiny-2b"]
@@ -120,3 +130,62 @@ def test_the_rest_of_a_render_and_one_that_was_denoised_twice_teach_nothing() ->
     for seconds in (0.0, -1.0, float("nan"), float("inf")):
         assert taught(a_result(gpu_seconds=seconds), 3.0) is None
     assert taught(a_result(), 0.0) is None
+
+
+KINDS = {word: WorkerKind(pool="small", speed=speed) for word, speed in (("small/a", 1.0), ("small/b", 2.0))}
+
+
+def of_kinds(*known: Past) -> Predictions:
+    return Predictions(known, kinds=KINDS)
+
+
+def on(kind: str, ratio: float, count: int = 9, **changes: Any) -> Past:
+    return past([ratio] * count, a_key(f"small/{kind}", **changes))
+
+
+def ratios(found: Predictions, **changes: Any) -> tuple[float, float, float]:
+    """Of the pool, of the kind that is the measure, and of the other."""
+    a, b, c = (found.ratio(a_key(kind, **changes)).likely for kind in ("small", "small/a", "small/b"))
+    return a, b, c
+
+
+def test_before_any_render_a_kind_is_as_fast_as_it_is_configured() -> None:
+    assert ratios(of_kinds()) == (1.0, 1.0, 0.5)
+    assert ratios(of_kinds(on("a", 3.0))) == (3.0, 3.0, 1.5), "what one kind has taught helps the other"
+    assert ratios(of_kinds(on("b", 3.0))) == (6.0, 6.0, 3.0)
+    assert of_kinds().speed("tiny-2b", "small/b") == 2.0
+
+
+@pytest.mark.parametrize("really", [0.5, 1.0, 4.0])
+def test_a_wrong_speed_mends_itself(really: float) -> None:
+    found = of_kinds(on("a", 1.2), on("b", 1.2 / really))
+    assert found.speed("tiny-2b", "small/b") == pytest.approx(really)
+    assert found.speed("tiny-2b", "small/a") == 1.0, "it is the measure"
+    assert ratios(found) == pytest.approx((1.2, 1.2, 1.2 / really))
+    # So it is for what only one of them has rendered yet, and for what nobody has.
+    more = of_kinds(on("a", 1.2), on("b", 1.2 / really), on("a", 3.6, num_frames=17))
+    assert ratios(more, num_frames=17) == pytest.approx((3.6, 3.6, 3.6 / really))
+    assert ratios(found, num_frames=25) == pytest.approx((1.2, 1.2, 1.2 / really))
+
+
+def test_speeds_are_told_from_renders_that_are_alike() -> None:
+    fast = {"profile": Profile.FAST}
+    found = of_kinds(on("a", 1.0), on("a", 9.0, 30, **fast), on("b", 0.5), on("b", 0.1, 30, num_frames=17))
+    assert found.speed("tiny-2b", "small/b") == pytest.approx(2.0)
+    elsewhere = of_kinds(on("a", 1.0), on("b", 0.1, num_frames=17, **fast))
+    assert elsewhere.speed("tiny-2b", "small/b") == 2.0, "nothing is alike: as it is configured"
+    assert of_kinds(on("a", 1.0), on("b", 0.1, 3)).speed("tiny-2b", "small/b") == 2.0, "three renders are not enough"
+
+
+def test_a_pool_that_got_kinds_goes_on_from_what_it_knew() -> None:
+    before = past([2.0] * 9, a_key("small"))
+    assert ratios(of_kinds(before)) == (2.0, 2.0, 1.0)
+    assert ratios(of_kinds(before, on("b", 7.0)))[2] == 7.0
+
+
+@given(st.floats(0.1, 10), st.floats(0.1, 10), st.integers(4, 20), st.integers(4, 20))
+def test_a_pools_seconds_at_a_kinds_speed_are_the_kinds_own(a: float, b: float, often: int, seldom: int) -> None:
+    found = of_kinds(on("a", a, often), on("b", b, seldom))
+    of_pool = found.ratio(a_key("small")).likely
+    for word, ratio in (("small/a", a), ("small/b", b)):
+        assert of_pool / found.speed("tiny-2b", word) == pytest.approx(ratio)

@@ -488,6 +488,32 @@ def test_workers_hours_are_a_table_or_json(cogmill: Cogmill) -> None:
     ]
     assert json.loads(cogmill("usage", "--workers", "--json")[1])["total"]["busy_s"] == 45.0
     assert cogmill("usage", "--workers", "--campaign", "campaign_1")[0] == 2
+    cogmill.routes["GET", "/v1/usage/workers"] = lambda request: httpx.Response(200, text="pool,busy_s\r\n")
+    assert cogmill("usage", "--workers", "--csv", "--by", "pool")[1] == "pool,busy_s\r\n"
+    assert dict(cogmill.asked[-1].url.params) == {"by": "pool", "format": "csv"}
+
+
+def test_what_came_to_nothing_is_a_table_csv_or_json(cogmill: Cogmill) -> None:
+    line = {"object": "usage.waste.line", "cause": "idle", "hour": None, "pool": "p", "kind": None, "seconds": 45.0}
+    found = {
+        "object": "usage.waste", "since": 1, "until": 2, "by": ["pool"], "currency": "EUR", "worker_seconds": 90.0,
+        "worker_money": 3.0, "data": [{**line, "share": 0.5, "money": 1.5}],
+    }  # fmt: skip
+
+    def answer(request: httpx.Request) -> Any:
+        return httpx.Response(200, text="cause,seconds\r\n") if request.url.params.get("format") else found
+
+    cogmill.routes["GET", "/v1/usage/waste"] = answer
+    out = cogmill("usage", "--waste", "--by", "pool")[1]
+    assert [row.split() for row in out.splitlines()] == [
+        ["pool", "cause", "seconds", "share", "money", "(EUR)"],
+        ["p", "idle", "45", "50.0%", "1.5"],
+        ["-", "all", "that", "workers", "did", "90", "100%", "3"],
+    ]
+    assert json.loads(cogmill("usage", "--waste", "--json")[1])["data"][0]["seconds"] == 45.0
+    assert cogmill("usage", "--waste", "--csv")[1] == "cause,seconds\r\n"
+    assert cogmill("usage", "--waste", "--workers")[0] == 2
+    assert cogmill("usage", "--waste", "--tenant", "acme")[0] == 2
 
 
 class TestConnection:

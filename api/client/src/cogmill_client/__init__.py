@@ -25,7 +25,7 @@ from cogmill_client.models.campaigns import Campaign
 from cogmill_client.models.files import FileObject
 from cogmill_client.models.fleet import Fleet, FleetKind, ScaleDecision
 from cogmill_client.models.rows import BadRow, Link, ManifestSignature, Plan, Row, Upload
-from cogmill_client.models.usage import Usage, UsageLine, WorkerLine, WorkerUsage
+from cogmill_client.models.usage import Usage, UsageLine, WasteLine, WasteUsage, WorkerLine, WorkerUsage
 from cogmill_client.models.videos import Video
 from cogmill_client.models.webhooks import WebhookEvent
 
@@ -34,5 +34,6 @@ __all__ = [
     "CogmillError", "ConfigurationError", "Conflict", "ConnectionFailed", "Downloaded", "FileObject", "Fleet",
     "FleetKind", "Forbidden", "InvalidSignature", "Link", "ManifestSignature", "NotFound", "Plan",
     "PreconditionFailed", "RateLimited", "Row", "ScaleDecision", "ServerError", "Timeout", "TooLarge",
-    "Unauthenticated", "Upload", "Usage", "UsageLine", "Video", "WebhookEvent", "WorkerLine", "WorkerUsage",
+    "Unauthenticated", "Upload", "Usage", "UsageLine", "Video", "WasteLine", "WasteUsage", "WebhookEvent",
+    "WorkerLine", "WorkerUsage",
 ]  # fmt: skip

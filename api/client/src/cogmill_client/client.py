@@ -88,6 +88,9 @@ class Account(Resource):
     usage_csv = Does(account.usage_csv)
     worker_usage = Does(account.worker_usage)
     fleet = Does(account.fleet)
+    worker_usage_csv = Does(account.worker_usage_csv)
+    waste = Does(account.waste)
+    waste_csv = Does(account.waste_csv)
     jwks = Does(account.jwks)
 
 
@@ -153,6 +156,9 @@ class AsyncAccount(AsyncResource):
     usage_csv = AsyncDoes(account.usage_csv)
     worker_usage = AsyncDoes(account.worker_usage)
     fleet = AsyncDoes(account.fleet)
+    worker_usage_csv = AsyncDoes(account.worker_usage_csv)
+    waste = AsyncDoes(account.waste)
+    waste_csv = AsyncDoes(account.waste_csv)
     jwks = AsyncDoes(account.jwks)
 
 
@@ -181,7 +187,8 @@ class Cogmill:
         self.webhooks = Webhooks(self._driver)
         own = Account(self._driver)
         self.usage, self.usage_csv, self.worker_usage = own.usage, own.usage_csv, own.worker_usage
-        self.fleet, self.jwks = own.fleet, own.jwks
+        self.worker_usage_csv = own.worker_usage_csv
+        self.waste, self.waste_csv, self.fleet, self.jwks = own.waste, own.waste_csv, own.fleet, own.jwks
 
     def download_campaign(
         self,
@@ -232,7 +239,8 @@ class AsyncCogmill:
         self.webhooks = AsyncWebhooks(self._driver)
         own = AsyncAccount(self._driver)
         self.usage, self.usage_csv, self.worker_usage = own.usage, own.usage_csv, own.worker_usage
-        self.fleet, self.jwks = own.fleet, own.jwks
+        self.worker_usage_csv = own.worker_usage_csv
+        self.waste, self.waste_csv, self.fleet, self.jwks = own.waste, own.waste_csv, own.fleet, own.jwks
 
     async def download_campaign(
         self,

@@ -28,6 +28,8 @@ class UsageLine(Amounts):
     campaign: str | None
     model: str | None
     pool: str | None
+    # Earlier servers do not say.
+    kind: str | None = None
     outcome: str | None
 
 
@@ -86,3 +88,32 @@ class WorkerUsage(Answer):
     currency: str
     data: list[WorkerLine]
     total: WorkerAmounts
+
+
+Cause = Literal["cancelled", "failed", "lost", "evicted", "released", "idle", "loading", "broken"]
+
+
+class WasteLine(Answer):
+    """Seconds that came to nothing for one cause; what was not asked for is None."""
+
+    object: Literal["usage.waste.line"]
+    cause: Cause
+    hour: int | None
+    pool: str | None
+    kind: str | None
+    seconds: float
+    share: float | None
+    money: float | None
+
+
+class WasteUsage(Answer):
+    """Of the hours that begin from one moment until another, the last one not included."""
+
+    object: Literal["usage.waste"]
+    since: int
+    until: int
+    by: list[str]
+    currency: str
+    data: list[WasteLine]
+    worker_seconds: float
+    worker_money: float | None

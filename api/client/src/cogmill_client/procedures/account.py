@@ -10,7 +10,7 @@ from cogmill_client.effects import Items, Request, Steps
 from cogmill_client.exchange import answer_of, reads
 from cogmill_client.models.base import Deleted
 from cogmill_client.models.fleet import Fleet
-from cogmill_client.models.usage import Usage, WorkerUsage
+from cogmill_client.models.usage import Usage, WasteUsage, WorkerUsage
 from cogmill_client.models.webhooks import Endpoint, EndpointWithSecret, Jwks, WebhookSecret
 from cogmill_client.paging import listed
 from cogmill_client.urls import at, query
@@ -26,7 +26,7 @@ def usage(
     campaign: str | None = None,
     tenant: str | None = None,
 ) -> Steps[Usage]:
-    """What was used, told apart by any of campaign, model, outcome, hour, pool and tenant.
+    """What was used, told apart by any of campaign, model, outcome, hour, pool, kind and tenant.
 
     Texts are dates or times with their zone. `tenant` is for operators; `*` is everybody.
     """
@@ -50,9 +50,29 @@ def worker_usage(
     *, from_: Moment | None = None, to: Moment | None = None, by: Sequence[str] = ()
 ) -> Steps[WorkerUsage]:
     """What workers' hours went into, told apart by any of hour, pool and kind. For operators."""
+    return answer_of(_operated("/v1/usage/workers", from_, to, by), reads(WorkerUsage))
+
+
+def worker_usage_csv(*, from_: Moment | None = None, to: Moment | None = None, by: Sequence[str] = ()) -> Steps[str]:
+    """The same lines as CSV."""
+    asked = _operated("/v1/usage/workers", from_, to, by, ("format", "csv"))
+    return answer_of(asked, lambda response: response.text)
+
+
+def waste(*, from_: Moment | None = None, to: Moment | None = None, by: Sequence[str] = ()) -> Steps[WasteUsage]:
+    """What GPU seconds came to nothing, by cause, and told apart by any of hour, pool and kind. For operators."""
+    return answer_of(_operated("/v1/usage/waste", from_, to, by), reads(WasteUsage))
+
+
+def waste_csv(*, from_: Moment | None = None, to: Moment | None = None, by: Sequence[str] = ()) -> Steps[str]:
+    """The same lines as CSV."""
+    asked = _operated("/v1/usage/waste", from_, to, by, ("format", "csv"))
+    return answer_of(asked, lambda response: response.text)
+
+
+def _operated(url: str, from_: Moment | None, to: Moment | None, by: Sequence[str], *more: tuple[str, str]) -> Request:
     words = by if isinstance(by, str) else ",".join(by)
-    asked = Request(method="GET", url="/v1/usage/workers", query=query(from_=from_, to=to, by=words or None))
-    return answer_of(asked, reads(WorkerUsage))
+    return Request(method="GET", url=url, query=(*query(from_=from_, to=to, by=words or None), *more))
 
 
 def fleet() -> Steps[Fleet]:
