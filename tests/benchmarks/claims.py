@@ -1,4 +1,4 @@
-"""What guarantees and caps cost a claim: this tree's statement beside another tree's, in turns, on one server.
+"""What guarantees, caps and warm workers cost a claim: this tree's statement beside another tree's, on one server.
 
     python -m tests.benchmarks.claims --old DIR             all of it (minutes); DIR is a checkout of another release
     python -m tests.benchmarks.claims --old DIR --small     the same with small numbers, to see that it runs
@@ -22,28 +22,40 @@ from typing import Any
 
 import asyncpg
 
+from orchestrator.domain.job import WorkerRef
 from tests.benchmarks.store import DURABLE, finished, load, percentile, settle_down
-from tests.support.jobs import CLUSTER, POOL, workers
+from tests.support.jobs import CLUSTER, POOL, SPEC, workers
 from tests.support.postgres import Server
 
 TENANTS = 200
 POOLS = (POOL, "second", "third", "fourth")
 
 
-async def measure(url: str, batch: int, samples: int) -> list[float]:
+async def measure(url: str, batch: int, samples: int, warm: bool) -> list[float]:
     """Seconds of each claim; every claim is settled outside the clock."""
     from orchestrator.store import Store
 
     taken = []
     async with Store.open(url) as store:
         slots = workers(batch)
+        known = _warmth(slots) if warm else {}
         await store.beat(CLUSTER, dict.fromkeys(slots, POOL))
         for _ in range(samples):
             started = time.perf_counter()
-            claims = await store.claim(POOL, CLUSTER, slots)
+            claims = await store.claim(POOL, CLUSTER, slots, **known)
             taken.append(time.perf_counter() - started)
             await store.settle([finished(claim) for claim in claims])
     return taken[samples // 5 :]  # the first ones connect and plan
+
+
+def _warmth(slots: Sequence[WorkerRef]) -> dict[str, Any]:
+    """Half of the workers rendered this shape last; where the tree knows of no warmth, nothing."""
+    try:
+        from orchestrator.domain.warmth import Warmth, shape_of
+    except ImportError:
+        return {}
+    shapes = (shape_of(SPEC), "8x8x1")
+    return {"warm": {slot: Warmth(shape=shapes[i % 2], adapters=("ink",)) for i, slot in enumerate(slots)}}
 
 
 async def together(url: str, batch: int, seconds: float) -> float:
@@ -94,6 +106,8 @@ class Tree:
         server.execute(f"CREATE DATABASE {name}")
         self._ask("migrate", server.url(name))
         self.loaded: dict[int, str] = {}
+        # Whether it knows of guarantees.
+        self.shares = (path / "orchestrator" / "store" / "shares.py").exists()
 
     def database(self, waiting: int, *statements: str) -> str:
         """The URL of a fresh database with so many ready jobs, after these statements."""
@@ -106,8 +120,8 @@ class Tree:
         self._server.execute("CHECKPOINT")
         return url
 
-    def measure(self, url: str, batch: int, samples: int) -> list[float]:
-        return list(self._ask("measure", url, batch, samples))
+    def measure(self, url: str, batch: int, samples: int, warm: bool) -> list[float]:
+        return list(self._ask("measure", url, batch, samples, warm))
 
     def together(self, url: str, batch: int, seconds: float) -> float:
         return float(self._ask("together", url, batch, seconds))
@@ -145,20 +159,27 @@ SPREAD = (
 )
 
 
+def _times(taken: Sequence[float]) -> str:
+    """In milliseconds. The tenth percentile tells of a machine's quiet moments."""
+    p10, p50, p99 = (percentile(taken, share) * 1e3 for share in (0.1, 0.5, 0.99))
+    return f"p10 {p10:5.2f} p50 {p50:5.2f} p99 {p99:6.2f} ms"
+
+
 def report(trees: Sequence[Tree], waiting: Sequence[int], samples: int, seconds: float) -> None:
-    for name, statements in (("nobody capped", ()), ("one tenant capped", (CAPPED,)), ("two guaranteed", (SHARED,))):
+    scenes = (
+        ("nobody capped", (), False), ("workers warm", (), True), ("one tenant capped", (CAPPED,), False),
+        ("two guaranteed", (SHARED,), False),
+    )  # fmt: skip
+    for name, statements, warm in scenes:
         for backlog in waiting:
-            able = [tree for tree in trees if tree.name == "new" or statements != (SHARED,)]
+            able = [tree for tree in trees if statements != (SHARED,) or tree.shares]
             urls = {tree.name: tree.database(backlog, *statements) for tree in able}
             for batch in (1, 32):
                 taken: dict[str, list[float]] = {tree.name: [] for tree in able}
                 for _ in range(4):
                     for tree in able:
-                        taken[tree.name] += tree.measure(urls[tree.name], batch, samples)
-                told = "  ".join(
-                    f"{which} p50 {percentile(each, 0.5) * 1e3:5.2f} p99 {percentile(each, 0.99) * 1e3:6.2f} ms"
-                    for which, each in taken.items()
-                )
+                        taken[tree.name] += tree.measure(urls[tree.name], batch, samples, warm)
+                told = "  ".join(f"{which} {_times(each)}" for which, each in taken.items())
                 print(f"{name:18} {backlog:8d} waiting, claim of {batch:2d}: {told}", flush=True)
     for name, statements in (("nobody capped", SPREAD), ("one tenant capped", (*SPREAD, CAPPED))):
         urls = {tree.name: tree.database(waiting[0], *statements) for tree in trees}
