@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 from uuid import UUID
 
+from orchestrator.domain.campaign import Campaign
+from orchestrator.domain.campaign_waiting import waits_for_turn
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.job import Job
 from orchestrator.domain.loading import WorkerLoad
@@ -30,6 +32,8 @@ class WaitReader(Protocol):
     async def pauses(self) -> list[Pause]: ...
 
     async def turn(self, job_id: UUID) -> Turn | None: ...
+
+    async def campaign_turn(self, number: int) -> Turn | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +79,18 @@ class Waiting:
         job = await self.told(job)
         if job.queue_reason is not None or job.state is not JobState.QUEUED:
             return job
-        try:
-            async with asyncio.timeout(_PATIENCE_S):
-                turn = await self._store.turn(job.id)
-        except (StoreUnavailable, TimeoutError):
-            return job
+        turn = await _in_time(self._store.turn(job.id))
         return job if turn is None else replace(job, queue_reason=turn_reason(turn))
+
+    async def turn_of(self, campaign: Campaign) -> Turn | None:
+        """Where a campaign stands in the queue; None where that is not what it waits for. Costs a statement."""
+        return await _in_time(self._store.campaign_turn(campaign.number)) if waits_for_turn(campaign) else None
+
+
+async def _in_time(turn: Awaitable[Turn | None]) -> Turn | None:
+    """What the store answers; nothing where that takes long."""
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            return await turn
+    except (StoreUnavailable, TimeoutError):
+        return None

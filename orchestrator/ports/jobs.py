@@ -220,6 +220,10 @@ class JobStore(Protocol):
         """Where a job stands in its pool's queue; None for one that is not queued."""
         ...
 
+    async def campaign_turn(self, number: int) -> Turn | None:
+        """The same of a campaign's first job; None for one that has none in the queue."""
+        ...
+
     async def wake_due(self) -> int:
         """Make queued jobs whose time has come claimable; how many."""
         ...
