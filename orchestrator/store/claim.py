@@ -136,7 +136,10 @@ _STATEMENT = """
         SELECT * FROM {candidates} ORDER BY tier, priority, tag, place, nth LIMIT (SELECT count(*) FROM slot)
     ), locked AS MATERIALIZED (
         -- A job that is being cancelled is not waited for; one that was is not ready any more.
-        SELECT p.*, j.spec, j.avoid, coalesce(j.avoid = ANY (:workers) AND j.avoid_until > cogmill_now(), false) AS shy
+        SELECT p.*, CASE WHEN :warm THEN
+                   format('%sx%sx%s', j.spec -> 'width', j.spec -> 'height', j.spec -> 'num_frames') END AS shape,
+               CASE WHEN :warm THEN j.spec ->> 'adapter' END AS adapter,
+               j.avoid, coalesce(j.avoid = ANY (:workers) AND j.avoid_until > cogmill_now(), false) AS shy
         FROM picked AS p JOIN jobs AS j ON j.id = p.id
         WHERE j.state = 'queued'
         FOR UPDATE OF j SKIP LOCKED
@@ -151,9 +154,8 @@ _STATEMENT = """
         -- The seats behind those of the shy are dealt to whom they are warm for: in order where nobody knows of any
         -- warmth, or there is no choice. `policy/dealing.py` says how.
         SELECT kept, CASE WHEN :warm AND (SELECT count(*) FROM seat) > kept + 1 THEN cogmill_deal(
-                   (SELECT array_agg(format('%sx%sx%s', spec -> 'width', spec -> 'height', spec -> 'num_frames')
-                                     ORDER BY i) FROM dealt WHERE i > kept),
-                   (SELECT array_agg(spec ->> 'adapter' ORDER BY i) FROM dealt WHERE i > kept),
+                   (SELECT array_agg(shape ORDER BY i) FROM dealt WHERE i > kept),
+                   (SELECT array_agg(adapter ORDER BY i) FROM dealt WHERE i > kept),
                    (SELECT array_agg(shape ORDER BY i) FROM seat WHERE i > kept),
                    (SELECT array_agg(CAST(adapters AS jsonb) ORDER BY i) FROM seat WHERE i > kept)) END AS seats
         FROM (SELECT count(*) FILTER (WHERE shy)::int AS kept FROM dealt) AS counted

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.policy.refill import Contender, error_weight, needed_workers, refill
+from orchestrator.policy.window import slow_start
 
 weights = st.sampled_from([0.1, 0.25, 0.5, 0.75, 1.0])
 some = st.builds(
@@ -122,3 +123,73 @@ def test_each_failure_weighs_and_each_success_mends(succeeded: int, failed: int)
     assert 0 < error_weight(succeeded, failed + 1) < weight <= 1
     assert error_weight(succeeded + 1, failed) >= weight
     assert error_weight(succeeded, 0) == 1
+
+
+@dataclass
+class Mill:
+    """A campaign that never runs out, as the engine sees it; its renders fail or not."""
+
+    fails: bool
+    ready: int = 0
+    held: int = 0
+    running: int = 0
+    succeeded: int = 0
+    failed: int = 0
+
+    @property
+    def ended(self) -> int:
+        return self.succeeded + self.failed
+
+    def fill(self) -> None:
+        """Its window is filled."""
+        live = self.ready + self.held + self.running
+        self.held += max(0, slow_start(self.succeeded, self.failed) - live)
+
+    def seat(self, seats: int) -> None:
+        """As many wait for a worker as it has seats."""
+        waiting = self.ready + self.held
+        self.ready = min(waiting, max(0, seats - self.running))
+        self.held = waiting - self.ready
+
+    def contender(self, name: str) -> Contender:
+        return Contender(
+            name=name, most=self.ready + self.held + self.running, running=self.running,
+            weight=error_weight(self.succeeded, self.failed),
+        )  # fmt: skip
+
+
+@settings(max_examples=60)
+@given(st.lists(st.booleans(), min_size=2, max_size=4), st.integers(4, 12), st.integers(0, 12))
+def test_nobody_starves_and_no_worker_idles_however_the_campaigns_began(
+    fails: list[bool], workers: int, spare: int
+) -> None:
+    """The oldest has every worker when the others come. They are claimed in order, and one render ends at a time."""
+    mills = [Mill(fails=each) for each in fails]
+    mills[0].running, mills[0].held = workers, 40
+    order: list[Mill] = [mills[0]] * workers
+    for mill in mills[1:]:
+        mill.held = 8
+    before = [0] * len(mills)
+    for turn in range(24 * workers):
+        if turn == 12 * workers:
+            before = [mill.ended for mill in mills]
+        ended = order.pop(0)
+        ended.running -= 1
+        ended.succeeded += not ended.fails
+        ended.failed += ended.fails
+        for mill in mills:
+            mill.fill()
+        found = [mill.contender(str(place)) for place, mill in enumerate(mills)]
+        seats = refill(found, workers=workers, spare=spare)
+        for place, mill in enumerate(mills):
+            mill.seat(seats[str(place)])
+        while len(order) < workers and (first := next((mill for mill in mills if mill.ready), None)):
+            first.ready -= 1
+            first.running += 1
+            order.append(first)
+        assert len(order) == workers or not any(mill.held for mill in mills), "a worker idles while rows wait"
+    had = [mill.ended - earlier for mill, earlier in zip(mills, before, strict=True)]
+    assert all(had), mills
+    well = [count for count, mill in zip(had, mills, strict=True) if not mill.fails]
+    if well and any(fails):
+        assert max(count for count, mill in zip(had, mills, strict=True) if mill.fails) <= max(well)
