@@ -73,7 +73,8 @@ class Hold:
 class Beside:
     """What one tenant has in one pool at one priority, and how busy that pool is."""
 
-    # Renders in the pool, of whomever; those of the tenant at this priority; of these, those of no campaign.
+    # Renders in the pool, of whomever; those of the tenant at this priority; of these, those of no campaign, though
+    # perhaps of a batch.
     busy: int
     running: int
     singles_running: int
