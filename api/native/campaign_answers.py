@@ -243,7 +243,10 @@ class CampaignObject(Identified):
     approved_token: str | None
     forecast: CampaignForecast | None
     manifest: ManifestRevision | None = Field(description="The newest one.")
-    waiting_for: str | None = Field(description="Why nothing of it is rendered now, where that is known.")
+    waiting_for: str | None = Field(
+        description="Why nothing of it is rendered now, with the number that has to change: a pause, a budget, a time, "
+        "workers, a cap, or its place in the queue. The last two only where one campaign is asked for."
+    )
 
 
 class CampaignList(Listing[CampaignObject]):

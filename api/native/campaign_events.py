@@ -161,12 +161,12 @@ def _written(kind: str, place: Place, data: Mapping[str, Any]) -> str:
 
 
 async def _state(services: deps.Services, campaign: Campaign) -> dict[str, Any]:
-    known = await services.waiting.known()
+    known, turn = await services.waiting.known(), await services.waiting.turn_of(campaign)
     return {
         "state": campaign.state,
         "pause_reasons": sorted(campaign.pauses),
         "version": campaign.version,
-        "waiting_for": waiting_for(campaign, known.loads, known.pauses, datetime.now(UTC)),
+        "waiting_for": waiting_for(campaign, known.loads, known.pauses, datetime.now(UTC), turn),
     }
 
 

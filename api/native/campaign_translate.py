@@ -18,6 +18,7 @@ from orchestrator.domain.campaign import BudgetAction, BudgetAsk, Campaign, Camp
 from orchestrator.domain.campaign_waiting import waiting_for
 from orchestrator.domain.errors import InvalidField, NotFound, RequestError
 from orchestrator.domain.outlooks import BELIEVED, KeptOutlook
+from orchestrator.domain.waiting import Turn
 from orchestrator.intake.waiting import Known
 from orchestrator.policy import pace
 from orchestrator.policy.cohorts import is_going_on
@@ -120,9 +121,14 @@ def version_of(if_match: str | None) -> int | None:
 
 
 def campaign_of(
-    campaign: Campaign, settings: Settings, known: Known, outlook: KeptOutlook | None, now: datetime
+    campaign: Campaign,
+    settings: Settings,
+    known: Known,
+    outlook: KeptOutlook | None,
+    now: datetime,
+    turn: Turn | None = None,
 ) -> answers.CampaignObject:
-    """The campaign as its owner reads it at this moment."""
+    """The campaign as its owner reads it at this moment; with its place in the queue where `turn` says that."""
     return answers.CampaignObject(
         id=campaign.id,
         state=campaign.state,
@@ -149,7 +155,7 @@ def campaign_of(
         approved_token=campaign.approved_token,
         forecast=forecast_of(campaign, outlook, now),
         manifest=_manifest(campaign),
-        waiting_for=waiting_for(campaign, known.loads, known.pauses, now),
+        waiting_for=waiting_for(campaign, known.loads, known.pauses, now, turn),
         **_asked(campaign),
     )
 

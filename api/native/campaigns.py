@@ -144,5 +144,6 @@ async def shown(request: Request, campaign: Campaign) -> Response:
     services = deps.services(request)
     known = await services.waiting.known()
     outlook = await services.forecasts.of(Subject.CAMPAIGN, campaign.id)
-    told = campaign_of(campaign, services.settings, known, outlook, datetime.now(UTC))
+    turn = await services.waiting.turn_of(campaign)
+    told = campaign_of(campaign, services.settings, known, outlook, datetime.now(UTC), turn)
     return reply(told, headers={"etag": f'"{campaign.version}"', "cache-control": "no-store"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
@@ -12,6 +13,7 @@ from orchestrator.campaigns.finishing import Finishing
 from orchestrator.campaigns.ingest import Ingest
 from orchestrator.campaigns.moves import Known
 from orchestrator.campaigns.requests import Requests, overridden
+from orchestrator.campaigns.seats import Seats
 from orchestrator.config import Settings
 from orchestrator.domain.campaign import Campaign, CampaignState, Pass, PauseReason, Row
 from orchestrator.domain.errors import RequestError
@@ -61,6 +63,7 @@ class CampaignKind:
         self._ingest = ingest
         self._finishing = finishing
         self._refill = Refill(store, settings.prices)
+        self._seats = Seats(store, most_ahead=settings.campaigns.most_ahead)
 
     async def take_in(self, hold: Hold) -> float:
         return await self._ingest.take_in(hold)
@@ -105,12 +108,16 @@ class CampaignKind:
 
     async def _fill(self, hold: Hold, known: Known) -> float:
         campaign, live = hold.campaign, hold.campaign.counts.live
-        room = await self._room(campaign)
+        workers = await self._store.workers_of(sorted({group.pool for group in campaign.estimate}))
+        room = self._room(campaign, workers)
+        dealt = await self._seats.of(campaign, workers, rows=room.rows)
+        seats = room.seats if dealt is None else min(room.seats, dealt)
         active = campaign.counts.queued + campaign.counts.running
-        if campaign.max_running is not None or campaign.counts.held:
-            active = await self._balance(hold, room.seats if campaign.max_running is None else campaign.max_running)
+        if campaign.max_running is not None or campaign.counts.held or dealt is not None:
+            most = room.seats if campaign.max_running is None else campaign.max_running
+            active = await self._balance(hold, most if dealt is None else min(most, dealt))
         filled = await self._refill.fill(
-            hold, room=room.rows - live, seats=max(0, room.seats - active), prepare=self._prepare
+            hold, room=room.rows - live, seats=max(0, seats - active), prepare=self._prepare
         )
         if filled.through and not live:
             return await self._through(hold, known)
@@ -136,9 +143,7 @@ class CampaignKind:
             return min(filled.again_s, _LONGEST_REST_S)
         return filled.pause_s
 
-    async def _room(self, campaign: Campaign) -> Room:
-        pools = sorted({group.pool for group in campaign.estimate})
-        workers = await self._store.workers_of(pools)
+    def _room(self, campaign: Campaign, workers: Mapping[str, int]) -> Room:
         return window(
             workers=sum(workers.values()),
             cost_s=campaign.typical,

@@ -66,7 +66,10 @@ class Dispatcher:
         if not slots or bound <= before:
             return 0
         self._exhausted[pool] = bound  # before the reading: an announcement while it runs must win
-        claims = await cluster.store.claim(pool, cluster.name, slots, more_urgent_than=more_urgent_than)
+        claims = await cluster.store.claim(
+            pool, cluster.name, slots, more_urgent_than=more_urgent_than, warm=cluster.fleet.warmth(slots)
+        )
+        cluster.fleet.given(claims)
         if len(claims) == len(slots) and pool in self._exhausted:
             self._exhausted[pool] = before
         cluster.claims.hold(claims, cluster.clock.monotonic())

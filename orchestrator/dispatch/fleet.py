@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from orchestrator.domain.job import Claim, WorkerRef
 from orchestrator.domain.loading import NO_TROUBLE, Trouble
 from orchestrator.domain.outcome import Ending, blames_worker
 from orchestrator.domain.protocol import Broke, Rendered, WorkerState, WorkerStatus
+from orchestrator.domain.warmth import COLD, Warmth, shape_of
 from orchestrator.policy import placement
 
 
@@ -37,6 +39,8 @@ class Worker:
     loading: bool = False
     # It was asked for, and its node may take its time: for how long is whoever asked's business.
     awaited: bool = False
+    # The shape of the last render that was given to this life; None where we do not know of any.
+    shape: str | None = None
     # The lives in a row that were never ready.
     trouble: Trouble = NO_TROUBLE
 
@@ -45,6 +49,11 @@ class Worker:
         """Whether it may be given work: this life has a row, and nobody is about to end it."""
         known = self.status is not None and self.registered == self.status.worker
         return known and not self.draining and not self.condemned
+
+    @property
+    def warmth(self) -> Warmth:
+        """What its next render would find at hand."""
+        return COLD if self.status is None else Warmth(shape=self.shape, adapters=self.status.adapters)
 
     def rests(self, now: float) -> bool:
         """Whether it could not load, and is not to be tried again yet: it has no process."""
@@ -82,7 +91,7 @@ class Fleet:
         if same is None or same.state is not status.state:
             worker.state_since = now
         if worker.registered != status.worker:
-            worker.failed, worker.condemned = frozenset(), False
+            worker.failed, worker.condemned, worker.shape = frozenset(), False, None
         worker.loading, worker.awaited = status.state is WorkerState.LOADING, False
         if status.state is WorkerState.READY:
             worker.trouble = NO_TROUBLE
@@ -92,6 +101,17 @@ class Fleet:
         if newly_interruptible or (worker.takes and placement.slots([status], ())):
             self.changed.set()
         return same
+
+    def given(self, claims: Iterable[Claim]) -> None:
+        """These renders go to their workers next."""
+        for claim in claims:
+            worker = self.workers.get(claim.worker.name)
+            if worker is not None:
+                worker.shape = shape_of(claim.spec)
+
+    def warmth(self, slots: Iterable[WorkerRef]) -> dict[WorkerRef, Warmth]:
+        """What each of these workers is warm for, as far as it is known."""
+        return {slot: self.workers[slot.name].warmth for slot in slots if slot.name in self.workers}
 
     def takers(self, pool: str) -> list[WorkerStatus]:
         """The last answers of the workers of a pool that may be given work."""

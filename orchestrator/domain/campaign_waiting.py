@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from orchestrator.domain.campaign import Campaign, CampaignState, PauseReason
 from orchestrator.domain.loading import WorkerLoad
 from orchestrator.domain.pausing import Pause
-from orchestrator.domain.waiting import unserved
+from orchestrator.domain.waiting import Turn, turn_reason, unserved
 
 _S = CampaignState
 _MOVING = (_S.SAMPLING, _S.RUNNING)
@@ -22,10 +22,21 @@ _PAUSED = {
 }
 
 
-def waiting_for(campaign: Campaign, loads: Sequence[WorkerLoad], pauses: Sequence[Pause], now: datetime) -> str | None:
-    """What a campaign waits for; None for one that goes on, has ended, or waits only for its turn.
+def waits_for_turn(campaign: Campaign) -> bool:
+    """Whether it may be its place in the queue that a campaign waits for: nothing of it runs, and something could."""
+    return campaign.state in _MOVING and not campaign.counts.running and campaign.counts.queued > 0
 
-    `loads` and `pauses` are those of any pools.
+
+def waiting_for(
+    campaign: Campaign,
+    loads: Sequence[WorkerLoad],
+    pauses: Sequence[Pause],
+    now: datetime,
+    turn: Turn | None = None,
+) -> str | None:
+    """What a campaign waits for; None for one that goes on or has ended, or waits for a turn that nobody knows of.
+
+    `loads` and `pauses` are those of any pools; `turn` is that of its first job, where it waits for one.
     """
     match campaign.state:
         case _S.DRAFT:
@@ -39,7 +50,8 @@ def waiting_for(campaign: Campaign, loads: Sequence[WorkerLoad], pauses: Sequenc
     if campaign.state is _S.PLANNED and campaign.run_at is not None and campaign.run_at > now:
         return f"its time to begin, {campaign.run_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
     if campaign.state in _MOVING and not campaign.counts.running:
-        return unserved(sorted({group.pool for group in campaign.estimate}), loads, pauses)
+        known = unserved(sorted({group.pool for group in campaign.estimate}), loads, pauses)
+        return turn_reason(turn) if known is None and turn is not None else known
     return None
 
 

@@ -31,6 +31,8 @@ class Turn:
     # Other tenants with more urgent jobs; and those with jobs of its priority who had less of the pool so far.
     more_urgent: int
     had_less: int
+    # Others that want a worker that they are guaranteed; none for what goes before guarantees, or has its own.
+    lacking: int = 0
 
 
 def turn_reason(turn: Turn) -> str:
@@ -44,6 +46,8 @@ def turn_reason(turn: Turn) -> str:
     before = []
     if turn.more_urgent:
         before.append(f"the more urgent videos of {_count(turn.more_urgent, 'other tenant')}")
+    if turn.lacking:
+        before.append(f"{_count(turn.lacking, 'tenant')} below what the pool guarantees")
     if turn.ahead:
         more = " or more" if turn.ahead == MOST_AHEAD else ""
         before.append(f"{turn.ahead}{more} of its own tenant's ({turn.ahead_s:.0f} GPU seconds)")

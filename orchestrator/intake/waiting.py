@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 from uuid import UUID
 
+from orchestrator.domain.campaign import Campaign
+from orchestrator.domain.campaign_waiting import waits_for_turn
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.job import Job
 from orchestrator.domain.loading import WorkerLoad
@@ -18,6 +20,8 @@ from orchestrator.domain.pausing import Pause
 from orchestrator.domain.states import JobState
 from orchestrator.domain.waiting import MOST_AHEAD, WAITING, Turn, queue_reason, turn_reason
 from orchestrator.kit.readings import Reading
+
+T = TypeVar("T")
 
 # How old an answer about workers may be, and how long a job's answer waits for a newer one.
 _FRESH_S = 2.0
@@ -34,6 +38,7 @@ class WaitReader(Protocol):
     async def turn(self, job_id: UUID) -> Turn | None: ...
 
     async def lane_outlook(self, pool: str, tenant: str, priority: int) -> LaneOutlook | None: ...
+    async def campaign_turn(self, number: int) -> Turn | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +80,16 @@ class Waiting:
         job = await self.told(job)
         if job.state is not JobState.QUEUED:
             return job
-        turn = lane = None
-        try:
-            async with asyncio.timeout(_PATIENCE_S):
-                turn = await self._store.turn(job.id)
-                lane = await self._store.lane_outlook(job.pool, job.tenant, job.priority)
-        except (StoreUnavailable, TimeoutError):
-            pass
+        turn = await _in_time(self._store.turn(job.id))
         if turn is None:
             return job
+        lane = await _in_time(self._store.lane_outlook(job.pool, job.tenant, job.priority))
         reason = turn_reason(turn) if job.queue_reason is None else job.queue_reason
         return replace(job, queue_reason=reason, outlook=None if lane is None else _outlook(job, turn, lane))
+
+    async def turn_of(self, campaign: Campaign) -> Turn | None:
+        """Where a campaign stands in the queue; None where that is not what it waits for. Costs a statement."""
+        return await _in_time(self._store.campaign_turn(campaign.number)) if waits_for_turn(campaign) else None
 
 
 def _outlook(job: Job, turn: Turn, lane: LaneOutlook) -> JobOutlook:
@@ -97,3 +101,12 @@ def _outlook(job: Job, turn: Turn, lane: LaneOutlook) -> JobOutlook:
         due_in_s=turn.due_in_s,
         at_least=turn.ahead >= MOST_AHEAD,
     )
+
+
+async def _in_time(answer: Awaitable[T | None]) -> T | None:
+    """What the store answers; nothing where that takes long."""
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            return await answer
+    except (StoreUnavailable, TimeoutError):
+        return None

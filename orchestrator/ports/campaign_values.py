@@ -69,6 +69,19 @@ class Hold:
     batch: Batch | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """What one tenant has in one pool at one priority, and how busy that pool is."""
+
+    # Renders in the pool, of whomever; those of the tenant at this priority; of these, those of no campaign, though
+    # perhaps of a batch.
+    busy: int
+    running: int
+    singles_running: int
+    # Videos of no campaign that may be claimed, as far as they were counted.
+    singles_ready: int
+
+
 # The database's own clock, as a value in a `Change`.
 NOW: Final = object()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -20,6 +20,7 @@ from orchestrator.domain.campaign import (
 )
 from orchestrator.domain.campaign_rows import BadRow, NewRow
 from orchestrator.ports.campaign_values import (
+    Beside,
     Budget,
     CampaignPage,
     Change,
@@ -176,6 +177,14 @@ class CampaignStore(Protocol):
 
     async def workers_of(self, pools: Sequence[str]) -> Mapping[str, int]:
         """How many workers of each pool are alive."""
+        ...
+
+    async def rivals(self, tenant: str, priority: int) -> list[Campaign]:
+        """The tenant's campaigns of one priority that render, whole, the oldest first: in the order of their claim."""
+        ...
+
+    async def beside(self, tenant: str, pool: str, priority: int, campaigns: Collection[str], *, most: int) -> Beside:
+        """What the tenant has there, with and without these campaigns; of what waits up to `most` are counted."""
         ...
 
     async def lease_revision(self) -> Campaign | None:

@@ -16,6 +16,7 @@ from orchestrator.domain.outlooks import LaneOutlook
 from orchestrator.domain.pausing import Pause
 from orchestrator.domain.states import JobState
 from orchestrator.domain.waiting import Turn
+from orchestrator.domain.warmth import Warmth
 from orchestrator.domain.worker_time import Spent
 from orchestrator.policy.guarantees import Standing
 
@@ -169,11 +170,18 @@ class JobStore(Protocol):
         ...
 
     async def claim(
-        self, pool: str, cluster: str, slots: Sequence[WorkerRef], *, more_urgent_than: int | None = None
+        self,
+        pool: str,
+        cluster: str,
+        slots: Sequence[WorkerRef],
+        *,
+        more_urgent_than: int | None = None,
+        warm: Mapping[WorkerRef, Warmth] | None = None,
     ) -> list[Claim]:
         """Claim up to one job per slot, shared fairly, each with a fresh token; no more than are ready.
 
-        None while the pool is paused. With `more_urgent_than`, only jobs of a smaller priority number.
+        None while the pool is paused. With `more_urgent_than`, only jobs of a smaller priority number. What workers
+        are `warm` for orders who of the claimed gets which slot, and nothing else.
         """
         ...
 
@@ -218,6 +226,10 @@ class JobStore(Protocol):
 
         None where nothing is known that is less than ten minutes old.
         """
+        ...
+
+    async def campaign_turn(self, number: int) -> Turn | None:
+        """The same of a campaign's first job; None for one that has none in the queue."""
         ...
 
     async def wake_due(self) -> int:

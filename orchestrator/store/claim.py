@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ARRAY, Double, Integer, Text, bindparam, text
+from sqlalchemy import ARRAY, Boolean, Double, Integer, Text, bindparam, text
 
 from orchestrator.domain.pausing import EVERY
 from orchestrator.policy.fair_share import URGENT
@@ -65,8 +65,9 @@ _STATEMENT = """
               OFFSET 0) AS lock
     ){short}, slot AS MATERIALIZED (
         -- The slots, numbered; a worker that is dead by its row gets nothing.
-        SELECT worker, incarnation, row_number() OVER (ORDER BY place) AS i
-        FROM unnest(:workers, :incarnations) WITH ORDINALITY AS s(worker, incarnation, place)
+        SELECT worker, incarnation, shape, adapters, row_number() OVER (ORDER BY place) AS i
+        FROM unnest(:workers, :incarnations, :shapes, :adapters) WITH ORDINALITY
+            AS s(worker, incarnation, shape, adapters, place)
         WHERE coalesce((SELECT w.alive FROM workers AS w WHERE w.cluster = :cluster AND w.name = s.worker
                         AND w.incarnation = s.incarnation), true)
           AND (SELECT open FROM turn)
@@ -135,7 +136,10 @@ _STATEMENT = """
         SELECT * FROM {candidates} ORDER BY tier, priority, tag, place, nth LIMIT (SELECT count(*) FROM slot)
     ), locked AS MATERIALIZED (
         -- A job that is being cancelled is not waited for; one that was is not ready any more.
-        SELECT p.*, j.avoid, coalesce(j.avoid = ANY (:workers) AND j.avoid_until > cogmill_now(), false) AS shy
+        SELECT p.*, CASE WHEN :warm THEN
+                   format('%sx%sx%s', j.spec -> 'width', j.spec -> 'height', j.spec -> 'num_frames') END AS shape,
+               CASE WHEN :warm THEN j.spec ->> 'adapter' END AS adapter,
+               j.avoid, coalesce(j.avoid = ANY (:workers) AND j.avoid_until > cogmill_now(), false) AS shy
         FROM picked AS p JOIN jobs AS j ON j.id = p.id
         WHERE j.state = 'queued'
         FOR UPDATE OF j SKIP LOCKED
@@ -143,9 +147,18 @@ _STATEMENT = """
         -- Who is shy of a worker chooses first, among those that nobody is shy of; else all sit down in their order.
         SELECT *, row_number() OVER (ORDER BY NOT shy, tier, priority, tag, place, nth) AS i FROM locked
     ), seat AS MATERIALIZED (
-        SELECT worker, incarnation,
+        SELECT worker, incarnation, shape, adapters,
                row_number() OVER (ORDER BY worker IN (SELECT avoid FROM locked WHERE shy), i) AS i
         FROM slot
+    ), hand AS MATERIALIZED (
+        -- The seats behind those of the shy are dealt to whom they are warm for: in order where nobody knows of any
+        -- warmth, or there is no choice. `policy/dealing.py` says how.
+        SELECT kept, CASE WHEN :warm AND (SELECT count(*) FROM seat) > kept + 1 THEN cogmill_deal(
+                   (SELECT array_agg(shape ORDER BY i) FROM dealt WHERE i > kept),
+                   (SELECT array_agg(adapter ORDER BY i) FROM dealt WHERE i > kept),
+                   (SELECT array_agg(shape ORDER BY i) FROM seat WHERE i > kept),
+                   (SELECT array_agg(CAST(adapters AS jsonb) ORDER BY i) FROM seat WHERE i > kept)) END AS seats
+        FROM (SELECT count(*) FILTER (WHERE shy)::int AS kept FROM dealt) AS counted
     ), clash AS MATERIALIZED (
         -- Who sits where it is shy of: as many of them as can change places.
         SELECT i, row_number() OVER (ORDER BY avoid, i) - 1 AS k, count(*) OVER () AS many
@@ -154,9 +167,10 @@ _STATEMENT = """
         -- Who still does waits for the next claim, and its lane pays nothing; for the seat there may be another job.
         SELECT d.*, s.worker, s.incarnation
         FROM dealt AS d
+        CROSS JOIN hand
         LEFT JOIN clash AS mine ON mine.i = d.i
         LEFT JOIN clash AS other ON other.k = (mine.k + mine.many / 2) % mine.many
-        JOIN seat AS s ON s.i = coalesce(other.i, d.i)
+        JOIN seat AS s ON s.i = coalesce(other.i, hand.kept + hand.seats[d.i - hand.kept], d.i)
         WHERE NOT (d.shy AND d.avoid = s.worker)
     ), claimed AS (
         UPDATE jobs AS j
@@ -235,6 +249,9 @@ _PARTS = {"every": EVERY, "claim_columns": rows.CLAIM_COLUMNS} | {
 _BIND = (
     bindparam("workers", type_=ARRAY(Text)),
     bindparam("incarnations", type_=ARRAY(Text)),
+    bindparam("shapes", type_=ARRAY(Text)),
+    bindparam("adapters", type_=ARRAY(Text)),
+    bindparam("warm", type_=Boolean),
     bindparam("n", type_=Integer),
     bindparam("more_urgent_than", type_=Integer),
 )

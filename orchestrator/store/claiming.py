@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.job import Claim, WorkerRef
+from orchestrator.domain.warmth import COLD, Warmth
 from orchestrator.store import rows
 from orchestrator.store.claim import CLAIM, CLAIM_SHARED, EVERY_PRIORITY, WAIT
 from orchestrator.store.part import Part
@@ -22,13 +24,20 @@ class Claims(Part):
     _counted: frozenset[str] = frozenset()
 
     async def claim(
-        self, pool: str, cluster: str, slots: Sequence[WorkerRef], *, more_urgent_than: int | None = None
+        self,
+        pool: str,
+        cluster: str,
+        slots: Sequence[WorkerRef],
+        *,
+        more_urgent_than: int | None = None,
+        warm: Mapping[WorkerRef, Warmth] | None = None,
     ) -> list[Claim]:
         which = {
             "pool": pool,
             "cluster": cluster,
             "more_urgent_than": EVERY_PRIORITY if more_urgent_than is None else more_urgent_than,
         }
+        warm = warm or {}
         claims: list[Claim] = []
         free = list(slots)
         # Capped tenants that another pool's claimer was counting, and those that were waited for.
@@ -44,7 +53,7 @@ class Claims(Part):
             if busy:
                 waited, passed = waited | busy, set()
             try:
-                look = await self._look(which, free, busy, passed)
+                look = await self._look(which, free, warm, busy, passed)
             except Unavailable:
                 if claims:  # what was won is won
                     break
@@ -55,16 +64,21 @@ class Claims(Part):
         return claims
 
     async def _look(
-        self, which: Mapping[str, Any], slots: Sequence[WorkerRef], busy: AbstractSet[str], passed: AbstractSet[str]
+        self,
+        which: Mapping[str, Any],
+        slots: Sequence[WorkerRef],
+        warm: Mapping[WorkerRef, Warmth],
+        busy: AbstractSet[str],
+        passed: AbstractSet[str],
     ) -> _Look:
         """One look at the queue; in a transaction that waits for its turn, where it does not come at once.
 
         `busy` tenants are waited for first, `passed` ones are left alone.
         """
-        pool = which["pool"]
+        pool, which = which["pool"], {**which, **_dealt(slots, warm)}
         if not busy:
             counts = pool in self._counted or self._defaults.running is not None
-            found = await self._database.fetch(*self._told(which, slots, counts, passed))
+            found = await self._database.fetch(*self._told(which, counts, passed))
             if found[0].ours:
                 self._remember(pool, found[0].shared)
                 return _Look.of(found, counts)
@@ -73,7 +87,7 @@ class Claims(Part):
             turn = (await connection.execute(WAIT, {"pool": pool, "busy": sorted(busy)})).one()
             self._remember(pool, turn.shared)
             counts = turn.shared or self._defaults.running is not None
-            return _Look.of((await connection.execute(*self._told(which, slots, counts, passed))).all(), counts)
+            return _Look.of((await connection.execute(*self._told(which, counts, passed))).all(), counts)
 
         return await self._database.transact(in_turn)
 
@@ -81,11 +95,10 @@ class Claims(Part):
         self._counted = self._counted | {pool} if shared else self._counted - {pool}
 
     def _told(
-        self, which: Mapping[str, Any], slots: Sequence[WorkerRef], counts: bool, passed: AbstractSet[str]
+        self, which: Mapping[str, Any], counts: bool, passed: AbstractSet[str]
     ) -> tuple[TextClause, dict[str, Any]]:
-        told = {**which, **_dealt(slots)}
         more = {"running": self._defaults.running, "passed": sorted(passed)}
-        return (CLAIM_SHARED, told | more) if counts else (CLAIM, told)
+        return (CLAIM_SHARED, {**which, **more}) if counts else (CLAIM, dict(which))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +124,13 @@ def _left(slots: Sequence[WorkerRef], claims: Sequence[Claim]) -> list[WorkerRef
     return free
 
 
-def _dealt(slots: Sequence[WorkerRef]) -> dict[str, Any]:
+def _dealt(slots: Sequence[WorkerRef], warm: Mapping[WorkerRef, Warmth]) -> dict[str, Any]:
+    found = [warm.get(slot, COLD) for slot in slots]
     return {
         "workers": [slot.name for slot in slots],
         "incarnations": [slot.incarnation for slot in slots],
+        "shapes": [each.shape for each in found],
+        "adapters": [json.dumps(each.adapters) for each in found],
+        "warm": any(each != COLD for each in found),
         "n": len(slots),
     }

@@ -31,6 +31,7 @@ from orchestrator.store.loads import Loads
 from orchestrator.store.parked import ParkedThings
 from orchestrator.store.pauses import Pauses
 from orchestrator.store.predictions import PredictionRows
+from orchestrator.store.rivals import Rivals
 from orchestrator.store.row_ends import RowEnds
 from orchestrator.store.settle import Settlements
 from orchestrator.store.shares import Shares
@@ -46,8 +47,8 @@ from orchestrator.store.workers import WorkerRows
 
 class Store(
     Jobs, Turns, Claims, Settlements, WorkerRows, Housekeeping, Tenants, Files, Inputs, Endpoints, Deliveries,
-    DeliveryLog, Batches, Campaigns, Changes, CampaignRows, Windows, RowEnds, Budgets, CampaignHouse, Ledger, Loads,
-    Pauses, ParkedThings, WorkerTime, PredictionRows, Shares, Forecasts, Fleets,
+    DeliveryLog, Batches, Campaigns, Changes, CampaignRows, Windows, RowEnds, Rivals, Budgets, CampaignHouse, Ledger,
+    Loads, Pauses, ParkedThings, WorkerTime, PredictionRows, Shares, Forecasts, Fleets,
 ):  # fmt: skip
     """Jobs, keys, inputs, files, batches, campaigns, webhooks, as the ports ask. One per process and event loop."""
 

@@ -1,4 +1,4 @@
-"""What guarantees and caps cost a claim: this tree's statement beside another tree's, in turns, on one server.
+"""What guarantees, caps and warm workers cost a claim: this tree's statement beside another tree's, on one server.
 
     python -m tests.benchmarks.claims --old DIR             all of it (minutes); DIR is a checkout of another release
     python -m tests.benchmarks.claims --old DIR --small     the same with small numbers, to see that it runs
@@ -21,29 +21,49 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+from sqlalchemy import text
 
-from tests.benchmarks.store import DURABLE, finished, load, percentile, settle_down
-from tests.support.jobs import CLUSTER, POOL, workers
+from orchestrator.domain.job import WorkerRef
+from orchestrator.store.engine import dumps
+from tests.benchmarks.store import DURABLE, finished, percentile, settle_down
+from tests.support.jobs import CLUSTER, POOL, SPEC, workers
 from tests.support.postgres import Server
 
 TENANTS = 200
 POOLS = (POOL, "second", "third", "fourth")
 
 
-async def measure(url: str, batch: int, samples: int) -> list[float]:
-    """Seconds of each claim; every claim is settled outside the clock."""
+async def measure(url: str, batch: int, samples: int, warm: bool) -> list[tuple[float, float]]:
+    """Seconds of each claim, and of them those that the server's process computed; settlements are not in either."""
     from orchestrator.store import Store
 
     taken = []
-    async with Store.open(url) as store:
+    async with Store.open(url, connections=1) as store:
         slots = workers(batch)
+        known = _warmth(slots) if warm else {}
         await store.beat(CLUSTER, dict.fromkeys(slots, POOL))
+        ((backend,),) = await store._database.fetch(text("SELECT pg_backend_pid()"))
         for _ in range(samples):
-            started = time.perf_counter()
-            claims = await store.claim(POOL, CLUSTER, slots)
-            taken.append(time.perf_counter() - started)
+            started, computed = time.perf_counter(), _computed_s(backend)
+            claims = await store.claim(POOL, CLUSTER, slots, **known)
+            taken.append((time.perf_counter() - started, _computed_s(backend) - computed))
             await store.settle([finished(claim) for claim in claims])
     return taken[samples // 5 :]  # the first ones connect and plan
+
+
+def _computed_s(process: int) -> float:
+    """Seconds that a process of this machine has run on a processor: Linux tells, and no neighbour changes it."""
+    return int(Path(f"/proc/{process}/schedstat").read_text().split()[0]) / 1e9
+
+
+def _warmth(slots: Sequence[WorkerRef]) -> dict[str, Any]:
+    """Half of the workers rendered this shape last; where the tree knows of no warmth, nothing."""
+    try:
+        from orchestrator.domain.warmth import Warmth, shape_of
+    except ImportError:
+        return {}
+    shapes = (shape_of(SPEC), "8x8x1")
+    return {"warm": {slot: Warmth(shape=shapes[i % 2], adapters=("ink",)) for i, slot in enumerate(slots)}}
 
 
 async def together(url: str, batch: int, seconds: float) -> float:
@@ -73,10 +93,23 @@ async def change(url: str, statement: str) -> None:
     await connection.close()
 
 
+# In one statement, as a million by way of Python takes minutes. Bulk: nobody is guaranteed what is more urgent.
+LOAD = """
+    INSERT INTO jobs (id, tenant, pool, priority, state, ready, cost, max_attempts, spec, request)
+    SELECT lpad(to_hex(n), 32, '0')::uuid, 'tenant' || lpad((n % $2)::text, 4, '0'), $3, 20, 'queued', true, 90, 3,
+           $4::text::jsonb, '{}' FROM generate_series(1, $1::int) AS n
+"""
+LANES = """
+    INSERT INTO lanes (pool, priority, tenant, weight) SELECT DISTINCT pool, priority, tenant, 1 FROM jobs
+    ON CONFLICT DO NOTHING
+"""
+
+
 async def prepare(url: str, waiting: int) -> None:
-    await load(url, waiting, TENANTS)
-    for table in ("jobs", "lanes"):
-        await change(url, f"UPDATE {table} SET priority = 20")  # bulk: nobody is guaranteed what is more urgent
+    connection = await asyncpg.connect(url)
+    await connection.execute(LOAD, waiting, TENANTS, POOL, dumps(SPEC))
+    await connection.execute(LANES)
+    await connection.close()
     await settle_down(url)
 
 
@@ -94,6 +127,8 @@ class Tree:
         server.execute(f"CREATE DATABASE {name}")
         self._ask("migrate", server.url(name))
         self.loaded: dict[int, str] = {}
+        # Whether it knows of guarantees.
+        self.shares = (path / "orchestrator" / "store" / "shares.py").exists()
 
     def database(self, waiting: int, *statements: str) -> str:
         """The URL of a fresh database with so many ready jobs, after these statements."""
@@ -106,8 +141,8 @@ class Tree:
         self._server.execute("CHECKPOINT")
         return url
 
-    def measure(self, url: str, batch: int, samples: int) -> list[float]:
-        return list(self._ask("measure", url, batch, samples))
+    def measure(self, url: str, batch: int, samples: int, warm: bool) -> list[tuple[float, float]]:
+        return list(self._ask("measure", url, batch, samples, warm))
 
     def together(self, url: str, batch: int, seconds: float) -> float:
         return float(self._ask("together", url, batch, seconds))
@@ -139,26 +174,33 @@ SHARED = (
 )
 SPREAD = (
     f"UPDATE jobs SET pool = (ARRAY{list(POOLS)})[1 + (hashtext(id::text) & 3)]",
-    "INSERT INTO lanes (pool, priority, tenant, weight) SELECT DISTINCT pool, priority, tenant, 1 FROM jobs "
-    "ON CONFLICT DO NOTHING",
+    LANES,
     "VACUUM ANALYZE jobs",
 )
 
 
+def _times(taken: Sequence[tuple[float, float]]) -> str:
+    """In milliseconds."""
+    seconds, computed = zip(*taken, strict=True)
+    p50, p99, cpu = (percentile(of, at) * 1e3 for of, at in ((seconds, 0.5), (seconds, 0.99), (computed, 0.5)))
+    return f"p50 {p50:5.2f} p99 {p99:6.2f} computed p50 {cpu:5.2f} ms"
+
+
 def report(trees: Sequence[Tree], waiting: Sequence[int], samples: int, seconds: float) -> None:
-    for name, statements in (("nobody capped", ()), ("one tenant capped", (CAPPED,)), ("two guaranteed", (SHARED,))):
+    scenes = (
+        ("nobody capped", (), False), ("workers warm", (), True), ("one tenant capped", (CAPPED,), False),
+        ("two guaranteed", (SHARED,), False),
+    )  # fmt: skip
+    for name, statements, warm in scenes:
         for backlog in waiting:
-            able = [tree for tree in trees if tree.name == "new" or statements != (SHARED,)]
+            able = [tree for tree in trees if statements != (SHARED,) or tree.shares]
             urls = {tree.name: tree.database(backlog, *statements) for tree in able}
             for batch in (1, 32):
-                taken: dict[str, list[float]] = {tree.name: [] for tree in able}
+                taken: dict[str, list[tuple[float, float]]] = {tree.name: [] for tree in able}
                 for _ in range(4):
                     for tree in able:
-                        taken[tree.name] += tree.measure(urls[tree.name], batch, samples)
-                told = "  ".join(
-                    f"{which} p50 {percentile(each, 0.5) * 1e3:5.2f} p99 {percentile(each, 0.99) * 1e3:6.2f} ms"
-                    for which, each in taken.items()
-                )
+                        taken[tree.name] += tree.measure(urls[tree.name], batch, samples, warm)
+                told = "  ".join(f"{which} {_times(each)}" for which, each in taken.items())
                 print(f"{name:18} {backlog:8d} waiting, claim of {batch:2d}: {told}", flush=True)
     for name, statements in (("nobody capped", SPREAD), ("one tenant capped", (*SPREAD, CAPPED))):
         urls = {tree.name: tree.database(waiting[0], *statements) for tree in trees}
@@ -175,6 +217,7 @@ def main() -> None:
     parser.add_argument("--old", type=Path, help="a checkout to compare with")
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--waiting", type=int, nargs="+", default=[20_000, 200_000], help="sizes of the backlog")
+    parser.add_argument("--samples", type=int, default=60, help="claims of each kind in each of four rounds")
     parser.add_argument("--answer", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.answer:
@@ -190,7 +233,7 @@ def main() -> None:
         if arguments.small:
             report(trees, (2_000, 4_000), 20, 0.5)
         else:
-            report(trees, arguments.waiting, 60, 3.0)
+            report(trees, arguments.waiting, arguments.samples, 3.0)
     finally:
         for tree in trees:
             tree.close()

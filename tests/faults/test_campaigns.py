@@ -34,8 +34,9 @@ S = CampaignState
 
 # Everything that an engine does outside itself, from the first lease to the last write.
 STEPS = (
-    "add_rows", "read_held", "change_held", "settle_rows", "open_passes", "workers_of", "budgets_of", "find_rows",
-    "submit_rows", "window", "rebalance", "ended_rows", "end_campaign", "stream", "upload", "put", "prepare",
+    "add_rows", "read_held", "change_held", "settle_rows", "open_passes", "workers_of", "rivals", "beside",
+    "budgets_of", "find_rows", "submit_rows", "window", "rebalance", "ended_rows", "end_campaign", "stream", "upload",
+    "put", "prepare",
 )  # fmt: skip
 
 # Some render, one fails, one has a parameter that no video has, and one comes twice.

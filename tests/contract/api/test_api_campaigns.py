@@ -342,3 +342,13 @@ async def test_a_paused_pool_is_what_a_campaign_waits_for(api: Api, scene: Campa
     finally:
         await api.services.store.resume("small", by="tests")
         api.services.waiting._known.expire()
+
+
+async def test_a_campaign_that_waits_for_its_turn_says_so_where_it_is_asked_for(api: Api, scene: CampaignScene) -> None:
+    campaign = await planned(api, scene, approval="none")
+    await scene.step()
+    await scene.step()
+    api.services.waiting._known.expire()
+    assert (await read(api, campaign))["waiting_for"].startswith("its turn: ")
+    listed = (await api.http.get(CAMPAIGNS, params={"state": "running"})).json()["data"]
+    assert {each["waiting_for"] for each in listed if each["id"] == campaign["id"]} == {None}

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import TextClause
 from sqlalchemy.dialects.postgresql import asyncpg as dialect
 
-from orchestrator.store import campaign_rows, campaigns, changes, fleet, forecasts, row_ends, spending, window
+from orchestrator.store import campaign_rows, campaigns, changes, fleet, forecasts, rivals, row_ends, spending, window
 from orchestrator.store.connecting import SESSION
 
 ROWS, JOBS = 20_000, 1_000
@@ -54,7 +54,7 @@ _LARGE = "jobs|attempts|campaign_rows|campaign_jobs|campaign_bad_rows|campaign_p
 
 
 def statements() -> Iterator[tuple[str, TextClause]]:
-    for module in (campaigns, changes, window, row_ends, campaign_rows, spending, forecasts, fleet):
+    for module in (campaigns, changes, window, row_ends, rivals, campaign_rows, spending, forecasts, fleet):
         name = module.__name__.rpartition(".")[2]
         for label, found in vars(module).items():
             several = found if isinstance(found, dict) else {"": found}

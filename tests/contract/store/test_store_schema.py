@@ -104,13 +104,14 @@ async def test_no_statement_of_the_queue_scans_the_jobs(
         **{"ids": "'{}'", "tokens": "'{}'", "stages": "'{}'", "steps": "'{}'", "previews": "'{}'"},
         **{"checkpoints": "'{}'", "incidents": "'{}'", "passed": "'{}'", "more_urgent_than": "32768"},
         **{"tenants": "'{acme}'", "keys": "'{}'", "running": "3", "most": "3", "queued": "9", "gpu_seconds": "9"},
-        "most_ahead": "1000",
+        **{"most_ahead": "1000", "number": "1", "shapes": "'{NULL}'", "adapters": "'{[]}'", "warm": "true"},
     }
     for statement in (
         *(claim.CLAIM, claim.CLAIM_SHARED, settle._SETTLE, settle._PROGRESS, workers._WAKE, workers._RUNNING),
         *(
             shares._STANDINGS,
-            turns._TURN,
+            turns._OF_JOB,
+            turns._OF_CAMPAIGN,
             jobs._CANCEL,
             admission._INSERT_UNBOUNDED,
             admission._INSERT_ALL,

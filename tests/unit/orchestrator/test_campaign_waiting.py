@@ -17,9 +17,10 @@ from orchestrator.domain.campaign import (
     Group,
     PauseReason,
 )
-from orchestrator.domain.campaign_waiting import waiting_for
+from orchestrator.domain.campaign_waiting import waiting_for, waits_for_turn
 from orchestrator.domain.loading import LoadState, WorkerLoad
 from orchestrator.domain.pausing import Pause
+from orchestrator.domain.waiting import Turn, turn_reason
 from tests.support.api_campaigns import a_campaign
 
 NOW = datetime(2026, 11, 29, 18, tzinfo=UTC)
@@ -53,6 +54,35 @@ def test_a_running_one_waits_for_what_its_pools_wait_for_unless_something_is_ren
     assert told(RUNNING, LOADED, pauses=(PAUSE,)) == "pool main is paused: S3 moves"
     rendering = replace(RUNNING, counts=replace(RUNNING.counts, running=1))
     assert told(rendering, STARTING, pauses=(PAUSE,)) is None
+
+
+def test_one_that_could_be_rendered_says_its_place_in_the_queue_or_the_cap_that_is_reached() -> None:
+    turn = Turn(
+        due_in_s=0.0,
+        running=2,
+        most=None,
+        running_here=2,
+        most_here=None,
+        ahead=3,
+        ahead_s=15.0,
+        more_urgent=0,
+        had_less=0,
+    )
+    assert waits_for_turn(RUNNING)
+    assert waiting_for(RUNNING, [LOADED], [], NOW, turn) == turn_reason(turn)
+    assert "3 of its own tenant's" in turn_reason(turn)
+    capped = replace(turn, most=2)
+    assert (
+        waiting_for(RUNNING, [LOADED], [], NOW, capped) == "its tenant runs 2 of the 2 videos that it may run at a time"
+    )
+    assert waiting_for(RUNNING, [LOADED], [PAUSE], NOW, turn) == "pool main is paused: S3 moves"
+    for other in (
+        replace(RUNNING, counts=replace(RUNNING.counts, running=1)),
+        replace(RUNNING, counts=Counts(rows=10, held=4)),
+        paused(PauseReason.OWNER),
+        replace(RUNNING, state=CampaignState.COMPLETED),
+    ):
+        assert not waits_for_turn(other)
 
 
 def test_one_that_is_not_due_says_when_it_is() -> None:

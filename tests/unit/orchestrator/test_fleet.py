@@ -8,8 +8,9 @@ from orchestrator.dispatch.fleet import Fleet
 from orchestrator.dispatch.rescuer import Silence
 from orchestrator.domain.job import Failure, WorkerRef
 from orchestrator.domain.protocol import Broke, HandedBack, Rendered, WorkerState, WorkerStatus
+from orchestrator.domain.warmth import COLD, Warmth
 from orchestrator.ports import Heartbeat
-from tests.support.builders import WORKER, a_claim, a_result, a_status
+from tests.support.builders import WORKER, a_claim, a_result, a_spec, a_status
 from tests.support.control import hears
 
 
@@ -53,6 +54,18 @@ def test_the_dispatcher_looks_when_a_worker_can_be_interrupted_and_not_at_each_o
         fleet.changed.clear()
         fleet.heard(fleet.workers[WORKER.name], busy(interrupts), 1.0)
         assert fleet.changed.is_set() is looks
+
+
+def test_a_worker_is_warm_for_the_adapters_that_it_tells_of_and_the_shape_that_its_life_was_given_last() -> None:
+    fleet = fleet_with(a_status(adapters=("ink", "clay")))
+    assert fleet.warmth([WORKER, another("unknown")]) == {WORKER: Warmth(adapters=("ink", "clay"))}
+    first, second = a_spec(width=720, height=480, num_frames=49), a_spec(width=480, height=720, num_frames=9)
+    fleet.given([a_claim(spec=first), a_claim(spec=second), a_claim(worker=another("unknown"))])
+    assert fleet.warmth([WORKER])[WORKER].shape == "480x720x9"
+    hears(fleet, a_status())
+    assert fleet.warmth([WORKER])[WORKER].shape == "480x720x9"
+    fleet.heard(fleet.workers[WORKER.name], a_status(worker=WorkerRef(name=WORKER.name, incarnation="next")), 1.0)
+    assert fleet.warmth([WORKER])[WORKER] == COLD
 
 
 def test_different_jobs_that_fail_in_a_row_speak_against_their_worker() -> None:

@@ -140,6 +140,36 @@ def test_as_many_leave_as_are_lacked_and_those_that_lose_least() -> None:
     assert (first.to, first.why) == ("gold", "gold runs 0 of 2 guaranteed, and has more waiting")
 
 
+standings = st.builds(
+    Standing, tenant=st.just(""), guaranteed=st.integers(0, 3), running=st.just(0), waiting=st.integers(0, 4),
+    room=st.none() | st.integers(0, 3).map(float),
+)  # fmt: skip
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.tuples(st.sampled_from(TENANTS), st.integers(1, 49)), max_size=8),
+    st.lists(standings, min_size=3, max_size=3),
+    st.integers(0, 2),
+)
+def test_no_more_leave_than_are_lacked_and_all_that_are_where_enough_was_borrowed(
+    renders: list[tuple[str, int]], asked: list[Standing], idle: int
+) -> None:
+    runs = Counter(tenant for tenant, _ in renders)
+    found = [replace(each, tenant=name, running=runs[name]) for name, each in zip(TENANTS, asked, strict=True)]
+    busy = [rendering(n, step=step, tenant=tenant) for n, (tenant, step) in enumerate(renders)]
+    free = [a_status(worker=WorkerRef(name=f"idle{n}", incarnation="first")) for n in range(idle)]
+    takers = [*free, *(status for _, status in busy)]
+    given_back = give_back(found, takers, [held for held, _ in busy], frozenset())
+    lacks = max(0, sum(each.lacks for each in found) - idle)
+    took = Counter(each.claim.tenant for each in given_back)
+    # Who is at its last step leaves by itself.
+    may_leave = Counter(tenant for tenant, step in renders if step < 49)
+    lent = {each.tenant: min(each.borrowed, may_leave[each.tenant]) for each in found}
+    assert len(given_back) == min(lacks, sum(lent.values()))
+    assert all(count <= lent[tenant] for tenant, count in took.items()), "nobody goes below its guarantee"
+
+
 def test_of_equals_the_last_begun_leaves() -> None:
     assert left([replace(GOLD, waiting=1), bulk(3)], *(rendering(n) for n in (1, 2, 3))) == [3]
 

@@ -164,6 +164,11 @@ NEXT = Turn(
             "its turn: before it go the more urgent videos of 1 other tenant, "
             "one or more of 2 tenants that had less of the pool",
         ),
+        (
+            replace(NEXT, lacking=1, had_less=1),
+            "its turn: before it go 1 tenant below what the pool guarantees, "
+            "one or more of 1 tenant that had less of the pool",
+        ),
     ],
 )
 def test_what_must_change_first_is_what_it_waits_for(turn: Turn, words: str) -> None:
