@@ -1,7 +1,7 @@
 """Who of those that a claim has won gets which of its workers: a pure rule, after who goes first has been decided.
 
 A worker that has the wanted adapter in memory does not load it; one that rendered the same shape last has its kernels
-and its memory laid out for it. `cogmill_deal` (migration 0012) carries this out inside the claim, and
+and its memory laid out for it. `cogmill_deal` (migration 0015) carries this out inside the claim, and
 tests/simulation/test_dealing.py holds it to what is said here. Which jobs are claimed, and who pays, it never touches.
 """
 
