@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from orchestrator.policy import affinity
 from orchestrator.simulator import arrivals, shapes
 from orchestrator.simulator.arrivals import HOUR_S
 from orchestrator.simulator.campaigns import Campaign
@@ -19,6 +20,7 @@ from orchestrator.simulator.jobs import Job, Shape
 from orchestrator.simulator.pool import Pool
 from orchestrator.simulator.queues import queue_of
 from orchestrator.simulator.scaling import Scaler
+from orchestrator.simulator.sharing import Decide, Shared
 from orchestrator.simulator.tally import Sample, Tally
 from orchestrator.simulator.traces import Arrival
 from orchestrator.simulator.traffic import CampaignTable, StreamTable, TraceTable, Traffic
@@ -33,21 +35,29 @@ class _Source:
 
     table: StreamTable | TraceTable
     coming: Iterator[Arrival]
-    shape: Shape
+    # Where its jobs go, each with its share of them and with its shape there.
+    pools: dict[str, float]
+    shapes: dict[str, Shape]
     random: Random
 
 
 class World:
     """One fleet, one traffic, one policy, one seed: whoever plays it twice sees the same."""
 
-    def __init__(self, fleet: Fleet, traffic: Traffic, *, policy: str, seed: int, directory: Path) -> None:
-        """`directory` is where the traffic's traces are. Raises `ConfigError` for one that cannot be read."""
+    def __init__(
+        self, fleet: Fleet, traffic: Traffic, *, policy: str, seed: int, directory: Path,
+        swaps: Decide = affinity.decide,
+    ) -> None:  # fmt: skip
+        """`directory` is where the traffic's traces are. Raises `ConfigError` for one that cannot be read.
+
+        `swaps` decides about workers that pools share.
+        """
         self.fleet, self.traffic, self.policy, self.seed = fleet, traffic, policy, seed
         self.clock = Clock()
         self.tally = Tally(end_s=traffic.hours * HOUR_S)
         self._numbers = 0
-        # Single jobs that have not ended.
-        self.live: dict[Job, None] = {}
+        # Single jobs that have not ended, and their pools.
+        self.live: dict[Job, str] = {}
         self.pools: dict[str, Pool] = {}
         self.capacities: dict[str, Capacity] = {}
         for name, table in fleet.pools.items():
@@ -59,6 +69,14 @@ class World:
             name: Campaign(name=name, table=table, shape=self._shape(table))
             for name, table in traffic.campaigns.items()
         }
+        self.shared = {
+            name: Shared(
+                name, table, fleet.pools[table.pools[0]].gpus_per_worker,
+                {pool: self.pools[pool] for pool in table.pools},
+                {pool: self._of_pool(pool) for pool in table.pools}, self.clock, self.tally, swaps,
+            )
+            for name, table in fleet.shared.items()
+        }  # fmt: skip
         self.scalers = [
             Scaler(name, capacity, self._of_pool(name), fleet.scaling, self.clock)
             for name, capacity in self.capacities.items()
@@ -73,6 +91,8 @@ class World:
         end_s = self.tally.end_s
         for capacity in self.capacities.values():
             capacity.open()
+        for shared in self.shared.values():
+            shared.open()
         for scaler in self.scalers:
             self.clock.at(0.0, scaler.run)
         for source in self._sources:
@@ -84,8 +104,10 @@ class World:
         self.clock.run(end_s)
         for capacity in self.capacities.values():
             capacity.close()
-        for job in self.live:
-            self.tally.unfinished(job, end_s)
+        for shared in self.shared.values():
+            shared.close()
+        for job, pool in self.live.items():
+            self.tally.unfinished(job, pool, end_s)
         return self.tally
 
     # ------------------------------------------------------------ what comes
@@ -101,7 +123,9 @@ class World:
 
     def _source(self, name: str, table: StreamTable | TraceTable, coming: Iterator[Arrival], kind: str) -> _Source:
         random = Random(f"{self.seed}/errors/{kind}/{name}")
-        return _Source(table=table, coming=coming, shape=self._shape(table), random=random)
+        pools = table.pools or {self._pool_of(table): 1.0}
+        shapes_of = {pool: shapes.shape_of(table, self.fleet.pools[pool]) for pool in pools}
+        return _Source(table=table, coming=coming, pools=pools, shapes=shapes_of, random=random)
 
     def _next(self, source: _Source) -> None:
         arrival = next(source.coming, None)
@@ -111,10 +135,13 @@ class World:
     def _arrive(self, source: _Source, tenant: str) -> None:
         now = self.clock.now
         wanted_at = math.inf if source.table.within_s is None else now + source.table.within_s
-        job = self._job(source.shape, source.random, tenant, source.table.priority, now, wanted_at, None)
-        self.live[job] = None
+        name = next(iter(source.pools))
+        if len(source.pools) > 1:
+            name = source.random.choices(list(source.pools), list(source.pools.values()))[0]
+        job = self._job(source.shapes[name], source.random, tenant, source.table.priority, now, wanted_at, None)
+        self.live[job] = name
         self.tally.arrived(tenant, job.priority, now, count=1, seconds=job.cost)
-        pool = self.pools[self._pool_of(source.table)]
+        pool = self.pools[name]
         pool.add(job)
         pool.give()
         self._next(source)
@@ -180,6 +207,8 @@ class World:
             starting.update(f"{name}/{worker.kind}" for worker in capacity.starting)
             ready.update(f"{name}/{worker.kind}" for worker in self.pools[name].ready)
             waiting.update(self.pools[name].waiting)
+        for shared in self.shared.values():
+            starting.update(f"{worker.pool}/{worker.kind}" for worker in shared.starting)
         for campaign in self.campaigns.values():
             if campaign.running:
                 waiting[campaign.table.priority] += campaign.table.rows - campaign.submitted
