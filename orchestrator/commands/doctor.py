@@ -84,7 +84,7 @@ def examine(settings: Settings, connect: Connect, files: ModelFiles) -> Iterator
     joined: list[RayCluster] = []
     advice = "start Ray, or correct ray.address and what RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN says"
     yield _check("ray", lambda: _ray(settings.ray.address, connect, joined), advice, within_s=_SLOW_S)
-    advice = "add GPU nodes, or lower pools.*.workers" if joined else "mend what is said of ray"
+    advice = "add GPU nodes, or lower pools.*.workers or shared.*.workers" if joined else "mend what is said of ray"
     yield _check("gpus", lambda: _gpus(settings, joined), advice)
     if answers:
         yield from _pools(settings)
@@ -171,8 +171,7 @@ def _pools(settings: Settings) -> Iterator[Finding]:
     for pool in settings.pools:
         yield pool_finding(pool, [load for load in told if load.pool == pool])
     for pool in sorted({share.pool for share in shares}):
-        there = settings.pools.get(pool)
-        problem = over(pool, shares, None if there is None else there.workers)
+        problem = over(pool, shares, settings.own_workers(pool) if pool in settings.pools else None)
         if problem is not None:
             yield Finding("shares", Health.NOTE, problem)
 
@@ -237,7 +236,7 @@ def _ray(address: str | None, connect: Connect, joined: list[RayCluster]) -> str
 def _gpus(settings: Settings, joined: list[RayCluster]) -> str:
     if not joined:
         raise _Ill("they cannot be counted while Ray does not answer")
-    wanted = sum(pool.least_workers * pool.gpus_per_worker for pool in settings.pools.values())
+    wanted, _ = settings.gpus
     there = joined[0].gpus()
     if there < wanted:
         raise _Ill(f"the cluster has {there:g} now, and the pools want {wanted}")

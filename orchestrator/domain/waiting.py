@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.domain.loading import LoadState, WorkerLoad
 from orchestrator.domain.pausing import Pause, pause_over, told
 from orchestrator.domain.states import JobState
 
+# No pool is without a worker.
+_NONE: Mapping[str, float | None] = {}
 WAITING = (JobState.HELD, JobState.QUEUED)
 # Of its own tenant's jobs so many are counted that go before it, and no more.
 MOST_AHEAD = 1000
@@ -56,16 +58,32 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-def queue_reason(state: JobState, pool: str, loads: Iterable[WorkerLoad], pauses: Iterable[Pause] = ()) -> str | None:
+def queue_reason(
+    state: JobState,
+    pool: str,
+    loads: Iterable[WorkerLoad],
+    pauses: Iterable[Pause] = (),
+    unheld: Mapping[str, float | None] = _NONE,
+) -> str | None:
     """Why no worker takes a job of this pool now; None for a job that does not wait, or only for its turn.
 
     `loads` and `pauses` are those of any pools. A pool that no dispatcher has told of keeps nothing waiting as far as
-    is known.
+    is known. `unheld` are the pools whose model no worker of those that they share holds, with the seconds until one
+    is taken for them at the latest, or None where one is on its way.
     """
     if state not in WAITING:
         return None
     pause = pause_over(pool, pauses)
-    return told(pause) if pause is not None else unavailable([load for load in loads if load.pool == pool])
+    if pause is not None:
+        return told(pause)
+    here = [load for load in loads if load.pool == pool]
+    if not here and pool in unheld:
+        within_s = unheld[pool]
+        when = (
+            "a worker that ends another's is given it" if within_s is None else f"one gets it within {within_s:.0f} s"
+        )
+        return f"no worker holds the model of pool {pool} now: {when}"
+    return unavailable(here)
 
 
 def unserved(pools: Sequence[str], loads: Sequence[WorkerLoad], pauses: Sequence[Pause]) -> str | None:

@@ -16,6 +16,9 @@ from enum import StrEnum
 LOAD_S = 42.0
 # A worker that is not ready after so many times as long is not on its way any more, and no other waits for it.
 _STUCK = 10.0
+import os
+
+LASTF = float(os.environ.get("LASTF", "1"))
 
 
 # For so many workers of a set one more swap may be under way.
@@ -185,16 +188,21 @@ class _Standing:
 
     def _spare(self, line: Line, urgency: int) -> Swap | None:
         """From a pool that has nothing as urgent to do, for this worker at least."""
-        delay_s, count = self._delay(line.pool, urgency), self._count(line.pool)
-        least_s = self._rules.pays * line.load_s
-        if (line.seconds(urgency) if count == 0 else delay_s) < least_s:
-            return None
+        count = self._count(line.pool)
+        # Without a worker nothing of it would be done before the bound.
+        delay_s = self._delay(line.pool, urgency) if count else line.seconds(urgency)
         spare = [each for each in self._movable(line.pool) if self._is_spare(each, urgency)]
         giver = min(spare, key=self._loss, default=None)
-        if giver is None or delay_s < giver.left_s + least_s:
+        if giver is None:
+            return None
+        # The next job for a model that nobody holds any more has to wait for a swap of its own.
+        swaps = LASTF if self._count(giver.pool) == 1 else 1
+        if delay_s < swaps * self._rules.pays * line.load_s + (giver.left_s if count else 0.0):
             return None
         why = f"{self._told(line, urgency)}; it has nothing as urgent to do for {giver.pool}"
-        return self._swap(giver, line.pool, Cause.SPARE, f"{why}, {_left(giver)}, and loading takes {line.load_s:.0f} s")
+        return self._swap(
+            giver, line.pool, Cause.SPARE, f"{why}, {_left(giver)}, and loading takes {line.load_s:.0f} s"
+        )
 
     def _from_backlog(self, line: Line, urgency: int) -> Swap | None:
         """From a pool that has work as urgent, and less of it for each of its workers."""
@@ -256,7 +264,12 @@ class _Standing:
         """What is lost with this worker, to be compared: its pool's last one, then time, then what others miss."""
         last = self._count(holder.pool) == 1
         needed = last and self._work(holder.pool, math.inf) > 0
-        return needed, holder.left_s + (self._line(holder.pool).load_s if last else 0.0), -self._count(holder.pool), holder.name
+        return (
+            needed,
+            holder.left_s + (self._line(holder.pool).load_s if last else 0.0),
+            -self._count(holder.pool),
+            holder.name,
+        )
 
     # ------------------------------------------------------------ what is told
 

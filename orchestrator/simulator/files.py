@@ -25,11 +25,11 @@ def read(fleet: Path, traffic: Path) -> tuple[Fleet, Traffic]:
     ours, theirs = _read(fleet, Fleet), _read(traffic, Traffic)
     for kind in ("streams", "traces", "campaigns"):
         for name, table in getattr(theirs, kind).items():
-            several = {"pools": pool for pool in getattr(table, "pools", ()) if pool not in ours.pools}
-            one = {"pool": table.pool} if table.pool is not None and table.pool not in ours.pools else {}
-            for key, pool in (several | one).items():
-                known = ", ".join(ours.pools)
-                raise ConfigError(f"{traffic}: {kind}.{name}.{key}: {pool!r} is none of {fleet}'s pools: {known}")
+            said = [("pools", pool) for pool in getattr(table, "pools", ())] + [("pool", table.pool)]
+            for key, pool in said:
+                if pool is not None and pool not in ours.pools:
+                    known = ", ".join(ours.pools)
+                    raise ConfigError(f"{traffic}: {kind}.{name}.{key}: {pool!r} is none of {fleet}'s pools: {known}")
     return ours, theirs
 
 
