@@ -95,7 +95,7 @@ class Waiting:
 
 
 def _unheld(states: Iterable[KindState]) -> dict[str, float | None]:
-    """Of pools that share workers, those for which none is ready in any cluster, and when one is taken at the latest."""
+    """Of pools that share workers, those for which none is ready in any cluster; and when one is, at the latest."""
     found: dict[str, float | None] = {}
     held = set[str]()
     for state in states:

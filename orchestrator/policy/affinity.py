@@ -7,6 +7,7 @@ hold, and jobs go to where their model is; a swap has to pay for itself, or to e
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -16,9 +17,8 @@ from enum import StrEnum
 LOAD_S = 42.0
 # A worker that is not ready after so many times as long is not on its way any more, and no other waits for it.
 _STUCK = 10.0
-import os
-
-LASTF = float(os.environ.get("LASTF", "1"))
+# What waits has to pay for so many swaps where a model's last worker is taken: this one, and the one back.
+_LAST = 2
 
 
 # For so many workers of a set one more swap may be under way.
@@ -48,9 +48,9 @@ class Swapping:
     # Jobs of a model that no worker holds wait no longer than this before a worker is taken for them.
     cold_wait_s: float = 600.0
     # A worker that was given a model keeps it at least so long.
-    hold_s: float = 120.0
+    hold_s: float = 300.0
     # What waits must take so many times as long as loading, or no worker is taken for it before `cold_wait_s`.
-    pays: float = 4.0
+    pays: float = 10.0
     # Swaps that are under way at a time.
     at_once: int = 1
 
@@ -154,12 +154,18 @@ class _Standing:
         self.holders = list(holders)
         self._lines = {line.pool: line for line in lines}
         self._rules = rules
+        self._counts = Counter(each.pool for each in self.holders)
+        # By pool and urgency; of what was asked for, until the next swap.
+        self._works: dict[tuple[str, float], float] = {}
 
     def under_way(self) -> int:
         """Workers that were given another model and are not ready yet."""
         return sum(not each.ready and each.held_s < _STUCK * self._line(each.pool).load_s for each in self.holders)
 
     def carry_out(self, swap: Swap) -> None:
+        self._counts.subtract([swap.left])
+        self._counts.update([swap.to])
+        self._works.clear()
         for n, each in enumerate(self.holders):
             if each.name == swap.worker:
                 # What it renders ends with its old pool, and is nothing to the new one.
@@ -176,7 +182,9 @@ class _Standing:
             if giver is not None and due_in_s <= giver.left_s + line.load_s:
                 waited = f"{self._rules.cold_wait_s - due_in_s:.0f} of at most {self._rules.cold_wait_s:.0f} s"
                 why = f"no worker holds its model, and its jobs have waited {waited}"
-                return self._swap(giver, pool, Cause.BOUND, f"{why}; {_left(giver)}, and loading {line.load_s:.0f} s")
+                return self._swap(
+                    giver, pool, Cause.BOUND, f"{why}; {_left(giver)}, and loading takes {line.load_s:.0f} s"
+                )
         return None
 
     def that_pays(self) -> Swap | None:
@@ -195,8 +203,7 @@ class _Standing:
         giver = min(spare, key=self._loss, default=None)
         if giver is None:
             return None
-        # The next job for a model that nobody holds any more has to wait for a swap of its own.
-        swaps = LASTF if self._count(giver.pool) == 1 else 1
+        swaps = _LAST if self._count(giver.pool) == 1 else 1
         if delay_s < swaps * self._rules.pays * line.load_s + (giver.left_s if count else 0.0):
             return None
         why = f"{self._told(line, urgency)}; it has nothing as urgent to do for {giver.pool}"
@@ -211,7 +218,11 @@ class _Standing:
             return None  # what is as urgent there need not make room for this before the bound
         delay_s, pays_s = self._delay(line.pool, urgency), self._rules.pays * line.load_s
         best: tuple[float, Holder] | None = None
-        for giver in self._movable(line.pool):
+        soonest: dict[str, Holder] = {}
+        for each in self._movable(line.pool):
+            if each.pool not in soonest or each.left_s < soonest[each.pool].left_s:
+                soonest[each.pool] = each
+        for giver in soonest.values():
             others = self._count(giver.pool) - 1
             if others < 1:
                 continue
@@ -232,15 +243,15 @@ class _Standing:
         return self._lines.get(pool) or Line(pool=pool)
 
     def _count(self, pool: str) -> int:
-        return sum(each.pool == pool for each in self.holders)
+        return self._counts[pool]
 
     def _work(self, pool: str, urgency: float) -> float:
         """Worker seconds that a pool has to do which are as urgent."""
-        return self._line(pool).seconds(urgency) + sum(
-            each.left_s
-            for each in self.holders
-            if each.pool == pool and each.priority is not None and each.priority <= urgency
-        )
+        if (pool, urgency) not in self._works:
+            mine = (each for each in self.holders if each.pool == pool)
+            running_s = sum(each.left_s for each in mine if each.priority is not None and each.priority <= urgency)
+            self._works[pool, urgency] = self._line(pool).seconds(urgency) + running_s
+        return self._works[pool, urgency]
 
     def _delay(self, pool: str, urgency: float) -> float:
         """Seconds until a pool has done that with the workers that it has."""
