@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from orchestrator.policy import affinity
 from orchestrator.policy.affinity import Holder, Line, Memory, Swap, Swapping
@@ -73,7 +74,7 @@ class Shared:
             self.swaps.append(Swapped(now, swap))
             place = self._places[swap.worker]
             place.since = now
-            self._pools[swap.left].release(place.worker, lambda worker, to=swap.to: self._load(worker.name, to))
+            self._pools[swap.left].release(place.worker, partial(self._load, swap.to))
         self._clock.at(now + self._table.every_s, self.run)
 
     def close(self) -> None:
@@ -84,10 +85,10 @@ class Shared:
                 self._tally.stretch(worker, worker.job, self._clock.now)
             self._tally.gone(worker, self._clock.now)
 
-    def _load(self, name: str, pool: str) -> None:
+    def _load(self, pool: str, left: Worker) -> None:
         """It holds nothing any more: its next life begins, with another model."""
-        place = self._places[name]
-        place.worker = self._new(name, pool)
+        place = self._places[left.name]
+        place.worker = self._new(left.name, pool)
         self._clock.at(self._clock.now + self._table.load_s, self._pools[pool].join, place.worker)
 
     def _new(self, name: str, pool: str) -> Worker:

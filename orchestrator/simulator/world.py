@@ -103,7 +103,8 @@ class World:
             self.clock.at(end_s * n / SAMPLES, self._sample)
         self.clock.run(end_s)
         for capacity in self.capacities.values():
-            capacity.close()
+            if capacity.table.kinds:  # or its workers are those of a set
+                capacity.close()
         for shared in self.shared.values():
             shared.close()
         for job, pool in self.live.items():

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.affinity [--seeds N] [--trace FILE]
 
-The fleet is deploy/simulations/shared-fleet.toml, the traffic mixed-traffic.toml beside it: of two requests that follow
+The fleet is deploy/simulations/shared-fleet.toml, the traffic mixed-requests.toml beside it: of two requests that follow
 each other three in four differ in model. With `--trace` the requests come when those of a trace file do, thinned to
 about as many. Waits are seconds from a request's arrival to its first step; each figure is the mean over the seeds.
 """
@@ -91,7 +91,7 @@ def main() -> None:
     arguments.add_argument("--trace", type=Path, default=None, help="requests come when those of this file do")
     arguments.add_argument("--keep-one-in", type=int, default=1)
     asked = arguments.parse_args()
-    fleet, traffic = files.read(EXAMPLES / "shared-fleet.toml", EXAMPLES / "mixed-traffic.toml")
+    fleet, traffic = files.read(EXAMPLES / "shared-fleet.toml", EXAMPLES / "mixed-requests.toml")
     directory = EXAMPLES
     if asked.trace is not None:
         stream = traffic.streams["requests"]
