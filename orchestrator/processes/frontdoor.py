@@ -10,7 +10,7 @@ from orchestrator.config import Settings
 from orchestrator.intake.files import Files
 from orchestrator.intake.jobs import Jobs
 from orchestrator.intake.pictures import Pictures
-from orchestrator.intake.waiting import Waiting
+from orchestrator.intake.waiting import Waiting, WaitReader
 from orchestrator.learning.book import Book
 from orchestrator.ports import InputStore, JobStore, ObjectStore
 from orchestrator.ports.files import FileStore
@@ -18,7 +18,7 @@ from orchestrator.ports.predictions import PredictionReader
 from orchestrator.tenants.rates import LimitFinder, TenantLimits, check_storage
 
 
-class FrontdoorStore(JobStore, InputStore, FileStore, LimitFinder, PredictionReader, Protocol):
+class FrontdoorStore(JobStore, InputStore, FileStore, LimitFinder, PredictionReader, WaitReader, Protocol):
     """What the use-cases ask of the store."""
 
 

@@ -2,9 +2,10 @@
 
     python -m tests.benchmarks.affinity [--seeds N] [--trace FILE]
 
-The fleet is deploy/simulations/shared-fleet.toml, the traffic mixed-requests.toml beside it: of two requests that follow
-each other three in four differ in model. With `--trace` the requests come when those of a trace file do, thinned to
-about as many. Waits are seconds from a request's arrival to its first step; each figure is the mean over the seeds.
+The fleet is deploy/simulations/shared-fleet.toml, the traffic mixed-requests.toml beside it: of two requests that
+follow each other three in four differ in model. With `--trace` the requests come when those of a trace file do, thinned
+to one in `--keep-one-in`. Waits are seconds from a request's arrival to its first step; each figure is the mean over
+the seeds.
 """
 
 from __future__ import annotations
