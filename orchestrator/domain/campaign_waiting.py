@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from orchestrator.domain.campaign import Campaign, CampaignState, PauseReason
@@ -22,10 +22,16 @@ _PAUSED = {
 }
 
 
-def waiting_for(campaign: Campaign, loads: Sequence[WorkerLoad], pauses: Sequence[Pause], now: datetime) -> str | None:
+def waiting_for(
+    campaign: Campaign,
+    loads: Sequence[WorkerLoad],
+    pauses: Sequence[Pause],
+    now: datetime,
+    unheld: Mapping[str, float | None] | None = None,
+) -> str | None:
     """What a campaign waits for; None for one that goes on, has ended, or waits only for its turn.
 
-    `loads` and `pauses` are those of any pools.
+    `loads` and `pauses` are those of any pools, and `unheld` what `queue_reason` is told.
     """
     match campaign.state:
         case _S.DRAFT:
@@ -39,7 +45,7 @@ def waiting_for(campaign: Campaign, loads: Sequence[WorkerLoad], pauses: Sequenc
     if campaign.state is _S.PLANNED and campaign.run_at is not None and campaign.run_at > now:
         return f"its time to begin, {campaign.run_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
     if campaign.state in _MOVING and not campaign.counts.running:
-        return unserved(sorted({group.pool for group in campaign.estimate}), loads, pauses)
+        return unserved(sorted({group.pool for group in campaign.estimate}), loads, pauses, unheld or {})
     return None
 
 

@@ -77,21 +77,33 @@ def queue_reason(
     if pause is not None:
         return told(pause)
     here = [load for load in loads if load.pool == pool]
-    if not here and pool in unheld:
-        within_s = unheld[pool]
-        when = (
-            "a worker that ends another's is given it" if within_s is None else f"one gets it within {within_s:.0f} s"
-        )
-        return f"no worker holds the model of pool {pool} now: {when}"
-    return unavailable(here)
+    return _cold(pool, unheld[pool]) if not here and pool in unheld else unavailable(here)
 
 
-def unserved(pools: Sequence[str], loads: Sequence[WorkerLoad], pauses: Sequence[Pause]) -> str | None:
-    """Why nothing is rendered in any of a model's pools; None when it is in one, as far as is known."""
+def _cold(pool: str, within_s: float | None) -> str:
+    when = "a worker that ends another's is given it" if within_s is None else f"one is taken within {within_s:.0f} s"
+    return f"no worker holds the model of pool {pool} now: {when}"
+
+
+def unserved(
+    pools: Sequence[str],
+    loads: Sequence[WorkerLoad],
+    pauses: Sequence[Pause],
+    unheld: Mapping[str, float | None] = _NONE,
+) -> str | None:
+    """Why nothing is rendered in any of a model's pools; None when it is in one, as far as is known.
+
+    What it is told is what `queue_reason` is.
+    """
     paused = {pool: pause for pool in pools if (pause := pause_over(pool, pauses)) is not None}
     if pools and len(paused) == len(pools):
         return told(paused[pools[0]])
-    return unavailable([load for load in loads if load.pool in pools and load.pool not in paused])
+    here = [load for load in loads if load.pool in pools and load.pool not in paused]
+    cold = {pool: unheld[pool] for pool in pools if pool in unheld and pool not in paused}
+    if not here and cold and len(cold) + len(paused) == len(pools):
+        soonest = min(cold, key=lambda pool: cold[pool] or 0.0)
+        return _cold(soonest, cold[soonest])
+    return unavailable(here)
 
 
 def unavailable(loads: Sequence[WorkerLoad]) -> str | None:

@@ -110,7 +110,7 @@ def test_a_job_whose_model_no_worker_holds_says_so_and_when_one_gets_it() -> Non
     unheld = {"main": 42.4, "coming": None}
     elsewhere = [replace(LOADED, pool="five")]
     for pool, words in (
-        ("main", "no worker holds the model of pool main now: one gets it within 42 s"),
+        ("main", "no worker holds the model of pool main now: one is taken within 42 s"),
         ("coming", "no worker holds the model of pool coming now: a worker that ends another's is given it"),
         ("five", None),
     ):
@@ -120,6 +120,12 @@ def test_a_job_whose_model_no_worker_holds_says_so_and_when_one_gets_it() -> Non
     starting = [*elsewhere, STARTING]
     assert queue_reason(JobState.QUEUED, "main", starting, (), unheld) == "no worker of pool main has started yet"
     assert queue_reason(JobState.RUNNING, "main", elsewhere, (), unheld) is None
+    # Of a campaign's pools all must be without one.
+    words = "no worker holds the model of pool main now: one is taken within 42 s"
+    assert (
+        unserved(["main"], elsewhere, [], unheld) == unserved(["main", "other"], elsewhere, [OTHERS], unheld) == words
+    )
+    assert unserved(["main", "five"], elsewhere, [], unheld) is None
 
 
 async def test_which_models_no_shared_worker_holds_is_read_from_what_dispatchers_tell() -> None:
