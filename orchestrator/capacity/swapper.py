@@ -67,6 +67,9 @@ class Swapper:
             for worker in [self._cluster.fleet.workers.get(each) for each in self._names(name)]:
                 if worker is not None and worker.status is not None:
                     self._look(name, worker)
+                elif worker is not None and worker.loading and worker.name in self._sets[name].given_at:
+                    # It is being started for its other model.
+                    self._loading.setdefault(worker.name, worker.heard_at)
 
     def _look(self, of_set: str, worker: Worker) -> None:
         """Take in a worker's answer: what it holds, where that is news, and how long it has loaded."""

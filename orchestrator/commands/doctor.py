@@ -169,7 +169,14 @@ def _pools(settings: Settings) -> Iterator[Finding]:
         yield asked
         return
     for pool in settings.pools:
-        yield pool_finding(pool, [load for load in told if load.pool == pool])
+        here = [load for load in told if load.pool == pool]
+        shared = settings.set_of(pool)
+        if told and not here and shared is not None and not settings.own_workers(pool):
+            yield Finding(
+                f"pool {pool}", Health.NOTE, f"no worker of shared.{shared} holds {settings.pools[pool].model} now"
+            )
+        else:
+            yield pool_finding(pool, here)
     for pool in sorted({share.pool for share in shares}):
         problem = over(pool, shares, settings.own_workers(pool) if pool in settings.pools else None)
         if problem is not None:

@@ -163,6 +163,21 @@ async def test_two_pools_that_differ_in_nothing_a_worker_notices_swap_all_the_sa
     assert site.drained == ["main-0"]
 
 
+async def test_the_loading_of_a_swap_is_counted_from_the_start_of_its_process() -> None:
+    site = await ready(Site(shared_settings(workers=3, hold_s=1)))
+    site.waiting = {"two": MUCH}
+    (swap,) = await site.turn()
+    await site.scale()
+    await site.scale()  # it is started here
+    site.now += 10.0
+    await site.scale()
+    site.answers(swap.worker, life="second", state=WorkerState.LOADING)
+    site.now += 10.0
+    site.answers(swap.worker, life="second")
+    (swap,) = await site.turn()
+    assert "loading takes 20 s" in swap.why
+
+
 # ------------------------------------------------------------ what is configured, and shown
 def test_a_pool_that_shares_workers_has_of_its_own_only_those_that_it_says() -> None:
     settings = shared_settings({"five": {"model": "big", "workers": 1}, "two": {"model": "small"}})
