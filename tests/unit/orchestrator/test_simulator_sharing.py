@@ -67,7 +67,7 @@ def test_a_day_at_the_mix_of_a_service_stays_under_one_swap_in_ten_renders() -> 
     ours, theirs = day(24.0), day(6.0, swaps=oldest_first)
     assert ours.shared[0].rendered > 2000
     assert (ours.shared[0].swaps_a_render or 1.0) < 0.1
-    assert (theirs.shared[0].swaps_a_render or 0.0) > 0.3
+    assert (theirs.shared[0].swaps_a_render or 0.0) > 0.1
 
 
 def day(hours: float, **more: Any) -> Report:
