@@ -166,7 +166,7 @@ async def _state(services: deps.Services, campaign: Campaign) -> dict[str, Any]:
         "state": campaign.state,
         "pause_reasons": sorted(campaign.pauses),
         "version": campaign.version,
-        "waiting_for": waiting_for(campaign, known.loads, known.pauses, datetime.now(UTC), turn),
+        "waiting_for": waiting_for(campaign, known.loads, known.pauses, datetime.now(UTC), turn, known.unheld),
     }
 
 

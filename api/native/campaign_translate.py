@@ -155,7 +155,7 @@ def campaign_of(
         approved_token=campaign.approved_token,
         forecast=forecast_of(campaign, outlook, now),
         manifest=_manifest(campaign),
-        waiting_for=waiting_for(campaign, known.loads, known.pauses, now, turn),
+        waiting_for=waiting_for(campaign, known.loads, known.pauses, now, turn, known.unheld),
         **_asked(campaign),
     )
 

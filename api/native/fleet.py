@@ -61,7 +61,10 @@ _EXAMPLE: dict[str, JsonValue] = {
 
 
 class Kind(BaseModel):
-    """Workers of a pool that cost and do the same. A pool without kinds has one, `default`."""
+    """Workers of a pool that cost and do the same. A pool without kinds has one, `default`.
+
+    Workers that it shares with others are a kind with their set's name: those that hold its model, or are given it.
+    """
 
     object: Literal["fleet.kind"] = "fleet.kind"
     pool: str
@@ -77,7 +80,10 @@ class Kind(BaseModel):
     draining: int = Field(description="On their way out; not among the wanted.")
     why: str = Field(description="The reason of the last change.")
     failures: int = Field(description="How often in a row none came in its time.")
-    rests_s: float = Field(description="For so long none is asked for; after losses, as far as others do its work.")
+    rests_s: float = Field(
+        description="For so long none is asked for; after losses, as far as others do its work. "
+        "Of shared workers: until one is taken at the latest."
+    )
 
 
 class Demand(BaseModel):

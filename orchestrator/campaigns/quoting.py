@@ -103,7 +103,7 @@ class Quoting:
             known = self._settings.pools.get(pool)
             found[pool] = Fleet(
                 present=present.get(pool, 0),
-                largest=0 if known is None else known.most_workers,
+                largest=0 if known is None else self._settings.most_workers(pool),
                 per_hour=None if known is None else known.price_per_hour,
             )
         return found

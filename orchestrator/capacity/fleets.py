@@ -49,9 +49,10 @@ class Shown:
 
 
 class Fleets:
-    """Reads it; a pool without kinds shows as one kind, `default`."""
+    """Reads it; a pool without kinds shows as one kind, `default`, and workers that it shares as a kind of its set."""
 
     def __init__(self, settings: Settings, store: FleetReader) -> None:
+        self._settings = settings
         self._pools = settings.pools
         self._store = store
 
@@ -68,11 +69,23 @@ class Fleets:
                         may_vanish=settings.may_vanish, state=state,
                     )
                 )  # fmt: skip
-            if not pool.kinds:
+            shared = self._settings.set_of(name)
+            if shared is not None:
+                state = _summed(name, shared, [it for it in told if (it.pool, it.kind) == (name, shared)])
                 kinds.append(
                     FleetKind(
-                        pool=name, kind=DEFAULT, least=pool.workers, most=pool.workers, may_vanish=False,
-                        price_per_gpu_hour=pool.price_per_gpu_hour, state=_fixed(name, pool.workers, loads),
+                        pool=name, kind=shared, least=0, most=self._settings.shared[shared].workers, may_vanish=False,
+                        price_per_gpu_hour=pool.price_per_gpu_hour, state=state,
+                    )
+                )  # fmt: skip
+            workers = self._settings.own_workers(name)
+            if not pool.kinds and (workers or shared is None):
+                own = [load for load in loads if load.worker.rpartition("-")[0] == name]
+                kinds.append(
+                    FleetKind(
+                        pool=name, kind=DEFAULT, least=workers, most=workers, may_vanish=False,
+                        price_per_gpu_hour=pool.price_per_gpu_hour,
+                        state=_fixed(name, workers, loads if shared is None else own),
                     )
                 )  # fmt: skip
         return Shown(kinds=kinds, decisions=await self._store.scale_decisions(limit=_LAST))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from orchestrator.config import Settings
 from orchestrator.policy.kinds import Kind
@@ -11,14 +12,24 @@ from orchestrator.ports import WorkerPlan
 
 
 def plans(settings: Settings) -> dict[str, WorkerPlan]:
-    """The workers that there are at all times, by name: `<pool>-<index>`, or `<pool>-<kind>-<index>`."""
+    """The workers that there are at all times, by name: `<pool>-<index>`, `<pool>-<kind>-<index>`, `<set>-<index>`."""
     found: dict[str, WorkerPlan] = {}
     for name, pool in settings.pools.items():
-        names = [(None, index) for index in range(0 if pool.kinds else pool.workers)]
+        names = [(None, index) for index in range(0 if pool.kinds else settings.own_workers(name))]
         for kind, index in [*names, *((kind, index) for kind, it in pool.kinds.items() for index in range(it.min))]:
             plan = plan_of(settings, name, kind, index)
             found[plan.name] = plan
+    for name, shared in settings.shared.items():
+        for index in range(shared.workers):
+            # At first each model in turn, the first ones once more where that does not come out even.
+            plan = shared_plan(settings, name, shared.pools[index % len(shared.pools)], index)
+            found[plan.name] = plan
     return found
+
+
+def shared_plan(settings: Settings, name: str, pool: str, index: int) -> WorkerPlan:
+    """A worker of a shared set while it holds the model of this pool."""
+    return replace(plan_of(settings, pool, None, index), name=f"{name}-{index}")
 
 
 def plan_of(settings: Settings, pool_name: str, kind: str | None, index: int) -> WorkerPlan:

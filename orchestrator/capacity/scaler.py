@@ -23,10 +23,14 @@ class Scaler:
     """Starts what is missing; ends what is too much or was started from another plan, once it holds nothing.
 
     A worker that could not load its model rests before it is started again, unless its files change meanwhile.
+    `unjudged` are workers of which nobody knows yet as what they are wanted.
     """
 
-    def __init__(self, cluster: Cluster, wanted: Mapping[str, WorkerPlan]) -> None:
+    def __init__(
+        self, cluster: Cluster, wanted: Mapping[str, WorkerPlan], unjudged: Collection[str] = frozenset()
+    ) -> None:
         self._cluster = cluster
+        self._unjudged = unjudged
         self._wanted = wanted
         self._files: dict[str, FilesWatch] = {}
 
@@ -47,7 +51,7 @@ class Scaler:
         for worker in workers:
             with aside.unless_it_breaks("scale", worker=worker.name):
                 if worker.name in started:
-                    worker.loading, worker.heard_at = True, now
+                    worker.loading, worker.heard_at, worker.pool = True, now, self._pool_of(worker.name)
                     worker.awaited = worker.name in self._wanted and self._wanted[worker.name].kind is not None
                 worker.draining = self._outdated(worker)
                 if worker.draining:
@@ -78,9 +82,11 @@ class Scaler:
         back. A condemned one is ended by its watcher.
         """
         plan, status = self._wanted.get(worker.name), worker.status
-        if status is None or worker.condemned:
+        if status is None or worker.condemned or worker.name in self._unjudged:
             return False
-        return plan is None or status.plan != plan.fingerprint or status.state is WorkerState.DRAINING
+        # Two pools may differ in nothing that a worker would notice, and yet it renders for one of them.
+        as_wanted = plan is not None and (status.plan, status.pool) == (plan.fingerprint, plan.pool)
+        return not as_wanted or status.state is WorkerState.DRAINING
 
     async def _let_go(self, worker: Worker) -> None:
         """Drain it; end it once it holds nothing. If it is wanted it is missing then, and started from its new plan.

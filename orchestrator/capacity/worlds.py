@@ -138,7 +138,7 @@ class Worlds:
                 load=loaded(lately, recent.get(name, 0.0), hours=RECENT_H),
                 hour=hour,
                 closed=() if known is None else closed_periods(known.closed, now),
-                largest=None if known is None else known.workers,
+                largest=None if known is None else self._settings.most_workers(name),
             )
         return found
 

@@ -92,7 +92,7 @@ def examine(settings: Settings, connect: Connect, files: ModelFiles) -> Iterator
     joined: list[RayCluster] = []
     advice = "start Ray, or correct ray.address and what RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN says"
     yield _check("ray", lambda: _ray(settings.ray.address, connect, joined), advice, within_s=_SLOW_S)
-    advice = "add GPU nodes, or lower pools.*.workers" if joined else "mend what is said of ray"
+    advice = "add GPU nodes, or lower pools.*.workers or shared.*.workers" if joined else "mend what is said of ray"
     yield _check("gpus", lambda: _gpus(settings, joined), advice)
     for cluster in joined:
         for pool in settings.pools:
@@ -180,10 +180,16 @@ def _pools(settings: Settings) -> Iterator[Finding]:
         yield asked
         return
     for pool in settings.pools:
-        yield pool_finding(pool, [load for load in told if load.pool == pool])
+        here = [load for load in told if load.pool == pool]
+        shared = settings.set_of(pool)
+        if told and not here and shared is not None and not settings.own_workers(pool):
+            yield Finding(
+                f"pool {pool}", Health.NOTE, f"no worker of shared.{shared} holds {settings.pools[pool].model} now"
+            )
+        else:
+            yield pool_finding(pool, here)
     for pool in sorted({share.pool for share in shares}):
-        there = settings.pools.get(pool)
-        problem = over(pool, shares, None if there is None else there.most_workers)
+        problem = over(pool, shares, settings.guaranteeable(pool) if pool in settings.pools else None)
         if problem is not None:
             yield Finding("shares", Health.NOTE, problem)
 
@@ -273,7 +279,7 @@ def _ray(address: str | None, connect: Connect, joined: list[RayCluster]) -> str
 def _gpus(settings: Settings, joined: list[RayCluster]) -> str:
     if not joined:
         raise _Ill("they cannot be counted while Ray does not answer")
-    wanted = sum(pool.least_workers * pool.gpus_per_worker for pool in settings.pools.values())
+    wanted, _ = settings.gpus
     there = joined[0].gpus()
     if there < wanted:
         raise _Ill(f"the cluster has {there:g} now, and the pools want {wanted}")

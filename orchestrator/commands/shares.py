@@ -61,7 +61,7 @@ def set_share(
                 share = replace(share, guaranteed=guaranteed)
             if running is not None:
                 share = replace(share, running=None if running < 0 else running)
-            _check(share, known, settings.pools[pool].workers)
+            _check(share, known, settings.guaranteeable(pool))
             await store.set_share(share)
 
     asyncio.run(change())
@@ -97,7 +97,7 @@ def list_shares(data_dir: DataDirOption = None) -> None:
         cap = "none" if share.running is None else share.running
         typer.echo(f"{share.pool}  {share.tenant}  guaranteed {share.guaranteed}  running {cap}")
     for pool in sorted({share.pool for share in shares}):
-        problem = over(pool, shares, settings.pools[pool].workers if pool in settings.pools else None)
+        problem = over(pool, shares, settings.guaranteeable(pool) if pool in settings.pools else None)
         if problem is not None:
             typer.echo(f"warning: {problem}", err=True)
 

@@ -70,6 +70,18 @@ def _print(told: Report) -> None:
             for row in told.waits
         ],
     )
+    if len(told.pools) > 1:
+        typer.echo()
+        tables.table(
+            ("pool", "rendered", "wait p50 s", "p95 s", "p99 s"),
+            [(row.pool, row.rendered, row.p50_s, row.p95_s, row.p99_s) for row in told.pools],
+        )
+    if told.shared:
+        typer.echo()
+        tables.table(
+            ("shared by pools", "workers", "rendered", "swaps", "swaps a render"),
+            [(row.name, row.workers, row.rendered, row.swaps, _index(row.swaps_a_render)) for row in told.shared],
+        )
     if told.campaigns:
         typer.echo()
         tables.table(

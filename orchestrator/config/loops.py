@@ -9,9 +9,12 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from orchestrator.config.section import Seconds, Section
 from orchestrator.domain.campaign import StopRule
+from orchestrator.policy.affinity import Swapping, at_once_of
 from orchestrator.policy.prediction import KEPT
 from orchestrator.policy.trust import ScalingRules
 from orchestrator.policy.watchdog import UPLOAD_TRIED_S, Patience
+
+_SWAPPING = Swapping()
 
 
 class WebhookSettings(Section):
@@ -131,6 +134,45 @@ class AutoscaleSettings(Section):
             patience_s=self.patience_s,
             backoff_s=self.backoff_s,
             backoff_most_s=self.backoff_most_s,
+        )
+
+
+class SharedSettings(Section):
+    """Workers that several pools share: each holds one pool's model at a time (`policy/affinity.py`)."""
+
+    # Their names.
+    pools: tuple[str, ...] = Field(min_length=2)
+    workers: int = Field(ge=1, le=10_000)
+    # Jobs whose model no worker holds wait no longer before one is taken for them.
+    cold_wait_s: Seconds = _SWAPPING.cold_wait_s
+    # A worker that was given a model keeps it at least so long.
+    hold_s: Seconds = _SWAPPING.hold_s
+    # What waits must take so many times as long as loading, or no worker is taken for it before `cold_wait_s`.
+    pays: float = Field(default=_SWAPPING.pays, ge=1, le=1000)
+    # Swaps that are under way at a time; none is one, and one more for each eight workers.
+    at_once: int | None = Field(default=None, ge=1, le=10_000)
+
+    @field_validator("pools")
+    @classmethod
+    def _once_each(cls, pools: tuple[str, ...]) -> tuple[str, ...]:
+        twice = next((pool for pool in pools if pools.count(pool) > 1), None)
+        if twice is not None:
+            raise ValueError(f"has {twice!r} twice")
+        return pools
+
+    @model_validator(mode="after")
+    def _held_shorter(self) -> Self:
+        if self.hold_s > self.cold_wait_s:
+            raise ValueError("hold_s must be at most cold_wait_s, or no worker could be taken in time")
+        return self
+
+    @property
+    def rules(self) -> Swapping:
+        return Swapping(
+            cold_wait_s=self.cold_wait_s,
+            hold_s=self.hold_s,
+            pays=self.pays,
+            at_once=at_once_of(self.workers) if self.at_once is None else self.at_once,
         )
 
 

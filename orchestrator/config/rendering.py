@@ -221,6 +221,11 @@ class PoolSettings(Section):
         return self.price_per_gpu_hour if own is None else own
 
     @property
+    def said_workers(self) -> int:
+        """`workers` where they are said; the default is that of a pool that shares none."""
+        return self.workers if "workers" in self.model_fields_set else 0
+
+    @property
     def most_workers(self) -> int:
         """As many as there may be, of all kinds."""
         if not self.kinds:

@@ -37,6 +37,7 @@ class Settings(BaseSettings):
     default_model: str
     models: dict[str, rendering.ModelSettings]
     pools: dict[str, rendering.PoolSettings]
+    shared: dict[rendering.KindName, loops.SharedSettings] = Field(default_factory=dict)
     aliases: dict[str, str] = Field(default_factory=dict)
     adapters: dict[str, rendering.AdapterSettings] = Field(default_factory=dict)
     models_cache: Path = Path("~/.cache/cogmill/models")
@@ -80,7 +81,8 @@ class Settings(BaseSettings):
                 pool.check_dtype(self.family_of(pool.model))
             except ValueError as error:
                 raise ValueError(f"pools.{name}.{error}") from None
-        _check_names(self.pools)
+        _check_shared(self.shared, self.pools)
+        _check_names(self.pools, self.shared)
         _check_caps(self.pools, self.autoscale)
         for name, model in self.models.items():
             sibling = model.image_model
@@ -176,6 +178,38 @@ class Settings(BaseSettings):
             name: pool.price_per_hour / 3600 for name, pool in self.pools.items() if pool.price_per_hour is not None
         }
 
+    def set_of(self, pool: str) -> str | None:
+        """The set of shared workers that may hold this pool's model; None where it shares none."""
+        return next((name for name, shared in self.shared.items() if pool in shared.pools), None)
+
+    def own_workers(self, pool: str) -> int:
+        """How many workers a pool without kinds has for itself; one that shares others has only those that it says."""
+        return self.pools[pool].workers if self.set_of(pool) is None else self.pools[pool].said_workers
+
+    def guaranteeable(self, pool: str) -> int:
+        """How many workers its tenants can be guaranteed, all together: what it may have for itself, of all kinds.
+
+        Whoever decides what shared workers hold knows no guarantees.
+        """
+        return self.pools[pool].most_workers if self.set_of(pool) is None else self.own_workers(pool)
+
+    def most_workers(self, pool: str) -> int:
+        """As many as may hold its model, of all kinds, and all that it shares."""
+        shared = self.set_of(pool)
+        known = self.pools[pool]
+        return known.most_workers if shared is None else self.own_workers(pool) + self.shared[shared].workers
+
+    @property
+    def gpus(self) -> tuple[int, int]:
+        """GPUs that are wanted at all times, and as many as there may be."""
+        least = most = 0
+        for name, pool in self.pools.items():
+            own = None if pool.kinds else self.own_workers(name)
+            least += (pool.least_workers if own is None else own) * pool.gpus_per_worker
+            most += (pool.most_workers if own is None else own) * pool.gpus_per_worker
+        of_all = sum(each.workers * self.pools[each.pools[0]].gpus_per_worker for each in self.shared.values())
+        return least + of_all, most + of_all
+
     @property
     def worker_prices(self) -> dict[tuple[str, str], float | None]:
         """What an hour of one worker costs, by pool and kind (empty: whichever is dearest); None is unknown."""
@@ -220,9 +254,30 @@ def load(**overrides: Any) -> Settings:
         raise ConfigError(f"COGMILL_CONFIG {path}: {error}") from None
 
 
-def _check_names(pools: Mapping[str, rendering.PoolSettings]) -> None:
-    """Raise `ValueError` where workers of two pools could get the same name: `<pool>-<n>`, or `<pool>-<kind>-<n>`."""
+def _check_shared(shared: Mapping[str, loops.SharedSettings], pools: Mapping[str, rendering.PoolSettings]) -> None:
+    """Raise `ValueError` for a set of pools that cannot share workers."""
     homes: dict[str, str] = {}
+    for name, each in shared.items():
+        for pool in each.pools:
+            if pool not in pools:
+                raise ValueError(f"shared.{name}.pools has {pool!r}, which is none of pools: {', '.join(pools)}")
+            if pool in homes:
+                raise ValueError(f"shared.{name}.pools has {pool!r}, which shares the workers of {homes[pool]} already")
+            if pools[pool].kinds:
+                raise ValueError(f"pools.{pool}.kinds: a pool with kinds cannot share workers, as shared.{name} says")
+            homes[pool] = f"shared.{name}"
+        first = each.pools[0]
+        for pool in each.pools:
+            if pools[pool].gpus_per_worker != pools[first].gpus_per_worker:
+                raise ValueError(
+                    f"pools.{pool}.gpus_per_worker is {pools[pool].gpus_per_worker}, and that of {first}"
+                    f" {pools[first].gpus_per_worker}: they share the workers of shared.{name}"
+                )
+
+
+def _check_names(pools: Mapping[str, rendering.PoolSettings], shared: Mapping[str, loops.SharedSettings]) -> None:
+    """Raise `ValueError` where two workers could get one name: `<pool>-<n>`, `<pool>-<kind>-<n>`, or `<set>-<n>`."""
+    homes: dict[str, str] = {name: f"shared.{name}" for name in shared}
     for name, pool in pools.items():
         for prefix, home in {f"{name}-{kind}": f"pools.{name}.kinds.{kind}" for kind in pool.kinds}.items() or {
             (name, f"pools.{name}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from orchestrator.domain.campaign import Campaign, CampaignState, PauseReason
@@ -33,10 +33,12 @@ def waiting_for(
     pauses: Sequence[Pause],
     now: datetime,
     turn: Turn | None = None,
+    unheld: Mapping[str, float | None] | None = None,
 ) -> str | None:
     """What a campaign waits for; None for one that goes on or has ended, or waits for a turn that nobody knows of.
 
-    `loads` and `pauses` are those of any pools; `turn` is that of its first job, where it waits for one.
+    `loads` and `pauses` are those of any pools, and `unheld` what `queue_reason` is told; `turn` is that of its first
+    job, where it waits for one.
     """
     match campaign.state:
         case _S.DRAFT:
@@ -50,7 +52,7 @@ def waiting_for(
     if campaign.state is _S.PLANNED and campaign.run_at is not None and campaign.run_at > now:
         return f"its time to begin, {campaign.run_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
     if campaign.state in _MOVING and not campaign.counts.running:
-        known = unserved(sorted({group.pool for group in campaign.estimate}), loads, pauses)
+        known = unserved(sorted({group.pool for group in campaign.estimate}), loads, pauses, unheld or {})
         return turn_reason(turn) if known is None and turn is not None else known
     return None
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.domain.loading import LoadState, WorkerLoad
 from orchestrator.domain.pausing import Pause, pause_over, told
 from orchestrator.domain.states import JobState
 
+# No pool is without a worker.
+_NONE: Mapping[str, float | None] = {}
 WAITING = (JobState.HELD, JobState.QUEUED)
 # Of its own tenant's jobs so many are counted that go before it, and no more.
 MOST_AHEAD = 1000
@@ -60,24 +62,52 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-def queue_reason(state: JobState, pool: str, loads: Iterable[WorkerLoad], pauses: Iterable[Pause] = ()) -> str | None:
+def queue_reason(
+    state: JobState,
+    pool: str,
+    loads: Iterable[WorkerLoad],
+    pauses: Iterable[Pause] = (),
+    unheld: Mapping[str, float | None] = _NONE,
+) -> str | None:
     """Why no worker takes a job of this pool now; None for a job that does not wait, or only for its turn.
 
     `loads` and `pauses` are those of any pools. A pool that no dispatcher has told of keeps nothing waiting as far as
-    is known.
+    is known. `unheld` are the pools whose model no worker of those that they share holds, with the seconds until one
+    is taken for them at the latest, or None where one is on its way.
     """
     if state not in WAITING:
         return None
     pause = pause_over(pool, pauses)
-    return told(pause) if pause is not None else unavailable([load for load in loads if load.pool == pool])
+    if pause is not None:
+        return told(pause)
+    here = [load for load in loads if load.pool == pool]
+    return _cold(pool, unheld[pool]) if not here and pool in unheld else unavailable(here)
 
 
-def unserved(pools: Sequence[str], loads: Sequence[WorkerLoad], pauses: Sequence[Pause]) -> str | None:
-    """Why nothing is rendered in any of a model's pools; None when it is in one, as far as is known."""
+def _cold(pool: str, within_s: float | None) -> str:
+    when = "a worker that ends another's is given it" if within_s is None else f"one is taken within {within_s:.0f} s"
+    return f"no worker holds the model of pool {pool} now: {when}"
+
+
+def unserved(
+    pools: Sequence[str],
+    loads: Sequence[WorkerLoad],
+    pauses: Sequence[Pause],
+    unheld: Mapping[str, float | None] = _NONE,
+) -> str | None:
+    """Why nothing is rendered in any of a model's pools; None when it is in one, as far as is known.
+
+    What it is told is what `queue_reason` is.
+    """
     paused = {pool: pause for pool in pools if (pause := pause_over(pool, pauses)) is not None}
     if pools and len(paused) == len(pools):
         return told(paused[pools[0]])
-    return unavailable([load for load in loads if load.pool in pools and load.pool not in paused])
+    here = [load for load in loads if load.pool in pools and load.pool not in paused]
+    cold = {pool: unheld[pool] for pool in pools if pool in unheld and pool not in paused}
+    if not here and cold and len(cold) + len(paused) == len(pools):
+        soonest = min(cold, key=lambda pool: cold[pool] or 0.0)
+        return _cold(soonest, cold[soonest])
+    return unavailable(here)
 
 
 def unavailable(loads: Sequence[WorkerLoad]) -> str | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 from uuid import UUID
@@ -20,6 +20,7 @@ from orchestrator.domain.pausing import Pause
 from orchestrator.domain.states import JobState
 from orchestrator.domain.waiting import MOST_AHEAD, WAITING, Turn, queue_reason, turn_reason
 from orchestrator.kit.readings import Reading
+from orchestrator.ports.fleet import KindState
 
 T = TypeVar("T")
 
@@ -35,6 +36,8 @@ class WaitReader(Protocol):
 
     async def pauses(self) -> list[Pause]: ...
 
+    async def fleet(self) -> list[KindState]: ...
+
     async def turn(self, job_id: UUID) -> Turn | None: ...
 
     async def lane_outlook(self, pool: str, tenant: str, priority: int) -> LaneOutlook | None: ...
@@ -47,19 +50,27 @@ class Known:
 
     loads: Sequence[WorkerLoad] = ()
     pauses: Sequence[Pause] = ()
+    # Pools that share workers and have none now, as `queue_reason` is told of them.
+    unheld: Mapping[str, float | None] = field(default_factory=dict)
 
 
 class Waiting:
     """Workers as their dispatchers last told of them, and pauses, at most two seconds ago where the store answers."""
 
-    def __init__(self, store: WaitReader, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, store: WaitReader, sets: Collection[str] = (), *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`sets` are the names of the sets of workers that several pools share."""
         self._store = store
+        self._sets = sets
         self._known = Reading(
             "waiting", self._read, Known(), fresh_s=_FRESH_S, patience_s=_PATIENCE_S, monotonic=monotonic
         )
 
     async def _read(self) -> Known:
-        return Known(await self._store.worker_loads(), await self._store.pauses())
+        loads, pauses = await self._store.worker_loads(), await self._store.pauses()
+        fleet = await self._store.fleet() if self._sets else []
+        return Known(loads, pauses, _unheld(each for each in fleet if each.kind in self._sets))
 
     async def known(self) -> Known:
         """Every worker that a dispatcher has told of, and every pause. Never raises: what was known before does."""
@@ -70,7 +81,7 @@ class Waiting:
         if job.state not in WAITING:
             return job
         known = await self.known()
-        return replace(job, queue_reason=queue_reason(job.state, job.pool, known.loads, known.pauses))
+        return replace(job, queue_reason=queue_reason(job.state, job.pool, known.loads, known.pauses, known.unheld))
 
     async def told_with_turn(self, job: Job) -> Job:
         """The same; where it waits only for its turn, where that stands; and when it is expected to begin and to end.
@@ -110,3 +121,18 @@ async def _in_time(answer: Awaitable[T | None]) -> T | None:
             return await answer
     except (StoreUnavailable, TimeoutError):
         return None
+
+
+def _unheld(states: Iterable[KindState]) -> dict[str, float | None]:
+    """Of pools that share workers, those for which none is ready in any cluster; and when one is, at the latest."""
+    found: dict[str, float | None] = {}
+    held = set[str]()
+    for state in states:
+        if state.ready:
+            held.add(state.pool)
+        elif state.wanted:
+            found[state.pool] = None
+        else:
+            soonest = found.get(state.pool, state.rests_s)
+            found[state.pool] = None if soonest is None else min(soonest, state.rests_s)
+    return {pool: within_s for pool, within_s in found.items() if pool not in held}

@@ -61,7 +61,7 @@ class Stack:
         self.settings = configuration.establish(data, configuration.document(self._ports, self._secrets, models))
         self._state.keep_ports(asdict(self._ports))
         temp_dir = self._temp_dir()
-        gpus = sum(pool.most_workers * pool.gpus_per_worker for pool in self.settings.pools.values())
+        gpus = self.settings.gpus[1]
         self._infrastructure = _infrastructure(data, self._ports, self._secrets, temp_dir, gpus)
         self._control_plane = _control_plane(data, self._ports)
 

@@ -13,7 +13,10 @@ from orchestrator.policy.demand import Demand
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KindState:
-    """One kind of a pool's workers in a cluster, as its dispatcher sees it."""
+    """One kind of a pool's workers in a cluster, as its dispatcher sees it; or those that it has of a shared set.
+
+    Then `kind` is the name of the set, and `rests_s` what is left of the longest wait for a worker.
+    """
 
     cluster: str
     pool: str
@@ -57,6 +60,16 @@ class ScaleDecision:
     at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueLine:
+    """What waits for one pool's workers."""
+
+    # GPU seconds by priority number, with campaigns' rows that have no job yet.
+    waiting: Mapping[int, float]
+    # How long the oldest job of it could have been rendering.
+    oldest_s: float
+
+
 class FleetStore(Protocol):
     """Fleets in PostgreSQL. Every method may raise `StoreUnavailable`."""
 
@@ -68,10 +81,17 @@ class FleetStore(Protocol):
         """
         ...
 
+    async def lines(self, ratios: Mapping[str, float]) -> Mapping[str, QueueLine]:
+        """What waits for these pools, reckoned as `demand` does; all of them are named."""
+        ...
+
     async def pauses(self) -> list[Pause]: ...
 
     async def record_fleet(self, cluster: str, kinds: Sequence[KindState], decisions: Sequence[ScaleDecision]) -> None:
-        """How all kinds of this cluster stand, and what was decided; kinds that are not among them are forgotten."""
+        """How the kinds of some pools of this cluster stand, and what was decided.
+
+        Other kinds of these pools are forgotten, and of other pools what nobody has told of for ten minutes.
+        """
         ...
 
     async def fleet(self) -> list[KindState]:

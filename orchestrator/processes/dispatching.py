@@ -12,6 +12,7 @@ from orchestrator.capacity.leftovers import Leftovers
 from orchestrator.capacity.loads import Loads
 from orchestrator.capacity.plans import plans
 from orchestrator.capacity.scaler import Scaler
+from orchestrator.capacity.swapper import Swapper
 from orchestrator.config import Settings
 from orchestrator.dispatch.claims import Claims
 from orchestrator.dispatch.cluster import Cluster
@@ -129,14 +130,16 @@ def dispatching(
 ) -> list[Loop]:
     """The dispatcher's loops; beside them, each worker has the one that watches it."""
     wanted = plans(settings)
-    scaler, loads = Scaler(cluster, wanted), Loads(cluster, wanted)
-    autoscaler, leftovers = Autoscaler(cluster, settings, fleets, wanted), Leftovers(cluster, wanted)
+    autoscaler, swapper = Autoscaler(cluster, settings, fleets, wanted), Swapper(cluster, settings, fleets, wanted)
+    scaler, loads = Scaler(cluster, wanted, swapper.unjudged), Loads(cluster, wanted)
+    leftovers = Leftovers(cluster, wanted)
 
     turn = asyncio.Lock()  # nobody starts what the other withdraws
 
     async def scale() -> None:
         async with turn:
             await autoscaler.adopt()
+            await swapper.adopt()
             workers = await scaler.run_once()
         watchers.follow(workers)
         metrics.show_workers(_states(workers, cluster.clock.monotonic()))
@@ -148,6 +151,10 @@ def dispatching(
     async def give_back_leftovers() -> None:
         async with turn:
             await leftovers.run_once()
+
+    async def swap() -> None:
+        async with turn:
+            await swapper.run_once()
 
     async def listen() -> None:
         async with cluster.store.wakeups() as wakeups:
@@ -166,6 +173,7 @@ def dispatching(
         Loop("scale", 2.0, scale, Life.SUCCEEDS),
         Loop("autoscale", settings.autoscale.every_s, autoscale, Life.GOES_ROUND),
         Loop("leftovers", _LEFTOVERS_EVERY_S, give_back_leftovers),
+        Loop("swap", settings.autoscale.every_s, swap, Life.GOES_ROUND),
         Loop("listen", 1.0, listen),
         Loop("look", 1.0, look),
         Loop("dispatch", changed, dispatcher.run_once, Life.GOES_ROUND),

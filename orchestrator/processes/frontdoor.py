@@ -10,7 +10,7 @@ from orchestrator.config import Settings
 from orchestrator.intake.files import Files
 from orchestrator.intake.jobs import Jobs
 from orchestrator.intake.pictures import Pictures
-from orchestrator.intake.waiting import Waiting
+from orchestrator.intake.waiting import Waiting, WaitReader
 from orchestrator.learning.book import Book
 from orchestrator.ports import InputStore, JobStore, ObjectStore
 from orchestrator.ports.files import FileStore
@@ -18,7 +18,7 @@ from orchestrator.ports.predictions import PredictionReader
 from orchestrator.tenants.rates import LimitFinder, TenantLimits, check_storage
 
 
-class FrontdoorStore(JobStore, InputStore, FileStore, LimitFinder, PredictionReader, Protocol):
+class FrontdoorStore(JobStore, InputStore, FileStore, LimitFinder, PredictionReader, WaitReader, Protocol):
     """What the use-cases ask of the store."""
 
 
@@ -44,6 +44,6 @@ def open_front_door(settings: Settings, store: FrontdoorStore, objects: ObjectSt
     files = Files(settings, store, objects)
     pictures = Pictures(settings.fetch, store, objects, files)
     limits = TenantLimits(store, cache_s=settings.api.key_cache_s)
-    waiting, book = Waiting(store), Book.of(settings, store)
+    waiting, book = Waiting(store, settings.shared), Book.of(settings, store)
     jobs = Jobs(settings, store, pictures, Moderation(settings.moderation), limits, waiting, book)
     return FrontDoor(jobs, files, limits, waiting, book)

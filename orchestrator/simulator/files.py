@@ -26,9 +26,11 @@ def read(fleet: Path, traffic: Path) -> tuple[Fleet, Traffic]:
     ours, theirs = _read(fleet, Fleet), _read(traffic, Traffic)
     for kind in ("streams", "traces", "campaigns"):
         for name, table in getattr(theirs, kind).items():
-            if table.pool is not None and table.pool not in ours.pools:
-                known = ", ".join(ours.pools)
-                raise ConfigError(f"{traffic}: {kind}.{name}.pool: {table.pool!r} is none of {fleet}'s pools: {known}")
+            said = [("pools", pool) for pool in getattr(table, "pools", ())] + [("pool", table.pool)]
+            for key, pool in said:
+                if pool is not None and pool not in ours.pools:
+                    known = ", ".join(ours.pools)
+                    raise ConfigError(f"{traffic}: {kind}.{name}.{key}: {pool!r} is none of {fleet}'s pools: {known}")
     _check_guaranteed(fleet, ours, traffic, theirs)
     return ours, theirs
 
@@ -42,8 +44,7 @@ def _check_guaranteed(fleet: Path, ours: Fleet, traffic: Path, theirs: Traffic) 
             if pool not in ours.pools:
                 raise ConfigError(f"{where}: {pool!r} is none of {fleet}'s pools: {', '.join(ours.pools)}")
             promised[pool] += count
-            if promised[pool] > ours.pools[pool].most_workers:
-                there = ours.pools[pool].most_workers
+            if promised[pool] > (there := ours.most_workers(pool)):
                 raise ConfigError(f"{where}: {promised[pool]} would be guaranteed, and there are {there} workers")
 
 

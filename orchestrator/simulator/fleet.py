@@ -8,12 +8,14 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from orchestrator.config.section import Section
 from orchestrator.domain.catalog import FAMILIES
+from orchestrator.policy.affinity import LOAD_S, Swapping, at_once_of
 from orchestrator.policy.hours import ClosedHours
 
 # Up to a day: whoever writes milliseconds hears of it.
 Wait = Annotated[float, Field(ge=0, le=24 * 3600, allow_inf_nan=False)]
 # A share, 0 to 1.
 Share = Annotated[float, Field(ge=0, le=1)]
+_RULES = Swapping()
 
 
 class Strict(Section):
@@ -73,7 +75,8 @@ class PoolTable(Strict):
     max_money_per_hour: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     # When campaigns render nothing here: `Mon-Fri 08:00-18:00 Europe/Berlin`.
     closed_hours: list[str] = Field(default_factory=list)
-    kinds: dict[str, KindTable] = Field(min_length=1)
+    # None where its workers are those of a shared set.
+    kinds: dict[str, KindTable] = Field(default_factory=dict)
 
     @field_validator("closed_hours")
     @classmethod
@@ -124,6 +127,28 @@ class PoolTable(Strict):
         return all(kind.fixed for kind in self.kinds.values())
 
 
+class SharedTable(Strict):
+    """`[shared.NAME]`: workers that hold the model of one of several pools at a time. As `shared` of the settings."""
+
+    pools: tuple[str, ...] = Field(min_length=2, strict=False)
+    workers: int = Field(ge=1, le=100_000)
+    price_per_gpu_hour: float = Field(ge=0, allow_inf_nan=False)
+    speed: float = Field(default=1.0, gt=0, le=100)
+    # From the end of what it held to the first step with another model.
+    load_s: float = Field(default=LOAD_S, gt=0, le=24 * 3600)
+    cold_wait_s: float = Field(default=_RULES.cold_wait_s, gt=0, le=24 * 3600)
+    hold_s: float = Field(default=_RULES.hold_s, gt=0, le=24 * 3600)
+    pays: float = Field(default=_RULES.pays, ge=1, le=1000)
+    # None is one, and one more for each eight workers.
+    at_once: int | None = Field(default=None, ge=1, le=100_000)
+    # Between two decisions.
+    every_s: float = Field(default=5.0, gt=0, le=3600)
+
+    @property
+    def most_at_once(self) -> int:
+        return at_once_of(self.workers) if self.at_once is None else self.at_once
+
+
 class ScalingTable(Strict):
     """`[scaling]`: how the autoscaler decides, for pools with kinds that have `max`. As in `policy/autoscale.py`."""
 
@@ -151,3 +176,40 @@ class Fleet(Strict):
     max_overtaken: int = Field(default=4, ge=0, le=100)
     scaling: ScalingTable = ScalingTable()
     pools: dict[str, PoolTable] = Field(min_length=1)
+    shared: dict[str, SharedTable] = Field(default_factory=dict)
+
+    def set_of(self, pool: str) -> str | None:
+        """The set of shared workers that may hold this pool's model; None where it shares none."""
+        return next((name for name, shared in self.shared.items() if pool in shared.pools), None)
+
+    def most_workers(self, pool: str) -> int:
+        """As many as there may be, of all kinds, and all that it shares."""
+        shared = self.set_of(pool)
+        return self.pools[pool].most_workers + (0 if shared is None else self.shared[shared].workers)
+
+    def dearest(self, pool: str) -> float:
+        """Money for an hour of one of its workers, of the dearest kind: what a budget is reserved by."""
+        table, shared = self.pools[pool], self.set_of(pool)
+        prices = [table.price_of(kind) for kind in table.kinds]
+        if shared is not None:
+            prices.append(self.shared[shared].price_per_gpu_hour * table.gpus_per_worker)
+        return max(prices)
+
+    @model_validator(mode="after")
+    def _each_has_workers(self) -> Self:
+        home: dict[str, str] = {}
+        for name, table in self.shared.items():
+            for pool in table.pools:
+                if pool not in self.pools:
+                    raise ValueError(f"shared.{name}.pools has {pool!r}, which is none of {', '.join(self.pools)}")
+                if pool in home:
+                    raise ValueError(f"shared.{name}.pools has {pool!r}, which is in shared.{home[pool]}.pools already")
+                home[pool] = name
+            if len({self.pools[pool].gpus_per_worker for pool in table.pools}) > 1:
+                raise ValueError(f"shared.{name}.pools differ in gpus_per_worker")
+        for pool, its in self.pools.items():
+            if pool in home and its.kinds:
+                raise ValueError(f"pools.{pool}.kinds: its workers are those of shared.{home[pool]}")
+            if pool not in home and not its.kinds:
+                raise ValueError(f"pools.{pool}.kinds: must not be empty, unless the pool is in one of shared")
+        return self

@@ -37,6 +37,8 @@ class Pool:
         # By priority number: jobs, and predicted seconds of work.
         self.waiting: Counter[int] = Counter()
         self.waiting_s: defaultdict[int, float] = defaultdict(float)
+        # Since when each of them waits, in this order.
+        self._since: dict[Job, float] = {}
         # Jobs that failed, and are pausing.
         self.retrying = 0
         # In closed hours rows of campaigns are held: nothing of them begins.
@@ -50,11 +52,18 @@ class Pool:
         # Renders that leave after their step, for a tenant that lacks a worker; and whether somebody will look again.
         self._told: set[Job] = set()
         self._looking = False
+        # Those that take nothing more, and what is to be done with them once they hold nothing.
+        self._leaving: dict[Worker, Callable[[Worker], None]] = {}
         self._fleet, self._clock, self._tally, self._random, self._ended = fleet, clock, tally, random, ended
 
     @property
     def busy(self) -> int:
         return len(self.ready) - len(self._idle)
+
+    @property
+    def oldest_at(self) -> float:
+        """Since when the job waits that has waited longest; now, where none does."""
+        return next(iter(self._since.values()), self._clock.now)
 
     def interruptible(self, worker: Worker) -> int | None:
         """The priority number that a job must be below to step there next; None where none may."""
@@ -69,6 +78,7 @@ class Pool:
             self.held.append(job)
             return
         self.queue.add(job)
+        self._since[job] = self._clock.now
         self.waiting[job.priority] += 1
         self.waiting_s[job.priority] += job.predicted_left_s
 
@@ -97,6 +107,7 @@ class Pool:
         self.give()
 
     def _waits_no_more(self, job: Job) -> None:
+        del self._since[job]
         self.waiting[job.priority] -= 1
         self.waiting_s[job.priority] -= job.predicted_left_s
 
@@ -125,6 +136,22 @@ class Pool:
                 self._fail(job, worker)
         self.give()
 
+    def release(self, worker: Worker, then: Callable[[Worker], None]) -> None:
+        """A worker takes nothing more; once it has ended what it holds, it is no worker of this pool."""
+        worker.state = State.DRAINING
+        self._leaving[worker] = then
+        if worker.job is None:
+            self._let_go(worker)
+        else:
+            self._stepping[worker.job.priority].pop(worker, None)
+
+    def _let_go(self, worker: Worker) -> None:
+        worker.state = State.GONE
+        del self.ready[worker]
+        self._idle.pop(worker, None)
+        self._tally.gone(worker, self._clock.now)
+        self._leaving.pop(worker)(worker)
+
     # ------------------------------------------------------------ what begins
 
     def _fill(self) -> None:
@@ -151,6 +178,7 @@ class Pool:
             job.began_at = begins
             if job.campaign is None:
                 self._tally.waits[job.priority].append(begins - job.arrived_at)
+                self._tally.pool_waits[worker.pool].append(begins - job.arrived_at)
         for waits in worker.parked:
             waits.overtaken += waits.priority > job.priority
         self._step(worker, job, begins)
@@ -158,7 +186,7 @@ class Pool:
     def _step(self, worker: Worker, job: Job, at: float) -> None:
         until = worker.begin(job, at)
         self._clock.at(until, self._finish, worker, worker.version)
-        if worker.may_be_interrupted(self._fleet.max_overtaken):
+        if worker not in self._leaving and worker.may_be_interrupted(self._fleet.max_overtaken):
             self._stepping[job.priority][worker] = None
 
     def _interrupt(self) -> None:
@@ -246,6 +274,7 @@ class Pool:
         job = self._stop(worker)
         self._over(job, worker)
         self._tally.ended(job, self._clock.now, well=True)
+        self._tally.rendered[worker.pool] += 1
         self._ended(job, True)
         self._free(worker)
         self.give()
@@ -257,6 +286,8 @@ class Pool:
             worker.parked.remove(goes_on)
             del self._parked[goes_on]
             self._step(worker, goes_on, self._clock.now)
+        elif worker in self._leaving:
+            self._let_go(worker)
         else:
             self._idle[worker] = None
 

@@ -84,6 +84,33 @@ class KindUse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PoolWaits:
+    """Of the single jobs of one pool, and of all that it rendered."""
+
+    pool: str
+    rendered: int
+    p50_s: float | None
+    p95_s: float | None
+    p99_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetUse:
+    """Of one set of workers that several pools share."""
+
+    name: str
+    workers: int
+    # Workers that were given another model.
+    swaps: int
+    # Of its pools.
+    rendered: int
+
+    @property
+    def swaps_a_render(self) -> float | None:
+        return self.swaps / self.rendered if self.rendered else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """The whole."""
 
@@ -91,8 +118,10 @@ class Report:
     seed: int
     hours: float
     waits: tuple[Waits, ...]
+    pools: tuple[PoolWaits, ...]
     campaigns: tuple[Course, ...]
     forecasts: tuple[ForecastScore, ...]
+    shared: tuple[SetUse, ...]
     kinds: tuple[KindUse, ...]
     # Single jobs and rows that missed what they were wanted by.
     missed: int
@@ -130,8 +159,18 @@ def report(world: World) -> Report:
         seed=world.seed,
         hours=world.traffic.hours,
         waits=waits,
+        pools=tuple(_pool_waits(tally, pool) for pool in world.pools),
         campaigns=campaigns,
         forecasts=tuple(_score(tally, world.campaigns[each.campaign], each) for each in world.foretold),
+        shared=tuple(
+            SetUse(
+                name=name,
+                workers=table.workers,
+                swaps=len(world.shared[name].swaps),
+                rendered=sum(tally.rendered[pool] for pool in table.pools),
+            )
+            for name, table in world.fleet.shared.items()
+        ),
         kinds=_kinds(tally),
         missed=sum(each.late for each in waits) + sum(each.late_rows or 0 for each in campaigns),
         jain=fairness.jain(got.values()),
@@ -172,6 +211,13 @@ def _waits(tally: Tally, priority: int) -> Waits:
         p95_s=percentile(ordered, 0.95),
         p99_s=percentile(ordered, 0.99),
     )
+
+
+def _pool_waits(tally: Tally, pool: str) -> PoolWaits:
+    values = tally.pool_waits[pool]
+    ordered = type(values)("d", sorted(values))
+    p50_s, p95_s, p99_s = (percentile(ordered, share) for share in (0.5, 0.95, 0.99))
+    return PoolWaits(pool=pool, rendered=tally.rendered[pool], p50_s=p50_s, p95_s=p95_s, p99_s=p99_s)
 
 
 def _course(tally: Tally, campaign: Campaign) -> Course:

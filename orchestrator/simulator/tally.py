@@ -42,6 +42,10 @@ class Tally:
     end_s: float
     # Of single jobs, from arrival to the first step; by priority.
     waits: defaultdict[int, array[float]] = field(default_factory=lambda: defaultdict(lambda: array("d")))
+    # The same by pool.
+    pool_waits: defaultdict[str, array[float]] = field(default_factory=lambda: defaultdict(lambda: array("d")))
+    # Renders that ended with a video, by pool.
+    rendered: Counter[str] = field(default_factory=Counter)
     # Jobs that came, by priority; those that ended with a video, without one, and single ones that ended too late.
     came: Counter[int] = field(default_factory=Counter)
     succeeded: Counter[int] = field(default_factory=Counter)
@@ -101,11 +105,12 @@ class Tally:
         if job.campaign is not None and well and now <= job.wanted_at:
             self.in_time[job.campaign] += 1
 
-    def unfinished(self, job: Job, now: float) -> None:
+    def unfinished(self, job: Job, pool: str, now: float) -> None:
         """At the end of all: it waits or renders. A wait that is not over counts as long as it has been."""
         if job.campaign is None:
             if job.began_at is None:
                 self.waits[job.priority].append(now - job.arrived_at)
+                self.pool_waits[pool].append(now - job.arrived_at)
             self.late[job.priority] += now > job.wanted_at
 
     def gone(self, worker: Worker, now: float) -> None:
@@ -115,7 +120,7 @@ class Tally:
             self.ready_s[kind] += max(0.0, now - worker.ready_at) * worker.gpus
         if worker.ready_at is not None or worker.comes:
             hours = (now - worker.requested_at) / HOUR_S
-            self.money[kind] += hours * worker.gpus * worker.table.price_per_gpu_hour
+            self.money[kind] += hours * worker.price
 
 
 def _kind(worker: Worker) -> str:

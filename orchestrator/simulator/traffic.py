@@ -43,7 +43,20 @@ class _Renders(Strict):
     steps: int | None = Field(default=None, ge=1, le=1000)
 
 
-class StreamTable(_Renders):
+class _Singles(_Renders):
+    """Jobs that come one by one."""
+
+    # Instead of `pool`: several, each with its share of the jobs; which of them a job goes to is chance.
+    pools: dict[str, Annotated[float, Field(gt=0, le=1e6)]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.pool is not None and self.pools:
+            raise ValueError("pool and pools exclude each other")
+        return self
+
+
+class StreamTable(_Singles):
     """`[streams.NAME]`: jobs that come at a rate."""
 
     # Their tenant; or several, NAME-1 and so on, of which the n-th sends an n-th of what the first one does (Zipf).
@@ -60,7 +73,7 @@ class StreamTable(_Renders):
     within_s: float | None = Field(default=None, gt=0)
 
 
-class TraceTable(_Renders):
+class TraceTable(_Singles):
     """`[traces.NAME]`: jobs that come as a CSV file says (`traces.py`)."""
 
     # Beside the traffic file.

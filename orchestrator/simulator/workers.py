@@ -44,6 +44,11 @@ class Worker:
     # Of events that were meant for an earlier render.
     version: int = 0
 
+    @property
+    def price(self) -> float:
+        """What an hour of it costs, with all its GPUs."""
+        return self.table.price_per_gpu_hour * self.gpus
+
     def begin(self, job: Job, at: float) -> float:
         """It steps from then on; when it will be at its end."""
         self.job, self.since = job, at

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from orchestrator.policy import affinity
 from orchestrator.policy.supply import WEEK_HOURS
 from orchestrator.simulator import arrivals, closing, shapes
 from orchestrator.simulator.arrivals import HOUR_S
@@ -21,6 +22,7 @@ from orchestrator.simulator.jobs import Job, Shape
 from orchestrator.simulator.pool import Pool
 from orchestrator.simulator.queues import queue_of
 from orchestrator.simulator.scaling import Scaler
+from orchestrator.simulator.sharing import Decide, Shared
 from orchestrator.simulator.tally import Sample, Tally
 from orchestrator.simulator.traces import Arrival
 from orchestrator.simulator.traffic import CampaignTable, StreamTable, TraceTable, Traffic
@@ -37,7 +39,9 @@ class _Source:
 
     table: StreamTable | TraceTable
     coming: Iterator[Arrival]
-    shape: Shape
+    # Where its jobs go, each with its share of them and with its shape there.
+    pools: dict[str, float]
+    shapes: dict[str, Shape]
     random: Random
 
 
@@ -45,9 +49,11 @@ class World:
     """One fleet, one traffic, one policy, one seed: whoever plays it twice sees the same."""
 
     def __init__(
-        self, fleet: Fleet, traffic: Traffic, *, policy: str, seed: int, directory: Path, forecasts: bool = True
-    ) -> None:
-        """`directory` is where the traffic's traces are; `forecasts` says whether any are made.
+        self, fleet: Fleet, traffic: Traffic, *, policy: str, seed: int, directory: Path, forecasts: bool = True,
+        swaps: Decide = affinity.decide,
+    ) -> None:  # fmt: skip
+        """`directory` is where the traffic's traces are; `forecasts` says whether any are made, and `swaps` decides
+        about workers that pools share.
 
         Raises `ConfigError` for a trace that cannot be read.
         """
@@ -66,10 +72,22 @@ class World:
             self.pools[name], self.capacities[name] = pool, capacity
         self.campaigns = {
             name: Campaign(
-                name=name, table=table, shape=self._shape(table), tally=self.tally, price=_price(self._table(table))
+                name=name,
+                table=table,
+                shape=self._shape(table),
+                tally=self.tally,
+                price=fleet.dearest(self._pool_of(table)) / HOUR_S,
             )
             for name, table in traffic.campaigns.items()
         }
+        self.shared = {
+            name: Shared(
+                name, table, fleet.pools[table.pools[0]].gpus_per_worker,
+                {pool: self.pools[pool] for pool in table.pools},
+                {pool: self._of_pool(pool) for pool in table.pools}, self.clock, self.tally, swaps,
+            )
+            for name, table in fleet.shared.items()
+        }  # fmt: skip
         self.scalers = [
             Scaler(name, capacity, self._of_pool(name), fleet.scaling, self.clock)
             for name, capacity in self.capacities.items()
@@ -94,6 +112,8 @@ class World:
         end_s = self.tally.end_s
         for capacity in self.capacities.values():
             capacity.open()
+        for shared in self.shared.values():
+            shared.open()
         for scaler in self.scalers:
             self.clock.at(0.0, scaler.run)
         for source in self._sources:
@@ -108,9 +128,12 @@ class World:
             self.clock.at(end_s * n / SAMPLES, self._sample)
         self.clock.run(end_s)
         for capacity in self.capacities.values():
-            capacity.close()
-        for job in self.live:
-            self.tally.unfinished(job, end_s)
+            if capacity.table.kinds:  # or its workers are those of a set
+                capacity.close()
+        for shared in self.shared.values():
+            shared.close()
+        for job, pool in self.live.items():
+            self.tally.unfinished(job, pool, end_s)
         return self.tally
 
     # ------------------------------------------------------------ what comes
@@ -126,7 +149,9 @@ class World:
 
     def _source(self, name: str, table: StreamTable | TraceTable, coming: Iterator[Arrival], kind: str) -> _Source:
         random = Random(f"{self.seed}/errors/{kind}/{name}")
-        return _Source(table=table, coming=coming, shape=self._shape(table), random=random)
+        pools = table.pools or {self._pool_of(table): 1.0}
+        shapes_of = {pool: shapes.shape_of(table, self.fleet.pools[pool]) for pool in pools}
+        return _Source(table=table, coming=coming, pools=pools, shapes=shapes_of, random=random)
 
     def _next(self, source: _Source) -> None:
         arrival = next(source.coming, None)
@@ -136,8 +161,10 @@ class World:
     def _arrive(self, source: _Source, tenant: str) -> None:
         now = self.clock.now
         wanted_at = math.inf if source.table.within_s is None else now + source.table.within_s
-        job = self._job(source.shape, source.random, tenant, source.table.priority, now, wanted_at, None)
-        name = self._pool_of(source.table)
+        name = next(iter(source.pools))
+        if len(source.pools) > 1:
+            name = source.random.choices(list(source.pools), list(source.pools.values()))[0]
+        job = self._job(source.shapes[name], source.random, tenant, source.table.priority, now, wanted_at, None)
         self.live[job] = name
         self.tally.arrived(tenant, job.priority, now, count=1, seconds=job.cost)
         pool = self.pools[name]
@@ -211,6 +238,8 @@ class World:
 
     def _foretell(self, campaign: Campaign, share: float) -> None:
         name = self._pool_of(campaign.table)
+        if self.fleet.set_of(name) is not None:
+            return  # nobody knows how many of the shared workers will hold its model
         if name not in self._foretellers:
             self._foretellers[name] = Foreteller(
                 self.capacities[name], self._of_pool(name), self.traffic.tenants, self._usual(name), self.closed[name],
@@ -223,9 +252,10 @@ class World:
         """Worker seconds of single jobs that come in each hour of a week."""
         seconds = [0.0] * WEEK_HOURS
         for source in self._sources:
-            if self._pool_of(source.table) == pool:
+            if pool in source.pools:
                 came = arrivals.usual(source.table, self._directory, Random(f"{self.seed}/usual"))
-                took_s = source.shape.seconds * self.traffic.slower
+                part = source.pools[pool] / sum(source.pools.values())
+                took_s = source.shapes[pool].seconds * self.traffic.slower * part
                 seconds = [before + count * took_s for before, count in zip(seconds, came, strict=True)]
         return seconds
 
@@ -239,9 +269,13 @@ class World:
             ready.update(f"{name}/{worker.kind}" for worker in self.pools[name].ready)
             for worker in (*self.pools[name].ready, *capacity.starting):
                 if worker.comes:
-                    money[f"{name}/{worker.kind}"] += capacity.table.price_of(worker.kind)
+                    money[f"{name}/{worker.kind}"] += worker.price
             waiting.update(self.pools[name].waiting)
             waiting.update(job.priority for job in self.pools[name].held)
+        for shared in self.shared.values():
+            for worker in shared.starting:
+                starting[f"{worker.pool}/{worker.kind}"] += 1
+                money[f"{worker.pool}/{worker.kind}"] += worker.price
         for campaign in self.campaigns.values():
             if campaign.running:
                 waiting[campaign.table.priority] += campaign.table.rows - campaign.submitted
@@ -272,8 +306,3 @@ class World:
 
     def _table(self, table: StreamTable | TraceTable | CampaignTable) -> PoolTable:
         return self.fleet.pools[self._pool_of(table)]
-
-
-def _price(pool: PoolTable) -> float:
-    """Money for a second of a worker, of the dearest kind: what a budget is reserved by."""
-    return max(map(pool.price_of, pool.kinds)) / HOUR_S

@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from orchestrator.policy.demand import Demand, required_rate
-from orchestrator.ports.fleet import Basis, KindState, ScaleDecision
+from orchestrator.ports.fleet import Basis, KindState, QueueLine, ScaleDecision
 from orchestrator.store.part import Part
 from orchestrator.store.tables import fleet_kinds, scale_decisions
 
@@ -42,12 +42,19 @@ _JOBS = text("""
     GROUP BY pool, due
 """)
 
+# What waits in each pool's queue by priority, in GPU seconds, and since when the oldest of it might have begun.
+_WAITING = text("""
+    SELECT pool, priority, sum(cost)::float8 AS seconds,
+           extract(epoch FROM cogmill_now() - min(greatest(created_at, run_at)))::float8 AS oldest_s
+    FROM jobs WHERE ready AND pool = ANY(:pools) GROUP BY pool, priority
+""")
+
 # Of campaigns that render, the rows that have neither job nor end, at what the estimate says of one.
 _ROWS = text("""
-    SELECT of.pool, (of.rows * share)::int AS jobs, of.gpu_seconds * share AS left_s,
+    SELECT of.pool, priority, (of.rows * share)::int AS jobs, of.gpu_seconds * share AS left_s,
            extract(epoch FROM deadline - cogmill_now())::float8 AS due_in_s
     FROM (
-        SELECT c.estimate, c.deadline,
+        SELECT c.estimate, c.deadline, c.priority,
                greatest(0, c.rows - c.succeeded - c.failed - c.cancelled - c.dropped - c.waived - w.n)::float8
                / greatest(1, c.rows) AS share
         FROM campaigns AS c
@@ -65,6 +72,7 @@ _RECORD = text("""
             failures int, rests_s float8)
     ), gone AS (
         DELETE FROM fleet_kinds WHERE cluster = :cluster AND (pool, kind) NOT IN (SELECT pool, kind FROM told)
+            AND (pool IN (SELECT pool FROM told) OR told_at <= cogmill_now() - CAST(:stale AS interval))
     ), decided AS (
         INSERT INTO scale_decisions (cluster, pool, kind, change, why, basis)
         SELECT :cluster, pool, kind, change, why, basis
@@ -107,9 +115,25 @@ class Fleets(Part):
             )
         return found
 
+    async def lines(self, ratios: Mapping[str, float]) -> Mapping[str, QueueLine]:
+        jobs = await self._database.fetch(_WAITING, {"pools": list(ratios)})
+        rows = await self._database.fetch(_ROWS, {"pools": list(ratios)})
+        found = {}
+        for pool in ratios:
+            waiting: defaultdict[int, float] = defaultdict(float)
+            for row in jobs:
+                waiting[row.priority] += row.seconds if row.pool == pool else 0.0
+            for row in rows:
+                waiting[row.priority] += row.left_s * ratios[pool] if row.pool == pool else 0.0
+            found[pool] = QueueLine(
+                waiting={priority: seconds for priority, seconds in sorted(waiting.items()) if seconds > 0},
+                oldest_s=max((row.oldest_s for row in jobs if row.pool == pool), default=0.0),
+            )
+        return found
+
     async def record_fleet(self, cluster: str, kinds: Sequence[KindState], decisions: Sequence[ScaleDecision]) -> None:
         told = [asdict(replace(decision, at=None)) for decision in decisions]
-        given = {"cluster": cluster, "kinds": list(kinds), "decisions": told, "kept": _KEPT}
+        given = {"cluster": cluster, "kinds": list(kinds), "decisions": told, "kept": _KEPT, "stale": _STALE}
         await self._database.fetch(_RECORD, given)
 
     async def fleet(self) -> list[KindState]:

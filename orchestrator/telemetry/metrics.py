@@ -132,6 +132,17 @@ scale_decisions = Counter(
     ("pool", "kind", "change"),
 )
 
+shared_workers = Gauge(
+    "cogmill_shared_workers",
+    "Workers of a set that several pools share, by set, pool whose model they hold or are given, and state.",
+    ("set", "pool", "state"),
+)
+swaps = Counter(
+    "cogmill_swaps_total",
+    "Workers that were given the model of another pool, by set, pool, and cause: bound, spare or backlog.",
+    ("set", "pool", "cause"),
+)
+
 loop_failures = Counter("cogmill_loop_failures_total", "Runs of a background loop that raised, by loop.", ("loop",))
 parked = Counter(
     "cogmill_parked_total",
@@ -208,6 +219,12 @@ def show_fleet(kinds: Sequence[KindState]) -> None:
     states = ("wanted", "requested", "starting", "ready", "draining")
     _replace(fleet_workers, {(it.pool, it.kind, state): getattr(it, state) for it in kinds for state in states})
     _replace(fleet_resting, {(it.pool, it.kind): it.rests_s for it in kinds})
+
+
+def show_shared(sets: Sequence[KindState]) -> None:
+    """Replace the gauges of shared workers by this reading, in which a kind is a set."""
+    states = ("wanted", "requested", "starting", "ready", "draining")
+    _replace(shared_workers, {(it.kind, it.pool, state): getattr(it, state) for it in sets for state in states})
 
 
 def _replace(gauge: Gauge, values: Mapping[tuple[str, ...], float]) -> None:

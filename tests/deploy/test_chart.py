@@ -214,6 +214,16 @@ def test_no_worker_of_several_gpus_is_spread_over_pods(
     assert group["maxReplicas"] == pods
 
 
+def test_workers_that_pools_share_are_counted_once_beside_their_own(helm: Helm) -> None:
+    pools = {"main": {}, "own": {"model": "cogvideox-2b", "workers": 2}, "third": {"model": "cogvideox-2b"}}
+    shared = {"set": {"pools": ["main", "own", "third"], "workers": 4}}
+    values = LEAST | {"config": {"pools": {"main": {"workers": 0}} | pools, "shared": shared}}
+
+    [group] = cluster_of(helm.render(values))["spec"]["workerGroupSpecs"]
+
+    assert group["maxReplicas"] == 4 + 2 + 1  # that of main, which the chart's own values give it
+
+
 @pytest.mark.parametrize(
     ("values", "path", "volume"),
     [

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 from uuid import UUID
 
 from orchestrator.capacity.loads import Loads
 from orchestrator.capacity.scaler import Scaler
-from orchestrator.config import PoolSettings, S3Settings
+from orchestrator.capacity.swapper import Swapper
+from orchestrator.config import PoolSettings, S3Settings, Settings
 from orchestrator.dispatch.claims import Claims
 from orchestrator.dispatch.cluster import Cluster
 from orchestrator.dispatch.dispatcher import Dispatcher
@@ -30,6 +32,7 @@ from orchestrator.learning.lessons import Lessons
 from orchestrator.objects import results
 from orchestrator.policy.watchdog import Patience
 from orchestrator.ports import JobStore, ObjectStore, WorkerPlan
+from orchestrator.ports.fleet import FleetStore
 from orchestrator.processes.dispatching import DispatcherStore
 from tests.support.builders import a_result
 from tests.support.simulated_workers import SimulatedWorkers
@@ -104,6 +107,12 @@ def hears(fleet: Fleet, status: WorkerStatus, now: float = 0.0) -> Worker:
     return worker
 
 
+def _models(settings: Settings | None) -> Models:
+    if settings is None:
+        return MODELS
+    return Models({name: settings.family_of(name) for name in settings.models}, settings.revisions)
+
+
 @dataclass
 class Control:
     """One life of a dispatcher: build it with `begin`, which is what a start does."""
@@ -113,6 +122,8 @@ class Control:
     scaler: Scaler
     loads: Loads
     timekeeper: Timekeeper
+    # Of pools that share workers.
+    swapper: Swapper | None = None
     watchers: dict[str, Watcher] = field(default_factory=dict)
     _watched: dict[str, Worker] = field(default_factory=dict)
 
@@ -122,10 +133,14 @@ class Control:
         store: DispatcherStore,
         objects: ObjectStore,
         pool: SimulatedWorkers,
-        wanted: Mapping[str, WorkerPlan],
+        wanted: dict[str, WorkerPlan],
         jitter: random.Random,
         kind_of: Callable[[str, str], str] = lambda pool, worker: "",
+        *,
+        pools: tuple[str, ...] = ("small",),
+        shared: Settings | None = None,
     ) -> Control:
+        """`shared` are the settings of pools that share workers."""
         claims = Claims()
         settler = a_settler(store, jitter, claims.used, kind_of)
         cluster = Cluster(
@@ -141,20 +156,24 @@ class Control:
             rules=RULES,
             poll_s=1,
             ttl_s=TTL_S,
-            lessons=Lessons(Book(MODELS, store, monotonic=pool.clock.monotonic), store),
+            lessons=Lessons(Book(_models(shared), store, monotonic=pool.clock.monotonic), store),
         )
+        swapper = None if shared is None else Swapper(cluster, shared, cast(FleetStore, store), wanted)
         control = cls(
             cluster,
-            Dispatcher(cluster, ("small",)),
-            Scaler(cluster, wanted),
+            Dispatcher(cluster, pools),
+            Scaler(cluster, wanted, frozenset() if swapper is None else swapper.unjudged),
             Loads(cluster, wanted),
             Timekeeper(cluster, kind_of),
+            swapper,
         )
         await control.cluster.reconcile()
         await control.scale()
         return control
 
     async def scale(self) -> None:
+        if self.swapper is not None:
+            await self.swapper.adopt()
         await self.scaler.run_once()
         for name, worker in self.cluster.fleet.workers.items():
             if self._watched.get(name) is not worker:
@@ -170,6 +189,8 @@ class Control:
 
     async def round(self) -> None:
         """One turn of every loop of the dispatcher's table."""
+        if self.swapper is not None:
+            await self.swapper.run_once()
         await self.scale()
         for watcher in list(self.watchers.values()):
             await watcher.run_once()

@@ -130,12 +130,19 @@ annotations:
   {{- end }}
 {{- end -}}
 
-{{/* GPU pods: as many as the pools' workers need together. Workers of as many GPUs share pods, and no worker is split. */}}
+{{/* GPU pods: as many as the pools' workers need together, and those that they share. Workers of as many GPUs share
+pods, and no worker is split. */}}
 {{- define "cogmill.gpuPods" -}}
 {{- $workers := dict -}}
-{{- range $pool := .Values.config.pools -}}
+{{- $sharing := list -}}
+{{- range $set := default dict .Values.config.shared -}}
+{{- $sharing = concat $sharing $set.pools -}}
+{{- $each := toString (default 1 (get (default dict (get $.Values.config.pools (first $set.pools))) "gpus_per_worker")) -}}
+{{- $workers = set $workers $each (add (int $set.workers) (default 0 (get $workers $each))) -}}
+{{- end -}}
+{{- range $name, $pool := .Values.config.pools -}}
 {{- $each := toString (default 1 $pool.gpus_per_worker) -}}
-{{- $wanted := ternary (int $pool.workers) 1 (hasKey $pool "workers") -}}
+{{- $wanted := ternary (int $pool.workers) (ternary 0 1 (has $name $sharing)) (hasKey $pool "workers") -}}
 {{- $workers = set $workers $each (add $wanted (default 0 (get $workers $each))) -}}
 {{- end -}}
 {{- $pods := 0 -}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from orchestrator.domain.errors import WorkerUnreachable
 from orchestrator.domain.loading import LoadState, WorkerLoad
 from orchestrator.store import Store
 from tests.support.api import CLUSTER, POOL, api_settings
+from tests.support.swapping import shared_settings
 from workers import modelfiles
 
 
@@ -147,3 +149,14 @@ async def test_it_says_of_each_pool_why_its_workers_cannot_load(store: Store, da
     assert doctor.pool_finding(POOL, []).health is Health.NOTE
     loading = doctor.pool_finding(POOL, [replace(load, state=LoadState.LOADING)])
     assert (loading.health, loading.detail) == (Health.NOTE, "the workers of pool small are still loading tiny-2b")
+
+
+async def test_it_says_of_a_pool_that_shares_workers_that_none_holds_its_model(store: Store, database_url: str) -> None:
+    settings = shared_settings().model_copy(update={"database_url": database_url})
+    load = WorkerLoad(worker="main-0", pool="five", model="big", state=LoadState.LOADED)
+    await store.record_loads(CLUSTER, [load, replace(load, worker="main-1")])
+    found = await asyncio.to_thread(lambda: list(doctor._pools(settings)))
+    assert [(each.part, each.health, each.detail) for each in found] == [
+        ("pool five", Health.OK, "2 of 2 workers have loaded big"),
+        ("pool two", Health.NOTE, "no worker of shared.main holds small now"),
+    ]

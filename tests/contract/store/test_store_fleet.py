@@ -69,6 +69,12 @@ async def test_a_fleet_is_what_its_dispatcher_said_last(store: Store, database: 
     assert await store.fleet() == [elsewhere, firm, SPOT]
     await store.record_fleet(CLUSTER, [replace(firm, wanted=9)], [])
     assert await store.fleet() == [elsewhere, replace(firm, wanted=9)]
+    # Whoever tells of other pools forgets nothing of these.
+    other = replace(SPOT, pool="other")
+    await store.record_fleet(CLUSTER, [other], [])
+    told = await store.fleet()
+    assert len(told) == 3
+    assert all(each in told for each in (other, elsewhere, replace(firm, wanted=9)))
     await database.execute("UPDATE fleet_kinds SET told_at = told_at - interval '11 minutes'")
     assert await store.fleet() == []
 
@@ -93,3 +99,20 @@ async def test_decisions_are_kept_newest_first_and_not_for_ever(store: Store) ->
     # The oldest go with the next that come.
     assert 1000 <= len(kept) <= 1501
     assert kept[-1].change == 3
+
+
+async def test_lines_tell_what_waits_by_priority_and_for_how_long(store: Store, database: asyncpg.Connection) -> None:
+    await store.beat(CLUSTER, {worker(): POOL})
+    for priority in (0, 10, 10):
+        await store.submit(replace(new_job("a"), priority=priority))
+    await store.claim(POOL, CLUSTER, [worker()])
+    await database.execute(
+        "UPDATE jobs SET cost = 8, created_at = created_at - interval '90 s', run_at = run_at - interval '1 h'"
+    )
+    await store.submit(replace(new_job("a"), priority=20, cost=5.0))
+    await database.execute(CAMPAIGN, "running", "running", 6000.0, POOL)
+    found = await store.lines({POOL: 2.0, "other": 1.0})
+    assert (found["other"].waiting, found["other"].oldest_s) == ({}, 0.0)
+    # What runs does not wait; rows without a job are in the catalogue's seconds, jobs in learned ones.
+    assert found[POOL].waiting == {10: 16.0, 20: 5.0 + 2 * 600.0}
+    assert found[POOL].oldest_s == pytest.approx(90, abs=30)

@@ -12,7 +12,9 @@ import pytest
 from orchestrator.capacity.autoscaler import Autoscaler
 from orchestrator.capacity.leftovers import GRACE_S, Leftovers
 from orchestrator.capacity.loads import Loads
+from orchestrator.capacity.plans import plans
 from orchestrator.capacity.scaler import Scaler
+from orchestrator.capacity.swapper import Swapper
 from orchestrator.config import Settings
 from orchestrator.dispatch.claims import Claims
 from orchestrator.dispatch.cluster import Cluster
@@ -30,6 +32,7 @@ from orchestrator.policy.demand import Demand
 from orchestrator.policy.guarantees import Standing
 from orchestrator.policy.prediction import Lesson
 from orchestrator.ports import Progress, Settled, SettleResult
+from orchestrator.ports.fleet import QueueLine
 from orchestrator.store import rows
 from tests.support.bad_items import BAD, GOOD, Broken, Done, fake
 from tests.support.builders import a_claim, a_render, a_result, a_spec, a_status, prefix_of
@@ -86,6 +89,42 @@ async def autoscale() -> object:
     wanted: dict[str, Any] = {}
     await Autoscaler(cluster, settings, fake(demand=demand, pauses=nothing, record_fleet=record), wanted).run_once()
     assert list(wanted) == [f"{GOOD}-spot-0"]
+    return recorded
+
+
+async def swap() -> object:
+    """A set of which something cannot be decided keeps what it holds; the others go on."""
+    models = {name: {"family": "tiny-2b", "path": f"/{name}"} for name in ("one", "two", "three", "four")}
+    settings = Settings.model_validate(
+        {
+            "database_url": "postgresql://localhost/x",
+            "master_key": "k" * 16,
+            "default_model": "one",
+            "models": models,
+            "pools": {name: {"model": name} for name in models},
+            "shared": {BAD: {"pools": ["one", "two"], "workers": 1}, GOOD: {"pools": ["three", "four"], "workers": 1}},
+        }
+    )
+    recorded: list[str] = []
+    waits = QueueLine(waiting={10: 1e6}, oldest_s=1.0)
+
+    async def lines(*_: object) -> dict[str, Any]:
+        return {"one": None, "two": waits, "three": QueueLine(waiting={}, oldest_s=0.0), "four": waits}
+
+    async def record(cluster: str, kinds: Any, decisions: Any) -> None:
+        recorded.extend(each.kind for each in decisions if each.change > 0)
+
+    async def nothing() -> list[Any]:
+        return []
+
+    cluster = _cluster(workers=fake(list_workers=nothing), lessons=unlearned(), expected_s=lambda claims: {})
+    wanted = plans(settings)
+    for name, plan in wanted.items():
+        ref = WorkerRef(name=name, incarnation="first")
+        hears(cluster.fleet, a_status(worker=ref, pool=plan.pool, plan=plan.fingerprint))
+    await Swapper(cluster, settings, fake(lines=lines, pauses=nothing, record_fleet=record), wanted).run_once()
+    assert wanted[f"{GOOD}-0"].pool == "four"
+    assert wanted[f"{BAD}-0"].pool == "one"
     return recorded
 
 
@@ -269,6 +308,7 @@ async def recover() -> object:
 CASES: dict[str, Callable[[], Awaitable[object]]] = {
     "scale": scale,
     "autoscale": autoscale,
+    "swap": swap,
     "leftovers": leftovers,
     "dispatch": dispatch,
     "cancel": lambda: _told("cancel"),

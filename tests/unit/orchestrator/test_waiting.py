@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from orchestrator.domain.pausing import EVERY, Pause
 from orchestrator.domain.states import JobState
 from orchestrator.domain.waiting import MOST_AHEAD, Turn, queue_reason, turn_reason, unserved
 from orchestrator.intake.waiting import Known, Waiting
+from orchestrator.ports.fleet import KindState
 
 LOADED = WorkerLoad(worker="main-0", pool="main", model="cogvideox-2b", state=LoadState.LOADED)
 LOADING = replace(LOADED, worker="main-1", state=LoadState.LOADING)
@@ -104,12 +106,54 @@ def test_a_process_that_dies_while_loading_is_counted_aloud() -> None:
     )
 
 
+def test_a_job_whose_model_no_worker_holds_says_so_and_when_one_gets_it() -> None:
+    unheld = {"main": 42.4, "coming": None}
+    elsewhere = [replace(LOADED, pool="five")]
+    for pool, words in (
+        ("main", "no worker holds the model of pool main now: one is taken within 42 s"),
+        ("coming", "no worker holds the model of pool coming now: a worker that ends another's is given it"),
+        ("five", None),
+    ):
+        assert queue_reason(JobState.QUEUED, pool, elsewhere, (), unheld) == words
+    assert queue_reason(JobState.QUEUED, "main", elsewhere, [PAUSE], unheld) == "pool main is paused: S3 moves"
+    # A worker of its own, or the one that it was given, says more.
+    starting = [*elsewhere, STARTING]
+    assert queue_reason(JobState.QUEUED, "main", starting, (), unheld) == "no worker of pool main has started yet"
+    assert queue_reason(JobState.RUNNING, "main", elsewhere, (), unheld) is None
+    # Of a campaign's pools all must be without one.
+    words = "no worker holds the model of pool main now: one is taken within 42 s"
+    assert (
+        unserved(["main"], elsewhere, [], unheld) == unserved(["main", "other"], elsewhere, [OTHERS], unheld) == words
+    )
+    assert unserved(["main", "five"], elsewhere, [], unheld) is None
+
+
+async def test_which_models_no_shared_worker_holds_is_read_from_what_dispatchers_tell() -> None:
+    def state(pool: str, kind: str = "set", **said: Any) -> KindState:
+        counts = dict.fromkeys(("wanted", "requested", "starting", "ready", "draining"), 0)
+        return KindState(**{"cluster": "c", "pool": pool, "kind": kind, "why": ""} | counts | said)
+
+    reader = Reader()
+    reader.states = [
+        state("held", wanted=1, ready=1), state("held", cluster="d"),
+        state("cold", rests_s=90.0), state("cold", cluster="d", rests_s=60.0),
+        state("coming", wanted=1, starting=1), state("coming", cluster="d", rests_s=5.0),
+        state("of-kinds", kind="spot", rests_s=5.0),
+    ]  # fmt: skip
+    assert (await Waiting(reader, ["set"]).known()).unheld == {"cold": 60.0, "coming": None}
+    assert (await Waiting(reader).known()).unheld == {}
+
+
 class Reader:
     """A store that may be away, or never answer."""
 
     def __init__(self) -> None:
         self.asked = 0
         self.away = self.silent = False
+        self.states: list[KindState] = []
+
+    async def fleet(self) -> list[KindState]:
+        return self.states
 
     async def worker_loads(self) -> list[WorkerLoad]:
         self.asked += 1
