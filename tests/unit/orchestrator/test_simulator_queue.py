@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from orchestrator.policy import fair_share
 from orchestrator.policy.fair_share import Lane, Waiting
 from orchestrator.simulator.jobs import Job
-from orchestrator.simulator.queues import Ours
+from orchestrator.simulator.queues import POLICIES, Ours, queue_of
 from orchestrator.simulator.traffic import TenantTable
 from tests.support.simulations import world
 from workers.engine import choice
@@ -139,3 +139,23 @@ def test_the_workers_that_may_be_interrupted_are_those_of_the_engine(overtaken: 
         here.clock.at(at, look)
     here.run()
     assert seen > 50
+
+
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+def test_rows_that_are_withdrawn_come_back_in_their_order_and_nobody_else_is_touched(policy: str) -> None:
+    queue = queue_of(policy, TENANTS, "main")
+    for number in range(1, 9):
+        campaign = "night" if number % 2 else None
+        queue.add(
+            Job(number=number, tenant="birch", priority=20, cost=8.0, seconds=8.0, step_s=1.0, arrived_at=0.0,
+                campaign=campaign)
+        )  # fmt: skip
+    rows = queue.withdraw()
+
+    assert [job.number for job in rows] == [1, 3, 5, 7]
+    assert len(queue) == 4
+    assert [job.number for job in queue.claim(3)] == [2, 4, 6]
+    for job in rows:
+        queue.add(job)
+    assert sorted(job.number for job in queue.claim(9)) == [1, 3, 5, 7, 8]
+    assert len(queue) == 0
