@@ -214,8 +214,7 @@ class _Standing:
         count = self._count(line.pool)
         if count == 0:
             return None  # what is as urgent there need not make room for this before the bound
-        delay_s, pays_s = self._delay(line.pool, urgency), self._rules.pays * line.load_s
-        best: tuple[float, Holder] | None = None
+        best: tuple[float, float, Holder] | None = None
         soonest: dict[str, Holder] = {}
         for each in self._movable(line.pool):
             if each.pool not in soonest or each.left_s < soonest[each.pool].left_s:
@@ -226,14 +225,15 @@ class _Standing:
                 continue
             theirs_s = self._work(giver.pool, urgency) / others
             ours_s = (self._work(line.pool, urgency) + line.load_s + giver.left_s) / (count + 1)
-            after_s = max(theirs_s, ours_s)
-            if after_s + pays_s <= delay_s and (best is None or after_s < best[0]):
-                best = after_s, giver
+            # For so much longer it has something to do there: whatever the number of workers is.
+            if ours_s - theirs_s >= self._rules.pays * line.load_s and (best is None or theirs_s < best[0]):
+                best = theirs_s, ours_s, giver
         if best is None:
             return None
-        after_s, giver = best
+        theirs_s, ours_s, giver = best
         why = f"{self._told(line, urgency)}, {self._delay(giver.pool, urgency):.0f} s of {giver.pool}"
-        return self._swap(giver, line.pool, Cause.BACKLOG, f"{why}; with it {after_s:.0f} s at most; {_left(giver)}")
+        after = f"with it {ours_s:.0f} s, and {theirs_s:.0f} s"
+        return self._swap(giver, line.pool, Cause.BACKLOG, f"{why}; {after}; {_left(giver)}")
 
     # ------------------------------------------------------------ what is counted
 

@@ -78,7 +78,14 @@ def test_a_longer_queue_takes_a_worker_from_a_shorter_one_where_that_pays() -> N
     (swap,) = swaps(workers, line("five", 450), line("two", 2000))
     assert (swap.left, swap.to, swap.cause) == ("five", "two", Cause.BACKLOG)
     assert "2050 s of work wait for each of its workers, 200 s of five" in swap.why
-    assert swaps(workers, line("five", 450), line("two", 250)) == []
+    assert swap.why.endswith("with it 1065 s, and 300 s; five-0 is free in 50 s")
+    assert swaps(workers, line("five", 450), line("two", 700)) == []
+
+
+def test_of_many_workers_one_more_is_little_and_is_moved_all_the_same() -> None:
+    workers = holders(five="50 " * 100, two="50 " * 100)
+    (swap,) = swaps(workers, line("five", 10), line("two", 1e6))
+    assert (swap.left, swap.to, swap.cause) == ("five", "two", Cause.BACKLOG)
 
 
 def test_the_last_worker_of_a_model_with_work_as_urgent_is_not_taken() -> None:
