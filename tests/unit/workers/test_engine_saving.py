@@ -69,7 +69,8 @@ def test_checkpoints_are_stored_on_the_way_one_at_a_time_and_the_newest_is_told(
         assert saved == [1], "the next is not begun before the one before is through"
         assert [act for act, _ in model.moves].count(Act.CHECKPOINT) == 1
         uploading.opened.set()
-        until(lambda: status(roster, token).checkpoint is not None)
+        (held,) = roster.renders.by_token.values()
+        until(lambda: not held.saving)
         gate.opened.set()
         assert isinstance(the_end(roster, token), Rendered)
         checkpoint = status(roster, token).checkpoint
