@@ -104,7 +104,7 @@ class Quoting:
             found[pool] = Fleet(
                 present=present.get(pool, 0),
                 largest=0 if known is None else self._settings.most_workers(pool),
-                per_hour=None if known is None else known.price_per_hour,
+                per_hour=None if known is None else known.price_of_work,
             )
         return found
 

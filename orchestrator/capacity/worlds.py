@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 from orchestrator.config import Settings
 from orchestrator.domain.campaign import Campaign
@@ -37,8 +38,6 @@ _LOAD_S = 60.0
 _CLOSED_AHEAD, _MOST_CLOSED = timedelta(days=60), 200
 # How often a worker that may vanish does, where nobody has counted: once in twenty hours.
 _LOST_PER_HOUR = 0.05
-# A quarter of an hour finds every closed period that a wall clock is set for.
-_LOOK = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,18 +204,8 @@ def usual_load(hours: Sequence[LoadHour], now: datetime) -> dict[str, list[float
 
 def closed_periods(closed: ClosedHours, now: datetime) -> list[tuple[float, float]]:
     """From when to when a pool is closed, in seconds from now."""
-    found: list[tuple[float, float]] = []
-    if not closed.periods:
-        return found
-    at = now
-    while at < now + _CLOSED_AHEAD and len(found) < _MOST_CLOSED:
-        if not closed.closed_at(at):
-            at = at + _LOOK - timedelta(minutes=at.minute % 15, seconds=at.second, microseconds=at.microsecond)
-            continue
-        opens = closed.opens_at(at)
-        found.append(((at - now).total_seconds(), (opens - now).total_seconds()))
-        at = opens
-    return found
+    ahead = islice(closed.stretches(now, now + _CLOSED_AHEAD), _MOST_CLOSED)
+    return [((begin - now).total_seconds(), (end - now).total_seconds()) for begin, end in ahead]
 
 
 def _jobs(lanes: Sequence[LaneWork], campaigns: Sequence[Campaign], priors: Mapping[str, Belief]) -> list[Cohort]:

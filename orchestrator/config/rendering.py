@@ -260,6 +260,17 @@ class PoolSettings(Section):
         return max(known) * self.gpus_per_worker if len(known) == len(prices) else None
 
     @property
+    def price_of_work(self) -> float | None:
+        """What an hour of the reference kind's work costs where it costs most; None is unknown.
+
+        A kind that is half as fast takes twice as long for it.
+        """
+        if not self.kinds or self.price_per_hour is None:
+            return self.price_per_hour
+        prices = [(self.price_of(name) or 0.0) / kind.speed for name, kind in self.kinds.items()]
+        return max(prices) * self.gpus_per_worker
+
+    @property
     def closed(self) -> ClosedHours:
         """`closed_hours` as they are reckoned with."""
         return ClosedHours.parse(self.closed_hours)

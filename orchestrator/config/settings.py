@@ -173,10 +173,8 @@ class Settings(BaseSettings):
 
     @property
     def prices(self) -> dict[str, float]:
-        """Money for a GPU second of each pool that has a price."""
-        return {
-            name: pool.price_per_hour / 3600 for name, pool in self.pools.items() if pool.price_per_hour is not None
-        }
+        """Money for a GPU second as jobs' costs are in, where it costs most, of each pool that has a price."""
+        return {name: price / 3600 for name, pool in self.pools.items() if (price := pool.price_of_work) is not None}
 
     def set_of(self, pool: str) -> str | None:
         """The set of shared workers that may hold this pool's model; None where it shares none."""

@@ -8,7 +8,7 @@ come, as clocks go forward, is the moment of the change.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Self
@@ -19,6 +19,7 @@ from orchestrator.domain.zones import zone_of
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _TEXT = re.compile(r"(\S+)\s+(\d{1,2}):(\d{2})\s*-\s*(\d{1,2}):(\d{2})\s+(\S+)")
 _DAY_MINUTES = 24 * 60
+_WEEK_DAYS = 7
 # From one closed period to the next, until it is clear that there is no end to them.
 _LOOKS = 500
 
@@ -44,6 +45,14 @@ class _Period:
             end = _instant(day, self.end + (_DAY_MINUTES if self.end <= self.begin else 0), self.zone, last=True)
             if begin <= moment < end:
                 return end
+        return None
+
+    def begins_after(self, moment: datetime) -> datetime | None:
+        """When it begins next, at this moment or later, in UTC; None where it does not within a week."""
+        today = moment.astimezone(self.zone).date()
+        for day in (today + timedelta(days=n) for n in range(_WEEK_DAYS + 1)):
+            if day.weekday() in self.days and (begin := _instant(day, self.begin, self.zone, last=False)) >= moment:
+                return begin
         return None
 
 
@@ -73,6 +82,18 @@ class ClosedHours:
                 return at
             at = max(ends)
         raise ValueError("closed hours leave no open hour")
+
+    def stretches(self, begins: datetime, until: datetime) -> Iterator[tuple[datetime, datetime]]:
+        """From when to when it is closed, in UTC: all that begins from `begins` on and before `until`.
+
+        Where `begins` itself is closed, the first begins there.
+        """
+        at = begins.astimezone(UTC)
+        while at < until:
+            opens = self.opens_at(at)
+            if opens > at:
+                yield at, opens
+            at = min((found for each in self.periods if (found := each.begins_after(opens)) is not None), default=until)
 
 
 def _period(text: str) -> _Period:

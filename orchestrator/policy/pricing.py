@@ -1,7 +1,7 @@
 """What GPU seconds cost, and what a campaign is quoted before anything of it is rendered.
 
 GPU seconds are those of a worker: while one of several GPUs renders, a second is a second. So its price is that of all
-its GPUs (`PoolSettings.price_per_hour`).
+its GPUs, where the work costs most (`PoolSettings.price_of_work`).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Fleet:
     # Workers that are there, and as many as there may be.
     present: int
     largest: int
-    # Price of an hour of one worker; None is unknown.
+    # Price of an hour of the reference kind's work; None is unknown.
     per_hour: float | None = None
 
 

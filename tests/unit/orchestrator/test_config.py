@@ -213,6 +213,18 @@ def test_a_worker_of_several_gpus_costs_as_many() -> None:
     assert config.PoolSettings(model="m", gpus_per_worker=4, price_per_gpu_hour=2.5).price_per_hour == 10.0
 
 
+def test_work_is_reserved_at_what_it_costs_where_it_costs_most() -> None:
+    kinds = {
+        "slow": {"max": 1, "price_per_gpu_hour": 1.0, "speed": 0.25},
+        "fast": {"max": 1, "price_per_gpu_hour": 3.0, "speed": 2.0},
+    }
+    pool = config.PoolSettings.model_validate({"model": "m", "gpus_per_worker": 2, "kinds": kinds})
+    assert (pool.price_per_hour, pool.price_of_work) == (6.0, 8.0)
+    unpriced = {**kinds, "own": {"max": 1}}
+    assert config.PoolSettings.model_validate({"model": "m", "kinds": unpriced}).price_of_work is None
+    assert config.PoolSettings(model="m", price_per_gpu_hour=2.5).price_of_work == 2.5
+
+
 def test_a_campaign_that_says_nothing_of_failures_stops_when_half_of_the_first_twenty_failed() -> None:
     assert config.CampaignSettings().stop == StopRule(share=0.5, of_first=20)
 

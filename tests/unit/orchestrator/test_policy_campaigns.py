@@ -389,19 +389,19 @@ def test_closed_hours_that_follow_each_other_open_after_the_last() -> None:
     assert ClosedHours.parse([]).closed_at(_at("2026-03-27T13:00+01:00")) is False
 
 
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from(["Mon", "Tue-Thu", "Fri-Sun", "Sat,Mon"]),
-            st.integers(0, 23),
-            st.integers(1, 12),
-            st.sampled_from(["UTC", "Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe", "Pacific/Apia"]),
-        ),
-        min_size=1,
-        max_size=3,
+_LINES = st.lists(
+    st.tuples(
+        st.sampled_from(["Mon", "Tue-Thu", "Fri-Sun", "Sat,Mon"]),
+        st.integers(0, 23),
+        st.integers(1, 12),
+        st.sampled_from(["UTC", "Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe", "Pacific/Apia"]),
     ),
-    st.integers(0, 366 * 24 * 4),
+    min_size=1,
+    max_size=3,
 )
+
+
+@given(_LINES, st.integers(0, 366 * 24 * 4))
 def test_nothing_before_its_opening_is_open(lines: list[tuple[str, int, int, str]], quarter: int) -> None:
     hours = ClosedHours.parse(
         f"{days} {begin:02}:00-{(begin + length) % 24:02}:30 {zone}" for days, begin, length, zone in lines
@@ -413,6 +413,28 @@ def test_nothing_before_its_opening_is_open(lines: list[tuple[str, int, int, str
     while moment < opens:
         assert hours.closed_at(moment)
         moment += timedelta(minutes=15)
+
+
+@given(_LINES, st.integers(0, 366 * 24 * 4), st.integers(0, 59))
+def test_closed_stretches_are_all_that_is_closed_to_the_minute(
+    lines: list[tuple[str, int, int, str]], quarter: int, minute: int
+) -> None:
+    hours = ClosedHours.parse(
+        f"{days} {begin:02}:{minute:02}-{(begin + length) % 24:02}:30 {zone}" for days, begin, length, zone in lines
+    )
+    moment = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=15 * quarter)
+    until = moment + timedelta(days=9)
+    found = list(hours.stretches(moment, until))
+    assert found
+    assert all(first[1] < second[0] for first, second in pairwise(found))
+    for begin, end in found:
+        assert begin < end
+        assert begin == moment or not hours.closed_at(begin - timedelta(seconds=1))
+        assert hours.closed_at(begin)
+        assert not hours.closed_at(end)
+    for look in range(0, 9 * 24 * 60, 37):
+        at = moment + timedelta(minutes=look)
+        assert hours.closed_at(at) is any(begin <= at < end for begin, end in found)
 
 
 @pytest.mark.parametrize(
