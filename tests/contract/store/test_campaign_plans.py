@@ -46,7 +46,7 @@ _ARGUMENTS = {
     **dict.fromkeys(("again", "done", "put_off", "reseed", "unended"), "false"),
     **{"duty": "'forecasts'", "lease_s": "30", "weeks": "4", "seconds": "3600"},
     **{"believed": "'10 minutes'", "pool": "'small'", "most": "9"},
-    **{"kinds": "'[]'", "decisions": "'[]'", "cluster": "'default'", "kept": "1000"},
+    **{"kinds": "'[]'", "decisions": "'[]'", "cluster": "'default'", "kept": "1000", "stale": "'1 hour'"},
     **dict.fromkeys(("code", "key", "error", "kind", "period", "unit", "state"), "'x'"),
 }
 # Of these tables nobody reads more than an index gives. `campaigns` has few rows that have not ended.

@@ -60,6 +60,7 @@ class Things:
         delivery = a_delivery(tenant, endpoint.id)
         assert await store.add_delivery(delivery, give_up_s=60)
         campaign = await store.add_campaign(a_campaign(f"campaign-of-{tenant}", tenant))
+        await store.add_campaign(a_campaign(f"running-of-{tenant}", tenant, CampaignState.RUNNING, "another-key"))
         await store.set_budget(Budget(tenant=tenant, period="day", unit="gpu_seconds", amount=9))
         return cls(waiting.id, ended.id, file.id, batch.id, endpoint.id, delivery.id, campaign.id)
 
@@ -84,17 +85,18 @@ def a_batch(batch_id: str, tenant: str, file_id: str) -> NewBatch:
     )
 
 
-def a_campaign(campaign_id: str, tenant: str) -> NewCampaign:
+def a_campaign(
+    campaign_id: str, tenant: str, state: CampaignState = CampaignState.CANCELLED, key: str = KEY
+) -> NewCampaign:
     template = TemplateVersion(version=1, prompt="a mill")
-    ended = CampaignState.CANCELLED
     return NewCampaign(
         id=campaign_id,
         tenant=tenant,
-        state=ended,
+        state=state,
         ask=Ask(),
         template=template,
         priority=20,
-        idempotency_key=KEY,
+        idempotency_key=key,
         request_hash="same",
     )
 
@@ -142,6 +144,7 @@ ABOUT_THINGS: dict[str, Asking] = {
     "get_campaign": lambda store, its, tenant: store.get_campaign(its.campaign, tenant),
     "repeated_campaign": lambda store, its, tenant: store.repeated_campaign(tenant, KEY, "same"),
     "list_campaigns": lambda store, its, tenant: store.list_campaigns(tenant, limit=9, after="campaignz"),
+    "rivals": lambda store, its, tenant: store.rivals(tenant, 20),
     "budgets_of": lambda store, its, tenant: store.budgets_of(tenant),
     "change_campaign": lambda store, its, tenant: store.change_campaign(its.campaign, tenant, renamed),
     "find_endpoint": lambda store, its, tenant: store.find_endpoint(its.endpoint, tenant),
@@ -165,6 +168,8 @@ ABOUT_THINGS: dict[str, Asking] = {
 # And those that are about the tenant itself.
 ABOUT_ITSELF: dict[str, Asking] = {
     "limits_of": lambda store, its, tenant: store.limits_of(tenant),
+    "beside": lambda store, its, tenant: store.beside(tenant, POOL, 10, [its.campaign], most=9),
+    "lane_outlook": lambda store, its, tenant: store.lane_outlook(POOL, tenant, 10),
     "secret_generation": lambda store, its, tenant: store.secret_generation(tenant),
     "add_key": lambda store, its, tenant: store.add_key(f"another-of-{tenant}", tenant, "tests"),
     "set_limits": lambda store, its, tenant: store.set_limits(tenant, {"queued": 7}),
