@@ -11,6 +11,9 @@ from html import escape
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a8a8a", "#b5a900")
 INK, PALE, GRID = "#222222", "#666666", "#e4e4e4"
 
+# Pixels between two names of a legend, and from one of its rows to the next.
+_BETWEEN, _ROW_HEIGHT = 18, 17
+
 Point = tuple[float, float]
 
 
@@ -91,10 +94,10 @@ class Panel:
         """The whole panel."""
         return "\n".join(
             (
-                f'<text x="{self.left:.1f}" y="{self.top - 34:.1f}" font-size="15" font-weight="600" fill="{INK}">'
-                f"{escape(self.title)}</text>",
+                f'<text x="{self.left:.1f}" y="{self.top - 34 - _ROW_HEIGHT * (len(self._rows()) - 1):.1f}"'
+                f' font-size="15" font-weight="600" fill="{INK}">{escape(self.title)}</text>',
                 *self._axes(),
-                *self._drawn,
+                *(self._drawn if self._legend else self._nothing()),
                 *self._names(),
             )
         )
@@ -119,16 +122,32 @@ class Panel:
         lines.append(f'<line x1="{self.left:.1f}" y1="{foot:.1f}" x2="{right:.1f}" y2="{foot:.1f}" stroke="{PALE}"/>')
         return lines
 
+    def _nothing(self) -> list[str]:
+        """Instead of lines, where there are none."""
+        x, y = self.left + self.width / 2, self.top + self.height / 2
+        return [f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="middle" font-size="13" fill="{PALE}">none</text>']
+
     def _names(self) -> list[str]:
-        """The legend, in one row above the plot."""
-        at, words = self.left, []
-        for name, colour in self._legend:
-            words.append(
-                f'<rect x="{at:.1f}" y="{self.top - 23:.1f}" width="11" height="11" rx="2" fill="{colour}"/>'
-                f'<text x="{at + 16:.1f}" y="{self.top - 13:.1f}" font-size="12" fill="{INK}">{escape(name)}</text>'
-            )
-            at += 34 + 6.6 * len(name)
+        """The legend above the plot, the last of its rows next to it."""
+        words, rows = [], self._rows()
+        for n, row in enumerate(rows):
+            at, top = self.left, self.top - 23 - _ROW_HEIGHT * (len(rows) - 1 - n)
+            for name, colour in row:
+                words.append(
+                    f'<rect x="{at:.1f}" y="{top:.1f}" width="11" height="11" rx="2" fill="{colour}"/>'
+                    f'<text x="{at + 16:.1f}" y="{top + 10:.1f}" font-size="12" fill="{INK}">{escape(name)}</text>'
+                )
+                at += _wide(name)
         return words
+
+    def _rows(self) -> list[list[tuple[str, str]]]:
+        """The legend's names, as many in a row as the plot is wide for."""
+        rows: list[list[tuple[str, str]]] = [[]]
+        for name, colour in self._legend:
+            if rows[-1] and sum(_wide(each) for each, _ in rows[-1]) + _wide(name) > self.width + _BETWEEN:
+                rows.append([])
+            rows[-1].append((name, colour))
+        return rows
 
     def _told(self, name: str, colour: str) -> None:
         if name:
@@ -142,6 +161,11 @@ class Panel:
 
     def _y(self, value: float) -> float:
         return self.top + self.height * (1 - self.y.share(value))
+
+
+def _wide(name: str) -> float:
+    """What a name and its colour take in a legend, about, with what is between two of them."""
+    return 16 + 6.6 * len(name) + _BETWEEN
 
 
 def picture(width: int, height: int, heading: str, lines: Sequence[str], panels: Sequence[Panel]) -> str:
