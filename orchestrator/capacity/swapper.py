@@ -159,16 +159,15 @@ class Swapper:
         for claim in claims:
             render = held.get(claim.token)
             done = render.step / render.steps if render is not None and render.steps else 0.0
-            gpus = self._settings.pools[claim.pool].gpus_per_worker if claim.pool in self._settings.pools else 1
-            left_s += expected[claim.token] * (1 - done) / gpus
+            left_s += expected[claim.token] * (1 - done)
         return left_s
 
     def _line(self, pool: str, waiting: QueueLine) -> Line:
-        gpus = self._settings.pools[pool].gpus_per_worker
         loads = self._loads.get(pool)
         return Line(
             pool=pool,
-            waiting={priority: seconds / gpus for priority, seconds in waiting.waiting.items()},
+            # The GPU seconds of costs are those of a worker, however many GPUs it has.
+            waiting=waiting.waiting,
             oldest_s=waiting.oldest_s,
             load_s=median(loads) if loads else LOAD_S,
         )

@@ -152,6 +152,21 @@ async def test_loading_is_measured_and_counts_in_the_next_decision() -> None:
     assert "loading takes 7 s" in swap.why
 
 
+async def test_costs_are_a_workers_seconds_however_many_gpus_it_has() -> None:
+    homes = {"five": {"model": "big", "gpus_per_worker": 2}, "two": {"model": "small", "gpus_per_worker": 2}}
+    site = await ready(Site(shared_settings(homes, workers=3, pays=10)))
+    claim = a_claim(pool="five", worker=WorkerRef(name="main-0", incarnation="first"), priority=20, cost=60.0)
+    site.holds(claim)
+    site.answers("main-0", renders=[a_render(claim, stage=Stage.DENOISING, step=4, steps=8)])
+    site.answers("main-2", state=WorkerState.LOADING)
+    pays_s = 10 * LOAD_S + 30.0
+    site.waiting = {"two": QueueLine(waiting={10: pays_s - 1}, oldest_s=0.0)}
+    assert await site.turn() == []
+    site.waiting = {"two": QueueLine(waiting={10: pays_s + 1}, oldest_s=0.0)}
+    (swap,) = await site.turn()
+    assert "main-0 is free in 30 s" in swap.why
+
+
 async def test_two_pools_that_differ_in_nothing_a_worker_notices_swap_all_the_same() -> None:
     alike = {"five": {"model": "big", "profiles": ["exact"]}, "two": {"model": "big", "profiles": ["draft"]}}
     site = await ready(Site(shared_settings(alike | {"other": {"model": "small"}}, workers=3)))
