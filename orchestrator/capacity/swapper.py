@@ -192,6 +192,8 @@ class Swapper:
             why = known.why.get(pool, "no worker has changed its model yet")
             if due_in_s is not None:
                 why = f"no worker holds its model; one is taken for it within {due_in_s:.0f} s"
+            elif not count["wanted"]:
+                due_in_s = rules.cold_wait_s  # that is when one is taken for a job that comes now
             yield KindState(
                 cluster=self._cluster.name, pool=pool, kind=name, wanted=count["wanted"],
                 requested=count["requested"], starting=count["starting"], ready=count["ready"],

@@ -15,7 +15,8 @@ from orchestrator.policy.demand import Demand
 class KindState:
     """One kind of a pool's workers in a cluster, as its dispatcher sees it; or those that it has of a shared set.
 
-    Then `kind` is the name of the set, and `rests_s` what is left of the longest wait for a worker.
+    Then `kind` is the name of the set, and `rests_s` what is left of the longest wait for a worker; of a pool that none
+    is wanted for and for which nothing waits, that of a job that comes now.
     """
 
     cluster: str

@@ -95,6 +95,10 @@ async def test_the_wait_of_a_cold_model_is_told_and_ends_at_its_bound() -> None:
     (swap,) = await site.turn(10.0)
     assert swap.to == "two"
     assert site.known("two").rests_s == 0.0
+    # Of the one that has none now: so long waits a job that comes.
+    assert (site.known("five").wanted, site.waiting.pop("five")) == (0, LITTLE)
+    await site.turn()
+    assert site.known("five").rests_s == 300.0
 
 
 async def test_a_new_dispatcher_keeps_what_workers_hold_whatever_it_would_begin_with() -> None:
