@@ -45,7 +45,7 @@ _ARGUMENTS = {
     **{"day": "'2026-01-01'", "variables": "'{}'"},
     **dict.fromkeys(("again", "done", "put_off", "reseed", "unended"), "false"),
     **{"duty": "'forecasts'", "lease_s": "30", "weeks": "4", "seconds": "3600"},
-    **{"believed": "'10 minutes'", "pool": "'small'", "most": "9"},
+    **{"believed": "'10 minutes'", "stale": "'10 minutes'", "pool": "'small'", "most": "9"},
     **{"kinds": "'[]'", "decisions": "'[]'", "cluster": "'default'", "kept": "1000"},
     **dict.fromkeys(("code", "key", "error", "kind", "period", "unit", "state"), "'x'"),
 }

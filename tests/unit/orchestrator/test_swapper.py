@@ -118,6 +118,30 @@ async def test_a_new_dispatcher_keeps_what_workers_hold_whatever_it_would_begin_
     assert site.known("two").ready == 2
 
 
+def after_a_restart() -> Site:
+    """The workers hold each other's first models, and one has said so. What waits for the other's has waited long."""
+    site = Site(shared_settings(cold_wait_s=60, hold_s=1), there=["main-0", "main-1"])
+    site.waiting = {"two": QueueLine(waiting={10: 1.0}, oldest_s=1000.0)}
+    site.answers("main-1", pool="five", plan=site.plan_of("main-1", "five"))
+    return site
+
+
+async def test_nothing_is_decided_for_a_set_until_its_workers_have_told_what_they_hold() -> None:
+    site = after_a_restart()
+    for _ in range(5):
+        assert await site.turn() == []
+    site.answers("main-0", pool="two", plan=site.plan_of("main-0", "two"))
+    assert await site.turn() == []
+    assert site.pools_wanted() == {"main-0": "two", "main-1": "five"}
+    assert site.known("two").ready == 1
+
+
+async def test_one_that_never_tells_what_it_holds_holds_up_the_others_for_a_minute() -> None:
+    site = after_a_restart()
+    assert await site.turn() == []
+    assert [swap.worker for swap in await site.turn(60.0)] == ["main-1"]
+
+
 async def test_one_that_vanished_before_it_told_what_it_held_is_started_as_another() -> None:
     site = Site(there=["main-0"])
     await site.turn()
