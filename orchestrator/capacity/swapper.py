@@ -43,8 +43,8 @@ class Swapper:
     """Decides for one set after the other. `wanted` are the workers that there should be: a swap changes one's pool.
 
     The scaler sees that it was started from another plan, lets it end what it renders, and starts it anew. Workers
-    that an earlier dispatcher left keep what they hold: until they have told it they are in `unjudged`, and for a minute
-    nothing is decided for their set.
+    that an earlier dispatcher left keep what they hold: until they have told it they are in `unjudged`, and for
+    a minute nothing is decided for their set.
     """
 
     def __init__(self, cluster: Cluster, settings: Settings, store: FleetStore, wanted: dict[str, WorkerPlan]) -> None:
