@@ -49,13 +49,13 @@ class Basis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScaleDecision:
-    """A kind got more workers, or fewer."""
+    """A kind got more workers, or fewer. Of a swap there are two: of the pool that lost a worker, and of the other."""
 
     pool: str
     kind: str
     change: int
     why: str
-    # None: the release that took it did not keep it.
+    # None: of a swap, whose reason has its numbers; or the release that took it did not keep it.
     basis: Basis | None = None
     # None until it is written.
     at: datetime | None = None
