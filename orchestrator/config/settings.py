@@ -74,6 +74,8 @@ class Settings(BaseSettings):
         for name, pool in self.pools.items():
             if name == EVERY:
                 raise ValueError(f"no pool may be called {EVERY}, which means all of them")
+            if "/" in name:
+                raise ValueError(f"pools.{name}: its name must have no '/', which parts pool and kind in predictions")
             if pool.model not in self.models:
                 raise ValueError(f"pools.{name}.model {pool.model!r} is none of models: {', '.join(self.models)}")
             _check_shapes(f"pools.{name}.warm_shapes", pool, self.family_of(pool.model))
