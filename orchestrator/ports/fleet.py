@@ -67,7 +67,7 @@ class QueueLine:
 
     # GPU seconds by priority number, with campaigns' rows that have no job yet.
     waiting: Mapping[int, float]
-    # How long the oldest job of it could have been rendering.
+    # How long the oldest job of it could have been rendering, as far as it is one of the first of its lane.
     oldest_s: float
 
 
@@ -77,13 +77,17 @@ class FleetStore(Protocol):
     async def demand(self, ratios: Mapping[str, float], *, urgent_priority: int) -> Mapping[str, Demand]:
         """What these pools have to do, in predicted GPU seconds; all of them are named.
 
-        Rows of campaigns count by their estimate while they have no job, times the ratio of their pool: what renders
-        have taught. Those of batches count once they have a job.
+        What waits costs as much as the first jobs of its lane do; where its campaign has a deadline, its own cost. Rows
+        of campaigns count by their estimate while they have no job, times the ratio of their pool: what renders have
+        taught. Those of batches count once they have a job.
         """
         ...
 
     async def lines(self, ratios: Mapping[str, float]) -> Mapping[str, QueueLine]:
-        """What waits for these pools, reckoned as `demand` does; all of them are named."""
+        """What waits for these pools, at the cost of the first jobs of each lane; all pools are named.
+
+        Rows without a job are reckoned as `demand` does.
+        """
         ...
 
     async def pauses(self) -> list[Pause]: ...
