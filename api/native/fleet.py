@@ -82,7 +82,7 @@ class Kind(BaseModel):
     failures: int = Field(description="How often in a row none came in its time.")
     rests_s: float = Field(
         description="For so long none is asked for; after losses, as far as others do its work. "
-        "Of shared workers: until one is taken at the latest."
+        "Of shared workers: until one is taken at the latest, where nothing waits, for what comes now."
     )
 
 
