@@ -82,7 +82,7 @@ class Kind(BaseModel):
     failures: int = Field(description="How often in a row none came in its time.")
     rests_s: float = Field(
         description="For so long none is asked for; after losses, as far as others do its work. "
-        "Of shared workers: until one is taken at the latest."
+        "Of shared workers: until one is taken at the latest, where nothing waits, for what comes now."
     )
 
 
@@ -107,14 +107,16 @@ class Standing(BaseModel):
 
 
 class Decision(BaseModel):
-    """A kind got more workers, or fewer."""
+    """A kind got more workers, or fewer. A shared worker that is given another model counts as two: -1 and +1."""
 
     object: Literal["fleet.decision"] = "fleet.decision"
     pool: str
     kind: str
     change: int
     why: str
-    demand: Demand | None = Field(description="What it was based on; null where an older release took it.")
+    demand: Demand | None = Field(
+        description="What it was based on; null for a swap of a shared worker, and where an older release took it."
+    )
     standing: Standing | None
     at: int
 

@@ -23,6 +23,9 @@ _log = logs.get("swapper")
 
 # Of each pool the last loads that its loading time is the median of.
 _LOADS = 5
+# For so many seconds nothing is decided for a set one of whose workers has not told what it holds: a pool would look as
+# if nobody held its model.
+_UNTOLD_S = 60.0
 
 
 @dataclass(slots=True)
@@ -40,7 +43,8 @@ class Swapper:
     """Decides for one set after the other. `wanted` are the workers that there should be: a swap changes one's pool.
 
     The scaler sees that it was started from another plan, lets it end what it renders, and starts it anew. Workers
-    that an earlier dispatcher left keep what they hold: until they have told it they are in `unjudged`.
+    that an earlier dispatcher left keep what they hold: until they have told it they are in `unjudged`, and for
+    a minute nothing is decided for their set.
     """
 
     def __init__(self, cluster: Cluster, settings: Settings, store: FleetStore, wanted: dict[str, WorkerPlan]) -> None:
@@ -52,17 +56,19 @@ class Swapper:
         self._loading: dict[str, float] = {}
         self._loads: dict[str, deque[float]] = {}
         self.unjudged: set[str] = set()
-        self._asked = False
+        # When an earlier dispatcher's workers were listed, by the dispatcher's monotonic clock.
+        self._asked_at: float | None = None
 
     async def adopt(self) -> None:
         """Want the workers that an earlier dispatcher left as what they are, as soon as they say it."""
-        if self._sets and (not self._asked or self.unjudged):
+        if self._sets and (self._asked_at is None or self.unjudged):
             existing = set(await self._cluster.workers.list_workers())
             shared = {name for each in self._sets for name in self._names(each)}
             # The scaler holds the same set.
             self.unjudged.intersection_update(existing)
-            self.unjudged.update(() if self._asked else existing & shared)
-            self._asked = True
+            if self._asked_at is None:
+                self.unjudged.update(existing & shared)
+                self._asked_at = self._cluster.clock.monotonic()
         for name in self._sets:
             for worker in [self._cluster.fleet.workers.get(each) for each in self._names(name)]:
                 if worker is not None and worker.status is not None:
@@ -102,8 +108,8 @@ class Swapper:
             with aside.unless_it_breaks("swap", set=name):
                 # A paused pool gives nobody anything to do.
                 open_pools = [pool for pool in shared.pools if pause_over(pool, pauses) is None]
-                found = self._decide(name, [self._line(pool, waiting[pool]) for pool in open_pools])
-                swaps += found
+                if self._is_told(name):
+                    swaps += self._decide(name, [self._line(pool, waiting[pool]) for pool in open_pools])
                 states += self._states(name)
         decisions = [
             ScaleDecision(pool=pool, kind=self._settings.set_of(swap.to) or "", change=change, why=swap.why)
@@ -125,6 +131,11 @@ class Swapper:
             index = int(swap.worker.rpartition("-")[2])
             self._wanted[swap.worker] = shared_plan(self._settings, name, swap.to, index)
         return swaps
+
+    def _is_told(self, name: str) -> bool:
+        """Whether it is known what the workers of a set hold, or has been waited for long enough."""
+        waited_s = self._cluster.clock.monotonic() - (self._asked_at or 0.0)
+        return waited_s >= _UNTOLD_S or self.unjudged.isdisjoint(self._names(name))
 
     def _names(self, name: str) -> list[str]:
         return [f"{name}-{index}" for index in range(self._settings.shared[name].workers)]
@@ -159,16 +170,15 @@ class Swapper:
         for claim in claims:
             render = held.get(claim.token)
             done = render.step / render.steps if render is not None and render.steps else 0.0
-            gpus = self._settings.pools[claim.pool].gpus_per_worker if claim.pool in self._settings.pools else 1
-            left_s += expected[claim.token] * (1 - done) / gpus
+            left_s += expected[claim.token] * (1 - done)
         return left_s
 
     def _line(self, pool: str, waiting: QueueLine) -> Line:
-        gpus = self._settings.pools[pool].gpus_per_worker
         loads = self._loads.get(pool)
         return Line(
             pool=pool,
-            waiting={priority: seconds / gpus for priority, seconds in waiting.waiting.items()},
+            # The GPU seconds of costs are those of a worker, however many GPUs it has.
+            waiting=waiting.waiting,
             oldest_s=waiting.oldest_s,
             load_s=median(loads) if loads else LOAD_S,
         )
@@ -193,6 +203,8 @@ class Swapper:
             why = known.why.get(pool, "no worker has changed its model yet")
             if due_in_s is not None:
                 why = f"no worker holds its model; one is taken for it within {due_in_s:.0f} s"
+            elif not count["wanted"]:
+                due_in_s = rules.cold_wait_s  # that is when one is taken for a job that comes now
             yield KindState(
                 cluster=self._cluster.name, pool=pool, kind=name, wanted=count["wanted"],
                 requested=count["requested"], starting=count["starting"], ready=count["ready"],

@@ -30,7 +30,7 @@ def fleet(
 
     def row(it: FleetKind) -> tuple[object, ...]:
         state = it.state
-        rests = state.rests_s > 0 and state.failures  # of shared workers the reason says it
+        rests = state.rests_s > 0 and it.kind != settings.set_of(it.pool)  # of shared workers the reason says it
         why = state.why + (f"; rests for {state.rests_s:.0f} s" if rests else "")
         counts = (state.wanted, state.requested, state.starting, state.ready, state.draining)
         return (it.pool, it.kind, f"{it.least}-{it.most}", *counts, why)

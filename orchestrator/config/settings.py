@@ -74,6 +74,8 @@ class Settings(BaseSettings):
         for name, pool in self.pools.items():
             if name == EVERY:
                 raise ValueError(f"no pool may be called {EVERY}, which means all of them")
+            if "/" in name:
+                raise ValueError(f"pools.{name}: its name must have no '/', which parts pool and kind in predictions")
             if pool.model not in self.models:
                 raise ValueError(f"pools.{name}.model {pool.model!r} is none of models: {', '.join(self.models)}")
             _check_shapes(f"pools.{name}.warm_shapes", pool, self.family_of(pool.model))
@@ -176,9 +178,14 @@ class Settings(BaseSettings):
         """Money for a GPU second as jobs' costs are in, where it costs most, of each pool that has a price."""
         return {name: price / 3600 for name, pool in self.pools.items() if (price := pool.price_of_work) is not None}
 
+    @property
+    def sets(self) -> dict[str, str]:
+        """By pool that shares workers, the name of the set that may hold its model."""
+        return {pool: name for name, shared in self.shared.items() for pool in shared.pools}
+
     def set_of(self, pool: str) -> str | None:
         """The set of shared workers that may hold this pool's model; None where it shares none."""
-        return next((name for name, shared in self.shared.items() if pool in shared.pools), None)
+        return self.sets.get(pool)
 
     def own_workers(self, pool: str) -> int:
         """How many workers a pool without kinds has for itself; one that shares others has only those that it says."""

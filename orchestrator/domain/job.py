@@ -313,6 +313,8 @@ class Job:
     checkpoint: Checkpoint | None = None
     # What has befallen the last attempt so far.
     incidents: tuple[Incident, ...] = ()
+    # False while it waits for a time: its own, or that of its next attempt. Nobody reads it of what does not wait.
+    ready: bool = True
     # Why it waits, beside its turn. It is no part of the row (`domain/waiting.py`).
     queue_reason: str | None = None
     # When it is expected to begin and to end. No part of the row, either (`domain/outlooks.py`).

@@ -73,7 +73,7 @@ def queue_reason(
 
     `loads` and `pauses` are those of any pools. A pool that no dispatcher has told of keeps nothing waiting as far as
     is known. `unheld` are the pools whose model no worker of those that they share holds, with the seconds until one
-    is taken for them at the latest, or None where one is on its way.
+    is taken for them at the latest, or None where one is on its way. For a job that is held none is taken.
     """
     if state not in WAITING:
         return None
@@ -81,7 +81,8 @@ def queue_reason(
     if pause is not None:
         return told(pause)
     here = [load for load in loads if load.pool == pool]
-    return _cold(pool, unheld[pool]) if not here and pool in unheld else unavailable(here)
+    cold = not here and pool in unheld and state is not JobState.HELD
+    return _cold(pool, unheld[pool]) if cold else unavailable(here)
 
 
 def _cold(pool: str, within_s: float | None) -> str:

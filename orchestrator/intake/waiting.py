@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
@@ -27,6 +27,7 @@ T = TypeVar("T")
 # How old an answer about workers may be, and how long a job's answer waits for a newer one.
 _FRESH_S = 2.0
 _PATIENCE_S = 1.0
+_NONE: Mapping[str, str] = {}
 
 
 class WaitReader(Protocol):
@@ -58,9 +59,9 @@ class Waiting:
     """Workers as their dispatchers last told of them, and pauses, at most two seconds ago where the store answers."""
 
     def __init__(
-        self, store: WaitReader, sets: Collection[str] = (), *, monotonic: Callable[[], float] = time.monotonic
+        self, store: WaitReader, sets: Mapping[str, str] = _NONE, *, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        """`sets` are the names of the sets of workers that several pools share."""
+        """`sets` are, by pool that shares workers with others, the names of their sets."""
         self._store = store
         self._sets = sets
         self._known = Reading(
@@ -70,7 +71,8 @@ class Waiting:
     async def _read(self) -> Known:
         loads, pauses = await self._store.worker_loads(), await self._store.pauses()
         fleet = await self._store.fleet() if self._sets else []
-        return Known(loads, pauses, _unheld(each for each in fleet if each.kind in self._sets))
+        # Another pool may have a kind with a set's name.
+        return Known(loads, pauses, _unheld(each for each in fleet if self._sets.get(each.pool) == each.kind))
 
     async def known(self) -> Known:
         """Every worker that a dispatcher has told of, and every pause. Never raises: what was known before does."""
@@ -81,7 +83,9 @@ class Waiting:
         if job.state not in WAITING:
             return job
         known = await self.known()
-        return replace(job, queue_reason=queue_reason(job.state, job.pool, known.loads, known.pauses, known.unheld))
+        # A worker is taken for what is due, and for nothing else.
+        unheld = known.unheld if job.ready else {}
+        return replace(job, queue_reason=queue_reason(job.state, job.pool, known.loads, known.pauses, unheld))
 
     async def told_with_turn(self, job: Job) -> Job:
         """The same; where it waits only for its turn, where that stands; and when it is expected to begin and to end.

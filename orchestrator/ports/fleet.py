@@ -15,7 +15,8 @@ from orchestrator.policy.demand import Demand
 class KindState:
     """One kind of a pool's workers in a cluster, as its dispatcher sees it; or those that it has of a shared set.
 
-    Then `kind` is the name of the set, and `rests_s` what is left of the longest wait for a worker.
+    Then `kind` is the name of the set, and `rests_s` what is left of the longest wait for a worker; of a pool that none
+    is wanted for and for which nothing waits, that of a job that comes now.
     """
 
     cluster: str
@@ -48,13 +49,13 @@ class Basis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScaleDecision:
-    """A kind got more workers, or fewer."""
+    """A kind got more workers, or fewer. Of a swap there are two: of the pool that lost a worker, and of the other."""
 
     pool: str
     kind: str
     change: int
     why: str
-    # None: the release that took it did not keep it.
+    # None: of a swap, whose reason has its numbers; or the release that took it did not keep it.
     basis: Basis | None = None
     # None until it is written.
     at: datetime | None = None
@@ -66,7 +67,7 @@ class QueueLine:
 
     # GPU seconds by priority number, with campaigns' rows that have no job yet.
     waiting: Mapping[int, float]
-    # How long the oldest job of it could have been rendering.
+    # How long the oldest job of it could have been rendering, as far as it is one of the first of its lane.
     oldest_s: float
 
 
@@ -76,13 +77,17 @@ class FleetStore(Protocol):
     async def demand(self, ratios: Mapping[str, float], *, urgent_priority: int) -> Mapping[str, Demand]:
         """What these pools have to do, in predicted GPU seconds; all of them are named.
 
-        Rows of campaigns count by their estimate while they have no job, times the ratio of their pool: what renders
-        have taught. Those of batches count once they have a job.
+        What waits costs as much as the first jobs of its lane do; where its campaign has a deadline, its own cost. Rows
+        of campaigns count by their estimate while they have no job, times the ratio of their pool: what renders have
+        taught. Those of batches count once they have a job.
         """
         ...
 
     async def lines(self, ratios: Mapping[str, float]) -> Mapping[str, QueueLine]:
-        """What waits for these pools, reckoned as `demand` does; all of them are named."""
+        """What waits for these pools, at the cost of the first jobs of each lane; all pools are named.
+
+        Rows without a job are reckoned as `demand` does.
+        """
         ...
 
     async def pauses(self) -> list[Pause]: ...

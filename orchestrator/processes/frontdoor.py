@@ -44,6 +44,6 @@ def open_front_door(settings: Settings, store: FrontdoorStore, objects: ObjectSt
     files = Files(settings, store, objects)
     pictures = Pictures(settings.fetch, store, objects, files)
     limits = TenantLimits(store, cache_s=settings.api.key_cache_s)
-    waiting, book = Waiting(store, settings.shared), Book.of(settings, store)
+    waiting, book = Waiting(store, settings.sets), Book.of(settings, store)
     jobs = Jobs(settings, store, pictures, Moderation(settings.moderation), limits, waiting, book)
     return FrontDoor(jobs, files, limits, waiting, book)

@@ -19,7 +19,10 @@ class Shape:
 
     @property
     def cost(self) -> float:
-        """Predicted GPU seconds."""
+        """Predicted seconds, once for each GPU: as money and the fairness of a simulation count them.
+
+        A job's cost in the product is a worker's seconds, however many GPUs it has.
+        """
         return self.seconds * self.gpus
 
 

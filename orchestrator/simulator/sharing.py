@@ -118,7 +118,8 @@ class Shared:
     def _line(self, name: str, pool: Pool) -> Line:
         waiting = {priority: seconds for priority, seconds in pool.waiting_s.items() if pool.waiting[priority]}
         for each in self._campaigns[name]:
-            left = each.table.rows - each.submitted if each.running else 0
+            # What is paused asks for nothing.
+            left = each.left - each.open if each.running and not pool.closed else 0
             if left:
                 waiting[each.table.priority] = waiting.get(each.table.priority, 0.0) + left * each.shape.seconds
         return Line(

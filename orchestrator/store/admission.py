@@ -191,4 +191,5 @@ def _fresh(job: NewJob, created_at: datetime) -> Job:
         step=0,
         failure=None,
         result=None,
+        ready=not job.held and (job.run_at is None or job.run_at <= created_at),
     )

@@ -15,6 +15,7 @@ from orchestrator.ports.campaign_values import Budget
 from orchestrator.ports.forecasts import BatchWork, LaneWork, LoadHour, Telling
 from orchestrator.store.campaign_values import COLUMNS, LIVE, campaign
 from orchestrator.store.changes import tell
+from orchestrator.store.lane_costs import first_of_lane
 from orchestrator.store.part import Part
 from orchestrator.store.spending import BUDGETS, budget_of
 from orchestrator.store.tables import forecasts, lane_forecasts
@@ -48,17 +49,13 @@ _GOING = text(f"""
 """)
 
 # Counted by the index alone; what one costs, by the first of each lane: a backlog may be a million jobs.
-_LANES = text("""
+_LANES = text(f"""
     SELECT l.pool, l.tenant, l.priority, l.jobs, coalesce(t.weight, 1) AS weight, coalesce(early.typical, 0) AS typical,
            nullif(least(coalesce(t.running, :most), s.running), 'infinity') AS most
     FROM (SELECT pool, priority, tenant, count(*) AS jobs FROM jobs WHERE ready GROUP BY pool, priority, tenant) AS l
     LEFT JOIN tenants AS t ON t.name = l.tenant
     LEFT JOIN shares AS s ON s.tenant = l.tenant AND s.pool = l.pool
-    CROSS JOIN LATERAL (
-        SELECT avg(cost) AS typical FROM (
-            SELECT cost FROM jobs AS j
-            WHERE j.ready AND j.pool = l.pool AND j.priority = l.priority AND j.tenant = l.tenant
-            ORDER BY j.pool, j.priority, j.tenant, j.deadline, j.id LIMIT 50) AS ahead) AS early
+    CROSS JOIN LATERAL {first_of_lane("avg(j.cost) AS typical")} AS early
     ORDER BY l.pool, l.tenant, l.priority
 """).bindparams(bindparam("most", type_=Double))
 

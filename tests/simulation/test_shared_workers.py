@@ -148,7 +148,7 @@ async def test_a_job_of_a_model_that_nobody_holds_says_so_with_its_bound(
     for _ in range(3):
         await world.turn()
     last = list(world.jobs)[-1]
-    told = await Waiting(store, world.settings.shared).told(await store.get(last, "acme"))
+    told = await Waiting(store, world.settings.sets).told(await store.get(last, "acme"))
     assert told.queue_reason is not None
     assert told.queue_reason.startswith("no worker holds the model of pool new now: one is taken within ")
     within_s = float(told.queue_reason.rpartition("within ")[2].removesuffix(" s"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from typer.testing import CliRunner
@@ -63,3 +64,26 @@ def test_the_command_shows_kinds_and_decisions(database_url: str, monkeypatch: A
     assert newest[-1] == a_decision("small", "spot").why
     # What an older release has decided does not say what it was based on.
     assert before[2:] == ["small", "spot", "-1", "-", "-", "-", "-", "idle"]
+
+
+def test_the_command_tells_of_a_rest_after_losses_and_of_none_where_shared_workers_are_only_awaited(
+    database_url: str, monkeypatch: Any
+) -> None:
+    plain = with_kinds(database_url).model_dump(exclude={"pools"})
+    pools = {"small": {"model": "tiny-2b", "kinds": KINDS}, "five": {"model": "tiny-2b"}, "two": {"model": "tiny-2b"}}
+    shared = {"main": {"pools": ["five", "two"], "workers": 1}}
+    settings = Settings.model_validate(plain | {"pools": pools, "shared": shared})
+    monkeypatch.setattr("orchestrator.commands.fleet.settings_of", lambda _: settings)
+    aside = replace(told("one", 2, "taken back after 60 s as a mean"), failures=0)
+    awaited = replace(aside, pool="two", kind="main", why="one is taken for it within 120 s")
+
+    async def write() -> None:
+        async with Store.open(database_url) as store:
+            await store.record_fleet("one", [aside, awaited], [])
+
+    asyncio.run(write())
+    done = CliRunner().invoke(cli.app, ["fleet"])
+    assert done.exit_code == 0, done.output
+    lines = {tuple(line.split()[:2]): line for line in done.output.splitlines()}
+    assert lines["small", "spot"].endswith("taken back after 60 s as a mean; rests for 120 s")
+    assert lines["two", "main"].endswith("one is taken for it within 120 s")

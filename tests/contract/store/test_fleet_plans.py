@@ -1,4 +1,4 @@
-"""What a fleet has to do is read from what waits and runs: what has ended, however much, costs nothing."""
+"""What a fleet has to do is read from what waits and runs: what has ended costs nothing, what waits no row of it."""
 
 from __future__ import annotations
 
@@ -32,6 +32,17 @@ ENDINGS = f"""
     FROM generate_series(1, 2000) AS n;
 """
 
+# As wide as a job's row is.
+WAITERS = f"""
+    INSERT INTO jobs (id, tenant, pool, priority, state, ready, cost, max_attempts, spec, request)
+    SELECT gen_random_uuid(), 't' || n % 10, 'small', 20, 'queued', true, 2, 3,
+           jsonb_build_object('prompt', (SELECT string_agg(md5(n::text || i), '') FROM generate_series(1, 30) AS i)),
+           '{{}}'
+    FROM generate_series(1, {ENDED}) AS n;
+"""
+ROWS = "SELECT pg_relation_size('jobs') / current_setting('block_size')::int"
+INDEX = "SELECT pg_relation_size('jobs_ready') / current_setting('block_size')::int"
+
 
 async def read(database_url: str, label: str) -> tuple[int, str]:
     """How many pages a statement touches, and its plan, as the store's own sessions make it."""
@@ -64,3 +75,30 @@ async def test_what_has_ended_costs_the_demand_nothing(
     for label, (pages, _) in before.items():
         now, plan = await read(database_url, label)
         assert now <= most, f"{label}: {pages} pages before, {now} after\n{plan}"
+
+
+async def test_what_waits_is_counted_by_its_index_and_read_by_the_first_of_each_lane(
+    database_url: str, database: asyncpg.Connection
+) -> None:
+    await database.execute(SCENE)
+    await database.execute(
+        """
+        UPDATE campaigns SET deadline = now() + interval '1 hour' WHERE id = 'campaign_1';
+        UPDATE jobs SET campaign = 'campaign_1' WHERE id IN (SELECT id FROM jobs LIMIT 100);
+        INSERT INTO campaign_jobs (campaign, place, pass, ordinal, version, job_id, reserved, day)
+        SELECT c.number, row_number() OVER (), 1, 1, 1, j.id, 1, '2026-01-01'
+        FROM jobs AS j JOIN campaigns AS c ON c.id = j.campaign;
+        """
+    )
+    await database.execute("VACUUM ANALYZE")
+    before = {label: await read(database_url, label) for label in ("_JOBS", "_WAITING")}
+    index_before = await database.fetchval(INDEX)
+    await database.execute(WAITERS)
+    await database.execute("VACUUM ANALYZE")
+    rows, index = await database.fetchval(ROWS), await database.fetchval(INDEX) - index_before
+    # Of each new lane its way down the index, and the first fifty rows.
+    most = index + 10 * 60
+    assert rows > 4 * most
+    for label, (pages, _) in before.items():
+        now, plan = await read(database_url, label)
+        assert now - pages <= most, f"{label}: {pages} pages before, {now} after\n{plan}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import asyncpg
 import pytest
@@ -59,6 +60,42 @@ async def test_rows_without_a_job_count_and_the_deadline_says_at_what_rate(
     )  # fmt: skip
     found = (await store.demand({POOL: 1.0}, urgent_priority=0))[POOL]
     assert (found.jobs, found.backlog_s, found.due_s) == (60, 620, 620)
+
+
+async def test_each_part_of_a_lane_is_due_when_it_is_due(store: Store, database: asyncpg.Connection) -> None:
+    await database.execute(CAMPAIGN, "running", "running", 6000.0, POOL)
+    now = await database.fetchval("SELECT cogmill_now()")
+    jobs = [await store.submit(new_job("a")) for _ in range(4)]
+    jobs.append(await store.submit(replace(new_job("a"), deadline=now + timedelta(hours=9))))
+    await database.execute("UPDATE jobs SET cost = CASE WHEN id = ANY($1) THEN 30 ELSE 7 END", [j.id for j in jobs[:2]])
+    for place, job in enumerate(jobs[:2]):
+        await database.execute("UPDATE jobs SET campaign = 'running' WHERE id = $1", job.id)
+        await database.execute(
+            "INSERT INTO campaign_jobs (campaign, place, pass, ordinal, version, job_id, reserved, day) "
+            "SELECT number, $2, 1, 0, 1, $1, 1, '2026-01-01' FROM campaigns WHERE id = 'running'", job.id, place,
+        )  # fmt: skip
+    found = (await store.demand({POOL: 1.0}, urgent_priority=100))[POOL]
+    # Beside 58 rows without a job: two of the campaign's, two for whenever, and one that is due later.
+    assert (found.jobs, found.backlog_s, found.due_s) == (63, 580 + 60 + 14 + 7, 580 + 60 + 7)
+    assert found.urgent_s == pytest.approx(60 + 14 + 7)
+
+
+async def test_a_long_lane_costs_as_much_a_job_as_the_first_of_it(store: Store, database: asyncpg.Connection) -> None:
+    for _ in range(60):
+        await store.submit(new_job("a"))
+    for tenant in ("b", "b"):
+        await store.submit(new_job(tenant))
+    await database.execute(
+        "UPDATE jobs SET cost = CASE WHEN tenant = 'b' THEN 9 ELSE 2 END, "
+        "created_at = created_at - interval '5 min', run_at = run_at - interval '5 min'"
+    )
+    await database.execute(
+        "UPDATE jobs SET cost = 1000 WHERE id = (SELECT max(id::text)::uuid FROM jobs WHERE tenant = 'a')"
+    )
+    (demand, line) = (await store.demand({POOL: 1.0}, urgent_priority=0))[POOL], (await store.lines({POOL: 1.0}))[POOL]
+    assert (demand.jobs, demand.backlog_s) == (62, 60 * 2 + 2 * 9)
+    assert sum(line.waiting.values()) == 60 * 2 + 2 * 9
+    assert line.oldest_s == pytest.approx(300, abs=60)
 
 
 async def test_a_fleet_is_what_its_dispatcher_said_last(store: Store, database: asyncpg.Connection) -> None:

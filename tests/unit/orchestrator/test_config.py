@@ -87,6 +87,7 @@ def test_a_wrong_setting_is_told_by_name(
         ('family = "tiny-2b"', 'family = "tiny-9b"', "models.small"),
         ('family = "tiny-2b"', 'family = "cogvideox-5b"', "accept_licence"),
         ("[pools.gpu]", "[pools.gpu]\nworker = 2", "pools.gpu.worker"),
+        ("[pools.gpu]", '[pools."gpu/spot"]', "pools.gpu/spot: its name must have no '/'"),
         ("[pools.gpu]", "[models.idle]\nfamily = 'tiny-5b'\npath = '/x'\n[pools.gpu]", "models.idle"),
         ("[pools.gpu]", "[pools.gpu", "COGMILL_CONFIG"),
         ('path = "/models/small"', "", "models.small.source"),

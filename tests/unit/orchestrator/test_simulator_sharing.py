@@ -50,6 +50,21 @@ def test_a_worker_ends_what_it_renders_loads_and_renders_for_the_other_pool() ->
     assert sum(kind.ready_h for kind in told.kinds) == pytest.approx(1 - 30 / 3600)
 
 
+def test_rows_of_a_closed_pool_call_for_no_worker_until_it_opens() -> None:
+    shut = fleet() | {"pools": {"one": {}, "two": {"closed_hours": ["Mon 00:00-00:30 UTC"]}}}
+    here = world(shut, {"campaigns": {"a": campaign(2, "one"), "b": campaign(10, "two")}})
+    (first,) = here.shared["main"].swaps
+    assert first.swap.to == "two"
+    assert first.at_s == pytest.approx(1800, abs=5)
+
+
+def test_rows_of_a_campaign_without_budget_left_call_for_no_worker() -> None:
+    poor = campaign(100, "two") | {"budget": {"amount": 100.0}}
+    here = world(fleet(), {"campaigns": {"b": poor, "a": campaign(2, "one", at_h=0.25)}})
+    told = [(swapped.swap.to, swapped.at_s) for swapped in here.shared["main"].swaps]
+    assert [to for to, _ in told] == ["two", "one"]
+
+
 def test_a_cold_pool_is_served_at_its_bound_and_what_is_there_goes_on_first() -> None:
     here = world(
         fleet(cold_wait_s=600.0), {"campaigns": {"a": campaign(30, "one"), "b": campaign(1, "two", at_h=1 / 36)}}

@@ -95,6 +95,10 @@ async def test_the_wait_of_a_cold_model_is_told_and_ends_at_its_bound() -> None:
     (swap,) = await site.turn(10.0)
     assert swap.to == "two"
     assert site.known("two").rests_s == 0.0
+    # Of the one that has none now: so long waits a job that comes.
+    assert (site.known("five").wanted, site.waiting.pop("five")) == (0, LITTLE)
+    await site.turn()
+    assert site.known("five").rests_s == 300.0
 
 
 async def test_a_new_dispatcher_keeps_what_workers_hold_whatever_it_would_begin_with() -> None:
@@ -112,6 +116,30 @@ async def test_a_new_dispatcher_keeps_what_workers_hold_whatever_it_would_begin_
     await site.turn()
     assert site.drained == []
     assert site.known("two").ready == 2
+
+
+def after_a_restart() -> Site:
+    """The workers hold each other's first models, and one has said so. What waits for the other's has waited long."""
+    site = Site(shared_settings(cold_wait_s=60, hold_s=1), there=["main-0", "main-1"])
+    site.waiting = {"two": QueueLine(waiting={10: 1.0}, oldest_s=1000.0)}
+    site.answers("main-1", pool="five", plan=site.plan_of("main-1", "five"))
+    return site
+
+
+async def test_nothing_is_decided_for_a_set_until_its_workers_have_told_what_they_hold() -> None:
+    site = after_a_restart()
+    for _ in range(5):
+        assert await site.turn() == []
+    site.answers("main-0", pool="two", plan=site.plan_of("main-0", "two"))
+    assert await site.turn() == []
+    assert site.pools_wanted() == {"main-0": "two", "main-1": "five"}
+    assert site.known("two").ready == 1
+
+
+async def test_one_that_never_tells_what_it_holds_holds_up_the_others_for_a_minute() -> None:
+    site = after_a_restart()
+    assert await site.turn() == []
+    assert [swap.worker for swap in await site.turn(60.0)] == ["main-1"]
 
 
 async def test_one_that_vanished_before_it_told_what_it_held_is_started_as_another() -> None:
@@ -150,6 +178,21 @@ async def test_loading_is_measured_and_counts_in_the_next_decision() -> None:
     site.waiting = {"two": QueueLine(waiting={10: 7.0 * 10}, oldest_s=0.0)}  # far less than the usual load costs
     (swap,) = await site.turn()
     assert "loading takes 7 s" in swap.why
+
+
+async def test_costs_are_a_workers_seconds_however_many_gpus_it_has() -> None:
+    homes = {"five": {"model": "big", "gpus_per_worker": 2}, "two": {"model": "small", "gpus_per_worker": 2}}
+    site = await ready(Site(shared_settings(homes, workers=3, pays=10)))
+    claim = a_claim(pool="five", worker=WorkerRef(name="main-0", incarnation="first"), priority=20, cost=60.0)
+    site.holds(claim)
+    site.answers("main-0", renders=[a_render(claim, stage=Stage.DENOISING, step=4, steps=8)])
+    site.answers("main-2", state=WorkerState.LOADING)
+    pays_s = 10 * LOAD_S + 30.0
+    site.waiting = {"two": QueueLine(waiting={10: pays_s - 1}, oldest_s=0.0)}
+    assert await site.turn() == []
+    site.waiting = {"two": QueueLine(waiting={10: pays_s + 1}, oldest_s=0.0)}
+    (swap,) = await site.turn()
+    assert "main-0 is free in 30 s" in swap.why
 
 
 async def test_two_pools_that_differ_in_nothing_a_worker_notices_swap_all_the_same() -> None:

@@ -6,16 +6,19 @@ import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from orchestrator.domain.errors import StoreUnavailable
+from orchestrator.domain.job import Job
 from orchestrator.domain.loading import NO_TROUBLE, LoadState, WorkerLoad, reason_of
 from orchestrator.domain.pausing import EVERY, Pause
 from orchestrator.domain.states import JobState
 from orchestrator.domain.waiting import MOST_AHEAD, Turn, queue_reason, turn_reason, unserved
 from orchestrator.intake.waiting import Known, Waiting
 from orchestrator.ports.fleet import KindState
+from tests.support.builders import a_spec
 
 LOADED = WorkerLoad(worker="main-0", pool="main", model="cogvideox-2b", state=LoadState.LOADED)
 LOADING = replace(LOADED, worker="main-1", state=LoadState.LOADING)
@@ -24,6 +27,11 @@ BROKEN = replace(LOADED, worker="main-3", state=LoadState.BROKEN, failures=2, re
 PAUSE = Pause(pool="main", reason="S3 moves", paused_by="ada", paused_at=datetime(2026, 11, 28, tzinfo=UTC))
 OTHERS = replace(PAUSE, pool="other")
 ALL = replace(PAUSE, pool=EVERY, reason="a move")
+QUEUED = Job(
+    id=UUID(int=1), tenant="acme", pool="p", priority=10, state=JobState.QUEUED, spec=a_spec(), cost=1.0, request={},
+    created_at=datetime(2026, 11, 28, tzinfo=UTC), started_at=None, finished_at=None, claims=0, failures=0, evictions=0,
+    max_attempts=3, cancel_requested=False, stage=None, step=0, failure=None, result=None,
+)  # fmt: skip
 OVER = replace(PAUSE, resumed_by="ada", resumed_at=PAUSE.paused_at)
 
 
@@ -120,6 +128,8 @@ def test_a_job_whose_model_no_worker_holds_says_so_and_when_one_gets_it() -> Non
     starting = [*elsewhere, STARTING]
     assert queue_reason(JobState.QUEUED, "main", starting, (), unheld) == "no worker of pool main has started yet"
     assert queue_reason(JobState.RUNNING, "main", elsewhere, (), unheld) is None
+    # For one that is held no worker is taken.
+    assert queue_reason(JobState.HELD, "main", elsewhere, (), unheld) is None
     # Of a campaign's pools all must be without one.
     words = "no worker holds the model of pool main now: one is taken within 42 s"
     assert (
@@ -139,9 +149,25 @@ async def test_which_models_no_shared_worker_holds_is_read_from_what_dispatchers
         state("cold", rests_s=90.0), state("cold", cluster="d", rests_s=60.0),
         state("coming", wanted=1, starting=1), state("coming", cluster="d", rests_s=5.0),
         state("of-kinds", kind="spot", rests_s=5.0),
+        state("of-such-a-kind", rests_s=5.0),
     ]  # fmt: skip
-    assert (await Waiting(reader, ["set"]).known()).unheld == {"cold": 60.0, "coming": None}
+    sets = dict.fromkeys(("held", "cold", "coming"), "set")
+    assert (await Waiting(reader, sets).known()).unheld == {"cold": 60.0, "coming": None}
     assert (await Waiting(reader).known()).unheld == {}
+
+
+async def test_one_that_is_not_due_waits_for_its_time_and_not_for_a_worker() -> None:
+    reader = Reader()
+    sets = {"p": "set"}
+    reader.states = [KindState(
+        cluster="c", pool="p", kind="set", wanted=0, requested=0, starting=0, ready=0, draining=0, why="", rests_s=90.0,
+    )]  # fmt: skip
+    waiting, later = Waiting(reader, sets), replace(QUEUED, ready=False)
+    words = "no worker holds the model of pool p now: one is taken within 90 s"
+    assert (await waiting.told(QUEUED)).queue_reason == words
+    assert (await waiting.told(later)).queue_reason is None
+    assert (await waiting.told_with_turn(QUEUED)).queue_reason == words
+    assert (await waiting.told_with_turn(later)).queue_reason == "it is due in 40 s"
 
 
 class Reader:
@@ -165,6 +191,15 @@ class Reader:
 
     async def pauses(self) -> list[Pause]:
         return [PAUSE]
+
+    async def turn(self, job_id: UUID) -> Turn:
+        return replace(NEXT, due_in_s=40.2)
+
+    async def campaign_turn(self, number: int) -> None:
+        return None
+
+    async def lane_outlook(self, pool: str, tenant: str, priority: int) -> None:
+        return None
 
 
 async def test_what_is_known_of_workers_is_read_seldom_and_survives_a_store_that_is_away(

@@ -48,7 +48,10 @@ class Standing(Answer):
 
 
 class ScaleDecision(Answer):
-    """A kind got more workers, or fewer; what it was based on is None where an older release took it."""
+    """A kind got more workers, or fewer.
+
+    What it was based on is None for a swap of a shared worker, and where an older release took it.
+    """
 
     object: Literal["fleet.decision"]
     pool: str
