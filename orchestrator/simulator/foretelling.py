@@ -12,15 +12,13 @@ from dataclasses import dataclass
 
 from orchestrator.policy.belief import UNKNOWN, learned
 from orchestrator.policy.forecast import Cohort, World, at_risk, forecast
-from orchestrator.policy.supply import HOUR_S, WEEK_HOURS, Crew, Pool, loaded
+from orchestrator.policy.supply import HOUR_S, RECENT_H, WEEK_HOURS, Crew, Pool, loaded
 from orchestrator.simulator.campaigns import Campaign
 from orchestrator.simulator.capacity import Capacity
 from orchestrator.simulator.jobs import Job
 from orchestrator.simulator.tally import Tally
 from orchestrator.simulator.traffic import TenantTable
 
-# Hours that tell how busy today is beside other days; a product's forecast takes as many.
-_RECENT_H = 3
 # What a worker renders is half done, on average.
 _HALF = 0.5
 
@@ -80,7 +78,7 @@ class Foreteller:
         speed = self._speed()
         usual = [seconds / HOUR_S / speed for seconds in self._usual_s]
         # From the beginning of an hour on.
-        since = max(0, int(now // HOUR_S) - _RECENT_H + 1)
+        since = max(0, int(now // HOUR_S) - round(RECENT_H) + 1)
         usual_s = sum(usual[hour % WEEK_HOURS] * min(HOUR_S, now - hour * HOUR_S) for hour in _hours(since, now))
         actual_s = sum(self._tally.single_s[self._capacity.name, hour] for hour in _hours(since, now))
         return Pool(
