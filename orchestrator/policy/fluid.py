@@ -307,6 +307,7 @@ def ranked(
 
     `mosts` is what each may have now; `parts`, of its tenant's share, is an equal one where nothing is said.
     """
+    said = parts or {}
     bounds = [flow.most for flow in flows] if mosts is None else mosts
     classes: defaultdict[int, list[int]] = defaultdict(list)
     for each in here:
@@ -314,8 +315,10 @@ def ranked(
     found = []
     for priority in sorted(classes):
         tenants = Counter(flows[each].tenant for each in classes[priority])
-        weights = {each: flows[each].weight / tenants[flows[each].tenant] for each in classes[priority]}
-        weights |= {each: flows[each].weight * parts[each] for each in weights if each in parts} if parts else {}
+        weights = {
+            each: flows[each].weight * said[each] if each in said else flows[each].weight / tenants[flows[each].tenant]
+            for each in classes[priority]
+        }
         of_it = sorted(classes[priority], key=lambda each: (bounds[each] / weights[each], each))
         found.append([(each, weights[each], bounds[each]) for each in of_it])
     return found
