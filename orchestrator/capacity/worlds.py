@@ -16,20 +16,21 @@ from orchestrator.domain.catalog import Profile
 from orchestrator.domain.loading import LoadState, WorkerLoad
 from orchestrator.domain.pausing import pause_over, told
 from orchestrator.learning.book import Book
+from orchestrator.policy.affinity import LOAD_S
 from orchestrator.policy.allowance import Allowance
 from orchestrator.policy.belief import UNKNOWN, Belief, of_ratio
 from orchestrator.policy.cohorts import cohorts_of, is_going_on
 from orchestrator.policy.forecast import Cohort, World
 from orchestrator.policy.hours import ClosedHours
 from orchestrator.policy.prediction import NOTHING_LEARNED, Predictions, WorkerKind
-from orchestrator.policy.purses import Money, allowances_of, tenant_allowance
-from orchestrator.policy.supply import HOUR_S, WEEK_HOURS, Crew, Pool, loaded
+from orchestrator.policy.purses import Costs, allowances_of, price_of, tenant_allowance
+from orchestrator.policy.supply import HOUR_S, RECENT_H, WEEK_HOURS, Crew, Pool, loaded, mean_speed
 from orchestrator.ports.campaign_values import Budget
 from orchestrator.ports.forecasts import BatchWork, ForecastStore, LaneWork, LoadHour
 from orchestrator.telemetry import aside
 
-# Usual load is that of so many weeks, read anew after so long; how it is today, that of the last hours.
-_WEEKS, _LOAD_FRESH_S, RECENT_H = 4, 3600.0, 12.0
+# Usual load is that of so many weeks, read anew after so long.
+_WEEKS, _LOAD_FRESH_S = 4, 3600.0
 # While so little is known of usual load, no hour of the week is told from another; below the first, nothing is.
 _DAY_S, _WEEK_S = 24 * HOUR_S, WEEK_HOURS * HOUR_S
 # A worker that loads its model is ready in about so long.
@@ -84,55 +85,36 @@ class Worlds:
         learned = await self._book.known()
         priors = {name: of_ratio(learned.of_model(pool.model, name)) for name, pool in self._settings.pools.items()}
         weights = await self._store.weights()
+        alive, loads = await self._store.workers_of(names), await self._store.worker_loads()
+        crews = {name: crews_in(self._settings, name, alive.get(name, 0), loads, learned) for name in names}
+        crews |= lent(self._settings, crews)
+        speeds = {name: mean_speed(of_it) for name, of_it in crews.items()}
         cohorts: list[Cohort] = []
         for each in campaigns.values():
             with aside.unless_it_breaks("forecasts", campaign=each.id):
                 weight = weights.get(each.tenant, 1.0)
-                cohorts += cohorts_of(each, moment, weight=weight, priors=priors, fast=self._fast)
+                cohorts += cohorts_of(each, moment, weight=weight, priors=priors, speeds=speeds, fast=self._fast)
         cohorts += _jobs(await self._store.lanes_waiting(), going, priors)
         cohorts += _batches(await self._store.batches_waiting(), priors)
-        allowances = self._allowances(campaigns.values(), cohorts, await self._store.budgets(), moment)
+        costs = costs_in(self._settings, crews)
+        allowances = _allowances(campaigns.values(), cohorts, await self._store.budgets(), costs, moment)
         pauses = await self._store.pauses()
         paused = {name: told(pause) for name in names if (pause := pause_over(name, pauses)) is not None}
-        pools = await self._pools(names, frozenset(paused), moment, learned)
+        pools = await self._pools({name: () if name in paused else crews[name] for name in names}, moment)
         world = World(pools=pools, cohorts=cohorts, allowances=allowances)
         return Known(world=world, campaigns=campaigns, paused=paused, now=moment)
 
-    def _allowances(
-        self, campaigns: Iterable[Campaign], cohorts: Sequence[Cohort], budgets: Sequence[Budget], now: datetime
-    ) -> list[Allowance]:
-        """What campaigns and batches may use; single jobs count against no budget."""
-        money = Money(prices=self._settings.prices, currency=self._settings.billing.currency)
-        found: list[Allowance] = []
-        for each in campaigns:
-            with aside.unless_it_breaks("forecasts", campaign=each.id):
-                found += allowances_of(each, money)
-        theirs: defaultdict[str, set[str]] = defaultdict(set)
-        for cohort in cohorts:
-            if not cohort.single:
-                theirs[cohort.tenant].add(cohort.subject)
-        for budget in budgets:
-            mine, period = theirs.get(budget.tenant), budget.period
-            if mine:
-                found.append(
-                    tenant_allowance(budget.ask, budget.used, period=period, subjects=mine, money=money, now=now)
-                )
-        return found
-
-    async def _pools(
-        self, names: Sequence[str], paused: frozenset[str], now: datetime, learned: Predictions
-    ) -> dict[str, Pool]:
-        alive, loads = await self._store.workers_of(names), await self._store.worker_loads()
+    async def _pools(self, crews: Mapping[str, Sequence[Crew]], now: datetime) -> dict[str, Pool]:
         usual, recent = await self._usual_load(now), await self._store.load_since(hours=RECENT_H)
         hour = _hour_of(now)
         found = {}
-        for name in names:
+        for name, of_it in crews.items():
             known = self._settings.pools.get(name)
             hours: Sequence[float] = usual.get(name, ())
             lately = sum(_at(hours, hour - back) for back in range(1, round(RECENT_H) + 1)) * HOUR_S
             found[name] = Pool(
                 name=name,
-                crews=() if name in paused else crews_in(self._settings, name, alive.get(name, 0), loads, learned),
+                crews=of_it,
                 foreground=hours,
                 load=loaded(lately, recent.get(name, 0.0), hours=RECENT_H),
                 hour=hour,
@@ -146,6 +128,25 @@ class Worlds:
             self._usual = usual_load(await self._store.load_by_hour(weeks=_WEEKS), now)
             self._usual_at = self._monotonic()
         return self._usual
+
+
+def _allowances(
+    campaigns: Iterable[Campaign], cohorts: Sequence[Cohort], budgets: Sequence[Budget], costs: Costs, now: datetime
+) -> list[Allowance]:
+    """What campaigns and batches may use; single jobs count against no budget."""
+    found: list[Allowance] = []
+    for each in campaigns:
+        with aside.unless_it_breaks("forecasts", campaign=each.id):
+            found += allowances_of(each, costs)
+    theirs: defaultdict[str, set[str]] = defaultdict(set)
+    for cohort in cohorts:
+        if not cohort.single:
+            theirs[cohort.tenant].add(cohort.subject)
+    for budget in budgets:
+        mine, period = theirs.get(budget.tenant), budget.period
+        if mine:
+            found.append(tenant_allowance(budget.ask, budget.used, period=period, subjects=mine, costs=costs, now=now))
+    return found
 
 
 def crews_in(
@@ -174,6 +175,20 @@ def crews_in(
     return crews
 
 
+def lent(settings: Settings, crews: Mapping[str, Sequence[Crew]]) -> dict[str, list[Crew]]:
+    """Of pools that share workers and have none now: the one that is taken for what waits there, at the latest.
+
+    By no more than that one: how many of a set hold which model later on is not reckoned. A set of which no worker is
+    there has none to give.
+    """
+    found = {}
+    for shared in settings.shared.values():
+        there = {name for name in shared.pools if any(crew.workers for crew in crews.get(name, ()))}
+        crew = Crew(workers=1, ready_in_s=shared.cold_wait_s + LOAD_S, start_up_s=LOAD_S)
+        found.update({name: [crew] for name in shared.pools if there and name in crews and name not in there})
+    return found
+
+
 def crews_of(alive: int, loads: Sequence[WorkerLoad]) -> list[Crew]:
     """The workers of a pool: those that are ready, and those that will be once their model is loaded.
 
@@ -184,6 +199,18 @@ def crews_of(alive: int, loads: Sequence[WorkerLoad]) -> list[Crew]:
     states = Counter(load.state for load in loads)
     coming = states[LoadState.STARTING] + states[LoadState.LOADING]
     return [Crew(workers=states[LoadState.LOADED]), Crew(workers=coming, ready_in_s=_LOAD_S)]
+
+
+def costs_in(settings: Settings, crews: Mapping[str, Sequence[Crew]]) -> Costs:
+    """What work costs in each pool on the workers that are there; where there are none, where it costs most."""
+    prices, hourly = dict(settings.prices), settings.worker_prices
+    for name, of_it in crews.items():
+        known = {crew.kind: hourly.get((name, crew.kind)) for crew in of_it}
+        price = price_of(of_it, {kind: price / HOUR_S for kind, price in known.items() if price is not None})
+        if price is not None:
+            prices[name] = price
+    seconds = {name: 1 / mean_speed(of_it) for name, of_it in crews.items()}
+    return Costs(prices=prices, currency=settings.billing.currency, seconds=seconds)
 
 
 def usual_load(hours: Sequence[LoadHour], now: datetime) -> dict[str, list[float]]:

@@ -45,7 +45,8 @@ BELIEVED = timedelta(minutes=10)
 class LaneOutlook:
     """When jobs of one tenant at one priority begin in a pool, by what goes before them in their lane.
 
-    The tenant is empty for whoever has nothing there yet. Seconds are from `made_at`; infinite is never.
+    The tenant is empty for whoever has nothing there yet. Seconds are from when
+    it is read, as what is before a job is counted then; infinite is never.
     """
 
     pool: str

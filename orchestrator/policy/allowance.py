@@ -16,7 +16,7 @@ _FAR = 3.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowance:
-    """What some subjects may use together. GPU seconds are those of a worker of speed 1."""
+    """What some subjects may use together."""
 
     subjects: frozenset[str]
     # `its budget`, for its owner.
@@ -24,10 +24,11 @@ class Allowance:
     # What is left of it, in its unit.
     room: float
     unit: str = "GPU seconds"
-    # What of it a GPU second takes: where it is `priced`, of each pool that costs anything.
+    # What of it a GPU second of a prediction takes in each pool, and in one of which nothing is said: nothing, where it
+    # is `priced`.
+    prices: Mapping[str, float] = field(default_factory=dict)
     each: float = 1.0
     priced: bool = False
-    prices: Mapping[str, float] = field(default_factory=dict)
     # When it is filled anew, in seconds from now, ascending; and what with.
     renewals: Sequence[float] = ()
     amount: float = 0.0
@@ -35,7 +36,7 @@ class Allowance:
     then: str = "pauses"
 
     def price(self, pool: str) -> float:
-        return self.prices.get(pool, 0.0) if self.priced else self.each
+        return self.prices.get(pool, 0.0 if self.priced else self.each)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,18 +46,20 @@ def cohorts_of(
     *,
     weight: float = 1.0,
     priors: Mapping[str, Belief] | None = None,
+    speeds: Mapping[str, float] | None = None,
     fast: frozenset[str] = frozenset(),
 ) -> list[Cohort]:
     """What a campaign has left to render, one cohort for each pool and model of its estimate.
 
-    `priors` are what is believed of each pool's predictions, which its own renders so far narrow; `fast` are the models
-    that its pools also render in the profile `fast`.
+    `priors` are what is believed of each pool's predictions, which its own renders so far narrow; `speeds` are how fast
+    the workers of each pool are, 1 where nothing is said, as what its renders used is in their own seconds; `fast` are
+    the models that its pools also render in the profile `fast`.
     """
     counts, rows = campaign.counts, sum(group.rows for group in campaign.estimate)
     left = counts.waiting + counts.held + counts.queued + counts.running * _HALF
     share = left / rows if rows else 0.0
     done = counts.succeeded + counts.failed
-    estimated_s = sum(group.gpu_seconds for group in campaign.estimate) / max(1, rows)
+    taking_s = sum(group.gpu_seconds / (speeds or {}).get(group.pool, 1.0) for group in campaign.estimate)
     cohorts = []
     for group in campaign.estimate:
         prior = (priors or {}).get(group.pool, UNKNOWN)
@@ -78,7 +80,7 @@ def cohorts_of(
                 closes=True,
                 bias=learned(
                     prior,
-                    predicted_s=done * estimated_s,
+                    predicted_s=done * taking_s / max(1, rows),
                     actual_s=campaign.used,
                     renders=done,
                     sample=campaign.ask.order == SPREAD,

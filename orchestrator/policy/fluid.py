@@ -1,19 +1,24 @@
 """When work is done on shared workers, as a fluid: rates that change when something begins or ends, no single renders.
 
 What a million rows take is one number here. A pool's workers go to the most urgent priority first; within it they are
-shared between tenants by weight (`fair_share.py`), and a tenant's share evenly between what it has there; nobody has
-more of them than it may.
+shared between tenants by weight (`fair_share.py`), and a tenant's share evenly between what it has there, but for what
+its deadlines need (`levels.py`); nobody has more of them than it may.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+from orchestrator.policy.levels import Part, divided
 
 # What is left of work that a rounding error has not finished, in GPU seconds.
 _NOTHING = 1e-6
+# What is due is looked at again after such a part of the time until then, and not more often than that; and when there
+# are more or fewer workers by such a part.
+_AGAIN, _LEAST_S, _OTHERS = 1 / 2, 120.0, 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +40,8 @@ class Flow:
     render_s: float = 0.0
     # Seconds from now.
     begins_s: float = 0.0
+    # When it should be done: beside others of its tenant it has what it needs for that.
+    due_s: float = math.inf
     # It rests while the pool is closed.
     closes: bool = False
     # When so many of its seconds are done is noted, in ascending order.
@@ -94,7 +101,7 @@ def played(
     ends = [math.inf if flow.seconds > 0 else 0.0 for flow in flows]
     left = [flow.seconds for flow in flows]
     growing = _Growing(flows, stages)
-    purses = _Purses(accounts)
+    purses, needs = _Purses(accounts), _Needs(flows)
     marks: list[list[float]] = [[] for _ in flows]
     coming = [each for each, flow in enumerate(flows) if flow.seconds > 0 and flow.most > 0]
     coming.sort(key=lambda each: flows[each].begins_s, reverse=True)
@@ -108,13 +115,14 @@ def played(
         while stage + 1 < len(stages) and stages[stage + 1].at_s <= now:
             stage += 1
         closed = stages[stage].closed
-        if purses.renewed(now):
+        if purses.renewed(now) or needs.changed(now, stages[stage]):
             ranks = {}
         if closed not in ranks:
             may = [each for each in here if not (closed and flows[each].closes) and each not in purses.resting]
-            ranks[closed] = ranked(flows, may, growing.mosts)
+            ranks[closed] = ranked(flows, may, growing.mosts, needs.parts(may, left, now, stages[stage]))
         rates = share(ranks[closed], stages[stage])
         following = min(stages[stage + 1].at_s if stage + 1 < len(stages) else math.inf, purses.following)
+        following = min(following, needs.following)
         if coming:
             following = min(following, flows[coming[-1]].begins_s)
         floors, following = growing.floors, min(following, now + purses.lasts(rates))
@@ -181,6 +189,55 @@ class _Growing:
             self.mosts[each], self.floors[each] = level, floor
 
 
+class _Needs:
+    """Which part of its tenant's share each flow has where some of them are due; looked at again as that comes nearer.
+
+    Until then it has as great a part, of a share that may be another one by little.
+    """
+
+    def __init__(self, flows: Sequence[Flow]) -> None:
+        self._flows = flows
+        self._due = any(flow.due_s < math.inf for flow in flows)
+        self._here: list[int] = []
+        self._stage = Stage(0.0, 0.0)
+        self._parts: dict[int, float] = {}
+        # When the parts are to be looked at again.
+        self.following = math.inf
+
+    def changed(self, now: float, stage: Stage) -> bool:
+        """Whether they are to be looked at now."""
+        known = self._stage
+        other = stage.closed != known.closed or abs(stage.workers - known.workers) > _OTHERS * known.workers
+        return self._due and (now >= self.following or other)
+
+    def parts(self, here: list[int], left: Sequence[float], now: float, stage: Stage) -> Mapping[int, float]:
+        """Those of flows that have rivals which are due, by their places."""
+        if not self._due or (here == self._here and not self.changed(now, stage)):
+            return self._parts
+        self._here, self._stage, self._parts, self.following = here, stage, {}, math.inf
+        flows, speed = self._flows, stage.speed
+        groups: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
+        for each in here:
+            groups[flows[each].priority, flows[each].tenant].append(each)
+        rivals = [group for group in groups.values() if len(group) > 1]
+        dues = [due for group in rivals for each in group if now < (due := flows[each].due_s) < math.inf]
+        if not dues:
+            return self._parts
+        self.following = now + min(min(dues) - now, max(_LEAST_S, (min(dues) - now) * _AGAIN))
+        rates = dict(share(ranked(flows, here), stage))
+        for group in rivals:
+            total = sum(rates.get(each, 0.0) for each in group)
+            if total > _NOTHING:
+                in_s = [flows[each].due_s - now for each in group]
+                these = [
+                    Part(flows[each].most * speed, left[each] / until if until > 0 else 0.0, until)
+                    for each, until in zip(group, in_s, strict=True)
+                ]
+                found = divided(total, these, worker=speed)
+                self._parts.update((each, rate / total) for each, rate in zip(group, found, strict=True))
+        return self._parts
+
+
 class _Purses:
     """What is left of accounts, and which flows rest since nothing is."""
 
@@ -240,8 +297,17 @@ class _Purses:
         self.following = min((of.renewals[turn] for of, turn in turns if turn < len(of.renewals)), default=math.inf)
 
 
-def ranked(flows: Sequence[Flow], here: Iterable[int], mosts: Sequence[float] | None = None) -> _Ranks:
-    """Those of some flows, by their places, that are at each priority; `mosts` is what each may have now."""
+def ranked(
+    flows: Sequence[Flow],
+    here: Iterable[int],
+    mosts: Sequence[float] | None = None,
+    parts: Mapping[int, float] | None = None,
+) -> _Ranks:
+    """Those of some flows, by their places, that are at each priority.
+
+    `mosts` is what each may have now; `parts`, of its tenant's share, is an equal one where nothing is said.
+    """
+    said = parts or {}
     bounds = [flow.most for flow in flows] if mosts is None else mosts
     classes: defaultdict[int, list[int]] = defaultdict(list)
     for each in here:
@@ -249,7 +315,10 @@ def ranked(flows: Sequence[Flow], here: Iterable[int], mosts: Sequence[float] | 
     found = []
     for priority in sorted(classes):
         tenants = Counter(flows[each].tenant for each in classes[priority])
-        weights = {each: flows[each].weight / tenants[flows[each].tenant] for each in classes[priority]}
+        weights = {
+            each: flows[each].weight * said[each] if each in said else flows[each].weight / tenants[flows[each].tenant]
+            for each in classes[priority]
+        }
         of_it = sorted(classes[priority], key=lambda each: (bounds[each] / weights[each], each))
         found.append([(each, weights[each], bounds[each]) for each in of_it])
     return found

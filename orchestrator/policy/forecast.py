@@ -270,6 +270,7 @@ def bias_of(cohort: Cohort, draw: int, draws: int) -> float:
 
 def flow_of(cohort: Cohort, factor: float) -> Flow:
     """A cohort whose renders take so many times what was predicted."""
+    render_s = cohort.seconds * factor / max(1.0, cohort.rows)
     return Flow(
         tenant=cohort.tenant,
         priority=cohort.priority,
@@ -277,7 +278,9 @@ def flow_of(cohort: Cohort, factor: float) -> Flow:
         weight=cohort.weight,
         most=min(cohort.rows, math.inf if cohort.max_running is None else cohort.max_running),
         first=math.inf if cohort.first is None else cohort.first,
-        render_s=cohort.seconds * factor / max(1.0, cohort.rows),
+        render_s=render_s,
+        # Its last renders end half of one after what flows, and what renders counts as not begun for half of one.
+        due_s=math.inf if cohort.deadline_s is None else cohort.deadline_s - render_s,
         begins_s=max(0.0, cohort.begins_s),
         closes=cohort.closes,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.policy.belief import UNKNOWN, Belief
@@ -11,6 +11,8 @@ from orchestrator.policy.fluid import Stage
 
 HOUR_S = 3600.0
 WEEK_HOURS = 168
+# Hours that tell how busy today is beside other days.
+RECENT_H = 12.0
 # Foreground load is followed hour by hour for two days, by quarters of a day for a fortnight, and then is its mean.
 _HOURLY, _QUARTERLY, _QUARTER = 48, 336, 6
 
@@ -30,6 +32,13 @@ class Crew:
     # How often one of them vanishes (spot), and how long it takes until another is there.
     lost_per_hour: float = 0.0
     start_up_s: float = 300.0
+
+
+def mean_speed(crews: Iterable[Crew]) -> float:
+    """Of a worker of these; 1 where there is none."""
+    known = [crew for crew in crews if crew.workers]
+    workers = sum(crew.workers for crew in known)
+    return sum(crew.workers * crew.speed for crew in known) / workers if workers else 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

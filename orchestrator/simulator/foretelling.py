@@ -1,7 +1,8 @@
 """Forecasts during a simulation: the product's own (`policy/forecast.py`), asked now and then to be held to the truth.
 
 It is asked what a product that has run for weeks would know: the usual load of single jobs, how far campaigns' own rows
-were off so far, which workers are there. Campaigns that have not come are unknown, as is what spends a budget.
+were off so far, which workers are there and what they cost, what is left of budgets. Campaigns that have not come are
+unknown.
 """
 
 from __future__ import annotations
@@ -10,17 +11,18 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from orchestrator.policy.allowance import Allowance
 from orchestrator.policy.belief import UNKNOWN, learned
 from orchestrator.policy.forecast import Cohort, World, at_risk, forecast
-from orchestrator.policy.supply import HOUR_S, WEEK_HOURS, Crew, Pool, loaded
+from orchestrator.policy.purses import price_of
+from orchestrator.policy.supply import HOUR_S, RECENT_H, WEEK_HOURS, Crew, Pool, loaded, mean_speed
+from orchestrator.policy.window import slow_start
 from orchestrator.simulator.campaigns import Campaign
 from orchestrator.simulator.capacity import Capacity
 from orchestrator.simulator.jobs import Job
 from orchestrator.simulator.tally import Tally
 from orchestrator.simulator.traffic import TenantTable
 
-# Hours that tell how busy today is beside other days; a product's forecast takes as many.
-_RECENT_H = 3
 # What a worker renders is half done, on average.
 _HALF = 0.5
 
@@ -63,7 +65,7 @@ class Foreteller:
         """When a campaign is done, of whose rows this share has ended. `single` are the jobs that are no rows."""
         name = self._capacity.name
         cohorts = [*(self._cohort(each, now) for each in self._campaigns if each.running), *self._jobs(single)]
-        known = World(pools={name: self._pool(now)}, cohorts=cohorts)
+        known = World(pools={name: self._pool(now)}, cohorts=cohorts, allowances=self._allowances())
         found = forecast(known).subjects[campaign.name]
         deadline = campaign.table.deadline_h
         return Foretold(
@@ -80,7 +82,7 @@ class Foreteller:
         speed = self._speed()
         usual = [seconds / HOUR_S / speed for seconds in self._usual_s]
         # From the beginning of an hour on.
-        since = max(0, int(now // HOUR_S) - _RECENT_H + 1)
+        since = max(0, int(now // HOUR_S) - round(RECENT_H) + 1)
         usual_s = sum(usual[hour % WEEK_HOURS] * min(HOUR_S, now - hour * HOUR_S) for hour in _hours(since, now))
         actual_s = sum(self._tally.single_s[self._capacity.name, hour] for hour in _hours(since, now))
         return Pool(
@@ -93,6 +95,22 @@ class Foreteller:
             closed=[(begin - now, end - now) for begin, end in self._closed if end > now],
             largest=self._capacity.table.most_workers,
         )
+
+    def _allowances(self) -> list[Allowance]:
+        """What is left of the budgets of campaigns that have come."""
+        name, crews, table = self._capacity.name, self._crews(), self._capacity.table
+        priced = price_of(crews, {kind: table.price_of(kind) / HOUR_S for kind in table.kinds})
+        found = []
+        for each in self._campaigns:
+            budget = each.table.budget
+            if budget is None or not each.running:
+                continue
+            price = (each.price if priced is None else priced) if budget.unit == "money" else 1 / mean_speed(crews)
+            room = budget.amount - each.spent
+            found.append(
+                Allowance(subjects=frozenset({each.name}), words="its budget", room=room, prices={name: price})
+            )
+        return found
 
     def _crews(self) -> list[Crew]:
         ready = Counter(worker.kind for worker in self._capacity.pool.ready)
@@ -132,6 +150,7 @@ class Foreteller:
             rows=left,
             weight=self._weight(table.tenant),
             max_running=table.max_running,
+            first=max(1, slow_start(campaign.succeeded, campaign.failed)),
             deadline_s=None if table.deadline_h is None else table.deadline_h * HOUR_S - now,
             closes=True,
             bias=learned(UNKNOWN, predicted_s=done * seconds, actual_s=campaign.used_s * self._speed(), renders=done),

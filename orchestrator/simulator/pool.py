@@ -1,9 +1,11 @@
 """One pool at work: waiting jobs go to workers, urgent ones step in, renders end, leave, and go on elsewhere.
 
 What `dispatch/` and `workers/engine/` do with a real fleet, at the moments in which something changes. It differs in
-four things, all small: a claim comes when a worker is free and not half a second before; nothing is rendered in
-batches; any number of preempted renders fits into a worker's memory; and finishing and uploading, which the GPU does
-not wait for, take no time.
+five things that are small: a claim comes when a worker is free and not half a second before; nothing is rendered in
+batches; any number of preempted renders fits into a worker's memory; finishing and uploading, which the GPU does not
+wait for, take no time; and no job is dealt to a worker that is warm for it (`policy/dealing.py`), as loading an adapter
+takes none either. And in one that is not: one tenant's campaigns of the same priority have no seats
+(`policy/refill.py`), so the one that came first goes first.
 """
 
 from __future__ import annotations

@@ -13,13 +13,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from orchestrator.capacity.worlds import RECENT_H
 from orchestrator.policy.allowance import Allowance
 from orchestrator.policy.belief import Belief, learned, of_ratio
 from orchestrator.policy.forecast import Cohort, Outlook, World, forecast, mend
 from orchestrator.policy.queued import lanes
 from orchestrator.policy.ratios import Ratio
-from orchestrator.policy.supply import Crew, Pool, loaded
+from orchestrator.policy.supply import RECENT_H, Crew, Pool, loaded
 from tests.benchmarks import night_arrivals
 from tests.benchmarks.nights import HOUR_S, ROW_S, SLOT_S, USUAL, Night, Seen
 

@@ -9,18 +9,21 @@ import asyncpg
 import pytest
 
 from orchestrator.capacity.plans import kinds_of
-from orchestrator.capacity.worlds import Worlds, closed_periods, crews_in, crews_of, usual_load
+from orchestrator.capacity.worlds import Worlds, closed_periods, costs_in, crews_in, crews_of, lent, usual_load
 from orchestrator.config import Settings
 from orchestrator.domain.campaign import Campaign, CampaignState
 from orchestrator.domain.loading import LoadState, WorkerLoad
 from orchestrator.learning.book import Book, Models
+from orchestrator.policy.affinity import LOAD_S
+from orchestrator.policy.forecast import forecast, hopeless
 from orchestrator.policy.hours import ClosedHours
 from orchestrator.policy.prediction import Key, Past, Predictions
+from orchestrator.policy.supply import Crew
 from orchestrator.ports import Share
 from orchestrator.ports.campaign_values import Budget
 from orchestrator.ports.forecasts import LoadHour
 from orchestrator.store import Store
-from tests.support.api import POOL, api_settings
+from tests.support.api import CLUSTER, POOL, WORKER, api_settings
 from tests.support.builders import a_spec
 from tests.support.campaigns import CampaignScene
 from tests.support.jobs import new_job
@@ -96,6 +99,27 @@ async def test_a_tenants_budget_of_the_day_bounds_all_its_campaigns_and_batches(
     assert 0 < found.renewals[0] <= 86_400
 
 
+async def test_a_pool_that_shares_workers_has_one_once_it_has_waited_for_as_long_as_it_may(
+    scene: CampaignScene,
+) -> None:
+    plain = scene.settings.model_dump()
+    pools = {POOL: {"model": "tiny-2b", "price_per_gpu_hour": 2.0}, "other": {"model": "tiny-2b"}}
+    shared = {"both": {"pools": [POOL, "other"], "workers": 2, "cold_wait_s": 300.0}}
+    settings = Settings.model_validate(plain | {"pools": pools, "shared": shared})
+    none, two = [Crew(workers=0)], [Crew(workers=2)]
+    assert lent(settings, {POOL: none, "other": none}) == lent(settings, {POOL: two, "other": two}) == {}
+    ((pool, (crew,)),) = lent(settings, {POOL: none, "other": two}).items()
+    assert (pool, crew.workers, crew.ready_in_s) == (POOL, 1, 300 + LOAD_S)
+
+    campaign = await running(scene)
+    await scene.store.beat(CLUSTER, {WORKER: "other"})
+    known = await Worlds(settings, scene.store, Book.of(settings, scene.store)).now()
+    outlook = forecast(known.world).subjects[campaign.id]
+    assert outlook.likely_s is not None
+    assert outlook.likely_s > 300 + LOAD_S
+    assert not hopeless(outlook, 86_400)
+
+
 async def test_the_load_of_single_jobs_is_read_by_the_hour_of_the_week(
     store: Store, database: asyncpg.Connection
 ) -> None:
@@ -161,6 +185,26 @@ def test_workers_of_kinds_do_what_their_kind_does() -> None:
     assert {kind.name: kind.speed for kind in kinds_of(settings, POOL, learned)} == {
         "spot": pytest.approx(0.5), "firm": 1.0,
     }  # fmt: skip
+
+
+def test_work_costs_what_it_does_on_the_workers_that_are_there() -> None:
+    plain = api_settings("postgresql://x/y").model_dump()
+    spot = {"max": 9, "price_per_gpu_hour": 1.0}
+    firm = {"max": 9, "price_per_gpu_hour": 3.0, "speed": 2.0}
+    dear = {"max": 9, "price_per_gpu_hour": 9.0}
+    pools = {POOL: {"model": "tiny-2b", "kinds": {"spot": spot, "firm": firm, "dear": dear}}}
+    settings = Settings.model_validate(plain | {"pools": pools})
+
+    def costs(*crews: Crew) -> tuple[float, float]:
+        found = costs_in(settings, {POOL: crews})
+        return found.prices[POOL] * 3600, found.seconds[POOL]
+
+    assert costs(Crew(kind="spot", workers=2), Crew(kind="dear", workers=0)) == (pytest.approx(1.0), 1.0)
+    assert costs(Crew(kind="firm", workers=2, speed=2.0)) == (pytest.approx(1.5), 0.5)
+    # In a second three of them do four seconds of work, for five.
+    mixed = Crew(kind="spot", workers=2), Crew(kind="firm", workers=1, speed=2.0)
+    assert costs(*mixed) == (pytest.approx(5 / 4), pytest.approx(3 / 4))
+    assert costs() == (pytest.approx(9.0), 1.0) == costs(Crew(kind="of no price", workers=1))
 
 
 def test_closed_hours_are_seconds_from_now() -> None:

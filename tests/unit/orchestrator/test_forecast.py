@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.domain.outlooks import expected
-from orchestrator.policy.belief import Belief, learned, of_ratio, scores
+from orchestrator.policy.belief import CERTAIN, Belief, learned, of_ratio, scores
 from orchestrator.policy.fluid import Flow, Stage, play, ranked, share
 from orchestrator.policy.forecast import Cohort, Outlook, World, at_risk, forecast, hopeless, mend
 from orchestrator.policy.queued import lanes
@@ -45,6 +45,7 @@ def flows(draw: st.DrawFn) -> list[Flow]:
             most=rng.choice([math.inf, math.inf, rng.randint(1, 5)]),
             begins_s=rng.choice([0.0, rng.uniform(0, 100)]),
             closes=rng.random() < 0.3,
+            due_s=rng.choice([math.inf, math.inf, rng.uniform(-10, 500)]),
         )
         for _ in range(draw(st.integers(1, 7)))
     ]
@@ -84,6 +85,32 @@ def test_rates_change_when_work_begins_and_ends_when_workers_come_and_when_the_p
     assert play([replace(one, closes=True), replace(one, tenant="b", priority=2)], night) == [590, 110]
     assert play([one], [Stage(0, 0)]) == [math.inf]
     assert play([one], [Stage(0, 1)], until_s=99) == [math.inf]
+
+
+def test_within_a_tenant_each_has_a_worker_then_deadlines_what_they_need_and_the_rest_is_levelled() -> None:
+    one = Flow(tenant="a", priority=1, seconds=800)
+    soon, equal, ten = replace(one, due_s=100), replace(one, tenant="b"), [Stage(0, 10)]
+    assert play([one, one], ten) == [160, 160]
+    assert play([one, soon], ten) == [pytest.approx(160), pytest.approx(100)]
+    # Whoever needs less than the others have has as much as they.
+    assert play([one, replace(one, due_s=300)], ten) == [160, 160]
+    # The nearest goes first, and none is left without: two workers are the other one's until then.
+    assert play([replace(one, due_s=110), soon], ten)[1] == pytest.approx(100)
+    assert play([one, replace(one, due_s=40)], ten) == [pytest.approx(160), pytest.approx(40 + 440 / 5)]
+    # What is late needs nothing, and another tenant has its share whatever they need.
+    assert play([one, replace(one, due_s=-1)], ten) == [160, 160]
+    assert play([one, soon, equal], ten)[2] == play([one, one, equal], ten)[2]
+    assert play([one, replace(soon, most=6)], ten)[1] == pytest.approx(100 + 200 / 5)
+
+
+def test_a_campaign_is_not_at_risk_for_what_its_tenant_has_beside_it() -> None:
+    bulk = a_cohort("bulk", tenant="a", bias=CERTAIN)
+    soon = a_cohort("soon", tenant="a", bias=CERTAIN, deadline_s=4_500.0)
+    told = forecast(a_world(bulk, soon, yields=CERTAIN)).subjects["soon"]
+    assert not at_risk(told, 4_500.0)
+    assert not hopeless(told, 4_500.0)
+    nearer = replace(soon, deadline_s=3_500.0)
+    assert hopeless(forecast(a_world(bulk, nearer, yields=CERTAIN)).subjects["soon"], 3_500.0)
 
 
 @settings(max_examples=30, deadline=None)

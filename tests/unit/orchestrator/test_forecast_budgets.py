@@ -15,12 +15,12 @@ from orchestrator.policy.belief import CERTAIN, Belief
 from orchestrator.policy.cohorts import advice, cohorts_of, is_going_on, kept, turned
 from orchestrator.policy.fluid import Account, Flow, Stage, play, played
 from orchestrator.policy.forecast import Cohort, World, forecast, mend
-from orchestrator.policy.purses import Money, allowances_of, tenant_allowance
+from orchestrator.policy.purses import Costs, allowances_of, tenant_allowance
 from orchestrator.policy.supply import Crew, Pool
 from tests.support.api_campaigns import a_campaign
 
 NOW = datetime(2026, 11, 29, 18, 20, tzinfo=UTC)
-EUROS = Money(prices={"main": 0.01}, currency="EUR")
+EUROS = Costs(prices={"main": 0.01}, currency="EUR")
 ONE = Flow(tenant="a", priority=1, seconds=100)
 NIGHT = ((1_800.0, 30_000.0),)
 ASKED = BudgetAsk(amount=18_000, unit="gpu_seconds")
@@ -164,9 +164,17 @@ def test_what_bounds_a_campaign_is_what_was_approved_and_what_its_first_stopping
     assert allowances_of(a_campaign(), EUROS) == []
 
 
+def test_a_budget_in_gpu_seconds_is_used_up_by_those_of_the_workers_that_there_are() -> None:
+    campaign = a_campaign(cap=50_000.0, used=10_000.0, ask=Ask(budget=ASKED))
+    for found, room in zip(
+        allowances_of(campaign, replace(EUROS, seconds={"main": 2.0})), (40_000, 8_000), strict=True
+    ):
+        assert (found.room, found.price("main"), found.price("another")) == (room, 2.0, 1.0)
+
+
 def test_a_tenants_budgets_are_filled_anew_at_midnight_and_with_the_month() -> None:
     def of(period: str, now: datetime) -> list[datetime]:
-        found = tenant_allowance(ASKED, 3_000, period=period, subjects={"a"}, money=EUROS, now=now)
+        found = tenant_allowance(ASKED, 3_000, period=period, subjects={"a"}, costs=EUROS, now=now)
         assert (found.room, found.amount) == (15_000, 18_000)
         return [now + timedelta(seconds=seconds) for seconds in found.renewals[:2]]
 
@@ -196,5 +204,9 @@ def test_what_rows_took_so_far_is_learned_also_where_it_is_more_than_was_estimat
         assert cohort.seconds == 5_000
         assert cohort.bias.at(0) == pytest.approx(took, rel=0.02)
         assert cohort.first == 508
+    # What is charged are its workers' own seconds: twice as many say that they are slow, and nothing of predictions.
+    for speed in (0.5, 1.0, 2.0):
+        own = replace(campaign, used=5_000.0 / speed)
+        assert cohorts_of(own, NOW, speeds={"main": speed})[0].bias.at(0) == pytest.approx(1.0)
     sampled = cohorts_of(replace(campaign, ask=Ask(order="spread")), NOW)
     assert sampled[0].bias.spread < cohort.bias.spread

@@ -100,3 +100,5 @@ def test_without_a_worker_no_job_ever_begins_and_it_says_why() -> None:
     told = expected(lane, NOW, ahead_s=0, cost_s=40)
     assert (begins(told), told.ends.high_at) == ([math.inf] * 3, None)
     assert told.reason == "pool main has no worker"
+    owed = curves(a_world(LANE, crews=[Crew(workers=1, ready_in_s=600)]))["acme", 10]
+    assert begins(expected(owed, NOW, ahead_s=0, cost_s=40))[1] == pytest.approx(600, rel=0.01)
