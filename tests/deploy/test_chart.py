@@ -14,7 +14,7 @@ from fastapi.routing import iter_route_contexts
 from api.app import create_app
 from orchestrator import config
 from tests.support.api import api_settings
-from tests.support.helm import CHART, LEAST, Helm, Rendered, least
+from tests.support.helm import CHART, LEAST, Helm, Rendered, least, merged
 from tests.support.tools import need, need_shared
 
 LONG_NAME = "a-release-whose-name-is-as-long-as-helm-lets-it-be-53"
@@ -74,6 +74,27 @@ EVERYTHING = least(
         "monitoring": {"enabled": True, "labels": {"release": "prometheus"}},
     }
 )
+SCALED = least(
+    {
+        "config": {
+            "limits": {"storage": "redis://redis"},
+            "pools": {
+                "more": {
+                    "model": "cogvideox-2b",
+                    "kinds": {
+                        "spot": {"max": 9, "resource": "spot", "may_vanish": True},
+                        "firm": {"max": 2, "resource": "f.x/y_z:1"},
+                    },
+                }
+            },
+        },
+        "api": {"autoscaling": {"enabled": True}},
+        "monitoring": {"enabled": True},
+    }
+)
+KEDA = merged(
+    SCALED, {"api": {"autoscaling": {"by": "keda", "triggers": [{"type": "cpu", "metadata": {"value": "60"}}]}}}
+)
 PLAIN_JOB = least(
     {
         "migration": {"hook": False},
@@ -107,8 +128,15 @@ def test_lint_finds_nothing_to_blame(helm: Helm) -> None:
 @pytest.mark.parametrize("kubernetes", ["1.30", "1.34"])
 @pytest.mark.parametrize(
     ("values", "release"),
-    [(LEAST, "cogmill"), (LEAST, LONG_NAME), (EVERYTHING, "prod"), (PLAIN_JOB, "video")],
-    ids=["least", "long name", "everything", "plain job"],
+    [
+        (LEAST, "cogmill"),
+        (LEAST, LONG_NAME),
+        (EVERYTHING, "prod"),
+        (PLAIN_JOB, "video"),
+        (SCALED, "video"),
+        (KEDA, LONG_NAME),
+    ],
+    ids=["least", "long name", "everything", "plain job", "scaled", "keda"],
 )
 def test_every_object_is_valid_under_the_restricted_pod_security_standard(
     helm: Helm, values: dict[str, Any], release: str, kubernetes: str
@@ -246,9 +274,55 @@ def test_long_release_names_that_begin_alike_stay_apart(helm: Helm) -> None:
 
 def test_no_pod_gets_service_links_or_a_kubernetes_token(helm: Helm) -> None:
     """Service links would put variables into the environment that begin like our settings."""
-    for name, pod in helm.render(EVERYTHING).pods():
+    for name, pod in helm.render(SCALED).pods():
         assert pod["enableServiceLinks"] is False, name
         assert pod["automountServiceAccountToken"] is False, name
+
+
+def test_no_container_writes_to_its_root_and_each_says_what_it_takes_of_the_nodes_disk(helm: Helm) -> None:
+    rendered = helm.render(SCALED)
+    options = cluster_of(rendered)["spec"]["autoscalerOptions"]
+    containers = {name: container(pod) for name, pod in rendered.pods()} | {"autoscaler": options}
+    assert len(containers) == 10
+    for name, each in containers.items():
+        assert each["securityContext"]["readOnlyRootFilesystem"] is True, name
+        assert "ephemeral-storage" in each["resources"]["requests"], name
+        if not name.endswith("-test"):
+            assert "/tmp" in {mount["mountPath"] for mount in each["volumeMounts"]}, name
+
+
+def test_a_volume_of_weights_is_not_walked_through_at_each_start(helm: Helm) -> None:
+    for name, pod in helm.render(EVERYTHING).pods():
+        assert pod["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch", name
+
+
+@pytest.mark.parametrize("values", [SCALED, PLAIN_JOB | {"serviceAccount": {"create": True}}], ids=["hook", "plain"])
+def test_each_component_runs_as_an_account_of_its_own(helm: Helm, values: dict[str, Any]) -> None:
+    rendered = helm.render(values)
+    made = [found["metadata"]["name"] for found in rendered.objects if found["kind"] == "ServiceAccount"]
+    parts = ("api", "dispatcher", "maintainer", "migrate", "ray-head", "ray-worker")
+
+    assert sorted(made) == [f"cogmill-{part}" for part in parts]
+    assert {pod["serviceAccountName"] for _, pod in rendered.pods()} == set(made)
+
+
+def test_a_component_may_have_an_account_that_exists_or_another_identity(helm: Helm) -> None:
+    own = {"pod": {"serviceAccount": {"name": "keeper"}}}
+    other = {"pod": {"serviceAccount": {"annotations": {"example.com/role": "api"}}}}
+    common = {"annotations": {"example.com/role": "all", "a": "b"}}
+    rendered = helm.render(least({"serviceAccount": common, "maintainer": own, "api": other}))
+
+    assert dict(rendered.pods())["cogmill-maintainer"]["serviceAccountName"] == "keeper"
+    made = {
+        found["metadata"]["name"]: found["metadata"]["annotations"]
+        for found in rendered.objects
+        if found["kind"] == "ServiceAccount"
+    }
+    assert "keeper" not in made
+    assert "cogmill-maintainer" not in made
+    assert made["cogmill-api"] == {"example.com/role": "api", "a": "b"}
+    assert made["cogmill-dispatcher"] == common["annotations"]
+    assert common["annotations"].items() <= made["cogmill-migrate"].items()
 
 
 def test_the_ray_version_and_the_tags_are_those_of_this_release(helm: Helm) -> None:

@@ -219,7 +219,7 @@ def test_every_rule_of_the_schema_refuses_what_breaks_it_and_names_the_place() -
 
 
 # `--reuse-values` brings the older chart's values, without the keys that are new. When this differs, count
-# `valuesVersion` up in values.yaml and _validate.tpl, unless it has been since the last release, and put the digest here.
+# `valuesVersion` up in values.yaml and _validate.tpl, unless that is done since the last release; the digest goes here.
 KEYS = {2: "de1ecb18a216f712"}
 
 

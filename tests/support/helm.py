@@ -77,7 +77,7 @@ class Helm:
     def __init__(self, program: Path, folder: Path, chart: Path = CHART) -> None:
         self._program = program
         self._folder = folder
-        self._chart = chart
+        self.chart = chart
 
     def of(self, chart: Path) -> Helm:
         """The same at work on another folder."""
@@ -89,7 +89,7 @@ class Helm:
         """`helm COMMAND [RELEASE] CHART` with these values over the chart's."""
         path = self._folder / "values.json"
         path.write_text(json.dumps(values))
-        argv = [self._program, command, *([release] if release else []), self._chart, "--values", path, *options]
+        argv = [self._program, command, *([release] if release else []), self.chart, "--values", path, *options]
         return subprocess.run(argv, capture_output=True, text=True)
 
     def render(self, values: Mapping[str, Any] = LEAST, *options: str, release: str = "cogmill") -> Rendered:
