@@ -58,6 +58,7 @@ EVERYTHING = least(
         "api": {
             "replicas": 4,
             "ingress": {"enabled": True, "className": "nginx", "host": "video.example", "tlsSecret": "tls"},
+            "httpRoute": {"enabled": True, "parentRefs": [{"name": "gateway"}], "hostnames": ["video.example"]},
             "pod": {"nodeSelector": {"disk": "ssd"}, "priorityClassName": "high", "labels": {"team": "video"}},
         },
         "ray": {
@@ -70,6 +71,16 @@ EVERYTHING = least(
             },
         },
         "weights": {"volume": {"persistentVolumeClaim": {"claimName": "models", "readOnly": True}}},
+        "extraVolumes": [
+            {"name": "ca", "mountPath": "/etc/ca", "volume": {"configMap": {"name": "our-ca"}}},
+            {
+                "name": "c2pa",
+                "mountPath": "/c2pa/key.pem",
+                "subPath": "key",
+                "volume": {"secret": {"secretName": "c2pa"}},
+            },
+        ],
+        "networkPolicy": {"from": {"api": [{"namespaceSelector": {}}], "metrics": [{"podSelector": {}}]}},
         "modelsCache": {"mountPath": "/cache", "volume": {"persistentVolumeClaim": {"claimName": "cache"}}},
         "monitoring": {"enabled": True, "labels": {"release": "prometheus"}},
     }
@@ -342,11 +353,12 @@ def test_the_ray_version_and_the_tags_are_those_of_this_release(helm: Helm) -> N
 @pytest.mark.parametrize("base", ["", "/video"])
 def test_the_ingress_publishes_what_callers_need_and_neither_metrics_nor_health(helm: Helm, base: str) -> None:
     config = EVERYTHING["config"] | ({"api": {"base_path": base}} if base else {})
-    [rule] = helm.render(EVERYTHING | {"config": config}).find("Ingress", "-api")["spec"]["rules"]
+    rendered = helm.render(EVERYTHING | {"config": config})
+    [rule] = rendered.find("Ingress", "-api")["spec"]["rules"]
+    kinds = {each["path"]: each["pathType"] for each in rule["http"]["paths"]}
 
     def published(path: str) -> bool:
         """As the Ingress API defines its path types: `Prefix` goes by whole elements."""
-        kinds = {each["path"]: each["pathType"] for each in rule["http"]["paths"]}
         return path in kinds or any(
             kind == "Prefix" and path.startswith(f"{prefix}/") for prefix, kind in kinds.items()
         )
@@ -359,3 +371,31 @@ def test_the_ingress_publishes_what_callers_need_and_neither_metrics_nor_health(
     assert {path for path in routes if not published(base + path)} - {"/"} == kept
     assert published(base or "/")
     assert not any(published(base + path) for path in ("/v11", "/openapi.json/x", "/x"))
+    [route] = rendered.find("HTTPRoute", "-api")["spec"]["rules"]
+    matches = {each["path"]["value"]: each["path"]["type"].removeprefix("Path") for each in route["matches"]}
+    assert matches == kinds
+
+
+def test_every_process_and_worker_has_the_volumes_of_everybody(helm: Helm) -> None:
+    for name, pod in helm.render(EVERYTHING).pods():
+        mounts = {mount["mountPath"]: mount for mount in container(pod).get("volumeMounts", ())}
+        if name.endswith((" head", "-test")):
+            assert "/etc/ca" not in mounts
+        else:
+            assert mounts["/etc/ca"]["readOnly"] is True
+            assert mounts["/c2pa/key.pem"]["subPath"] == "key"
+
+
+def test_who_reaches_the_api_and_the_metrics_can_be_narrowed_and_the_chart_test_always_does(helm: Helm) -> None:
+    def rules(values: dict[str, Any], component: str) -> list[dict[str, Any]]:
+        policy = helm.render(values).find("NetworkPolicy", f"-{component}")
+        found: list[dict[str, Any]] = policy["spec"]["ingress"]
+        return found
+
+    test = {"app.kubernetes.io/component": "test"}
+    for component in ("api", "maintainer", "dispatcher"):
+        assert "from" not in rules(LEAST, component)[-1]
+        peers = rules(EVERYTHING, component)[-1]["from"]
+        assert {"podSelector": {}} in peers
+        assert ({"namespaceSelector": {}} in peers) == (component == "api")
+        assert test.items() <= peers[-1]["podSelector"]["matchLabels"].items()

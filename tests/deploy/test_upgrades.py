@@ -51,6 +51,7 @@ CHANGES: list[dict[str, Any]] = [
     {"database": {"listenUrlKey": "direct"}},
     {"s3": {"existingSecret": "cogmill-s3"}},
     {"extraEnv": [{"name": "A", "value": "b"}]},
+    {"extraVolumes": [{"name": "ca", "mountPath": "/ca", "volume": {"configMap": {"name": "ca"}}}]},
     {"api": {"replicas": 5, "ingress": {"enabled": True, "host": "h.example"}, "service": {"port": 8080}}},
     {"dispatcher": {"drainSeconds": 900, "replicas": 0, "pod": {"labels": {"team": "video"}}}},
     {"maintainer": {"resources": {"requests": {"memory": "1Gi"}}}},

@@ -66,7 +66,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end -}}
 {{- range .Values.extraEnv -}}
 {{- $ref := dig "valueFrom" "secretKeyRef" dict . -}}
-{{- if and $ref (not $ref.optional) -}}
+{{- if and $ref (not $ref.optional) (regexMatch "^[A-Za-z_][A-Za-z0-9_]*$" .name) -}}
 {{- $read = append $read (dict "variable" .name "secret" $ref.name "key" $ref.key "values" "extraEnv") -}}
 {{- end -}}
 {{- end -}}
@@ -96,4 +96,17 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- with $given }}
 {{ toYaml . }}
 {{- end }}
+{{- end -}}
+
+{{/* What callers need, and nothing else, as JSON: paths and their types, as an Ingress has them. Metrics and health need
+     no key and are for the cluster. */}}
+{{- define "cogmill.publicPaths" -}}
+{{- $base := dig "api" "base_path" "" .Values.config | default "" -}}
+{{- dict
+      (default "/" $base) "Exact"
+      (print $base "/docs") "Prefix"
+      (print $base "/openapi.json") "Exact"
+      (print $base "/.well-known/jwks.json") "Exact"
+      (print $base "/v1") "Prefix"
+      (print $base "/api/paas/v4") "Prefix" | toJson -}}
 {{- end -}}

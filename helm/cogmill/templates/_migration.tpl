@@ -43,9 +43,11 @@ template:
         volumeMounts:
           - {name: config, mountPath: /etc/cogmill, readOnly: true}
           - {name: tmp, mountPath: /tmp}
+          {{- include "cogmill.extraMounts" . | nindent 10 }}
     volumes:
       - name: config
         configMap: {name: {{ include "cogmill.fullname" . }}{{ if .Values.migration.hook }}-migrate{{ end }}}
+      {{- include "cogmill.extraVolumes" . | nindent 6 }}
       - name: tmp
         emptyDir: {}
 {{- end -}}

@@ -86,3 +86,16 @@ annotations:
   {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- end -}}
+
+{{/* Volumes of everybody's, and where they are mounted. Arguments: $ */}}
+{{- define "cogmill.extraMounts" -}}
+{{- range .Values.extraVolumes }}
+- {name: extra-{{ .name }}, mountPath: {{ .mountPath }}, readOnly: true{{ with .subPath }}, subPath: {{ . }}{{ end }}}
+{{- end }}
+{{- end -}}
+
+{{- define "cogmill.extraVolumes" -}}
+{{- range .Values.extraVolumes }}
+- {{ merge (dict "name" (printf "extra-%s" .name)) .volume | toJson }}
+{{- end }}
+{{- end -}}

@@ -14,6 +14,9 @@
 {{- if and .Values.api.ingress.enabled (not .Values.api.ingress.host) -}}
 {{- fail "api.ingress.host is needed when api.ingress.enabled is true" -}}
 {{- end -}}
+{{- if and .Values.api.httpRoute.enabled (not .Values.api.httpRoute.parentRefs) -}}
+{{- fail "api.httpRoute.parentRefs is needed when api.httpRoute.enabled is true: the Gateways that it hangs on" -}}
+{{- end -}}
 {{- include "cogmill.validateAutoscaling" . -}}
 {{- $own := list "COGMILL_CONFIG" "COGMILL_DATABASE_URL" "COGMILL_LISTEN_URL" "COGMILL_MASTER_KEY" "COGMILL_RAY__ADDRESS" "COGMILL_S3__ACCESS_KEY" "COGMILL_S3__SECRET_KEY" "DISPATCHER_DRAIN_S" "RAY_AUTH_MODE" "RAY_AUTH_TOKEN" "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S" -}}
 {{- range $where, $env := dict "extraEnv" .Values.extraEnv "ray.worker.env" .Values.ray.worker.env -}}
