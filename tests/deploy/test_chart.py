@@ -9,111 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
-from fastapi.routing import iter_route_contexts
 
-from api.app import create_app
 from orchestrator import config
-from tests.support.api import api_settings
-from tests.support.helm import CHART, LEAST, Helm, Rendered, least, merged
+from tests.support.chart_values import EVERYTHING, KEDA, LONG_NAME, PLAIN_JOB, SCALED
+from tests.support.helm import CHART, LEAST, Helm, Rendered, least
 from tests.support.tools import need, need_shared
-
-LONG_NAME = "a-release-whose-name-is-as-long-as-helm-lets-it-be-53"
-
-EVERYTHING = least(
-    {
-        "database": {"existingSecret": "cogmill-db", "listenUrlKey": "direct"},
-        "s3": {"existingSecret": "cogmill-s3"},
-        "image": {"repository": "registry.example/cogmill", "tag": "1.2.3"},
-        "imagePullSecrets": [{"name": "registry"}],
-        "serviceAccount": {"annotations": {"example.com/role": "renderer"}},
-        "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy.example:3128"}],
-        "config": {
-            "database_pooling": "transaction",
-            "pools": {
-                "main": {"workers": 3, "profiles": ["exact"], "batch_size": 4, "warm_shapes": ["720x480x49"]},
-                "large": {"model": "cogvideox-5b", "workers": 2, "gpus_per_worker": 2, "attention": "native"},
-                "quick": {"model": "cogvideox-5b", "workers": 1, "quantization": "fp8", "compile": "off"},
-                "images": {"model": "cogvideox-5b-i2v", "workers": 1},
-            },
-            "models": {
-                "cogvideox-5b": {
-                    "family": "cogvideox-5b",
-                    "source": "s3://models/CogVideoX-5b",
-                    "accept_licence": True,
-                    "image_model": "cogvideox-5b-i2v",
-                },
-                "cogvideox-5b-i2v": {
-                    "family": "cogvideox-5b-i2v",
-                    "source": "hf://zai-org/CogVideoX-5b-I2V@main",
-                    "accept_licence": True,
-                },
-            },
-            "adapters": {"ink": {"source": "s3://models/ink", "models": ["cogvideox-5b"], "scale": -0.5}},
-            "engine": {"checkpoint_every_s": 30, "park_mib": 4096},
-            "aliases": {"cogvideox-3": "cogvideox-5b"},
-            "s3": {"endpoint_url": "https://s3.example", "bucket": "videos", "multipart_threshold_bytes": 33554432},
-            "lease": {"ttl_s": 240, "cancel_poll_s": 0.25},
-            "log": {"level": "warning"},
-        },
-        "api": {
-            "replicas": 4,
-            "ingress": {"enabled": True, "className": "nginx", "host": "video.example", "tlsSecret": "tls"},
-            "httpRoute": {"enabled": True, "parentRefs": [{"name": "gateway"}], "hostnames": ["video.example"]},
-            "pod": {"nodeSelector": {"disk": "ssd"}, "priorityClassName": "high", "labels": {"team": "video"}},
-        },
-        "ray": {
-            "authSecret": "ray-token",
-            "worker": {
-                "gpus": 2,
-                "env": [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hf", "key": "token"}}}],
-                "runtimeClassName": "nvidia",
-                "pod": {"tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}], "annotations": {"a/b": "c"}},
-            },
-        },
-        "weights": {"volume": {"persistentVolumeClaim": {"claimName": "models", "readOnly": True}}},
-        "extraVolumes": [
-            {"name": "ca", "mountPath": "/etc/ca", "volume": {"configMap": {"name": "our-ca"}}},
-            {
-                "name": "c2pa",
-                "mountPath": "/c2pa/key.pem",
-                "subPath": "key",
-                "volume": {"secret": {"secretName": "c2pa"}},
-            },
-        ],
-        "networkPolicy": {"from": {"api": [{"namespaceSelector": {}}], "metrics": [{"podSelector": {}}]}},
-        "modelsCache": {"mountPath": "/cache", "volume": {"persistentVolumeClaim": {"claimName": "cache"}}},
-        "monitoring": {"enabled": True, "labels": {"release": "prometheus"}},
-    }
-)
-SCALED = least(
-    {
-        "config": {
-            "limits": {"storage": "redis://redis"},
-            "pools": {
-                "more": {
-                    "model": "cogvideox-2b",
-                    "kinds": {
-                        "spot": {"max": 9, "resource": "spot", "may_vanish": True},
-                        "firm": {"max": 2, "resource": "f.x/y_z:1"},
-                    },
-                }
-            },
-        },
-        "api": {"autoscaling": {"enabled": True}},
-        "monitoring": {"enabled": True},
-    }
-)
-KEDA = merged(
-    SCALED, {"api": {"autoscaling": {"by": "keda", "triggers": [{"type": "cpu", "metadata": {"value": "60"}}]}}}
-)
-PLAIN_JOB = least(
-    {
-        "migration": {"hook": False},
-        "serviceAccount": {"create": False, "name": "video"},
-        "networkPolicy": {"enabled": False},
-        "podDisruptionBudget": {"enabled": False},
-    }
-)
 
 
 def container(pod: dict[str, Any]) -> dict[str, Any]:
@@ -350,32 +250,6 @@ def test_the_ray_version_and_the_tags_are_those_of_this_release(helm: Helm) -> N
     assert f'version = "{chart["version"]}"' in (CHART.parents[1] / "pyproject.toml").read_text()
 
 
-@pytest.mark.parametrize("base", ["", "/video"])
-def test_the_ingress_publishes_what_callers_need_and_neither_metrics_nor_health(helm: Helm, base: str) -> None:
-    config = EVERYTHING["config"] | ({"api": {"base_path": base}} if base else {})
-    rendered = helm.render(EVERYTHING | {"config": config})
-    [rule] = rendered.find("Ingress", "-api")["spec"]["rules"]
-    kinds = {each["path"]: each["pathType"] for each in rule["http"]["paths"]}
-
-    def published(path: str) -> bool:
-        """As the Ingress API defines its path types: `Prefix` goes by whole elements."""
-        return path in kinds or any(
-            kind == "Prefix" and path.startswith(f"{prefix}/") for prefix, kind in kinds.items()
-        )
-
-    kept = {"/healthz", "/readyz", "/metrics"}
-    routes = {
-        route.original_route.path for route in iter_route_contexts(create_app(api_settings("postgresql://h/d")).routes)
-    }
-    assert routes >= kept
-    assert {path for path in routes if not published(base + path)} - {"/"} == kept
-    assert published(base or "/")
-    assert not any(published(base + path) for path in ("/v11", "/openapi.json/x", "/x"))
-    [route] = rendered.find("HTTPRoute", "-api")["spec"]["rules"]
-    matches = {each["path"]["value"]: each["path"]["type"].removeprefix("Path") for each in route["matches"]}
-    assert matches == kinds
-
-
 def test_every_process_and_worker_has_the_volumes_of_everybody(helm: Helm) -> None:
     for name, pod in helm.render(EVERYTHING).pods():
         mounts = {mount["mountPath"]: mount for mount in container(pod).get("volumeMounts", ())}
@@ -384,18 +258,3 @@ def test_every_process_and_worker_has_the_volumes_of_everybody(helm: Helm) -> No
         else:
             assert mounts["/etc/ca"]["readOnly"] is True
             assert mounts["/c2pa/key.pem"]["subPath"] == "key"
-
-
-def test_who_reaches_the_api_and_the_metrics_can_be_narrowed_and_the_chart_test_always_does(helm: Helm) -> None:
-    def rules(values: dict[str, Any], component: str) -> list[dict[str, Any]]:
-        policy = helm.render(values).find("NetworkPolicy", f"-{component}")
-        found: list[dict[str, Any]] = policy["spec"]["ingress"]
-        return found
-
-    test = {"app.kubernetes.io/component": "test"}
-    for component in ("api", "maintainer", "dispatcher"):
-        assert "from" not in rules(LEAST, component)[-1]
-        peers = rules(EVERYTHING, component)[-1]["from"]
-        assert {"podSelector": {}} in peers
-        assert ({"namespaceSelector": {}} in peers) == (component == "api")
-        assert test.items() <= peers[-1]["podSelector"]["matchLabels"].items()
