@@ -250,6 +250,20 @@ def test_the_ray_version_and_the_tags_are_those_of_this_release(helm: Helm) -> N
     assert f'version = "{chart["version"]}"' in (CHART.parents[1] / "pyproject.toml").read_text()
 
 
+def test_pods_are_spread_as_is_said_and_the_apis_over_nodes_where_nothing_is(helm: Helm) -> None:
+    zones = [{"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule"}]
+    said = {"pod": {"topologySpreadConstraints": zones}}
+    unsaid, spread = (dict(helm.render(least(more)).pods()) for more in ({}, {"api": said, "ray": {"worker": said}}))
+
+    assert [each["topologyKey"] for each in unsaid["cogmill-api"]["topologySpreadConstraints"]] == [
+        "kubernetes.io/hostname"
+    ]
+    assert spread["cogmill-api"]["topologySpreadConstraints"] == zones
+    [worker] = [pod for name, pod in spread.items() if name.endswith(" gpu")]
+    assert worker["topologySpreadConstraints"] == zones
+    assert "topologySpreadConstraints" not in spread["cogmill-maintainer"]
+
+
 def test_every_process_and_worker_has_the_volumes_of_everybody(helm: Helm) -> None:
     for name, pod in helm.render(EVERYTHING).pods():
         mounts = {mount["mountPath"]: mount for mount in container(pod).get("volumeMounts", ())}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ray.autoscaler._private.kuberay.autoscaling_config import _get_custom_resources
+from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 
 from orchestrator.config.rendering import KindSettings, PoolSettings
 from tests.support.helm import CHART, LEAST, Helm, Rendered, least
@@ -158,12 +158,20 @@ def test_a_worker_is_told_to_end_before_kubernetes_kills_it(scaled: Rendered) ->
         assert env["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] == str(grace - 15)
 
 
-def test_ray_reads_each_kinds_resource_off_its_group(scaled: Rendered) -> None:
-    found = {
-        name: _get_custom_resources({}, group["rayStartParams"], name) for name, group in groups_of(scaled).items()
-    }
+def test_rays_autoscaler_reads_each_group_as_it_is_meant(scaled: Rendered) -> None:
+    cluster = cluster_of(scaled)
+    cluster["metadata"]["namespace"] = "default"
 
-    assert found == {"gpu": {}, "main-firm": {"firm": 1}, "main-spot": {"spot": 1}}
+    types = _derive_autoscaling_config_from_ray_cr(cluster)["available_node_types"]
+
+    def told(name: str) -> tuple[Any, ...]:
+        resources = types[name]["resources"]
+        named = {key: value for key, value in resources.items() if key not in ("CPU", "memory")}
+        return types[name]["min_workers"], types[name]["max_workers"], types[name].get("priority"), named
+
+    assert told("main-spot") == (0, 250, 10, {"GPU": 2, "spot": 1})
+    assert told("main-firm") == (2, 30, 3, {"GPU": 4, "firm": 1})
+    assert told("gpu") == (1, 1, None, {"GPU": 4})
 
 
 def test_ray_scales_by_its_own_autoscaler_only_where_there_are_kinds(helm: Helm, scaled: Rendered) -> None:

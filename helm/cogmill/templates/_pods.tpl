@@ -71,6 +71,10 @@ tolerations:
 affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- with .pod.topologySpreadConstraints }}
+topologySpreadConstraints:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{/* A pod's labels and annotations. Arguments: dict "root" $ "component" "api" "pod" .Values.api.pod */}}
