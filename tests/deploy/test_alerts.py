@@ -129,6 +129,18 @@ def test_jobs_that_wait_in_a_paused_pool_are_no_trouble(tmp_path: Path, paused: 
     check_firing(tmp_path, WELL | pause | {CLAIMS: "50x90", BUSY: "500x90"}, [])
 
 
+NONE = {READY: "0x90", BUSY: "0x90"}
+WANTED = 'cogmill_fleet_workers{pool="main", kind="spot", state="wanted"}'
+
+
+def test_a_pool_that_wants_no_worker_for_now_lacks_none(tmp_path: Path) -> None:
+    check_firing(tmp_path, WELL | NONE | {WANTED: "2x30 0x59"}, [])
+
+
+def test_a_pool_whose_wanted_workers_do_not_come_lacks_them(tmp_path: Path) -> None:
+    check_firing(tmp_path, WELL | NONE | {WANTED: "0x30 2x59"}, ["CogmillNoReadyWorker"])
+
+
 def series_of(metric: MetricWrapperBase) -> set[str]:
     """The names under which Prometheus stores a metric of ours."""
     suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"], "gauge": [""]}

@@ -9,75 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
-from fastapi.routing import iter_route_contexts
 
-from api.app import create_app
 from orchestrator import config
-from tests.support.api import api_settings
-from tests.support.helm import CHART, LEAST, Helm, Rendered
+from tests.support.chart_values import EVERYTHING, KEDA, LONG_NAME, PLAIN_JOB, SCALED
+from tests.support.helm import CHART, LEAST, Helm, Rendered, least
 from tests.support.tools import need, need_shared
-
-LONG_NAME = "a-release-whose-name-is-as-long-as-helm-lets-it-be-53"
-
-EVERYTHING: dict[str, Any] = LEAST | {
-    "database": {"existingSecret": "cogmill-db", "listenUrlKey": "direct"},
-    "s3": {"existingSecret": "cogmill-s3"},
-    "image": {"repository": "registry.example/cogmill", "tag": "1.2.3"},
-    "imagePullSecrets": [{"name": "registry"}],
-    "serviceAccount": {"annotations": {"example.com/role": "renderer"}},
-    "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy.example:3128"}],
-    "config": {
-        "database_pooling": "transaction",
-        "pools": {
-            "main": {"workers": 3, "profiles": ["exact"], "batch_size": 4, "warm_shapes": ["720x480x49"]},
-            "large": {"model": "cogvideox-5b", "workers": 2, "gpus_per_worker": 2, "attention": "native"},
-            "quick": {"model": "cogvideox-5b", "workers": 1, "quantization": "fp8", "compile": "off"},
-            "images": {"model": "cogvideox-5b-i2v", "workers": 1},
-        },
-        "models": {
-            "cogvideox-5b": {
-                "family": "cogvideox-5b",
-                "source": "s3://models/CogVideoX-5b",
-                "accept_licence": True,
-                "image_model": "cogvideox-5b-i2v",
-            },
-            "cogvideox-5b-i2v": {
-                "family": "cogvideox-5b-i2v",
-                "source": "hf://zai-org/CogVideoX-5b-I2V@main",
-                "accept_licence": True,
-            },
-        },
-        "adapters": {"ink": {"source": "s3://models/ink", "models": ["cogvideox-5b"], "scale": -0.5}},
-        "engine": {"checkpoint_every_s": 30, "park_mib": 4096},
-        "aliases": {"cogvideox-3": "cogvideox-5b"},
-        "s3": {"endpoint_url": "https://s3.example", "bucket": "videos", "multipart_threshold_bytes": 33554432},
-        "lease": {"ttl_s": 240, "cancel_poll_s": 0.25},
-        "log": {"level": "warning"},
-    },
-    "api": {
-        "replicas": 4,
-        "ingress": {"enabled": True, "className": "nginx", "host": "video.example", "tlsSecret": "tls"},
-        "pod": {"nodeSelector": {"disk": "ssd"}, "priorityClassName": "high", "labels": {"team": "video"}},
-    },
-    "ray": {
-        "authSecret": "ray-token",
-        "worker": {
-            "gpus": 2,
-            "env": [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hf", "key": "token"}}}],
-            "runtimeClassName": "nvidia",
-            "pod": {"tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}], "annotations": {"a/b": "c"}},
-        },
-    },
-    "weights": {"volume": {"persistentVolumeClaim": {"claimName": "models", "readOnly": True}}},
-    "modelsCache": {"mountPath": "/cache", "volume": {"persistentVolumeClaim": {"claimName": "cache"}}},
-    "monitoring": {"enabled": True, "labels": {"release": "prometheus"}},
-}
-PLAIN_JOB = LEAST | {
-    "migration": {"hook": False},
-    "serviceAccount": {"create": False, "name": "video"},
-    "networkPolicy": {"enabled": False},
-    "podDisruptionBudget": {"enabled": False},
-}
 
 
 def container(pod: dict[str, Any]) -> dict[str, Any]:
@@ -103,8 +39,15 @@ def test_lint_finds_nothing_to_blame(helm: Helm) -> None:
 @pytest.mark.parametrize("kubernetes", ["1.30", "1.34"])
 @pytest.mark.parametrize(
     ("values", "release"),
-    [(LEAST, "cogmill"), (LEAST, LONG_NAME), (EVERYTHING, "prod"), (PLAIN_JOB, "video")],
-    ids=["least", "long name", "everything", "plain job"],
+    [
+        (LEAST, "cogmill"),
+        (LEAST, LONG_NAME),
+        (EVERYTHING, "prod"),
+        (PLAIN_JOB, "video"),
+        (SCALED, "video"),
+        (KEDA, LONG_NAME),
+    ],
+    ids=["least", "long name", "everything", "plain job", "scaled", "keda"],
 )
 def test_every_object_is_valid_under_the_restricted_pod_security_standard(
     helm: Helm, values: dict[str, Any], release: str, kubernetes: str
@@ -128,7 +71,7 @@ def test_the_way_past_a_pooler_comes_from_the_secret_where_there_is_one(helm: He
     assert told(LEAST) == []
     refs = told(EVERYTHING)
     assert len(refs) >= 4, "the API, the dispatcher, the maintainer and the migration"
-    assert refs == [{"name": "cogmill-db", "key": "direct"}] * len(refs)
+    assert all((ref["name"], ref["key"]) == ("cogmill-db", "direct") for ref in refs)
 
 
 @pytest.mark.parametrize("values", [LEAST, EVERYTHING], ids=["least", "everything"])
@@ -170,58 +113,7 @@ def test_a_change_of_the_configuration_restarts_what_reads_it(helm: Helm) -> Non
         deployment = helm.render(values).find("Deployment", "-dispatcher")
         return str(deployment["spec"]["template"]["metadata"]["annotations"]["checksum/config"])
 
-    assert checksum(LEAST) != checksum(LEAST | {"config": {"log": {"level": "debug"}}})
-
-
-@pytest.mark.parametrize(
-    ("workers", "gpus", "pods"),
-    [({"main": 1}, 1, 1), ({"main": 3}, 2, 2), ({"main": 3, "b": 5}, 4, 2), ({"main": 0}, 1, 0)],
-)
-def test_there_are_as_many_gpu_pods_as_the_pools_need(
-    helm: Helm, workers: dict[str, int], gpus: int, pods: int
-) -> None:
-    pools = {name: {"model": "cogvideox-2b", "workers": count} for name, count in workers.items()}
-    rendered = helm.render(LEAST | {"config": {"pools": pools}, "ray": {"worker": {"gpus": gpus}}})
-
-    [group] = cluster_of(rendered)["spec"]["workerGroupSpecs"]
-    assert group["minReplicas"] == group["maxReplicas"] == pods
-    assert "replicas" not in group
-    assert group["rayStartParams"]["num-gpus"] == str(gpus)
-    assert container(group["template"]["spec"])["resources"]["limits"]["nvidia.com/gpu"] == gpus
-
-
-@pytest.mark.parametrize(
-    ("pools", "gpus", "pods"),
-    [
-        ({"a": (1, 4)}, 4, 1),
-        ({"a": (4, 3)}, 4, 4),
-        ({"a": (3, 2), "b": (1, 2)}, 4, 2),
-        ({"a": (1, 4), "b": (4, 1)}, 4, 2),
-        ({"a": (0, 4), "b": (1, 1)}, 8, 1),
-    ],
-)
-def test_no_worker_of_several_gpus_is_spread_over_pods(
-    helm: Helm, pools: dict[str, tuple[int, int]], gpus: int, pods: int
-) -> None:
-    wanted = {
-        name: {"model": "cogvideox-2b", "workers": workers, "gpus_per_worker": each}
-        for name, (workers, each) in pools.items()
-    }
-    values = LEAST | {"config": {"pools": {"main": {"workers": 0}} | wanted}, "ray": {"worker": {"gpus": gpus}}}
-
-    [group] = cluster_of(helm.render(values))["spec"]["workerGroupSpecs"]
-
-    assert group["maxReplicas"] == pods
-
-
-def test_workers_that_pools_share_are_counted_once_beside_their_own(helm: Helm) -> None:
-    pools = {"main": {}, "own": {"model": "cogvideox-2b", "workers": 2}, "third": {"model": "cogvideox-2b"}}
-    shared = {"set": {"pools": ["main", "own", "third"], "workers": 4}}
-    values = LEAST | {"config": {"pools": {"main": {"workers": 0}} | pools, "shared": shared}}
-
-    [group] = cluster_of(helm.render(values))["spec"]["workerGroupSpecs"]
-
-    assert group["maxReplicas"] == 4 + 2 + 1  # that of main, which the chart's own values give it
+    assert checksum(LEAST) != checksum(least({"config": {"log": {"level": "debug"}}}))
 
 
 @pytest.mark.parametrize(
@@ -243,19 +135,6 @@ def test_workers_keep_what_they_fetch_where_the_configuration_says(
     assert mount == {"name": "models-cache", "mountPath": path}
     assert {"name": "models-cache"} | volume in pod["volumes"]
     assert f'models_cache = "{path}"' in rendered.find("ConfigMap", "cogmill")["data"]["cogmill.toml"]
-
-
-@pytest.mark.parametrize("changed", [{"workerImage": {"tag": "2"}}, {"ray": {"version": "2.61.0"}}])
-def test_another_worker_image_or_ray_version_makes_another_cluster(helm: Helm, changed: dict[str, Any]) -> None:
-    before, after = helm.render(LEAST), helm.render(LEAST | changed)
-
-    assert cluster_of(before)["metadata"]["name"] != cluster_of(after)["metadata"]["name"]
-
-
-def test_a_new_control_plane_image_leaves_the_cluster_alone(helm: Helm) -> None:
-    old, new = (helm.render(LEAST | {"image": {"tag": tag}, "workerImage": {"tag": "1"}}) for tag in ("1", "2"))
-
-    assert cluster_of(old)["metadata"]["name"] == cluster_of(new)["metadata"]["name"]
 
 
 @pytest.mark.parametrize(("values", "secret"), [(EVERYTHING, "ray-token"), (LEAST, None)])
@@ -282,7 +161,7 @@ def test_there_is_one_dispatcher_and_the_old_one_ends_first(helm: Helm) -> None:
 
 
 def test_a_draining_dispatcher_is_given_the_time(helm: Helm) -> None:
-    pod = dict(helm.render(LEAST | {"dispatcher": {"drainSeconds": 600}}).pods())["cogmill-dispatcher"]
+    pod = dict(helm.render(least({"dispatcher": {"drainSeconds": 600}})).pods())["cogmill-dispatcher"]
 
     assert environment(pod)["DISPATCHER_DRAIN_S"]["value"] == "600"
     assert pod["terminationGracePeriodSeconds"] > 600
@@ -306,9 +185,55 @@ def test_long_release_names_that_begin_alike_stay_apart(helm: Helm) -> None:
 
 def test_no_pod_gets_service_links_or_a_kubernetes_token(helm: Helm) -> None:
     """Service links would put variables into the environment that begin like our settings."""
-    for name, pod in helm.render(EVERYTHING).pods():
+    for name, pod in helm.render(SCALED).pods():
         assert pod["enableServiceLinks"] is False, name
         assert pod["automountServiceAccountToken"] is False, name
+
+
+def test_no_container_writes_to_its_root_and_each_says_what_it_takes_of_the_nodes_disk(helm: Helm) -> None:
+    rendered = helm.render(SCALED)
+    options = cluster_of(rendered)["spec"]["autoscalerOptions"]
+    containers = {name: container(pod) for name, pod in rendered.pods()} | {"autoscaler": options}
+    assert len(containers) == 10
+    for name, each in containers.items():
+        assert each["securityContext"]["readOnlyRootFilesystem"] is True, name
+        assert "ephemeral-storage" in each["resources"]["requests"], name
+        if not name.endswith("-test"):
+            assert "/tmp" in {mount["mountPath"] for mount in each["volumeMounts"]}, name
+
+
+def test_a_volume_of_weights_is_not_walked_through_at_each_start(helm: Helm) -> None:
+    for name, pod in helm.render(EVERYTHING).pods():
+        assert pod["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch", name
+
+
+@pytest.mark.parametrize("values", [SCALED, PLAIN_JOB | {"serviceAccount": {"create": True}}], ids=["hook", "plain"])
+def test_each_component_runs_as_an_account_of_its_own(helm: Helm, values: dict[str, Any]) -> None:
+    rendered = helm.render(values)
+    made = [found["metadata"]["name"] for found in rendered.objects if found["kind"] == "ServiceAccount"]
+    parts = ("api", "dispatcher", "maintainer", "migrate", "ray-head", "ray-worker")
+
+    assert sorted(made) == [f"cogmill-{part}" for part in parts]
+    assert {pod["serviceAccountName"] for _, pod in rendered.pods()} == set(made)
+
+
+def test_a_component_may_have_an_account_that_exists_or_another_identity(helm: Helm) -> None:
+    own = {"pod": {"serviceAccount": {"name": "keeper"}}}
+    other = {"pod": {"serviceAccount": {"annotations": {"example.com/role": "api"}}}}
+    common = {"annotations": {"example.com/role": "all", "a": "b"}}
+    rendered = helm.render(least({"serviceAccount": common, "maintainer": own, "api": other}))
+
+    assert dict(rendered.pods())["cogmill-maintainer"]["serviceAccountName"] == "keeper"
+    made = {
+        found["metadata"]["name"]: found["metadata"]["annotations"]
+        for found in rendered.objects
+        if found["kind"] == "ServiceAccount"
+    }
+    assert "keeper" not in made
+    assert "cogmill-maintainer" not in made
+    assert made["cogmill-api"] == {"example.com/role": "api", "a": "b"}
+    assert made["cogmill-dispatcher"] == common["annotations"]
+    assert common["annotations"].items() <= made["cogmill-migrate"].items()
 
 
 def test_the_ray_version_and_the_tags_are_those_of_this_release(helm: Helm) -> None:
@@ -325,83 +250,25 @@ def test_the_ray_version_and_the_tags_are_those_of_this_release(helm: Helm) -> N
     assert f'version = "{chart["version"]}"' in (CHART.parents[1] / "pyproject.toml").read_text()
 
 
-@pytest.mark.parametrize(
-    ("values", "says"),
-    [
-        ({}, "/database/existingSecret"),
-        (LEAST | {"databse": {}}, "databse"),
-        (LEAST | {"config": {"database_url": "postgresql://u:p@h/d"}}, "/config/database_url"),
-        (LEAST | {"config": {"s3": {"secret_key": "x"}}}, "/config/s3/secret_key"),
-        (LEAST | {"config": {"api": {"port": 1}}}, "/config/api/port"),
-        (LEAST | {"config": {"fetch": {"proxy_url": "http://u:p@proxy:1"}}}, "/config/fetch/proxy_url"),
-        (LEAST | {"config": {"pools": {"main": {"workers": "two"}}}}, "/config/pools/main/workers"),
-        (LEAST | {"config": {"pools": {"main": {"model": "sora"}}}}, 'config.pools.main.model is "sora"'),
-        (
-            LEAST | {"config": {"pools": {"main": {"gpus_per_worker": 2}}}},
-            "config.pools.main.gpus_per_worker is 2, and ray.worker.gpus only 1",
-        ),
-        (LEAST | {"config": {"pools": {"main": {"profiles": ["best"]}}}}, "/config/pools/main/profiles/0"),
-        (
-            LEAST | {"config": {"models": {"cogvideox-2b": {"source": "models/x"}}}},
-            "/config/models/cogvideox-2b/source",
-        ),
-        (
-            LEAST | {"config": {"models": {"cogvideox-2b": {"path": "/x"}}}},
-            "config.models.cogvideox-2b must have source",
-        ),
-        (LEAST | {"config": {"adapters": {"ink": {"source": "/x"}}}}, "/config/adapters/ink"),
-        (LEAST | {"config": {"models_cache": "/x"}}, "/config/models_cache"),
-        (LEAST | {"modelsCache": {"volume": {"hostPath": {"path": "/x"}}}}, "/modelsCache/volume/hostPath"),
-        (
-            LEAST | {"ray": {"worker": {"env": [{"name": "RAY_AUTH_TOKEN", "value": "x"}]}}},
-            "ray.worker.env: RAY_AUTH_TOKEN is set by the chart",
-        ),
-        (LEAST | {"config": {"default_model": "sora"}}, 'config.default_model is "sora"'),
-        (LEAST | {"weights": {"volume": {"hostPath": {"path": "/models"}}}}, "/weights/volume/hostPath"),
-        (LEAST | {"api": {"ingress": {"enabled": True}}}, "api.ingress.host is needed"),
-        (LEAST | {"api": {"replicas": 0}}, "/api/replicas"),
-        (LEAST | {"ray": {"version": "latest"}}, "/ray/version"),
-        (LEAST | {"ray": {"worker": {"gpus": 0}}}, "/ray/worker/gpus"),
-        (
-            LEAST | {"extraEnv": [{"name": "RAY_AUTH_TOKEN", "value": "x"}]},
-            "extraEnv: RAY_AUTH_TOKEN is set by the chart",
-        ),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_a_wrong_value_is_refused_by_name(helm: Helm, values: dict[str, Any], says: str) -> None:
-    assert says in helm.refuse(values)
+def test_pods_are_spread_as_is_said_and_the_apis_over_nodes_where_nothing_is(helm: Helm) -> None:
+    zones = [{"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule"}]
+    said = {"pod": {"topologySpreadConstraints": zones}}
+    unsaid, spread = (dict(helm.render(least(more)).pods()) for more in ({}, {"api": said, "ray": {"worker": said}}))
+
+    assert [each["topologyKey"] for each in unsaid["cogmill-api"]["topologySpreadConstraints"]] == [
+        "kubernetes.io/hostname"
+    ]
+    assert spread["cogmill-api"]["topologySpreadConstraints"] == zones
+    [worker] = [pod for name, pod in spread.items() if name.endswith(" gpu")]
+    assert worker["topologySpreadConstraints"] == zones
+    assert "topologySpreadConstraints" not in spread["cogmill-maintainer"]
 
 
-@pytest.mark.parametrize("base", ["", "/video"])
-def test_the_ingress_publishes_what_callers_need_and_neither_metrics_nor_health(helm: Helm, base: str) -> None:
-    config = EVERYTHING["config"] | ({"api": {"base_path": base}} if base else {})
-    [rule] = helm.render(EVERYTHING | {"config": config}).find("Ingress", "-api")["spec"]["rules"]
-
-    def published(path: str) -> bool:
-        """As the Ingress API defines its path types: `Prefix` goes by whole elements."""
-        kinds = {each["path"]: each["pathType"] for each in rule["http"]["paths"]}
-        return path in kinds or any(
-            kind == "Prefix" and path.startswith(f"{prefix}/") for prefix, kind in kinds.items()
-        )
-
-    kept = {"/healthz", "/readyz", "/metrics"}
-    routes = {
-        route.original_route.path for route in iter_route_contexts(create_app(api_settings("postgresql://h/d")).routes)
-    }
-    assert routes >= kept
-    assert {path for path in routes if not published(base + path)} - {"/"} == kept
-    assert published(base or "/")
-    assert not any(published(base + path) for path in ("/v11", "/openapi.json/x", "/x"))
-
-
-def test_a_release_that_no_service_can_be_named_after_is_refused(helm: Helm) -> None:
-    assert "must start with a letter" in helm.refuse(LEAST | {"fullnameOverride": "1st"})
-
-
-def test_the_chart_holds_the_alert_rules_unchanged(helm: Helm) -> None:
-    rules = (CHART / "files" / "alerts.yaml").read_text()
-
-    rendered = helm.render(EVERYTHING).find("PrometheusRule", "")
-
-    assert rendered["spec"] == yaml.safe_load(rules)
+def test_every_process_and_worker_has_the_volumes_of_everybody(helm: Helm) -> None:
+    for name, pod in helm.render(EVERYTHING).pods():
+        mounts = {mount["mountPath"]: mount for mount in container(pod).get("volumeMounts", ())}
+        if name.endswith((" head", "-test")):
+            assert "/etc/ca" not in mounts
+        else:
+            assert mounts["/etc/ca"]["readOnly"] is True
+            assert mounts["/c2pa/key.pem"]["subPath"] == "key"

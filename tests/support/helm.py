@@ -17,7 +17,29 @@ from tests.support.tools import need
 CHART = Path(__file__).parents[2] / "helm" / "cogmill"
 
 # The least that an installation must say.
-LEAST: dict[str, Any] = {"database": {"existingSecret": "cogmill-db"}, "masterKey": {"existingSecret": "cogmill-key"}}
+LEAST: dict[str, Any] = {
+    "database": {"existingSecret": "cogmill-db"},
+    "masterKey": {"existingSecret": "cogmill-key"},
+    "config": {
+        "default_model": "cogvideox-2b",
+        "models": {"cogvideox-2b": {"family": "cogvideox-2b", "source": "/models/CogVideoX-2b"}},
+        "pools": {"main": {"model": "cogvideox-2b", "workers": 1}},
+    },
+}
+
+
+def merged(values: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Values over values, as Helm lays one file over another: maps merge, everything else is replaced."""
+    both = dict(values)
+    for key, value in more.items():
+        old = both.get(key)
+        both[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return both
+
+
+def least(more: Mapping[str, Any]) -> dict[str, Any]:
+    """The least, and more."""
+    return merged(LEAST, more)
 
 
 @dataclass(frozen=True)
@@ -52,22 +74,27 @@ class Rendered:
 class Helm:
     """The `helm` program, at work on the chart of this repository."""
 
-    def __init__(self, program: Path, folder: Path) -> None:
+    def __init__(self, program: Path, folder: Path, chart: Path = CHART) -> None:
         self._program = program
         self._folder = folder
+        self.chart = chart
+
+    def of(self, chart: Path) -> Helm:
+        """The same at work on another folder."""
+        return Helm(self._program, self._folder, chart)
 
     def run(
-        self, command: str, values: Mapping[str, Any], *, release: str | None = None
+        self, command: str, values: Mapping[str, Any], *options: str, release: str | None = None
     ) -> subprocess.CompletedProcess[str]:
         """`helm COMMAND [RELEASE] CHART` with these values over the chart's."""
         path = self._folder / "values.json"
         path.write_text(json.dumps(values))
-        argv = [self._program, command, *([release] if release else []), CHART, "--values", path]
+        argv = [self._program, command, *([release] if release else []), self.chart, "--values", path, *options]
         return subprocess.run(argv, capture_output=True, text=True)
 
-    def render(self, values: Mapping[str, Any] = LEAST, *, release: str = "cogmill") -> Rendered:
+    def render(self, values: Mapping[str, Any] = LEAST, *options: str, release: str = "cogmill") -> Rendered:
         """The chart's objects; fails the test when Helm refuses."""
-        run = self.run("template", values, release=release)
+        run = self.run("template", values, *options, release=release)
         assert run.returncode == 0, run.stderr
         return Rendered(run.stdout)
 

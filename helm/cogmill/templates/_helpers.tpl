@@ -17,15 +17,6 @@
 {{- printf "%s:%s" .Values.workerImage.repository (.Values.workerImage.tag | default .Chart.AppVersion) -}}
 {{- end -}}
 
-{{/* Ray pods do not roll when their image changes, so a change makes a cluster of another name. */}}
-{{- define "cogmill.cluster" -}}
-{{- printf "%s-%s" (include "cogmill.fullname" .) (printf "%s %s" (include "cogmill.workerImage" .) .Values.ray.version | sha256sum | trunc 8) -}}
-{{- end -}}
-
-{{- define "cogmill.serviceAccount" -}}
-{{- .Values.serviceAccount.name | default (ternary (include "cogmill.fullname" .) "default" .Values.serviceAccount.create) -}}
-{{- end -}}
-
 {{/* Labels. Arguments: dict "root" $ "component" "api" */}}
 {{- define "cogmill.selector" -}}
 app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride }}
@@ -51,104 +42,71 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- mustMergeOverwrite (deepCopy .Values.config) $owned | toToml -}}
 {{- end -}}
 
+{{/* The keys of Secrets that the processes read, as JSON: the variable, the Secret, its key, and the values that name
+     them. */}}
+{{- define "cogmill.secrets" -}}
+{{- $read := list
+      (dict "variable" "COGMILL_DATABASE_URL" "secret" .Values.database.existingSecret "key" .Values.database.urlKey "values" "database.existingSecret, database.urlKey") -}}
+{{- with .Values.database.listenUrlKey -}}
+{{- $read = append $read (dict "variable" "COGMILL_LISTEN_URL" "secret" $.Values.database.existingSecret "key" . "values" "database.existingSecret, database.listenUrlKey") -}}
+{{- end -}}
+{{- $read = append $read (dict "variable" "COGMILL_MASTER_KEY" "secret" .Values.masterKey.existingSecret "key" .Values.masterKey.key "values" "masterKey.existingSecret, masterKey.key") -}}
+{{- with .Values.s3.existingSecret -}}
+{{- $read = append $read (dict "variable" "COGMILL_S3__ACCESS_KEY" "secret" . "key" $.Values.s3.accessKeyKey "values" "s3.existingSecret, s3.accessKeyKey") -}}
+{{- $read = append $read (dict "variable" "COGMILL_S3__SECRET_KEY" "secret" . "key" $.Values.s3.secretKeyKey "values" "s3.existingSecret, s3.secretKeyKey") -}}
+{{- end -}}
+{{- toJson $read -}}
+{{- end -}}
+
+{{/* The same of those that a migration does not read itself, and misses for the others. */}}
+{{- define "cogmill.otherSecrets" -}}
+{{- $read := list -}}
+{{- with .Values.ray.authSecret -}}
+{{- $read = append $read (dict "variable" "RAY_AUTH_TOKEN" "secret" . "key" "auth_token" "values" "ray.authSecret") -}}
+{{- end -}}
+{{- range .Values.extraEnv -}}
+{{- $ref := dig "valueFrom" "secretKeyRef" dict . -}}
+{{- if and $ref (not $ref.optional) (regexMatch "^[A-Za-z_][A-Za-z0-9_]*$" .name) -}}
+{{- $read = append $read (dict "variable" .name "secret" $ref.name "key" $ref.key "values" "extraEnv") -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $read -}}
+{{- end -}}
+
+{{/* Environment of a process. Arguments: dict "root" $, and "asks" true for one that says itself what is missing */}}
 {{- define "cogmill.env" -}}
+{{- $read := include "cogmill.secrets" .root | fromJsonArray -}}
+{{- $given := .root.Values.extraEnv -}}
+{{- if .asks -}}
+{{- $other := include "cogmill.otherSecrets" .root | fromJsonArray -}}
+{{- $read = concat $read $other -}}
+{{- $named := list -}}
+{{- range $other -}}{{- $named = append $named .variable -}}{{- end -}}
+{{- $given = list -}}
+{{- range .root.Values.extraEnv -}}
+{{- if not (has .name $named) -}}{{- $given = append $given . -}}{{- end -}}
+{{- end -}}
+{{- end -}}
 - name: COGMILL_CONFIG
   value: /etc/cogmill/cogmill.toml
-- name: COGMILL_DATABASE_URL
-  valueFrom: {secretKeyRef: {name: {{ .Values.database.existingSecret }}, key: {{ .Values.database.urlKey }}}}
-{{- with .Values.database.listenUrlKey }}
-- name: COGMILL_LISTEN_URL
-  valueFrom: {secretKeyRef: {name: {{ $.Values.database.existingSecret }}, key: {{ . }}}}
+{{- range $read }}
+- name: {{ .variable }}
+  valueFrom: {secretKeyRef: {name: {{ .secret }}, key: {{ .key }}{{ if $.asks }}, optional: true{{ end }}}}
 {{- end }}
-- name: COGMILL_MASTER_KEY
-  valueFrom: {secretKeyRef: {name: {{ .Values.masterKey.existingSecret }}, key: {{ .Values.masterKey.key }}}}
-{{- with .Values.s3.existingSecret }}
-- name: COGMILL_S3__ACCESS_KEY
-  valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $.Values.s3.accessKeyKey }}}}
-- name: COGMILL_S3__SECRET_KEY
-  valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $.Values.s3.secretKeyKey }}}}
-{{- end }}
-{{- with .Values.extraEnv }}
+{{- with $given }}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}
 
-{{/* Pods. */}}
-{{- define "cogmill.podSecurity" -}}
-runAsNonRoot: true
-runAsUser: 10001
-runAsGroup: 10001
-fsGroup: 10001
-seccompProfile: {type: RuntimeDefault}
-{{- end -}}
-
-{{- define "cogmill.containerSecurity" -}}
-allowPrivilegeEscalation: false
-capabilities: {drop: [ALL]}
-{{- end -}}
-
-{{/* What every pod has in common. Service links would put COGMILL_* variables into the environment.
-     Arguments: dict "root" $ "pod" .Values.api.pod, and "account" where it is another one */}}
-{{- define "cogmill.pod" -}}
-serviceAccountName: {{ .account | default (include "cogmill.serviceAccount" .root) }}
-automountServiceAccountToken: false
-enableServiceLinks: false
-securityContext:
-  {{- include "cogmill.podSecurity" .root | nindent 2 }}
-{{- with .root.Values.imagePullSecrets }}
-imagePullSecrets:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .pod.priorityClassName }}
-priorityClassName: {{ . }}
-{{- end }}
-{{- with .pod.nodeSelector }}
-nodeSelector:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .pod.tolerations }}
-tolerations:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .pod.affinity }}
-affinity:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- end -}}
-
-{{/* A pod's labels and annotations. Arguments: dict "root" $ "component" "api" "pod" .Values.api.pod */}}
-{{- define "cogmill.podMeta" -}}
-labels:
-  {{- include "cogmill.labels" . | nindent 2 }}
-  {{- with .pod.labels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
-annotations:
-  checksum/config: {{ include "cogmill.toml" .root | sha256sum }}
-  {{- with .pod.annotations }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
-{{- end -}}
-
-{{/* GPU pods: as many as the pools' workers need together, and those that they share. Workers of as many GPUs share
-pods, and no worker is split. */}}
-{{- define "cogmill.gpuPods" -}}
-{{- $workers := dict -}}
-{{- $sharing := list -}}
-{{- range $set := default dict .Values.config.shared -}}
-{{- $sharing = concat $sharing $set.pools -}}
-{{- $each := toString (default 1 (get (default dict (get $.Values.config.pools (first $set.pools))) "gpus_per_worker")) -}}
-{{- $workers = set $workers $each (add (int $set.workers) (default 0 (get $workers $each))) -}}
-{{- end -}}
-{{- range $name, $pool := .Values.config.pools -}}
-{{- $each := toString (default 1 $pool.gpus_per_worker) -}}
-{{- $wanted := ternary (int $pool.workers) (ternary 0 1 (has $name $sharing)) (hasKey $pool "workers") -}}
-{{- $workers = set $workers $each (add $wanted (default 0 (get $workers $each))) -}}
-{{- end -}}
-{{- $pods := 0 -}}
-{{- range $each, $wanted := $workers -}}
-{{- $fit := max 1 (div (int $.Values.ray.worker.gpus) (int $each)) -}}
-{{- $pods = add $pods (div (sub (add $wanted $fit) 1) $fit) -}}
-{{- end -}}
-{{- $pods -}}
+{{/* What callers need, and nothing else, as JSON: paths and their types, as an Ingress has them. Metrics and health need
+     no key and are for the cluster. */}}
+{{- define "cogmill.publicPaths" -}}
+{{- $base := dig "api" "base_path" "" .Values.config | default "" -}}
+{{- dict
+      (default "/" $base) "Exact"
+      (print $base "/docs") "Prefix"
+      (print $base "/openapi.json") "Exact"
+      (print $base "/.well-known/jwks.json") "Exact"
+      (print $base "/v1") "Prefix"
+      (print $base "/api/paas/v4") "Prefix" | toJson -}}
 {{- end -}}

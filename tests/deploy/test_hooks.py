@@ -1,0 +1,214 @@
+"""The migration can come again and again and names what is missing; `helm test` sees whether workers are ready."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.helm import CHART, LEAST, Helm, Rendered, least
+
+SECRETS = least(
+    {
+        "database": {"listenUrlKey": "direct"},
+        "s3": {"existingSecret": "cogmill-s3"},
+        "ray": {"authSecret": "ray-token"},
+        "extraEnv": [
+            {"name": "HTTPS_PROXY", "valueFrom": {"secretKeyRef": {"name": "proxy", "key": "url"}}},
+            {"name": "NO_PROXY", "value": "localhost"},
+        ],
+    }
+)
+GIVEN = {
+    "COGMILL_DATABASE_URL": "Secret cogmill-db has no key url",
+    "COGMILL_LISTEN_URL": "Secret cogmill-db has no key direct",
+    "COGMILL_MASTER_KEY": "Secret cogmill-key has no key master-key",
+    "COGMILL_S3__ACCESS_KEY": "Secret cogmill-s3 has no key access-key",
+    "COGMILL_S3__SECRET_KEY": "Secret cogmill-s3 has no key secret-key",
+    "RAY_AUTH_TOKEN": "Secret ray-token has no key auth_token",
+    "HTTPS_PROXY": "Secret proxy has no key url",
+}
+
+
+def job_of(rendered: Rendered) -> dict[str, Any]:
+    [job] = [found for found in rendered.objects if found["kind"] == "Job"]
+    return job
+
+
+def migrate(rendered: Rendered, folder: Path, given: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run what the Job runs, with these variables and a `cogmill` that tells its arguments."""
+    program = folder / "cogmill"
+    program.write_text('#!/bin/sh\necho "cogmill $*"\n')
+    program.chmod(0o755)
+    [container] = job_of(rendered)["spec"]["template"]["spec"]["containers"]
+    env = {"PATH": f"{folder}:{os.environ['PATH']}"} | dict.fromkeys(given, "given")
+    return subprocess.run(container["command"], env=env, capture_output=True, text=True)
+
+
+def test_a_migration_with_all_its_secrets_migrates(helm: Helm, tmp_path: Path) -> None:
+    run = migrate(helm.render(SECRETS), tmp_path, list(GIVEN))
+
+    assert (run.returncode, run.stdout, run.stderr) == (0, "cogmill migrate\n", "")
+
+
+def test_a_migration_names_each_secret_that_is_missing(helm: Helm, tmp_path: Path) -> None:
+    rendered = helm.render(SECRETS)
+    for missing, says in GIVEN.items():
+        run = migrate(rendered, tmp_path, [name for name in GIVEN if name != missing])
+        assert run.returncode == 2
+        assert [words for words in GIVEN.values() if words.removeprefix("Secret ") in run.stderr] == [says]
+
+
+def test_a_migration_without_its_secrets_starts_and_ends_at_once(helm: Helm) -> None:
+    """A pod whose Secret is not there would wait until Helm's time-out, which says nothing."""
+    spec = job_of(helm.render(SECRETS))["spec"]
+    [container] = spec["template"]["spec"]["containers"]
+    secrets = {each["name"]: each["valueFrom"]["secretKeyRef"] for each in container["env"] if "valueFrom" in each}
+
+    assert set(secrets) == set(GIVEN)
+    assert all(ref["optional"] for ref in secrets.values())
+    [rule] = spec["podFailurePolicy"]["rules"]
+    assert rule["action"] == "FailJob"
+    assert rule["onExitCodes"] == {"containerName": container["name"], "operator": "In", "values": [2]}
+    assert spec["activeDeadlineSeconds"] < 300, "Helm gives up after five minutes"
+
+
+def test_other_processes_wait_for_their_secrets(helm: Helm) -> None:
+    for name, pod in helm.render(SECRETS).pods():
+        if "migrate" not in name:
+            refs = [
+                env["valueFrom"]["secretKeyRef"] for env in pod["containers"][0].get("env", ()) if "valueFrom" in env
+            ]
+            assert not any("optional" in ref for ref in refs)
+
+
+def test_the_hook_leaves_nothing_behind(helm: Helm) -> None:
+    """Helm's uninstall leaves hooks where they are."""
+    hooks = [found for found in helm.render().objects if "helm.sh/hook" in found["metadata"].get("annotations", {})]
+
+    assert {found["kind"] for found in hooks} == {"ConfigMap", "ServiceAccount", "Job", "Pod"}
+    for found in hooks:
+        assert "hook-succeeded" in found["metadata"]["annotations"]["helm.sh/hook-delete-policy"]
+    assert job_of(helm.render())["spec"]["ttlSecondsAfterFinished"] > 0  # one that failed
+
+
+PLAIN = least({"migration": {"hook": False}})
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_another"),
+    [
+        ({"image": {"tag": "2"}}, True),
+        ({"config": {"log": {"level": "debug"}}}, True),
+        ({"migration": {"activeDeadlineSeconds": 100}}, True),
+        ({"masterKey": {"key": "other"}}, True),
+        ({"api": {"replicas": 5}}, False),
+        ({}, False),
+    ],
+    ids=str,
+)
+def test_a_plain_job_has_another_name_whenever_it_is_another_one(
+    helm: Helm, changed: dict[str, Any], is_another: bool
+) -> None:
+    """A Job cannot be changed: `kubectl apply` of the same name must bring the same Job."""
+    values = PLAIN | {key: {**PLAIN.get(key, {}), **value} for key, value in changed.items()}
+    before, after = job_of(helm.render(PLAIN)), job_of(helm.render(values))
+
+    assert (before["metadata"]["name"] != after["metadata"]["name"]) == is_another
+    assert (before["spec"] != after["spec"]) == is_another
+    assert "annotations" not in after["metadata"]
+
+
+@contextmanager
+def answering(pages: dict[str, str]) -> Iterator[str]:
+    """A web server with these pages; 404 for all others."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            page = pages.get(self.path)
+            self.send_response(404 if page is None else 200)
+            self.end_headers()
+            self.wfile.write((page or "").encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def smoke(pages: dict[str, str], wanted: int) -> subprocess.CompletedProcess[str]:
+    with answering(pages) as url:
+        argv = [sys.executable, CHART / "files" / "smoke.py", url, url, str(wanted), "0", "video"]
+        return subprocess.run(argv, capture_output=True, text=True)
+
+
+WELL = {"/healthz": "", "/readyz": ""}
+METRICS = """# TYPE cogmill_workers gauge
+cogmill_workers{pool="main",state="ready"} 2.0
+cogmill_workers{pool="main",state="loading"} 1.0
+cogmill_workers{pool="other",state="ready"} 1.0
+"""
+
+
+@pytest.mark.parametrize(
+    ("pages", "wanted", "code", "says"),
+    [
+        (WELL | {"/metrics": METRICS}, 3, 0, "1 loading, 3 ready"),
+        (WELL | {"/metrics": METRICS}, 4, 1, "1 loading, 3 ready; 4 must be ready"),
+        (WELL | {"/metrics": ""}, 1, 1, "none; 1 must be ready"),
+        (WELL | {"/metrics": ""}, 0, 0, "none"),
+        (WELL, 1, 1, "the dispatcher does not answer"),
+        ({"/healthz": "", "/metrics": METRICS}, 1, 1, "404"),
+    ],
+    ids=["ready", "pending", "no worker", "from zero", "no dispatcher", "no database"],
+)
+def test_the_chart_test_passes_only_when_the_workers_are_ready(
+    pages: dict[str, str], wanted: int, code: int, says: str
+) -> None:
+    run = smoke(pages, wanted)
+
+    assert run.returncode == code
+    assert says in run.stdout + run.stderr
+
+
+def test_the_chart_test_asks_this_releases_processes(helm: Helm) -> None:
+    rendered = helm.render(least({"config": {"pools": {"main": {"workers": 3}}}}))
+    [pod] = [found for found in rendered.objects if found["kind"] == "Pod"]
+    [container] = pod["spec"]["containers"]
+    _, _, script, api, dispatcher, wanted, _, release = container["command"]
+
+    assert script.strip() == (CHART / "files" / "smoke.py").read_text().strip()
+    services = {
+        f"http://{found['metadata']['name']}:{found['spec']['ports'][0]['port']}"
+        for found in rendered.objects
+        if found["kind"] == "Service"
+    }
+    assert {api, dispatcher} == services
+    assert (wanted, release) == ("3", "cogmill")
+    assert container["resources"]["limits"].keys() == {"cpu", "memory"}
+
+
+def test_workers_of_kinds_and_shared_ones_are_waited_for_as_far_as_they_are_always_there(helm: Helm) -> None:
+    pools = {
+        "main": {"model": "cogvideox-2b", "kinds": {"firm": {"min": 2, "max": 9, "resource": "firm"}}},
+        "a": {"model": "cogvideox-2b"},
+        "b": {"model": "cogvideox-2b", "workers": 1},
+    }
+    config = LEAST["config"] | {"pools": pools, "shared": {"set": {"pools": ["a", "b"], "workers": 4}}}
+    [pod] = [found for found in helm.render(LEAST | {"config": config}).objects if found["kind"] == "Pod"]
+
+    assert pod["spec"]["containers"][0]["command"][5] == str(2 + 4 + 1)

@@ -1,0 +1,134 @@
+"""What is scraped and alerted of on Kubernetes belongs to one release."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.deploy.test_alerts import TROUBLE, WELL
+from tests.support.helm import CHART, LEAST, Helm, Rendered, least
+from tests.support.tools import need
+
+MONITORED = least({"monitoring": {"enabled": True, "labels": {"release": "prometheus"}}})
+RULES = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
+
+
+def rules_of(rendered: Rendered) -> dict[str, Any]:
+    spec: dict[str, Any] = rendered.find("PrometheusRule", "")["spec"]
+    return spec
+
+
+def of(release: str, series: dict[str, str]) -> dict[str, str]:
+    """The same series as that release's monitors label them."""
+    found = {}
+    for name, values in series.items():
+        bare, _, labels = name.partition("{")
+        found[f'{bare}{{release="{release}"{", " + labels if labels else "}"}'] = values
+    return found
+
+
+def test_the_chart_holds_the_alert_rules_but_for_whose_they_are(helm: Helm) -> None:
+    rendered = rules_of(helm.render(MONITORED))
+
+    def bare(rule: dict[str, Any]) -> dict[str, Any]:
+        expr = rule["expr"].replace('{release="default/cogmill"}', "").replace('release="default/cogmill", ', "")
+        labels = {key: value for key, value in rule["labels"].items() if key != "release"}
+        return rule | {"expr": expr, "labels": labels}
+
+    [group], [wanted] = rendered["groups"], RULES["groups"]
+    assert [bare(rule) for rule in group["rules"]] == wanted["rules"]
+    assert all(rule["labels"]["release"] == "default/cogmill" for rule in group["rules"])
+
+
+def test_a_releases_alerts_fire_for_its_own_trouble_and_not_for_anothers(helm: Helm, tmp_path: Path) -> None:
+    files = []
+    for release in ("blue", "green"):
+        path = tmp_path / f"{release}.yaml"
+        path.write_text(yaml.safe_dump(rules_of(helm.render(MONITORED | {"fullnameOverride": release}))))
+        files.append(str(path))
+    tests = [
+        {
+            "interval": "1m",
+            "input_series": [
+                {"series": name, "values": values}
+                for name, values in (of("default/blue", WELL | series) | of("default/green", WELL)).items()
+            ],
+            "promql_expr_test": [
+                {
+                    "expr": 'count by (alertname, release) (ALERTS{alertstate="firing"})',
+                    "eval_time": "90m",
+                    "exp_samples": [{"labels": f'{{alertname="{alert}", release="default/blue"}}', "value": 1}],
+                }
+            ],
+        }
+        for alert, series in TROUBLE.items()
+    ]
+    path = tmp_path / "case.yaml"
+    path.write_text(yaml.safe_dump({"rule_files": files, "evaluation_interval": "1m", "tests": tests}))
+
+    run = subprocess.run([need("promtool"), "test", "rules", path], capture_output=True, text=True)
+
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+SCALED = LEAST["config"] | {"pools": {"main": {"model": "cogvideox-2b", "kinds": {"spot": {"max": 2}}}}}
+
+
+@pytest.mark.parametrize(
+    ("config", "jobs"),
+    [
+        (LEAST["config"], {"cogmill-api", "cogmill-dispatcher", "cogmill-maintainer"}),
+        (SCALED, {"cogmill-api", "cogmill-dispatcher", "cogmill-maintainer", "cogmill-autoscaler"}),
+    ],
+    ids=["fixed", "scaled"],
+)
+def test_every_process_with_metrics_is_scraped_at_a_port_that_its_pods_have_and_let_through(
+    helm: Helm, config: dict[str, Any], jobs: set[str]
+) -> None:
+    rendered = helm.render(MONITORED | {"config": config})
+    pods = [(labels, spec) for labels, spec in labelled(rendered)]
+    found = set()
+    for monitor in (each for each in rendered.objects if each["kind"] == "PodMonitor"):
+        wanted = monitor["spec"]["selector"]["matchLabels"]
+        [spec] = [spec for labels, spec in pods if wanted.items() <= labels.items()]
+        [endpoint] = monitor["spec"]["podMetricsEndpoints"]
+        assert endpoint["port"] in {port["name"] for port in spec["containers"][0]["ports"]}
+        labels = {each["targetLabel"]: each["replacement"] for each in endpoint["relabelings"]}
+        assert labels["release"] == "default/cogmill"
+        assert monitor["metadata"]["labels"]["release"] == "prometheus"
+        found.add(labels["job"])
+        assert endpoint["port"] in open_to_all(rendered, wanted, {"ray.io/cluster": cluster_of(rendered)})
+    assert found == jobs
+
+
+def labelled(rendered: Rendered) -> list[tuple[dict[str, str], dict[str, Any]]]:
+    found = []
+    for each in rendered.objects:
+        if each["kind"] == "Deployment":
+            template = each["spec"]["template"]
+            found.append((template["metadata"]["labels"], template["spec"]))
+        if each["kind"] == "RayCluster":
+            template = each["spec"]["headGroupSpec"]["template"]
+            found.append((template["metadata"]["labels"], template["spec"]))
+    return found
+
+
+def cluster_of(rendered: Rendered) -> str:
+    return str(rendered.find("RayCluster", "")["metadata"]["name"])
+
+
+def open_to_all(rendered: Rendered, labels: dict[str, str], by_kuberay: dict[str, str]) -> set[str]:
+    """The ports at which the NetworkPolicies let anybody reach pods with these labels."""
+    theirs = labels | (by_kuberay if labels["app.kubernetes.io/component"].startswith("ray-") else {})
+    return {
+        port["port"]
+        for each in rendered.objects
+        if each["kind"] == "NetworkPolicy" and each["spec"]["podSelector"]["matchLabels"].items() <= theirs.items()
+        for rule in each["spec"]["ingress"]
+        if "from" not in rule
+        for port in rule["ports"]
+    }
