@@ -14,9 +14,8 @@ from enum import StrEnum
 
 from orchestrator.domain.clusters import ClusterState
 
-
-# A claim looks whether its cluster retires. One that looked just before may commit so much later, and no more: it is one
-# statement, whose time the database limits. After that a cluster without claims gets none, whatever its dispatcher does.
+# A claim looks whether its cluster retires. One that looked just before may commit so much later, and no more: the
+# database limits the time of statements. After that a cluster without claims gets none, whatever its dispatcher does.
 FENCE_S = 90.0
 
 
@@ -123,7 +122,8 @@ def overdue(target: Target, standings: Collection[Standing]) -> bool:
         return True
     new = next((each for each in standings if each.name == target.name), None)
     late = new is None or new.age_s > target.deadline_s
-    return late and any(old.state is not ClusterState.ENDING and (old.running or any(old.ready.values())) for old in olds)
+    working = (old for old in olds if old.running or any(old.ready.values()))
+    return late and any(old.state is not ClusterState.ENDING for old in working)
 
 
 def _about_target(target: Target, new: Standing | None) -> Action | None:
@@ -153,7 +153,10 @@ def _about_old(target: Target, new: Standing | None, old: Standing) -> Action | 
     match old.state:
         case ClusterState.RETIRING if not old.running and (old.obeyed or old.age_s > FENCE_S):
             return Move(name=old.name, to=ClusterState.ENDING, why="it is empty", successor=old.successor)
-        case ClusterState.RETIRING if old.running and old.age_s > target.deadline_s:
+        case ClusterState.SERVING | ClusterState.COMING | ClusterState.KEPT if not old.cluster_exists:
+            why = "its Ray cluster is gone"
+            return Move(name=old.name, to=ClusterState.RETIRING, why=why, successor=target.name)
+        case ClusterState.RETIRING if old.running and old.cluster_exists and old.age_s > target.deadline_s:
             why = f"{old.running} renders are left after {target.deadline_s:.0f} s"
             return Move(name=old.name, to=ClusterState.KEPT, why=why, successor=target.name)
         case ClusterState.KEPT if old.successor != target.name:

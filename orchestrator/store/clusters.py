@@ -44,8 +44,8 @@ _MOVE = text("""
     RETURNING c.name
 """)
 
-# No claim is made of a cluster that retires (`store/claim.py`). One that looked before may commit later than this looks:
-# not once the dispatcher has said that none is under way, nor after the time that a statement has.
+# No claim is made of a cluster that retires (`store/claim.py`). One that looked before may commit later than this
+# looks: not once the dispatcher has said that none is under way, nor after the time that a statement has.
 _END = text("""
     UPDATE ray_clusters AS c
     SET state = 'ending', why = :why, successor = :successor, version = c.version + 1, since = cogmill_now()
