@@ -24,7 +24,9 @@ _CLUSTERS = text("""
         SELECT jsonb_object_agg(pool, ready) AS ready, jsonb_object_agg(pool, told) AS told
         FROM (SELECT w.pool, count(*) FILTER (WHERE w.state = 'loaded') AS ready, count(*) AS told
               FROM worker_loads AS w
-              WHERE w.cluster = c.name AND w.told_at > cogmill_now() - CAST(:told AS interval)
+              -- What an earlier cluster of this name has told is not about this one.
+              WHERE w.cluster = c.name AND w.told_at >= c.made_at
+                AND w.told_at > cogmill_now() - CAST(:told AS interval)
               GROUP BY w.pool) AS of_pool
     ) AS l ON true
     WHERE CAST(:release AS text) IS NULL OR c.release = :release

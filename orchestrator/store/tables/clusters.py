@@ -24,5 +24,6 @@ ray_clusters = Table(
     # Its dispatcher has seen that it retires, and claims no more.
     Column("obeyed", Boolean, nullable=False, server_default=text("false")),
     moment("since", nullable=False, server_default=NOW),
+    moment("made_at", nullable=False, server_default=NOW),
     CheckConstraint("state IN ('coming', 'serving', 'retiring', 'kept', 'ending')", name="ray_clusters_state"),
 )

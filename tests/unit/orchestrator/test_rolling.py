@@ -238,7 +238,8 @@ class World:
             self.controller_looks()
             while self.pending:
                 self.controller_acts()
-            if not decide(self.target, self.standings()) and self.clusters.keys() == {self.target.name}:
+            left = [(it.name, it.state) for it in self.clusters.values()]
+            if not decide(self.target, self.standings()) and left == [(self.target.name, ClusterState.SERVING)]:
                 return
         pytest.fail(f"it does not converge: {self.clusters}")
 
@@ -311,6 +312,11 @@ def test_past_its_deadline_a_cluster_that_holds_renders_claims_again() -> None:
     kept = replace(late, state=ClusterState.KEPT, successor="new")
     assert decide(SURGE, [kept, NEW]) == []
     assert overdue(SURGE, [kept, NEW])
+
+
+def test_a_cluster_that_was_kept_makes_way_for_another_one_than_before() -> None:
+    kept = replace(OLD, state=ClusterState.KEPT, successor="new")
+    assert moves(replace(SURGE, name="third"), kept)["old"] is ClusterState.SERVING
 
 
 def test_in_place_the_old_one_makes_way_at_once() -> None:

@@ -25,6 +25,7 @@ def upgrade() -> None:
             version integer NOT NULL DEFAULT 0,
             obeyed boolean NOT NULL DEFAULT false,
             since timestamptz NOT NULL DEFAULT cogmill_now(),
+            made_at timestamptz NOT NULL DEFAULT cogmill_now(),
             CONSTRAINT ray_clusters_state CHECK (state IN ('coming', 'serving', 'retiring', 'kept', 'ending'))
         )
     """)
