@@ -19,6 +19,7 @@ import typer
 
 from orchestrator.commands import (
     campaigns,
+    clusters,
     fleet,
     jobs,
     manifest,
@@ -58,6 +59,7 @@ app.add_typer(tenants.tenants, name="tenants")
 app.add_typer(parked.parked, name="parked")
 app.add_typer(pools.pools, name="pools")
 app.command("fleet")(fleet.fleet)
+app.add_typer(clusters.clusters, name="clusters")
 app.command("predictions")(predictions.predictions)
 app.add_typer(webhooks.webhooks, name="webhooks")
 app.add_typer(manifest.manifest, name="manifest")

@@ -34,6 +34,7 @@ class Dispatcher:
         self._assignments: set[asyncio.Task[None]] = set()
         self._claiming = asyncio.Lock()
         self._draining = False
+        self._retires = False
 
     def announce(self) -> None:
         """There may be new work: look into every pool's queue again, the ones that were empty included."""
@@ -51,7 +52,7 @@ class Dispatcher:
         claimed = 0
         async with self._claiming:
             for pool in self._pools:
-                if self._draining or self._exhausted.get(pool) == math.inf:
+                if self._draining or self._retires or self._exhausted.get(pool) == math.inf:
                     continue
                 with aside.unless_it_breaks("dispatch", pool=pool):
                     claimed += await self._claim(pool, placement.slots(fleet.takers(pool), held.values()))
@@ -224,6 +225,35 @@ class Dispatcher:
         _log.info("evicting", **logs.fields(claim))
         return True
 
+    @property
+    def retires(self) -> bool:
+        """Whether it gives out nothing more until `go_on`."""
+        return self._retires
+
+    async def hold_back(self) -> None:
+        """Give out nothing more. No claim is under way when this returns."""
+        self._retires = True
+        async with self._claiming:
+            pass
+
+    def go_on(self) -> None:
+        """Give out work again."""
+        self._retires = False
+        self.announce()
+
+    async def hand_back(self, within_s: float) -> int:
+        """Have renders leave that will not end in time, with their checkpoints, as far as workers answer; how many."""
+        known = {status.worker for status in self._cluster.fleet.statuses()}
+        late = self._late([it for it in self._cluster.claims.by_token.values() if it.worker in known], within_s)
+        return len(await self._evict(late))
+
+    def _late(self, claims: Sequence[Claim], within_s: float) -> list[Claim]:
+        """Those that are predicted to end later than a handover before that, and have not been told to leave."""
+        cluster = self._cluster
+        within_s = max(0.0, within_s - HANDOVER_S)
+        expected_s = cluster.expected_s(claims)
+        return placement.unfinished(cluster.fleet.statuses(), claims, cluster.claims.leaving, expected_s, within_s)
+
     async def drain(self, within_s: float) -> int:
         """Stop giving out work and wait for what will be done in time; have the rest handed back; how many went.
 
@@ -236,14 +266,7 @@ class Dispatcher:
             deadline = cluster.clock.monotonic() + within_s
         gone: set[UUID] = set()
         while claims.by_token and (left_s := deadline - cluster.clock.monotonic()) > 0:
-            late = placement.unfinished(
-                cluster.fleet.statuses(),
-                claims.by_token.values(),
-                claims.leaving,
-                cluster.expected_s(claims.by_token.values()),
-                max(0.0, left_s - HANDOVER_S),
-            )
-            gone |= await self._evict(late)
+            gone |= await self._evict(self._late(list(claims.by_token.values()), left_s))
             await cluster.clock.sleep(0.05)
         left = list(claims.by_token.values())
         await asyncio.gather(*(self._stop(claim) for claim in left))

@@ -23,6 +23,7 @@ CogmillError
 │   │   └── SubmitUnconfirmed  while a job was being inserted: it may be there
 │   ├── ObjectsUnavailable   S3
 │   │   └── ObjectsRefused   it answers, and does not do it to these objects: others may fare better
+│   ├── KubernetesUnavailable  its API does not answer; what was asked may be done
 │   ├── ScratchUnavailable   this process's own disk, full or broken
 │   └── ModerationUnavailable  the moderation hook, where no answer means no
 ├── WorkerError              talking to a worker went wrong
@@ -33,6 +34,7 @@ CogmillError
 ├── LeaseLost                what somebody held is another's now, or is no longer as it was: stop, write nothing
 ├── RenderFailed             an attempt ended without a video; says whether another try could help
 ├── IntegrityError           an object read back is not the object that was written
+├── KubernetesRefused        its API answers, and does not do it: an account may not, or an object is not valid
 ├── ConfigError              a setting is missing or wrong; the message names its key
 └── IllegalTransition        a bug: somebody asked for a transition that the table does not have
 """
@@ -182,6 +184,10 @@ class ObjectsRefused(ObjectsUnavailable):
         self.keys = frozenset(keys)
 
 
+class KubernetesUnavailable(Unavailable):
+    pass
+
+
 class ScratchUnavailable(Unavailable):
     pass
 
@@ -228,6 +234,10 @@ class RenderFailed(CogmillError):
 
 
 class IntegrityError(CogmillError):
+    pass
+
+
+class KubernetesRefused(CogmillError):
     pass
 
 

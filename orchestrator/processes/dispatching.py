@@ -19,6 +19,7 @@ from orchestrator.dispatch.cluster import Cluster
 from orchestrator.dispatch.dispatcher import Dispatcher
 from orchestrator.dispatch.fleet import Fleet, Worker
 from orchestrator.dispatch.recovery import Recovery
+from orchestrator.dispatch.retirement import Retirement
 from orchestrator.dispatch.timekeeper import Timekeeper
 from orchestrator.dispatch.verdict import Rules
 from orchestrator.dispatch.watcher import Watcher
@@ -28,6 +29,7 @@ from orchestrator.kit.loops import Life, Loop, Loops, at_once, running, stop_sig
 from orchestrator.learning.book import FRESH_S, Book
 from orchestrator.learning.lessons import Lessons
 from orchestrator.ports import JobStore, ObjectStore, Workers
+from orchestrator.ports.clusters import WishStore
 from orchestrator.ports.fleet import FleetStore
 from orchestrator.ports.predictions import PredictionStore
 from orchestrator.processes.shared import PATIENCE_S, settler_of, showing
@@ -44,6 +46,10 @@ _LEFTOVERS_EVERY_S = 20.0
 
 class DispatcherStore(JobStore, PredictionStore, Protocol):
     """What a dispatcher asks of the store."""
+
+
+class ClusterStore(FleetStore, WishStore, Protocol):
+    """What it asks and tells about its cluster."""
 
 
 async def run_dispatcher(
@@ -126,7 +132,7 @@ class Watchers:
 
 
 def dispatching(
-    settings: Settings, cluster: Cluster, dispatcher: Dispatcher, watchers: Watchers, fleets: FleetStore
+    settings: Settings, cluster: Cluster, dispatcher: Dispatcher, watchers: Watchers, fleets: ClusterStore
 ) -> list[Loop]:
     """The dispatcher's loops; beside them, each worker has the one that watches it."""
     wanted = plans(settings)
@@ -145,6 +151,8 @@ def dispatching(
         metrics.show_workers(_states(workers, cluster.clock.monotonic()))
 
     async def autoscale() -> None:
+        if dispatcher.retires:  # what waits is another cluster's to render
+            return
         async with turn:
             await autoscaler.run_once()
 
@@ -153,6 +161,8 @@ def dispatching(
             await leftovers.run_once()
 
     async def swap() -> None:
+        if dispatcher.retires:
+            return
         async with turn:
             await swapper.run_once()
 
@@ -177,6 +187,7 @@ def dispatching(
         Loop("listen", 1.0, listen),
         Loop("look", 1.0, look),
         Loop("dispatch", changed, dispatcher.run_once, Life.GOES_ROUND),
+        Loop("retire", 1.0, Retirement(cluster, dispatcher, fleets).run_once),
         Loop("beat", lease.beat_s, dispatcher.beat, Life.GOES_ROUND),
         Loop("cancel", lease.cancel_poll_s, dispatcher.cancel, Life.GOES_ROUND),
         Loop("reconcile", lease.unheld_grace_s / 3, cluster.reconcile, Life.GOES_ROUND),

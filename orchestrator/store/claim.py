@@ -58,9 +58,12 @@ _LINE = """
 # forgot would give out its number again, and two workers would write to the same keys.
 _STATEMENT = """
     WITH turn AS MATERIALIZED (
-        -- A paused pool's turn comes and gives nothing: it is looked at once, here, by every claim of every dispatcher.
+        -- The turn of a paused pool, or of a cluster that retires, comes and gives nothing: it is looked at once, here,
+        -- by every claim of every dispatcher.
         SELECT ours, ours AND NOT EXISTS (
-            SELECT FROM pauses WHERE pool IN (:pool, '{every}') AND resumed_at IS NULL) AS open
+            SELECT FROM pauses WHERE pool IN (:pool, '{every}') AND resumed_at IS NULL)
+        AND NOT EXISTS (
+            SELECT FROM ray_clusters AS r WHERE r.name = :cluster AND r.state IN ('retiring', 'ending')) AS open
         FROM (SELECT pg_try_advisory_xact_lock(hashtextextended('cogmill:claim:' || :pool, 0)){alone} AS ours
               OFFSET 0) AS lock
     ){short}, slot AS MATERIALIZED (

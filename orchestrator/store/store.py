@@ -15,6 +15,7 @@ from orchestrator.store.campaign_rows import CampaignRows
 from orchestrator.store.campaigns import Campaigns
 from orchestrator.store.changes import Changes
 from orchestrator.store.claiming import Claims
+from orchestrator.store.clusters import Clusters
 from orchestrator.store.connecting import LOOPS, Patience
 from orchestrator.store.deliveries import Deliveries
 from orchestrator.store.delivery_log import DeliveryLog
@@ -48,7 +49,7 @@ from orchestrator.store.workers import WorkerRows
 class Store(
     Jobs, Turns, Claims, Settlements, WorkerRows, Housekeeping, Tenants, Files, Inputs, Endpoints, Deliveries,
     DeliveryLog, Batches, Campaigns, Changes, CampaignRows, Windows, RowEnds, Rivals, Budgets, CampaignHouse, Ledger,
-    Loads, Pauses, ParkedThings, WorkerTime, PredictionRows, Shares, Forecasts, Fleets,
+    Loads, Pauses, ParkedThings, WorkerTime, PredictionRows, Shares, Forecasts, Fleets, Clusters,
 ):  # fmt: skip
     """Jobs, keys, inputs, files, batches, campaigns, webhooks, as the ports ask. One per process and event loop."""
 

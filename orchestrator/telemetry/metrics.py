@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from orchestrator.domain.clusters import ClusterState
 from orchestrator.domain.outlooks import KeptOutlook, Subject
 from orchestrator.domain.protocol import WorkerState
 from orchestrator.ports import Backlog, QueueDepth
@@ -132,6 +133,12 @@ scale_decisions = Counter(
     ("pool", "kind", "change"),
 )
 
+ray_clusters = Gauge(
+    "cogmill_ray_clusters",
+    "Ray clusters of the release, by state: coming, serving, retiring, kept or ending.",
+    ("state",),
+)
+roll_overdue = Gauge("cogmill_roll_overdue", "1 while a roll from one Ray cluster to the next hangs; else 0.")
 shared_workers = Gauge(
     "cogmill_shared_workers",
     "Workers of a set that several pools share, by set, pool whose model they hold or are given, and state.",
@@ -219,6 +226,14 @@ def show_fleet(kinds: Sequence[KindState]) -> None:
     states = ("wanted", "requested", "starting", "ready", "draining")
     _replace(fleet_workers, {(it.pool, it.kind, state): getattr(it, state) for it in kinds for state in states})
     _replace(fleet_resting, {(it.pool, it.kind): it.rests_s for it in kinds})
+
+
+def show_clusters(states: Iterable[ClusterState], *, overdue: bool) -> None:
+    """Set the gauges of clusters and of the roll; a state that none is in is 0."""
+    counted = Counted(states)
+    for state in ClusterState:
+        ray_clusters.labels(state.value).set(counted[state])
+    roll_overdue.set(overdue)
 
 
 def show_shared(sets: Sequence[KindState]) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import CheckConstraint, DefaultClause, Table
 
 from orchestrator.domain.batch import BatchStatus
 from orchestrator.domain.campaign import CampaignState, Kind, Outcome, PassKind
+from orchestrator.domain.clusters import ClusterState
 from orchestrator.domain.loading import LoadState
 from orchestrator.domain.outcome import AttemptOutcome
 from orchestrator.domain.outlooks import Subject
@@ -59,6 +60,7 @@ CHECKED: dict[tuple[str, str], type[StrEnum]] = {
     ("budgets", "period"): Period,
     ("budgets", "unit"): Unit,
     ("worker_time", "spell"): Spell,
+    ("ray_clusters", "state"): ClusterState,
 }
 # Every column of words, and what they may be: also where no CHECK says so. `:fate` is a parameter, beside deliveries.
 WORDS: dict[tuple[str, str], set[str]] = {place: set(enum) for place, enum in CHECKED.items()} | {

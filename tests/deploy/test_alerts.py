@@ -44,6 +44,7 @@ WELL = {
     "cogmill_unknown_tokens_total": "0x90",
     'cogmill_outbox_oldest_age_seconds{job="cogmill-maintainer"}': "1x90",
     "cogmill_uncounted_requests_total": "0x90",
+    'cogmill_roll_overdue{job="cogmill-clusters"}': "0x90",
     'cogmill_pool_paused{job="cogmill-dispatcher", pool="main"}': "0x90",
     'cogmill_pool_paused{job="cogmill-maintainer", pool="main"}': "0x90",
 }
@@ -77,6 +78,7 @@ TROUBLE = {
     "CogmillLoopFailing": {'cogmill_loop_failures_total{job="cogmill-dispatcher", loop="beat"}': "0+2x90"},
     "CogmillListenerDeaf": {'cogmill_listener_failures_total{job="cogmill-dispatcher"}': "0+60x90"},
     "CogmillOutboxStuck": {'cogmill_outbox_oldest_age_seconds{job="cogmill-maintainer"}': "0+60x90"},
+    "CogmillRollHangs": {'cogmill_roll_overdue{job="cogmill-clusters"}': "0x60 1x29"},
     "CogmillRatesUncounted": {"cogmill_uncounted_requests_total": "0+1x90"},
 }
 

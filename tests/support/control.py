@@ -139,13 +139,14 @@ class Control:
         *,
         pools: tuple[str, ...] = ("small",),
         shared: Settings | None = None,
+        name: str = "default",
     ) -> Control:
-        """`shared` are the settings of pools that share workers."""
+        """`shared` are the settings of pools that share workers, `name` is the cluster's."""
         claims = Claims()
         settler = a_settler(store, jitter, claims.used, kind_of)
         cluster = Cluster(
-            name="default",
-            caller=Caller(epoch=await store.next_epoch("default")),
+            name=name,
+            caller=Caller(epoch=await store.next_epoch(name)),
             fleet=Fleet(),
             claims=claims,
             store=store,

@@ -13,10 +13,15 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from orchestrator.domain.clusters import ClusterState
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.notify.campaign_feed import CampaignFeed
 from orchestrator.notify.feed import Feed
+from orchestrator.ports.kubernetes import Kind
+from orchestrator.rolling.controller import Controller
+from orchestrator.rolling.template import CLUSTER_LABEL
 from orchestrator.telemetry import aside, metrics
+from tests.support import rolling
 from tests.support.bad_items import BAD, GOOD, Broken, Done, fake
 from tests.unit.orchestrator import test_bad_items_dispatching as dispatching
 from tests.unit.orchestrator import test_bad_items_maintaining as maintaining
@@ -63,7 +68,38 @@ async def campaign_feed() -> object:
     return done.saw
 
 
-CASES: dict[str, Callable[[], Awaitable[object]]] = {"feed": feed, "campaign_feed": campaign_feed}
+async def clusters() -> object:
+    """A cluster that cannot be moved keeps no other from it."""
+    done = Done()
+    rows = [
+        fake(
+            name=name, state=ClusterState.KEPT, version=0, age_s=1.0, ready={}, told={}, running=0, obeyed=False,
+            successor="another",
+        )
+        for name in (BAD, GOOD)
+    ]  # fmt: skip
+    metadata = {"name": "owner", "uid": "u"}
+
+    async def get(kind: Kind, name: str) -> Any:
+        return {"metadata": metadata, "data": rolling.template()}
+
+    async def listed(kind: Kind, label: str, value: str) -> list[Any]:
+        labels = ({"labels": {CLUSTER_LABEL: name}} for name in (BAD, GOOD))
+        return [{"metadata": {"name": "x", "uid": "u", **each}} for each in labels]
+
+    async def create(*_: object) -> bool:
+        return True
+
+    async def known(*_: object) -> list[Any]:
+        return rows
+
+    store = fake(clusters=known, move_cluster=done, add_cluster=create)
+    api = fake(get=get, list=listed, create=create)
+    await Controller(api, store, rolling.SETTINGS, "video").run_once()
+    return done.saw
+
+
+CASES: dict[str, Callable[[], Awaitable[object]]] = {"feed": feed, "campaign_feed": campaign_feed, "clusters": clusters}
 
 
 @pytest.mark.parametrize("loop", CASES)

@@ -21,8 +21,10 @@ from orchestrator.dispatch.cluster import Cluster
 from orchestrator.dispatch.dispatcher import Dispatcher
 from orchestrator.dispatch.fleet import Fleet
 from orchestrator.dispatch.recovery import Recovery
+from orchestrator.dispatch.retirement import Retirement
 from orchestrator.dispatch.settler import Settler
 from orchestrator.domain.catalog import FAMILIES
+from orchestrator.domain.clusters import Wish
 from orchestrator.domain.job import WorkerRef
 from orchestrator.domain.loading import Trouble, WorkerLoad
 from orchestrator.domain.protocol import Stage
@@ -181,6 +183,28 @@ async def _told(verb: str) -> object:
     return [GOOD]
 
 
+async def retire() -> object:
+    """A worker that breaks when it is asked to hand back keeps no other from being asked."""
+    bad, good = a_claim(), a_claim()
+    done = Done(bad.token)
+
+    async def tell(name: str, caller: object, token: UUID) -> None:
+        await done(token)
+
+    async def wish(name: str) -> Wish:
+        return Wish(retires=True, left_s=0.0, version=1)
+
+    async def obeys(name: str, version: int) -> bool:
+        return True
+
+    cluster = _cluster(workers=fake(evict=tell), expected_s=lambda claims: {})
+    cluster.claims.hold([bad, good], 100.0)
+    hears(cluster.fleet, a_status(*(a_render(claim, stage=Stage.DENOISING) for claim in (bad, good)), room=0))
+    await Retirement(cluster, Dispatcher(cluster, ()), fake(cluster_wish=wish, cluster_obeys=obeys)).run_once()
+    assert done.saw == [good.token]
+    return [GOOD]
+
+
 async def give_back() -> object:
     """A pool whose standings cannot be read; one worker of another, which is wanted back."""
     claim = a_claim()
@@ -313,6 +337,7 @@ CASES: dict[str, Callable[[], Awaitable[object]]] = {
     "dispatch": dispatch,
     "cancel": lambda: _told("cancel"),
     "rebalance": lambda: _told("rebalance"),
+    "retire": retire,
     "give_back": give_back,
     "progress": progress,
     "loads": loads,

@@ -1,0 +1,331 @@
+"""A roll never loses what renders, never makes a cluster twice, and always ends. Replays by seed.
+
+A world of clusters in memory, whose rows are guarded as the store guards them. Controllers decide on what they saw some
+time ago, die after any action, and act side by side; releases change their minds; workers come, die and come back.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from orchestrator.domain.clusters import ClusterState
+from orchestrator.policy.rolling import (
+    FENCE_S,
+    Action,
+    Create,
+    Forget,
+    Move,
+    Remove,
+    Standing,
+    Strategy,
+    Target,
+    decide,
+    overdue,
+)
+
+POOLS = ("big", "small")
+DEADLINE_S = 1000.0
+
+
+@dataclass
+class Cluster:
+    """One cluster: its row, its objects, and what goes on in it."""
+
+    name: str
+    state: ClusterState = ClusterState.COMING
+    version: int = 0
+    since: float = 0.0
+    obeyed: bool = False
+    successor: str | None = None
+    objects: bool = False
+    # What its dispatcher has read last: whether it retires.
+    heard: bool = False
+    wants: Counter[str] = field(default_factory=lambda: Counter(big=2, small=1))
+    ready: Counter[str] = field(default_factory=Counter)
+    renders: int = 0
+
+
+class World:
+    def __init__(self, seed: int, strategy: Strategy = Strategy.SURGE) -> None:
+        self.random = random.Random(seed)
+        self.now = 0.0
+        self.clusters: dict[str, Cluster] = {}
+        self.target = Target(name="a", pools=frozenset(POOLS), strategy=strategy, deadline_s=DEADLINE_S)
+        # What a controller has decided and not done yet, with the versions that it saw.
+        self.pending: list[tuple[Action, dict[str, int], set[str]]] = []
+
+    def standings(self) -> list[Standing]:
+        return [
+            Standing(
+                name=it.name,
+                state=it.state,
+                age_s=self.now - it.since,
+                cluster_exists=it.objects,
+                objects_exist=it.objects,
+                ready=dict(it.ready),
+                told=dict(it.wants) if it.objects else {},
+                running=it.renders,
+                obeyed=it.obeyed,
+                successor=it.successor,
+            )
+            for it in self.clusters.values()
+        ]
+
+    # ------------------------------------------------------------ what may happen
+    def controller_looks(self) -> None:
+        seen = self.standings()
+        versions = {it.name: it.version for it in self.clusters.values()}
+        actions = decide(self.target, seen)
+        self.check(seen, actions)
+        with_objects = {it.name for it in self.clusters.values() if it.objects}
+        self.pending += [(action, versions, with_objects) for action in actions]
+
+    def controller_acts(self) -> None:
+        if self.pending:
+            self.carry_out(*self.pending.pop(self.random.randrange(len(self.pending))))
+
+    def controller_dies(self) -> None:
+        self.pending.clear()
+
+    def release_changes(self) -> None:
+        self.target = replace(self.target, name=self.random.choice("abc"))
+
+    def worker_comes(self) -> None:
+        for it in self._some():
+            if it.objects:
+                short = [pool for pool in POOLS if it.ready[pool] < it.wants[pool]]
+                it.ready.update(short[:1])
+
+    def worker_dies(self) -> None:
+        for it in self._some():
+            it.ready -= Counter(self.random.choices(POOLS))
+
+    def cluster_resizes(self) -> None:
+        for it in self._some():
+            it.wants = Counter(big=self.random.randint(0, 3), small=self.random.randint(0, 2))
+            it.ready &= it.wants
+
+    def dispatcher_reads(self) -> None:
+        """It hears of the wish; having heard that it retires, it says so."""
+        for it in self._some():
+            it.heard = not it.state.claims
+            if it.state is ClusterState.RETIRING:
+                it.obeyed = True
+
+    def render_begins(self) -> None:
+        """Where claims are made; one that had looked before a wish may come until the fence is over."""
+        for it in self._some():
+            late = it.state is ClusterState.RETIRING and not it.heard and self.now - it.since < FENCE_S
+            if it.objects and sum(it.ready.values()) and (it.state.claims or late):
+                it.renders += 1
+
+    def render_ends(self) -> None:
+        for it in self._some():
+            it.renders = max(0, it.renders - self.random.randint(1, 3))
+
+    def time_passes(self) -> None:
+        self.now += self.random.choice([1, 10, FENCE_S, DEADLINE_S])
+
+    def objects_are_deleted_by_hand(self) -> None:
+        for it in self._some():
+            if self.random.random() < 0.2:
+                it.objects, it.ready, it.renders = False, Counter(), 0
+
+    def _some(self) -> list[Cluster]:
+        return [self.random.choice(list(self.clusters.values()))] if self.clusters else []
+
+    # ------------------------------------------------------------ the store's and the API server's guards
+    def carry_out(self, action: Action, versions: dict[str, int], with_objects: set[str]) -> None:
+        known = self.clusters.get(action.name)
+        match action:
+            case Create():
+                if known is None:
+                    known = self.clusters[action.name] = Cluster(action.name, since=self.now)
+                if known.state is not ClusterState.ENDING:
+                    known.objects = True
+            case Move(to=to, successor=successor):
+                if known is None or known.version != versions.get(action.name) or known.state is ClusterState.ENDING:
+                    return
+                if to is ClusterState.ENDING:
+                    late = known.obeyed or self.now - known.since > FENCE_S
+                    gone = action.name not in with_objects
+                    if known.renders or not (gone or (known.state is ClusterState.RETIRING and late)):
+                        return
+                known.state, known.since, known.version = to, self.now, known.version + 1
+                known.obeyed, known.successor = False, successor
+            case Remove():
+                if known is not None and known.state is ClusterState.ENDING:
+                    assert known.renders == 0, "a cluster was deleted while it rendered"
+                    known.objects, known.ready, known.heard = False, Counter(), False
+            case Forget():
+                if known is not None and known.version == versions.get(action.name):
+                    assert not known.objects
+                    del self.clusters[action.name]
+
+    # ------------------------------------------------------------ what must hold
+    def check(self, seen: Sequence[Standing], actions: Sequence[Action]) -> None:
+        by_name = {each.name: each for each in seen}
+        assert len({action.name for action in actions}) == len(actions), "two actions about one cluster"
+        creates = [action for action in actions if isinstance(action, Create)]
+        assert len(creates) <= 1
+        for create in creates:
+            assert create.name == self.target.name
+            assert create.name not in by_name or not by_name[create.name].objects_exist
+        for action in actions:
+            if isinstance(action, Remove):
+                assert by_name[action.name].state is ClusterState.ENDING
+            if isinstance(action, Move) and action.to is ClusterState.ENDING:
+                assert by_name[action.name].running == 0
+        if self.target.strategy is Strategy.SURGE:
+            self.check_capacity(by_name, actions)
+
+    def check_capacity(self, by_name: dict[str, Standing], actions: Sequence[Action]) -> None:
+        """Of each pool as many ready workers claim as before, or all that the new cluster wants."""
+        retiring = [
+            by_name[action.name]
+            for action in actions
+            if isinstance(action, Move) and action.to is ClusterState.RETIRING and by_name[action.name].cluster_exists
+        ]
+        lost = sum((Counter(each.ready) for each in retiring), Counter[str]())
+        new = by_name.get(self.target.name)
+        for pool, count in lost.items():
+            assert new is not None
+            assert new.ready.get(pool, 0) >= min(count, max(1, new.told.get(pool, 0)))
+        if lost:
+            assert new is not None
+            assert new.state is ClusterState.SERVING
+            assert any(new.ready.values())
+
+    # ------------------------------------------------------------ the run
+    def chaos(self) -> None:
+        events: dict[Callable[[], None], int] = {
+            self.controller_looks: 40,
+            self.controller_acts: 60,
+            self.controller_dies: 3,
+            self.release_changes: 5,
+            self.worker_comes: 40,
+            self.worker_dies: 8,
+            self.cluster_resizes: 3,
+            self.dispatcher_reads: 20,
+            self.render_begins: 40,
+            self.render_ends: 30,
+            self.time_passes: 15,
+            self.objects_are_deleted_by_hand: 2,
+        }
+        deck = [event for event, count in events.items() for _ in range(count)]
+        self.random.shuffle(deck)
+        for event in deck:
+            event()
+
+    def calm(self) -> None:
+        """Nothing goes wrong any more: workers come, renders end, controllers look."""
+        self.controller_dies()
+        for _ in range(200):
+            for it in self.clusters.values():
+                it.wants = Counter(big=2, small=1)
+                if it.objects:
+                    it.ready = Counter(it.wants)
+                it.renders, it.heard = 0, not it.state.claims
+                it.obeyed = it.obeyed or it.state is ClusterState.RETIRING
+                if it.state is ClusterState.KEPT:  # an operator asks for another try
+                    it.state, it.version = ClusterState.SERVING, it.version + 1
+            self.now += 1
+            self.controller_looks()
+            while self.pending:
+                self.controller_acts()
+            left = [(it.name, it.state) for it in self.clusters.values()]
+            if not decide(self.target, self.standings()) and left == [(self.target.name, ClusterState.SERVING)]:
+                return
+        pytest.fail(f"it does not converge: {self.clusters}")
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+@pytest.mark.seeds(100)
+def test_whatever_happens_no_render_is_lost_and_one_cluster_is_left(seed: int, strategy: Strategy) -> None:
+    world = World(seed, strategy)
+    world.chaos()
+    world.calm()
+    (left,) = world.clusters.values()
+    assert (left.name, left.state, left.objects) == (world.target.name, ClusterState.SERVING, True)
+    assert not overdue(world.target, world.standings())
+
+
+def test_a_seed_replays() -> None:
+    one, other = World(7), World(7)
+    one.chaos()
+    other.chaos()
+    assert one.clusters == other.clusters
+
+
+# ---------------------------------------------------------------- worked examples
+SURGE = Target(name="new", pools=frozenset(POOLS), strategy=Strategy.SURGE, deadline_s=DEADLINE_S)
+OLD = Standing(
+    name="old", state=ClusterState.SERVING, age_s=9, cluster_exists=True, objects_exist=True,
+    ready={"big": 2}, told={"big": 2}, running=3,
+)  # fmt: skip
+NEW = replace(OLD, name="new", running=0)
+
+
+def moves(target: Target, *standings: Standing) -> dict[str, ClusterState]:
+    return {action.name: action.to for action in decide(target, standings) if isinstance(action, Move)}
+
+
+def test_the_old_one_serves_until_the_new_one_is_as_ready() -> None:
+    assert moves(SURGE, OLD, replace(NEW, ready={"big": 1})) == {}
+    assert moves(SURGE, OLD, NEW) == {"old": ClusterState.RETIRING}
+
+
+def test_a_pool_that_is_wanted_smaller_needs_no_more_than_it_will_have() -> None:
+    assert moves(SURGE, OLD, replace(NEW, ready={"big": 1}, told={"big": 1})) == {"old": ClusterState.RETIRING}
+
+
+def test_a_pool_that_the_new_one_does_not_have_is_not_waited_for() -> None:
+    without = replace(SURGE, pools=frozenset({"small"}))
+    assert moves(without, OLD, replace(NEW, ready={"small": 1}, told={"small": 1})) == {"old": ClusterState.RETIRING}
+
+
+def test_a_new_one_that_never_has_a_worker_takes_nothing_from_the_old_one_and_hangs_after_the_deadline() -> None:
+    broken = replace(NEW, state=ClusterState.COMING, ready={}, age_s=DEADLINE_S + 1)
+    assert decide(SURGE, [OLD, broken]) == []
+    assert overdue(SURGE, [OLD, broken])
+    assert not overdue(SURGE, [OLD, replace(broken, age_s=5)])
+
+
+def test_a_rollback_ends_the_new_one_at_once_and_leaves_the_old_one_alone() -> None:
+    back = replace(SURGE, name="old")
+    assert moves(back, OLD, replace(NEW, state=ClusterState.COMING, ready={})) == {"new": ClusterState.RETIRING}
+
+
+def test_a_rollback_takes_a_cluster_back_that_retires() -> None:
+    retiring = replace(OLD, state=ClusterState.RETIRING)
+    assert moves(replace(SURGE, name="old"), retiring, NEW)["old"] is ClusterState.SERVING
+
+
+def test_past_its_deadline_a_cluster_that_holds_renders_claims_again() -> None:
+    late = replace(OLD, state=ClusterState.RETIRING, obeyed=True, age_s=DEADLINE_S + 1)
+    assert moves(SURGE, late, NEW) == {"old": ClusterState.KEPT}
+    kept = replace(late, state=ClusterState.KEPT, successor="new")
+    assert decide(SURGE, [kept, NEW]) == []
+    assert overdue(SURGE, [kept, NEW])
+
+
+def test_a_cluster_that_was_kept_makes_way_for_another_one_than_before() -> None:
+    kept = replace(OLD, state=ClusterState.KEPT, successor="new")
+    assert moves(replace(SURGE, name="third"), kept)["old"] is ClusterState.SERVING
+
+
+def test_in_place_the_old_one_makes_way_at_once() -> None:
+    in_place = replace(SURGE, strategy=Strategy.IN_PLACE)
+    new = replace(NEW, state=ClusterState.COMING, ready={})
+    assert moves(in_place, OLD, new) == {"old": ClusterState.RETIRING}
+
+
+def test_without_a_word_of_its_dispatcher_an_empty_cluster_ends_once_no_claim_can_be_under_way() -> None:
+    silent = replace(OLD, state=ClusterState.RETIRING, running=0, ready={})
+    assert moves(SURGE, silent, NEW) == {}
+    assert moves(SURGE, replace(silent, age_s=FENCE_S + 1), NEW) == {"old": ClusterState.ENDING}
