@@ -155,7 +155,7 @@ class Autoscaler:
         """End a worker that holds nothing, with its group. A node that comes for it all the same is idle, and goes."""
         self._wanted.pop(name, None)
         await self._cluster.workers.kill(name, restart=False)
-        self._cluster.fleet.workers.pop(name, None)
+        self._cluster.fleet.forget(name)
         self._roll.forget(name)
 
     def _standings(self, pool: str, now: float) -> list[Standing]:

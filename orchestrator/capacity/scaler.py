@@ -45,7 +45,7 @@ class Scaler:
                     started.add(name)
         names = {*existing, *self._wanted}
         for name in set(cluster.fleet.workers) - names:
-            del cluster.fleet.workers[name]
+            cluster.fleet.forget(name)
         now = cluster.clock.monotonic()
         workers = [cluster.fleet.worker(name, self._pool_of(name), now) for name in sorted(names)]
         for worker in workers:
@@ -105,7 +105,7 @@ class Scaler:
             _log.info("worker_stopped", worker=worker.name)
             await cluster.store.declare_dead(cluster.name, worker.status.worker)
             await cluster.workers.kill(worker.name, restart=False)
-            cluster.fleet.workers.pop(worker.name, None)
+            cluster.fleet.forget(worker.name)
 
     def _lose_homeless(self, names: Collection[str], now: float) -> None:
         """Lose the claims of workers that do not exist and that nobody will start again."""

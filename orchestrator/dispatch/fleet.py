@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -13,6 +15,9 @@ from orchestrator.domain.outcome import Ending, blames_worker
 from orchestrator.domain.protocol import Broke, Rendered, WorkerState, WorkerStatus
 from orchestrator.domain.warmth import COLD, Warmth, shape_of
 from orchestrator.policy import placement
+
+# Ended lives that are kept until somebody has looked at them.
+_MOST_OVER = 10_000
 
 
 @dataclass(slots=True)
@@ -79,15 +84,25 @@ class Fleet:
 
     workers: dict[str, Worker] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    # Lives that are over, as they were last heard of, the oldest first: `Timekeeper` books their last seconds.
+    over: deque[Worker] = field(default_factory=lambda: deque(maxlen=_MOST_OVER))
 
     def worker(self, name: str, pool: str, now: float) -> Worker:
         """The worker of that name, known from now on if it is new."""
         return self.workers.setdefault(name, Worker(name, pool, heard_at=now))
 
+    def forget(self, name: str) -> None:
+        """A worker that is no more; nothing where it is not known."""
+        gone = self.workers.pop(name, None)
+        if gone is not None and gone.status is not None:
+            self.over.append(gone)
+
     def heard(self, worker: Worker, status: WorkerStatus, now: float) -> WorkerStatus | None:
         """Take in a worker's answer; returns the one before it from the same incarnation, if any."""
         before = worker.status
         same = before if before is not None and before.worker == status.worker else None
+        if before is not None and same is None:
+            self.over.append(copy(worker))
         if same is None or same.state is not status.state:
             worker.state_since = now
         if worker.registered != status.worker:

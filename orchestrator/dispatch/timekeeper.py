@@ -57,10 +57,11 @@ class Timekeeper:
 
     def look(self) -> None:
         """Add up what has passed between every worker's last two answers that were seen here."""
-        workers = self._cluster.fleet.workers
-        for name, worker in workers.items():
+        workers, over = self._cluster.fleet.workers, self._cluster.fleet.over
+        ended = [over.popleft() for _ in range(len(over))]
+        for worker in (*ended, *workers.values()):
             if worker.status is not None:
-                self._look(name, worker, worker.status)
+                self._look(worker.name, worker, worker.status)
         for name in [name for name in self._seen if name not in workers or workers[name].status is None]:
             del self._seen[name]
 

@@ -107,6 +107,22 @@ async def test_a_new_life_begins_its_own_count_and_one_without_an_answer_has_non
     assert sum(house.booked.values()) == 0
 
 
+@pytest.mark.parametrize("comes_back", [False, True], ids=["let go", "started anew"])
+async def test_the_last_seconds_of_a_life_are_booked_though_nobody_looked_before_its_end(comes_back: bool) -> None:
+    house = House()
+    house.hears(WorkerState.READY, 0)
+    await house.keeper.run_once()
+    house.now += 10
+    house.hears(WorkerState.DRAINING, 8)
+    if comes_back:
+        house.hears(WorkerState.LOADING, 0, life="two")
+    else:
+        house.fleet.forget("p-0")
+    for _ in range(2):
+        await house.keeper.run_once()
+    assert house.booked == {Spell.BUSY: 8, Spell.IDLE: 2, Spell.LOADING: 0, Spell.BROKEN: 0}
+
+
 def test_what_is_not_busy_has_its_price_and_an_unknown_price_is_none() -> None:
     spent = [
         Spent(pool="a", spell=Spell.BUSY, seconds=3000.0),
