@@ -176,3 +176,22 @@ def test_the_bill_of_what_is_installed_names_packages_versions_and_what_needs_wh
     (edges,) = [each["dependsOn"] for each in bill["dependencies"] if each["ref"] == fastapi["bom-ref"]]
     assert any(each.startswith("pkg:pypi/starlette@") for each in edges)
     assert all(ref in parts for each in bill["dependencies"] for ref in each["dependsOn"])
+
+
+def test_two_builds_are_compared_file_by_file(tmp_path: Path) -> None:
+    """What `make images-check CHECK=--twice` does with the trees of two images."""
+    trees = [tmp_path / "one", tmp_path / "other"]
+    for number, tree in enumerate(trees):
+        tree.mkdir()
+        for name in ("same", "content", "mode"):
+            (tree / name).write_text("text")
+            os.utime(tree / name, (number, number))
+        (tree / "link").symlink_to("same" if number else "mode")
+    (trees[0] / "content").write_text("next")
+    (trees[0] / "mode").chmod(0o755)
+    (trees[1] / "added").mkdir()
+
+    program = "import sys, check, pathlib; print(*sorted(check.differing(*map(pathlib.Path, sys.argv[1:]))))"
+    told = subprocess.check_output([sys.executable, "-B", "-c", program, *trees], cwd=RELEASE, text=True)
+
+    assert told.split() == ["added", "content", "link", "mode"]
