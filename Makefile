@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 COMPLETED := .venv/.completed
 
-.PHONY: help demo demo-campaign up dev test test-unit rehearse profile check format toolchain
+.PHONY: help demo demo-campaign up dev test test-unit rehearse profile check format locks release images-check toolchain
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,9 @@ help:
 	@echo 'make profile    flame graphs of a stack under load, plans of its statements (PROFILE="--pid N")'
 	@echo 'make check      ruff, mypy and the import contracts'
 	@echo 'make format     mend layout and imports'
+	@echo 'make release    images, SBOMs, chart and checksums of this commit, into dist/ (ENGINE=docker|podman|buildah)'
+	@echo 'make images-check  build both images here by buildah and try them (CHECK="--twice")'
+	@echo 'make locks      write deploy/locks/ anew (CPU_WHEELS=folder or index of torch for CPUs)'
 
 demo: $(INSTALLED)
 	@$(BIN)/cogmill demo
@@ -55,6 +58,18 @@ check: $(INSTALLED)
 format: $(INSTALLED)
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+# uv writes hashes of all files of a release, which pip does not.
+locks: $(INSTALLED)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --target .venv/locks 'uv>=0.9'
+	@UV=.venv/locks/bin/uv CPU_WHEELS='$(CPU_WHEELS)' deploy/release/locks.sh
+
+# These two need no environment, only Python 3.11; CHECK has options of the script.
+release:
+	@$(PYTHON) deploy/release/release.py
+
+images-check:
+	@$(PYTHON) deploy/release/check.py $(CHECK)
 
 # The environment is made anew whenever what it is made of has changed.
 $(INSTALLED): pyproject.toml api/client/pyproject.toml constraints.txt | toolchain

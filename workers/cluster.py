@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 from uuid import UUID
@@ -40,7 +41,7 @@ class RayWorkers:
         try:
             ray.init(address=address, namespace=namespace, log_to_driver=False, configure_logging=False)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise WorkerUnreachable(f"no Ray cluster answers at {address}: {error}") from error
+            raise WorkerUnreachable(_unlike(address, str(error)) or _silent(address, error)) from error
         return cls(namespace)
 
     def close(self) -> None:
@@ -145,6 +146,25 @@ class RayWorkers:
             raise WorkerUnreachable(f"{name}: {error}") from error
         except RayError as error:
             raise WorkerUnreachable(f"{name}: {error}") from error
+
+
+def _silent(address: str | None, error: Exception) -> str:
+    return f"no Ray cluster answers at {address}: {error}"
+
+
+def _unlike(address: str | None, said: str) -> str | None:
+    """What is wrong where Ray refuses to join a cluster of other versions, as `check_version_info` of its utils does.
+
+    Ray compares itself and Python to the patch level, for a driver as for every node that `ray start` would add.
+    """
+    versions = re.findall(r"^\s*(Ray|Python): (\S+)$", said, re.MULTILINE)
+    if not said.startswith("Version mismatch") or len(versions) != 4:
+        return None
+    theirs, ours = ("Ray {Ray} on Python {Python}".format(**dict(part)) for part in (versions[:2], versions[2:]))
+    return (
+        f"the cluster at {address} runs {theirs}, and this process {ours}: they must be the same to the patch level;"
+        " take all images from one build"
+    )
 
 
 def _list_actors() -> list[str]:

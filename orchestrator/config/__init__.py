@@ -1,7 +1,8 @@
 """Settings: read once from the environment and one TOML file, validated, frozen, passed down.
 
 `COGMILL_CONFIG` names the TOML file; every key can be overridden by an environment variable, `COGMILL_` and the path
-with `__` between its parts (`COGMILL_S3__BUCKET`). The environment wins over the file.
+with `__` between its parts (`COGMILL_S3__BUCKET`), or by a file of that path's name (`s3__bucket`) in the folder that
+`COGMILL_SECRETS_DIR` names. The environment wins over such files, and they over the TOML file.
 
 Imports domain, policy.
 """

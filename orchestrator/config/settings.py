@@ -8,15 +8,9 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from orchestrator.config import loops, rendering, sections
+from orchestrator.config import loops, rendering, sections, sources
 from orchestrator.config.database import Access, DatabaseAddress
 from orchestrator.domain.catalog import FAMILIES, ModelFamily, Profile
 from orchestrator.domain.errors import ConfigError, UnknownModel
@@ -27,7 +21,7 @@ class Settings(BaseSettings):
     """Everything a Cogmill process is told. Frozen; build it with `load`."""
 
     model_config = SettingsConfigDict(
-        env_prefix="COGMILL_", env_nested_delimiter="__", frozen=True, extra="forbid", env_ignore_empty=True
+        env_prefix=sources.PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", env_ignore_empty=True
     )
 
     database_url: str
@@ -115,12 +109,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        if isinstance(env_settings, EnvSettingsSource):  # COGMILL_API is where clients find us; ours are COGMILL_API__*
-            kept = {name: value for name, value in env_settings.env_vars.items() if name != "cogmill_api"}
-            env_settings.env_vars = kept
-        path = os.environ.get("COGMILL_CONFIG")
-        toml = (TomlConfigSettingsSource(settings_cls, Path(path)),) if path else ()
-        return (init_settings, env_settings, *toml)
+        return (init_settings, *sources.sources(settings_cls, env_settings))
 
     @property
     def database(self) -> Access:
@@ -250,7 +239,7 @@ def load(**overrides: Any) -> Settings:
     path = os.environ.get("COGMILL_CONFIG")
     if path and not Path(path).is_file():
         raise ConfigError(f"COGMILL_CONFIG: no such file: {path}")
-    _refuse_unknown_variables()
+    sources.refuse_unknown(Settings.model_fields)
     try:
         return Settings(**overrides)
     except ValidationError as error:
@@ -298,18 +287,6 @@ def _check_shapes(key: str, pool: rendering.PoolSettings, family: ModelFamily) -
         width, height, num_frames = map(int, shape.split("x"))
         if not family.renders((width, height), num_frames):
             raise ValueError(f"{key}: {family.name} renders no {shape} but {family.sizes_words}; {family.frames_rule}")
-
-
-def _refuse_unknown_variables() -> None:
-    """Raise for `COGMILL_X__Y` without a section X, which pydantic-settings passes over in silence.
-
-    Others are let be: Kubernetes itself sets `COGMILL_API_PORT` and the like beside a service of that name.
-    """
-    sections = sorted(name.upper() for name in Settings.model_fields)
-    for variable in sorted(os.environ):
-        section, nested, _ = variable.removeprefix("COGMILL_").partition("__")
-        if variable.startswith("COGMILL_") and nested and section not in sections:
-            raise ConfigError(f"{variable}: there is no section {section}; known are {', '.join(sections)}")
 
 
 def _explain(item: Mapping[str, Any]) -> str:

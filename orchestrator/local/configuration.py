@@ -116,7 +116,7 @@ def _disown(content: Mapping[str, Any], data: DataDir) -> None:
 
     The rest (`COGMILL_LOG__LEVEL`) counts.
     """
-    owned = {f"COGMILL_{key}".upper() for key in content}
+    owned = {"COGMILL_SECRETS_DIR", *(f"COGMILL_{key}".upper() for key in content)}
     cleaned = environment.cleaned(os.environ, data.home)
     kept = {name: value for name, value in cleaned.items() if name.split("__")[0] not in owned}
     for variable in set(os.environ) - set(kept):

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 # Those at the root, and those beside the code that they are about.
 DOCUMENTS = [
     str(path.relative_to(ROOT))
-    for places in ("*.md", "api/**/*.md", "orchestrator/**/*.md", "workers/**/*.md", "tests/**/*.md")
+    for places in ("*.md", "api/**/*.md", "deploy/*.md", "orchestrator/**/*.md", "workers/**/*.md", "tests/**/*.md")
     for path in sorted(ROOT.glob(places))
 ]
 OPERATIONS = (ROOT / "OPERATIONS.md").read_text()

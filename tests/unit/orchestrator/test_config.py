@@ -143,6 +143,53 @@ def test_a_wrong_line_of_the_file_is_told_by_name(toml: Path, before: str, after
     assert told in complaint()
 
 
+@pytest.fixture
+def secrets(toml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of secrets as Kubernetes mounts them: names are links into a folder that is changed as a whole."""
+    folder = tmp_path / "secrets"
+    (folder / "..2026").mkdir(parents=True)
+    (folder / "..data").symlink_to("..2026")
+    for name, text in {"master_key": "of a file, and long\n", "s3__secret_key": "s3 secret"}.items():
+        (folder / "..2026" / name).write_text(text)
+        (folder / name).symlink_to(f"..data/{name}")
+    monkeypatch.setenv("COGMILL_SECRETS_DIR", str(folder))
+    monkeypatch.setenv("COGMILL_S3__ACCESS_KEY", "s3 key")
+    return folder
+
+
+def test_secrets_come_from_files_that_win_over_the_toml_file(secrets: Path) -> None:
+    settings = config.load()
+
+    assert settings.master_key.get_secret_value() == "of a file, and long"
+    assert settings.s3.secret_key is not None
+    assert settings.s3.secret_key.get_secret_value() == "s3 secret"
+
+
+def test_the_environment_wins_over_files_of_secrets(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COGMILL_MASTER_KEY", "of the environment")
+
+    assert config.load().master_key.get_secret_value() == "of the environment"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("masterkey", "x", "COGMILL_SECRETS_DIR: masterkey is no key; known are adapters, "),
+        ("s3__secretkey", "x", "s3.secretkey"),
+        ("master_key", "short", "master_key"),
+    ],
+)
+def test_a_wrong_file_of_a_secret_is_told_by_name(secrets: Path, name: str, content: str, told: str) -> None:
+    (secrets / name).unlink(missing_ok=True)
+    (secrets / name).write_text(content)
+    assert told in complaint()
+
+
+def test_a_folder_of_secrets_that_is_not_there_is_told_by_name(toml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COGMILL_SECRETS_DIR", "/no/such")
+    assert "COGMILL_SECRETS_DIR: /no/such cannot be read" in complaint()
+
+
 def test_a_missing_file_is_told_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COGMILL_CONFIG", "/no/such.toml")
     assert "/no/such.toml" in complaint()

@@ -194,6 +194,7 @@ class TestConfiguration:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         theirs = {"COGMILL_S3__BUCKET": "theirs", "COGMILL_CONFIG": "theirs", "RAY_ADDRESS": "theirs"}
+        theirs["COGMILL_SECRETS_DIR"] = "theirs"
         monkeypatch.setattr(os, "environ", {**theirs, "COGMILL_LOG__LEVEL": "debug"})
         data = DataDir(tmp_path)
         settings = configuration.establish(data, _document(tmp_path))
