@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 # The rest is imported by the command that needs it, as in orchestrator.cli.
 
+# What the table's integers hold.
+_MOST = 2**31 - 1
+
 
 def join(tenants: typer.Typer) -> None:
     """Put both commands beside those of `tenants`."""
@@ -25,16 +28,20 @@ def join(tenants: typer.Typer) -> None:
 
 def _cap(text: str) -> int:
     """A whole number, -1 for `none`."""
-    if text != "none" and not text.isdecimal():
-        raise typer.BadParameter("must be a whole number of 0 or more, or 'none'")
-    return -1 if text == "none" else int(text)
+    if text == "none":
+        return -1
+    # Of thousands of digits int() makes no number.
+    if not text.isdecimal() or len(text.lstrip("0")) > len(str(_MOST)) or int(text) > _MOST:
+        raise typer.BadParameter(f"must be a whole number from 0 to {_MOST}, or 'none'")
+    return int(text)
 
 
 def set_share(
     tenant: Tenant,
     pool: Annotated[str, typer.Argument(help="A pool of the configuration.")],
     guaranteed: Annotated[
-        int | None, typer.Option(min=0, help="Workers that it gets when it wants them, lent while it does not.")
+        int | None,
+        typer.Option(min=0, max=_MOST, help="Workers that it gets when it wants them, lent while it does not."),
     ] = None,
     running: Annotated[
         int | None, typer.Option(parser=_cap, metavar="NUMBER|none", help="Jobs that it may run there at once.")

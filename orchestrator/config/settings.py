@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
+<<<<<<< HEAD
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+=======
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+>>>>>>> last1
 
 from orchestrator.config import loops, rendering, sections, sources
 from orchestrator.config.database import Access, DatabaseAddress
@@ -244,6 +257,8 @@ def load(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(item) for item in error.errors(include_url=False))) from None
+    except SettingsError as error:
+        raise ConfigError(_unparsed(error)) from None
     except ValueError as error:  # a TOML file that does not parse
         raise ConfigError(f"COGMILL_CONFIG {path}: {error}") from None
 
@@ -296,6 +311,16 @@ def _explain(item: Mapping[str, Any]) -> str:
         return message
     variable = "COGMILL_" + "__".join(str(part) for part in item["loc"]).upper()
     return f"{key}: {message} (environment: {variable})"
+
+
+def _unparsed(error: SettingsError) -> str:
+    """Which variable of the environment is no JSON; without its value, which may hold secrets."""
+    cause, field = error.__cause__, re.search(r'field "(\w+)"', str(error))
+    if not isinstance(cause, json.JSONDecodeError) or field is None:
+        return f"the environment: {error}"
+    of_field = re.compile(rf"COGMILL_{field[1]}(__.*)?", re.IGNORECASE)
+    variables = [name for name, value in os.environ.items() if value == cause.doc and of_field.fullmatch(name)]
+    return f"{' or '.join(sorted(variables))} is no JSON: {cause}"
 
 
 def _check_caps(pools: Mapping[str, rendering.PoolSettings], caps: loops.AutoscaleSettings) -> None:

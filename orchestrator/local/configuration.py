@@ -20,7 +20,7 @@ from orchestrator.local.portbook import Ports
 from orchestrator.local.secrets import Secrets, write
 
 BUCKET = "cogmill"
-_MODEL_KEYS = ("default_model", "models", "pools", "aliases", "adapters", "models_cache", "engine")
+_MODEL_KEYS = ("default_model", "models", "pools", "shared", "aliases", "adapters", "models_cache", "engine")
 
 # What a laptop serves when nothing else is chosen.
 _DEFAULT = (TINY_2B, TINY_5B, TINY_5B_I2V)

@@ -178,7 +178,7 @@ class _Standing:
                 continue
             giver = min(self._movable(pool), key=self._loss, default=None)
             if giver is not None and due_in_s <= giver.left_s + line.load_s:
-                waited = f"{self._rules.cold_wait_s - due_in_s:.0f} of at most {self._rules.cold_wait_s:.0f} s"
+                waited = f"{now - memory.cold_since[pool]:.0f} of at most {self._rules.cold_wait_s:.0f} s"
                 why = f"no worker holds its model, and its jobs have waited {waited}"
                 return self._swap(
                     giver, pool, Cause.BOUND, f"{why}; {_left(giver)}, and loading takes {line.load_s:.0f} s"

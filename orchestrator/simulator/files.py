@@ -36,7 +36,7 @@ def read(fleet: Path, traffic: Path) -> tuple[Fleet, Traffic]:
 
 
 def _check_guaranteed(fleet: Path, ours: Fleet, traffic: Path, theirs: Traffic) -> None:
-    """Guarantees are of pools that there are, and no more than their workers."""
+    """Guarantees are of pools that there are, and no more than their own workers: of shared ones none can be given."""
     promised: Counter[str] = Counter()
     for name, tenant in theirs.tenants.items():
         for pool, count in tenant.guaranteed.items():
@@ -44,8 +44,10 @@ def _check_guaranteed(fleet: Path, ours: Fleet, traffic: Path, theirs: Traffic) 
             if pool not in ours.pools:
                 raise ConfigError(f"{where}: {pool!r} is none of {fleet}'s pools: {', '.join(ours.pools)}")
             promised[pool] += count
-            if promised[pool] > (there := ours.most_workers(pool)):
-                raise ConfigError(f"{where}: {promised[pool]} would be guaranteed, and there are {there} workers")
+            if promised[pool] > (there := ours.pools[pool].most_workers):
+                shared = ours.set_of(pool)
+                own = "" if shared is None else f" of its own; those of shared.{shared} are guaranteed to nobody"
+                raise ConfigError(f"{where}: {promised[pool]} would be guaranteed, and there are {there} workers{own}")
 
 
 def _read(path: Path, model: type[Model]) -> Model:

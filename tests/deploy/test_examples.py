@@ -49,4 +49,5 @@ def test_every_wait_for_pods_names_the_release() -> None:
     selectors = re.findall(r"kubectl [^`\n]*-l (\S+)", OPERATIONS)
 
     assert selectors
-    assert all("app.kubernetes.io/instance=" in selector for selector in selectors)
+    # A Ray cluster has a name of its own in each of them.
+    assert all(re.search(r"app.kubernetes.io/instance=|ray.io/cluster=", selector) for selector in selectors)

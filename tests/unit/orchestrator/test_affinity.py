@@ -132,6 +132,11 @@ def test_a_cold_model_gets_a_worker_in_time_for_its_bound() -> None:
     )
 
 
+def test_a_wait_beyond_the_bound_is_told_as_long_as_it_was() -> None:
+    (swap,) = swaps(holders(five="200 90"), line("five", 1e5), line("two", 5, oldest_s=4000))
+    assert "its jobs have waited 4000 of at most 600 s" in swap.why
+
+
 def test_a_wait_without_a_worker_begins_when_the_last_one_has_left() -> None:
     workers, old = holders(five="10"), line("two", 5, oldest_s=1e5)
     memory = Memory().after(holders(two="10"), [old], 9_000.0)

@@ -131,6 +131,13 @@ class TestCommandLine:
             cli.main()
         assert (ended.value.code, capsys.readouterr().err) == (1, line)
 
+    @pytest.mark.parametrize("option", ["--running", "--guaranteed"])
+    @pytest.mark.parametrize("number", ["2147483648", "99999999999999999999", "9" * 5000, "-1"])
+    def test_a_share_that_the_queue_cannot_hold_is_refused_by_name(self, option: str, number: str) -> None:
+        done = CliRunner().invoke(cli.app, ["tenants", "share", "acme", "small", f"{option}={number}"])
+        assert done.exit_code == 2
+        assert option in done.stderr
+
     @pytest.mark.parametrize("weight", ["0", "-1", "nan", "inf", "x"])
     def test_a_weight_that_is_no_share_is_refused_by_name(self, weight: str) -> None:
         done = CliRunner().invoke(cli.app, ["tenants", "weight", "--", "acme", weight])

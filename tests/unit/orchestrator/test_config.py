@@ -195,6 +195,27 @@ def test_a_missing_file_is_told_by_name(monkeypatch: pytest.MonkeyPatch) -> None
     assert "/no/such.toml" in complaint()
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("COGMILL_SHARED", "nonsense"),
+        ("cogmill_shared", "nonsense"),
+        ("COGMILL_SHARED__BOTH__POOLS", "gpu"),
+        ("COGMILL_S3", '{"secret_key": "hidden"'),
+    ],
+)
+def test_a_variable_that_is_no_json_is_told_by_name_without_its_value(
+    toml: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("COGMILL_DATABASE_URL", value)  # of text, and no JSON either
+    told = complaint()
+    assert told.startswith(f"{variable} is no JSON: ")
+    assert "COGMILL_CONFIG" not in told
+    assert value not in told
+    assert "hidden" not in told
+
+
 def test_variables_that_kubernetes_sets_beside_us_are_let_be(toml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COGMILL_API_SERVICE_HOST", "10.0.0.1")
     assert config.load().default_model == "small"

@@ -183,6 +183,24 @@ class TestConfiguration:
         with pytest.raises(ConfigError, match="database_url is none of"):
             configuration.read_models(file)
 
+    def test_pools_of_a_models_file_share_workers_and_later_commands_see_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(os, "environ", {})
+        file, data = tmp_path / "models.toml", DataDir(tmp_path)
+        file.write_text(
+            'default_model = "a"\n'
+            '[models.a]\nfamily = "tiny-2b"\npath = "a"\n[models.b]\nfamily = "tiny-5b"\npath = "b"\n'
+            '[pools.a]\nmodel = "a"\n[pools.b]\nmodel = "b"\n'
+            '[shared.both]\npools = ["a", "b"]\nworkers = 2\n'
+        )
+        content = {**_document(tmp_path), "aliases": {}, **configuration.read_models(file)}
+        settings = configuration.establish(data, content)
+        assert settings.sets == {"a": "both", "b": "both"}
+        os.environ.clear()
+        configuration.enter(data)
+        assert config.load() == settings
+
     @pytest.mark.parametrize("models", ["1", "[]"])
     def test_models_that_are_no_tables_are_refused(self, tmp_path: Path, models: str) -> None:
         file = tmp_path / "models.toml"

@@ -175,6 +175,21 @@ def test_wrong_traffic_is_told_with_file_line_and_key(tmp_path: Path, old: str, 
     assert said.removeprefix("line 1: ") in str(refused.value)
 
 
+def test_workers_that_pools_share_are_guaranteed_to_nobody(tmp_path: Path) -> None:
+    fleet = (
+        '[pools.main]\nfamily = "cogvideox-2b"\n[pools.other]\nfamily = "cogvideox-5b"\n'
+        '[shared.both]\npools = ["main", "other"]\nworkers = 3\nprice_per_gpu_hour = 1\n'
+    )
+    traffic = TRAFFIC.replace("tenant =", 'pool = "main"\ntenant =')
+    read(tmp_path, fleet, traffic)
+    with pytest.raises(ConfigError) as refused:
+        read(tmp_path, fleet, f"{traffic}[tenants.shop]\nguaranteed = {{ main = 1 }}\n")
+    assert str(refused.value).endswith(
+        "tenants.shop.guaranteed.main: 1 would be guaranteed, and there are 0 workers of its own;"
+        " those of shared.both are guaranteed to nobody"
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
