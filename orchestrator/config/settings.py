@@ -10,18 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
-<<<<<<< HEAD
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
-=======
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-    TomlConfigSettingsSource,
-)
->>>>>>> last1
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from orchestrator.config import loops, rendering, sections, sources
 from orchestrator.config.database import Access, DatabaseAddress
@@ -314,13 +303,13 @@ def _explain(item: Mapping[str, Any]) -> str:
 
 
 def _unparsed(error: SettingsError) -> str:
-    """Which variable of the environment is no JSON; without its value, which may hold secrets."""
+    """Which variable of the environment, or file of secrets, is no JSON; without its value, which may be one."""
     cause, field = error.__cause__, re.search(r'field "(\w+)"', str(error))
     if not isinstance(cause, json.JSONDecodeError) or field is None:
         return f"the environment: {error}"
     of_field = re.compile(rf"COGMILL_{field[1]}(__.*)?", re.IGNORECASE)
     variables = [name for name, value in os.environ.items() if value == cause.doc and of_field.fullmatch(name)]
-    return f"{' or '.join(sorted(variables))} is no JSON: {cause}"
+    return f"{' or '.join(sorted(variables)) or f'{sources.SECRETS_DIR}: {field[1].lower()}'} is no JSON: {cause}"
 
 
 def _check_caps(pools: Mapping[str, rendering.PoolSettings], caps: loops.AutoscaleSettings) -> None:
