@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,20 +42,37 @@ def simulate(
     world = World(*tables_of, policy=policy, seed=seed, directory=traffic.parent)
     world.run()
     told = report(world)
-    if out is not None:
-        (out / "report.json").write_text(json.dumps(told.to_dict(), indent=2) + "\n")
-        (out / "plots.svg").write_text(plots.plot(world, told))
-    if as_json:
-        tables.document(told.to_dict())
-        return
-    _print(told)
-    if out is not None:
-        typer.echo(f"\n{out / 'report.json'}\n{out / 'plots.svg'}")
+    written: list[Path] = []
+    try:
+        if out is not None:
+            written.append(_write(out / "report.json", json.dumps(told.to_dict(), indent=2) + "\n"))
+            written.append(_write(out / "plots.svg", plots.plot(world, told)))
+    finally:  # what was simulated for minutes is told, whatever becomes of its files
+        if as_json:
+            tables.document(told.to_dict())
+        else:
+            _print(told)
+            if written:
+                typer.echo("".join(f"\n{path}" for path in written))
+
+
+def _write(path: Path, text: str) -> Path:
+    """The file, whole or not at all. Raises `OSError` with its name, which one of a write does not have by itself."""
+    beside = path.with_name(f".{path.name}.partial")
+    try:
+        beside.write_text(text, "utf-8")
+        beside.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    finally:
+        with suppress(OSError):  # it is there only where it could not be made whole
+            beside.unlink()
+    return path
 
 
 def _print(told: Report) -> None:
     tables.table(
-        ("priority", "came", "done", "failed", "unfinished", "late", "wait p50 s", "p95 s", "p99 s"),
+        ("priority", "came", "done", "failed", "unfinished", "single jobs late", "wait p50 s", "p95 s", "p99 s"),
         [
             (
                 row.priority,

@@ -142,7 +142,7 @@ class SharedTable(Strict):
     # None is one, and one more for each eight workers.
     at_once: int | None = Field(default=None, ge=1, le=100_000)
     # Between two decisions.
-    every_s: float = Field(default=5.0, gt=0, le=3600)
+    every_s: float = Field(default=5.0, ge=0.1, le=3600)
 
     @property
     def most_at_once(self) -> int:

@@ -26,7 +26,7 @@ class Waits:
     failed: int
     # At the end they wait or render.
     unfinished: int
-    # Single jobs that came later than they were wanted, or had not come by then.
+    # Single jobs that came later than they were wanted, or had not come by then. Rows are `late_rows` of campaigns.
     late: int
     p50_s: float | None
     p95_s: float | None

@@ -5,13 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AwareDatetime, Field, field_validator, model_validator
 
 from orchestrator.domain.request import DEFAULT_PRIORITY
 from orchestrator.simulator.fleet import Strict
 
 Hour = Annotated[float, Field(ge=0, le=24 * 366, allow_inf_nan=False)]
 Priority = Annotated[int, Field(ge=0, le=100)]
+# Within these years every moment of a simulation is one that a calendar has, in UTC and in any zone of closed hours.
+_FIRST_YEAR, _LAST_YEAR = 1970, 2200
 
 
 class TenantTable(Strict):
@@ -128,6 +130,13 @@ class Traffic(Strict):
     streams: dict[str, StreamTable] = Field(default_factory=dict)
     traces: dict[str, TraceTable] = Field(default_factory=dict)
     campaigns: dict[str, CampaignTable] = Field(default_factory=dict)
+
+    @field_validator("begins")
+    @classmethod
+    def _in_our_times(cls, moment: datetime) -> datetime:
+        if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+            raise ValueError(f"is in the year {moment.year}, and must be from {_FIRST_YEAR} to {_LAST_YEAR}")
+        return moment
 
     @model_validator(mode="after")
     def _something(self) -> Self:

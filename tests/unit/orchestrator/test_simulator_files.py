@@ -7,9 +7,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from orchestrator import cli
 from orchestrator.domain.errors import ConfigError
 from orchestrator.simulator import arrivals, files, shapes, traces
 from orchestrator.simulator.fleet import PoolTable
@@ -115,6 +113,12 @@ def test_the_examples_are_good(fleet: Path, traffic: Path) -> None:
         ),
         ("[pools.main.kinds.spot]", "[pools.main.kind.spot]", "line 3: pools.main.kind: there is no such key"),
         ("[pools.main.kinds.spot]", "[pools.other.kinds.spot]", "pools.main.kinds: must not be empty, unless the pool"),
+        (
+            "[pools.main.kinds.spot]",
+            '[shared.some]\npools = ["main", "other"]\nworkers = 1\nprice_per_gpu_hour = 1.0\nevery_s = 1e-9\n'
+            "[pools.main.kinds.spot]",
+            "line 10: shared.some.every_s: Input should be greater than or equal to 0.1",
+        ),
         ("workers = 2", "workers = ", "fleet.toml: Invalid value (at line 7, column 11)"),
     ],
 )
@@ -146,6 +150,16 @@ def test_a_wrong_fleet_is_told_with_file_line_and_key(tmp_path: Path, old: str, 
             "campaigns.night.budget.unit: Input should be 'gpu_seconds' or 'money'",
         ),
         ("hours = 2", "hours = 2\nbegins = 2026-03-02T06:00:00", "line 2: begins: Input should have timezone info"),
+        (
+            "hours = 2",
+            "hours = 2\nbegins = 0001-01-01T00:00:00+14:00",
+            "line 2: begins: is in the year 1, and must be from 1970 to 2200",
+        ),
+        (
+            "hours = 2",
+            "hours = 2\nbegins = 9999-12-31T00:00:00Z",
+            "line 2: begins: is in the year 9999, and must be from 1970 to 2200",
+        ),
         (
             "hours = 2",
             "hours = 2\n[tenants.shop]\nguaranteed = { main = 3 }",
@@ -277,23 +291,15 @@ def test_a_render_takes_what_the_catalogue_says_unless_the_file_does() -> None:
     assert (shapes.shape_of(own, pool).seconds, shapes.shape_of(own, pool).steps) == (7.0, 3)
 
 
-def test_the_command_prints_and_writes_what_came_of_it(tmp_path: Path) -> None:
-    read(tmp_path)
-    told = CliRunner().invoke(
-        cli.app,
-        ["simulate", str(tmp_path / "fleet.toml"), str(tmp_path / "traffic.toml"), "--out", str(tmp_path / "out")],
+@pytest.mark.parametrize("begins", ["1970-01-01T00:00:00+14:00", "2200-12-31T23:59:59-12:00"])
+def test_the_first_and_the_last_moment_that_may_be_said_can_be_played(tmp_path: Path, begins: str) -> None:
+    closed = 'family = "cogvideox-2b"\nclosed_hours = ["Mon-Sun 08:00-18:00 Europe/Berlin"]'
+    tables = read(
+        tmp_path,
+        fleet=FLEET.replace('family = "cogvideox-2b"', closed),
+        traffic=TRAFFIC.replace("hours = 2", f"hours = 8784\nbegins = {begins}"),
     )
 
-    assert told.exit_code == 0, told.output
-    assert "night" in told.output
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["plots.svg", "report.json"]
+    here = World(*tables, policy="ours", seed=1, directory=tmp_path)
 
-
-def test_the_command_knows_its_policies(tmp_path: Path) -> None:
-    read(tmp_path)
-    told = CliRunner().invoke(
-        cli.app, ["simulate", str(tmp_path / "fleet.toml"), str(tmp_path / "traffic.toml"), "--policy", "lottery"]
-    )
-
-    assert told.exit_code == 2
-    assert "is none of ours, fifo, priority, equal" in told.output
+    assert len(here.closed["main"]) >= 366
