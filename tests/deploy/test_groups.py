@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 
 from orchestrator.config.rendering import KindSettings, PoolSettings
 from tests.support.helm import CHART, LEAST, Helm, Rendered, least
+
+# A RayCluster on standard input -> what Ray's autoscaler makes of its groups.
+_READ = """
+import json, sys
+from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr as read
+print(json.dumps(read(json.load(sys.stdin))["available_node_types"]))
+"""
 
 KINDS: dict[str, Any] = LEAST | {
     "config": LEAST["config"]
@@ -162,7 +170,10 @@ def test_rays_autoscaler_reads_each_group_as_it_is_meant(scaled: Rendered) -> No
     cluster = cluster_of(scaled)
     cluster["metadata"]["namespace"] = "default"
 
-    types = _derive_autoscaling_config_from_ray_cr(cluster)["available_node_types"]
+    # In a process of its own: Ray reads its network when it is imported, which other tests still have to set.
+    command = [sys.executable, "-c", _READ]
+    read = subprocess.run(command, input=json.dumps(cluster), capture_output=True, check=True, text=True)
+    types = json.loads(read.stdout.splitlines()[-1])
 
     def told(name: str) -> tuple[Any, ...]:
         resources = types[name]["resources"]
