@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.policy.kinds import Standing
@@ -112,6 +112,7 @@ def test_what_never_vanishes_is_never_put_aside_for_it() -> None:
 
 
 @settings(max_examples=10, deadline=None)
+@example(300.0, 0)
 @given(st.floats(20, 20_000), st.integers(0, 10**6))
 def test_however_long_lives_are_the_work_is_done_and_firm_workers_do_not_flap(mean_s: float, seed: int) -> None:
     world = World([SPOT, FIRM], lives={"spot": lasting(mean_s, seed)})
@@ -121,4 +122,6 @@ def test_however_long_lives_are_the_work_is_done_and_firm_workers_do_not_flap(me
         rate += world.ready.get("spot", 0) + world.ready.get("firm", 0)
     # Eight hours: pauses double, so trials that go well and then badly are few.
     assert changes <= 24
-    assert rate / 1440 >= 0.55 * 11, rate / 1440
+    # Lives that last as long as a start, 300 s, are the worst: not short enough to be put aside, half of the time goes
+    # into starting.
+    assert rate / 1440 >= 0.5 * 11, rate / 1440
