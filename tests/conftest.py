@@ -2,16 +2,17 @@
 
 import os
 import sys
-from pathlib import Path
 
 from hypothesis import settings
+
+from tests.support.tools import EXTRA
 
 # Hundreds of processes import the product: each would compile it anew where the shell forbids to keep bytecode.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 # torchao lies apart: diffusers imports what it finds, and every worker that a test starts would be slower for it.
-sys.path.append(str(Path(sys.prefix) / "extra"))
+sys.path.append(str(EXTRA))
 
 # glibc gives large blocks back at once, and each render's are mapped and cleared anew, 4 KiB at a time: a tenth of a
 # render's time on a virtual machine. In huge pages it costs next to nothing. Read when a process starts.

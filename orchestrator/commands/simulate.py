@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
@@ -13,7 +14,10 @@ from orchestrator.commands import tables
 from orchestrator.commands.options import path
 
 if TYPE_CHECKING:
-    from orchestrator.simulator.report import Report
+    from orchestrator.simulator.report import PoolWaits, Report, Waits
+
+# Its heads, and its rows.
+_Table: TypeAlias = tuple[Sequence[str], Sequence[Sequence[object]]]
 
 # The simulator is imported by the command, as in orchestrator.cli.
 
@@ -71,87 +75,9 @@ def _write(path: Path, text: str) -> Path:
 
 
 def _print(told: Report) -> None:
-    tables.table(
-        ("priority", "came", "done", "failed", "unfinished", "single jobs late", "wait p50 s", "p95 s", "p99 s"),
-        [
-            (
-                row.priority,
-                row.came,
-                row.succeeded,
-                row.failed,
-                row.unfinished,
-                row.late,
-                row.p50_s,
-                row.p95_s,
-                row.p99_s,
-            )
-            for row in told.waits
-        ],
-    )
-    if len(told.pools) > 1:
+    for heading, rows in (*_of_jobs(told), *_of_campaigns(told), *_of_workers(told)):
+        tables.table(heading, rows)
         typer.echo()
-        tables.table(
-            ("pool", "rendered", "wait p50 s", "p95 s", "p99 s"),
-            [(row.pool, row.rendered, row.p50_s, row.p95_s, row.p99_s) for row in told.pools],
-        )
-    if told.shared:
-        typer.echo()
-        tables.table(
-            ("shared by pools", "workers", "rendered", "swaps", "swaps a render"),
-            [(row.name, row.workers, row.rendered, row.swaps, _index(row.swaps_a_render)) for row in told.shared],
-        )
-    if told.campaigns:
-        typer.echo()
-        tables.table(
-            ("campaign", "rows", "done", "failed", "through at h", "wanted at h", "late rows"),
-            [
-                (row.name, row.rows, row.succeeded, row.failed, row.through_h, row.deadline_h, row.late_rows)
-                for row in told.campaigns
-            ],
-        )
-    if any(row.budget is not None for row in told.campaigns):
-        typer.echo()
-        tables.table(
-            ("budget of", "amount", "used", "no room at h"),
-            [(row.name, row.budget, row.used, row.paused_h) for row in told.campaigns if row.budget is not None],
-        )
-    if told.forecasts:
-        typer.echo()
-        tables.table(
-            (
-                "forecast of",
-                "rows done",
-                "at h",
-                "from h",
-                "likely",
-                "to",
-                "at risk",
-                "through at h",
-                "error",
-                "inside",
-            ),
-            [
-                (
-                    row.campaign,
-                    _percent(row.share),
-                    row.at_h,
-                    row.low_h,
-                    row.likely_h,
-                    row.high_h,
-                    row.at_risk,
-                    row.through_h,
-                    _percent(row.error),
-                    row.inside,
-                )
-                for row in told.forecasts
-            ],
-        )
-    typer.echo()
-    tables.table(
-        ("kind", "workers at most", "GPU hours ready", "busy", "money"),
-        [(kind.kind, kind.most, kind.ready_h, kind.busy_h, kind.money) for kind in told.kinds],
-    )
-    typer.echo()
     tables.facts(
         {
             "too late": told.missed,
@@ -166,6 +92,62 @@ def _print(told: Report) -> None:
             "workers lost": told.workers_lost,
         }
     )
+
+
+def _of_jobs(told: Report) -> Iterator[_Table]:
+    yield (
+        ("priority", "came", "done", "failed", "unfinished", "single jobs late", "wait p50 s", "p95 s", "p99 s"),
+        [
+            (each.priority, each.came, each.succeeded, each.failed, each.unfinished, each.late, *_waits(each))
+            for each in told.waits
+        ],
+    )
+    if len(told.pools) > 1:
+        rows = [(each.pool, each.rendered, *_waits(each)) for each in told.pools]
+        yield ("pool", "rendered", "wait p50 s", "p95 s", "p99 s"), rows
+
+
+def _of_campaigns(told: Report) -> Iterator[_Table]:
+    if told.campaigns:
+        yield (
+            ("campaign", "rows", "done", "failed", "through at h", "wanted at h", "late rows"),
+            [
+                (each.name, each.rows, each.succeeded, each.failed, each.through_h, each.deadline_h, each.late_rows)
+                for each in told.campaigns
+            ],
+        )
+    if bounded := [each for each in told.campaigns if each.budget is not None]:
+        rows = [(each.name, each.budget, each.used, each.paused_h) for each in bounded]
+        yield ("budget of", "amount", "used", "no room at h"), rows
+    if told.forecasts:
+        times = "at h", "from h", "likely", "to"
+        yield (
+            ("forecast of", "rows done", *times, "at risk", "through at h", "error", "inside"),
+            [
+                (
+                    *(each.campaign, _percent(each.share)),
+                    *(each.at_h, each.low_h, each.likely_h, each.high_h),
+                    *(each.at_risk, each.through_h, _percent(each.error), each.inside),
+                )
+                for each in told.forecasts
+            ],
+        )
+
+
+def _of_workers(told: Report) -> Iterator[_Table]:
+    if told.shared:
+        rows = [
+            (each.name, each.workers, each.rendered, each.swaps, _index(each.swaps_a_render)) for each in told.shared
+        ]
+        yield ("shared by pools", "workers", "rendered", "swaps", "swaps a render"), rows
+    yield (
+        ("kind", "workers at most", "GPU hours ready", "busy", "money"),
+        [(kind.kind, kind.most, kind.ready_h, kind.busy_h, kind.money) for kind in told.kinds],
+    )
+
+
+def _waits(each: Waits | PoolWaits) -> tuple[float | None, ...]:
+    return each.p50_s, each.p95_s, each.p99_s
 
 
 def _percent(share: float | None) -> str | None:

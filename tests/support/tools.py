@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cogmill-tools"
+# Packages that only some tests use, and that slow the start of every process that finds them.
+EXTRA = Path(sys.prefix) / "extra"
 SHARED = Path(__file__).parents[2].parent / "shared"
 
 

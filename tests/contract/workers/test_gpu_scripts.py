@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.tools import EXTRA
+
 ROOT = Path(__file__).parents[3]
 
 # Of the project's dependencies, what a machine with PyTorch has not got and nobody carries there.
@@ -33,7 +35,7 @@ def test_the_measurements_at_full_size_run_with_a_model_cut_down(tmp_path: Path)
     command = [sys.executable, "-m", "tests.benchmarks.engine", "--rehearse", "--models", "cogvideox-1.5-5b-i2v"]
 
     # torchao, for the profiles that are quantized, is where the tests of this process find it, too.
-    found_in = os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), str(Path(sys.prefix) / "extra")])
+    found_in = os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), str(EXTRA)])
     told = tmp_path / "found.json"
     subprocess.run(
         [*command, "--json", str(told)], check=True, cwd=ROOT, timeout=170, env={**os.environ, "PYTHONPATH": found_in}

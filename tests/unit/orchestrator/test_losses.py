@@ -122,6 +122,7 @@ def test_however_long_lives_are_the_work_is_done_and_firm_workers_do_not_flap(me
         rate += world.ready.get("spot", 0) + world.ready.get("firm", 0)
     # Eight hours: pauses double, so trials that go well and then badly are few.
     assert changes <= 24
-    # Lives that last as long as a start, 300 s, are the worst: not short enough to be put aside, half of the time goes
-    # into starting.
-    assert rate / 1440 >= 0.5 * 11, rate / 1440
+    # Lives that last about as long as a start, 300 s, are the worst: not short enough to be put aside, and half of the
+    # time goes into starting.
+    least = 0.5 if 250 <= mean_s <= 400 else 0.55
+    assert rate / 1440 >= least * 11, rate / 1440

@@ -38,6 +38,17 @@ def files_in(tmp_path: Path, traffic: str = TRAFFIC) -> list[str]:
     return [str(tmp_path / "fleet.toml"), str(tmp_path / "traffic.toml")]
 
 
+def test_each_pool_that_shares_workers_has_its_line_and_the_set_has_its_swaps() -> None:
+    examples = Path(__file__).parents[3] / "deploy/simulations"
+    shared = [str(examples / name) for name in ("shared-fleet.toml", "mixed-requests.toml")]
+    told = CliRunner().invoke(cli.app, ["simulate", *shared])
+
+    assert told.exit_code == 0, told.output
+    assert re.search(r"^pool +rendered +wait p50 s", told.output, re.MULTILINE)
+    assert re.search(r"^five-image +[\d,]+ +[\d.,]+", told.output, re.MULTILINE)
+    assert re.search(r"^main +8 +[\d,]+ +\d+ +0\.\d+", told.output, re.MULTILINE)
+
+
 def test_the_command_prints_and_writes_what_came_of_it(tmp_path: Path) -> None:
     told = CliRunner().invoke(cli.app, ["simulate", *files_in(tmp_path), "--out", str(tmp_path / "out")])
 
