@@ -51,10 +51,9 @@ GIB = 2**30
 def notices() -> dict[str, tuple[int | None, int, int]]:
     """Of each line of the table: the notice, where it is a number, the pods' grace period, and the engine's notice."""
     rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \| (\d+) \| (\d+) \|$", section("Notice"), re.MULTILINE)
-    numbers = {where: re.match(r"(\d+) s", notice) for where, notice, *_ in rows}
     return {
-        where: (int(number[1]) if (number := numbers[where]) else None, int(grace), int(engine))
-        for where, _, grace, engine in rows
+        where: (int(number[1]) if (number := re.match(r"(\d+) s", notice)) else None, int(grace), int(engine))
+        for where, notice, grace, engine in rows
     }
 
 
@@ -73,7 +72,7 @@ def test_every_place_is_on_the_page_and_every_file_is_a_place() -> None:
 
 
 def test_all_that_a_place_gets_is_valid_under_the_restricted_pod_security_standard(helm: Helm) -> None:
-    """The chart, and what the page has the reader apply, of what Kubernetes itself knows; Karpenter's kinds are its own.
+    """The chart, and what the page has the reader apply, but for Karpenter's kinds, which are its own.
 
     Each place is a release of its name, so that one look at all of them tells whose object it is.
     """

@@ -1,4 +1,4 @@
-"""The places that the chart has values for: what they say, and what the page of commands and the manifests make there."""
+"""The places that the chart has values for: what they say, and what the page and the manifests make there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
