@@ -204,7 +204,7 @@ def test_karpenter_ends_spot_workers_within_the_notice_and_replaces_no_node_that
 def test_the_pool_of_gke_gives_pods_the_notice_that_the_table_says() -> None:
     said = re.search(r"kubeletConfig: (\{.*\})", shown(HEADINGS["gke-spot"], "sh"))
     assert said
-    kubelet = yaml.safe_load(said[1].replace(":", ": "))
+    kubelet = yaml.safe_load(said[1])
     given = kubelet["shutdownGracePeriodSeconds"] - kubelet["shutdownGracePeriodCriticalPodsSeconds"]
     assert given == notices()[NOTICES["gke-spot"]][0]
 
