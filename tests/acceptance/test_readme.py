@@ -1,4 +1,7 @@
-"""Every snippet of the README's chapter on clients runs as it is printed, with the package that its heading names."""
+"""Every snippet of the README's chapter on clients runs as it is printed, with the package that its heading names.
+
+So do those of the ten lines for a cluster that need none.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from tests.support.web import Web
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 CHAPTER = README.partition("\n## The client that you have\n")[2].partition("\n## ")[0]
+CLUSTER = README.partition("\n## Ten lines to a first video on a cluster\n")[2].partition("\n## ")[0]
 INTRODUCTION, *SECTIONS = CHAPTER.split("\n### ")
 SECTIONS = [section for section in SECTIONS if "\n```" in section]
 PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -96,6 +100,15 @@ def test_the_lines_for_curl_follow_a_video_to_its_end(exported: Mapping[str, str
     events = shell(lines, exported, tmp_path)
     assert "step" in events
     check_videos(tmp_path, lines)
+
+
+def test_the_last_two_lines_for_a_cluster_make_a_video(exported: Mapping[str, str], tmp_path: Path) -> None:
+    ((_, lines),) = SNIPPET.findall(CLUSTER)
+    *_, create, follow = lines.splitlines()
+    address, create = create.split(" && ", 1)
+    assert address == "API=http://localhost:8000"  # of a port that is forwarded
+    assert "step" in shell(f"{create}\n{follow}", exported, tmp_path)
+    check_videos(tmp_path, follow)
 
 
 def test_the_lines_for_webhooks_read_what_is_delivered(

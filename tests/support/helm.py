@@ -16,6 +16,9 @@ from tests.support.tools import need
 
 CHART = Path(__file__).parents[2] / "helm" / "cogmill"
 
+# The same as the loader in Python, ten times as fast.
+_SAFE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 # The least that an installation must say.
 LEAST: dict[str, Any] = {
     "database": {"existingSecret": "cogmill-db"},
@@ -50,7 +53,7 @@ class Rendered:
 
     @property
     def objects(self) -> list[dict[str, Any]]:
-        return [document for document in yaml.safe_load_all(self.text) if document]
+        return [document for document in yaml.load_all(self.text, Loader=_SAFE) if document]
 
     def find(self, kind: str, name: str) -> dict[str, Any]:
         """The one object of that kind whose name ends in `name`."""
