@@ -22,8 +22,8 @@ from orchestrator.telemetry.health import Pulse
 
 # Headers that scripts of other origins may read, beside the few that they always may.
 _EXPOSED = (
-    "content-disposition", "content-range", "etag", "openai-poll-after-ms", "retry-after", "x-request-id",
-    "x-should-retry",
+    "content-disposition", "content-range", "etag", "openai-poll-after-ms", "ratelimit", "ratelimit-policy",
+    "retry-after", "x-request-id", "x-should-retry",
 )  # fmt: skip
 
 # How often the jobs and the campaigns that somebody watches are read. Nothing but their watchers depends on it.

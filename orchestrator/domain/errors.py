@@ -17,6 +17,7 @@ CogmillError
 │   ├── Refused              the moderation hook does not allow it
 │   └── LimitExceeded        one of the tenant's limits; says whether and when trying again helps
 ├── Unavailable              a part that is needed does not answer: trying again later helps
+│   ├── Crowded              this process holds as much for its callers as it may
 │   ├── StoreUnavailable     PostgreSQL
 │   │   ├── StoreRefused     it did not take the request at all: nothing was written
 │   │   │   └── StoreReadOnly  since it is a standby, or read-only
