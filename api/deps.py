@@ -121,7 +121,7 @@ class Services:
 
     @classmethod
     def of(cls, settings: Settings, store: ApiStore, objects: ObjectStore) -> Services:
-        keyring = Keyring(store, settings.master_key.get_secret_value(), cache_s=settings.api.key_cache_s)
+        keyring = Keyring(store, settings.needed_master_key, cache_s=settings.api.key_cache_s)
         door = open_front_door(settings, store, objects)
         rates = RequestRates(door.limits, settings.limits.storage)
         readiness = Readiness(settings.database, store)
