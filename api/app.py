@@ -15,14 +15,15 @@ from api.dialects import DIALECTS
 from api.middleware import BasePath, BodyLimit, Edge
 from api.shared.dialect import Bound, Dialect
 from api.wire.docs import complete
+from api.wire.holding import Holding
 from orchestrator.config import Settings
 from orchestrator.kit.loops import Loop, running
 from orchestrator.telemetry.health import Pulse
 
 # Headers that scripts of other origins may read, beside the few that they always may.
 _EXPOSED = (
-    "content-disposition", "content-range", "etag", "openai-poll-after-ms", "retry-after", "x-request-id",
-    "x-should-retry",
+    "content-disposition", "content-range", "etag", "openai-poll-after-ms", "ratelimit", "ratelimit-policy",
+    "retry-after", "x-request-id", "x-should-retry",
 )  # fmt: skip
 
 # How often the jobs and the campaigns that somebody watches are read. Nothing but their watchers depends on it.
@@ -76,7 +77,8 @@ def create_app(
 def _surround(app: FastAPI, settings: Settings, dialects: Sequence[Dialect]) -> None:
     """Put around the routes what every request passes; each goes around those before it."""
     bounds = {path: bound for dialect in dialects for path, bound in dialect.bodies.items()}
-    app.add_middleware(BodyLimit, limit=partial(_largest_body, settings, bounds))
+    app.add_middleware(BodyLimit, limit=partial(_largest_body, settings, bounds), hold=deps.hold_body)
+    app.add_middleware(Holding)
     app.add_middleware(Edge)
     app.add_middleware(BasePath, base=settings.api.base_path)
     if settings.api.cors_origins:

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
+from fastapi.responses import RedirectResponse, Response
+from starlette.types import Scope
 
 from api.openai.lines import OpenAILines
 from api.readiness import Readiness
 from api.wire.downloads import DEADLINE_S, Downloads
+from api.wire.holding import Held, held
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.batches.batches import Batches
 from orchestrator.campaigns.campaigns import Campaigns
@@ -21,8 +24,9 @@ from orchestrator.campaigns.requests import Requests
 from orchestrator.capacity.fleets import FleetReader, Fleets
 from orchestrator.capacity.forecasting import Admission, Forecasts
 from orchestrator.capacity.pools import Pools
-from orchestrator.config import S3Settings, Settings
+from orchestrator.config import ApiSettings, S3Settings, Settings
 from orchestrator.domain.errors import Forbidden, InvalidField, LimitExceeded, NotFound
+from orchestrator.domain.job import Artifact
 from orchestrator.intake.files import Files
 from orchestrator.intake.jobs import Jobs
 from orchestrator.intake.waiting import Waiting
@@ -41,6 +45,7 @@ from orchestrator.store import CALLERS, Store
 from orchestrator.tenants.keys import Keyring
 from orchestrator.tenants.ledger import Reports
 from orchestrator.tenants.rates import RequestRates
+from orchestrator.tenants.room import Room
 from orchestrator.tenants.turns import Turns
 
 # Connections that one process keeps open for watchers of videos, and how many of them one tenant may hold; the same
@@ -50,17 +55,39 @@ _WATCHERS_OF_TENANT = 200
 _CAMPAIGN_WATCHERS = 200
 _CAMPAIGN_WATCHERS_OF_TENANT = 50
 
+# How long a large body waits for room in memory, and one too many of its tenant for its turn, before it is refused.
+_TURN_S = 20.0
+
 # Of one tenant: requests with more in their body than `api.max_body_bytes`, which are kept in memory (pictures) or on
-# the disk (files) until they are answered, and how long one too many waits for its turn before it is refused.
+# the disk (files) until they are answered.
 _LARGE_BODIES = 16
 _UPLOADS = 8
-_TURN_S = 20.0
 
 
 class ApiStore(
     FrontdoorStore, BatchStore, CampaignStore, ForecastStore, LedgerStore, FleetReader, KeyStore, WebhookStore, Protocol
 ):
     """What the API asks of the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """What all callers of one process share."""
+
+    requests: Room
+    # In memory. What is on its way to the disk counts until it is there.
+    bodies: Room
+    downloads: Room
+
+    @classmethod
+    def of(cls, api: ApiSettings) -> Rooms:
+        return cls(
+            requests=Room(
+                "requests_in_flight", most=api.max_requests_in_flight, of_tenant=api.max_requests_in_flight_per_tenant
+            ),
+            bodies=Room("body_bytes", most=api.max_bodies_bytes, of_tenant=api.max_bodies_bytes_per_tenant),
+            downloads=Room("downloads", most=api.max_downloads, of_tenant=api.max_downloads_per_tenant),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +115,13 @@ class Services:
     keyring: Keyring
     rates: RequestRates
     readiness: Readiness
+    rooms: Rooms
     large_bodies: Turns
     uploads: Turns
 
     @classmethod
     def of(cls, settings: Settings, store: ApiStore, objects: ObjectStore) -> Services:
-        keyring = Keyring(store, settings.master_key.get_secret_value(), cache_s=settings.api.key_cache_s)
+        keyring = Keyring(store, settings.needed_master_key, cache_s=settings.api.key_cache_s)
         door = open_front_door(settings, store, objects)
         rates = RequestRates(door.limits, settings.limits.storage)
         readiness = Readiness(settings.database, store)
@@ -128,6 +156,7 @@ class Services:
             keyring,
             rates,
             readiness,
+            rooms=Rooms.of(settings.api),
             large_bodies=Turns(_LARGE_BODIES, wait_s=_TURN_S),
             uploads=Turns(_UPLOADS, wait_s=_TURN_S),
         )
@@ -168,8 +197,24 @@ def refuse_nul(request: Request) -> None:
 async def _tenant(request: Request) -> str:
     opened = services(request)
     tenant = await opened.keyring.tenant(request.headers.get("authorization"))
-    await opened.rates.admit(tenant)
+    await _admit(request, tenant)
     return tenant
+
+
+async def _admit(request: Request, tenant: str) -> None:
+    """Raises `LimitExceeded` or `Crowded`. An event stream leaves the room again, and has its own bounds."""
+    opened = services(request)
+    await opened.rates.admit(tenant)
+    mine = held(request)
+    mine.tenant = tenant
+    mine.take(opened.rooms.requests)
+
+
+def hold_body(scope: Scope, size: int) -> None:
+    """A piece of a body has come. What nobody's key is behind is read by nobody."""
+    mine: Held = scope["state"]["held"]
+    if mine.tenant and size:
+        mine.receive_body(scope["app"].state.services.rooms.bodies, size)
 
 
 # The tenant of the request's key, found before anything else of the request is read. Every route that asks for it
@@ -180,7 +225,7 @@ Tenant = Annotated[str, Depends(_tenant)]
 async def _operator(request: Request) -> ApiKey:
     opened = services(request)
     key = await opened.keyring.key(request.headers.get("authorization"))
-    await opened.rates.admit(key.tenant)
+    await _admit(request, key.tenant)
     if not key.operator:
         raise Forbidden("only an operator's key may do this (cogmill keys create --operator)")
     return key
@@ -198,6 +243,8 @@ async def _room(request: Request, tenant: Tenant) -> AsyncIterator[None]:
         yield
         return
     async with _turn(opened.large_bodies, tenant):
+        if announced.isdecimal():
+            await held(request).expect_body(opened.rooms.bodies, int(announced), within_s=_TURN_S)
         yield
 
 
@@ -221,3 +268,9 @@ async def _turn(turns: Turns, tenant: str) -> AsyncIterator[None]:
 # One tenant's large bodies take neither the memory nor the disk that all tenants share.
 ROOM = Depends(_room)
 UPLOAD_ROOM = Depends(_upload_room)
+
+
+async def redirect(opened: Services, artifact: Artifact, filename: str) -> Response:
+    """Leads to the object itself, by a URL that opens for a while without a key."""
+    url = await opened.downloads.sign(artifact, lifetime_s=opened.settings.s3.url_lifetime_s, filename=filename)
+    return RedirectResponse(url, 302, {"cache-control": "no-store"})

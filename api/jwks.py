@@ -55,5 +55,5 @@ class JwkSet(BaseModel):
 )
 async def jwks(request: Request) -> Response:
     """What the signature of a campaign's manifest is checked with. Needs no key, and tells nothing of anybody."""
-    master_key = deps.services(request).settings.master_key.get_secret_value()
+    master_key = deps.services(request).settings.needed_master_key
     return reply(JwkSet.model_validate(Signer(master_key).jwks), headers=_HEADERS)

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from uuid import uuid4
 
 from starlette.datastructures import MutableHeaders
@@ -16,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import errors
 from api.wire.problem import problem_of
-from orchestrator.domain.errors import TooLarge
+from orchestrator.domain.errors import CogmillError, TooLarge
 from orchestrator.telemetry import logs, metrics
 
 log = logs.get("api")
@@ -112,13 +113,14 @@ class BasePath:
 class BodyLimit:
     """Refuses a body of more than `limit(path)` bytes: at once when it is announced, else as soon as it is seen.
 
-    And one that does not come: with a 408 after `IDLE_S` without a byte, or when it is not there after `WHOLE_S` and a
-    second more for each `_SLOWEST` bytes that came.
+    `hold` is told of each piece, and may refuse it by raising. One that does not come is a 408: after `IDLE_S` without
+    a byte, or when it is not there after `WHOLE_S` and a second more for each `_SLOWEST` bytes that came.
     """
 
-    def __init__(self, app: ASGIApp, *, limit: Callable[[str], int]) -> None:
+    def __init__(self, app: ASGIApp, *, limit: Callable[[str], int], hold: Callable[[Scope, int], None]) -> None:
         self._app = app
         self._limit = limit
+        self._hold = hold
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -130,7 +132,7 @@ class BodyLimit:
             answer = errors.response(scope, problem_of(_too_large(max_bytes)))
             await answer(scope, receive, _last_words(receive, send))
             return
-        body = _Body(receive, max_bytes)
+        body = _Body(receive, max_bytes, partial(self._hold, scope))
         last_words = _last_words(receive, send)
 
         async def bounded_send(message: Message) -> None:
@@ -140,18 +142,19 @@ class BodyLimit:
 
 
 class _Body:
-    """One body as it comes in; `refused` once it was too large or too slow."""
+    """One body as it comes in; `refused` once it was too large or too slow, or there was no room for it."""
 
-    def __init__(self, receive: Receive, max_bytes: int) -> None:
+    def __init__(self, receive: Receive, max_bytes: int, hold: Callable[[int], None]) -> None:
         self._receive = receive
         self._max_bytes = max_bytes
+        self._hold = hold
         self._received = 0
         self._due: float | None = None
         self._complete = False
         self.refused = False
 
     async def receive(self) -> Message:
-        """The next message. Raises `TooLarge`, or `HTTPException` 408."""
+        """The next message. Raises `TooLarge`, `HTTPException` 408, or what `hold` raises."""
         if self._complete:  # now the caller waits for the answer and owes nothing
             return await self._receive()
         now = asyncio.get_running_loop().time()
@@ -164,10 +167,15 @@ class _Body:
             self.refused = True
             raise HTTPException(408, "the body did not come in time") from None
         self._complete = not message.get("more_body")
-        self._received += len(message.get("body", b""))
-        if self._received > self._max_bytes:
+        size = len(message.get("body", b""))
+        self._received += size
+        try:
+            if self._received > self._max_bytes:
+                raise _too_large(self._max_bytes)
+            self._hold(size)
+        except CogmillError:
             self.refused = True
-            raise _too_large(self._max_bytes)
+            raise
         return message
 
 

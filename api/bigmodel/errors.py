@@ -29,6 +29,9 @@ _CODES = {
     "limit_requests_per_s": "1303",
     "limit_queued": "1302",
     "limit_large_bodies": "1302",
+    "limit_requests_in_flight": "1302",
+    "limit_body_bytes": "1302",
+    "limit_downloads": "1302",
     "limit_gpu_seconds_per_day": "1304",
     Refused.code: "1301",
 }

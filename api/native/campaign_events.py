@@ -17,6 +17,7 @@ from api.native import events
 from api.native.campaign_answers import CampaignCounts
 from api.native.campaign_translate import campaign_of, counts_of, forecast_of
 from api.openai.errors import DOCS
+from api.wire.holding import held
 from orchestrator.domain.campaign import Campaign, CampaignState, PauseReason
 from orchestrator.domain.campaign_waiting import waiting_for
 from orchestrator.domain.errors import InvalidField
@@ -72,6 +73,7 @@ async def _watch(request: Request, campaign_id: str, tenant: deps.Tenant) -> Asy
     campaign = await services.campaigns.get(tenant, campaign_id)
     with services.campaign_feed.watch(campaign) as watch:
         watch.show(campaign)
+        held(request).give_back(services.rooms.requests)
         yield watch
 
 

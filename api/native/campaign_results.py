@@ -14,6 +14,7 @@ from fastapi.responses import Response, StreamingResponse
 from api import deps
 from api.native.campaign_row_answers import SIGNATURE_EXAMPLE, ManifestSignatureObject
 from api.openai.errors import DOCS
+from api.wire.holding import held
 from api.wire.replies import reply
 from orchestrator.campaigns.manifest import CONTENT_TYPE, lines_of
 from orchestrator.domain import jsontext
@@ -71,6 +72,7 @@ async def manifest(
         "csv": partial(_csv, mark),
         "links": partial(_links, mark, lifetime_s),
     }[format]
+    held(request).take(services.rooms.downloads)
     # Opened before the status goes out, so that a missing object or a silent S3 is an error and not a torn 200.
     pieces = await services.downloads.made(make, gone=_GONE)
     name = f"{campaign_id}-{mark.revision}{'-links' if format == 'links' else ''}"

@@ -15,6 +15,7 @@ from fastapi.responses import Response, StreamingResponse
 from api import deps
 from api.native.campaign_row_answers import ROWS_EXAMPLE, RowError, RowList, RowObject, RowResult, RowState
 from api.openai.errors import DOCS
+from api.wire.holding import held
 from api.wire.paging import Limit
 from api.wire.replies import reply
 from orchestrator.campaigns import finishing
@@ -95,7 +96,9 @@ async def errors(
     format: Annotated[Literal["jsonl", "csv"], Query(description="How it is written.")] = "jsonl",
 ) -> Response:
     """Everything that is wrong with the input, in its order: the line, the field to blame, a stable code, a reason."""
-    campaigns = deps.services(request).campaigns
+    services = deps.services(request)
+    held(request).take(services.rooms.downloads)
+    campaigns = services.campaigns
     pages = campaigns.bad_rows(await campaigns.get(tenant, campaign_id))
     # Before the status goes out, so that a silent database is an error.
     first: Sequence[BadRow] = await anext(pages, [])

@@ -12,6 +12,7 @@ from fastapi.responses import Response, StreamingResponse
 from api import deps
 from api.openai.errors import DOCS
 from api.openai.translate import progress_of, video_of
+from api.wire.holding import held
 from orchestrator.domain.errors import InvalidField, Unavailable
 from orchestrator.domain.events import Event, Kind, Place, gone, news, parse_id, stage_of
 from orchestrator.domain.job import public_id
@@ -48,6 +49,7 @@ async def _watch(request: Request, video_id: str, tenant: deps.Tenant) -> AsyncI
     """Opened before the status goes out, so that whatever is wrong is an error, and closed after the last byte."""
     services = deps.services(request)
     with services.feed.watch(await services.jobs.get(tenant, video_id)) as watch:
+        held(request).give_back(services.rooms.requests)
         yield watch
 
 

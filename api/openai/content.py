@@ -11,6 +11,7 @@ from fastapi.responses import Response, StreamingResponse
 from api import deps, errors
 from api.openai.errors import DOCS
 from api.wire.docs import binary
+from api.wire.holding import held
 from api.wire.problem import Problem
 from api.wire.ranges import NotSatisfiable, parse_range
 from orchestrator.domain.errors import NotFound, NotReady
@@ -36,6 +37,7 @@ class Variant(StrEnum):
         errors=(400, 404, 416, 502),
         answers={
             200: {"description": "The whole file."} | binary("video/mp4", "image/webp", "image/png", "image/jpeg"),
+            302: {"description": "Where it is, for a while, without a key."},
             206: {"description": "The bytes of the range asked for."} | binary("video/mp4"),
         },
     ),
@@ -47,6 +49,8 @@ async def content(
     variant: Annotated[Variant, Query(description="Which of its files.")] = Variant.VIDEO,
 ) -> Response:
     """The MP4, a small WebP of its first frame, or a JPEG of frames in rows. A `Range` header is honoured.
+
+    Where the deployment says `api.content = "redirect"`, the answer to a GET leads to a signed URL of the bucket.
 
     Videos of the first release have their cover, a PNG, as `thumbnail`, and no `spritesheet`.
     """
@@ -69,6 +73,9 @@ async def content(
     if request.method == "HEAD":
         await services.downloads.check(artifact)
         return Response(None, status, headers, artifact.content_type)
+    if services.settings.api.content == "redirect":
+        return await deps.redirect(services, artifact, _filename(job, artifact))
+    held(request).take(services.rooms.downloads)
     # Opened before the status goes out, so that a missing object or a silent S3 is an error and not a torn 200.
     chunks = await services.downloads.open(artifact, part)
     return StreamingResponse(chunks, status, headers, artifact.content_type)

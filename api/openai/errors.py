@@ -13,6 +13,9 @@ _CODES = {
     "limit_requests_per_s": "rate_limit_exceeded",
     "limit_queued": "rate_limit_exceeded",
     "limit_large_bodies": "rate_limit_exceeded",
+    "limit_requests_in_flight": "rate_limit_exceeded",
+    "limit_body_bytes": "rate_limit_exceeded",
+    "limit_downloads": "rate_limit_exceeded",
     "limit_gpu_seconds_per_day": "insufficient_quota",
     "limit_largest_request": "request_limit_exceeded",
 }

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from api import deps
 from api.wire.bodies import Integer, typed
 from api.wire.docs import Body, Docs, binary, listed
+from api.wire.holding import held
 from api.wire.paging import After, Identified, Listing, Order
 from api.wire.replies import reply, unix
 from api.wire.uploads import received
@@ -152,6 +153,9 @@ async def content(request: Request, file_id: str, tenant: deps.Tenant) -> Respon
     """The file's bytes."""
     services = deps.services(request)
     file = await services.files.get(tenant, file_id)
+    if services.settings.api.content == "redirect":
+        return await deps.redirect(services, file.object, file.filename)
+    held(request).take(services.rooms.downloads)
     # Opened before the status goes out, so that a missing object or a silent S3 is an error and not a torn 200.
     chunks = await services.downloads.open(file.object, None)
     headers = {

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from orchestrator.domain.errors import (
+    Crowded,
     Forbidden,
     IntegrityError,
     InvalidField,
@@ -30,7 +31,7 @@ _RETRY_AFTER_S = 2
 _LONGEST_NAME = 80
 _HTTP_CODES = {404: "unknown_route", 405: "method_not_allowed", 408: "request_timeout", 413: "request_too_large"}
 _NO_RETRY = {"x-should-retry": "false"}
-_SOON = ("requests_per_s", "queued", "large_bodies")
+_SOON = ("requests_per_s", "queued", "large_bodies", "requests_in_flight", "body_bytes", "downloads")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,10 @@ def problem_of(error: Exception) -> Problem:
         case StoreRefused():
             headers = {"retry-after": str(_RETRY_AFTER_S), "x-should-retry": "true"}
             message = "the database takes nothing at this moment, so nothing was accepted; please try again"
+            return Problem(status=503, code="unavailable", message=message, headers=headers)
+        case Crowded():
+            headers = {"retry-after": str(_RETRY_AFTER_S), "x-should-retry": "true"}
+            message = "too much is going on in this process at this moment, so nothing was begun; please try again"
             return Problem(status=503, code="unavailable", message=message, headers=headers)
         case Unavailable():
             headers = {"retry-after": str(_RETRY_AFTER_S), "x-should-retry": "true"}
@@ -96,12 +101,18 @@ def _status(error: RequestError) -> int:
 
 
 def _limit(error: LimitExceeded) -> Problem:
-    """`retry-after` where waiting helps; and machines are told to wait where that is a matter of seconds."""
+    """`retry-after` where waiting helps; and machines are told to wait where that is a matter of seconds.
+
+    Where its value is known, so do `ratelimit-policy` and `ratelimit` (draft-ietf-httpapi-ratelimit-headers-10).
+    """
     if error.limit == "largest_request":
         return Problem(status=400, code=f"limit_{error.limit}", message=error.message, param=error.param)
     headers = {"x-should-retry": str(error.limit in _SOON and error.retry_after_s is not None).lower()}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+    if error.most is not None and error.used is not None:
+        headers["ratelimit-policy"] = f'"{error.limit}";q={error.most}'
+        headers["ratelimit"] = f'"{error.limit}";r={max(0, error.most - error.used)}'
     return Problem(status=429, code=f"limit_{error.limit}", message=error.message, param=error.param, headers=headers)
 
 

@@ -12,11 +12,12 @@ from fastapi import Request
 
 from api.wire.bodies import content_type, nested
 from api.wire.forms import FormReader, SpooledFile
+from api.wire.holding import held
 from orchestrator.domain.errors import InvalidField
 from orchestrator.kit.scratch import scratch
 from orchestrator.kit.threads import Threads
 
-_PIECE = 2**20
+_PIECE = 256 * 1024
 # A disk that hangs must not take the threads that others need.
 _WRITING = Threads("uploads", count=8, deadline_s=60)
 
@@ -75,5 +76,6 @@ async def _pieces(request: Request) -> AsyncIterator[bytes]:
         piece += chunk
         if len(piece) >= _PIECE:
             yield bytes(piece)
+            held(request).write_body(len(piece))
             piece.clear()
     yield bytes(piece)

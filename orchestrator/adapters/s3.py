@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _MAX_PARTS = 10_000
 _MAX_DELETE = 1_000
 _MIN_PART = 8 * 2**20
-_CHUNK = 2**20
+_CHUNK = 64 * 1024
 _NOT_FOUND = frozenset({"404", "NoSuchKey"})
 # Refusals of the moment, and none of the object: trying again helps.
 _BUSY = frozenset({"SlowDown", "Throttling", "RequestTimeout", "RequestTimeTooSkewed", "429"})

@@ -90,7 +90,7 @@ def _keys(jwks: str | None, data_dir: Path | None) -> Keys:
     from orchestrator.campaigns.signing import Keys, Signer
 
     if jwks is None:
-        return Keys.of(Signer(settings_of(data_dir).master_key.get_secret_value()).jwks)
+        return Keys.of(Signer(settings_of(data_dir).needed_master_key).jwks)
     if urlsplit(jwks).scheme in ("http", "https"):
         return Keys.parse(_fetched(jwks))
     if not Path(jwks).is_file():

@@ -85,7 +85,7 @@ def create_key(
             await store.add_key(key_id, tenant, name, operator=operator)
 
     asyncio.run(add())
-    typer.echo(secret.issue(settings.master_key.get_secret_value(), key_id))
+    typer.echo(secret.issue(settings.needed_master_key, key_id))
 
 
 @keys.command("list")

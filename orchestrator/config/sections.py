@@ -74,6 +74,17 @@ class ApiSettings(Section):
     max_connections_per_address: int | None = Field(default=None, ge=1)
     # Of a body without pictures and files.
     max_body_bytes: int = Field(default=1 * 2**20, ge=1024)
+    # What one process holds at once for all its callers, and for one tenant: requests that are not answered yet (event
+    # streams have bounds of their own), bytes of their bodies in memory, files that are being sent.
+    max_requests_in_flight: int = Field(default=1024, ge=1)
+    max_requests_in_flight_per_tenant: int = Field(default=256, ge=1)
+    max_bodies_bytes: int = Field(default=128 * 2**20, ge=2**20)
+    max_bodies_bytes_per_tenant: int = Field(default=64 * 2**20, ge=2**20)
+    max_downloads: int = Field(default=256, ge=1)
+    max_downloads_per_tenant: int = Field(default=64, ge=1)
+    # How `/content` of a video is answered: sent through the API, or by a redirect to a signed URL of the bucket, which
+    # costs the API nothing and needs a bucket that callers reach.
+    content: Literal["stream", "redirect"] = "stream"
     # How long a revoked key may go on working on a replica that has just seen it.
     key_cache_s: float = Field(default=2.0, ge=0, le=60)
     max_prompt_chars: int = Field(default=2_000, ge=1)

@@ -29,7 +29,8 @@ class Settings(BaseSettings):
     database_url: str
     database_pooling: Literal["session", "transaction"] = "session"
     listen_url: str | None = None
-    master_key: SecretStr
+    # Only those who deal in keys, webhooks and manifests need it: the API, the maintainer, commands about keys.
+    master_key: SecretStr | None = None
     default_model: str
     models: dict[str, rendering.ModelSettings]
     pools: dict[str, rendering.PoolSettings]
@@ -60,7 +61,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _names_resolve(self) -> Self:
-        if len(self.master_key.get_secret_value()) < 16:
+        if self.master_key is not None and len(self.master_key.get_secret_value()) < 16:
             raise ValueError("master_key must have at least 16 characters")
         DatabaseAddress.parse(self.database_url)
         if self.listen_url is not None:
@@ -101,6 +102,13 @@ class Settings(BaseSettings):
             if target not in self.models:
                 raise ValueError(f"{where} {target!r} is none of models: {', '.join(self.models)}")
         return self
+
+    @property
+    def needed_master_key(self) -> str:
+        """The master key. Raises `ConfigError` where this process has none."""
+        if self.master_key is None:
+            raise ConfigError("master_key: needed here, and not set: COGMILL_MASTER_KEY, or the deployment's own")
+        return self.master_key.get_secret_value()
 
     @classmethod
     def settings_customise_sources(

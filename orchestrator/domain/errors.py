@@ -17,6 +17,7 @@ CogmillError
 │   ├── Refused              the moderation hook does not allow it
 │   └── LimitExceeded        one of the tenant's limits; says whether and when trying again helps
 ├── Unavailable              a part that is needed does not answer: trying again later helps
+│   ├── Crowded              this process holds as much for its callers as it may
 │   ├── StoreUnavailable     PostgreSQL
 │   │   ├── StoreRefused     it did not take the request at all: nothing was written
 │   │   │   └── StoreReadOnly  since it is a standby, or read-only
@@ -140,20 +141,36 @@ class LimitExceeded(RequestError):
     """A tenant's limit.
 
     `limit` is one of `requests_per_s`, `queued`, `gpu_seconds_per_day`, `largest_request`, `webhook_endpoints`,
-    `event_streams`, `large_bodies`.
-    `retry_after_s` is when trying again may help, None when it never does.
+    `event_streams`, `large_bodies`, `requests_in_flight`, `body_bytes`, `downloads`.
+    `retry_after_s` is when trying again may help, None when it never does. `most` is the limit's value and `used` what
+    counts against it, where they are known.
     """
 
     code = "limit_exceeded"
 
-    def __init__(self, message: str, *, limit: str, retry_after_s: float | None, param: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        limit: str,
+        retry_after_s: float | None,
+        param: str | None = None,
+        most: int | None = None,
+        used: int | None = None,
+    ) -> None:
         super().__init__(message, param=param)
         self.limit = limit
         self.retry_after_s = retry_after_s
+        self.most = most
+        self.used = used
 
 
 class Unavailable(CogmillError):
     """A part that is needed does not answer now."""
+
+
+class Crowded(Unavailable):
+    """One process holds as much for all its callers together as it may; nothing was begun."""
 
 
 class StoreUnavailable(Unavailable):

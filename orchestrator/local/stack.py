@@ -237,7 +237,7 @@ def _prepare_database(settings: config.Settings, known_key_id: str | None) -> st
     migrate(settings.database)
     asyncio.run(availability.forget(settings))
     key_id = asyncio.run(_valid_key(settings.database, known_key_id or keys.new_id()))
-    return keys.issue(settings.master_key.get_secret_value(), key_id)
+    return keys.issue(settings.needed_master_key, key_id)
 
 
 def _known_key_id(key_file: Path) -> str | None:

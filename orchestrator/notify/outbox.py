@@ -102,7 +102,7 @@ class Deliverer:
         self._store = store
         self._sender = sender
         self._limits = settings.webhooks
-        self._master_key = settings.master_key.get_secret_value()
+        self._master_key = settings.needed_master_key
         self._backoff = Backoff(base_s=settings.webhooks.base_s, cap_s=settings.webhooks.cap_s)
         self._clock = clock
         self._jitter = jitter

@@ -188,7 +188,7 @@ class Subscriptions:
         return sent
 
     def _secret(self, owner: str, generation: int) -> str:
-        return secret(self._settings.master_key.get_secret_value(), owner, generation)
+        return secret(self._settings.needed_master_key, owner, generation)
 
     def _overlap_s(self, overlap: bool) -> float:
         return self._settings.webhooks.overlap_s if overlap else 0.0

@@ -157,7 +157,7 @@ def _several(name: str, count: int, run_once: Callable[[], Awaitable[object]]) -
 
 def finishing_of(settings: Settings, store: Store, objects: ObjectStore) -> Finishing:
     """What writes manifests."""
-    return Finishing(settings, store, objects, ManifestWriter(objects, Signer(settings.master_key.get_secret_value())))
+    return Finishing(settings, store, objects, ManifestWriter(objects, Signer(settings.needed_master_key)))
 
 
 def campaigns_of(

@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from api.wire import downloads
+from api.wire import connections, downloads
 from orchestrator.config import S3Settings
-from tests.support.api import COVER, VIDEO, Api, api_settings, in_process, serving
+from tests.support.api import COVER, VIDEO, Api, api_settings, in_process, listening, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -99,3 +99,70 @@ async def test_head_tells_what_get_would_send_without_sending_it(api: Api) -> No
         assert head.headers["content-length"] == str(len(data))
         assert {**head.headers, "x-request-id": ""} == {**whole.headers, "x-request-id": ""}
     assert (await api.http.head(f"/v1/videos/{video_id[:-1]}/content")).status_code == 404
+
+
+async def uploaded(api: Api, data: bytes) -> str:
+    sent = {"file": ("rows.jsonl", data), "purpose": (None, "user_data")}
+    return f"/v1/files/{(await api.http.post('/v1/files', files=sent)).json()['id']}/content"
+
+
+async def read_slowly(port: int, path: str, key: str, *, pause_s: float) -> bool:
+    """Read a fortieth now and then; whether the answer came whole."""
+    with socket.socket() as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", port))
+        reader, writer = await asyncio.open_connection(sock=raw, limit=2**16)
+        writer.write(f"GET {path} HTTP/1.1\r\nhost: api\r\nauthorization: Bearer {key}\r\n\r\n".encode())
+        told = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        left = int(told.lower().partition(b"content-length: ")[2].split()[0])
+        piece = left // 40
+        try:
+            while left > 0:
+                await asyncio.sleep(pause_s)
+                left -= len(await asyncio.wait_for(reader.readexactly(min(piece, left)), 10))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return False
+        finally:
+            writer.close()
+        return True
+
+
+@pytest.mark.parametrize(("slowest", "whole"), [(2**40, False), (1, True)], ids=["trickling", "slow"])
+async def test_who_reads_a_little_now_and_then_holds_a_download_no_longer_than_who_reads_nothing(
+    api: Api, monkeypatch: pytest.MonkeyPatch, slowest: int, whole: bool
+) -> None:
+    """Each pause is far shorter than what a reader may stop for; all together are longer."""
+    monkeypatch.setattr(connections, "STALLED_S", 1.0)
+    monkeypatch.setattr(connections, "SLOWEST_READ", slowest)
+    path = await uploaded(api, bytes(16 * 2**20))
+    async with listening(api.app) as port:
+        assert await read_slowly(port, path, await api.key(api.tenant), pause_s=0.08) is whole
+    assert api.services.rooms.downloads.of(api.tenant) == 0
+
+
+async def test_downloads_beyond_a_tenants_share_are_refused_by_name_and_room_comes_back(api: Api) -> None:
+    path = await uploaded(api, b"rows")
+    room = api.services.rooms.downloads
+    for _ in range(api.settings.api.max_downloads_per_tenant):
+        room.take(api.tenant)
+    refused = await api.http.get(path)
+    assert (refused.status_code, refused.headers["ratelimit"]) == (429, '"downloads";r=0')
+    room.give_back(api.tenant, api.settings.api.max_downloads_per_tenant)
+    assert (await api.http.get(path)).content == b"rows"
+    assert room.of(api.tenant) == 0
+
+
+async def test_where_the_deployment_says_so_content_is_a_redirect_to_a_signed_url(api: Api) -> None:
+    video_id, path = await finished(api), await uploaded(api, b"rows")
+    settings = api.settings.model_copy(update={"api": api.settings.api.model_copy(update={"content": "redirect"})})
+    async with serving(settings) as app, in_process(app, await api.key(api.tenant)) as client:
+        for place, data in ((f"/v1/videos/{video_id}/content", VIDEO), (path, b"rows")):
+            answer = await client.get(place)
+            assert (answer.status_code, answer.headers["cache-control"]) == (302, "no-store")
+            async with httpx.AsyncClient() as anybody:
+                got = await anybody.get(answer.headers["location"])
+            assert got.content == data
+            assert got.headers["content-disposition"].startswith("attachment")
+        head = await client.head(f"/v1/videos/{video_id}/content")
+        assert (head.status_code, head.headers["content-length"]) == (200, str(len(VIDEO)))

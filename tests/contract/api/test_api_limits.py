@@ -17,6 +17,7 @@ from api.openai import errors as openai
 from api.wire.problem import problem_of
 from orchestrator.config import LimitSettings, ModerationSettings
 from orchestrator.domain.errors import (
+    Crowded,
     KeyReused,
     LimitExceeded,
     ModerationUnavailable,
@@ -26,7 +27,7 @@ from orchestrator.domain.errors import (
     WrongState,
 )
 from orchestrator.tenants.turns import Turns
-from tests.support.api import Api, api_settings, in_process, serving
+from tests.support.api import Api, api_settings, in_process, listening, serving
 
 OPENAI, BIGMODEL = "/v1/videos", "/api/paas/v4/videos/generations"
 FILES = "/v1/files"
@@ -50,6 +51,9 @@ def told(retry: str, after_s: str | None = None) -> dict[str, str]:
         (limit("queued", 10.0), 429, RATE, LIMITED, "1302", told("true", "10")),
         (limit("queued", None), 429, RATE, LIMITED, "1302", told("false")),
         (limit("large_bodies", 20.0), 429, RATE, LIMITED, "1302", told("true", "20")),
+        (limit("requests_in_flight", 1.0), 429, RATE, LIMITED, "1302", told("true", "1")),
+        (limit("body_bytes", 1.0), 429, RATE, LIMITED, "1302", told("true", "1")),
+        (limit("downloads", 1.0), 429, RATE, LIMITED, "1302", told("true", "1")),
         (limit("gpu_seconds_per_day", 3600.5), 429, QUOTA, QUOTA, "1304", told("false", "3601")),
         (limit("gpu_seconds_per_day", None), 429, QUOTA, QUOTA, "1304", told("false")),
         (limit("largest_request", None), 400, INVALID, "request_limit_exceeded", "1210", {}),
@@ -58,6 +62,7 @@ def told(retry: str, after_s: str | None = None) -> dict[str, str]:
         (Refused("not this"), 400, INVALID, "content_policy_violation", "1301", {}),
         (ModerationUnavailable("gone"), 503, SERVER, "unavailable", "1234", told("true", "2")),
         (StoreUnavailable("gone"), 503, SERVER, "unavailable", "1234", told("true", "2")),
+        (Crowded("full"), 503, SERVER, "unavailable", "1234", told("true", "2")),
         (SubmitUnconfirmed("gone"), 503, SERVER, "unavailable", "1234", told("false")),
     ],
 )  # fmt: skip
@@ -158,6 +163,63 @@ async def test_a_tenants_large_bodies_wait_for_each_other_and_hold_up_nothing_el
         enough.set()
         assert (await unfinished).status_code == 400
         assert (await send(api.http, large)).status_code == 400
+
+
+HELD = [
+    ("requests_in_flight", {"max_requests_in_flight_per_tenant": 1}),
+    ("body_bytes", {"max_bodies_bytes": 2**20, "max_bodies_bytes_per_tenant": 2**20}),
+]
+
+
+@pytest.mark.parametrize(("named", "bounds"), HELD)
+async def test_what_a_tenant_holds_in_a_process_is_refused_by_name_and_given_back(
+    database_url: str, named: str, bounds: dict[str, int]
+) -> None:
+    """One body stays unfinished: that is one request in flight, and all the bytes that there is room for."""
+    settings = api_settings(database_url, **bounds)
+    begun, enough = asyncio.Event(), asyncio.Event()
+    piece = b" " * (2**20 - 10)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield piece
+        begun.set()
+        await enough.wait()
+        yield b"{}"
+
+    async with serving(settings) as app:
+        api = Api(app, settings, tenant=uuid4().hex, http=in_process(app))
+        async with await api.client(api.tenant) as http, await api.client("other") as other:
+            json_body = {"content-type": "application/json"}
+            unfinished = asyncio.ensure_future(http.post(OPENAI, content=body(), headers=json_body))
+            await asyncio.wait_for(begun.wait(), 5)
+            refused = await http.post(OPENAI, json=BODY)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (429, LIMITED)
+            assert named in refused.json()["error"]["message"]
+            most = next(iter(bounds.values()))
+            assert refused.headers["ratelimit-policy"] == f'"{named}";q={most}'
+            assert refused.headers["ratelimit"] == f'"{named}";r={most - (1 if most == 1 else len(piece))}'
+            answer = await other.post(OPENAI, json=BODY)
+            if named == "body_bytes":  # all that the process has: nobody's own doing, and it passes
+                assert (answer.status_code, answer.headers["x-should-retry"]) == (503, "true")
+            else:
+                assert answer.status_code == 200
+            enough.set()
+            assert (await unfinished).status_code == 400  # without a prompt
+            for each in (http, other):
+                assert (await each.post(OPENAI, json=BODY)).status_code == 200
+            assert app.state.services.rooms.bodies.of(api.tenant) == 0
+
+
+async def test_an_event_stream_counts_by_its_own_bound_and_not_as_a_request_in_flight(database_url: str) -> None:
+    settings = api_settings(database_url, max_requests_in_flight_per_tenant=1)
+    async with serving(settings) as app, listening(app) as port:
+        api = Api(app, settings, tenant=uuid4().hex, http=in_process(app))
+        headers = {"authorization": f"Bearer {await api.key(api.tenant)}"}
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers) as http:
+            video_id = (await http.post(OPENAI, json=BODY)).json()["id"]
+            async with http.stream("GET", f"{OPENAI}/{video_id}/events") as stream:
+                assert (await anext(stream.aiter_lines())).startswith("id: ")
+                assert (await http.get(OPENAI)).status_code == 200
 
 
 @contextmanager

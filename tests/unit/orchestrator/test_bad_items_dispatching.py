@@ -70,7 +70,6 @@ async def autoscale() -> object:
     settings = Settings.model_validate(
         {
             "database_url": "postgresql://localhost/x",
-            "master_key": "k" * 16,
             "default_model": "small",
             "models": {"small": {"family": "tiny-2b", "path": "/none"}},
             "pools": pools,
@@ -100,7 +99,6 @@ async def swap() -> object:
     settings = Settings.model_validate(
         {
             "database_url": "postgresql://localhost/x",
-            "master_key": "k" * 16,
             "default_model": "one",
             "models": models,
             "pools": {name: {"model": name} for name in models},

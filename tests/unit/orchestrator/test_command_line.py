@@ -148,7 +148,7 @@ class TestCommandLine:
         ("environment", "expected"),
         [
             ({"COGMILL_CONFIG": "/nowhere.toml"}, "cogmill: COGMILL_CONFIG: no such file: /nowhere.toml\n"),
-            ({"COGMILL_DATABASE_URL": "sqlite://"}, "cogmill: master_key: Field required"),
+            ({"COGMILL_DATABASE_URL": "sqlite://"}, "cogmill: default_model: Field required"),
         ],
     )
     def test_a_wrong_setting_is_a_line_that_names_it_and_exit_code_2(
@@ -165,6 +165,23 @@ class TestCommandLine:
         assert done.returncode == 2
         assert done.stderr.startswith(expected)
         assert "Traceback" not in done.stderr
+
+    @pytest.mark.parametrize("command", ["api", "maintain"])
+    def test_who_deals_in_keys_says_when_there_is_no_master_key(self, command: str, tmp_path: Path) -> None:
+        (tmp_path / "cogmill.toml").write_text(
+            'database_url = "postgresql://127.0.0.1:1/none"\ndefault_model = "small"\n'
+            'models.small = {family = "tiny-2b", source = "/models/small"}\npools.main = {model = "small"}\n'
+        )
+        done = subprocess.run(
+            [sys.executable, "-m", "orchestrator.cli", command],
+            env={"PATH": os.environ["PATH"], "COGMILL_CONFIG": str(tmp_path / "cogmill.toml")},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert done.stderr.startswith("cogmill: master_key: needed here, and not set")
 
 
 def _paths(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
