@@ -30,6 +30,7 @@ _CODES = {
     "limit_queued": "1302",
     "limit_large_bodies": "1302",
     "limit_gpu_seconds_per_day": "1304",
+    "limit_most_urgent": "1220",
     Refused.code: "1301",
 }
 

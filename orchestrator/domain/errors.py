@@ -139,17 +139,29 @@ class Refused(RequestError):
 class LimitExceeded(RequestError):
     """A tenant's limit.
 
-    `limit` is one of `requests_per_s`, `queued`, `gpu_seconds_per_day`, `largest_request`, `webhook_endpoints`,
-    `event_streams`, `large_bodies`.
-    `retry_after_s` is when trying again may help, None when it never does.
+    `limit` is one of `requests_per_s`, `queued`, `gpu_seconds_per_day`, `largest_request`, `most_urgent`,
+    `webhook_endpoints`, `event_streams`, `large_bodies`.
+    `retry_after_s` is when trying again may help, None when it never does. `most` is the limit's value and `used` what
+    counts against it, where they are known.
     """
 
     code = "limit_exceeded"
 
-    def __init__(self, message: str, *, limit: str, retry_after_s: float | None, param: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        limit: str,
+        retry_after_s: float | None,
+        param: str | None = None,
+        most: int | None = None,
+        used: int | None = None,
+    ) -> None:
         super().__init__(message, param=param)
         self.limit = limit
         self.retry_after_s = retry_after_s
+        self.most = most
+        self.used = used
 
 
 class Unavailable(CogmillError):
