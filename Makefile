@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 COMPLETED := .venv/.completed
 
-.PHONY: help demo demo-campaign up dev test test-unit rehearse profile check format locks release images-check toolchain
+.PHONY: help demo demo-campaign up dev test test-unit test-security rehearse profile check format locks release images-check toolchain
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo 'make dev        the same, and start parts again when their source is saved'
 	@echo 'make test       every test, on real parts'
 	@echo 'make test-unit  the pure ones, in seconds'
+	@echo 'make test-security  attacks of tenants on each other, each a test'
 	@echo 'make rehearse   models of true size with random weights, loaded and rendered here (MODELS="...")'
 	@echo 'make profile    flame graphs of a stack under load, plans of its statements (PROFILE="--pid N")'
 	@echo 'make check      ruff, mypy and the import contracts'
@@ -40,6 +41,9 @@ test: $(COMPLETED)
 
 test-unit: $(INSTALLED)
 	@$(BIN)/pytest tests/unit tests/architecture
+
+test-security: $(INSTALLED)
+	@$(BIN)/pytest tests/security
 
 # Writes up to 31 GB for each model of MODELS, and removes it; REHEARSE has options of the script.
 rehearse: $(INSTALLED)

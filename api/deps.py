@@ -48,12 +48,10 @@ from orchestrator.tenants.rates import RequestRates
 from orchestrator.tenants.room import Room
 from orchestrator.tenants.turns import Turns
 
-# Connections that one process keeps open for watchers of videos, and how many of them one tenant may hold; the same
-# of campaigns, each of which is read by itself.
+# Connections that one process keeps open for watchers of videos; and of campaigns, each of which is read by itself.
+# One tenant alone may hold a fifth (`orchestrator/notify/watching.py`).
 _WATCHERS = 1_000
-_WATCHERS_OF_TENANT = 200
-_CAMPAIGN_WATCHERS = 200
-_CAMPAIGN_WATCHERS_OF_TENANT = 50
+_CAMPAIGN_WATCHERS = 250
 
 # How long a large body waits for room in memory, and one too many of its tenant for its turn, before it is refused.
 _TURN_S = 20.0
@@ -125,12 +123,9 @@ class Services:
         door = open_front_door(settings, store, objects)
         rates = RequestRates(door.limits, settings.limits.storage)
         readiness = Readiness(settings.database, store)
-        batches = Batches(store, door.files, priority=settings.batches.priority)
+        batches = Batches(store, door.files, door.limits, priority=settings.batches.priority)
         webhooks = Subscriptions(settings, store)
-        feed = Feed(store, watchers=_WATCHERS, watchers_of_tenant=_WATCHERS_OF_TENANT)
-        campaign_feed = CampaignFeed(
-            store, watchers=_CAMPAIGN_WATCHERS, watchers_of_tenant=_CAMPAIGN_WATCHERS_OF_TENANT
-        )
+        feed, campaign_feed = Feed(store, watchers=_WATCHERS), CampaignFeed(store, watchers=_CAMPAIGN_WATCHERS)
         inputs, requests = Inputs(settings, objects, door.files), Requests(settings, OpenAILines(settings))
         quoting, repricing = Quoting(settings, store, requests, door.book), Repricing(store, requests)
         downloads = Downloads(objects)
@@ -142,7 +137,7 @@ class Services:
             door.jobs,
             door.files,
             batches,
-            Campaigns(settings, store, inputs, quoting, repricing, Admission(settings, store, door.book)),
+            Campaigns(settings, store, inputs, quoting, repricing, Admission(settings, store, door.book), door.limits),
             webhooks,
             feed,
             campaign_feed,

@@ -33,6 +33,7 @@ _CODES = {
     "limit_body_bytes": "1302",
     "limit_downloads": "1302",
     "limit_gpu_seconds_per_day": "1304",
+    "limit_most_urgent": "1220",
     Refused.code: "1301",
 }
 

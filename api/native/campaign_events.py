@@ -20,7 +20,7 @@ from api.openai.errors import DOCS
 from api.wire.holding import held
 from orchestrator.domain.campaign import Campaign, CampaignState, PauseReason
 from orchestrator.domain.campaign_waiting import waiting_for
-from orchestrator.domain.errors import InvalidField
+from orchestrator.domain.errors import InvalidField, Unavailable
 from orchestrator.domain.outlooks import Subject
 from orchestrator.notify.campaign_feed import Watch
 
@@ -31,7 +31,7 @@ _EVENT = {
     "type": "object",
     "properties": {
         "id": {"type": "string", "pattern": r"^\d+\.-?\d+(\.end)?$"},
-        "event": {"type": "string", "enum": ["state", "counts", "end"]},
+        "event": {"type": "string", "enum": ["state", "counts", "end", events.REVOKED]},
         "data": {"type": "string", "contentMediaType": "application/json"},
     },
     "required": ["event", "data"],
@@ -103,8 +103,9 @@ async def follow(
     """Server-sent events with JSON data, at most once a second.
 
     `state`: where it stands, why it pauses, and what it waits for. `counts`: its rows by where they stand, how many get
-    done in an hour, and the forecast. `end`: the campaign object, and the last event; a retry may wake it again. Events
-    tell where the campaign stands, so what came and went unseen is not made up for.
+    done in an hour, and the forecast. `end`: the campaign object, and the last event; a retry may wake it again.
+    `revoked`: the key is not good any more, and this is the last event, too. Events tell where the campaign stands, so
+    what came and went unseen is not made up for.
     """
     heard = last_event_id or last_event_id_query
     known = Place.parse(heard) if heard else Place()
@@ -112,7 +113,7 @@ async def follow(
     assert campaign is not None, "it was shown when the watch began"
     if _over(campaign) and known.over and known.version == campaign.version:
         return Response(status_code=204)
-    stream = _stream(deps.services(request), watch, known)
+    stream = _stream(deps.services(request), watch, known, events.ended_by_key(request))
     return StreamingResponse(stream, 200, events.HEADERS, "text/event-stream")
 
 
@@ -124,12 +125,21 @@ class _Told:
     counts: CampaignCounts | None = None
 
 
-async def _stream(services: deps.Services, watch: Watch, known: Place) -> AsyncIterator[str]:
+async def _stream(
+    services: deps.Services, watch: Watch, known: Place, ended_by_key: events.Ended
+) -> AsyncIterator[str]:
     told = _Told()
     while True:
         moved = await watch.changed(events.HEARTBEAT_S)
         if watch.over:
             return  # the hearer comes back with its last id, to another process
+        try:
+            if (last := await ended_by_key()) is not None:
+                yield last
+                return
+        except Unavailable:
+            if moved:  # nothing is told until the key can be looked at
+                return  # the hearer comes back with its last id
         if not moved:
             yield events.HEARTBEAT
             continue

@@ -114,7 +114,9 @@ class PatchCampaign(_Fields):
         None,
         description="`spread` goes from coarse to fine, so that whatever is done at any moment is a fair sample.",
     )
-    priority: Integer | None = Field(None, description="0, the most urgent, to 100.")
+    priority: Integer | None = Field(
+        None, description="0, the most urgent, to 100; a limit of the tenant says how urgent it may be, usually 10."
+    )
     max_running: Integer | None = Field(None, description="Rows in the queue and on workers at a time.")
     budget: BudgetFields | None = None
     stop_on_failures: StopFields | None = None

@@ -34,7 +34,7 @@ IfMatch = Annotated[
     **DOCS.route(
         reads=Body(fields=schemas.CreateCampaign, examples=schemas.CREATE_EXAMPLES),
         example=CAMPAIGN_EXAMPLE | {"state": "ingesting", "plan_token": None},
-        errors=(404,),
+        errors=(403, 404),
     ),
 )
 async def create(
@@ -108,7 +108,7 @@ async def retrieve(request: Request, campaign_id: str, tenant: deps.Tenant) -> R
             },
         ),
         example=CAMPAIGN_EXAMPLE,
-        errors=(404, 412),
+        errors=(403, 404, 412),
     ),
 )
 async def patch(request: Request, campaign_id: str, tenant: deps.Tenant, if_match: IfMatch = None) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -13,16 +13,19 @@ from api import deps
 from api.openai.errors import DOCS
 from api.openai.translate import progress_of, video_of
 from api.wire.holding import held
-from orchestrator.domain.errors import InvalidField, Unavailable
+from api.wire.problem import problem_of
+from orchestrator.domain.errors import InvalidField, Unauthenticated, Unavailable
 from orchestrator.domain.events import Event, Kind, Place, gone, news, parse_id, stage_of
 from orchestrator.domain.job import public_id
 from orchestrator.notify.feed import Watch
 from orchestrator.ports import EndedAttempt, Snapshot
+from orchestrator.tenants.keys import parse
 
 router = APIRouter(tags=["native"])
 
 HEARTBEAT_S = 15.0
 HEARTBEAT = ": still here\n\n"
+REVOKED = "revoked"
 _PARAM = "Last-Event-ID"
 # Proxies must neither keep nor gather what is to be seen at once (the last one is nginx's).
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
@@ -32,7 +35,7 @@ _EVENT = {
     "type": "object",
     "properties": {
         "id": {"type": "string", "pattern": r"^\d+(\.\d+){6}$"},
-        "event": {"type": "string", "enum": [*(kind.value for kind in Kind), "queue"]},
+        "event": {"type": "string", "enum": [*(kind.value for kind in Kind), "queue", REVOKED]},
         "data": {"type": "string", "contentMediaType": "application/json"},
     },
     "required": ["event", "data"],
@@ -82,8 +85,8 @@ async def events(
     its `attempts` are those that `max_attempts` bounds. `stage`: where the job is. `step` of `steps`: denoise steps
     done, from a checkpoint's on where an attempt begins at one. `preview`: a signed URL of one frame of what is coming.
     `incident`: something befell the render, which goes on all the same. `queue`: why no worker takes it, or null again;
-    it has no id. `end`: the video object, and the last event. Events tell where the video stands, so what came and went
-    unseen is not made up for.
+    it has no id. `end`: the video object, and the last event. `revoked`: the key is not good any more, and this is the
+    last event, too. Events tell where the video stands, so what came and went unseen is not made up for.
     """
     known = _known(last_event_id or last_event_id_query)
     services = deps.services(request)
@@ -91,7 +94,8 @@ async def events(
     watch.show(first)
     if first is not None and first.job.state.terminal and not any(news(first.job, known)):
         return Response(status_code=204)
-    return StreamingResponse(_stream(services, watch, known), 200, HEADERS, "text/event-stream")
+    stream = _stream(services, watch, known, ended_by_key(request))
+    return StreamingResponse(stream, 200, HEADERS, "text/event-stream")
 
 
 def _known(event_id: str | None) -> Place:
@@ -103,12 +107,39 @@ def _known(event_id: str | None) -> Place:
     return place
 
 
-async def _stream(services: deps.Services, watch: Watch, known: Place) -> AsyncIterator[str]:
+# The last event of a stream whose key is not good any more; None as long as it is.
+Ended = Callable[[], Awaitable[str | None]]
+
+
+def ended_by_key(request: Request) -> Ended:
+    """Looks again at the key of a request: one statement in `api.key_cache_s` seconds, however often it is called."""
+    keyring = deps.services(request).keyring
+    key_id = parse(request.headers.get("authorization")).id
+
+    async def look() -> str | None:
+        try:
+            await keyring.good(key_id)
+        except Unauthenticated as error:
+            body = DOCS.word(problem_of(error)).model_dump(mode="json")
+            return f"event: {REVOKED}\ndata: {json.dumps(body)}\n\n"
+        return None
+
+    return look
+
+
+async def _stream(services: deps.Services, watch: Watch, known: Place, ended: Ended) -> AsyncIterator[str]:
     reason: str | None = None
     while True:
         moved = await watch.changed(HEARTBEAT_S)
         if watch.over:
             return  # the hearer comes back with its last id, to another process
+        try:
+            if (last := await ended()) is not None:
+                yield last
+                return
+        except Unavailable:
+            if moved:  # nothing is told until the key can be looked at
+                return  # the hearer comes back with its last id
         snapshot = watch.latest
         if snapshot is not None and not snapshot.job.state.terminal:
             waits = (await services.waiting.told(snapshot.job)).queue_reason

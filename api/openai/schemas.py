@@ -85,7 +85,7 @@ CREATE_EXAMPLES: dict[str, JsonValue] = {
         "adapter": "ink",
         "adapter_scale": 0.8,
         "resume": "any",
-        "priority": 5,
+        "priority": 20,
         "run_at": "2026-12-01T22:00:00Z",
         "deadline": "2026-12-02T06:00:00Z",
         "max_attempts": 2,
@@ -158,7 +158,11 @@ class CreateVideo(BaseModel):
     )
     watermark: bool = Field(False, description="Draw a visible mark.")
 
-    priority: Integer | None = Field(None, description="0, the most urgent, to 100; 10 by default.")
+    priority: Integer | None = Field(
+        None,
+        description="0, the most urgent, to 100; 10 by default, which is also the most urgent that is allowed "
+        "unless the operator says otherwise.",
+    )
     run_at: Moment | None = Field(None, description="Not before then.")
     deadline: Moment | None = Field(None, description="Earlier deadlines come first among jobs of equal priority.")
     max_attempts: Integer | None = Field(None, description="How often the render may be tried, if it fails.")

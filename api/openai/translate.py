@@ -15,7 +15,7 @@ from orchestrator.domain.errors import InvalidField
 from orchestrator.domain.job import Incident, Job, public_id
 from orchestrator.domain.outlooks import Expected as JobExpected
 from orchestrator.domain.outlooks import JobOutlook
-from orchestrator.domain.request import DEFAULT_PRIORITY, ImageSource, VideoRequest
+from orchestrator.domain.request import ImageSource, VideoRequest
 from orchestrator.domain.states import JobState
 from orchestrator.policy.cost import predict_finish_s
 
@@ -77,7 +77,7 @@ def request_of(fields: CreateVideo, *, idempotency_key: str | None = None) -> Vi
         resume_anywhere=fields.resume == "any",
         strict_prompt=fields.strict_prompt,
         watermark=fields.watermark,
-        priority=DEFAULT_PRIORITY if fields.priority is None else fields.priority,
+        priority=fields.priority,
         run_at=fields.run_at,
         deadline=fields.deadline,
         max_attempts=fields.max_attempts,

@@ -46,7 +46,9 @@ IdempotencyKey = Annotated[
     summary="Create a video",
     dependencies=[deps.ROOM],
     **DOCS.route(
-        reads=Body(fields=CreateVideo, examples=CREATE_EXAMPLES, multipart=True), example=VIDEO_EXAMPLE, errors=(404,)
+        reads=Body(fields=CreateVideo, examples=CREATE_EXAMPLES, multipart=True),
+        example=VIDEO_EXAMPLE,
+        errors=(403, 404),
     ),
 )
 async def create(
@@ -113,7 +115,7 @@ async def delete(request: Request, video_id: str, tenant: deps.Tenant) -> Respon
     **DOCS.route(
         reads=Body(fields=RemixVideo, examples={"remix": {"prompt": "the same lighthouse at dawn"}}, multipart=True),
         example=_REMIXED,
-        errors=(404,),
+        errors=(403, 404),
     ),
 )
 async def remix(
@@ -129,7 +131,7 @@ async def remix(
     "/v1/videos/{video_id}/retry",
     response_model=Video,
     summary="Retry a video",
-    **DOCS.route(errors=(400, 404), example=_RETRIED),
+    **DOCS.route(errors=(400, 403, 404), example=_RETRIED),
 )
 async def retry(
     request: Request, video_id: str, tenant: deps.Tenant, idempotency_key: IdempotencyKey = None

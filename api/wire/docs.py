@@ -32,7 +32,10 @@ _NULL = "\0null"
 _PROBLEMS: dict[int, tuple[str, Exception]] = {
     400: ("A field that is wrong, or asks for what cannot be done.", Unsupported("must be even", param="size")),
     401: ("No key, or one that is not good.", Unauthenticated("the API key is not valid", reason="invalid")),
-    403: ("The key is no operator's.", Forbidden("only an operator's key may do this")),
+    403: (
+        "The key is no operator's, or its tenant may not be so urgent.",
+        Forbidden("only an operator's key may do this"),
+    ),
     404: ("Nothing of this tenant has that id.", NotFound("no video with the id 'video_0'")),
     408: ("The body did not come in time.", HTTPException(408, "the body did not come in time")),
     409: (

@@ -107,6 +107,8 @@ def _limit(error: LimitExceeded) -> Problem:
     """
     if error.limit == "largest_request":
         return Problem(status=400, code=f"limit_{error.limit}", message=error.message, param=error.param)
+    if error.limit == "most_urgent":
+        return Problem(status=403, code=f"limit_{error.limit}", message=error.message, param=error.param)
     headers = {"x-should-retry": str(error.limit in _SOON and error.retry_after_s is not None).lower()}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))

@@ -4,12 +4,14 @@
 
     {"subject": "request", "tenant": "...", "prompt": "...", "image": {"content_type": "image/png", "data": "<base64>"}}
 
+`negative_prompt` is there, too, where the request has one: what the video must not show, in its caller's words.
+
 About a finished video it is multipart/form-data: the part `facts` is JSON, the part `video` the MP4 itself.
 
-    {"subject": "video", "job": "video_...", "model": "...", "prompt": "..."}
+    {"subject": "video", "job": "video_...", "model": "...", "prompt": "...", "negative_prompt": "..."}
 
 It answers 200 with `{"allowed": true}` or `{"allowed": false, "reason": "a sentence for the caller"}`, in at most
-64 KiB.
+64 KiB. About a request it may add which field it means, `"param": "negative_prompt"`.
 
 **An entry point** (`moderation.entry_point`) is called with the same object as a dict and returns the same answer as
 one. There `image.data` is bytes, and `video` is the file's path. It runs in a thread of its own, and a coroutine in an
@@ -51,6 +53,8 @@ _MAX_ANSWER_BYTES = 64 * 1024
 _MAX_REASON_CHARS = 500
 _NO_REASON = "the content policy does not allow it"
 _THREADS = 16
+# What is shown of a request.
+_SHOWN = ("prompt", "negative_prompt", "image")
 
 Facts = dict[str, Any]
 
@@ -61,6 +65,8 @@ class Review:
 
     allowed: bool
     reason: str = _NO_REASON
+    # The field that is meant, if the answer says so.
+    param: str | None = None
 
 
 class NoAnswer(Exception):
@@ -77,11 +83,15 @@ class Moderation:
         self._settings = settings
         self._ask = _asker(settings)
 
-    async def review(self, tenant: str, prompt: str, picture: Picture | None) -> None:
+    async def review(
+        self, tenant: str, prompt: str, picture: Picture | None, *, negative_prompt: str | None = None
+    ) -> None:
         """Return when it may be rendered. Raises `Refused`, or `ModerationUnavailable` when no answer means no."""
         facts: Facts = {"subject": "request", "tenant": tenant}
         if self._settings.prompt:
             facts["prompt"] = prompt
+        if self._settings.prompt and negative_prompt:
+            facts["negative_prompt"] = negative_prompt
         if self._settings.image and picture is not None:
             facts["image"] = {"content_type": picture.content_type, "data": picture.data}
         if facts.keys().isdisjoint(("prompt", "image")):
@@ -91,7 +101,7 @@ class Moderation:
         except NoAnswer as error:
             raise ModerationUnavailable(str(error)) from error
         if not review.allowed:
-            raise Refused(review.reason, param="prompt" if "image" not in facts else None)
+            raise Refused(review.reason, param=_blamed(facts, review))
 
     def review_video(self, video: Path, job_id: UUID, spec: RenderSpec) -> None:
         """Return when the finished file may be published. For a thread of the worker: waits up to `timeout_s`.
@@ -101,6 +111,8 @@ class Moderation:
         if not self._settings.video:
             return
         facts = {"subject": "video", "job": public_id(job_id), "model": spec.model, "prompt": spec.prompt}
+        if spec.negative_prompt:
+            facts["negative_prompt"] = spec.negative_prompt
         try:
             review = asyncio.run(self._reviewed("video", {**facts, "video": str(video)}))
         except NoAnswer as error:
@@ -134,7 +146,18 @@ def review_of(answer: object) -> Review:
         return Review(allowed=True)
     reason = answer.get("reason")
     told = "".join(filter(str.isprintable, reason)).strip() if isinstance(reason, str) else ""
-    return Review(allowed=False, reason=told[:_MAX_REASON_CHARS] or _NO_REASON)
+    param = answer.get("param")
+    return Review(
+        allowed=False, reason=told[:_MAX_REASON_CHARS] or _NO_REASON, param=param if param in _SHOWN else None
+    )
+
+
+def _blamed(facts: Facts, review: Review) -> str | None:
+    """The field of a request that is refused: the one that is meant, or the only one that was shown."""
+    shown = [name for name in _SHOWN if name in facts]
+    if review.param in shown:
+        return review.param
+    return shown[0] if len(shown) == 1 else None
 
 
 def _asker(settings: ModerationSettings) -> Callable[[Facts], Awaitable[object]] | None:

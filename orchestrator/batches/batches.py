@@ -12,6 +12,7 @@ from orchestrator.domain.errors import InvalidField, NotFound, WrongState
 from orchestrator.domain.texts import check_metadata
 from orchestrator.intake.files import BATCH, Files
 from orchestrator.ports.batches import BatchPage, BatchStore, NewBatch
+from orchestrator.tenants.rates import TenantLimits
 
 _ID = re.compile(r"batch_[0-9a-f]{32}")
 
@@ -19,9 +20,10 @@ _ID = re.compile(r"batch_[0-9a-f]{32}")
 class Batches:
     """A tenant's batches. Every id that is not one of the tenant's own raises `NotFound`, whatever the reason."""
 
-    def __init__(self, store: BatchStore, files: Files, *, priority: int) -> None:
+    def __init__(self, store: BatchStore, files: Files, limits: TenantLimits, *, priority: int) -> None:
         self._store = store
         self._files = files
+        self._limits = limits
         self._priority = priority
 
     async def create(
@@ -46,6 +48,7 @@ class Batches:
             raise InvalidField(f"names a file that is not there: {error.message}", param="input_file_id") from None
         if file.purpose != BATCH:
             raise InvalidField(f"must be a file for the purpose {BATCH}, not {file.purpose}", param="input_file_id")
+        priority = (await self._limits.of(tenant)).urgency(None, self._priority)
         return await self._store.add_batch(
             NewBatch(
                 id=f"batch_{uuid7().hex}",
@@ -59,7 +62,7 @@ class Batches:
                 output_lifetime_s=output_lifetime_s,
                 metadata=metadata,
             ),
-            priority=self._priority,
+            priority=priority,
         )
 
     async def get(self, tenant: str, batch_id: str) -> Batch:

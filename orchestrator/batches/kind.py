@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
-from orchestrator.batches.lines import LineReader, split_lines
+from orchestrator.batches.lines import Check, LineReader, split_lines
 from orchestrator.batches.output import BatchOutput
 from orchestrator.config import Settings
 from orchestrator.domain import jsontext
@@ -18,6 +18,7 @@ from orchestrator.domain.errors import NotFound
 from orchestrator.domain.job import NewJob
 from orchestrator.intake.files import Files
 from orchestrator.intake.jobs import Jobs
+from orchestrator.policy.limits import Limits
 from orchestrator.ports import ObjectStore
 from orchestrator.ports.batches import BatchEnd, BatchStore, Lines
 from orchestrator.ports.campaign_values import Change, Hold, NewPass, Window
@@ -25,6 +26,7 @@ from orchestrator.ports.campaigns import CampaignStore
 from orchestrator.rows.engine import WATCH_S
 from orchestrator.rows.refill import Refill
 from orchestrator.telemetry import logs, metrics
+from orchestrator.tenants.rates import TenantLimits
 
 _log = logs.get("batches")
 
@@ -50,6 +52,7 @@ class BatchKind:
         *,
         jobs: Jobs,
         files: Files,
+        limits: TenantLimits,
         dialects: Mapping[str, Lines],
     ) -> None:
         self._settings = settings
@@ -57,6 +60,7 @@ class BatchKind:
         self._objects = objects
         self._jobs = jobs
         self._files = files
+        self._limits = limits
         self._dialects = dialects
         self._refill = Refill(store, settings.prices)
         self._output = BatchOutput(settings, store, objects, dialects)
@@ -87,13 +91,22 @@ class BatchKind:
         reader = LineReader(
             lines=split_lines(self._objects.stream(key), max_bytes=self._settings.max_request_bytes),
             endpoint=batch.endpoint,
-            check=self._dialects[batch.dialect].request,
+            check=self._checked(batch, await self._limits.of(batch.tenant)),
             max_lines=self._settings.batches.max_lines,
         )
         while rows := await asyncio.to_thread(reader.take, lines=_TAKE_LINES, size=_TAKE_BYTES):
             if not reader.errors:
                 await self._store.add_rows(hold, rows, (), records=reader.total)
         return reader.total, reader.finish()
+
+    def _checked(self, batch: Batch, limits: Limits) -> Check:
+        """Raises for a body that cannot be meant, and for one that wants to be more urgent than its tenant may be."""
+        dialect, usual = self._dialects[batch.dialect], self._settings.batches.priority
+
+        def check(body: Mapping[str, Any], job_id: UUID) -> None:
+            limits.urgency(dialect.request(body, job_id).priority, usual)
+
+        return check
 
     # ------------------------------------------------------------ in progress
 
@@ -120,7 +133,8 @@ class BatchKind:
         batch = _batch(hold)
         request = self._dialects[batch.dialect].request(jsontext.parse(row.body), job_id)
         # The line names the request here: a key of its own could only point at another line's job.
-        request = replace(request, priority=self._settings.batches.priority, idempotency_key=None)
+        usual = self._settings.batches.priority
+        request = replace(request, priority=None, usual_priority=usual, idempotency_key=None)
         return await self._jobs.prepare(batch.tenant, request, job_id)
 
     # ------------------------------------------------------------ expired, cancelled, done

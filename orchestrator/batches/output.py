@@ -41,8 +41,6 @@ from orchestrator.ports.files import NewFile
 from orchestrator.telemetry import aside
 
 _JSONL = "application/jsonl"
-# S3's own bound for signed URLs. What is older is signed afresh when its owner asks for the video by its id.
-_LONGEST_URL_S = 7 * 24 * 3600
 
 
 @dataclass(slots=True)
@@ -62,7 +60,9 @@ class BatchOutput:
         self._store = store
         self._objects = objects
         self._dialects = dialects
-        self._url_lifetime_s = min(_LONGEST_URL_S, max(1, int(settings.retention.jobs_s)))
+        # What is older is signed afresh when its owner asks for the video by its id.
+        own = settings.batches.url_lifetime_s
+        self._url_lifetime_s = settings.s3.url_lifetime_s if own is None else own
 
     async def write(self, hold: Hold) -> BatchEnd:
         """Upload both files, under keys that nobody had before; how the batch ends. Raises `Unavailable`.

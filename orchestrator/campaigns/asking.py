@@ -12,7 +12,7 @@ from orchestrator.config import Settings
 from orchestrator.domain.campaign import Ask, BudgetAsk, StopRule, TemplateVersion
 from orchestrator.domain.delivering import OutputPattern
 from orchestrator.domain.errors import InvalidField, Unsupported
-from orchestrator.domain.request import MAX_SEED
+from orchestrator.domain.request import MAX_PRIORITY, MAX_SEED
 from orchestrator.domain.template import Template
 from orchestrator.domain.texts import check_metadata, check_text
 from orchestrator.kit.schedules import next_run
@@ -23,7 +23,6 @@ from orchestrator.policy.order import ARRIVAL, SPREAD
 _MAX_NAME = 200
 _MAX_SAMPLE = 10_000
 _MAX_VARIANTS = 1_000
-_MAX_PRIORITY = 100
 # Times behind it are nobody's wish, and near the last one that there is, none can be reckoned with.
 _LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 _DEADLINES, _MISSES = ("continue", "stop"), ("warn", "refuse")
@@ -79,7 +78,7 @@ def check(wish: Wish, settings: Settings, tenant: str) -> None:
     _one_of(wish.on_miss, "on_miss", _MISSES)
     if wish.on_miss == "refuse" and not wish.approval:
         raise InvalidField("refuse needs an approval that can be refused", param="on_miss")
-    _within(wish.priority or 0, "priority", 0, _MAX_PRIORITY)
+    _within(wish.priority or 0, "priority", 0, MAX_PRIORITY)
     if wish.max_running is not None:
         _within(wish.max_running, "max_running", 1, 2**31 - 1)
     _within(wish.progress_every or 0, "progress_every", 0, 100)

@@ -30,6 +30,7 @@ from orchestrator.domain.request import fingerprint_of
 from orchestrator.domain.texts import check_key, check_text
 from orchestrator.ports.campaign_values import CampaignPage, Change, NewCampaign, RowFilter, RowPage
 from orchestrator.ports.campaigns import CampaignStore
+from orchestrator.tenants.rates import TenantLimits
 
 _PREFIX = "campaign_"
 _HEX = 32
@@ -59,6 +60,7 @@ class Campaigns:
         quoting: Quoting,
         repricing: Repricing,
         admission: Admission,
+        limits: TenantLimits,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -66,6 +68,7 @@ class Campaigns:
         self._quoting = quoting
         self._repricing = repricing
         self._admission = admission
+        self._limits = limits
 
     # ------------------------------------------------------------ making and reading
 
@@ -91,6 +94,8 @@ class Campaigns:
                 return earlier
         like = None if clone_of is None else await self.get(tenant, clone_of)
         check(wish, self._settings, tenant)
+        usual = self._settings.campaigns.priority
+        priority = (await self._limits.of(tenant)).urgency(*_wished(wish, like, usual))
         named = None if like is None else _unread(like)
         if source is not None:
             named = await self._inputs.named(tenant, source, form)
@@ -102,7 +107,7 @@ class Campaigns:
             state=CampaignState.DRAFT if named is None else CampaignState.INGESTING,
             ask=_ask(wish, like, self._settings),
             template=_template(wish, like),
-            priority=_said(wish, "priority", like and like.priority, self._settings.campaigns.priority),
+            priority=priority,
             max_running=_said(wish, "max_running", like and like.max_running, None),
             input=named,
             run_at=run_at,
@@ -176,6 +181,9 @@ class Campaigns:
         before = await self.get(tenant, campaign_id)
         check(replace(wish, **_kept_template(wish, before.template)), self._settings, tenant)
         changes = _changes(wish, before, self._settings)
+        if "priority" in changes:
+            usual = self._settings.campaigns.priority
+            changes["priority"] = (await self._limits.of(tenant)).urgency(wish.priority, usual)
         if "template" in changes and before.plan_token is not None:
             changes["estimate"] = await self._repricing.estimate(before, changes["template"])
 
@@ -272,6 +280,16 @@ def _said(wish: Wish, name: str, before: Any, default: Any) -> Any:
     return default if before is None else before
 
 
+def _wished(wish: Wish, like: Campaign | None, usual: int) -> tuple[int | None, int]:
+    """The priority that is wished for, None for none; and the usual one.
+
+    A clone takes over the other's: as a wish, where that is more urgent than usual.
+    """
+    if wish.priority is not None or like is None:
+        return wish.priority, usual
+    return (like.priority, usual) if like.priority < usual else (None, like.priority)
+
+
 def _ask(wish: Wish, like: Campaign | None, settings: Settings) -> Ask:
     asked = ask_of(wish, settings)
     if like is None:
@@ -299,8 +317,6 @@ def _changes(wish: Wish, before: Campaign, settings: Settings) -> dict[str, Any]
     for name in ("priority", "max_running", "deadline", "run_at"):
         if name in wish.said:
             changes[name] = getattr(wish, name)
-    if changes.get("priority", 0) is None:
-        changes["priority"] = settings.campaigns.priority
     if wish.said & {"prompt", "negative_prompt", "defaults"}:
         changed = replace(wish, **_kept_template(wish, before.template))
         changes["template"] = template_of(changed, version=before.template.version + 1)

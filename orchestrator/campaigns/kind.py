@@ -178,7 +178,8 @@ class CampaignKind:
         hook = campaign.ask.webhook_url if campaign.ask.row_webhooks else None
         request = replace(
             request,
-            priority=campaign.priority,
+            priority=None,  # accepted when it was asked for; what its tenant may have since goes before it
+            usual_priority=campaign.priority,
             idempotency_key=None,
             run_at=None,
             deadline=None,

@@ -84,7 +84,7 @@ class Worlds:
         names = sorted(set(self._settings.pools).union(*pools_of.values()))
         learned = await self._book.known()
         priors = {name: of_ratio(learned.of_model(pool.model, name)) for name, pool in self._settings.pools.items()}
-        weights = await self._store.weights()
+        weights, urgencies = await self._store.weights(), await self._store.most_urgent()
         alive, loads = await self._store.workers_of(names), await self._store.worker_loads()
         crews = {name: crews_in(self._settings, name, alive.get(name, 0), loads, learned) for name in names}
         crews |= lent(self._settings, crews)
@@ -92,8 +92,15 @@ class Worlds:
         cohorts: list[Cohort] = []
         for each in campaigns.values():
             with aside.unless_it_breaks("forecasts", campaign=each.id):
-                weight = weights.get(each.tenant, 1.0)
-                cohorts += cohorts_of(each, moment, weight=weight, priors=priors, speeds=speeds, fast=self._fast)
+                cohorts += cohorts_of(
+                    each,
+                    moment,
+                    weight=weights.get(each.tenant, 1.0),
+                    most_urgent=urgencies.get(each.tenant, self._settings.limits.most_urgent),
+                    priors=priors,
+                    speeds=speeds,
+                    fast=self._fast,
+                )
         cohorts += _jobs(await self._store.lanes_waiting(), going, priors)
         cohorts += _batches(await self._store.batches_waiting(), priors)
         costs = costs_in(self._settings, crews)

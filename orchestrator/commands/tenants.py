@@ -12,6 +12,7 @@ import typer
 
 from orchestrator.commands.options import DataDirOption, settings_of
 from orchestrator.domain.errors import CogmillError
+from orchestrator.domain.request import MAX_PRIORITY
 
 # The rest is imported by the command that needs it, as in orchestrator.cli.
 
@@ -60,6 +61,13 @@ def _count(text: str) -> float:
     if math.isfinite(number) and number != int(number):
         raise typer.BadParameter("must be a whole number")
     return number
+
+
+def _priority(text: str) -> float:
+    number = 0.0 if text == "none" else _count(text)
+    if number > MAX_PRIORITY:
+        raise typer.BadParameter(f"a priority is a whole number from 0 to {MAX_PRIORITY}, 'none' or 'default'")
+    return number if math.isnan(number) else int(number)
 
 
 def _option(parser: Callable[[str], float], text: str) -> Any:
@@ -140,6 +148,9 @@ def set_limits(
     running: Annotated[float | None, _option(_count, "Jobs that run at once.")] = None,
     gpu_seconds_per_day: Annotated[float | None, _option(_limit, "GPU seconds from midnight to midnight UTC.")] = None,
     largest_request: Annotated[float | None, _option(_positive, "Predicted GPU seconds of one job.")] = None,
+    most_urgent: Annotated[
+        float | None, _option(_priority, "The least priority that it may ask for, 0 to 100; 0 goes before all others.")
+    ] = None,
     data_dir: DataDirOption = None,
 ) -> None:
     """Limit what TENANT may do; what is not named stays, `none` lifts a limit, `default` goes back to the settings'."""
@@ -149,6 +160,7 @@ def set_limits(
         "running": running,
         "gpu_seconds_per_day": gpu_seconds_per_day,
         "largest_request": largest_request,
+        "most_urgent": most_urgent,
     }
     changes = {name: None if math.isnan(value) else value for name, value in given.items() if value is not None}
     if not changes:

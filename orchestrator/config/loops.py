@@ -44,8 +44,10 @@ class BatchSettings(Section):
     max_file_bytes: int = Field(default=200 * 2**20, ge=1024)
     # How many of a batch's jobs are in the queue at a time.
     ahead: int = Field(default=1000, ge=1)
-    # Of its jobs, where a line says nothing.
+    # Of its jobs, whatever their lines say.
     priority: int = Field(default=20, ge=0, le=100)
+    # Of the signed URLs in its output; None is as long as any other (`s3.url_lifetime_s`).
+    url_lifetime_s: int | None = Field(default=None, ge=1, le=7 * 24 * 3600)
 
 
 def _prefix(prefix: str) -> str:

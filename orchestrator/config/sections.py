@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 
 from orchestrator.config.section import Seconds, Section
+from orchestrator.domain.request import DEFAULT_PRIORITY, MAX_PRIORITY
 from orchestrator.policy.limits import Limits
 
 # What the paths of the API begin with. A base path that began so, too, could not be told from them.
@@ -186,6 +187,8 @@ class LimitSettings(Section):
     running: int | None = Field(default=None, ge=0)
     gpu_seconds_per_day: float | None = Field(default=None, ge=0)
     largest_request: float | None = Field(default=None, gt=0)
+    # That of a request that says nothing. 0 lets everybody go before all others.
+    most_urgent: int = Field(default=DEFAULT_PRIORITY, ge=0, le=MAX_PRIORITY)
 
     @property
     def defaults(self) -> Limits:

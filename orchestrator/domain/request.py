@@ -12,10 +12,11 @@ from typing import Any
 from orchestrator.domain.catalog import Profile, Size
 
 DEFAULT_PRIORITY = 10  # with room on both sides
+MAX_PRIORITY = 100
 MAX_SEED = 2**63 - 1  # of the generators of PyTorch, and of a bigint
 
 # What is no part of a request's fingerprint; and what older ones do not have, and so none has that does not ask for it.
-_NOT_ASKED = ("idempotency_key", "usual_profile")
+_NOT_ASKED = ("idempotency_key", "usual_profile", "usual_priority")
 _ADDED = ("adapter", "adapter_scale", "reproducible", "resume_anywhere", "strict_prompt")
 
 
@@ -85,8 +86,9 @@ class VideoRequest:
     strict_prompt: bool = False
     # Draw a visible mark.
     watermark: bool = False
-    # 0 is the most urgent.
-    priority: int = DEFAULT_PRIORITY
+    # 0 is the most urgent. None takes `usual_priority`, or the most urgent one that the tenant may have.
+    priority: int | None = None
+    usual_priority: int = DEFAULT_PRIORITY
     # After so many failures the job fails.
     max_attempts: int | None = None
     # Not before then. It knows its time zone, as `deadline` does.
@@ -107,6 +109,7 @@ def fingerprint(request: VideoRequest) -> str:
     """A hash of all that is asked for: equal for a repetition, different for another request under the same key."""
     asked = {item.name: getattr(request, item.name) for item in fields(request) if item.name not in _NOT_ASKED}
     asked["profile"] = request.profile or request.usual_profile
+    asked["priority"] = DEFAULT_PRIORITY if request.priority is None else request.priority
     for name in _ADDED:
         if asked[name] is None or asked[name] is False:  # a scale of 0 is asked for
             del asked[name]

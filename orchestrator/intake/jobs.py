@@ -20,7 +20,7 @@ from orchestrator.domain.errors import (
     WrongState,
 )
 from orchestrator.domain.job import Job, NewJob, RenderSpec, parse_public_id, public_id
-from orchestrator.domain.request import VideoRequest, fingerprint, fingerprint_like
+from orchestrator.domain.request import DEFAULT_PRIORITY, VideoRequest, fingerprint, fingerprint_like
 from orchestrator.domain.states import JobState
 from orchestrator.domain.texts import check_key, check_prompt
 from orchestrator.domain.waiting import WAITING
@@ -91,15 +91,17 @@ class Jobs:
         # Everything that costs nothing to check comes before what does: a fetch, a review, an upload.
         known = await self._book.known()
         planned = plan(self._settings, tenant, request, job_id=job_id, seed=seed, predictions=known)
+        limits = await self._limits.of(tenant)
+        planned = replace(planned, priority=limits.urgency(request.priority, planned.priority))
         if request.image is None or request.size is not None:  # else the picture decides how much is rendered
-            await self._check_size(planned)
+            limits.check_size(planned.cost)
         picture = None
         if request.image is not None:
             picture = await self._inputs.load(tenant, request.image)
             # Its shape decides what is rendered, and whether too much of it would be lost.
             planned = fit(self._settings, planned, request, picture.upright, predictions=known)
-            await self._check_size(planned)
-        await self._moderator.review(tenant, request.prompt, picture)
+            limits.check_size(planned.cost)
+        await self._moderator.review(tenant, request.prompt, picture, negative_prompt=request.negative_prompt)
         if picture is not None:
             planned = replace(planned, spec=replace(planned.spec, image=await self._inputs.keep(picture)))
         return planned
@@ -123,9 +125,8 @@ class Jobs:
             return earlier
         known = await self._book.known()
         remixed = self._like(source, replace(source.spec, prompt=prompt), {"remixed_from": source_id}, known)
-        remixed = _keyed(remixed, idempotency_key, request_hash)
-        await self._check_size(remixed)
-        await self._moderator.review(tenant, prompt, None)
+        remixed = await self._allowed(source, _keyed(remixed, idempotency_key, request_hash))
+        await self._moderator.review(tenant, prompt, None, negative_prompt=remixed.spec.negative_prompt)
         return await self._insert(remixed)
 
     async def retry(self, tenant: str, video_id: str, *, idempotency_key: str | None = None) -> Job:
@@ -139,9 +140,7 @@ class Jobs:
         if source.state not in (JobState.FAILED, JobState.CANCELLED):
             raise WrongState(f"the video is {source.state}; only one that failed or was cancelled can be tried again")
         again = self._like(source, source.spec, {"retry_of": source_id}, await self._book.known())
-        again = _keyed(again, idempotency_key, request_hash)
-        await self._check_size(again)
-        return await self._insert(again)
+        return await self._insert(await self._allowed(source, _keyed(again, idempotency_key, request_hash)))
 
     async def get(self, tenant: str, video_id: str) -> Job:
         """The job as it stands, with what it waits for."""
@@ -205,8 +204,13 @@ class Jobs:
             request=kept | origin,
         )
 
-    async def _check_size(self, planned: NewJob) -> None:
-        (await self._limits.of(planned.tenant)).check_size(planned.cost)
+    async def _allowed(self, source: Job, like: NewJob) -> NewJob:
+        """A job that is made like another one, as its tenant's limits have it today. Raises `LimitExceeded`."""
+        limits = await self._limits.of(like.tenant)
+        limits.check_size(like.cost)
+        # What is more urgent than usual was somebody's wish, and is wished for again.
+        wished = source.priority if source.priority < DEFAULT_PRIORITY else None
+        return replace(like, priority=limits.urgency(wished, source.priority))
 
     async def _insert(self, planned: NewJob) -> Job:
         try:

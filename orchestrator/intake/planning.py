@@ -12,11 +12,10 @@ from orchestrator.domain.catalog import RECIPES, Profile, Size
 from orchestrator.domain.delivery import Shape, shape_of
 from orchestrator.domain.errors import InvalidField, Unsupported
 from orchestrator.domain.job import NewJob, RenderSpec
-from orchestrator.domain.request import MAX_SEED, VideoRequest, fingerprint
+from orchestrator.domain.request import MAX_PRIORITY, MAX_SEED, VideoRequest, fingerprint
 from orchestrator.domain.texts import check_key, check_metadata, check_prompt, check_text
 from orchestrator.policy.prediction import NOTHING_LEARNED, Prediction, Predictions
 
-MAX_PRIORITY = 100
 MAX_STEPS = 200
 MAX_GUIDANCE = 20.0
 MAX_ATTEMPTS = 10
@@ -42,7 +41,8 @@ def plan(
     _check_promises(request)
     model = _model(settings, request)
     spec = _spec(settings, model, request, seed)
-    _within(request.priority, "priority", 0, MAX_PRIORITY)
+    priority = request.usual_priority if request.priority is None else request.priority
+    _within(priority, "priority", 0, MAX_PRIORITY)
     max_attempts = settings.retry.max_attempts if request.max_attempts is None else request.max_attempts
     _within(max_attempts, "max_attempts", 1, max(MAX_ATTEMPTS, settings.retry.max_attempts))
     pool = pool_for(settings, model, spec)
@@ -55,7 +55,7 @@ def plan(
         id=job_id,
         tenant=tenant,
         pool=pool,
-        priority=request.priority,
+        priority=priority,
         spec=spec,
         cost=cost_of(settings, spec, pool, predictions),
         max_attempts=max_attempts,

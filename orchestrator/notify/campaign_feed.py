@@ -28,9 +28,9 @@ def _place(campaign: Campaign) -> object:
 class CampaignFeed:
     """`run_once` reads what is watched; while nobody watches, it waits."""
 
-    def __init__(self, store: CampaignReader, *, watchers: int, watchers_of_tenant: int) -> None:
+    def __init__(self, store: CampaignReader, *, watchers: int) -> None:
         self._store = store
-        self._watches = Watches[Key, Campaign]("campaigns", _place, most=watchers, most_of_tenant=watchers_of_tenant)
+        self._watches = Watches[Key, Campaign]("campaigns", _place, most=watchers)
 
     def watch(self, campaign: Campaign) -> AbstractContextManager[Watch]:
         """Watch a campaign until the block ends. Raises `LimitExceeded` when too many watch."""

@@ -31,9 +31,9 @@ def _place(snapshot: Snapshot) -> object:
 class Feed:
     """`run_once` reads what is watched, in one statement however many watch; while nobody does, it waits."""
 
-    def __init__(self, store: SnapshotReader, *, watchers: int, watchers_of_tenant: int) -> None:
+    def __init__(self, store: SnapshotReader, *, watchers: int) -> None:
         self._store = store
-        self._watches = Watches[UUID, Snapshot]("videos", _place, most=watchers, most_of_tenant=watchers_of_tenant)
+        self._watches = Watches[UUID, Snapshot]("videos", _place, most=watchers)
 
     def watch(self, job: Job) -> AbstractContextManager[Watch]:
         """Watch a job until the block ends. Raises `LimitExceeded` when too many watch."""

@@ -1,9 +1,15 @@
-"""Who watches what: so many at a time in all and of one tenant, each woken when what it watches has moved."""
+"""Who watches what: so many at a time in all, and of one tenant a share of them; each woken when what it watches moves.
+
+The share is one of four that are free (dynamic thresholds: Choudhury and Hahne, "Dynamic Queue Length Thresholds for
+Shared-Memory Packet Switches", 1998): one tenant alone gets a fifth of all, and five greedy ones leave a third. Where
+nothing is free, whoever has fewer takes the newest one of who has most (longest queue drop), whose hearer comes back
+with its last id. So many greedy tenants keep none out.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+import math
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +18,8 @@ from typing import Generic, TypeVar
 from orchestrator.domain.errors import LimitExceeded
 
 _RETRY_AFTER_S = 10.0
+# For each four that are free, a tenant may have one.
+_FREE_FOR_ONE = 4
 
 Key = TypeVar("Key", bound=Hashable)
 Seen = TypeVar("Seen")
@@ -63,33 +71,63 @@ class Watch(Generic[Key, Seen]):
 class Watches(Generic[Key, Seen]):
     """All watchers of one kind of thing in this process. `what` names these things."""
 
-    def __init__(self, what: str, place: Callable[[Seen], object], *, most: int, most_of_tenant: int) -> None:
+    def __init__(self, what: str, place: Callable[[Seen], object], *, most: int) -> None:
         self._what = what
         self._place = place
         self._most = most
-        self._most_of_tenant = most_of_tenant
         self._watches: dict[Key, set[Watch[Key, Seen]]] = {}
-        self._of_tenant: Counter[str] = Counter()
+        # Those that count, the newest last.
+        self._of_tenant: dict[str, list[Watch[Key, Seen]]] = {}
         self._arrived = asyncio.Event()
 
     @contextmanager
     def watch(self, key: Key, tenant: str) -> Iterator[Watch[Key, Seen]]:
         """Watch until the block ends. Raises `LimitExceeded` when too many watch."""
-        if self._of_tenant.total() >= self._most or self._of_tenant[tenant] >= self._most_of_tenant:
-            raise LimitExceeded(
-                f"too many {self._what} are being watched", limit="event_streams", retry_after_s=_RETRY_AFTER_S
-            )
+        self._admit(tenant)
         watch = Watch(key, self._place)
-        self._of_tenant[tenant] += 1
+        self._of_tenant.setdefault(tenant, []).append(watch)
         self._watches.setdefault(key, set()).add(watch)
         self._arrived.set()
         try:
             yield watch
         finally:
-            self._of_tenant[tenant] -= 1
+            self._forget(tenant, watch)
             self._watches[key].discard(watch)
             if not self._watches[key]:
                 del self._watches[key]
+
+    def _admit(self, tenant: str) -> None:
+        used = len(self._of_tenant.get(tenant, ()))
+        free = self._most - sum(map(len, self._of_tenant.values()))
+        most = math.ceil(free / _FREE_FOR_ONE)
+        if free <= 0 and self._made_room(used):
+            return
+        if used >= most:
+            raise LimitExceeded(
+                f"{used} {self._what} of yours are being watched here; at most {most} may be at this moment "
+                f"(limit event_streams, a share of what is free)",
+                limit="event_streams",
+                retry_after_s=_RETRY_AFTER_S,
+                most=most,
+                used=used,
+            )
+
+    def _made_room(self, used: int) -> bool:
+        """End a watch of the tenant that has most, if that is more than somebody with so many would have then."""
+        tenant, theirs = max(self._of_tenant.items(), key=lambda item: len(item[1]))
+        if len(theirs) <= used + 1:
+            return False
+        newest = theirs[-1]
+        self._forget(tenant, newest)
+        newest.end()
+        return True
+
+    def _forget(self, tenant: str, watch: Watch[Key, Seen]) -> None:
+        theirs = self._of_tenant.get(tenant, [])
+        if watch in theirs:
+            theirs.remove(watch)
+        if not theirs:
+            self._of_tenant.pop(tenant, None)
 
     async def asked(self) -> Mapping[Key, Collection[Watch[Key, Seen]]]:
         """Everybody who watches now, by what they watch; while nobody does, it waits."""

@@ -37,8 +37,9 @@ class Cohort:
     # Predicted GPU seconds that are left, and how many renders they are.
     seconds: float
     rows: float
-    # The tenant's share.
+    # The tenant's share, and how urgent it may be.
     weight: float = 1.0
+    most_urgent: int = 0
     max_running: int | None = None
     # Renders that it may have at once at first; each that succeeds adds one. None: as many as there are workers.
     first: float | None = None
@@ -188,7 +189,9 @@ def mend(world: World, found: Forecast, subject: str, *, draws: int = DRAWS) -> 
         return _drawn(more, among, draw, draws, within, until_s=deadline_s)[0][cohorts.index(worst)]
 
     workers = _fewest(lambda count: end_with(count) <= deadline_s, most)
-    changes = {f"priority {worst.priority - 1} or more urgent": replace(worst, priority=-1)} if worst.priority else {}
+    changes = {}
+    if worst.most_urgent < worst.priority:
+        changes[f"priority {worst.priority - 1} or more urgent"] = replace(worst, priority=worst.most_urgent)
     if worst.max_running is not None:
         changes["a greater max_running"] = replace(worst, max_running=None)
     changes |= {words: replace(worst, seconds=worst.seconds * factor) for words, factor in worst.faster.items()}

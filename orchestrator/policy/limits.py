@@ -28,6 +28,8 @@ class Limits:
     gpu_seconds_per_day: float | None = None
     # Predicted GPU seconds of one job.
     largest_request: float | None = None
+    # The least priority number that the tenant may ask for: its wishes go before fair shares only as far as this.
+    most_urgent: int | None = None
 
     def over(self, defaults: Limits) -> Limits:
         """These limits, and the defaults where they say nothing."""
@@ -47,6 +49,27 @@ class Limits:
                 limit="largest_request",
                 retry_after_s=None,
             )
+
+    def urgency(self, wished: int | None, usual: int) -> int:
+        """The priority of what wishes for this one; of what wishes for none, the usual one or the most urgent there is.
+
+        Raises `LimitExceeded` for a wish that is more urgent than is allowed.
+        """
+        most = self.most_urgent
+        if most is None:
+            return usual if wished is None else wished
+        if wished is None:
+            return max(usual, most)
+        if wished < most:
+            raise LimitExceeded(
+                f"{wished} is more urgent than the limit most_urgent allows: {most} is the least (0 goes first)",
+                limit="most_urgent",
+                retry_after_s=None,
+                param="priority",
+                most=most,
+                used=wished,
+            )
+        return wished
 
 
 NO_LIMITS = Limits()

@@ -73,6 +73,8 @@ class InputStore(Protocol):
 class Moderator(Protocol):
     """Whether a request may be rendered."""
 
-    async def review(self, tenant: str, prompt: str, picture: Picture | None) -> None:
+    async def review(
+        self, tenant: str, prompt: str, picture: Picture | None, *, negative_prompt: str | None = None
+    ) -> None:
         """Return when it may. Raises `Refused`, or `ModerationUnavailable` when nobody answers and that means no."""
         ...

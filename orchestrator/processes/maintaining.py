@@ -125,7 +125,9 @@ def moving_rows(
     door = open_front_door(settings, store, objects)
     finishing = finishing_of(settings, store, objects)
     kinds: dict[Kind, RowKind] = {
-        Kind.BATCH: BatchKind(settings, store, objects, jobs=door.jobs, files=door.files, dialects=dialects),
+        Kind.BATCH: BatchKind(
+            settings, store, objects, jobs=door.jobs, files=door.files, limits=door.limits, dialects=dialects
+        ),
         Kind.CAMPAIGN: campaigns_of(settings, store, objects, door.jobs, wording, finishing),
     }
     engine = RowEngine(store, kinds)

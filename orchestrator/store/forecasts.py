@@ -89,6 +89,7 @@ _SINCE = text("""
 """)
 _BUDGETS = text(f"{BUDGETS} ORDER BY b.tenant, b.period, b.unit")
 _WEIGHTS = text("SELECT name, weight FROM tenants WHERE weight <> 1")
+_MOST_URGENT = text("SELECT name, most_urgent FROM tenants WHERE most_urgent IS NOT NULL")
 
 # What is nearest to a job's lane: its own, then a newcomer's that is not more urgent.
 _LANE = text("""
@@ -137,6 +138,9 @@ class Forecasts(Part):
 
     async def weights(self) -> Mapping[str, float]:
         return {row.name: row.weight for row in await self._database.fetch(_WEIGHTS)}
+
+    async def most_urgent(self) -> Mapping[str, int]:
+        return {row.name: row.most_urgent for row in await self._database.fetch(_MOST_URGENT)}
 
     async def keep_forecasts(
         self,

@@ -188,7 +188,14 @@ class Keyring:
             credential.verify(self._master_key, self._wall())
         else:
             credential.verify(self._master_key)
-        key = await self._find(credential.id)
+        return await self.good(credential.id)
+
+    async def good(self, key_id: str) -> ApiKey:
+        """The key of this id, whose secret or signature was verified. For what goes on behind its answer: asked again.
+
+        Raises `Unauthenticated` for one that is none any more, or `StoreUnavailable`.
+        """
+        key = await self._find(key_id)
         if key is None:
             raise _invalid()
         if key.revoked_at is not None:

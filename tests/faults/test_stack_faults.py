@@ -162,7 +162,7 @@ def test_an_urgent_render_interrupts_a_bulk_one_which_ends_with_the_same_frames(
 ) -> None:
     bulk = submit(client, steps=150, priority=20)
     stepping(client, bulk)
-    urgent = submit(client, steps=10, priority=1)
+    urgent = submit(client, steps=10, priority=10)
     wait_for(client, urgent)
     assert read(client, bulk)["status"] == "in_progress"
     wait_for(client, bulk)

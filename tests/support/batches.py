@@ -149,9 +149,9 @@ def a_scene(store: Store, objects: S3Objects, settings: Settings, dialects: Sequ
     """A tenant of its own on these parts."""
     door = open_front_door(settings, store, objects)
     lines = lines_of(settings, dialects)
-    kind = BatchKind(settings, store, objects, jobs=door.jobs, files=door.files, dialects=lines)
+    kind = BatchKind(settings, store, objects, jobs=door.jobs, files=door.files, limits=door.limits, dialects=lines)
     engine = RowEngine(store, {Kind.BATCH: kind})
-    batches = Batches(store, door.files, priority=settings.batches.priority)
+    batches = Batches(store, door.files, door.limits, priority=settings.batches.priority)
     pruner = RowPruner(store, door.jobs, keep_s=settings.retention.jobs_s)
     return Scene(store, objects, kind, engine, pruner, door.files, batches, settings, uuid4().hex)
 

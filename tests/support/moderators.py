@@ -36,3 +36,7 @@ def mumbles(facts: dict[str, Any]) -> str:
 
 def refuses_blood(facts: dict[str, Any]) -> dict[str, Any]:
     return NO if "blood" in facts["prompt"] else YES
+
+
+def refuses_blood_that_is_not_to_be_seen(facts: dict[str, Any]) -> dict[str, Any]:
+    return NO | {"param": "negative_prompt"} if "blood" in facts.get("negative_prompt", "") else YES

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Index,
     Integer,
     PrimaryKeyConstraint,
+    SmallInteger,
     Table,
     Text,
     text,
@@ -28,6 +29,8 @@ tenants = Table(
     Column("running", Double),
     Column("gpu_seconds_per_day", Double),
     Column("largest_request", Double),
+    # The least priority number that it may ask for.
+    Column("most_urgent", SmallInteger),
     # Which of the secrets derived from the master key signs the deliveries to URLs that requests name.
     Column("secret_generation", Integer, nullable=False, server_default=text("1")),
     moment("previous_secret_until"),
@@ -37,6 +40,7 @@ tenants = Table(
         "requests_per_s > 0 AND queued >= 0 AND running >= 0 AND gpu_seconds_per_day >= 0 AND largest_request > 0",
         name="tenants_limits",
     ),
+    CheckConstraint("most_urgent BETWEEN 0 AND 100", name="tenants_most_urgent"),
 )
 # Whether there is any such tenant is asked by every claim.
 Index("tenants_capped", tenants.c.name, postgresql_where=text("running IS NOT NULL"))

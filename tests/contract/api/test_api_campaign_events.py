@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from api.native import events
 from orchestrator.config import Settings
 from orchestrator.domain.campaign import CampaignState
+from orchestrator.notify import watching
 from tests.contract.api.test_api_events import Heard, Stream
 from tests.support.api import Api, listening, serving
 from tests.support.campaigns import CSV, PROMPT, CampaignScene, a_campaign_scene
@@ -146,7 +147,7 @@ async def test_what_is_no_place_in_a_life_is_refused_and_so_are_too_many_watcher
     campaign_id = await a_campaign(api)
     odd = await api.http.get(f"{CAMPAIGNS}/{campaign_id}/events", params={"last_event_id": "1.2.3"})
     assert (odd.status_code, odd.json()["error"]["param"]) == (400, "Last-Event-ID")
-    monkeypatch.setattr(api.services.campaign_feed._watches, "_most_of_tenant", 1)
+    monkeypatch.setattr(watching, "_FREE_FOR_ONE", 1_000)  # room for one of each tenant
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(following(api, replicas[0], campaign_id))
         full = await api.http.get(f"{CAMPAIGNS}/{campaign_id}/events")

@@ -128,6 +128,7 @@ async def test_every_field_of_a_wish_comes_back(api: Api) -> None:
         "on_deadline": "stop", "on_miss": "warn", "schedule": {"cron": "0 18 * * 1-5", "time_zone": "Europe/Berlin"},
     }  # fmt: skip
     template = {"prompt": PROMPT, "negative_prompt": "{avoid}"}
+    await api.services.store.set_limits(api.tenant, {"most_urgent": 5})
     made = await create(
         api, prompt=None, template=template, run_at=1_900_000_000, deadline=deadline.isoformat(), **wish
     )

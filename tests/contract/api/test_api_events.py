@@ -18,6 +18,7 @@ from api.native import events
 from orchestrator.config import Settings
 from orchestrator.domain.job import Artifact, Checkpoint, Claim, Failure, Incident
 from orchestrator.domain.protocol import Broke, HandedBack
+from orchestrator.notify import watching
 from orchestrator.ports import Progress
 from tests.support.api import Api, listening, serving
 from tests.support.builders import prefix_of
@@ -200,7 +201,7 @@ async def test_silence_is_filled_with_comments(
 async def test_watchers_that_leave_make_room_and_one_too_many_is_told_to_wait(
     api: Api, replicas: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api.services.feed._watches, "_most_of_tenant", 1)
+    monkeypatch.setattr(watching, "_FREE_FOR_ONE", 1_000)  # room for one of each tenant
     video_id = await a_video(api)
     async with following(api, replicas[0], video_id) as stream:
         await stream.until("stage")

@@ -57,6 +57,7 @@ def told(retry: str, after_s: str | None = None) -> dict[str, str]:
         (limit("gpu_seconds_per_day", 3600.5), 429, QUOTA, QUOTA, "1304", told("false", "3601")),
         (limit("gpu_seconds_per_day", None), 429, QUOTA, QUOTA, "1304", told("false")),
         (limit("largest_request", None), 400, INVALID, "request_limit_exceeded", "1210", {}),
+        (limit("most_urgent", None), 403, INVALID, "limit_most_urgent", "1220", {}),
         (KeyReused("another request"), 400, INVALID, "idempotency_key_reused", "1231", {}),
         (WrongState("it runs"), 400, INVALID, "wrong_state", "1210", {}),
         (Refused("not this"), 400, INVALID, "content_policy_violation", "1301", {}),

@@ -227,6 +227,7 @@ async def test_everything_that_can_be_asked_for_is_read_back(api: Api) -> None:
         "webhook_url": "https://example.org/hook",
     }  # fmt: skip
     times = {"run_at": "2030-01-01T01:00:00+01:00", "deadline": 1893456000}
+    await api.services.store.set_limits(api.tenant, {"most_urgent": 3})
     answer = await api.http.post(OPENAI, json={"prompt": "sea", "size": "192x128", "seconds": 2.5, **asked, **times})
     shown = answer.json()
     assert shown | asked == shown
@@ -244,6 +245,7 @@ async def test_a_form_says_the_same_in_its_own_words(api: Api) -> None:
         "prompt": "sea", "metadata[campaign]": "autumn", "run_at": "1893456000.5", "watermark": "true", "fps": "60",
         "priority": "0", "profile": "fast", "adapter": "ink", "adapter_scale": "-1", "resume": "any",
     }  # fmt: skip
+    await api.services.store.set_limits(api.tenant, {"most_urgent": 0})
     answer = await api.http.post(OPENAI, files={name: (None, value) for name, value in parts.items()})
     shown = answer.json()
     assert (shown["metadata"], shown["run_at"], shown["watermark"]) == ({"campaign": "autumn"}, 1893456000, True)

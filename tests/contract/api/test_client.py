@@ -264,10 +264,13 @@ async def test_a_campaign_is_drafted_changed_given_its_rows_listed_and_ended(
         budget={"amount": 5, "unit": "gpu_seconds", "actions": [{"percent": 80, "do": "tell"}]},
     )  # fmt: skip
     assert (draft.state, draft.template.prompt, again.id) == ("draft", "a {product}", draft.id)
-    changed = await cogmill.campaigns.patch(draft.id, etag=draft.etag, priority=5, name=None)
-    assert (changed.priority, changed.name) == (5, None)
+    changed = await cogmill.campaigns.patch(draft.id, etag=draft.etag, priority=15, name=None)
+    assert (changed.priority, changed.name) == (15, None)
     with pytest.raises(module.PreconditionFailed):
-        await cogmill.campaigns.patch(draft.id, etag=draft.etag, priority=6)
+        await cogmill.campaigns.patch(draft.id, etag=draft.etag, priority=16)
+    with pytest.raises(module.Forbidden, match="limit most_urgent allows: 10") as eager:
+        await cogmill.campaigns.patch(draft.id, etag=changed.etag, priority=9)
+    assert (eager.value.param, eager.value.code) == ("priority", "limit_most_urgent")
     with pytest.raises(module.BadRequest) as wrong:
         await cogmill.campaigns.create("a {0.x}")
     assert wrong.value.param == "prompt"

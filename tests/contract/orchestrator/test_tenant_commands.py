@@ -29,20 +29,24 @@ def test_limits_are_set_lifted_and_given_back_one_by_one(tenants: CliRunner) -> 
     run("limit", "acme", "--queued", "5", "--requests-per-s", "0.5", "--running", "none")
     assert run("list") == (
         "acme  weight 1  requests-per-s 0.5  queued 5  running none  gpu-seconds-per-day (none)  "
-        "largest-request (none)\n"
+        "largest-request (none)  most-urgent (10)\n"
     )
     run("weight", "acme", "2.5")
     run("limit", "acme", "--queued", "default", "--gpu-seconds-per-day", "1e4", "--largest-request", "60")
     assert run("list") == (
         "acme  weight 2.5  requests-per-s 0.5  queued (100)  running none  gpu-seconds-per-day 10000  "
-        "largest-request 60\n"
+        "largest-request 60  most-urgent (10)\n"
     )
+    for said, shown in (("5", "5"), ("none", "0"), ("default", "(10)")):
+        run("limit", "acme", "--most-urgent", said)
+        assert run("list").endswith(f"  most-urgent {shown}\n")
 
 
 @pytest.mark.parametrize(
     "arguments",
     [[], ["--queued", "-1"], ["--queued", "2.5"], ["--running", "many"], ["--running", "nan"], ["--queued", "inf"],
-     ["--requests-per-s", "0"], ["--largest-request", "0"]],
+     ["--requests-per-s", "0"], ["--largest-request", "0"], ["--most-urgent", "101"], ["--most-urgent", "-1"],
+     ["--most-urgent", "0.5"]],
 )  # fmt: skip
 def test_what_is_no_limit_is_refused_by_name(tenants: CliRunner, arguments: list[str]) -> None:
     done = tenants.invoke(cli.app, ["tenants", "limit", "acme", *arguments])

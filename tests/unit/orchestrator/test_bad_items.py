@@ -45,7 +45,7 @@ async def feed() -> object:
         asked.extend(ids)
         return {}
 
-    feed = Feed(fake(snapshots=snapshots), watchers=9, watchers_of_tenant=9)
+    feed = Feed(fake(snapshots=snapshots), watchers=9)
     with feed.watch(fake(id=bad, tenant="a")) as one, feed.watch(fake(id=good, tenant="b")) as other:
         await feed.run_once()
         assert asked == [good]
@@ -60,7 +60,7 @@ async def campaign_feed() -> object:
     async def get_campaign(campaign_id: str, tenant: str) -> None:
         await done(campaign_id)
 
-    feed = CampaignFeed(fake(get_campaign=get_campaign), watchers=9, watchers_of_tenant=9)
+    feed = CampaignFeed(fake(get_campaign=get_campaign), watchers=9)
     with feed.watch(fake(id=BAD, tenant="a")) as one, feed.watch(fake(id=GOOD, tenant="b")) as other:
         await feed.run_once()
         assert await other.changed(0.1)

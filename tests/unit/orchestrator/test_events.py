@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.domain.errors import LimitExceeded
@@ -210,7 +211,7 @@ class Rows:
 
 
 def a_feed(rows: Rows, **limits: Any) -> Feed:
-    return Feed(rows, **{"watchers": 10, "watchers_of_tenant": 10, **limits})
+    return Feed(rows, **{"watchers": 100, **limits})
 
 
 async def test_many_watchers_of_one_job_cost_one_reading_and_wake_only_when_it_moves() -> None:
@@ -248,8 +249,52 @@ async def test_nothing_is_read_while_nobody_watches() -> None:
     assert rows.readings == [{QUEUED.id}]
 
 
+def entered(feed: Feed, tenant: str, stack: ExitStack) -> Any:
+    """Another watch of the tenant until the stack ends; None when there is no room for one."""
+    try:
+        return stack.enter_context(feed.watch(replace(QUEUED, tenant=tenant)))
+    except LimitExceeded:
+        return None
+
+
+def taken(feed: Feed, tenant: str, stack: ExitStack) -> int:
+    """As many as a tenant gets that takes all it can."""
+    count = 0
+    while entered(feed, tenant, stack) is not None:
+        count += 1
+    return count
+
+
+async def test_a_tenant_alone_has_a_fifth_and_greedy_ones_leave_room() -> None:
+    feed = a_feed(Rows(), watchers=1_000)
+    with ExitStack() as stack:
+        assert [taken(feed, f"greedy-{n}", stack) for n in range(5)] == [200, 160, 128, 103, 82]
+        assert all(entered(feed, f"modest-{n}", stack) for n in range(100))
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 60)), max_size=80))
+@settings(max_examples=50)
+def test_however_many_are_greedy_whoever_watches_less_gets_in(tries: list[tuple[int, int]]) -> None:
+    async def all_of_it() -> None:
+        feed, had = a_feed(Rows(), watchers=40), dict[str, list[Any]]()
+        with ExitStack() as stack:
+            for tenant, times in tries:
+                for _ in range(times):
+                    watch = entered(feed, str(tenant), stack)
+                    held = {name: sum(not each.over for each in watches) for name, watches in had.items()}
+                    if watch is not None:
+                        had.setdefault(str(tenant), []).append(watch)
+                    else:  # none has much more than who was refused
+                        free = 40 - sum(held.values())
+                        assert held[str(tenant)] >= (max(held.values()) - 1 if free <= 0 else free / 4)
+                    assert sum(not each.over for watches in had.values() for each in watches) <= 40
+            assert entered(feed, "modest", stack) is not None
+
+    asyncio.run(all_of_it())
+
+
 async def test_watchers_are_bounded_for_a_tenant_and_for_all_and_leaving_makes_room() -> None:
-    feed = a_feed(Rows(), watchers=2, watchers_of_tenant=1)
+    feed = a_feed(Rows(), watchers=2)
     other, third = (replace(QUEUED, tenant=tenant) for tenant in ("other", "third"))
     with feed.watch(QUEUED):
         with pytest.raises(LimitExceeded), feed.watch(QUEUED):

@@ -273,3 +273,7 @@ def test_what_would_mend_stays_below_the_largest_pool_and_names_what_else_would(
     told = mend(world, forecast(world), "a")
     assert told is not None
     assert (told.workers, told.others) == (None, ("priority 19 or more urgent", "profile fast"))
+    bounded = a_world(replace(cohort, most_urgent=20), a_cohort("b"), workers=10, largest=11)
+    told = mend(bounded, forecast(bounded), "a")
+    assert told is not None
+    assert told.others == ("profile fast",)  # its tenant may not be more urgent

@@ -44,12 +44,34 @@ async def passed(limiter: RequestRates, count: int, tenant: str = "acme") -> int
     return sum(outcome is None for outcome in done)
 
 
+@pytest.mark.parametrize(
+    ("most", "wished", "usual", "given"),
+    [
+        (None, 0, 10, 0), (None, None, 10, 10), (10, 10, 10, 10), (10, 30, 10, 30), (10, None, 20, 20),
+        (30, None, 10, 30), (30, 30, 10, 30), (0, 0, 10, 0), (0, None, 10, 10),
+    ],
+)  # fmt: skip
+def test_a_wish_is_had_as_far_as_the_limit_allows_and_no_wish_is_as_usual_or_the_limit(
+    most: int | None, wished: int | None, usual: int, given: int
+) -> None:
+    assert Limits(most_urgent=most).urgency(wished, usual) == given
+
+
+def test_a_more_urgent_wish_is_refused_by_the_limits_name_and_value() -> None:
+    for most, wished in ((10, 9), (10, 0), (30, 10), (100, 99)):
+        with pytest.raises(LimitExceeded, match=f"{wished} is more urgent .* most_urgent allows: {most} ") as refused:
+            Limits(most_urgent=most).urgency(wished, 10)
+        told = refused.value
+        assert (told.limit, told.param, told.most, told.used) == ("most_urgent", "priority", most, wished)
+        assert told.retry_after_s is None
+
+
 def test_own_limits_go_before_the_deployments() -> None:
     own = Limits(queued=3, running=math.inf)
     assert own.over(Limits(queued=9, running=2, largest_request=60)) == Limits(
         queued=3, running=math.inf, largest_request=60
     )
-    assert LimitSettings(queued=9, storage="redis://host").defaults == Limits(queued=9)
+    assert LimitSettings(queued=9, storage="redis://host").defaults == Limits(queued=9, most_urgent=10)
 
 
 @given(st.integers(0, 20), st.integers(0, 30), st.lists(costs, max_size=30))

@@ -103,6 +103,19 @@ async def test_the_endpoint_is_told_who_asks_for_what(service: Service) -> None:
     assert told == [("application/json", prompt), ("application/json", prompt | {"image": image})]
 
 
+async def test_what_the_video_must_not_show_is_told_apart_and_may_be_what_is_refused(service: Service) -> None:
+    moderation = hook(url=service.url, image=True)
+    await moderation.review("acme", "a mill", None, negative_prompt="people")
+    await hook(url=service.url, prompt=False).review("acme", "a mill", None, negative_prompt="people")
+    told = {"subject": "request", "tenant": "acme", "prompt": "a mill", "negative_prompt": "people"}
+    assert [json.loads(body) for _, body in service.received] == [told]
+    for param, blamed in (("negative_prompt", "negative_prompt"), ("image", None), ("x", None), ([], None)):
+        service.answer = json.dumps(moderators.NO | {"param": param}).encode()
+        with pytest.raises(Refused) as refused:
+            await moderation.review("acme", "a mill", None, negative_prompt="people")
+        assert refused.value.param == blamed
+
+
 async def test_a_refusal_says_why(service: Service) -> None:
     service.answer = json.dumps(moderators.NO).encode()
     with pytest.raises(Refused, match="not on this service") as refused:

@@ -77,7 +77,9 @@ class Desk:
         self.asked.append("keep")
         return Artifact(key="inputs/x", size=3, sha256="0" * 64, content_type=picture.content_type)
 
-    async def review(self, tenant: str, prompt: str, picture: Picture | None) -> None:
+    async def review(
+        self, tenant: str, prompt: str, picture: Picture | None, *, negative_prompt: str | None = None
+    ) -> None:
         self.asked.append("review")
         if self._refuses:
             raise Refused("not this")

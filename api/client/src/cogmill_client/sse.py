@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from cogmill_client.effects import Close, Item, Read, Request, Retries, Sleep, Steps
-from cogmill_client.errors import BadAnswer, ConnectionFailed
+from cogmill_client.errors import BadAnswer, ConnectionFailed, Unauthenticated
 from cogmill_client.exchange import backoff_s, sent
 
 # The server comments every quarter of a minute: a silence of three means that nobody is there.
@@ -92,7 +92,8 @@ Typed = Callable[[str, str | None, Any], Any]
 def follow(path: str, typed: Typed, *, place: Place, until: float | None = None) -> Steps[None]:
     """Hand on each event, typed, and come back after a lost connection, until one of kind `end` or the time `until`.
 
-    `until` is of `time.monotonic`. Raises `ApiError`, `ConnectionFailed` when it cannot come back.
+    `until` is of `time.monotonic`. Raises `ApiError`, of which `Unauthenticated` also says that the key was revoked
+    meanwhile, and `ConnectionFailed` when it cannot come back.
     """
     retries: int = yield Retries()
     failed = 0
@@ -122,6 +123,9 @@ def _heard(path: str, typed: Typed, place: Place, until: float | None) -> Steps[
     try:
         while (piece := (yield Read(response))) is not None:
             for event in parser.feed(piece):
+                if event.kind == "revoked":
+                    yield Close(response)
+                    raise _revoked(event)
                 place.last_id, place.heard = event.id, place.heard + 1
                 yield Item(_typed(typed, event))
                 if event.kind == "end":
@@ -136,6 +140,15 @@ def _heard(path: str, typed: Typed, place: Place, until: float | None) -> Steps[
         raise
     yield Close(response)
     return False
+
+
+def _revoked(event: Sse) -> Unauthenticated:
+    """The server does not tell this key anything any more: what it would answer to a request, as an event."""
+    try:
+        said = json.loads(event.data)["error"]
+        return Unauthenticated(str(said["message"]), status=401, code=str(said["code"]))
+    except (ValueError, KeyError, TypeError):
+        return Unauthenticated("the API key is not good any more", status=401)
 
 
 def _typed(typed: Typed, event: Sse) -> Any:
