@@ -258,7 +258,8 @@ def test_whatever_changes_a_pod_of_ray_makes_another_cluster(helm: Helm, changed
         {"config": {"pools": {"main": {"workers": 5}}}},
         {"config": {"log": {"level": "debug"}}},
         {"api": {"replicas": 3}},
-        {"dispatcher": {"drainSeconds": 900, "replicas": 0}},
+        {"dispatcher": {"pod": {"labels": {"team": "video"}}}},
+        {"clusters": {"roll": {"strategy": "in_place"}}},
     ],
     ids=json.dumps,
 )

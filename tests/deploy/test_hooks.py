@@ -21,6 +21,7 @@ SECRETS = least(
         "database": {"listenUrlKey": "direct"},
         "s3": {"existingSecret": "cogmill-s3"},
         "ray": {"authSecret": "ray-token"},
+        "clusters": {"database": {"existingSecret": "cogmill-clusters-db"}},
         "extraEnv": [
             {"name": "HTTPS_PROXY", "valueFrom": {"secretKeyRef": {"name": "proxy", "key": "url"}}},
             {"name": "NO_PROXY", "value": "localhost"},
@@ -34,6 +35,7 @@ GIVEN = {
     "COGMILL_S3__ACCESS_KEY": "Secret cogmill-s3 has no key access-key",
     "COGMILL_S3__SECRET_KEY": "Secret cogmill-s3 has no key secret-key",
     "RAY_AUTH_TOKEN": "Secret ray-token has no key auth_token",
+    "CLUSTERS_DATABASE_URL": "Secret cogmill-clusters-db has no key url",
     "HTTPS_PROXY": "Secret proxy has no key url",
 }
 
@@ -171,7 +173,7 @@ cogmill_workers{pool="other",state="ready"} 1.0
         (WELL | {"/metrics": METRICS}, 4, 1, "1 loading, 3 ready; 4 must be ready"),
         (WELL | {"/metrics": ""}, 1, 1, "none; 1 must be ready"),
         (WELL | {"/metrics": ""}, 0, 0, "none"),
-        (WELL, 1, 1, "the dispatcher does not answer"),
+        (WELL, 1, 1, "no dispatcher answers"),
         ({"/healthz": "", "/metrics": METRICS}, 1, 1, "404"),
     ],
     ids=["ready", "pending", "no worker", "from zero", "no dispatcher", "no database"],

@@ -77,6 +77,24 @@ topologySpreadConstraints:
 {{- end }}
 {{- end -}}
 
+{{/* The token of a pod's account, for the one container that mounts it at /var/run/secrets/kubernetes.io/serviceaccount. */}}
+{{- define "cogmill.apiToken" -}}
+projected:
+  sources:
+    - serviceAccountToken: {path: token, expirationSeconds: 3600}
+    - configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}
+    - downwardAPI: {items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]}
+{{- end -}}
+
+{{/* Labels that no version of the chart changes, of what the controller makes. Arguments: as below */}}
+{{- define "cogmill.stableLabels" -}}
+{{ include "cogmill.selector" . }}
+app.kubernetes.io/part-of: cogmill
+{{- with .pod.labels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
 {{/* A pod's labels and annotations. Arguments: dict "root" $ "component" "api" "pod" .Values.api.pod */}}
 {{- define "cogmill.podMeta" -}}
 labels:
