@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.server
+import importlib.util
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -185,6 +187,21 @@ def test_the_chart_test_passes_only_when_the_workers_are_ready(
 
     assert run.returncode == code
     assert says in run.stdout + run.stderr
+
+
+def test_in_a_roll_the_workers_of_both_clusters_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = importlib.util.spec_from_file_location("smoke", CHART / "files" / "smoke.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    told = [(socket.AF_INET, 0, 0, "", ("10.0.0.1", 9101)), (socket.AF_INET6, 0, 0, "", ("fd00::2", 9101, 0, 0))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, port, **_: told)
+    pages = {"http://10.0.0.1:9101/metrics": METRICS, "http://[fd00::2]:9101/metrics": METRICS}
+    monkeypatch.setattr(script, "read", lambda url: pages.get(url, "") if "metrics" in url else "")
+
+    assert script.main("http://api", "http://dispatchers:9101", 6, 0, "video") == 0
+    assert script.main("http://api", "http://dispatchers:9101", 7, 0, "video") == 1
 
 
 def test_the_chart_test_asks_this_releases_processes(helm: Helm) -> None:

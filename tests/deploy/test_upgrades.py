@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.rolling.template import Wanted, wanted
+from orchestrator.rolling.template import CLUSTER_LABEL, RELEASE_LABEL, Wanted, wanted
 from tests.support.helm import CHART, LEAST, Helm, least, merged, named
-from tests.support.ownership import Cluster, Conflict, Immutable, Release
+from tests.support.ownership import KEEP, Cluster, Conflict, Immutable, Release
 from tests.support.ownership import Path as FieldPath
 
 REDIS = {"config": {"limits": {"storage": "redis://redis"}}}
@@ -34,7 +34,7 @@ def owned(helm: Helm, values: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def look(cluster: Cluster) -> Wanted:
-    """What the controller makes of what Helm has applied, and leaves as it is (test_cluster_life.py runs the real one)."""
+    """What the controller makes of what Helm has applied, and leaves then; test_cluster_life.py runs the real one."""
     owner = ("ConfigMap", "cogmill-clusters-owner")
     template = cluster.objects["ConfigMap", "cogmill-clusters"]
     data = {path[1]: text for path, text in template.items() if path[0] == "data"}
@@ -201,6 +201,37 @@ def test_rays_autoscaler_keeps_its_numbers_through_every_upgrade_without_force(h
         release.rollback()
         look(cluster)
         assert cluster.value("RayCluster", name, "spec", "workerGroupSpecs") == scaled
+
+
+def of_the_chart_before(helm: Helm) -> list[dict[str, Any]]:
+    """What the chart printed when the RayCluster and its dispatcher were Helm's: both, and their Service."""
+    made = helm.render().wanted
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "cogmill-dispatcher"}, "spec": {"ports": []}}
+    return [
+        {**made.ray_cluster, "metadata": {"name": "cogmill-0123abcd"}},
+        {**made.dispatcher, "metadata": {"name": "cogmill-dispatcher"}},
+        service,
+    ]
+
+
+BEFORE = {("RayCluster", "cogmill-0123abcd"), ("Deployment", "cogmill-dispatcher")}
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["as it is", "kept from Helm"])
+def test_an_upgrade_from_the_chart_before_deletes_its_cluster_unless_that_is_kept(helm: Helm, kept: bool) -> None:
+    cluster = Cluster()
+    release = Release(cluster)
+    release.upgrade(of_the_chart_before(helm))
+    for kind, name in BEFORE if kept else ():  # as OPERATIONS.md says; the controller finds them by these labels
+        cluster.write("kubectl", kind, name, KEEP, "keep")
+        cluster.write("kubectl", kind, name, ("metadata", "labels", RELEASE_LABEL), "cogmill-clusters-owner")
+        cluster.write("kubectl", kind, name, ("metadata", "labels", CLUSTER_LABEL), "cogmill-0123abcd")
+    cluster.write("ray-autoscaler", "RayCluster", "cogmill-0123abcd", ("spec", "workerGroupSpecs"), [{"replicas": 3}])
+
+    release.upgrade(owned(helm, LEAST))
+
+    assert BEFORE & cluster.objects.keys() == (BEFORE if kept else set())
+    assert look(cluster).name != "cogmill-0123abcd"
 
 
 def test_a_plain_job_is_applied_again_and_again(helm: Helm) -> None:

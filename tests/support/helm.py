@@ -1,4 +1,4 @@
-"""Renders the chart into Kubernetes objects, as `helm template` does, and these into what the controller makes of them."""
+"""Renders the chart into objects, as `helm template` does, and its template into those that the controller makes."""
 
 from __future__ import annotations
 

@@ -120,6 +120,8 @@ workerGroupSpecs:
     maxReplicas: {{ int $group.most }}
     {{- if hasKey $group "priority" }}
     priority: {{ int $group.priority }}
+    {{- end }}
+    {{- if $scaled }}
     idleTimeoutSeconds: {{ int $group.idle }}
     {{- end }}
     rayStartParams:
