@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from orchestrator.adapters.kubernetes import KubernetesApi
-from orchestrator.config.clusters import ClustersSettings, load_clusters
+from orchestrator.config.clusters import ACCOUNT, ClustersSettings, load_clusters
 from orchestrator.domain.clusters import ClusterState
 from orchestrator.domain.loading import LoadState, WorkerLoad
 from orchestrator.ports.kubernetes import Kind
@@ -129,9 +129,17 @@ async def test_a_release_lives_from_its_install_to_its_end_with_what_its_account
         for kind in rule["resources"]
     }
 
-    site.server.remove(Kind.CONFIG_MAP, "cogmill-clusters-owner")
-    site.server.remove(Kind.CONFIG_MAP, "cogmill-clusters")
+    for kind in (Kind.RAY_CLUSTER, Kind.DEPLOYMENT):
+        [made] = [site.server.one(kind, name) for name in site.server.names(kind)]
+        assert "app.kubernetes.io/instance" not in made["metadata"]["labels"]  # or Argo CD would take it for its own
+        assert [owner["name"] for owner in made["metadata"]["ownerReferences"]] == ["cogmill-clusters-owner"]
+
+    for name in ("cogmill-clusters-owner", "cogmill-clusters"):  # an uninstall
+        site.server.remove(Kind.CONFIG_MAP, name)
     assert site.server.objects == {}
+    site.helm(old)  # and another install on the same database
+    await site.looks()
+    assert site.clusters() == [first]
 
 
 async def test_a_failed_upgrade_is_rolled_back_and_leaves_the_one_cluster_that_there_was(
@@ -190,7 +198,7 @@ def test_the_controller_alone_has_a_token_and_neither_master_key_nor_configurati
     [token] = [volume["name"] for volume in controller["volumes"] if "projected" in volume]
 
     [mount] = [mount for mount in container["volumeMounts"] if mount["name"] == token]
-    assert mount["mountPath"] == "/var/run/secrets/kubernetes.io/serviceaccount"
+    assert mount["mountPath"] == str(ACCOUNT)
     with_token = [name for name, pod in rendered.pods() if any("projected" in each for each in pod.get("volumes", ()))]
     assert with_token == ["cogmill-clusters"]
     assert {each["name"] for each in container["env"]} & {"COGMILL_MASTER_KEY", "COGMILL_S3__SECRET_KEY"} == set()

@@ -1,7 +1,7 @@
 {{/* What the schema cannot say. Each message names the value to change. Every template begins with it, so that a value
      that is missing is told by this, and not by the first that stumbles over it. */}}
 {{- define "cogmill.validate" -}}
-{{- if ne (int .Values.valuesVersion) 2 -}}
+{{- if ne (int .Values.valuesVersion) 3 -}}
 {{- fail "these are the values of another version of this chart: helm upgrade --reuse-values keeps that one's defaults, without the keys that are new. Say --reset-then-reuse-values instead (in a values file of your own leave valuesVersion out)" -}}
 {{- end -}}
 {{- include "cogmill.validateConfig" . -}}
@@ -116,6 +116,11 @@
 
 {{/* The controller of the clusters. */}}
 {{- define "cogmill.validateClusters" -}}
+{{- range $gone := list "replicas" "drainSeconds" -}}
+{{- if hasKey $.Values.dispatcher $gone -}}
+{{- fail (printf "dispatcher.%s is no more, leave it out: a Ray cluster that makes way for another drains by itself (clusters.roll), and cogmill pools pause --all stops all work" $gone) -}}
+{{- end -}}
+{{- end -}}
 {{- $roll := .Values.clusters.roll -}}
 {{- if ge (int64 $roll.graceSeconds) (int64 $roll.deadlineSeconds) -}}
 {{- fail (printf "clusters.roll.graceSeconds is %d, and must be less than deadlineSeconds, %d, or no roll ends in time" (int64 $roll.graceSeconds) (int64 $roll.deadlineSeconds)) -}}
