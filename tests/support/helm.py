@@ -18,6 +18,9 @@ from tests.support.tools import need
 
 CHART = Path(__file__).parents[2] / "helm" / "cogmill"
 
+# The same as the loader in Python, ten times as fast.
+_SAFE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 # The least that an installation must say.
 LEAST: dict[str, Any] = {
     "database": {"existingSecret": "cogmill-db"},
@@ -72,7 +75,7 @@ class Rendered:
     @cached_property
     def printed(self) -> list[dict[str, Any]]:
         """What Helm applies."""
-        return [document for document in yaml.safe_load_all(self.text) if document]
+        return [document for document in yaml.load_all(self.text, Loader=_SAFE) if document]
 
     @cached_property
     def template(self) -> dict[str, str]:
@@ -90,6 +93,11 @@ class Rendered:
         """Everything that there is in the end: what Helm applies, and what the controller makes of it."""
         made = self.wanted
         return [*self.printed, *(dict(each) for each in (made.ray_cluster, made.dispatcher, made.config))]
+
+    @property
+    def manifests(self) -> str:
+        """The same as documents, for whoever validates them. In JSON: some digits of a hash are a number to YAML."""
+        return "\n---\n".join(map(json.dumps, self.objects))
 
     def find(self, kind: str, name: str) -> dict[str, Any]:
         """The one object of that kind whose name ends in `name`."""
