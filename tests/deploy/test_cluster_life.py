@@ -21,7 +21,7 @@ from tests.support.chart_values import EVERYTHING, PLAIN_JOB
 from tests.support.helm import LEAST, OWNER, TEMPLATE, Helm, Rendered, least, named
 from tests.support.kubernetes import KubeServer
 
-COMING, SERVING, RETIRING, _, ENDING = ClusterState
+COMING, SERVING, RETIRING = ClusterState.COMING, ClusterState.SERVING, ClusterState.RETIRING
 NAMESPACE = "default"
 VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
@@ -121,7 +121,9 @@ async def test_a_release_lives_from_its_install_to_its_end_with_what_its_account
 
     used = {(plural, VERBS.get(method) or ("get" if name else "list")) for method, plural, name, _ in site.server.log}
     role = old.find("Role", TEMPLATE)["rules"]
-    assert used == {(kind, verb) for rule in role for kind in rule["resources"] for verb in rule["verbs"]}
+    allowed = {(kind, verb) for rule in role for kind in rule["resources"] for verb in rule["verbs"]}
+    assert used <= allowed
+    assert allowed - used <= {("pods", "list")}  # where a cluster makes way in place
     assert {kind.plural: kind.api_version for kind in Kind} == {
         kind: "/".join(filter(None, [group, "v1"]))
         for rule in role

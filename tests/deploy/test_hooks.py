@@ -16,14 +16,13 @@ from typing import Any
 
 import pytest
 
-from tests.support.helm import CHART, LEAST, Helm, Rendered, least
+from tests.support.helm import CHART, LEAST, Helm, Rendered, least, merged
 
 SECRETS = least(
     {
         "database": {"listenUrlKey": "direct"},
         "s3": {"existingSecret": "cogmill-s3"},
         "ray": {"authSecret": "ray-token"},
-        "clusters": {"database": {"existingSecret": "cogmill-clusters-db"}},
         "extraEnv": [
             {"name": "HTTPS_PROXY", "valueFrom": {"secretKeyRef": {"name": "proxy", "key": "url"}}},
             {"name": "NO_PROXY", "value": "localhost"},
@@ -37,7 +36,6 @@ GIVEN = {
     "COGMILL_S3__ACCESS_KEY": "Secret cogmill-s3 has no key access-key",
     "COGMILL_S3__SECRET_KEY": "Secret cogmill-s3 has no key secret-key",
     "RAY_AUTH_TOKEN": "Secret ray-token has no key auth_token",
-    "CLUSTERS_DATABASE_URL": "Secret cogmill-clusters-db has no key url",
     "HTTPS_PROXY": "Secret proxy has no key url",
 }
 
@@ -69,6 +67,23 @@ def test_a_migration_names_each_secret_that_is_missing(helm: Helm, tmp_path: Pat
         run = migrate(rendered, tmp_path, [name for name in GIVEN if name != missing])
         assert run.returncode == 2
         assert [words for words in GIVEN.values() if words.removeprefix("Secret ") in run.stderr] == [says]
+
+
+@pytest.mark.parametrize(
+    ("own", "says"),
+    [
+        ({"existingSecret": "cogmill-clusters-db"}, "cogmill-clusters-db has no key url"),
+        ({"urlKey": "narrow"}, "cogmill-db has no key narrow"),
+    ],
+)
+def test_it_names_the_controllers_own_url_too_where_that_is_missing(
+    helm: Helm, tmp_path: Path, own: dict[str, str], says: str
+) -> None:
+    rendered = helm.render(merged(SECRETS, {"clusters": {"database": own}}))
+    run = migrate(rendered, tmp_path, list(GIVEN))
+
+    assert (run.returncode, says in run.stderr) == (2, True)
+    assert migrate(rendered, tmp_path, [*GIVEN, "CLUSTERS_DATABASE_URL"]).returncode == 0
 
 
 def test_a_migration_without_its_secrets_starts_and_ends_at_once(helm: Helm) -> None:

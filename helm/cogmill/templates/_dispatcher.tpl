@@ -9,7 +9,7 @@ kind: Deployment
 metadata:
   name: {{ include "cogmill.fullname" . }}-dispatcher
   labels:
-    {{- include "cogmill.stableLabels" $meta | nindent 4 }}
+    {{- include "cogmill.rayLabels" $meta | nindent 4 }}
 spec:
   replicas: 1
   strategy: {type: Recreate}
@@ -19,7 +19,7 @@ spec:
   template:
     metadata:
       labels:
-        {{- include "cogmill.stableLabels" $meta | nindent 8 }}
+        {{- include "cogmill.rayLabels" $meta | nindent 8 }}
       {{- with .Values.dispatcher.pod.annotations }}
       annotations:
         {{- toYaml . | nindent 8 }}

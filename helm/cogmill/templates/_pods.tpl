@@ -86,15 +86,6 @@ projected:
     - downwardAPI: {items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]}
 {{- end -}}
 
-{{/* Labels that no version of the chart changes, of what the controller makes. Arguments: as below */}}
-{{- define "cogmill.stableLabels" -}}
-{{ include "cogmill.selector" . }}
-app.kubernetes.io/part-of: cogmill
-{{- with .pod.labels }}
-{{ toYaml . }}
-{{- end }}
-{{- end -}}
-
 {{/* A pod's labels and annotations. Arguments: dict "root" $ "component" "api" "pod" .Values.api.pod */}}
 {{- define "cogmill.podMeta" -}}
 labels:

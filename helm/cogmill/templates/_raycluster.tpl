@@ -12,6 +12,15 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Labels of its pods, and of its dispatcher: none that changes with each version of the chart. */}}
+{{- define "cogmill.rayLabels" -}}
+{{ include "cogmill.selector" . }}
+app.kubernetes.io/part-of: cogmill
+{{- with .pod.labels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
 {{/* Nobody moves these pods to save a node: Ray's autoscaler ends those without work, and then their node is empty. A
      drain by hand, or a cloud that takes its node back, moves them all the same. */}}
 {{- define "cogmill.rayAnnotations" -}}
@@ -67,7 +76,7 @@ headGroupSpec:
   template:
     metadata:
       labels:
-        {{- include "cogmill.stableLabels" $head | nindent 8 }}
+        {{- include "cogmill.rayLabels" $head | nindent 8 }}
       annotations:
         {{- include "cogmill.rayAnnotations" $head | nindent 8 }}
     spec:
@@ -150,7 +159,7 @@ workerGroupSpecs:
       "limits" (merge (dict) (default (dict) $worker.resources.limits) $gpus) -}}
 metadata:
   labels:
-    {{- include "cogmill.stableLabels" $meta | nindent 4 }}
+    {{- include "cogmill.rayLabels" $meta | nindent 4 }}
   annotations:
     {{- include "cogmill.rayAnnotations" $meta | nindent 4 }}
 spec:
