@@ -243,6 +243,26 @@ def test_what_everybodys_environment_says_is_not_said_twice(helm: Helm) -> None:
     assert [each["value"] for each in container["env"] if each["name"] == "COGMILL_LOG__LEVEL"] == ["debug"]
 
 
+# Numbers, dates and booleans to some readers of YAML, and not to others; and what YAML itself is made of.
+PLAIN = """on off yes no y null ~ {x} [x] ' " % @ -a 1 012 0o17 0x1F 1_000 1e3 12e34567 .5 1. 12:30:45 2026-12-01"""
+SPACED = ["", " ", "a: b # c", "- a", "{{ x }}", "one\ntwo\n", "\n  spaces\n\n\tand tabs \n", "---\n...\n", "ü€"]
+
+
+def test_what_a_value_says_reaches_the_pods_as_it_was_said(helm: Helm) -> None:
+    """Helm writes YAML into YAML, and another library reads it."""
+    env = [{"name": f"WORD_{place}", "value": word} for place, word in enumerate([*PLAIN.split(), *SPACED])]
+    labels = {f"word-{place}": word for place, word in enumerate(("on", "1e3", "012", "2026-12-01"))}
+    values = least({"ray": {"worker": {"env": env, "pod": {"labels": labels}}}, "extraEnv": env})
+    made = helm.render(values).wanted
+    worker = made.ray_cluster["spec"]["workerGroupSpecs"][0]["template"]
+
+    told = [each for each in worker["spec"]["containers"][0]["env"] if each["name"].startswith("WORD_")]
+    assert told == env
+    assert labels.items() <= worker["metadata"]["labels"].items()
+    [container] = made.dispatcher["spec"]["template"]["spec"]["containers"]
+    assert [each for each in container["env"] if each["name"].startswith("WORD_")] == env
+
+
 def test_how_it_rolls_is_what_the_values_say(helm: Helm) -> None:
     usual, other = helm.render().wanted.roll, helm.render(PLAIN_JOB).wanted.roll
 
