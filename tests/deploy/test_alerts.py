@@ -23,6 +23,7 @@ WELL = {
     'up{job="cogmill-api"}': "1x90",
     'up{job="cogmill-dispatcher"}': "1x90",
     'up{job="cogmill-maintainer"}': "1x90",
+    'up{job="cogmill-clusters"}': "1x90",
     'cogmill_http_request_seconds_count{job="cogmill-api", status="200"}': "0+600x90",
     'cogmill_http_request_seconds_count{job="cogmill-api", status="503"}': "0+1x90",
     'cogmill_jobs{job="cogmill-dispatcher", pool="main", state="queued"}': "5x90",
@@ -78,6 +79,7 @@ TROUBLE = {
     "CogmillLoopFailing": {'cogmill_loop_failures_total{job="cogmill-dispatcher", loop="beat"}': "0+2x90"},
     "CogmillListenerDeaf": {'cogmill_listener_failures_total{job="cogmill-dispatcher"}': "0+60x90"},
     "CogmillOutboxStuck": {'cogmill_outbox_oldest_age_seconds{job="cogmill-maintainer"}': "0+60x90"},
+    "CogmillClustersDown": {'up{job="cogmill-clusters"}': "1x60 0x29"},
     "CogmillRollHangs": {'cogmill_roll_overdue{job="cogmill-clusters"}': "0x60 1x29"},
     "CogmillRatesUncounted": {"cogmill_uncounted_requests_total": "0+1x90"},
 }
@@ -129,6 +131,14 @@ def test_jobs_that_wait_in_a_paused_pool_are_no_trouble(tmp_path: Path, paused: 
     pause = {'cogmill_pool_paused{job="cogmill-dispatcher", pool="main"}': paused}
 
     check_firing(tmp_path, WELL | pause | {CLAIMS: "50x90", BUSY: "500x90"}, [])
+
+
+def test_where_there_is_no_controller_of_clusters_none_is_missed(tmp_path: Path) -> None:
+    check_firing(tmp_path, {name: values for name, values in WELL.items() if "cogmill-clusters" not in name}, [])
+
+
+def test_a_controller_that_is_not_even_scraped_any_more_is_missed(tmp_path: Path) -> None:
+    check_firing(tmp_path, WELL | {'up{job="cogmill-clusters"}': "1x60 _x29"}, ["CogmillClustersDown"])
 
 
 NONE = {READY: "0x90", BUSY: "0x90"}

@@ -25,6 +25,10 @@ def cluster_of(rendered: Rendered) -> dict[str, Any]:
     return rendered.find("RayCluster", "")
 
 
+def dispatcher_of(rendered: Rendered) -> str:
+    return str(rendered.find("Deployment", "-dispatcher")["metadata"]["name"])
+
+
 def environment(pod: dict[str, Any]) -> dict[str, Any]:
     return {item["name"]: item for item in container(pod).get("env", [])}
 
@@ -54,10 +58,10 @@ def test_every_object_is_valid_under_the_restricted_pod_security_standard(
 ) -> None:
     validator = need_shared("validate_manifests.py")
     need("promtool")
-    rendered = helm.render(values, release=release)
+    objects = helm.render(values, release=release).manifests
 
     options = ["--kube-version", kubernetes, "--pss-restricted", "--promtool"]
-    run = subprocess.run([sys.executable, validator, *options], input=rendered.text, capture_output=True, text=True)
+    run = subprocess.run([sys.executable, validator, *options], input=objects, capture_output=True, text=True)
 
     assert run.returncode == 0, run.stdout + run.stderr
 
@@ -89,14 +93,13 @@ def test_the_configuration_loads(
 
     settings = config.load()
 
-    assert settings.ray.cluster == cluster_of(rendered)["metadata"]["name"]
     assert (settings.api.host, settings.metrics.host) == ("0.0.0.0", "0.0.0.0")
     pods = dict(rendered.pods())
     ports = {
         name: container(pod)["ports"][0]["containerPort"] for name, pod in pods.items() if "ports" in container(pod)
     }
     assert ports["cogmill-api"] == settings.api.port
-    assert ports["cogmill-dispatcher"] == settings.metrics.dispatch_port
+    assert ports[dispatcher_of(rendered)] == settings.metrics.dispatch_port
     assert ports["cogmill-maintainer"] == settings.metrics.maintain_port
     for pool, wanted in values.get("config", {}).get("pools", {"main": {"workers": 1}}).items():
         assert settings.pools[pool].workers == wanted["workers"]
@@ -105,15 +108,16 @@ def test_the_configuration_loads(
 def test_the_migration_hook_and_the_processes_read_the_same_configuration(helm: Helm) -> None:
     rendered = helm.render(EVERYTHING)
 
-    assert rendered.find("ConfigMap", "-migrate")["data"] == rendered.find("ConfigMap", "cogmill")["data"]
+    told = rendered.find("ConfigMap", "cogmill")["data"]
+    assert rendered.find("ConfigMap", "-migrate")["data"] == told
+    assert rendered.wanted.config["data"] == told
 
 
 def test_a_change_of_the_configuration_restarts_what_reads_it(helm: Helm) -> None:
-    def checksum(values: dict[str, Any]) -> str:
-        deployment = helm.render(values).find("Deployment", "-dispatcher")
-        return str(deployment["spec"]["template"]["metadata"]["annotations"]["checksum/config"])
-
-    assert checksum(LEAST) != checksum(least({"config": {"log": {"level": "debug"}}}))
+    before, after = helm.render(LEAST), helm.render(least({"config": {"log": {"level": "debug"}}}))
+    for name in ("-api", "-maintainer", "-dispatcher"):
+        first, second = (each.find("Deployment", name)["spec"]["template"] for each in (before, after))
+        assert first != second, name
 
 
 @pytest.mark.parametrize(
@@ -145,8 +149,9 @@ def test_the_dispatcher_joins_its_cluster_with_its_token(
     cluster = cluster_of(rendered)
     name = cluster["metadata"]["name"]
 
-    env = environment(dict(rendered.pods())["cogmill-dispatcher"])
+    env = environment(dict(rendered.pods())[dispatcher_of(rendered)])
 
+    assert env["COGMILL_RAY__CLUSTER"]["value"] == name
     assert env["COGMILL_RAY__ADDRESS"]["value"] == f"{name}-head-svc:6379"
     assert env["RAY_AUTH_MODE"]["value"] == cluster["spec"]["authOptions"]["mode"] == "token"
     assert env["RAY_AUTH_TOKEN"]["valueFrom"]["secretKeyRef"] == {"name": secret or name, "key": "auth_token"}
@@ -158,13 +163,6 @@ def test_there_is_one_dispatcher_and_the_old_one_ends_first(helm: Helm) -> None:
 
     assert spec["replicas"] == 1
     assert spec["strategy"] == {"type": "Recreate"}
-
-
-def test_a_draining_dispatcher_is_given_the_time(helm: Helm) -> None:
-    pod = dict(helm.render(least({"dispatcher": {"drainSeconds": 600}})).pods())["cogmill-dispatcher"]
-
-    assert environment(pod)["DISPATCHER_DRAIN_S"]["value"] == "600"
-    assert pod["terminationGracePeriodSeconds"] > 600
 
 
 def test_names_stay_within_what_kuberay_and_services_take(helm: Helm) -> None:
@@ -194,7 +192,7 @@ def test_no_container_writes_to_its_root_and_each_says_what_it_takes_of_the_node
     rendered = helm.render(SCALED)
     options = cluster_of(rendered)["spec"]["autoscalerOptions"]
     containers = {name: container(pod) for name, pod in rendered.pods()} | {"autoscaler": options}
-    assert len(containers) == 10
+    assert len(containers) == 11
     for name, each in containers.items():
         assert each["securityContext"]["readOnlyRootFilesystem"] is True, name
         assert "ephemeral-storage" in each["resources"]["requests"], name
@@ -207,11 +205,11 @@ def test_a_volume_of_weights_is_not_walked_through_at_each_start(helm: Helm) -> 
         assert pod["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch", name
 
 
-@pytest.mark.parametrize("values", [SCALED, PLAIN_JOB | {"serviceAccount": {"create": True}}], ids=["hook", "plain"])
+@pytest.mark.parametrize("values", [SCALED, least({"migration": {"hook": False}})], ids=["hook", "plain"])
 def test_each_component_runs_as_an_account_of_its_own(helm: Helm, values: dict[str, Any]) -> None:
     rendered = helm.render(values)
     made = [found["metadata"]["name"] for found in rendered.objects if found["kind"] == "ServiceAccount"]
-    parts = ("api", "dispatcher", "maintainer", "migrate", "ray-head", "ray-worker")
+    parts = ("api", "clusters", "dispatcher", "maintainer", "migrate", "ray-head", "ray-worker")
 
     assert sorted(made) == [f"cogmill-{part}" for part in parts]
     assert {pod["serviceAccountName"] for _, pod in rendered.pods()} == set(made)

@@ -49,5 +49,6 @@ def test_every_wait_for_pods_names_the_release() -> None:
     selectors = re.findall(r"kubectl [^`\n]*-l (\S+)", OPERATIONS)
 
     assert selectors
-    # A Ray cluster has a name of its own in each of them.
-    assert all(re.search(r"app.kubernetes.io/instance=|ray.io/cluster=", selector) for selector in selectors)
+    # A Ray cluster has a name of its own in each of them, and so has the owner of all clusters of a release.
+    own = r"app.kubernetes.io/instance=|ray.io/cluster=|cogmill.io/release=NAME"
+    assert all(re.search(own, selector) for selector in selectors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from fastapi.routing import iter_route_contexts
 from api.app import create_app
 from tests.support.api import api_settings
 from tests.support.chart_values import EVERYTHING
-from tests.support.helm import LEAST, Helm
+from tests.support.helm import LEAST, Helm, Rendered, least, selects
 
 
 @pytest.mark.parametrize("base", ["", "/video"])
@@ -46,9 +47,44 @@ def test_who_reaches_the_api_and_the_metrics_can_be_narrowed_and_the_chart_test_
         return found
 
     test = {"app.kubernetes.io/component": "test"}
-    for component in ("api", "maintainer", "dispatcher"):
+    for component in ("api", "clusters", "maintainer", "dispatcher"):
         assert "from" not in rules(LEAST, component)[-1]
         peers = rules(EVERYTHING, component)[-1]["from"]
         assert {"podSelector": {}} in peers
         assert ({"namespaceSelector": {}} in peers) == (component == "api")
         assert test.items() <= peers[-1]["podSelector"]["matchLabels"].items()
+
+
+def reached(rendered: Rendered, source: dict[str, str], target: dict[str, str]) -> bool:
+    """Whether the NetworkPolicies let a pod reach another one of its namespace on any port."""
+    policies = [each["spec"] for each in rendered.objects if each["kind"] == "NetworkPolicy"]
+    theirs = [policy for policy in policies if selects(policy["podSelector"], target)]
+    assert theirs, "nothing limits who reaches it"
+    return any(
+        selects(peer["podSelector"], source)
+        for policy in theirs
+        for rule in policy["ingress"]
+        if "ports" not in rule
+        for peer in rule["from"]
+    )
+
+
+def ray_pods(rendered: Rendered) -> tuple[dict[str, str], ...]:
+    """The labels of the dispatcher, the head and a worker of the cluster that the controller makes."""
+    cluster, dispatcher = rendered.wanted.ray_cluster["spec"], rendered.wanted.dispatcher["spec"]
+    parts = (dispatcher, cluster["headGroupSpec"], cluster["workerGroupSpecs"][0])
+    return tuple(part["template"]["metadata"]["labels"] for part in parts)
+
+
+def test_in_a_roll_each_cluster_is_reached_by_its_own_and_by_nobody_of_another_component_or_release(helm: Helm) -> None:
+    now, before = helm.render(least({"workerImage": {"tag": "2"}})), helm.render()
+    assert now.wanted.name != before.wanted.name
+
+    for cluster in (ray_pods(now), ray_pods(before)):
+        dispatcher, _, worker = cluster
+        assert all(reached(now, source, target) for source, target in permutations(cluster, 2))
+        strangers = (
+            dispatcher | {"app.kubernetes.io/component": "api"},
+            worker | {"app.kubernetes.io/instance": "another"},
+        )
+        assert not any(reached(now, source, target) for source in strangers for target in cluster)

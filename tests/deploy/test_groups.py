@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from orchestrator.config.rendering import KindSettings, PoolSettings
-from tests.support.helm import CHART, LEAST, Helm, Rendered, least
+from tests.support.helm import CHART, LEAST, Helm, Rendered, least, merged
 
 # A RayCluster on standard input -> what Ray's autoscaler makes of its groups.
 _READ = """
@@ -243,6 +243,7 @@ def test_a_worker_without_a_gpu_asks_kubernetes_for_none(helm: Helm) -> None:
         {"ray": {"head": {"resources": {"requests": {"cpu": "2"}}}}},
         {"weights": {"volume": {"persistentVolumeClaim": {"claimName": "models"}}}},
         {"ray": {"worker": {"pod": {"labels": {"team": "video"}}}}},
+        {"ray": {"head": {"pod": {"annotations": {"moved": "2026-12-01"}}}}},
     ],
     ids=json.dumps,
 )
@@ -258,7 +259,8 @@ def test_whatever_changes_a_pod_of_ray_makes_another_cluster(helm: Helm, changed
         {"config": {"pools": {"main": {"workers": 5}}}},
         {"config": {"log": {"level": "debug"}}},
         {"api": {"replicas": 3}},
-        {"dispatcher": {"drainSeconds": 900, "replicas": 0}},
+        {"dispatcher": {"pod": {"labels": {"team": "video"}}}},
+        {"clusters": {"roll": {"strategy": "in_place"}}},
     ],
     ids=json.dumps,
 )
@@ -266,6 +268,16 @@ def test_nothing_else_does(helm: Helm, changed: dict[str, Any]) -> None:
     before, after = helm.render(LEAST), helm.render(least(changed))
 
     assert cluster_of(before)["metadata"]["name"] == cluster_of(after)["metadata"]["name"]
+
+
+def test_how_many_pods_there_are_and_when_idle_ones_end_changes_no_name(helm: Helm) -> None:
+    fewer = {"kinds": {"spot": {"max": 9}, "firm": {"min": 0}}, "max_gpus": 40}
+    changed = {"config": {"pools": {"main": fewer}}, "ray": {"autoscaler": {"idleTimeoutSeconds": 90}}}
+    before, after = helm.render(KINDS), helm.render(merged(KINDS, changed))
+
+    assert before.wanted.name == after.wanted.name
+    assert groups_of(before)["gpu"]["idleTimeoutSeconds"] == 60
+    assert groups_of(after)["gpu"]["idleTimeoutSeconds"] == 90
 
 
 def test_a_new_control_plane_or_chart_leaves_the_cluster_as_it_is(helm: Helm, tmp_path: Path) -> None:

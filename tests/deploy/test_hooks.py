@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.server
+import importlib.util
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.helm import CHART, LEAST, Helm, Rendered, least
+from tests.support.helm import CHART, LEAST, Helm, Rendered, least, merged
 
 SECRETS = least(
     {
@@ -65,6 +67,23 @@ def test_a_migration_names_each_secret_that_is_missing(helm: Helm, tmp_path: Pat
         run = migrate(rendered, tmp_path, [name for name in GIVEN if name != missing])
         assert run.returncode == 2
         assert [words for words in GIVEN.values() if words.removeprefix("Secret ") in run.stderr] == [says]
+
+
+@pytest.mark.parametrize(
+    ("own", "says"),
+    [
+        ({"existingSecret": "cogmill-clusters-db"}, "cogmill-clusters-db has no key url"),
+        ({"urlKey": "narrow"}, "cogmill-db has no key narrow"),
+    ],
+)
+def test_it_names_the_controllers_own_url_too_where_that_is_missing(
+    helm: Helm, tmp_path: Path, own: dict[str, str], says: str
+) -> None:
+    rendered = helm.render(merged(SECRETS, {"clusters": {"database": own}}))
+    run = migrate(rendered, tmp_path, list(GIVEN))
+
+    assert (run.returncode, says in run.stderr) == (2, True)
+    assert migrate(rendered, tmp_path, [*GIVEN, "CLUSTERS_DATABASE_URL"]).returncode == 0
 
 
 def test_a_migration_without_its_secrets_starts_and_ends_at_once(helm: Helm) -> None:
@@ -171,7 +190,7 @@ cogmill_workers{pool="other",state="ready"} 1.0
         (WELL | {"/metrics": METRICS}, 4, 1, "1 loading, 3 ready; 4 must be ready"),
         (WELL | {"/metrics": ""}, 1, 1, "none; 1 must be ready"),
         (WELL | {"/metrics": ""}, 0, 0, "none"),
-        (WELL, 1, 1, "the dispatcher does not answer"),
+        (WELL, 1, 1, "no dispatcher answers"),
         ({"/healthz": "", "/metrics": METRICS}, 1, 1, "404"),
     ],
     ids=["ready", "pending", "no worker", "from zero", "no dispatcher", "no database"],
@@ -183,6 +202,21 @@ def test_the_chart_test_passes_only_when_the_workers_are_ready(
 
     assert run.returncode == code
     assert says in run.stdout + run.stderr
+
+
+def test_in_a_roll_the_workers_of_both_clusters_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = importlib.util.spec_from_file_location("smoke", CHART / "files" / "smoke.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    told = [(socket.AF_INET, 0, 0, "", ("10.0.0.1", 9101)), (socket.AF_INET6, 0, 0, "", ("fd00::2", 9101, 0, 0))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, port, **_: told)
+    pages = {"http://10.0.0.1:9101/metrics": METRICS, "http://[fd00::2]:9101/metrics": METRICS}
+    monkeypatch.setattr(script, "read", lambda url: pages.get(url, "") if "metrics" in url else "")
+
+    assert script.main("http://api", "http://dispatchers:9101", 6, 0, "video") == 0
+    assert script.main("http://api", "http://dispatchers:9101", 7, 0, "video") == 1
 
 
 def test_the_chart_test_asks_this_releases_processes(helm: Helm) -> None:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.deploy.test_alerts import TROUBLE, WELL
-from tests.support.helm import CHART, LEAST, Helm, Rendered, least
+from tests.support.helm import CHART, LEAST, Helm, Rendered, least, selects
 from tests.support.tools import need
 
 MONITORED = least({"monitoring": {"enabled": True, "labels": {"release": "prometheus"}}})
@@ -75,14 +75,15 @@ def test_a_releases_alerts_fire_for_its_own_trouble_and_not_for_anothers(helm: H
     assert run.returncode == 0, run.stdout + run.stderr
 
 
+JOBS = {"cogmill-api", "cogmill-clusters", "cogmill-dispatcher", "cogmill-maintainer"}
 SCALED = LEAST["config"] | {"pools": {"main": {"model": "cogvideox-2b", "kinds": {"spot": {"max": 2}}}}}
 
 
 @pytest.mark.parametrize(
     ("config", "jobs"),
     [
-        (LEAST["config"], {"cogmill-api", "cogmill-dispatcher", "cogmill-maintainer"}),
-        (SCALED, {"cogmill-api", "cogmill-dispatcher", "cogmill-maintainer", "cogmill-autoscaler"}),
+        (LEAST["config"], JOBS),
+        (SCALED, JOBS | {"cogmill-autoscaler"}),
     ],
     ids=["fixed", "scaled"],
 )
@@ -101,7 +102,7 @@ def test_every_process_with_metrics_is_scraped_at_a_port_that_its_pods_have_and_
         assert labels["release"] == "default/cogmill"
         assert monitor["metadata"]["labels"]["release"] == "prometheus"
         found.add(labels["job"])
-        assert endpoint["port"] in open_to_all(rendered, wanted, {"ray.io/cluster": cluster_of(rendered)})
+        assert endpoint["port"] in open_to_all(rendered, wanted)
     assert found == jobs
 
 
@@ -117,17 +118,12 @@ def labelled(rendered: Rendered) -> list[tuple[dict[str, str], dict[str, Any]]]:
     return found
 
 
-def cluster_of(rendered: Rendered) -> str:
-    return str(rendered.find("RayCluster", "")["metadata"]["name"])
-
-
-def open_to_all(rendered: Rendered, labels: dict[str, str], by_kuberay: dict[str, str]) -> set[str]:
+def open_to_all(rendered: Rendered, labels: dict[str, str]) -> set[str]:
     """The ports at which the NetworkPolicies let anybody reach pods with these labels."""
-    theirs = labels | (by_kuberay if labels["app.kubernetes.io/component"].startswith("ray-") else {})
     return {
         port["port"]
         for each in rendered.objects
-        if each["kind"] == "NetworkPolicy" and each["spec"]["podSelector"]["matchLabels"].items() <= theirs.items()
+        if each["kind"] == "NetworkPolicy" and selects(each["spec"]["podSelector"], labels)
         for rule in each["spec"]["ingress"]
         if "from" not in rule
         for port in rule["ports"]

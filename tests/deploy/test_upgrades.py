@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.helm import CHART, LEAST, Helm, least, merged
-from tests.support.ownership import Cluster, Conflict, Immutable, Release
+from orchestrator.rolling.template import CLUSTER_LABEL, RELEASE_LABEL, Wanted, wanted
+from tests.support.helm import CHART, LEAST, Helm, least, merged, named
+from tests.support.ownership import KEEP, Cluster, Conflict, Immutable, Release
+from tests.support.ownership import Path as FieldPath
 
 REDIS = {"config": {"limits": {"storage": "redis://redis"}}}
 HPA = merged(REDIS, {"api": {"autoscaling": {"enabled": True}}})
@@ -26,19 +28,33 @@ def owned(helm: Helm, values: dict[str, Any]) -> list[dict[str, Any]]:
     """What Helm applies: hooks are made and deleted beside it."""
     key = f"{helm.chart} {json.dumps(values, sort_keys=True)}"
     if key not in _RENDERED:
-        every = helm.render(values).objects
+        every = helm.render(values).printed
         _RENDERED[key] = [found for found in every if "helm.sh/hook" not in found["metadata"].get("annotations", {})]
     return deepcopy(_RENDERED[key])
 
 
-def clusters(cluster: Cluster) -> list[str]:
-    return [name for kind, name in cluster.objects if kind == "RayCluster"]
+def look(cluster: Cluster) -> Wanted:
+    """What the controller makes of what Helm has applied, and leaves then; test_cluster_life.py runs the real one."""
+    owner = ("ConfigMap", "cogmill-clusters-owner")
+    template = cluster.objects["ConfigMap", "cogmill-clusters"]
+    data = {path[1]: text for path, text in template.items() if path[0] == "data"}
+    made = wanted(data, {"metadata": {"name": owner[1], "uid": cluster.uids[owner]}})
+    for each in (made.config, made.ray_cluster, made.dispatcher):
+        cluster.create("cogmill-clusters", each)
+    return made
+
+
+def helms(cluster: Cluster) -> dict[tuple[str, str], dict[FieldPath, Any]]:
+    """All but what belongs to the controller."""
+    owned_by = ("metadata", "ownerReferences")
+    return {key: dict(found) for key, found in cluster.objects.items() if owned_by not in found}
 
 
 def installed(helm: Helm, values: dict[str, Any]) -> tuple[Cluster, Release]:
     cluster = Cluster()
     release = Release(cluster)
     release.upgrade(owned(helm, values))
+    look(cluster)
     return cluster, release
 
 
@@ -46,14 +62,15 @@ CHANGES: list[dict[str, Any]] = [
     {"image": {"tag": "2"}},
     {"workerImage": {"tag": "2"}},
     {"imagePullSecrets": [{"name": "registry"}]},
-    {"serviceAccount": {"create": False}},
+    {"serviceAccount": {"create": False}, "clusters": {"pod": {"serviceAccount": {"name": "keeper"}}}},
     {"config": {"log": {"level": "debug"}, "pools": {"main": {"workers": 4}}}},
     {"database": {"listenUrlKey": "direct"}},
     {"s3": {"existingSecret": "cogmill-s3"}},
     {"extraEnv": [{"name": "A", "value": "b"}]},
     {"extraVolumes": [{"name": "ca", "mountPath": "/ca", "volume": {"configMap": {"name": "ca"}}}]},
     {"api": {"replicas": 5, "ingress": {"enabled": True, "host": "h.example"}, "service": {"port": 8080}}},
-    {"dispatcher": {"drainSeconds": 900, "replicas": 0, "pod": {"labels": {"team": "video"}}}},
+    {"clusters": {"roll": {"strategy": "in_place", "graceSeconds": 0}, "database": {"urlKey": "narrow"}}},
+    {"dispatcher": {"resources": {"requests": {"memory": "2Gi"}}, "pod": {"labels": {"team": "video"}}}},
     {"maintainer": {"resources": {"requests": {"memory": "1Gi"}}}},
     {"migration": {"hook": False}},
     {"ray": {"version": "2.61.0", "worker": {"shmSize": "4Gi"}, "head": {"image": {"tag": "3"}}}},
@@ -72,12 +89,14 @@ CHANGES: list[dict[str, Any]] = [
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: json.dumps(change)[:60])
 def test_a_change_of_each_section_is_applied_taken_back_and_leaves_nothing(helm: Helm, change: dict[str, Any]) -> None:
     cluster, release = installed(helm, LEAST)
-    before = {key: dict(found) for key, found in cluster.objects.items()}
+    before = helms(cluster)
 
     release.upgrade(owned(helm, least(change)))
-    assert len(clusters(cluster)) == 1
+    look(cluster)
     release.rollback()
-    assert cluster.objects == before
+    look(cluster)
+    assert helms(cluster) == before
+    assert "RayCluster" not in {kind for kind, _ in before}
     release.uninstall()
     assert not cluster.objects
 
@@ -89,19 +108,40 @@ def test_every_section_of_the_values_is_among_those_changes() -> None:
     assert {key for change in CHANGES for key in change} == set(values) - untried
 
 
-def test_a_new_version_of_the_chart_changes_no_cluster(helm: Helm, tmp_path: Path) -> None:
-    """Helm would wait for ever for a RayCluster whose spec changes without its pods (kuberay #1217)."""
-    newer = shutil.copytree(CHART, tmp_path / "cogmill")
+def newer(helm: Helm, folder: Path) -> Helm:
+    """The same chart as another version."""
+    copy = shutil.copytree(CHART, folder / "cogmill")
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
-    (newer / "Chart.yaml").write_text(yaml.safe_dump(chart | {"version": "9.9.9"}))
+    (copy / "Chart.yaml").write_text(yaml.safe_dump(chart | {"version": "9.9.9"}))
+    return helm.of(copy)
+
+
+def test_a_new_version_of_the_chart_changes_neither_cluster_nor_dispatcher(helm: Helm, tmp_path: Path) -> None:
     cluster, release = installed(helm, LEAST)
-    [name] = clusters(cluster)
-    spec = {path: value for path, value in cluster.objects["RayCluster", name].items() if path[0] == "spec"}
+    first = look(cluster)
 
-    release.upgrade(owned(helm.of(newer), LEAST))
+    release.upgrade(owned(newer(helm, tmp_path), LEAST))
 
-    assert clusters(cluster) == [name]
-    assert {path: v for path, v in cluster.objects["RayCluster", name].items() if path[0] == "spec"} == spec
+    assert look(cluster) == first
+
+
+def test_the_owner_of_the_clusters_is_never_changed(helm: Helm, tmp_path: Path) -> None:
+    """A tool that replaces what differs would make one with another uid, and all clusters of the first would go."""
+    every = [owned(helm, least(change)) for change in CHANGES] + [owned(newer(helm, tmp_path), LEAST)]
+    owners = [named(objects, "ConfigMap", "-clusters-owner") for objects in every]
+
+    assert owners == [owners[0]] * len(every)
+    assert owners[0]["immutable"] is True
+
+
+def test_a_new_worker_image_changes_what_the_controller_reads_and_no_pod_of_the_control_plane(helm: Helm) -> None:
+    cluster, release = installed(helm, LEAST)
+    before = helms(cluster)
+
+    release.upgrade(owned(helm, least({"workerImage": {"tag": "2"}})))
+
+    changed = {key for key, found in helms(cluster).items() if found != before[key]}
+    assert changed == {("ConfigMap", "cogmill-clusters")}
 
 
 @pytest.mark.parametrize("scaled", [HPA, KEDA], ids=["hpa", "keda"])
@@ -130,52 +170,68 @@ def test_an_autoscaler_of_somebody_elses_is_left_alone_with_null(helm: Helm) -> 
     assert cluster.value("Deployment", "cogmill-api", "spec", "replicas") == 6
 
 
-def test_a_dispatcher_is_stopped_and_started_by_values_and_kubectl_would_conflict(helm: Helm) -> None:
-    cluster, release = installed(helm, LEAST)
-    for replicas in (0, 1):
-        release.upgrade(owned(helm, least({"dispatcher": {"replicas": replicas}})))
-        assert cluster.value("Deployment", "cogmill-dispatcher", "spec", "replicas") == replicas
-
-    cluster.write("kubectl", "Deployment", "cogmill-dispatcher", ("spec", "replicas"), 0)
-    with pytest.raises(Conflict, match="kubectl"):
-        release.upgrade(owned(helm, least({"workerImage": {"tag": "2"}})))
-
-
 def test_more_workers_are_the_same_cluster_and_another_image_is_another_one(helm: Helm) -> None:
     cluster, release = installed(helm, LEAST)
-    [first] = clusters(cluster)
+    first = look(cluster)
 
     release.upgrade(owned(helm, least({"config": {"pools": {"main": {"workers": 7}}}})))
-    assert clusters(cluster) == [first]
-    [group] = cluster.value("RayCluster", first, "spec", "workerGroupSpecs")
-    assert (group["minReplicas"], group["maxReplicas"]) == (7, 7)
+    more = look(cluster)
+    assert more.name == first.name
+    [bounds] = more.ray_cluster["spec"]["workerGroupSpecs"]
+    assert (bounds["minReplicas"], bounds["maxReplicas"]) == (7, 7)
 
     release.upgrade(owned(helm, least({"workerImage": {"tag": "2"}})))
-    [second] = clusters(cluster)
-    assert second != first
+    assert look(cluster).name != first.name
     release.rollback()
-    assert clusters(cluster) == [first]
+    assert look(cluster).name == first.name
 
 
-def test_rays_autoscaler_conflicts_with_an_upgrade_until_it_is_forced_or_makes_another_cluster(helm: Helm) -> None:
-    """As OPERATIONS.md says: `workerGroupSpecs` is one list, and the autoscaler writes `replicas` into it."""
+def test_rays_autoscaler_keeps_its_numbers_through_every_upgrade_without_force(helm: Helm) -> None:
+    """`workerGroupSpecs` is one list, and the autoscaler writes `replicas` into it: it is nobody's whom Helm knows."""
     cluster, release = installed(helm, least(KINDS))
-    [name] = clusters(cluster)
+    name = look(cluster).name
+    groups = cluster.value("RayCluster", name, "spec", "workerGroupSpecs")
+    scaled = [group | {"replicas": 3} for group in groups]
+    cluster.write("ray-autoscaler", "RayCluster", name, ("spec", "workerGroupSpecs"), scaled)
 
-    def autoscale() -> None:
-        [*groups] = cluster.value("RayCluster", name, "spec", "workerGroupSpecs")
-        scaled = [group | {"replicas": 3} for group in groups]
-        cluster.write("ray-autoscaler", "RayCluster", name, ("spec", "workerGroupSpecs"), scaled)
+    more = {"config": {"pools": {"more": {"kinds": {"spot": {"max": 9}}}}}}
+    for change in ({"image": {"tag": "2"}}, {"workerImage": {"tag": "2"}}, {"api": {"replicas": 3}}, more):
+        release.upgrade(owned(helm, least(merged(KINDS, change))))
+        look(cluster)
+        release.rollback()
+        look(cluster)
+        assert cluster.value("RayCluster", name, "spec", "workerGroupSpecs") == scaled
 
-    autoscale()
-    with pytest.raises(Conflict, match=r"ray-autoscaler: \.spec\.workerGroupSpecs"):
-        release.upgrade(owned(helm, least(merged(KINDS, {"api": {"replicas": 3}}))))
-    release.upgrade(owned(helm, least(merged(KINDS, {"api": {"replicas": 3}}))), force=True)
-    assert clusters(cluster) == [name]
 
-    autoscale()
-    release.upgrade(owned(helm, least(merged(KINDS, {"workerImage": {"tag": "2"}}))))
-    assert name not in clusters(cluster)
+def of_the_chart_before(helm: Helm) -> list[dict[str, Any]]:
+    """What the chart printed when the RayCluster and its dispatcher were Helm's: both, and their Service."""
+    made = helm.render().wanted
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "cogmill-dispatcher"}, "spec": {"ports": []}}
+    return [
+        {**made.ray_cluster, "metadata": {"name": "cogmill-0123abcd"}},
+        {**made.dispatcher, "metadata": {"name": "cogmill-dispatcher"}},
+        service,
+    ]
+
+
+BEFORE = {("RayCluster", "cogmill-0123abcd"), ("Deployment", "cogmill-dispatcher")}
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["as it is", "kept from Helm"])
+def test_an_upgrade_from_the_chart_before_deletes_its_cluster_unless_that_is_kept(helm: Helm, kept: bool) -> None:
+    cluster = Cluster()
+    release = Release(cluster)
+    release.upgrade(of_the_chart_before(helm))
+    for kind, name in BEFORE if kept else ():  # as OPERATIONS.md says; the controller finds them by these labels
+        cluster.write("kubectl", kind, name, KEEP, "keep")
+        cluster.write("kubectl", kind, name, ("metadata", "labels", RELEASE_LABEL), "cogmill-clusters-owner")
+        cluster.write("kubectl", kind, name, ("metadata", "labels", CLUSTER_LABEL), "cogmill-0123abcd")
+    cluster.write("ray-autoscaler", "RayCluster", "cogmill-0123abcd", ("spec", "workerGroupSpecs"), [{"replicas": 3}])
+
+    release.upgrade(owned(helm, LEAST))
+
+    assert BEFORE & cluster.objects.keys() == (BEFORE if kept else set())
+    assert look(cluster).name != "cogmill-0123abcd"
 
 
 def test_a_plain_job_is_applied_again_and_again(helm: Helm) -> None:

@@ -10,6 +10,7 @@ EVERYTHING = least(
     {
         "database": {"existingSecret": "cogmill-db", "listenUrlKey": "direct"},
         "s3": {"existingSecret": "cogmill-s3"},
+        "clusters": {"database": {"existingSecret": "cogmill-clusters-db", "urlKey": "narrow"}},
         "image": {"repository": "registry.example/cogmill", "tag": "1.2.3"},
         "imagePullSecrets": [{"name": "registry"}],
         "serviceAccount": {"annotations": {"example.com/role": "renderer"}},
@@ -97,6 +98,7 @@ PLAIN_JOB = least(
     {
         "migration": {"hook": False},
         "serviceAccount": {"create": False, "name": "video"},
+        "clusters": {"pod": {"serviceAccount": {"name": "keeper"}}, "roll": {"strategy": "in_place"}},
         "networkPolicy": {"enabled": False},
         "podDisruptionBudget": {"enabled": False},
     }

@@ -1,17 +1,19 @@
-"""Renders the chart, as `helm template` does, into Kubernetes objects."""
+"""Renders the chart into objects, as `helm template` does, and its template into those that the controller makes."""
 
 from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from orchestrator.rolling.template import Wanted, wanted
 from tests.support.tools import need
 
 CHART = Path(__file__).parents[2] / "helm" / "cogmill"
@@ -45,20 +47,61 @@ def least(more: Mapping[str, Any]) -> dict[str, Any]:
     return merged(LEAST, more)
 
 
+# A name that ends so is no other object's of the release.
+OWNER, TEMPLATE = "-clusters-owner", "-clusters"
+
+
+def named(objects: Sequence[Mapping[str, Any]], kind: str, name: str) -> dict[str, Any]:
+    """The one object of that kind whose name ends in `name`."""
+    [found] = [dict(each) for each in objects if each["kind"] == kind and each["metadata"]["name"].endswith(name)]
+    return found
+
+
+def selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    """Whether a label selector takes what has these labels; of expressions the chart has `In` only."""
+    expressions = selector.get("matchExpressions", [])
+    assert all(each["operator"] == "In" for each in expressions)
+    return selector.get("matchLabels", {}).items() <= labels.items() and all(
+        labels.get(each["key"]) in each["values"] for each in expressions
+    )
+
+
 @dataclass(frozen=True)
 class Rendered:
     """What Helm printed, and the objects in it."""
 
     text: str
 
-    @property
-    def objects(self) -> list[dict[str, Any]]:
+    @cached_property
+    def printed(self) -> list[dict[str, Any]]:
+        """What Helm applies."""
         return [document for document in yaml.load_all(self.text, Loader=_SAFE) if document]
+
+    @cached_property
+    def template(self) -> dict[str, str]:
+        """What the controller of the clusters reads."""
+        return dict(named(self.printed, "ConfigMap", TEMPLATE)["data"])
+
+    @cached_property
+    def wanted(self) -> Wanted:
+        """The cluster that the controller makes of it."""
+        owner = named(self.printed, "ConfigMap", OWNER)["metadata"] | {"uid": "uid-of-the-owner"}
+        return wanted(self.template, {"metadata": owner})
+
+    @cached_property
+    def objects(self) -> list[dict[str, Any]]:
+        """Everything that there is in the end: what Helm applies, and what the controller makes of it."""
+        made = self.wanted
+        return [*self.printed, *(dict(each) for each in (made.ray_cluster, made.dispatcher, made.config))]
+
+    @property
+    def manifests(self) -> str:
+        """The same as documents, for whoever validates them. In JSON: some digits of a hash are a number to YAML."""
+        return "\n---\n".join(map(json.dumps, self.objects))
 
     def find(self, kind: str, name: str) -> dict[str, Any]:
         """The one object of that kind whose name ends in `name`."""
-        [found] = [o for o in self.objects if o["kind"] == kind and o["metadata"]["name"].endswith(name)]
-        return found
+        return named(self.objects, kind, name)
 
     def pods(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Every pod specification, under its object's name."""

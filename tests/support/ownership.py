@@ -3,13 +3,14 @@
 As the API server's structured merge does it (sigs.k8s.io/structured-merge-diff, merge/update.go): an apply owns each
 leaf that it states; where a leaf that another manager owns has another value it conflicts, unless it is forced; a leaf
 that it stated before and states no more goes, unless somebody else owns it. Maps merge. Lists are replaced as a whole;
-of those that Kubernetes merges by a key the chart shares none with anybody.
+of those that Kubernetes merges by a key the chart shares none with anybody. What an object owns goes with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
+from uuid import uuid4
 
 Path = tuple[str, ...]
 
@@ -26,8 +27,14 @@ class Immutable(Exception):
     """A field that the API server never changes."""
 
 
-# Pod templates of Jobs, and what selects a Deployment's pods.
-IMMUTABLE = {"Job": [("spec", "template"), ("spec", "backoffLimit")], "Deployment": [("spec", "selector")]}
+# Pod templates of Jobs, what selects a Deployment's pods, and where a Service is.
+IMMUTABLE = {
+    "Job": [("spec", "template"), ("spec", "backoffLimit")],
+    "Deployment": [("spec", "selector")],
+    "Service": [("spec", "clusterIP")],
+}
+# Helm leaves an object with this alone when its chart does not have it any more (helm v4, pkg/kube/client.go: update).
+KEEP = ("metadata", "annotations", "helm.sh/resource-policy")
 
 
 def leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
@@ -45,6 +52,7 @@ class Cluster:
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str], dict[Path, Any]] = {}
         self._owners: dict[tuple[str, str], dict[Path, set[str]]] = {}
+        self.uids: dict[tuple[str, str], str] = {}
 
     def apply(self, manager: str, found: Mapping[str, Any], *, force: bool = False) -> None:
         """Server-side apply; raises `Conflict` or `Immutable`, and then changes nothing."""
@@ -67,6 +75,12 @@ class Cluster:
             others = set() if live.get(path, value) != value else owners.get(path, set())
             live[path], owners[path] = value, others | {manager}
         self.objects[key], self._owners[key] = live, owners
+        self.uids.setdefault(key, uuid4().hex)
+
+    def create(self, manager: str, found: Mapping[str, Any]) -> None:
+        """A POST: of an object that is there already nothing is changed."""
+        if (found["kind"], found["metadata"]["name"]) not in self.objects:
+            self.apply(manager, found)
 
     def write(self, manager: str, kind: str, name: str, path: Path, value: Any) -> None:
         """An update or a patch, as controllers and autoscalers write: it takes the field."""
@@ -75,8 +89,13 @@ class Cluster:
             self.objects[key][path], self._owners[key][path] = value, {manager}
 
     def delete(self, kind: str, name: str) -> None:
+        """Delete it, and what belongs to it, as the garbage collector does."""
         self.objects.pop((kind, name), None)
         self._owners.pop((kind, name), None)
+        gone = self.uids.pop((kind, name), None)
+        for key, found in list(self.objects.items()):
+            if gone in {owner["uid"] for owner in found.get(("metadata", "ownerReferences"), ())}:
+                self.delete(*key)
 
     def value(self, kind: str, name: str, *path: str) -> Any:
         return self.objects[kind, name].get(path)
@@ -95,7 +114,8 @@ class Release:
             self._cluster.apply("helm", found, force=force)
         names = {(found["kind"], found["metadata"]["name"]) for found in objects}
         for found in self.history[-1] if self.history else ():
-            if (found["kind"], found["metadata"]["name"]) not in names:
+            key = (found["kind"], found["metadata"]["name"])
+            if key not in names and self._cluster.objects.get(key, {}).get(KEEP) != "keep":
                 self._cluster.delete(found["kind"], found["metadata"]["name"])
         self.history.append(objects)
 

@@ -1,4 +1,4 @@
-{{/* Names. The longest made from them, <fullname>-<hash>-head-svc, must stay under KubeRay's 50 characters. */}}
+{{/* Names. The longest made from them, <fullname>-<8 digits>-head-svc, must stay under KubeRay's 50 characters. */}}
 {{- define "cogmill.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- $full := .Values.fullnameOverride | default (ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name)) -}}
@@ -32,12 +32,12 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end -}}
 
-{{/* Configuration: config with the keys that the chart owns. Arguments: $ */}}
+{{/* Configuration: config with the keys that the chart owns. Nothing of the Ray cluster is in it: its dispatcher alone is
+     told, by its environment, or a new worker image would restart everybody. Arguments: $ */}}
 {{- define "cogmill.toml" -}}
 {{- $owned := dict
       "api" (dict "host" "0.0.0.0" "port" 8000)
       "metrics" (dict "host" "0.0.0.0" "dispatch_port" 9101 "maintain_port" 9102)
-      "ray" (dict "cluster" (include "cogmill.cluster" .))
       "models_cache" .Values.modelsCache.mountPath -}}
 {{- mustMergeOverwrite (deepCopy .Values.config) $owned | toToml -}}
 {{- end -}}
@@ -63,6 +63,10 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- $read := list -}}
 {{- with .Values.ray.authSecret -}}
 {{- $read = append $read (dict "variable" "RAY_AUTH_TOKEN" "secret" . "key" "auth_token" "values" "ray.authSecret") -}}
+{{- end -}}
+{{- $own := .Values.clusters.database -}}
+{{- if or $own.existingSecret $own.urlKey -}}
+{{- $read = append $read (dict "variable" "CLUSTERS_DATABASE_URL" "secret" ($own.existingSecret | default .Values.database.existingSecret) "key" ($own.urlKey | default .Values.database.urlKey) "values" "clusters.database") -}}
 {{- end -}}
 {{- range .Values.extraEnv -}}
 {{- $ref := dig "valueFrom" "secretKeyRef" dict . -}}

@@ -77,6 +77,15 @@ topologySpreadConstraints:
 {{- end }}
 {{- end -}}
 
+{{/* The token of a pod's account, for the one container that mounts it at /var/run/secrets/kubernetes.io/serviceaccount. */}}
+{{- define "cogmill.apiToken" -}}
+projected:
+  sources:
+    - serviceAccountToken: {path: token, expirationSeconds: 3600}
+    - configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}
+    - downwardAPI: {items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]}
+{{- end -}}
+
 {{/* A pod's labels and annotations. Arguments: dict "root" $ "component" "api" "pod" .Values.api.pod */}}
 {{- define "cogmill.podMeta" -}}
 labels:

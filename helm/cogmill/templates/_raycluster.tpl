@@ -1,4 +1,6 @@
-{{/* The RayCluster: its whole spec, and its name, which changes with whatever its pods are made of. */}}
+{{/* The RayCluster: its whole spec. KubeRay leaves running pods as they are when their template changes, so the controller
+     names a cluster by a hash of this and makes another one when it changes: nothing may stand here that changes with each
+     version of the chart, or every upgrade would roll the GPUs. */}}
 
 {{/* The image of the Ray head and of its autoscaler. */}}
 {{- define "cogmill.headImage" -}}
@@ -10,7 +12,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Labels of its pods: none that changes with each version of the chart. */}}
+{{/* Labels of its pods, and of its dispatcher: none that changes with each version of the chart. */}}
 {{- define "cogmill.rayLabels" -}}
 {{ include "cogmill.selector" . }}
 app.kubernetes.io/part-of: cogmill
@@ -43,7 +45,7 @@ enableInTreeAutoscaling: true
 autoscalerOptions:
   version: v2
   upscalingMode: Default
-  idleTimeoutSeconds: {{ .Values.ray.autoscaler.idleTimeoutSeconds }}
+  # When idle pods end is said by each group, where it can change while they run.
   image: {{ include "cogmill.headImage" . }}
   imagePullPolicy: {{ .Values.workerImage.pullPolicy }}
   env:
@@ -118,11 +120,7 @@ headGroupSpec:
         - name: autoscaler-home
           emptyDir: {sizeLimit: 100Mi}
         - name: api-token
-          projected:
-            sources:
-              - serviceAccountToken: {path: token, expirationSeconds: 3600}
-              - configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}
-              - downwardAPI: {items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]}
+          {{- include "cogmill.apiToken" . | nindent 10 }}
         {{- end }}
 workerGroupSpecs:
   {{- range $group := include "cogmill.groups" . | fromJsonArray }}
@@ -131,6 +129,8 @@ workerGroupSpecs:
     maxReplicas: {{ int $group.most }}
     {{- if hasKey $group "priority" }}
     priority: {{ int $group.priority }}
+    {{- end }}
+    {{- if $scaled }}
     idleTimeoutSeconds: {{ int $group.idle }}
     {{- end }}
     rayStartParams:
@@ -224,19 +224,4 @@ spec:
     - name: weights
       {{- toYaml . | nindent 6 }}
     {{- end }}
-{{- end -}}
-
-{{/* KubeRay leaves running pods as they are when their template changes: what changes a pod makes a cluster of another
-     name. How many pods there are, and when those without work end, is none of that. */}}
-{{- define "cogmill.cluster" -}}
-{{- $spec := include "cogmill.raycluster" . | fromYaml -}}
-{{- range $group := $spec.workerGroupSpecs -}}
-{{- range $key := list "minReplicas" "maxReplicas" "priority" "idleTimeoutSeconds" -}}
-{{- $_ := unset $group $key -}}
-{{- end -}}
-{{- end -}}
-{{- if $spec.autoscalerOptions -}}
-{{- $_ := unset $spec.autoscalerOptions "idleTimeoutSeconds" -}}
-{{- end -}}
-{{- printf "%s-%s" (include "cogmill.fullname" .) (toJson $spec | sha256sum | trunc 8) -}}
 {{- end -}}

@@ -1,11 +1,12 @@
 {{/* What the schema cannot say. Each message names the value to change. Every template begins with it, so that a value
      that is missing is told by this, and not by the first that stumbles over it. */}}
 {{- define "cogmill.validate" -}}
-{{- if ne (int .Values.valuesVersion) 2 -}}
+{{- if ne (int .Values.valuesVersion) 3 -}}
 {{- fail "these are the values of another version of this chart: helm upgrade --reuse-values keeps that one's defaults, without the keys that are new. Say --reset-then-reuse-values instead (in a values file of your own leave valuesVersion out)" -}}
 {{- end -}}
 {{- include "cogmill.validateConfig" . -}}
 {{- include "cogmill.validateKinds" . -}}
+{{- include "cogmill.validateClusters" . -}}
 {{- include "cogmill.validateResources" . -}}
 {{- $full := include "cogmill.fullname" . -}}
 {{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $full) -}}
@@ -18,7 +19,7 @@
 {{- fail "api.httpRoute.parentRefs is needed when api.httpRoute.enabled is true: the Gateways that it hangs on" -}}
 {{- end -}}
 {{- include "cogmill.validateAutoscaling" . -}}
-{{- $own := list "COGMILL_CONFIG" "COGMILL_DATABASE_URL" "COGMILL_LISTEN_URL" "COGMILL_MASTER_KEY" "COGMILL_RAY__ADDRESS" "COGMILL_S3__ACCESS_KEY" "COGMILL_S3__SECRET_KEY" "DISPATCHER_DRAIN_S" "RAY_AUTH_MODE" "RAY_AUTH_TOKEN" "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S" -}}
+{{- $own := list "COGMILL_CLUSTERS__HOST" "COGMILL_CLUSTERS__OWNER" "COGMILL_CLUSTERS__PORT" "COGMILL_CLUSTERS__TEMPLATE" "COGMILL_CONFIG" "COGMILL_DATABASE_URL" "COGMILL_LISTEN_URL" "COGMILL_MASTER_KEY" "COGMILL_RAY__ADDRESS" "COGMILL_RAY__CLUSTER" "COGMILL_S3__ACCESS_KEY" "COGMILL_S3__SECRET_KEY" "RAY_AUTH_MODE" "RAY_AUTH_TOKEN" "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S" -}}
 {{- range $where, $env := dict "extraEnv" .Values.extraEnv "ray.worker.env" .Values.ray.worker.env -}}
 {{- $seen := list -}}
 {{- range $env -}}
@@ -113,6 +114,22 @@
 {{- end -}}
 {{- end -}}
 
+{{/* The controller of the clusters. */}}
+{{- define "cogmill.validateClusters" -}}
+{{- range $gone := list "replicas" "drainSeconds" -}}
+{{- if hasKey $.Values.dispatcher $gone -}}
+{{- fail (printf "dispatcher.%s is no more, leave it out: a Ray cluster that makes way for another drains by itself (clusters.roll), and cogmill pools pause --all stops all work" $gone) -}}
+{{- end -}}
+{{- end -}}
+{{- $roll := .Values.clusters.roll -}}
+{{- if ge (int64 $roll.graceSeconds) (int64 $roll.deadlineSeconds) -}}
+{{- fail (printf "clusters.roll.graceSeconds is %d, and must be less than deadlineSeconds, %d, or no roll ends in time" (int64 $roll.graceSeconds) (int64 $roll.deadlineSeconds)) -}}
+{{- end -}}
+{{- if and (not .Values.serviceAccount.create) (not (dig "serviceAccount" "name" "" (default dict .Values.clusters.pod))) -}}
+{{- fail "clusters.pod.serviceAccount.name is needed where serviceAccount.create is false: the controller may change Deployments and RayClusters, and everybody else must not" -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "cogmill.validateAutoscaling" -}}
 {{- $scaling := .Values.api.autoscaling -}}
 {{- if $scaling.enabled -}}
@@ -135,6 +152,7 @@
 {{- define "cogmill.validateResources" -}}
 {{- $all := dict
       "api.resources" .Values.api.resources
+      "clusters.resources" .Values.clusters.resources
       "dispatcher.resources" .Values.dispatcher.resources
       "maintainer.resources" .Values.maintainer.resources
       "migration.resources" .Values.migration.resources

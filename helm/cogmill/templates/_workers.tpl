@@ -62,7 +62,7 @@
 {{- $pods := include "cogmill.gpuPods" . | int -}}
 {{- $scaled := include "cogmill.scaled" . -}}
 {{- if or $pods (not $scaled) -}}
-{{- $groups = append $groups (dict "name" "gpu" "least" $pods "most" $pods "worker" .Values.ray.worker) -}}
+{{- $groups = append $groups (dict "name" "gpu" "least" $pods "most" $pods "idle" .Values.ray.autoscaler.idleTimeoutSeconds "worker" .Values.ray.worker) -}}
 {{- end -}}
 {{- range $poolName, $pool := .Values.config.pools -}}
 {{- range $kindName, $kind := default dict $pool.kinds -}}

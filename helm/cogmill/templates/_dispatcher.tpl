@@ -1,26 +1,32 @@
-{{- /* One pod, one container: a raylet without resources, and the driver that finds it in the same process namespace.
-       One dispatcher drives one RayCluster, so the old one ends before the new one starts. */ -}}
-{{- include "cogmill.validate" . -}}
+{{/* The dispatcher of one Ray cluster, as the controller makes it: it puts the cluster's name in the place of @CLUSTER@, and
+     that of the ConfigMap with the cluster's own copy of cogmill.toml in the place of @CONFIG@. One pod, one container: a
+     raylet without resources, and the driver that finds it in the same process namespace. One dispatcher drives one
+     RayCluster, so the old one ends before the new one starts. */}}
+{{- define "cogmill.dispatcher" -}}
 {{- $meta := dict "root" . "component" "dispatcher" "pod" .Values.dispatcher.pod -}}
-{{- $cluster := include "cogmill.cluster" . -}}
 apiVersion: apps/v1
 kind: Deployment
 metadata:
   name: {{ include "cogmill.fullname" . }}-dispatcher
   labels:
-    {{- include "cogmill.labels" $meta | nindent 4 }}
+    {{- include "cogmill.rayLabels" $meta | nindent 4 }}
 spec:
-  replicas: {{ .Values.dispatcher.replicas }}
+  replicas: 1
   strategy: {type: Recreate}
   selector:
     matchLabels:
       {{- include "cogmill.selector" $meta | nindent 6 }}
   template:
     metadata:
-      {{- include "cogmill.podMeta" $meta | nindent 6 }}
+      labels:
+        {{- include "cogmill.rayLabels" $meta | nindent 8 }}
+      {{- with .Values.dispatcher.pod.annotations }}
+      annotations:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
     spec:
       {{- include "cogmill.pod" $meta | nindent 6 }}
-      terminationGracePeriodSeconds: {{ add 60 .Values.dispatcher.drainSeconds }}
+      terminationGracePeriodSeconds: 60
       containers:
         - name: dispatcher
           image: {{ include "cogmill.image" . }}
@@ -32,16 +38,14 @@ spec:
             - --disable-usage-stats
           env:
             {{- include "cogmill.env" (dict "root" .) | nindent 12 }}
+            - name: COGMILL_RAY__CLUSTER
+              value: "@CLUSTER@"
             - name: COGMILL_RAY__ADDRESS
-              value: {{ $cluster }}-head-svc:6379
+              value: "@CLUSTER@-head-svc:6379"
             - name: RAY_AUTH_MODE
               value: token
             - name: RAY_AUTH_TOKEN
-              valueFrom: {secretKeyRef: {name: {{ .Values.ray.authSecret | default $cluster }}, key: auth_token}}
-            {{- with .Values.dispatcher.drainSeconds }}
-            - name: DISPATCHER_DRAIN_S
-              value: {{ . | quote }}
-            {{- end }}
+              valueFrom: {secretKeyRef: {name: {{ .Values.ray.authSecret | default "@CLUSTER@" | quote }}, key: auth_token}}
             # This raylet runs no actors: nothing to drain.
             - name: RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S
               value: "5"
@@ -69,7 +73,7 @@ spec:
             - {name: shm, mountPath: /dev/shm}
       volumes:
         - name: config
-          configMap: {name: {{ include "cogmill.fullname" . }}}
+          configMap: {name: "@CONFIG@"}
         {{- include "cogmill.extraVolumes" . | nindent 8 }}
         - name: tmp
           emptyDir: {sizeLimit: 5Gi}
@@ -77,16 +81,4 @@ spec:
           emptyDir: {sizeLimit: 100Mi}
         - name: shm
           emptyDir: {medium: Memory, sizeLimit: 256Mi}
----
-# For `helm test`, which asks which workers are ready.
-apiVersion: v1
-kind: Service
-metadata:
-  name: {{ include "cogmill.fullname" . }}-dispatcher
-  labels:
-    {{- include "cogmill.labels" $meta | nindent 4 }}
-spec:
-  selector:
-    {{- include "cogmill.selector" $meta | nindent 4 }}
-  ports:
-    - {name: metrics, port: 9101, targetPort: metrics}
+{{- end -}}
