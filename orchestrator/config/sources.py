@@ -20,11 +20,16 @@ def sources(settings: type[BaseSettings], environment: PydanticBaseSettingsSourc
     if isinstance(environment, EnvSettingsSource):
         # COGMILL_API is where clients find us; ours are COGMILL_API__*
         environment.env_vars = {name: text for name, text in environment.env_vars.items() if name != "cogmill_api"}
-        files = EnvSettingsSource(settings)
-        files.env_vars = {f"{PREFIX}{name}".lower(): text for name, text in secrets().items()}
-        found.append(files)
+        found.append(files(settings))
     if path := os.environ.get("COGMILL_CONFIG"):
         found.append(TomlConfigSettingsSource(settings, Path(path)))
+    return found
+
+
+def files(settings: type[BaseSettings]) -> PydanticBaseSettingsSource:
+    """The files of secrets as a source. Raises `ConfigError`."""
+    found = EnvSettingsSource(settings)
+    found.env_vars = {f"{PREFIX}{name}".lower(): text for name, text in secrets().items()}
     return found
 
 

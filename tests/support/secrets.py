@@ -25,9 +25,11 @@ class SecretsFolder:
         link = self.path / "..data_tmp"
         link.symlink_to(state.name)
         link.rename(self.path / "..data")
-        for name in texts:
-            if not (self.path / name).is_symlink():
-                (self.path / name).symlink_to(f"..data/{name}")
+        shown = {entry.name for entry in self.path.iterdir() if not entry.name.startswith(".")}
+        for name in texts.keys() - shown:
+            (self.path / name).symlink_to(f"..data/{name}")
+        for name in shown - texts.keys():
+            (self.path / name).unlink()
 
 
 @pytest.fixture

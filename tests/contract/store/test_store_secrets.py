@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator import config
+from orchestrator.config.clusters import database_from_environment
 from orchestrator.config.database import Access
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.store import Store, schema_version
@@ -134,3 +135,16 @@ def test_a_file_that_is_gone_leaves_what_was_read(role: Role, secrets_folder: Se
     Path(secrets_folder.path / "database_url").unlink()
 
     assert access.address == before
+
+
+async def test_the_commands_about_clusters_read_the_file_among_those_of_a_process(
+    role: Role, secrets_folder: SecretsFolder
+) -> None:
+    """In a pod of the API there are more, which are none of theirs."""
+    url = (secrets_folder.path / "database_url").read_text().strip()
+    secrets_folder.write(database_url=url, master_key="sixteen characters", s3__secret_key="s")
+    access = database_from_environment()
+    role.change("second")
+    role.write(password="second")
+    async with Store.open(access, connections=1) as store:
+        assert await store.clusters() == []
