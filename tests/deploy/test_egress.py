@@ -23,11 +23,10 @@ NAMED = {"postgres": at("10.1.0.5/32"), "redis": at("10.1.0.6/32"), "kubernetesA
 LIMITED = merged(SCALED, {"networkPolicy": {"egress": {"enabled": True, **NAMED}}})
 
 
-def of(component: str) -> Labels:
+def of(component: str, release: str = "cogmill") -> Labels:
     """A pod's labels."""
-    return {"app.kubernetes.io/name": "cogmill", "app.kubernetes.io/instance": "cogmill"} | {
-        "app.kubernetes.io/component": component
-    }
+    labels = {"name": "cogmill", "instance": release, "component": component}
+    return {f"app.kubernetes.io/{key}": value for key, value in labels.items()}
 
 
 KUBE_SYSTEM = {"kubernetes.io/metadata.name": "kube-system"}
@@ -53,7 +52,7 @@ WORLD = {
     "mail": Target(25, "52.216.0.1"),
     "a public database": Target(5432, "52.216.0.1"),
     "another namespace": Target(443, namespace={"kubernetes.io/metadata.name": "default-2"}),
-    "another release's dispatcher": Target(9101, labels=of("dispatcher") | {"app.kubernetes.io/instance": "other"}),
+    "another release's dispatcher": Target(9101, labels=of("dispatcher", release="other")),
     "the maintainer": Target(9102, labels=of("maintainer")),
 }
 DNS = {"dns", "dns by tcp"}
@@ -72,7 +71,7 @@ NEEDS = {
 
 def reached(rendered: Rendered) -> dict[str, set[str]]:
     """By component, whom it may call."""
-    egress = Egress(rendered)
+    egress = Egress(rendered.objects)
     return {each: {name for name, target in WORLD.items() if egress.lets(of(each), target)} for each in NEEDS}
 
 
@@ -95,13 +94,13 @@ def test_every_pod_of_the_chart_is_limited_and_none_where_that_is_not_asked_for(
     model = {"config": {"models": {"cogvideox-2b": {"family": "cogvideox-2b", "source": "hf://org/name"}}}}
     values = merged(LIMITED, {"modelsCache": cache} | model)
     rendered = helm.render(values)
-    pods, egress = list(labels_of_pods(rendered)), Egress(rendered)
+    pods, egress = list(labels_of_pods(rendered)), Egress(rendered.objects)
 
     assert len(pods) == 10
     assert {each["app.kubernetes.io/component"] for each in pods} == {*NEEDS, "prefetch"}
     assert all(len(egress.of(labels)) == 1 for labels in pods)
     free = helm.render(merged(values, {"networkPolicy": {"egress": {"enabled": False}}}))
-    assert not any(Egress(free).of(labels) for labels in labels_of_pods(free))
+    assert not any(Egress(free.objects).of(labels) for labels in labels_of_pods(free))
 
 
 @pytest.mark.parametrize(
@@ -139,15 +138,15 @@ def test_the_internet_of_the_values_is_what_the_product_itself_calls_public() ->
     egress = yaml.safe_load((CHART / "values.yaml").read_text())["networkPolicy"]["egress"]
     assert egress["web"]["to"] == egress["s3"]["to"] == egress["models"]["to"]
     policy = {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"to": egress["web"]["to"]}]}
-    rendered = Egress(Rendered(yaml.safe_dump({"kind": "NetworkPolicy", "metadata": {"name": "p"}, "spec": policy})))
+    internet = Egress([{"kind": "NetworkPolicy", "spec": policy}])
     excepted = [ip_network(each) for peer in egress["web"]["to"] for each in peer["ipBlock"]["except"]]
     edges = [edge for each in excepted for edge in (each[0], each[-1])]
     near = [ip_address(int(edge) + step) for edge in edges for step in (-1, 1) if 0 <= int(edge) + step < 2**32]
     other = [ip_address(each) for each in ("fd00::1", "fe80::1", "::1", "ff02::1", "64:ff9b::a00:1", "255.255.255.255")]
 
-    assert not any(rendered.lets({}, Target(443, str(edge))) for edge in edges)
+    assert not any(internet.lets({}, Target(443, str(edge))) for edge in edges)
     for address in (*near, *other):
-        if rendered.lets({}, Target(443, str(address))):
+        if internet.lets({}, Target(443, str(address))):
             assert is_public(address), address
     for open_to in ("8.8.8.8", "2001:4860:4860::8888"):
-        assert rendered.lets({}, Target(443, open_to))
+        assert internet.lets({}, Target(443, open_to))

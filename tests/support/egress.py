@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Any
-
-from tests.support.helm import Rendered
 
 Labels = Mapping[str, str]
 
@@ -33,8 +31,8 @@ def selects(selector: Mapping[str, Any] | None, labels: Labels) -> bool:
 class Egress:
     """All policies of a chart that limit what pods call."""
 
-    def __init__(self, rendered: Rendered) -> None:
-        specs = [found["spec"] for found in rendered.objects if found["kind"] == "NetworkPolicy"]
+    def __init__(self, objects: Iterable[Mapping[str, Any]]) -> None:
+        specs = [found["spec"] for found in objects if found["kind"] == "NetworkPolicy"]
         self._specs = [spec for spec in specs if "Egress" in spec["policyTypes"]]
 
     def of(self, labels: Labels) -> list[dict[str, Any]]:
