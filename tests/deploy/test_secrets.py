@@ -43,7 +43,7 @@ def files_of(pod: dict[str, Any]) -> dict[str, dict[str, Any]]:
     [mount] = [each for each in pod["containers"][0]["volumeMounts"] if each["name"] == "secrets"]
     assert mount == {"name": "secrets", "mountPath": "/run/secrets/cogmill", "readOnly": True}
     [volume] = [each for each in pod["volumes"] if each["name"] == "secrets"]
-    # YAML 1.1's octal: read by the process's group, which `fsGroup` is, and by nobody else.
+    # Read by the process's group, which `fsGroup` is, and by nobody else.
     assert volume["projected"]["defaultMode"] == 0o440
     assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"]
     found = {}
@@ -182,3 +182,15 @@ def test_a_secret_that_holds_everything_is_made_once(helm: Helm) -> None:
     [made] = external(helm.render(values), hooks=False).values()
 
     assert {item["secretKey"] for item in made["spec"]["data"]} == {"url", "direct", "master-key"}
+
+
+def test_names_that_yaml_takes_for_numbers_stay_names(helm: Helm) -> None:
+    values = merged(MADE, {"database": {"existingSecret": "1e3", "urlKey": "012"}, "caBundle": {"configMap": "17"}})
+    rendered = helm.render(merged(values, {"secretsAsFiles": True}))
+    pod = processes(rendered)["cogmill-api"]
+
+    assert files_of(pod)["database_url"] == {"name": "1e3", "items": "012"}
+    assert [each["configMap"]["name"] for each in pod["volumes"] if each["name"] == "ca"] == ["17"]
+    assert "1e3" in external(rendered, hooks=False)
+    env = env_of(processes(helm.render(values))["cogmill-api"])
+    assert env["COGMILL_DATABASE_URL"]["valueFrom"]["secretKeyRef"] == {"name": "1e3", "key": "012"}

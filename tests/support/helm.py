@@ -15,8 +15,9 @@ import yaml
 from tests.support.tools import need
 
 CHART = Path(__file__).parents[2] / "helm" / "cogmill"
-# libyaml's, where it is: a tenth of the time, and a chart is read a thousand times.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+# The same as the loader in Python, ten times as fast.
+_SAFE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # The least that an installation must say.
 LEAST: dict[str, Any] = {
@@ -52,7 +53,7 @@ class Rendered:
 
     @property
     def objects(self) -> list[dict[str, Any]]:
-        return [document for document in yaml.load_all(self.text, _LOADER) if document]
+        return [document for document in yaml.load_all(self.text, Loader=_SAFE) if document]
 
     def find(self, kind: str, name: str) -> dict[str, Any]:
         """The one object of that kind whose name ends in `name`."""

@@ -7,18 +7,18 @@
 gcsFaultToleranceOptions:
   redisAddress: {{ $values.redis.address | quote }}
   {{- with $values.redis.existingSecret }}
-  redisPassword: {valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $values.redis.passwordKey }}}}}
+  redisPassword: {valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: {{ $values.redis.passwordKey | quote }}}}}
   {{- with $values.redis.usernameKey }}
-  redisUsername: {valueFrom: {secretKeyRef: {name: {{ $values.redis.existingSecret }}, key: {{ . }}}}}
+  redisUsername: {valueFrom: {secretKeyRef: {name: {{ $values.redis.existingSecret | quote }}, key: {{ . | quote }}}}}
   {{- end }}
   {{- end }}
 {{- else if eq $values.backend "rocksdb" }}
 gcsFaultToleranceOptions:
   backend: rocksdb
   storage:
-    size: {{ $values.storage.size }}
+    size: {{ $values.storage.size | quote }}
     {{- with $values.storage.storageClassName }}
-    storageClassName: {{ . }}
+    storageClassName: {{ . | quote }}
     {{- end }}
 {{- end }}
 {{- end -}}

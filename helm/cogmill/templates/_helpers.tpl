@@ -98,7 +98,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end }}
 {{- range $read }}
 - name: {{ .variable }}
-  valueFrom: {secretKeyRef: {name: {{ .from }}, key: {{ .key }}{{ if .optional }}, optional: true{{ end }}}}
+  valueFrom: {secretKeyRef: {name: {{ .from | quote }}, key: {{ .key | quote }}{{ if .optional }}, optional: true{{ end }}}}
 {{- end }}
 {{- include "cogmill.caEnv" .root }}
 {{- with $given }}

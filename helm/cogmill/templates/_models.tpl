@@ -54,7 +54,7 @@ template:
           {{- range include "cogmill.secrets" . | fromJsonArray }}
           {{- if hasPrefix "s3" .file }}
           - name: {{ .variable }}
-            valueFrom: {secretKeyRef: {name: {{ .secret }}, key: {{ .key }}}}
+            valueFrom: {secretKeyRef: {name: {{ .secret | quote }}, key: {{ .key | quote }}}}
           {{- end }}
           {{- end }}
           {{- include "cogmill.caEnv" . | nindent 10 }}

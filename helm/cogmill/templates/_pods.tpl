@@ -114,7 +114,7 @@ annotations:
 {{- define "cogmill.extraVolumes" -}}
 {{- with .Values.caBundle.configMap }}
 - name: ca
-  configMap: {name: {{ . }}, items: [{key: {{ $.Values.caBundle.key }}, path: ca.crt}]}
+  configMap: {name: {{ . | quote }}, items: [{key: {{ $.Values.caBundle.key | quote }}, path: ca.crt}]}
 {{- end }}
 {{- range .Values.extraVolumes }}
 - {{ merge (dict "name" (printf "extra-%s" .name)) .volume | toJson }}

@@ -28,7 +28,7 @@
 apiVersion: external-secrets.io/v1
 kind: ExternalSecret
 metadata:
-  name: {{ .secret }}
+  name: {{ .secret | quote }}
   labels:
     {{- include "cogmill.labels" (dict "root" .root "component" "secrets") | nindent 4 }}
   {{- with .annotations }}
@@ -36,10 +36,10 @@ metadata:
     {{- toYaml . | nindent 4 }}
   {{- end }}
 spec:
-  refreshInterval: {{ .root.Values.externalSecrets.refreshInterval }}
+  refreshInterval: {{ .root.Values.externalSecrets.refreshInterval | quote }}
   secretStoreRef:
     {{- toYaml .root.Values.externalSecrets.secretStoreRef | nindent 4 }}
-  target: {name: {{ .secret }}, creationPolicy: Owner}
+  target: {name: {{ .secret | quote }}, creationPolicy: Owner}
   data:
     {{- toYaml .data | nindent 4 }}
 {{- end -}}
@@ -74,10 +74,11 @@ spec:
 {{- if .root.Values.secretsAsFiles }}
 - name: secrets
   projected:
-    defaultMode: 0440
+    # 0440, which not every reader of YAML takes for octal.
+    defaultMode: 288
     sources:
       {{- range include "cogmill.secretsRead" . | fromJsonArray }}
-      - secret: {name: {{ .from }}, items: [{key: {{ .key }}, path: {{ .file }}}]{{ if .optional }}, optional: true{{ end }}}
+      - secret: {name: {{ .from | quote }}, items: [{key: {{ .key | quote }}, path: {{ .file }}}]{{ if .optional }}, optional: true{{ end }}}
       {{- end }}
 {{- end }}
 {{- end -}}
