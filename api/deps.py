@@ -164,7 +164,7 @@ Connect = Callable[[Settings], AbstractAsyncContextManager[Services]]
 async def connect(settings: Settings) -> AsyncIterator[Services]:
     """The real services, open for as long as the context lasts."""
     async with Store.open(settings.database, limits=settings.limits.defaults, patience=CALLERS) as store:
-        yield Services.of(settings, store, S3Objects(_for_callers(settings.s3)))
+        yield Services.of(settings, store, S3Objects(_for_callers(settings.s3), settings.s3_files))
 
 
 def _for_callers(s3: S3Settings) -> S3Settings:

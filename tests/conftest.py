@@ -33,6 +33,7 @@ pytest_plugins = [
     "tests.support.postgres",
     "tests.support.ray",
     "tests.support.s3",
+    "tests.support.secrets",
     "tests.support.seeds",
     "tests.support.sharing",
     "tests.support.site",

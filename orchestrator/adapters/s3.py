@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import mimetypes
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -24,6 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.loaders import JSONFileLoader
 from botocore.session import Session as BotocoreSession
 
+from orchestrator.adapters.s3_keys import KeysOfFiles, keys_of
 from orchestrator.config import S3Settings
 from orchestrator.domain.addresses import is_loopback
 from orchestrator.domain.errors import IntegrityError, InvalidField, NotFound, ObjectsRefused, ObjectsUnavailable
@@ -65,15 +66,22 @@ _DESCRIPTIONS = _Descriptions()
 
 
 class S3Objects:
-    """One bucket. Thread-safe, and cheap in memory: no method but `get` and `put` holds a whole object."""
+    """One bucket. Thread-safe, and cheap in memory: no method but `get` and `put` holds a whole object.
 
-    def __init__(self, settings: S3Settings) -> None:
+    `files` are those that its keys come from (`Settings.s3_files`): they count as they are at each request.
+    """
+
+    def __init__(self, settings: S3Settings, files: Mapping[str, Path] | None = None) -> None:
         self._settings = settings
         self._deletes_together = True
-        self._client = _client(settings, settings.endpoint_url)
+        files = {} if files is None else files
+        keys = keys_of(files, "")
+        self._client = _client(settings, settings.endpoint_url, keys)
         public = settings.public_url or settings.endpoint_url
         same = public == settings.endpoint_url and settings.signing_access_key is None
-        self._signing_client = self._client if same else _client(settings, public, signing=True)
+        if settings.signing_access_key is not None:
+            keys = keys_of(files, "signing_")
+        self._signing_client = self._client if same else _client(settings, public, keys, signing=True)
 
     # ------------------------------------------------------------ writing
 
@@ -266,13 +274,18 @@ def transfer_config(size: int, multipart_threshold: int) -> TransferConfig:
     )
 
 
-def _client(settings: S3Settings, endpoint_url: str | None, *, signing: bool = False) -> S3Client:
+def _client(
+    settings: S3Settings, endpoint_url: str | None, keys: KeysOfFiles | None, *, signing: bool = False
+) -> S3Client:
     access, secret = settings.access_key, settings.secret_key
     if signing and settings.signing_access_key is not None:
         access, secret = settings.signing_access_key, settings.signing_secret_key
     # A session of its own: boto3's default one is not thread-safe. Where keys are given, no profile is looked for.
     own = BotocoreSession(session_vars=None if access is None else {"profile": (None, None, None, None)})
     own.get_component("data_loader").file_loader = _DESCRIPTIONS
+    if keys is not None:
+        access = secret = None
+        own._credentials = keys  # type: ignore[attr-defined]  # the public way takes only what stays
     local = endpoint_url is not None and is_loopback(urlsplit(endpoint_url).hostname or "")
     client = Session(
         botocore_session=own,

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from orchestrator.config import sources
 from orchestrator.config.database import Access, DatabaseAddress
 from orchestrator.config.section import Seconds, Section
 from orchestrator.config.sections import LogSettings
@@ -58,6 +59,17 @@ class _Environment(BaseSettings):
     database_pooling: Literal["session", "transaction"] = "session"
     log: LogSettings = LogSettings()
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, sources.files(settings_cls)
+
     @model_validator(mode="after")
     def _readable(self) -> Self:
         DatabaseAddress.parse(self.database_url)
@@ -66,11 +78,15 @@ class _Environment(BaseSettings):
     @property
     def database(self) -> Access:
         """How to reach the database."""
-        return Access(url=self.database_url, transaction_pooling=self.database_pooling == "transaction")
+        return Access(
+            url=self.database_url,
+            transaction_pooling=self.database_pooling == "transaction",
+            url_file=sources.file_of("database_url", self.database_url),
+        )
 
 
 class ClustersSettings(_Environment):
-    """Everything that the controller is told, from its environment."""
+    """Everything that the controller is told, from its environment, and from files of secrets."""
 
     clusters: ControllerSettings
 

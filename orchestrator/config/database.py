@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
+
+from orchestrator.config import sources
 
 # Options of libpq that asyncpg obeys when they are in a URL (asyncpg, `connect_utils._parse_connect_dsn_and_args`).
 _DRIVERS = (
@@ -105,6 +108,9 @@ class Access:
     transaction_pooling: bool = False
     # The way around the pooler.
     listen_url: str | None = None
+    # The files that the URLs come from, where they do. Each connection is made by what they say then.
+    url_file: Path | None = None
+    listen_file: Path | None = None
 
     @classmethod
     def to(cls, database: str | Self) -> Self:
@@ -113,9 +119,12 @@ class Access:
 
     @property
     def address(self) -> DatabaseAddress:
-        return DatabaseAddress.parse(self.url)
+        """As it is now. Raises `ValueError` when its file has come to say what cannot be."""
+        return DatabaseAddress.parse(sources.now(self.url, self.url_file))
 
     @property
     def direct(self) -> DatabaseAddress:
-        """Without a pooler between: for LISTEN, and for changes of the schema."""
-        return self.address if self.listen_url is None else DatabaseAddress.parse(self.listen_url, "listen_url")
+        """Without a pooler between: for LISTEN, and for changes of the schema. Raises as `address` does."""
+        if self.listen_url is None:
+            return self.address
+        return DatabaseAddress.parse(sources.now(self.listen_url, self.listen_file), "listen_url")

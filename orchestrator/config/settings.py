@@ -125,7 +125,23 @@ class Settings(BaseSettings):
     def database(self) -> Access:
         """How to reach the database."""
         pooled = self.database_pooling == "transaction"
-        return Access(url=self.database_url, transaction_pooling=pooled, listen_url=self.listen_url)
+        return Access(
+            url=self.database_url,
+            transaction_pooling=pooled,
+            listen_url=self.listen_url,
+            url_file=sources.file_of("database_url", self.database_url),
+            listen_file=sources.file_of("listen_url", self.listen_url),
+        )
+
+    @property
+    def s3_files(self) -> dict[str, Path]:
+        """The files that S3's keys come from, by the names of these; what does not come from one is left out."""
+        s3 = self.s3
+        secrets = {"secret_key": s3.secret_key, "signing_secret_key": s3.signing_secret_key}
+        values = {name: None if secret is None else secret.get_secret_value() for name, secret in secrets.items()}
+        values |= {"access_key": s3.access_key, "signing_access_key": s3.signing_access_key}
+        files = {name: sources.file_of(f"s3__{name}", value) for name, value in values.items()}
+        return {name: file for name, file in files.items() if file is not None}
 
     @property
     def max_request_bytes(self) -> int:

@@ -20,11 +20,16 @@ def sources(settings: type[BaseSettings], environment: PydanticBaseSettingsSourc
     if isinstance(environment, EnvSettingsSource):
         # COGMILL_API is where clients find us; ours are COGMILL_API__*
         environment.env_vars = {name: text for name, text in environment.env_vars.items() if name != "cogmill_api"}
-        files = EnvSettingsSource(settings)
-        files.env_vars = {f"{PREFIX}{name}".lower(): text for name, text in secrets().items()}
-        found.append(files)
+        found.append(files(settings))
     if path := os.environ.get("COGMILL_CONFIG"):
         found.append(TomlConfigSettingsSource(settings, Path(path)))
+    return found
+
+
+def files(settings: type[BaseSettings]) -> PydanticBaseSettingsSource:
+    """The files of secrets as a source. Raises `ConfigError`."""
+    found = EnvSettingsSource(settings)
+    found.env_vars = {f"{PREFIX}{name}".lower(): text for name, text in secrets().items()}
     return found
 
 
@@ -39,9 +44,33 @@ def secrets() -> dict[str, str]:
         return {}
     try:
         files = sorted(path for path in Path(directory).iterdir() if not path.name.startswith("."))
-        return {path.name: path.read_text("utf-8").rstrip("\r\n") for path in files}
+        return {path.name: text_of(path) for path in files}
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{SECRETS_DIR}: {directory} cannot be read: {error}") from error
+
+
+def text_of(path: Path) -> str:
+    """What a file of a secret says. Raises `OSError` or `UnicodeDecodeError`."""
+    return path.read_text("utf-8").rstrip("\r\n")
+
+
+def file_of(key: str, value: str | None) -> Path | None:
+    """The file of secrets that a key's value comes from (`s3__secret_key`); None where it comes from elsewhere."""
+    given = {name.lower() for name, text in os.environ.items() if text}
+    if value is None or f"{PREFIX}{key}".lower() in given:
+        return None
+    found = [name for name, text in secrets().items() if name.lower() == key and text == value]
+    return Path(os.environ[SECRETS_DIR]) / found[0] if found else None
+
+
+def now(value: str, file: Path | None) -> str:
+    """What a value's file says now; the value itself where it has no file, or that cannot be read."""
+    if file is None:
+        return value
+    try:
+        return text_of(file)
+    except (OSError, UnicodeDecodeError):
+        return value
 
 
 def refuse_unknown(fields: Iterable[str]) -> None:

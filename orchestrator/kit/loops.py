@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Any
 
 from orchestrator.domain.errors import StaleEpoch, StoreReadOnly
 from orchestrator.telemetry import logs, metrics
@@ -104,6 +105,16 @@ async def running(pulse: Pulse) -> AsyncIterator[Loops]:
 
 async def at_once() -> None:
     """No pause: for a loop that waits by itself."""
+
+
+async def first(*waits: Coroutine[Any, Any, object]) -> None:
+    """Return when one of these does; the others are cancelled."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 @contextmanager

@@ -25,13 +25,14 @@ from orchestrator.dispatch.verdict import Rules
 from orchestrator.dispatch.watcher import Watcher
 from orchestrator.domain.protocol import Caller, WorkerState
 from orchestrator.kit.clock import SystemClock
-from orchestrator.kit.loops import Life, Loop, Loops, at_once, running, stop_signals
+from orchestrator.kit.loops import Life, Loop, Loops, at_once, first, running, stop_signals
 from orchestrator.learning.book import FRESH_S, Book
 from orchestrator.learning.lessons import Lessons
 from orchestrator.ports import JobStore, ObjectStore, Workers
 from orchestrator.ports.clusters import WishStore
 from orchestrator.ports.fleet import FleetStore
 from orchestrator.ports.predictions import PredictionStore
+from orchestrator.processes import renewing
 from orchestrator.processes.shared import PATIENCE_S, settler_of, showing
 from orchestrator.store import Store
 from orchestrator.telemetry import health, logs, metrics
@@ -58,7 +59,8 @@ async def run_dispatcher(
     """Drive one Ray cluster until SIGTERM or SIGINT.
 
     `connect(address, namespace)` joins the cluster. With `drain_s` the end waits that long for what is rendering and
-    evicts the rest; without it workers render on, and the next dispatcher adopts them.
+    evicts the rest; without it workers render on, and the next dispatcher adopts them. So they do when it ends because
+    files of secrets have changed, which only its successor can tell the workers.
     Raises `StaleEpoch` when a newer dispatcher has taken over.
     """
     async with Store.open(settings.database, limits=settings.limits.defaults) as store:
@@ -70,15 +72,17 @@ async def run_dispatcher(
             health.serve(settings.metrics.host, settings.metrics.dispatch_port, pulse),
         ):
             caller = Caller(epoch=await store.next_epoch(settings.ray.cluster))
-            cluster = cluster_of(settings, store, S3Objects(settings.s3), workers, caller)
+            cluster = cluster_of(settings, store, S3Objects(settings.s3, settings.s3_files), workers, caller)
             dispatcher = Dispatcher(cluster, tuple(settings.pools))
             await cluster.reconcile()
             _log.info("dispatching", cluster=cluster.name, epoch=caller.epoch, adopted=len(cluster.claims.by_token))
             async with running(pulse) as loops:
                 for loop in dispatching(settings, cluster, dispatcher, Watchers(cluster, loops), store):
                     loops.start(loop)
-                await stopping.wait()
-                if drain_s is not None:
+                renewal = renewing.Renewal()
+                loops.start(Loop("secrets", renewing.EVERY_S, renewal.run_once))
+                await first(stopping.wait(), renewal.due.wait())
+                if drain_s is not None and stopping.is_set():
                     await dispatcher.drain(drain_s)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -88,6 +88,14 @@ def leave(connection: Connection) -> None:
 
 def settings_of(patience: Patience) -> Mapping[str, str]:
     return SESSION | {"statement_timeout": f"{patience.statement_s * 1000:.0f}ms"}
+
+
+def current(address: Callable[[], DatabaseAddress]) -> DatabaseAddress:
+    """Where the database is now. Raises `StoreRefused` when that cannot be."""
+    try:
+        return address()
+    except ValueError as error:  # a file that was changed
+        raise StoreRefused(str(error)) from error
 
 
 async def connect(

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from orchestrator.config.database import Access, DatabaseAddress
 from orchestrator.domain.errors import InvalidField, StoreReadOnly, StoreUnavailable
 from orchestrator.domain.job import RenderSpec
-from orchestrator.store.connecting import LOOPS, Connection, Patience, connect, described, leave, settings_of
+from orchestrator.store.connecting import LOOPS, Connection, Patience, connect, current, described, leave, settings_of
 
 T = TypeVar("T")
 Parameters = Mapping[str, Any]
@@ -44,14 +44,22 @@ _UNAVAILABLE = (
 
 
 def engine_of(
-    address: DatabaseAddress, *, patience: Patience, settings: Mapping[str, str], pooled: bool = False, **options: Any
+    address: Callable[[], DatabaseAddress],
+    *,
+    patience: Patience,
+    settings: Mapping[str, str],
+    pooled: bool = False,
+    **options: Any,
 ) -> AsyncEngine:
-    """An engine that does not connect yet. `pooled`: no statement and no setting outlives its transaction."""
+    """An engine that does not connect yet; each connection asks for the address.
+
+    `pooled`: no statement and no setting outlives its transaction.
+    """
 
     async def opened(*_: Any, **__: Any) -> Connection:
         # Unnamed statements live as long as the transaction, which one session of a pooler's serves from end to end.
         cache: dict[str, Any] = {"statement_cache_size": 0} if pooled else {}
-        return await connect(address, patience=patience, settings={} if pooled else settings, **cache)
+        return await connect(current(address), patience=patience, settings={} if pooled else settings, **cache)
 
     arguments: dict[str, Any] = {"async_creator_fn": opened}
     if pooled:
@@ -66,7 +74,7 @@ class Database:
         access = Access.to(database)
         settings = settings_of(patience)
         self._engine = engine_of(
-            access.address,
+            lambda: access.address,
             patience=patience,
             settings=settings,
             pooled=access.transaction_pooling,

@@ -59,7 +59,8 @@ def _config() -> Config:
 async def _with_connection(database: str | Access, work: Callable[[Connection], T]) -> T:
     # No limit on statements, which a change of a large table may need, nor on the silence while one runs.
     patience = replace(LOOPS, silence_s=None)
-    engine = engine_of(Access.to(database).direct, patience=patience, settings={}, poolclass=NullPool)
+    access = Access.to(database)
+    engine = engine_of(lambda: access.direct, patience=patience, settings={}, poolclass=NullPool)
     try:
         with unavailable():
             async with engine.connect() as connection:

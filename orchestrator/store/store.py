@@ -95,7 +95,7 @@ class Store(
 
     async def hears(self, *, within_s: float) -> bool:
         """Whether a notification sent to the database arrives where dispatchers listen. Raises `StoreUnavailable`."""
-        return await hears(self._access.direct, self._database, within_s=within_s)
+        return await hears(lambda: self._access.direct, self._database, within_s=within_s)
 
     def wakeups(self) -> AbstractAsyncContextManager[Wakeups]:
-        return listen(self._access.direct)
+        return listen(lambda: self._access.direct)

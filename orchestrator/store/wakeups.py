@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from orchestrator.config.database import DatabaseAddress
 from orchestrator.domain.errors import StoreUnavailable
-from orchestrator.store.connecting import Connection, connect, described
+from orchestrator.store.connecting import Connection, connect, current, described
 from orchestrator.store.engine import Database
 from orchestrator.telemetry import logs, metrics
 
@@ -57,7 +57,7 @@ class Notifier:
 class Listener:
     """A subscription on a connection of its own, opened again when it breaks. Implements `ports.Wakeups`."""
 
-    def __init__(self, address: DatabaseAddress) -> None:
+    def __init__(self, address: Callable[[], DatabaseAddress]) -> None:
         self._address = address
         self._connection: Connection | None = None
         self._heard = asyncio.Event()
@@ -102,9 +102,9 @@ class Listener:
         self._heard.set()
 
 
-async def subscribe(address: DatabaseAddress, heard: Callable[..., None]) -> Connection:
+async def subscribe(address: Callable[[], DatabaseAddress], heard: Callable[..., None]) -> Connection:
     """A connection that listens. Raises `StoreUnavailable`."""
-    connection = await connect(address, name="cogmill-wakeups")
+    connection = await connect(current(address), name="cogmill-wakeups")
     try:
         await connection.add_listener(_CHANNEL, heard)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -113,7 +113,7 @@ async def subscribe(address: DatabaseAddress, heard: Callable[..., None]) -> Con
     return connection
 
 
-async def hears(address: DatabaseAddress, database: Database, *, within_s: float) -> bool:
+async def hears(address: Callable[[], DatabaseAddress], database: Database, *, within_s: float) -> bool:
     """Whether a notification sent through `database` arrives where a listener would be. Raises `StoreUnavailable`."""
     heard = asyncio.Event()
     connection = await subscribe(address, lambda *_: heard.set())
@@ -129,7 +129,7 @@ async def hears(address: DatabaseAddress, database: Database, *, within_s: float
 
 
 @asynccontextmanager
-async def listen(address: DatabaseAddress) -> AsyncIterator[Listener]:
+async def listen(address: Callable[[], DatabaseAddress]) -> AsyncIterator[Listener]:
     """Subscribe until the block ends."""
     listener = Listener(address)
     try:

@@ -20,6 +20,7 @@ REDIS = {"config": {"limits": {"storage": "redis://redis"}}}
 HPA = merged(REDIS, {"api": {"autoscaling": {"enabled": True}}})
 KEDA = merged(HPA, {"api": {"autoscaling": {"by": "keda", "triggers": [{"type": "cpu", "metadata": {"value": "60"}}]}}})
 KINDS = {"config": {"pools": {"more": {"model": "cogvideox-2b", "kinds": {"spot": {"max": 4, "resource": "spot"}}}}}}
+MADE = {"enabled": True, "secretStoreRef": {"name": "vault"}, "remote": {"databaseUrl": {"key": "prod/db"}}}
 
 _RENDERED: dict[str, list[dict[str, Any]]] = {}
 
@@ -68,6 +69,9 @@ CHANGES: list[dict[str, Any]] = [
     {"s3": {"existingSecret": "cogmill-s3"}},
     {"extraEnv": [{"name": "A", "value": "b"}]},
     {"extraVolumes": [{"name": "ca", "mountPath": "/ca", "volume": {"configMap": {"name": "ca"}}}]},
+    {"secretsAsFiles": True},
+    {"externalSecrets": MADE},
+    {"caBundle": {"configMap": "ca"}},
     {"api": {"replicas": 5, "ingress": {"enabled": True, "host": "h.example"}, "service": {"port": 8080}}},
     {"clusters": {"roll": {"strategy": "in_place", "graceSeconds": 0}, "database": {"urlKey": "narrow"}}},
     {"dispatcher": {"resources": {"requests": {"memory": "2Gi"}}, "pod": {"labels": {"team": "video"}}}},
@@ -77,6 +81,8 @@ CHANGES: list[dict[str, Any]] = [
     {"weights": {"volume": {"persistentVolumeClaim": {"claimName": "models"}}}},
     {"modelsCache": {"size": "200Gi"}},
     {"networkPolicy": {"enabled": False}},
+    {"networkPolicy": {"egress": {"enabled": True, "postgres": {"to": [{"podSelector": {}}]}}}},
+    {"ray": {"gcsFaultTolerance": {"backend": "rocksdb"}}},
     {"podDisruptionBudget": {"enabled": False}},
     {"monitoring": {"enabled": True}},
     {"test": {"waitSeconds": 10}},

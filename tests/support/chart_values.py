@@ -103,3 +103,39 @@ PLAIN_JOB = least(
         "podDisruptionBudget": {"enabled": False},
     }
 )
+# What is outside of the chart: who keeps its Secrets, whom it calls, where models are kept, whose certificates count.
+OUTSIDE = merged(
+    SCALED,
+    {
+        "database": {"listenUrlKey": "direct"},
+        "s3": {"existingSecret": "cogmill-s3"},
+        "secretsAsFiles": True,
+        "externalSecrets": {
+            "enabled": True,
+            "secretStoreRef": {"name": "vault"},
+            "remote": {
+                "databaseUrl": {"key": "prod/db", "property": "url"},
+                "listenUrl": {"key": "prod/db", "property": "direct"},
+                "masterKey": {"key": "prod/master", "version": "1"},
+            },
+        },
+        "caBundle": {"configMap": "our-ca", "key": "bundle.pem"},
+        "config": {"models": {"cogvideox-2b": {"family": "cogvideox-2b", "source": "hf://org/name"}}},
+        "modelsCache": {"claim": {"create": True, "storageClassName": "nfs"}, "prefetch": {"enabled": True}},
+        "networkPolicy": {
+            "egress": {
+                "enabled": True,
+                "postgres": {"to": [{"ipBlock": {"cidr": "10.1.0.5/32"}}]},
+                "redis": {"to": [{"podSelector": {"matchLabels": {"app": "redis"}}}]},
+                "kubernetesApi": {"to": [{"ipBlock": {"cidr": "10.2.0.0/24"}}]},
+                "more": {"api": [{"ports": [{"port": 25}]}]},
+            }
+        },
+        "ray": {
+            "gcsFaultTolerance": {
+                "backend": "redis",
+                "redis": {"address": "redis:6379", "existingSecret": "redis", "usernameKey": "user"},
+            }
+        },
+    },
+)

@@ -69,12 +69,14 @@ spec:
             - {name: config, mountPath: /etc/cogmill, readOnly: true}
             - {name: tmp, mountPath: /tmp}
             {{- include "cogmill.extraMounts" . | nindent 12 }}
+            {{- include "cogmill.secretMounts" . | nindent 12 }}
             - {name: home, mountPath: /home/cogmill}
             - {name: shm, mountPath: /dev/shm}
       volumes:
         - name: config
           configMap: {name: "@CONFIG@"}
         {{- include "cogmill.extraVolumes" . | nindent 8 }}
+        {{- include "cogmill.secretVolumes" (dict "root" .) | nindent 8 }}
         - name: tmp
           emptyDir: {sizeLimit: 5Gi}
         - name: home

@@ -42,26 +42,27 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- mustMergeOverwrite (deepCopy .Values.config) $owned | toToml -}}
 {{- end -}}
 
-{{/* The keys of Secrets that the processes read, as JSON: the variable, the Secret, its key, and the values that name
-     them. */}}
+{{/* The keys of Secrets that the processes read, as JSON: the variable or the file that each becomes, the Secret, its key,
+     the values that name them, and the name of where External Secrets finds it. */}}
 {{- define "cogmill.secrets" -}}
 {{- $read := list
-      (dict "variable" "COGMILL_DATABASE_URL" "secret" .Values.database.existingSecret "key" .Values.database.urlKey "values" "database.existingSecret, database.urlKey") -}}
+      (dict "variable" "COGMILL_DATABASE_URL" "secret" .Values.database.existingSecret "key" .Values.database.urlKey "values" "database.existingSecret, database.urlKey" "file" "database_url" "remote" "databaseUrl") -}}
 {{- with .Values.database.listenUrlKey -}}
-{{- $read = append $read (dict "variable" "COGMILL_LISTEN_URL" "secret" $.Values.database.existingSecret "key" . "values" "database.existingSecret, database.listenUrlKey") -}}
+{{- $read = append $read (dict "variable" "COGMILL_LISTEN_URL" "secret" $.Values.database.existingSecret "key" . "values" "database.existingSecret, database.listenUrlKey" "file" "listen_url" "remote" "listenUrl") -}}
 {{- end -}}
-{{- $read = append $read (dict "variable" "COGMILL_MASTER_KEY" "secret" .Values.masterKey.existingSecret "key" .Values.masterKey.key "values" "masterKey.existingSecret, masterKey.key") -}}
+{{- $read = append $read (dict "variable" "COGMILL_MASTER_KEY" "secret" .Values.masterKey.existingSecret "key" .Values.masterKey.key "values" "masterKey.existingSecret, masterKey.key" "file" "master_key" "remote" "masterKey") -}}
 {{- with .Values.s3.existingSecret -}}
-{{- $read = append $read (dict "variable" "COGMILL_S3__ACCESS_KEY" "secret" . "key" $.Values.s3.accessKeyKey "values" "s3.existingSecret, s3.accessKeyKey") -}}
-{{- $read = append $read (dict "variable" "COGMILL_S3__SECRET_KEY" "secret" . "key" $.Values.s3.secretKeyKey "values" "s3.existingSecret, s3.secretKeyKey") -}}
+{{- $read = append $read (dict "variable" "COGMILL_S3__ACCESS_KEY" "secret" . "key" $.Values.s3.accessKeyKey "values" "s3.existingSecret, s3.accessKeyKey" "file" "s3__access_key" "remote" "s3AccessKey") -}}
+{{- $read = append $read (dict "variable" "COGMILL_S3__SECRET_KEY" "secret" . "key" $.Values.s3.secretKeyKey "values" "s3.existingSecret, s3.secretKeyKey" "file" "s3__secret_key" "remote" "s3SecretKey") -}}
 {{- end -}}
 {{- toJson $read -}}
 {{- end -}}
 
-{{/* The same of those that a migration does not read itself, and misses for the others. */}}
+{{/* The same of those that a migration does not read itself, and misses for the others, unless they are still to be made. */}}
 {{- define "cogmill.otherSecrets" -}}
 {{- $read := list -}}
-{{- with .Values.ray.authSecret -}}
+{{- $made := include "cogmill.externalSecrets" . | fromJson -}}
+{{- with ternary "" .Values.ray.authSecret (hasKey $made .Values.ray.authSecret) -}}
 {{- $read = append $read (dict "variable" "RAY_AUTH_TOKEN" "secret" . "key" "auth_token" "values" "ray.authSecret") -}}
 {{- end -}}
 {{- $own := .Values.clusters.database -}}
@@ -79,13 +80,16 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 
 {{/* Environment of a process. Arguments: dict "root" $, and "asks" true for one that says itself what is missing */}}
 {{- define "cogmill.env" -}}
-{{- $read := include "cogmill.secrets" .root | fromJsonArray -}}
+{{- $files := .root.Values.secretsAsFiles -}}
+{{- $read := ternary list (include "cogmill.secretsRead" . | fromJsonArray) $files -}}
 {{- $given := .root.Values.extraEnv -}}
 {{- if .asks -}}
 {{- $other := include "cogmill.otherSecrets" .root | fromJsonArray -}}
-{{- $read = concat $read $other -}}
 {{- $named := list -}}
-{{- range $other -}}{{- $named = append $named .variable -}}{{- end -}}
+{{- range $other -}}
+{{- $read = append $read (merge (dict "from" .secret "optional" true) .) -}}
+{{- $named = append $named .variable -}}
+{{- end -}}
 {{- $given = list -}}
 {{- range .root.Values.extraEnv -}}
 {{- if not (has .name $named) -}}{{- $given = append $given . -}}{{- end -}}
@@ -93,10 +97,14 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end -}}
 - name: COGMILL_CONFIG
   value: /etc/cogmill/cogmill.toml
+{{- if $files }}
+- {name: COGMILL_SECRETS_DIR, value: {{ include "cogmill.secretsDir" .root }}}
+{{- end }}
 {{- range $read }}
 - name: {{ .variable }}
-  valueFrom: {secretKeyRef: {name: {{ .secret }}, key: {{ .key }}{{ if $.asks }}, optional: true{{ end }}}}
+  valueFrom: {secretKeyRef: {name: {{ .from | quote }}, key: {{ .key | quote }}{{ if .optional }}, optional: true{{ end }}}}
 {{- end }}
+{{- include "cogmill.caEnv" .root }}
 {{- with $given }}
 {{ toYaml . }}
 {{- end }}

@@ -27,7 +27,11 @@ template:
           - |
             missing=
             {{- range concat (include "cogmill.secrets" . | fromJsonArray) (include "cogmill.otherSecrets" . | fromJsonArray) }}
+            {{- if and $.Values.secretsAsFiles .file }}
+            [ -s {{ include "cogmill.secretsDir" $ }}/{{ .file }} ] || missing="$missing
+            {{- else }}
             [ -n "${{ "{" }}{{ .variable }}:-}" ] || missing="$missing
+            {{- end }}
             {{ .secret }} has no key {{ .key }}, or is not there at all ({{ .values }})."
             {{- end }}
             [ -z "$missing" ] || { echo "A Secret is missing in this namespace:$missing" >&2; exit 2; }
@@ -44,10 +48,12 @@ template:
           - {name: config, mountPath: /etc/cogmill, readOnly: true}
           - {name: tmp, mountPath: /tmp}
           {{- include "cogmill.extraMounts" . | nindent 10 }}
+          {{- include "cogmill.secretMounts" . | nindent 10 }}
     volumes:
       - name: config
         configMap: {name: {{ include "cogmill.fullname" . }}{{ if .Values.migration.hook }}-migrate{{ end }}}
       {{- include "cogmill.extraVolumes" . | nindent 6 }}
+      {{- include "cogmill.secretVolumes" (dict "root" . "asks" true) | nindent 6 }}
       - name: tmp
         emptyDir: {}
 {{- end -}}

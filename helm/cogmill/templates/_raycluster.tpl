@@ -40,6 +40,7 @@ authOptions:
   {{- with .Values.ray.authSecret }}
   secretName: {{ . }}
   {{- end }}
+{{- include "cogmill.gcsFaultTolerance" . }}
 {{- if $scaled }}
 enableInTreeAutoscaling: true
 autoscalerOptions:
@@ -176,6 +177,7 @@ spec:
         # Ends before Kubernetes kills the pod.
         - name: RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S
           value: {{ sub (int $worker.terminationGracePeriodSeconds) 15 | quote }}
+        {{- include "cogmill.caEnv" .root | nindent 8 }}
         {{- with $worker.env }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
@@ -215,11 +217,7 @@ spec:
     - name: spill
       emptyDir: {sizeLimit: {{ $worker.spillSize }}}
     - name: models-cache
-      {{- if .root.Values.modelsCache.volume }}
-      {{- toYaml .root.Values.modelsCache.volume | nindent 6 }}
-      {{- else }}
-      emptyDir: {sizeLimit: {{ .root.Values.modelsCache.size }}}
-      {{- end }}
+      {{- include "cogmill.modelsCacheVolume" .root | nindent 6 }}
     {{- with .root.Values.weights.volume }}
     - name: weights
       {{- toYaml . | nindent 6 }}

@@ -8,6 +8,7 @@
 {{- include "cogmill.validateKinds" . -}}
 {{- include "cogmill.validateClusters" . -}}
 {{- include "cogmill.validateResources" . -}}
+{{- include "cogmill.validateOutside" . -}}
 {{- $full := include "cogmill.fullname" . -}}
 {{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $full) -}}
 {{- fail (printf "the release's name, here %q, must start with a letter and hold only a-z, 0-9 and -: Services are named after it" $full) -}}
@@ -156,6 +157,7 @@
       "dispatcher.resources" .Values.dispatcher.resources
       "maintainer.resources" .Values.maintainer.resources
       "migration.resources" .Values.migration.resources
+      "modelsCache.prefetch.resources" .Values.modelsCache.prefetch.resources
       "ray.head.resources" .Values.ray.head.resources
       "ray.autoscaler.resources" .Values.ray.autoscaler.resources
       "test.resources" .Values.test.resources -}}

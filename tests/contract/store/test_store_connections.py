@@ -3,43 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import re
-from ipaddress import ip_address
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from orchestrator.config.database import DatabaseAddress
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.store import Store, migrate, schema_version
+from tests.support.certificates import certificate
 from tests.support.moving import tls_before
 from tests.support.postgres import Server
-
-
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that signs itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tests")])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1)).not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )  # fmt: skip
-    folder.mkdir()
-    (folder / "crt").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    plain = serialization.NoEncryption()
-    (folder / "key").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
-    )
-    return folder / "crt", folder / "key"
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +46,23 @@ async def test_every_connection_obeys_the_urls_tls(
         await asyncio.to_thread(migrate, url)
         current, newest = await asyncio.to_thread(schema_version, url)
         assert current == newest
+
+
+@pytest.mark.parametrize(("authority", "trusted"), [("own", True), ("other", False)])
+async def test_the_environments_certificate_authority_counts_where_the_url_names_none(
+    database_url: str,
+    certificates: dict[str, tuple[Path, Path]],
+    monkeypatch: pytest.MonkeyPatch,
+    authority: str,
+    trusted: bool,
+) -> None:
+    """As the chart's `caBundle` sets it. A `require` then verifies, too."""
+    monkeypatch.setenv("PGSSLROOTCERT", str(certificates[authority][0]))
+    async with tls_before(database_url, *certificates["own"]) as url:
+        for mode in ("require", "verify-full"):
+            async with Store.open(f"{url}?sslmode={mode}") as store:
+                with nullcontext() if trusted else pytest.raises(StoreUnavailable):
+                    assert await store.deployment_id()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,62 @@
+{{/* Whom each component calls. */}}
+
+{{/* By component, the names of values below networkPolicy.egress, and `ray`: the nodes of the Ray clusters and their
+     dispatchers, on any port, since Ray's processes choose theirs as they start. DNS is everybody's. As JSON. */}}
+{{- define "cogmill.calls" -}}
+{{- $config := .Values.config -}}
+{{- $api := list "postgres" "s3" "web" -}}
+{{- if hasPrefix "redis" (dig "limits" "storage" "" $config) -}}{{- $api = append $api "redis" -}}{{- end -}}
+{{- $head := list "ray" -}}
+{{- if include "cogmill.scaled" . -}}{{- $head = append $head "kubernetesApi" -}}{{- end -}}
+{{- if eq .Values.ray.gcsFaultTolerance.backend "redis" -}}{{- $head = append $head "redis" -}}{{- end -}}
+{{- $worker := list "ray" "s3" -}}
+{{- $prefetch := list "s3" -}}
+{{- if include "cogmill.fetches" (dict "root" . "scheme" "hf://") -}}
+{{- $worker = append $worker "models" -}}
+{{- $prefetch = append $prefetch "models" -}}
+{{- end -}}
+{{- if dig "moderation" "video" false $config -}}{{- $worker = append $worker "web" -}}{{- end -}}
+{{- $calls := dict
+      "api" $api
+      "dispatcher" (list "postgres" "s3" "ray")
+      "maintainer" (list "postgres" "s3" "web")
+      "migrate" (list "postgres")
+      "ray-head" $head
+      "ray-worker" $worker
+      "test" (list "release") -}}
+{{- if .Values.modelsCache.prefetch.enabled -}}{{- $_ := set $calls "prefetch" $prefetch -}}{{- end -}}
+{{- toJson $calls -}}
+{{- end -}}
+
+{{/* Peers of this release, as JSON. Arguments: dict "root" $ "components" list */}}
+{{- define "cogmill.podPeers" -}}
+{{- $peers := list -}}
+{{- range .components -}}
+{{- $labels := include "cogmill.selector" (dict "root" $.root "component" .) | fromYaml -}}
+{{- $peers = append $peers (dict "podSelector" (dict "matchLabels" $labels)) -}}
+{{- end -}}
+{{- toJson $peers -}}
+{{- end -}}
+
+{{/* A component's rules, as JSON. Arguments: dict "root" $ "component" "api" "calls" list */}}
+{{- define "cogmill.egressRules" -}}
+{{- $egress := .root.Values.networkPolicy.egress -}}
+{{- $rules := list -}}
+{{- range prepend .calls "dns" -}}
+{{- if eq . "ray" -}}
+{{- $rules = append $rules (dict "to" (include "cogmill.podPeers" (dict "root" $.root "components" (list "dispatcher" "ray-head" "ray-worker")) | fromJsonArray)) -}}
+{{- else if eq . "release" -}}
+{{- $rules = append $rules (dict "to" (include "cogmill.podPeers" (dict "root" $.root "components" (list "api" "dispatcher")) | fromJsonArray)) -}}
+{{- else -}}
+{{- $called := get $egress . -}}
+{{- $ports := list -}}
+{{- $dns := eq . "dns" -}}
+{{- range $called.ports -}}
+{{- $ports = append $ports (dict "port" (int .) "protocol" "TCP") -}}
+{{- if $dns -}}{{- $ports = append $ports (dict "port" (int .) "protocol" "UDP") -}}{{- end -}}
+{{- end -}}
+{{- $rules = append $rules (dict "to" $called.to "ports" $ports) -}}
+{{- end -}}
+{{- end -}}
+{{- concat $rules (get $egress.more .component | default list) | toJson -}}
+{{- end -}}

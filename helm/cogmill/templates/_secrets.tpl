@@ -1,0 +1,84 @@
+{{/* Secrets as files, and those that External Secrets makes. */}}
+
+{{/* Which Secrets ExternalSecrets make, as JSON: by the Secret's name, where each of its keys is. */}}
+{{- define "cogmill.externalSecrets" -}}
+{{- $made := dict -}}
+{{- if .Values.externalSecrets.enabled -}}
+{{- $read := include "cogmill.secrets" . | fromJsonArray -}}
+{{- with .Values.ray.authSecret -}}
+{{- $read = append $read (dict "secret" . "key" "auth_token" "remote" "rayToken") -}}
+{{- end -}}
+{{- range $read -}}
+{{- $ref := get $.Values.externalSecrets.remote .remote | default dict -}}
+{{- if $ref.key -}}
+{{- $_ := set $made .secret (append (get $made .secret | default list) (dict "secretKey" .key "remoteRef" $ref)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $made -}}
+{{- end -}}
+
+{{/* The name of the copy that a hook reads: the Secret itself is made after it. Arguments: dict "root" $ "secret" "name" */}}
+{{- define "cogmill.earlySecret" -}}
+{{- printf "%s-migrate-%s" (include "cogmill.fullname" .root) .secret | trunc 253 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* An ExternalSecret. Arguments: dict "root" $ "secret" "name" "data" list, and "annotations" of a hook's */}}
+{{- define "cogmill.externalSecret" -}}
+apiVersion: external-secrets.io/v1
+kind: ExternalSecret
+metadata:
+  name: {{ .secret | quote }}
+  labels:
+    {{- include "cogmill.labels" (dict "root" .root "component" "secrets") | nindent 4 }}
+  {{- with .annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  refreshInterval: {{ .root.Values.externalSecrets.refreshInterval | quote }}
+  secretStoreRef:
+    {{- toYaml .root.Values.externalSecrets.secretStoreRef | nindent 4 }}
+  target: {name: {{ .secret | quote }}, creationPolicy: Owner}
+  data:
+    {{- toYaml .data | nindent 4 }}
+{{- end -}}
+
+{{/* What a process reads, as JSON: as `cogmill.secrets`, with the name of the Secret that it finds it in, and whether the
+     pod may start without. Arguments: dict "root" $, and "asks" true for the migration, which says itself what is missing
+     but for what External Secrets has yet to make: for that its pod waits. */}}
+{{- define "cogmill.secretsRead" -}}
+{{- $root := .root -}}
+{{- $asks := .asks -}}
+{{- $made := include "cogmill.externalSecrets" $root | fromJson -}}
+{{- $read := list -}}
+{{- range include "cogmill.secrets" $root | fromJsonArray -}}
+{{- $early := and $asks $root.Values.migration.hook (hasKey $made .secret) -}}
+{{- $name := ternary (include "cogmill.earlySecret" (dict "root" $root "secret" .secret)) .secret (not (not $early)) -}}
+{{- $read = append $read (merge (dict "from" $name "optional" (and $asks (not (hasKey $made .secret)))) .) -}}
+{{- end -}}
+{{- toJson $read -}}
+{{- end -}}
+
+{{- define "cogmill.secretsDir" -}}/run/secrets/cogmill{{- end -}}
+
+{{/* Where they are mounted as files. No `subPath`: the kubelet never changes such a file. Arguments: $ */}}
+{{- define "cogmill.secretMounts" -}}
+{{- if .Values.secretsAsFiles }}
+- {name: secrets, mountPath: {{ include "cogmill.secretsDir" . }}, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{/* The files, for the process's group alone (`fsGroup`). Arguments: as of secretsRead */}}
+{{- define "cogmill.secretVolumes" -}}
+{{- if .root.Values.secretsAsFiles }}
+- name: secrets
+  projected:
+    # 0440, which not every reader of YAML takes for octal.
+    defaultMode: 288
+    sources:
+      {{- range include "cogmill.secretsRead" . | fromJsonArray }}
+      - secret: {name: {{ .from | quote }}, items: [{key: {{ .key | quote }}, path: {{ .file }}}]{{ if .optional }}, optional: true{{ end }}}
+      {{- end }}
+{{- end }}
+{{- end -}}
