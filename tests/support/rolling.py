@@ -21,6 +21,8 @@ def template(
     chart: str = "cogmill-0.1.0",
     config: str = '[pools.small]\nmodel = "tiny-2b"\n',
     roll: dict[str, Any] | None = None,
+    autoscaled: bool = True,
+    groups: tuple[str, ...] = ("spot", "on-demand"),
 ) -> dict[str, str]:
     """The data of the template's ConfigMap."""
     labels = {"app.kubernetes.io/instance": "cogmill", "helm.sh/chart": chart}
@@ -35,7 +37,7 @@ def template(
         "metadata": {"name": "cogmill", "labels": dict(labels)},
         "spec": {
             "rayVersion": "2.60.0",
-            "enableInTreeAutoscaling": True,
+            "enableInTreeAutoscaling": autoscaled,
             "headGroupSpec": {"rayStartParams": {}, "template": pod("ray-head", "registry/cogmill:pinned")},
             "workerGroupSpecs": [
                 {
@@ -45,7 +47,7 @@ def template(
                     "rayStartParams": {},
                     "template": pod("ray-worker", worker),
                 }
-                for name in ("spot", "on-demand")
+                for name in groups
             ],
         },
     }
