@@ -95,9 +95,7 @@ def hosts() -> dict[str, list[str]]:
     """Each living host with GPUs, and the names of the actors and of the groups that are there."""
     nodes: Callable[[], list[dict[str, Any]]] = ray.nodes
     names = {
-        node["NodeID"]: _name_of(node)
-        for node in nodes()
-        if node["Alive"] and node["Resources"].get("GPU", 0.0) > 0
+        node["NodeID"]: _name_of(node) for node in nodes() if node["Alive"] and node["Resources"].get("GPU", 0.0) > 0
     }
     found: dict[str, set[str]] = {host: set() for host in names.values()}
     for state_of in ("ALIVE", "PENDING_CREATION"):

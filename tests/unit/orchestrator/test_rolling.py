@@ -227,10 +227,10 @@ class World:
         """Of the old clusters' workers at most one more is given up than the new one has ready ones."""
         new = by_name.get(self.target.name)
         given = [each.gives for each in by_name.values() if each.name != self.target.name]
-        given += [action.hosts for action in actions if isinstance(action, GiveUp)]
-        if any(isinstance(action, GiveUp) and any(sum(held.values()) for held in action.hosts.values()) for action in actions):
+        more = [action.hosts for action in actions if isinstance(action, GiveUp)]
+        if any(any(held.values()) for hosts in more for held in hosts.values()):
             assert new is not None
-            count = sum(sum(held.values()) for hosts in given for held in hosts.values())
+            count = sum(sum(held.values()) for hosts in given + more for held in hosts.values())
             assert count <= 1 + sum(new.ready.values())
 
     def check_capacity(self, by_name: dict[str, Standing], actions: Sequence[Action]) -> None:
