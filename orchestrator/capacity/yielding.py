@@ -19,7 +19,8 @@ class Yielding:
 
     `wanted` are the workers that there should be: those on hosts that are given up are removed from it here, and
     `Scaler` has them leave at once, with their checkpoints. So are those that have no host yet: they would take the
-    GPUs that are given up. When the cluster yields no more they are wanted again; those of kinds are the autoscaler's.
+    GPUs that are given up. When the cluster need not make way they are wanted again; those of kinds are the
+    autoscaler's.
     """
 
     def __init__(self, cluster: Cluster, store: WishStore, wanted: dict[str, WorkerPlan]) -> None:
@@ -37,12 +38,12 @@ class Yielding:
             wish = await self._store.cluster_wish(self._cluster.name)
             if wish.yields:
                 await self._give_up(wish)
-            elif self.active:
+            elif self.active and not wish.retires:
                 _log.info("yields_no_more", cluster=self._cluster.name, workers=sorted(self._given))
                 self._wanted.update(self._given)
                 self._given.clear()
                 self.leaving.clear()
-            self.active = wish.yields
+            self.active = wish.yields or (self.active and wish.retires)
         except StoreUnavailable as error:
             _log.warning("wish_unknown", error=str(error))
         return self.active
