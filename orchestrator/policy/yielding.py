@@ -41,7 +41,9 @@ def steps(olds: Sequence[Yielding], ready: Mapping[str, int]) -> list[Step]:
 
     Hosts that hold nothing go at once. Of the others the one goes whose pools have the most workers left.
     """
-    gone = {old.name: {host: {} for host, held in _kept(old) if not any(held.values())} for old in olds}
+    gone: dict[str, dict[str, Mapping[str, int]]] = {
+        old.name: {host: {} for host, held in _kept(old) if not any(held.values())} for old in olds
+    }
     found = {name: Step(cluster=name, hosts=hosts) for name, hosts in gone.items() if hosts}
     best = _next(olds, ready)
     if best is not None:
