@@ -33,8 +33,13 @@ PATIENCE_S = 120.0
 
 
 @pytest_asyncio.fixture
-async def machines(namespace: Namespace, ray_head: object, tmp_path: Path) -> AsyncIterator[Machines]:
+async def machines(
+    namespace: Namespace, ray_head: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Machines]:
     """`ray_head` for the token that all heads of this process share."""
+    # Processes that wait for tasks: there are none but actors.
+    monkeypatch.setenv("RAY_enable_worker_prestart", "0")
+    monkeypatch.setenv("RAY_prestart_worker_first_driver", "0")
     found = Machines(KubeRay(namespace.server, gpus=2), tmp_path)
     async with living(found):
         yield found
@@ -77,7 +82,7 @@ class Scene:
         while not await reached():
             assert time.monotonic() < deadline, f"it never came: {await self.namespace.rows()}"
             await self.controller.run_once()
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.5)
 
     async def is_in(self, states: dict[str, Any]) -> bool:
         return await self.namespace.rows() == states

@@ -39,7 +39,7 @@ from ray._private.parameter import RayParams
 address, name = sys.argv[1:]
 has = {"node_name": name, "num_cpus": 1, "num_gpus": 1, "object_store_memory": 75 * 2**20}
 ports = {"min_worker_port": 0, "max_worker_port": 0, "dashboard_agent_listen_port": 0, "dashboard_port": None}
-params = RayParams(gcs_address=address, redis_address=address, **has, **ports)
+params = RayParams(gcs_address=address, redis_address=address, include_log_monitor=False, **has, **ports)
 Node(params, head=False, shutdown_at_exit=False, spawn_reaper=False)
 print("joined", flush=True)
 signal.pause()

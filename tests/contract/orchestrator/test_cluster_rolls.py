@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 
 import pytest
 
@@ -54,6 +55,28 @@ async def test_a_roll_makes_the_new_one_drains_the_old_one_and_ends_it_when_it_i
     assert await namespace.rows() == {name_of(NEW): SERVING}
     owned = [it for it in namespace.server.objects.values() if CLUSTER_LABEL in it["metadata"].get("labels", {})]
     assert {it["metadata"]["labels"][CLUSTER_LABEL] for it in owned} == {name_of(NEW)}
+
+
+async def test_a_cluster_that_makes_way_keeps_its_dispatcher_and_its_configuration_whatever_is_installed(
+    namespace: Namespace,
+) -> None:
+    namespace.install(OLD)
+    await namespace.looks()
+    await namespace.ready(OLD)
+    await namespace.looks()
+    before = copy.deepcopy(namespace.dispatcher(OLD))
+    namespace.install(NEW)
+    await namespace.looks()
+    later = template(worker="registry/cogmill-worker:2", control="registry/cogmill:3", config="[pools.other]\n")
+    namespace.install(later)
+    await namespace.looks()
+    assert name_of(later) == name_of(NEW)
+    image = namespace.dispatcher(NEW)["spec"]["template"]["spec"]["containers"][0]["image"]
+    assert image == "registry/cogmill:3"
+    assert namespace.dispatcher(OLD) == before
+    mounted = before["spec"]["template"]["spec"]["volumes"][0]["configMap"]["name"]
+    snapshot = namespace.server.one(Kind.CONFIG_MAP, mounted)
+    assert (snapshot["immutable"], snapshot["data"]["cogmill.toml"]) == (True, OLD["cogmill.toml"])
 
 
 async def test_a_failed_upgrade_that_is_rolled_back_leaves_one_cluster_and_no_other(
