@@ -32,6 +32,7 @@ pytest_plugins = [
     "tests.support.noskip",
     "tests.support.postgres",
     "tests.support.ray",
+    "tests.support.rolling",
     "tests.support.s3",
     "tests.support.secrets",
     "tests.support.seeds",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -66,6 +66,9 @@ class RayWorkers:
 
     async def nodes(self) -> Mapping[str, str]:
         return await asyncio.to_thread(placement.whereabouts)
+
+    async def hosts(self) -> Mapping[str, Sequence[str]]:
+        return await asyncio.to_thread(placement.hosts)
 
     async def leftovers(self) -> list[str]:
         # What is held first: a worker that is started meanwhile exists by the second look.

@@ -91,6 +91,30 @@ def startable() -> list[str] | None:
     return None if offered is None else sorted(name for name, most in offered.items() if most > 0)
 
 
+def hosts() -> dict[str, list[str]]:
+    """Each living host with GPUs, and the names of the actors and of the groups that are there."""
+    nodes: Callable[[], list[dict[str, Any]]] = ray.nodes
+    names = {
+        node["NodeID"]: _name_of(node) for node in nodes() if node["Alive"] and node["Resources"].get("GPU", 0.0) > 0
+    }
+    found: dict[str, set[str]] = {host: set() for host in names.values()}
+    for state_of in ("ALIVE", "PENDING_CREATION"):
+        for actor in state.actor_table(None, None, state_of).values():
+            host = names.get(actor["Address"]["NodeID"])
+            if host is not None and actor["Name"]:
+                found[host].add(actor["Name"])
+    for name, where in whereabouts().items():
+        for node in where.split():
+            if node in names:
+                found[names[node]].add(name)
+    return {host: sorted(there) for host, there in found.items()}
+
+
+def _name_of(node: dict[str, Any]) -> str:
+    """What a node was named by `ray start --node-name`, where it was; Ray takes its address otherwise."""
+    return str(node["NodeManagerHostname"] if node["NodeName"] == node["NodeManagerAddress"] else node["NodeName"])
+
+
 def whereabouts() -> dict[str, str]:
     """On which node each worker that has a group is, by its name; of one that is on several, all of them.
 

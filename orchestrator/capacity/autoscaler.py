@@ -59,8 +59,11 @@ class Autoscaler:
                     self._wanted[name] = plan_of(self._settings, pool, kind.name, index)
         self._adopted = True
 
-    async def run_once(self) -> list[ScaleDecision]:
-        """Decide once. Raises `StoreUnavailable`: without knowing the demand nobody is let go."""
+    async def run_once(self, *, grows: bool = True) -> list[ScaleDecision]:
+        """Decide once, about fewer workers only where the fleet may not grow.
+
+        Raises `StoreUnavailable`: without knowing the demand nobody is let go.
+        """
         if not self._pools:
             return []
         await self.adopt()
@@ -74,13 +77,13 @@ class Autoscaler:
         for pool in self._pools:
             with aside.unless_it_breaks("autoscale", pool=pool):
                 demand = Demand() if pause_over(pool, pauses) is not None else demands[pool]
-                decisions += await self._decide(pool, demand)
+                decisions += await self._decide(pool, demand, grows=grows)
         states = [state for pool in self._pools for state in self._states(pool)]
         metrics.show_fleet(states)
         await self._store.record_fleet(self._cluster.name, states, decisions)
         return decisions
 
-    async def _decide(self, pool: str, demand: Demand) -> list[ScaleDecision]:
+    async def _decide(self, pool: str, demand: Demand, *, grows: bool) -> list[ScaleDecision]:
         now, known = self._cluster.clock.monotonic(), self._pools[pool]
         lost = dict[str, int]()
         for kind in self._kinds[pool]:
@@ -96,6 +99,8 @@ class Autoscaler:
             for each in self._standings(pool, now)
         ]
         bounds = self._bounds(pool, now)
+        if not grows:
+            bounds = replace(bounds, gpus=min(bounds.gpus, sum(each.paid * each.kind.gpus for each in standings)))
         rules = self._settings.autoscale.rules
         before = known.memory
         scales, known.memory = decide(standings, demand, bounds, rules, before, now)

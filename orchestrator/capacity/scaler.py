@@ -23,14 +23,19 @@ class Scaler:
     """Starts what is missing; ends what is too much or was started from another plan, once it holds nothing.
 
     A worker that could not load its model rests before it is started again, unless its files change meanwhile.
-    `unjudged` are workers of which nobody knows yet as what they are wanted.
+    `unjudged` are workers of which nobody knows yet as what they are wanted, `leaving` those whose GPUs are wanted now.
     """
 
     def __init__(
-        self, cluster: Cluster, wanted: Mapping[str, WorkerPlan], unjudged: Collection[str] = frozenset()
+        self,
+        cluster: Cluster,
+        wanted: Mapping[str, WorkerPlan],
+        unjudged: Collection[str] = frozenset(),
+        leaving: Collection[str] = frozenset(),
     ) -> None:
         self._cluster = cluster
         self._unjudged = unjudged
+        self._leaving = leaving
         self._wanted = wanted
         self._files: dict[str, FilesWatch] = {}
 
@@ -96,8 +101,9 @@ class Scaler:
         """
         cluster = self._cluster
         shrank = worker.name not in self._wanted and any(plan.pool == worker.pool for plan in self._wanted.values())
+        at_once = shrank or worker.name in self._leaving
         try:
-            await cluster.workers.drain(worker.name, cluster.caller, within_s=0.0 if shrank else None)
+            await cluster.workers.drain(worker.name, cluster.caller, within_s=0.0 if at_once else None)
         except WorkerError as error:
             _log.info("drain_unanswered", worker=worker.name, error=str(error)[:200])
             return

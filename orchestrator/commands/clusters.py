@@ -11,8 +11,9 @@ import typer
 
 clusters = typer.Typer(help="Ray clusters of a release on Kubernetes.", invoke_without_command=True)
 
-_STATES = """In a roll a cluster is COMING until it has a ready worker, then SERVING; RETIRING while it claims nothing
-more and empties; KEPT when it was not empty in time and claims again; ENDING while its objects are deleted."""
+_STATES = """In a roll a cluster is COMING until it has a ready worker, then SERVING; YIELDING while it gives up pods, one
+by one; RETIRING while it claims nothing more and empties; KEPT when it has not made way in time and claims again;
+ENDING while its objects are deleted."""
 
 
 @clusters.callback(epilog=_STATES)

@@ -13,6 +13,8 @@ class ClusterState(StrEnum):
     COMING = "coming"
     # It has had one, and its dispatcher claims.
     SERVING = "serving"
+    # It gives up its pods one by one, for GPUs that the next one needs; on the others its dispatcher claims.
+    YIELDING = "yielding"
     # Its dispatcher claims no more; what it renders ends, or leaves with its checkpoint.
     RETIRING = "retiring"
     # It was to retire and was not empty in time, so its dispatcher claims again.
@@ -23,7 +25,7 @@ class ClusterState(StrEnum):
     @property
     def claims(self) -> bool:
         """Whether its dispatcher may claim."""
-        return self in (ClusterState.COMING, ClusterState.SERVING, ClusterState.KEPT)
+        return self not in (ClusterState.RETIRING, ClusterState.ENDING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,3 +38,7 @@ class Wish:
     left_s: float
     # Names this wish: it grows with each.
     version: int
+    # It tells which of its hosts hold workers, and asks for no more of them.
+    yields: bool = False
+    # Hosts that it gives up: their workers leave.
+    gives: frozenset[str] = frozenset()

@@ -1,8 +1,8 @@
 """From the cluster that there should be, those that there are and what they hold, to what is done next. Pure.
 
-A roll makes the new cluster beside the old ones, waits until it carries their load, lets them drain, and ends each once
-it is empty. Every rule looks at states only, so a controller that was killed anywhere goes on where it was, and two of
-them at once do the same twice.
+A roll makes the new cluster beside the old ones, waits until it carries their load, or has them give up pod after pod
+for it (`policy/yielding.py`), lets them drain, and ends each once it is empty. Every rule looks at states only, so a
+controller that was killed anywhere goes on where it was, and two of them at once do the same twice.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from orchestrator.domain.clusters import ClusterState
+from orchestrator.policy.yielding import steps
 
 # A claim looks whether its cluster retires. One that looked just before may commit so much later, and no more: the
 # database limits the time of statements. After that a cluster without claims gets none, whatever its dispatcher does.
@@ -24,7 +25,7 @@ class Strategy(StrEnum):
 
     # It drains once the new one is as ready: needs spare GPUs, loses none meanwhile.
     SURGE = "surge"
-    # It drains at once, for GPUs that both cannot have: until the new one has loaded its models nothing renders.
+    # It gives up pod after pod, for GPUs that both cannot have: the next once the new one is ready on the one before.
     IN_PLACE = "in_place"
 
 
@@ -36,8 +37,10 @@ class Target:
     # The pools that its configuration has.
     pools: frozenset[str]
     strategy: Strategy
-    # So long an old one may take to become empty.
+    # So long an old one may take to give up its pods, and so long to become empty.
     deadline_s: float
+    # Pools among them whose workers come and go with the work.
+    elastic: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +64,16 @@ class Standing:
     obeyed: bool = False
     # For whose sake it retires, or could not.
     successor: str | None = None
+    # Its dispatcher has told something of it within a minute and a half, if only that it has no workers.
+    heard: bool = False
+    # While it yields: its workers by host and pool, and the same of the hosts that it gives up, as they were then.
+    hosts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    gives: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    @property
+    def idle(self) -> bool:
+        """It says that it has no workers, not even some that start, and no render is there."""
+        return self.heard and not any(self.told.values()) and not self.running
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +108,15 @@ class Forget:
     name: str
 
 
-Action = Create | Move | Remove | Forget
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GiveUp:
+    """Have a cluster that yields give up these hosts; of each its workers by pool."""
+
+    name: str
+    hosts: Mapping[str, Mapping[str, int]]
+
+
+Action = Create | Move | Remove | Forget | GiveUp
 
 
 def decide(target: Target, standings: Sequence[Standing]) -> list[Action]:
@@ -108,10 +129,10 @@ def decide(target: Target, standings: Sequence[Standing]) -> list[Action]:
         about_old = _about_old(target, new, old)
         if about_old is not None:
             actions.append(about_old)
-    serving = [old for old in olds if old.state is ClusterState.SERVING and old.cluster_exists]
-    why = _ripe(target, new, serving) if serving else None
-    if why is not None:
-        actions += [Move(name=old.name, to=ClusterState.RETIRING, why=why, successor=target.name) for old in serving]
+    others = [old for old in olds if old.cluster_exists and old.name not in {action.name for action in actions}]
+    if new is not None and _may_take_over(new):
+        actions += _serving(target, new, [old for old in others if old.state is ClusterState.SERVING])
+        actions += _yielding(target, new, [old for old in others if old.state is ClusterState.YIELDING])
     return actions
 
 
@@ -132,7 +153,7 @@ def _about_target(target: Target, new: Standing | None) -> Action | None:
     match new.state:
         case ClusterState.ENDING:  # a cluster of this name was let go: its objects go first, then it is made anew
             return _end(new)
-        case ClusterState.RETIRING | ClusterState.KEPT:
+        case ClusterState.YIELDING | ClusterState.RETIRING | ClusterState.KEPT:
             to = ClusterState.SERVING if any(new.ready.values()) else ClusterState.COMING
             return Move(name=new.name, to=to, why="the release asks for it again")
         case ClusterState.COMING if any(new.ready.values()):
@@ -153,9 +174,14 @@ def _about_old(target: Target, new: Standing | None, old: Standing) -> Action | 
     match old.state:
         case ClusterState.RETIRING if not old.running and (old.obeyed or old.age_s > FENCE_S):
             return Move(name=old.name, to=ClusterState.ENDING, why="it is empty", successor=old.successor)
-        case ClusterState.SERVING | ClusterState.COMING | ClusterState.KEPT if not old.cluster_exists:
+        case state if state.claims and not old.cluster_exists:
             why = "its Ray cluster is gone"
             return Move(name=old.name, to=ClusterState.RETIRING, why=why, successor=target.name)
+        case ClusterState.SERVING | ClusterState.YIELDING if old.idle and new is not None and _may_take_over(new):
+            why = "it has neither workers nor renders, and the new one's dispatcher is there"
+            return Move(name=old.name, to=ClusterState.RETIRING, why=why, successor=target.name)
+        case ClusterState.YIELDING:
+            return _about_yielding(target, old)
         case ClusterState.RETIRING if old.running and old.cluster_exists and old.age_s > target.deadline_s:
             why = f"{old.running} renders are left after {target.deadline_s:.0f} s"
             return Move(name=old.name, to=ClusterState.KEPT, why=why, successor=target.name)
@@ -174,19 +200,59 @@ def _end(ending: Standing) -> Action:
     return Remove(name=ending.name) if ending.objects_exist else Forget(name=ending.name)
 
 
-def _ripe(target: Target, new: Standing | None, serving: Sequence[Standing]) -> str | None:
-    """Why the clusters that serve retire now, all together; None while they do not."""
-    if new is None or not new.cluster_exists or not new.state.claims or new.state is ClusterState.KEPT:
-        return None
+def _may_take_over(new: Standing) -> bool:
+    """Its dispatcher is there. Whether its workers load their models nobody knows yet."""
+    return new.cluster_exists and new.heard and new.state in (ClusterState.COMING, ClusterState.SERVING)
+
+
+def _about_yielding(target: Target, old: Standing) -> Action | None:
+    """About a cluster that gives up pods, beside which one is next."""
+    if old.successor != target.name or target.strategy is not Strategy.IN_PLACE:
+        return Move(name=old.name, to=ClusterState.SERVING, why="it is to make way for another, or in another way")
+    if not old.heard and not old.running and old.age_s > FENCE_S:
+        why = "its dispatcher says nothing, and no render is there"
+        return Move(name=old.name, to=ClusterState.RETIRING, why=why, successor=target.name)
+    if old.age_s > target.deadline_s:
+        why = f"it has given up {len(old.gives)} pods after {target.deadline_s:.0f} s, and has more"
+        return Move(name=old.name, to=ClusterState.KEPT, why=why, successor=target.name)
+    return None
+
+
+def _serving(target: Target, new: Standing, serving: Sequence[Standing]) -> list[Action]:
+    """About old clusters that serve: all together they begin to make way."""
     if target.strategy is Strategy.IN_PLACE:
-        return "the new one needs its GPUs"
+        to, why = ClusterState.YIELDING, "the new one needs its GPUs"
+    else:
+        to, why = ClusterState.RETIRING, "the new one has a ready worker for each of its own"
+        if not _as_ready(target, new, serving):
+            return []
+    return [Move(name=old.name, to=to, why=why, successor=target.name) for old in serving]
+
+
+def _yielding(target: Target, new: Standing, olds: Sequence[Standing]) -> list[Action]:
+    """About old clusters that give up pods: those that go next, or all."""
+    complete = any(new.told.values()) and all(new.ready.get(pool, 0) >= told for pool, told in new.told.items())
+    if complete and not target.elastic:
+        why = "the new one has all its workers"
+        return [Move(name=old.name, to=ClusterState.RETIRING, why=why, successor=target.name) for old in olds]
+    why = "the new one needs its last pod"
+    return [
+        Move(name=step.cluster, to=ClusterState.RETIRING, why=why, successor=target.name)
+        if step.all
+        else GiveUp(name=step.cluster, hosts=step.hosts)
+        for step in steps(olds, new.ready)
+    ]
+
+
+def _as_ready(target: Target, new: Standing, serving: Sequence[Standing]) -> bool:
+    """Whether the new cluster can do what those that serve do, or all that it is wanted for."""
     if new.state is not ClusterState.SERVING:
-        return None
+        return False
     has: Counter[str] = Counter()
     for old in serving:
         has.update(old.ready)
     # Of a pool that is wanted smaller the new one will never have as many; one that it does not have needs none.
     for pool in target.pools & {pool for pool, ready in has.items() if ready}:
         if new.ready.get(pool, 0) < min(has[pool], max(1, new.told.get(pool, 0))):
-            return None
-    return "the new one has a ready worker for each of its own" if any(new.ready.values()) else None
+            return False
+    return any(new.ready.values())

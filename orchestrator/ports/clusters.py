@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -28,6 +28,11 @@ class ClusterRow:
     told: Mapping[str, int]
     # Claims that run there.
     running: int
+    # Its dispatcher has told something of it, if only that it has no workers.
+    heard: bool = False
+    # While it yields: its workers by host and pool, and the same of the hosts that it gives up, as they were then.
+    hosts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    gives: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 class WishStore(Protocol):
@@ -39,6 +44,10 @@ class WishStore(Protocol):
 
     async def cluster_obeys(self, name: str, version: int) -> bool:
         """It claims no more, and has no claim under way, as the wish of this version says; False where that is old."""
+        ...
+
+    async def tell_hosts(self, name: str, hosts: Mapping[str, Mapping[str, int]]) -> bool:
+        """How many workers of each pool are on each host of the cluster; False where it does not yield."""
         ...
 
 
@@ -70,6 +79,10 @@ class ClusterStore(Protocol):
         one any more: all looked at in the statement.
         With `gone` it has no objects any more, and only claims keep it.
         """
+        ...
+
+    async def give_up(self, name: str, version: int, hosts: Mapping[str, Mapping[str, int]]) -> bool:
+        """Have a cluster that yields give up these hosts too, if nobody has changed it since `version`."""
         ...
 
     async def forget_cluster(self, name: str, version: int) -> bool:

@@ -1,4 +1,4 @@
-"""The API of Kubernetes, as far as whoever makes and ends clusters needs it: one namespace, three kinds of objects."""
+"""The API of Kubernetes, as far as whoever makes and ends clusters needs it: one namespace, four kinds of objects."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ class Kind(Enum):
     CONFIG_MAP = ("v1", "ConfigMap", "configmaps")
     DEPLOYMENT = ("apps/v1", "Deployment", "deployments")
     RAY_CLUSTER = ("ray.io/v1", "RayCluster", "rayclusters")
+    # Only listed: KubeRay makes and deletes them.
+    POD = ("v1", "Pod", "pods")
 
     @property
     def api_version(self) -> str:

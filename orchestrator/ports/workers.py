@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -92,6 +92,10 @@ class Workers(Protocol):
 
     async def nodes(self) -> Mapping[str, str]:
         """On which node each worker of a kind is, by its name; what has no node yet is left out."""
+        ...
+
+    async def hosts(self) -> Mapping[str, Sequence[str]]:
+        """Each host that has GPUs, by its own name, and the names of the workers there, also other deployments'."""
         ...
 
     async def leftovers(self) -> list[str]:

@@ -13,6 +13,7 @@ from orchestrator.capacity.loads import Loads
 from orchestrator.capacity.plans import plans
 from orchestrator.capacity.scaler import Scaler
 from orchestrator.capacity.swapper import Swapper
+from orchestrator.capacity.yielding import Yielding
 from orchestrator.config import Settings
 from orchestrator.dispatch.claims import Claims
 from orchestrator.dispatch.cluster import Cluster
@@ -141,7 +142,8 @@ def dispatching(
     """The dispatcher's loops; beside them, each worker has the one that watches it."""
     wanted = plans(settings)
     autoscaler, swapper = Autoscaler(cluster, settings, fleets, wanted), Swapper(cluster, settings, fleets, wanted)
-    scaler, loads = Scaler(cluster, wanted, swapper.unjudged), Loads(cluster, wanted)
+    yielding = Yielding(cluster, fleets, wanted)
+    scaler, loads = Scaler(cluster, wanted, swapper.unjudged, yielding.leaving), Loads(cluster, wanted)
     leftovers = Leftovers(cluster, wanted)
 
     turn = asyncio.Lock()  # nobody starts what the other withdraws
@@ -150,6 +152,7 @@ def dispatching(
         async with turn:
             await autoscaler.adopt()
             await swapper.adopt()
+            await yielding.run_once()
             workers = await scaler.run_once()
         watchers.follow(workers)
         metrics.show_workers(_states(workers, cluster.clock.monotonic()))
@@ -158,14 +161,14 @@ def dispatching(
         if dispatcher.retires:  # what waits is another cluster's to render
             return
         async with turn:
-            await autoscaler.run_once()
+            await autoscaler.run_once(grows=not yielding.active)
 
     async def give_back_leftovers() -> None:
         async with turn:
             await leftovers.run_once()
 
     async def swap() -> None:
-        if dispatcher.retires:
+        if dispatcher.retires or yielding.active:
             return
         async with turn:
             await swapper.run_once()

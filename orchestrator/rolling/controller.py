@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from orchestrator.config.clusters import ControllerSettings
 from orchestrator.domain.clusters import ClusterState
 from orchestrator.domain.errors import ConfigError
-from orchestrator.policy.rolling import Action, Create, Forget, Move, Remove, Standing, decide, overdue
+from orchestrator.policy.rolling import Action, Create, Forget, GiveUp, Move, Remove, Standing, decide, overdue
 from orchestrator.ports.clusters import ClusterRow, ClusterStore
 from orchestrator.ports.kubernetes import Kind, KubeObject, Kubernetes
+from orchestrator.rolling.pods import OF_CLUSTER, frees
 from orchestrator.rolling.template import CLUSTER_LABEL, HASH_ANNOTATION, RELEASE_LABEL, Wanted, wanted
 from orchestrator.telemetry import aside, logs, metrics
 
@@ -64,6 +65,11 @@ class Controller:
         for action in actions:
             with aside.unless_it_breaks("clusters", cluster=action.name):
                 await self._carry_out(action, asked, rows, objects)
+        for each in rows.values():
+            live = objects.get(each.name, _Objects()).ray_cluster
+            if each.state is ClusterState.YIELDING and each.name != asked.name and live is not None:
+                with aside.unless_it_breaks("clusters", cluster=each.name):
+                    await self._free(each, live)
         row = rows.get(asked.name)
         if row is not None and row.state is not ClusterState.ENDING:
             await self._ensure(asked, objects.get(asked.name, _Objects()))
@@ -119,6 +125,9 @@ class Controller:
                     gone=name not in objects,
                 )  # fmt: skip
                 _log.info("cluster_moved" if moved else "cluster_moved_meanwhile", cluster=name, to=to, why=why)
+            case GiveUp(name=name, hosts=hosts):
+                given = await self._store.give_up(name, rows[name].version, hosts)
+                _log.info("gives_up" if given else "cluster_moved_meanwhile", cluster=name, hosts=sorted(hosts))
             case Remove(name=name):
                 for kind, each in objects[name].all():
                     if not _goes(each):
@@ -128,6 +137,14 @@ class Controller:
             case Forget(name=name):
                 await self._store.forget_cluster(name, rows[name].version)
                 _log.info("cluster_ended", cluster=name)
+
+    async def _free(self, yields: ClusterRow, live: KubeObject) -> None:
+        """Have the pods go that a cluster gives up and that are empty."""
+        empty = [host for host in yields.gives if not any(yields.hosts.get(host, {}).values())]
+        pods = await self._api.list(Kind.POD, OF_CLUSTER, yields.name) if empty else []
+        if patch := frees(live, pods, empty):
+            done = await self._api.patch(Kind.RAY_CLUSTER, yields.name, patch)
+            _log.info("pods_freed" if done else "pods_not_freed", cluster=yields.name, hosts=empty)
 
     async def _begin(self, asked: Wanted, why: str, there: _Objects) -> None:
         """Note the new cluster first, so that whoever comes after a crash knows of it, and make it."""
@@ -177,6 +194,9 @@ def _standing(row: ClusterRow, objects: _Objects) -> Standing:
         running=row.running,
         obeyed=row.obeyed,
         successor=row.successor,
+        heard=row.heard,
+        hosts=row.hosts,
+        gives=row.gives,
     )
 
 

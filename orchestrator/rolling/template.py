@@ -52,11 +52,16 @@ class Wanted:
     dispatcher: Mapping[str, Any]
     config: Mapping[str, Any]
     pools: frozenset[str]
+    # Those whose workers come and go with the work.
+    elastic: frozenset[str]
     roll: RollSettings
 
     @property
     def target(self) -> Target:
-        return Target(name=self.name, pools=self.pools, strategy=self.roll.strategy, deadline_s=self.roll.deadline_s)
+        return Target(
+            name=self.name, pools=self.pools, strategy=self.roll.strategy, deadline_s=self.roll.deadline_s,
+            elastic=self.elastic,
+        )  # fmt: skip
 
     def bounds(self, live: KubeObject) -> list[dict[str, Any]]:
         """The JSON patch that gives the groups of a cluster that runs their bounds; empty when they have them.
@@ -84,7 +89,7 @@ def wanted(data: Mapping[str, str], owner: KubeObject) -> Wanted:
     """Read a template; everything in it belongs to `owner`. Raises `ConfigError`, which names the key and the field."""
     ray_cluster = _object(data, "raycluster.yaml", Kind.RAY_CLUSTER)
     dispatcher = _object(data, "dispatcher.yaml", Kind.DEPLOYMENT)
-    toml, pools = _config(data)
+    toml, pools, elastic = _config(data)
     roll = _roll(data)
     _check_ray_cluster(ray_cluster)
     _check_dispatcher(dispatcher)
@@ -111,6 +116,7 @@ def wanted(data: Mapping[str, str], owner: KubeObject) -> Wanted:
             owner,
         ),
         pools=pools,
+        elastic=elastic,
         roll=roll,
     )
 
@@ -132,8 +138,8 @@ def _object(data: Mapping[str, str], key: str, kind: Kind) -> dict[str, Any]:
     return found
 
 
-def _config(data: Mapping[str, str]) -> tuple[str, frozenset[str]]:
-    """The dispatcher's configuration, and the pools that it has."""
+def _config(data: Mapping[str, str]) -> tuple[str, frozenset[str], frozenset[str]]:
+    """The dispatcher's configuration, the pools that it has, and those among them that have kinds of workers."""
     toml = data.get("cogmill.toml")
     if not toml:
         raise ConfigError("cogmill.toml: the template has no such key")
@@ -143,7 +149,8 @@ def _config(data: Mapping[str, str]) -> tuple[str, frozenset[str]]:
         raise ConfigError(f"cogmill.toml: {error}") from None
     if not isinstance(pools, dict) or not pools:
         raise ConfigError("cogmill.toml: pools: there is none")
-    return toml, frozenset(pools)
+    elastic = frozenset(name for name, pool in pools.items() if isinstance(pool, dict) and pool.get("kinds"))
+    return toml, frozenset(pools), elastic
 
 
 def _roll(data: Mapping[str, str]) -> RollSettings:

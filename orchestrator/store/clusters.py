@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 
-from sqlalchemy import text
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB
 
 from orchestrator.domain.clusters import ClusterState, Wish
 from orchestrator.policy.rolling import FENCE_S
@@ -18,7 +20,11 @@ _CLUSTERS = text("""
     SELECT c.name, c.state, c.successor, c.why, c.version, c.obeyed, c.since,
            extract(epoch FROM cogmill_now() - c.since)::float8 AS age_s,
            (SELECT count(*) FROM jobs AS j WHERE j.state = 'running' AND j.cluster = c.name)::int AS running,
-           coalesce(l.ready, '{}') AS ready, coalesce(l.told, '{}') AS told
+           coalesce(l.ready, '{}') AS ready, coalesce(l.told, '{}') AS told, c.hosts, c.gives,
+           -- A fleet of kinds is told of also while it has no workers.
+           l.told IS NOT NULL OR EXISTS (
+               SELECT FROM fleet_kinds AS k WHERE k.cluster = c.name AND k.told_at >= c.made_at
+                 AND k.told_at > cogmill_now() - CAST(:told AS interval)) AS heard
     FROM ray_clusters AS c
     LEFT JOIN LATERAL (
         SELECT jsonb_object_agg(pool, ready) AS ready, jsonb_object_agg(pool, told) AS told
@@ -41,10 +47,20 @@ _ADD = text("""
 _MOVE = text("""
     UPDATE ray_clusters AS c
     SET state = :to, why = :why, successor = :successor, grace_s = :grace_s, version = c.version + 1, obeyed = false,
-        since = cogmill_now()
+        hosts = '{}', gives = '{}', since = cogmill_now()
     WHERE c.name = :name AND c.version = :version AND c.state <> 'ending'
     RETURNING c.name
 """)
+
+_GIVE_UP = text("""
+    UPDATE ray_clusters AS c SET gives = c.gives || :hosts, version = c.version + 1
+    WHERE c.name = :name AND c.version = :version AND c.state = 'yielding'
+    RETURNING c.name
+""").bindparams(bindparam("hosts", type_=JSONB))
+
+_TELL_HOSTS = text("""
+    UPDATE ray_clusters AS c SET hosts = :hosts WHERE c.name = :name AND c.state = 'yielding' RETURNING c.name
+""").bindparams(bindparam("hosts", type_=JSONB))
 
 # No claim is made of a cluster that retires (`store/claim.py`). One that looked before may commit later than this
 # looks: not once the dispatcher has said that none is under way, nor after the time that a statement has.
@@ -70,7 +86,9 @@ _RETRY = text("""
 """)
 
 _WISH = text("""
-    SELECT c.state, c.version,
+    -- Not the state itself: a cluster's dispatcher may be of an earlier release than who changes it.
+    SELECT c.state IN ('retiring', 'ending') AS retires, c.state = 'yielding' AS yields, c.version,
+           ARRAY(SELECT jsonb_object_keys(c.gives)) AS gives,
            (c.grace_s - extract(epoch FROM cogmill_now() - c.since))::float8 AS left_s
     FROM ray_clusters AS c WHERE c.name = :name
 """)
@@ -107,6 +125,12 @@ class Clusters(Part):
             return bool(await self._database.fetch(_END, given | {"gone": gone, "fence": timedelta(seconds=FENCE_S)}))
         return bool(await self._database.fetch(_MOVE, given | {"to": to.value, "grace_s": grace_s}))
 
+    async def give_up(self, name: str, version: int, hosts: Mapping[str, Mapping[str, int]]) -> bool:
+        return bool(await self._database.fetch(_GIVE_UP, {"name": name, "version": version, "hosts": dict(hosts)}))
+
+    async def tell_hosts(self, name: str, hosts: Mapping[str, Mapping[str, int]]) -> bool:
+        return bool(await self._database.fetch(_TELL_HOSTS, {"name": name, "hosts": dict(hosts)}))
+
     async def forget_cluster(self, name: str, version: int) -> bool:
         return bool(await self._database.fetch(_FORGET, {"name": name, "version": version}))
 
@@ -118,7 +142,13 @@ class Clusters(Part):
         if not found:
             return Wish(retires=False, left_s=0.0, version=0)
         row = found[0]
-        return Wish(retires=not ClusterState(row.state).claims, left_s=max(0.0, row.left_s), version=row.version)
+        return Wish(
+            retires=row.retires,
+            left_s=max(0.0, row.left_s),
+            version=row.version,
+            yields=row.yields,
+            gives=frozenset(row.gives),
+        )
 
     async def cluster_obeys(self, name: str, version: int) -> bool:
         return bool(await self._database.fetch(_OBEYS, {"name": name, "version": version}))

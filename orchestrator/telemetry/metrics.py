@@ -135,7 +135,7 @@ scale_decisions = Counter(
 
 ray_clusters = Gauge(
     "cogmill_ray_clusters",
-    "Ray clusters of the release, by state: coming, serving, retiring, kept or ending.",
+    "Ray clusters of the release, by state: coming, serving, yielding, retiring, kept or ending.",
     ("state",),
 )
 roll_overdue = Gauge("cogmill_roll_overdue", "1 while a roll from one Ray cluster to the next hangs; else 0.")

@@ -89,6 +89,6 @@ def test_the_actor_itself_is_where_it_was() -> None:
     assert isinstance(hosted, ast.ClassDef)
     called = {node.name for node in hosted.body if isinstance(node, ast.AsyncFunctionDef)}
     # All but what Ray itself does to an actor.
-    rays = {"list_workers", "nodes", "leftovers", "start", "kill"}
+    rays = {"list_workers", "nodes", "hosts", "leftovers", "start", "kill"}
     port = {name for name in vars(Workers) if not name.startswith("_")} - rays
     assert called == port

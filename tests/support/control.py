@@ -12,6 +12,7 @@ from uuid import UUID
 from orchestrator.capacity.loads import Loads
 from orchestrator.capacity.scaler import Scaler
 from orchestrator.capacity.swapper import Swapper
+from orchestrator.capacity.yielding import Yielding
 from orchestrator.config import PoolSettings, S3Settings, Settings
 from orchestrator.dispatch.claims import Claims
 from orchestrator.dispatch.cluster import Cluster
@@ -32,6 +33,7 @@ from orchestrator.learning.lessons import Lessons
 from orchestrator.objects import results
 from orchestrator.policy.watchdog import Patience
 from orchestrator.ports import JobStore, ObjectStore, WorkerPlan
+from orchestrator.ports.clusters import WishStore
 from orchestrator.ports.fleet import FleetStore
 from orchestrator.processes.dispatching import DispatcherStore
 from tests.support.builders import a_result
@@ -124,6 +126,8 @@ class Control:
     timekeeper: Timekeeper
     # Of pools that share workers.
     swapper: Swapper | None = None
+    # Of clusters that may be asked to give up hosts.
+    yielding: Yielding | None = None
     watchers: dict[str, Watcher] = field(default_factory=dict)
     _watched: dict[str, Worker] = field(default_factory=dict)
 
@@ -140,8 +144,9 @@ class Control:
         pools: tuple[str, ...] = ("small",),
         shared: Settings | None = None,
         name: str = "default",
+        yields: bool = False,
     ) -> Control:
-        """`shared` are the settings of pools that share workers, `name` is the cluster's."""
+        """`shared` are the settings of pools that share workers, `name` is the cluster's; it `yields` when asked to."""
         claims = Claims()
         settler = a_settler(store, jitter, claims.used, kind_of)
         cluster = Cluster(
@@ -160,13 +165,16 @@ class Control:
             lessons=Lessons(Book(_models(shared), store, monotonic=pool.clock.monotonic), store),
         )
         swapper = None if shared is None else Swapper(cluster, shared, cast(FleetStore, store), wanted)
+        yielding = Yielding(cluster, cast(WishStore, store), wanted) if yields else None
+        unjudged = frozenset[str]() if swapper is None else swapper.unjudged
         control = cls(
             cluster,
             Dispatcher(cluster, pools),
-            Scaler(cluster, wanted, frozenset() if swapper is None else swapper.unjudged),
+            Scaler(cluster, wanted, unjudged, frozenset() if yielding is None else yielding.leaving),
             Loads(cluster, wanted),
             Timekeeper(cluster, kind_of),
             swapper,
+            yielding,
         )
         await control.cluster.reconcile()
         await control.scale()
@@ -175,6 +183,8 @@ class Control:
     async def scale(self) -> None:
         if self.swapper is not None:
             await self.swapper.adopt()
+        if self.yielding is not None:
+            await self.yielding.run_once()
         await self.scaler.run_once()
         for name, worker in self.cluster.fleet.workers.items():
             if self._watched.get(name) is not worker:

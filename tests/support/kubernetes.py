@@ -73,6 +73,10 @@ class KubeServer:
         known["data"] = data
         return self._touch(known)
 
+    def make(self, kind: Kind, body: Object) -> Object:
+        """An object, as somebody else makes it."""
+        return self._create(kind.plural, body)
+
     def remove(self, kind: Kind, name: str) -> None:
         """Delete it, and with it what it owns, as the garbage collector does."""
         gone = self.objects.pop((kind.plural, name))

@@ -203,6 +203,8 @@ class SimulatedWorkers:
         self.starts: list[float] = []
         # Where workers of kinds are, as the caller says.
         self.on_node: dict[str, str] = {}
+        # Hosts that have GPUs, beside those on which workers are.
+        self.vacant: set[str] = set()
 
     # ------------------------------------------------------------ the port
     async def list_workers(self) -> list[str]:
@@ -210,6 +212,13 @@ class SimulatedWorkers:
 
     async def nodes(self) -> dict[str, str]:
         return dict(self.on_node)
+
+    async def hosts(self) -> dict[str, list[str]]:
+        placed = {host: list[str]() for host in self.vacant} | {host: [] for host in self.on_node.values()}
+        for worker in sorted(self.workers):
+            if worker in self.on_node:
+                placed[self.on_node[worker]].append(worker)
+        return placed
 
     async def leftovers(self) -> list[str]:
         return []

@@ -31,6 +31,8 @@ from workers.hosting import HostedRenderActor
 STEP_S = 0.1
 # With this file in the plan's `cache` steps take no time any more, so that renders end when the test has seen enough.
 HURRY = "hurry"
+# With this one there no model gets loaded.
+STUCK = "stuck"
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class TimedActor(HostedRenderActor):
 
 
 def assemble(plan: WorkerPlan, scratch: Path) -> Parts[Any]:
+    while (plan.cache / STUCK).exists():
+        time.sleep(STEP_S)
     told = (plan.cache / f"{plan.name}.{uuid4().hex}.steps").open("x", buffering=1)
 
     def before(act: Act, spec: RenderSpec, step: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import Boolean, CheckConstraint, Column, Double, Integer, Table, Text, text
+from sqlalchemy.dialects.postgresql import JSONB
 
 from orchestrator.store.tables.base import NOW, ZERO, metadata, moment
 
@@ -23,7 +24,13 @@ ray_clusters = Table(
     Column("version", Integer, nullable=False, server_default=ZERO),
     # Its dispatcher has seen that it retires, and claims no more.
     Column("obeyed", Boolean, nullable=False, server_default=text("false")),
+    # While it yields: its workers by host and pool, as its dispatcher tells them; and the hosts that it gives up, each
+    # with the workers that it had then.
+    Column("hosts", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("gives", JSONB, nullable=False, server_default=text("'{}'")),
     moment("since", nullable=False, server_default=NOW),
     moment("made_at", nullable=False, server_default=NOW),
-    CheckConstraint("state IN ('coming', 'serving', 'retiring', 'kept', 'ending')", name="ray_clusters_state"),
+    CheckConstraint(
+        "state IN ('coming', 'serving', 'yielding', 'retiring', 'kept', 'ending')", name="ray_clusters_state"
+    ),
 )

@@ -12,12 +12,13 @@ from orchestrator.domain.clusters import ClusterState, Wish
 from orchestrator.domain.loading import LoadState, WorkerLoad
 from orchestrator.policy.rolling import FENCE_S
 from orchestrator.ports.clusters import ClusterRow
+from orchestrator.ports.fleet import KindState
 from orchestrator.store import Store
 from tests.support.jobs import CLUSTER, POOL, new_job, success, worker
 from tests.support.postgres import Clock, Server
 
 RELEASE = "video/cogmill"
-COMING, SERVING, RETIRING, KEPT, ENDING = ClusterState
+COMING, SERVING, YIELDING, RETIRING, KEPT, ENDING = ClusterState
 OPERATIONS = Path(__file__).parents[3] / "OPERATIONS.md"
 
 
@@ -77,7 +78,7 @@ async def test_of_two_who_change_a_cluster_the_second_changes_nothing(store: Sto
     assert (await row(store)).why == "one"
 
 
-@pytest.mark.parametrize("state", [COMING, SERVING, KEPT])
+@pytest.mark.parametrize("state", [COMING, SERVING, YIELDING, KEPT])
 async def test_claims_are_made_until_a_cluster_retires_and_again_when_it_is_kept(
     store: Store, state: ClusterState
 ) -> None:
@@ -156,6 +157,43 @@ async def test_a_wish_says_how_long_renders_have_and_an_old_one_is_not_obeyed(st
     assert (await row(store)).obeyed
 
 
+async def test_one_that_yields_gives_up_hosts_and_says_what_is_on_each(store: Store) -> None:
+    await begun(store)
+    version = (await row(store)).version
+    assert not await store.give_up(CLUSTER, version, {"pod-1": {POOL: 1}})
+    assert not await store.tell_hosts(CLUSTER, {"pod-1": {POOL: 1}})
+    await move(store, YIELDING)
+    assert await store.tell_hosts(CLUSTER, {"pod-1": {POOL: 1}, "pod-2": {}})
+    version = (await row(store)).version
+    assert await store.give_up(CLUSTER, version, {"pod-1": {POOL: 1}})
+    assert not await store.give_up(CLUSTER, version, {"pod-2": {}})  # somebody was first
+    assert await store.give_up(CLUSTER, version + 1, {"pod-2": {}})
+    found = await row(store)
+    assert found.hosts == {"pod-1": {POOL: 1}, "pod-2": {}}
+    assert found.gives == {"pod-1": {POOL: 1}, "pod-2": {}}
+    wish = await store.cluster_wish(CLUSTER)
+    assert (wish.retires, wish.yields, wish.gives) == (False, True, {"pod-1", "pod-2"})
+    await move(store, KEPT)
+    found = await row(store)
+    assert (found.hosts, found.gives) == ({}, {})
+    assert not (await store.cluster_wish(CLUSTER)).yields
+
+
+async def test_a_fleet_without_workers_is_told_of_as_well(store: Store, clock: Clock) -> None:
+    await begun(store)
+    assert not (await row(store)).heard
+    kind = KindState(
+        cluster=CLUSTER, pool=POOL, kind="spot", wanted=0, requested=0, starting=0, ready=0, draining=0, why="no work"
+    )
+    await store.record_fleet(CLUSTER, [kind], [])
+    found = await row(store)
+    assert (found.heard, found.told) == (True, {})
+    await clock.advance(91)
+    assert not (await row(store)).heard
+    await store.record_loads(CLUSTER, [WorkerLoad(worker="w", pool=POOL, model="m", state=LoadState.STARTING)])
+    assert (await row(store)).heard
+
+
 async def test_a_new_try_lets_those_that_were_kept_serve(store: Store) -> None:
     for name, state in (("a", KEPT), ("b", RETIRING)):
         await begun(store, name)
@@ -179,6 +217,8 @@ async def test_the_grants_of_the_operations_page_are_enough_and_show_no_prompt(
         async with Store.open(url, connections=1) as narrow:
             await begun(narrow, "new", COMING)
             assert await move(narrow, SERVING, "new")
+            assert await move(narrow, YIELDING)
+            assert await narrow.give_up(CLUSTER, (await row(narrow)).version, {"pod": {}})
             assert await move(narrow, RETIRING)
             await store.cluster_obeys(CLUSTER, (await store.cluster_wish(CLUSTER)).version)
             assert await move(narrow, ENDING)

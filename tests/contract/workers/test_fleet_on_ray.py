@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -88,6 +89,8 @@ async def test_nodes_of_two_kinds_come_and_go_and_what_never_comes_is_withdrawn(
             assert {name: _kind_of(node) for name, node in (await pool.nodes()).items()} == {
                 "gpu-firm-0": "firm", "gpu-spot-0": "spot", "gpu-spot-1": "spot",
             }  # fmt: skip
+            # All nodes are processes of this host, of which none was given a name of its own.
+            assert await pool.hosts() == {socket.gethostname(): names}
             # Without work all go, with their groups, and then their nodes.
             site.demand = Demand()
             await until(lambda: not site.fleet.workers and len(_alive()) == 1)

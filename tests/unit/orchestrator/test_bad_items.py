@@ -74,7 +74,7 @@ async def clusters() -> object:
     rows = [
         fake(
             name=name, state=ClusterState.KEPT, version=0, age_s=1.0, ready={}, told={}, running=0, obeyed=False,
-            successor="another",
+            successor="another", heard=True, hosts={}, gives={},
         )
         for name in (BAD, GOOD)
     ]  # fmt: skip

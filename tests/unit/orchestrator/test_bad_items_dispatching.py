@@ -15,6 +15,7 @@ from orchestrator.capacity.loads import Loads
 from orchestrator.capacity.plans import plans
 from orchestrator.capacity.scaler import Scaler
 from orchestrator.capacity.swapper import Swapper
+from orchestrator.capacity.yielding import Yielding
 from orchestrator.config import Settings
 from orchestrator.dispatch.claims import Claims
 from orchestrator.dispatch.cluster import Cluster
@@ -49,6 +50,7 @@ def _cluster(**parts: Any) -> Cluster:
 
 
 async def scale() -> object:
+    assert GOOD in await _given_up()
     done = Done()
 
     async def list_workers() -> list[str]:
@@ -201,6 +203,28 @@ async def retire() -> object:
     await Retirement(cluster, Dispatcher(cluster, ()), fake(cluster_wish=wish, cluster_obeys=obeys)).run_once()
     assert done.saw == [good.token]
     return [GOOD]
+
+
+async def _given_up() -> list[Any]:
+    """A worker without a host that breaks when it is ended keeps no other of a cluster that yields from being."""
+    done = Done()
+
+    async def wish(name: str) -> Wish:
+        return Wish(retires=False, left_s=0.0, version=1, yields=True)
+
+    async def hosts() -> dict[str, list[str]]:
+        return {}
+
+    async def kill(name: str, *, restart: bool) -> None:
+        await done(name)
+
+    async def tell(name: str, told: object) -> bool:
+        return True
+
+    cluster = _cluster(workers=fake(hosts=hosts, kill=kill))
+    wanted = {name: a_plan(name) for name in (BAD, GOOD)}
+    await Yielding(cluster, fake(cluster_wish=wish, tell_hosts=tell), wanted).run_once()
+    return done.saw
 
 
 async def give_back() -> object:

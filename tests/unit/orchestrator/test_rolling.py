@@ -19,6 +19,7 @@ from orchestrator.policy.rolling import (
     Action,
     Create,
     Forget,
+    GiveUp,
     Move,
     Remove,
     Standing,
@@ -43,11 +44,21 @@ class Cluster:
     obeyed: bool = False
     successor: str | None = None
     objects: bool = False
-    # What its dispatcher has read last: whether it retires.
+    # What its dispatcher has read last: whether it retires; and whether it lives.
     heard: bool = False
+    told: bool = True
     wants: Counter[str] = field(default_factory=lambda: Counter(big=2, small=1))
     ready: Counter[str] = field(default_factory=Counter)
     renders: int = 0
+    # While it yields: what its dispatcher tells, the hosts that it gives up, and those that it has been told to.
+    hosts: dict[str, dict[str, int]] = field(default_factory=dict)
+    gives: dict[str, dict[str, int]] = field(default_factory=dict)
+    leaves: set[str] = field(default_factory=set)
+
+    def pods(self) -> dict[str, dict[str, int]]:
+        """Each ready worker has a host of its own, which is there empty once the worker has left it."""
+        held = {f"{self.name}-{pool}-{i}": {pool: 1} for pool, count in self.ready.items() for i in range(count)}
+        return held | {host: {} for host in self.leaves}
 
 
 class World:
@@ -72,6 +83,9 @@ class World:
                 running=it.renders,
                 obeyed=it.obeyed,
                 successor=it.successor,
+                heard=it.objects and it.told,
+                hosts=it.hosts,
+                gives=it.gives,
             )
             for it in self.clusters.values()
         ]
@@ -111,11 +125,30 @@ class World:
             it.ready &= it.wants
 
     def dispatcher_reads(self) -> None:
-        """It hears of the wish; having heard that it retires, it says so."""
+        """It hears of the wish; having heard that it retires, it says so; what is given up leaves."""
         for it in self._some():
-            it.heard = not it.state.claims
-            if it.state is ClusterState.RETIRING:
-                it.obeyed = True
+            self._reads(it)
+
+    def _reads(self, it: Cluster) -> None:
+        if not it.told:
+            return
+        it.heard = not it.state.claims
+        if it.state is ClusterState.RETIRING:
+            it.obeyed = True
+        if it.state is ClusterState.YIELDING and it.objects:
+            for host in set(it.gives) - it.leaves:
+                it.leaves.add(host)
+                it.ready -= Counter(it.gives[host])
+            it.wants &= it.ready
+            it.hosts = it.pods()
+
+    def dispatcher_reads_everywhere(self) -> None:
+        for it in self.clusters.values():
+            self._reads(it)
+
+    def dispatcher_dies(self) -> None:
+        for it in self._some():
+            it.told = self.random.random() < 0.5
 
     def render_begins(self) -> None:
         """Where claims are made; one that had looked before a wish may come until the fence is over."""
@@ -158,6 +191,11 @@ class World:
                         return
                 known.state, known.since, known.version = to, self.now, known.version + 1
                 known.obeyed, known.successor = False, successor
+                known.hosts, known.gives, known.leaves = {}, {}, set()
+            case GiveUp(hosts=hosts):
+                if known is not None and known.version == versions.get(action.name):
+                    assert known.state is ClusterState.YIELDING
+                    known.gives, known.version = known.gives | dict(hosts), known.version + 1
             case Remove():
                 if known is not None and known.state is ClusterState.ENDING:
                     assert known.renders == 0, "a cluster was deleted while it rendered"
@@ -183,6 +221,17 @@ class World:
                 assert by_name[action.name].running == 0
         if self.target.strategy is Strategy.SURGE:
             self.check_capacity(by_name, actions)
+        self.check_pace(by_name, actions)
+
+    def check_pace(self, by_name: dict[str, Standing], actions: Sequence[Action]) -> None:
+        """Of the old clusters' workers at most one more is given up than the new one has ready ones."""
+        new = by_name.get(self.target.name)
+        given = [each.gives for each in by_name.values() if each.name != self.target.name]
+        more = [action.hosts for action in actions if isinstance(action, GiveUp)]
+        if any(any(held.values()) for hosts in more for held in hosts.values()):
+            assert new is not None
+            count = sum(sum(held.values()) for hosts in given + more for held in hosts.values())
+            assert count <= 1 + sum(new.ready.values())
 
     def check_capacity(self, by_name: dict[str, Standing], actions: Sequence[Action]) -> None:
         """Of each pool as many ready workers claim as before, or all that the new cluster wants."""
@@ -212,6 +261,7 @@ class World:
             self.worker_dies: 8,
             self.cluster_resizes: 3,
             self.dispatcher_reads: 20,
+            self.dispatcher_dies: 3,
             self.render_begins: 40,
             self.render_ends: 30,
             self.time_passes: 15,
@@ -227,13 +277,16 @@ class World:
         self.controller_dies()
         for _ in range(200):
             for it in self.clusters.values():
-                it.wants = Counter(big=2, small=1)
+                it.told = True
+                if it.state is not ClusterState.YIELDING:
+                    it.wants = Counter(big=2, small=1)
                 if it.objects:
                     it.ready = Counter(it.wants)
                 it.renders, it.heard = 0, not it.state.claims
                 it.obeyed = it.obeyed or it.state is ClusterState.RETIRING
                 if it.state is ClusterState.KEPT:  # an operator asks for another try
                     it.state, it.version = ClusterState.SERVING, it.version + 1
+            self.dispatcher_reads_everywhere()
             self.now += 1
             self.controller_looks()
             while self.pending:
@@ -266,7 +319,7 @@ def test_a_seed_replays() -> None:
 SURGE = Target(name="new", pools=frozenset(POOLS), strategy=Strategy.SURGE, deadline_s=DEADLINE_S)
 OLD = Standing(
     name="old", state=ClusterState.SERVING, age_s=9, cluster_exists=True, objects_exist=True,
-    ready={"big": 2}, told={"big": 2}, running=3,
+    ready={"big": 2}, told={"big": 2}, running=3, heard=True,
 )  # fmt: skip
 NEW = replace(OLD, name="new", running=0)
 
@@ -319,10 +372,86 @@ def test_a_cluster_that_was_kept_makes_way_for_another_one_than_before() -> None
     assert moves(replace(SURGE, name="third"), kept)["old"] is ClusterState.SERVING
 
 
-def test_in_place_the_old_one_makes_way_at_once() -> None:
-    in_place = replace(SURGE, strategy=Strategy.IN_PLACE)
-    new = replace(NEW, state=ClusterState.COMING, ready={})
-    assert moves(in_place, OLD, new) == {"old": ClusterState.RETIRING}
+IN_PLACE = replace(SURGE, strategy=Strategy.IN_PLACE)
+YIELDING = replace(
+    OLD, state=ClusterState.YIELDING, successor="new", ready={"big": 2, "small": 1}, told={"big": 2, "small": 1},
+    hosts={"p": {"big": 1}, "q": {"big": 1}, "r": {"small": 1}},
+)  # fmt: skip
+WAITS = replace(NEW, state=ClusterState.COMING, ready={}, told={"big": 2, "small": 1})
+
+
+def gives(target: Target, *standings: Standing) -> list[str]:
+    """The hosts that are given up next."""
+    return [host for it in decide(target, standings) if isinstance(it, GiveUp) for host in it.hosts]
+
+
+def test_in_place_the_old_one_begins_to_yield_once_the_new_ones_dispatcher_is_there() -> None:
+    assert moves(IN_PLACE, OLD, replace(WAITS, heard=False, told={})) == {}
+    assert moves(IN_PLACE, OLD, WAITS) == {"old": ClusterState.YIELDING}
+
+
+def test_in_place_one_pod_goes_after_the_other_as_the_new_one_gets_ready() -> None:
+    assert gives(IN_PLACE, YIELDING, WAITS) == ["p"]  # of its pool most are left
+    leaving = replace(YIELDING, gives={"p": {"big": 1}})
+    assert decide(IN_PLACE, [leaving, WAITS]) == []
+    left = replace(leaving, hosts={**YIELDING.hosts, "p": {}})
+    assert decide(IN_PLACE, [left, WAITS]) == []
+    assert gives(IN_PLACE, left, replace(NEW, ready={"big": 1}, told=WAITS.told)) == ["q"]
+    # Its GPU became one of the other pool: so that one's may go.
+    assert gives(IN_PLACE, left, replace(NEW, ready={"small": 1}, told=WAITS.told)) == ["r"]
+
+
+def test_in_place_a_pod_that_is_given_up_empties_before_the_next_one_does() -> None:
+    leaving = replace(YIELDING, gives={"p": {"big": 1}})
+    assert decide(IN_PLACE, [leaving, replace(NEW, ready={"big": 2}, told=WAITS.told)]) == []
+
+
+def test_in_place_pods_without_workers_go_at_once() -> None:
+    spare = replace(YIELDING, hosts={"p": {"big": 1}, "q": {}, "r": {"small": 1}}, gives={"s": {"big": 1}})
+    assert gives(IN_PLACE, spare, WAITS) == ["q"]
+
+
+def test_in_place_the_last_pod_goes_with_the_cluster() -> None:
+    last = replace(YIELDING, hosts={"p": {}, "r": {"small": 1}}, gives={"p": {"big": 1}})
+    assert decide(IN_PLACE, [last, WAITS]) == []
+    assert moves(IN_PLACE, last, replace(NEW, ready={"big": 1}, told=WAITS.told)) == {"old": ClusterState.RETIRING}
+
+
+def test_in_place_the_rest_goes_when_the_new_one_has_all_that_it_is_wanted_for() -> None:
+    whole = replace(NEW, ready={"big": 1}, told={"big": 1})
+    assert moves(IN_PLACE, YIELDING, whole) == {"old": ClusterState.RETIRING}
+    # How many a pool of kinds will want nobody knows.
+    assert gives(replace(IN_PLACE, elastic=frozenset({"big"})), YIELDING, whole) == ["p"]
+
+
+def test_in_place_a_new_one_that_never_gets_ready_costs_one_pod_and_the_rest_is_kept_after_the_deadline() -> None:
+    left = replace(YIELDING, hosts={**YIELDING.hosts, "p": {}}, gives={"p": {"big": 1}}, age_s=DEADLINE_S + 1)
+    assert moves(IN_PLACE, left, WAITS) == {"old": ClusterState.KEPT}
+
+
+def test_another_target_or_strategy_ends_the_yielding() -> None:
+    assert moves(SURGE, YIELDING, WAITS) == {"old": ClusterState.SERVING}
+    assert moves(replace(IN_PLACE, name="third"), YIELDING)["old"] is ClusterState.SERVING
+    assert moves(replace(IN_PLACE, name="old"), YIELDING, WAITS)["old"] is ClusterState.SERVING
+
+
+@pytest.mark.parametrize("target", [SURGE, IN_PLACE])
+@pytest.mark.parametrize("state", [ClusterState.SERVING, ClusterState.YIELDING])
+def test_a_fleet_without_workers_and_renders_makes_way_for_a_dispatcher_that_is_there(
+    target: Target, state: ClusterState
+) -> None:
+    idle = replace(OLD, state=state, successor="new", ready={}, told={}, running=0)
+    new = replace(idle, name="new", state=ClusterState.COMING)
+    assert moves(target, idle, new) == {"old": ClusterState.RETIRING}
+    for still in ({"running": 1}, {"told": {"big": 1}}, {"heard": False}):
+        assert moves(target, replace(idle, **still), new).get("old") is not ClusterState.RETIRING
+    assert moves(target, idle, replace(new, heard=False)).get("old") is not ClusterState.RETIRING
+
+
+def test_one_whose_dispatcher_says_nothing_and_that_holds_nothing_makes_way() -> None:
+    silent = replace(YIELDING, heard=False, ready={}, told={}, running=0)
+    assert moves(IN_PLACE, silent, WAITS) == {}
+    assert moves(IN_PLACE, replace(silent, age_s=FENCE_S + 1), WAITS) == {"old": ClusterState.RETIRING}
 
 
 def test_without_a_word_of_its_dispatcher_an_empty_cluster_ends_once_no_claim_can_be_under_way() -> None:
