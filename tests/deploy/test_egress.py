@@ -63,6 +63,7 @@ NEEDS = {
     "dispatcher": DNS | HTTPS | RAY | {"postgres"},
     "maintainer": DNS | HTTPS | {"http", "postgres"},
     "migrate": DNS | {"postgres"},
+    "clusters": DNS | {"postgres", "kubernetes"},
     "ray-head": DNS | RAY | {"kubernetes"},
     "ray-worker": DNS | HTTPS | RAY,
     "test": DNS | {"api", "dispatcher"},
@@ -96,7 +97,7 @@ def test_every_pod_of_the_chart_is_limited_and_none_where_that_is_not_asked_for(
     rendered = helm.render(values)
     pods, egress = list(labels_of_pods(rendered)), Egress(rendered.objects)
 
-    assert len(pods) == 10
+    assert len(pods) == 11
     assert {each["app.kubernetes.io/component"] for each in pods} == {*NEEDS, "prefetch"}
     assert all(len(egress.of(labels)) == 1 for labels in pods)
     free = helm.render(merged(values, {"networkPolicy": {"egress": {"enabled": False}}}))

@@ -39,7 +39,9 @@ def test_every_object_is_valid_under_the_restricted_pod_security_standard(
     rendered = helm.render(values, release=release)
 
     options = ["--kube-version", kubernetes, "--pss-restricted", "--promtool"]
-    run = subprocess.run([sys.executable, validator, *options], input=rendered.text, capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, validator, *options], input=rendered.manifests, capture_output=True, text=True
+    )
 
     assert run.returncode == 0, run.stdout + run.stderr
     kinds = {found["kind"] for found in rendered.objects}
@@ -64,7 +66,7 @@ def test_everybody_who_calls_somebody_has_the_bundle_and_is_told_where_it_is(hel
         assert {"name": "ca", "mountPath": "/etc/cogmill-ca", "readOnly": True} in container["volumeMounts"]
         items = [{"key": "bundle.pem", "path": "ca.crt"}]
         assert {"name": "ca", "configMap": {"name": "our-ca", "items": items}} in pod["volumes"]
-    assert seen == {"api", "dispatcher", "maintainer", "migrate", "ray-worker", "prefetch"}
+    assert seen == {"api", "dispatcher", "maintainer", "migrate", "ray-worker", "prefetch", "clusters"}
 
 
 def test_those_variables_are_what_the_libraries_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,6 +157,7 @@ def test_the_table_of_calls_says_what_is_let_out(helm: Helm) -> None:
     told = {name: set(re.findall(r"`(\w+)`", row)) & _CALLED for name, row in rows.items()}
     names = {
         "API": "api",
+        "controller": "clusters",
         "dispatcher": "dispatcher",
         "maintainer": "maintainer",
         "migration": "migrate",

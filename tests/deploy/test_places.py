@@ -79,7 +79,7 @@ def test_all_that_a_place_gets_is_valid_under_the_restricted_pod_security_standa
     every = [found for place in HEADINGS for found in objects_shown(HEADINGS[place])]
     known = [found for found in every if "karpenter" not in found["apiVersion"]]
     assert [found["kind"] for found in known] == ["PersistentVolumeClaim", "PersistentVolumeClaim", "Pod"]
-    charts = [helm.render(values_of(place), release=place).text for place in PLACES]
+    charts = [helm.render(values_of(place), release=place).manifests for place in PLACES]
     assert invalid("\n---\n".join([*charts, yaml.safe_dump_all(known)])) == ""
 
 

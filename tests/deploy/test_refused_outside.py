@@ -12,7 +12,8 @@ from tests.support.helm import CHART, Helm, least
 STORE = {"enabled": True, "secretStoreRef": {"name": "vault"}}
 URL = {"databaseUrl": {"key": "prod/db"}}
 MASTER = {"masterKey": {"key": "prod/master"}}
-DATABASE = {"postgres": {"to": [{"ipBlock": {"cidr": "10.0.0.5/32"}}]}}
+THERE = {"to": [{"ipBlock": {"cidr": "10.0.0.5/32"}}]}
+DATABASE = {"postgres": THERE, "kubernetesApi": THERE}
 KINDS = {"config": {"pools": {"more": {"model": "cogvideox-2b", "kinds": {"spot": {"max": 1, "resource": "spot"}}}}}}
 
 
@@ -69,7 +70,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         least(egress() | {"config": {"limits": {"storage": "redis://redis"}}}),
         "networkPolicy.egress.redis.to is needed: whom api calls there",
     ),
-    (least(egress() | KINDS), "networkPolicy.egress.kubernetesApi.to is needed: whom ray-head calls there"),
+    (least(egress(kubernetesApi={})), "networkPolicy.egress.kubernetesApi.to is needed: whom clusters calls there"),
     (
         least({"modelsCache": {"claim": {"create": True}, "volume": {"emptyDir": {}}}}),
         "modelsCache.claim.create and modelsCache.volume exclude each other",

@@ -59,6 +59,7 @@ def installed(helm: Helm, values: dict[str, Any]) -> tuple[Cluster, Release]:
     return cluster, release
 
 
+NEAR = {"to": [{"podSelector": {}}]}
 CHANGES: list[dict[str, Any]] = [
     {"image": {"tag": "2"}},
     {"workerImage": {"tag": "2"}},
@@ -81,7 +82,7 @@ CHANGES: list[dict[str, Any]] = [
     {"weights": {"volume": {"persistentVolumeClaim": {"claimName": "models"}}}},
     {"modelsCache": {"size": "200Gi"}},
     {"networkPolicy": {"enabled": False}},
-    {"networkPolicy": {"egress": {"enabled": True, "postgres": {"to": [{"podSelector": {}}]}}}},
+    {"networkPolicy": {"egress": {"enabled": True, "postgres": NEAR, "kubernetesApi": NEAR}}},
     {"ray": {"gcsFaultTolerance": {"backend": "rocksdb"}}},
     {"podDisruptionBudget": {"enabled": False}},
     {"monitoring": {"enabled": True}},

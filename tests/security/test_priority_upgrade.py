@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 from orchestrator.policy.limits import Limits
 from orchestrator.store import Store, migrate, schema
 
-BEFORE = "0016"
+BEFORE = "0017"
 DEFAULTS = Limits(most_urgent=10)
 
 # As the release before has left it: some tenants have a row, one has none; what was used may be swept by now.

@@ -37,7 +37,8 @@ spec:
             - --object-spilling-directory=/tmp/spill
             - --disable-usage-stats
           env:
-            {{- include "cogmill.env" (dict "root" .) | nindent 12 }}
+            # Whoever holds Ray's token can read what is here: so not the master key.
+            {{- include "cogmill.env" (dict "root" . "keyless" true) | nindent 12 }}
             - name: COGMILL_RAY__CLUSTER
               value: "@CLUSTER@"
             - name: COGMILL_RAY__ADDRESS
@@ -76,7 +77,7 @@ spec:
         - name: config
           configMap: {name: "@CONFIG@"}
         {{- include "cogmill.extraVolumes" . | nindent 8 }}
-        {{- include "cogmill.secretVolumes" (dict "root" .) | nindent 8 }}
+        {{- include "cogmill.secretVolumes" (dict "root" . "keyless" true) | nindent 8 }}
         - name: tmp
           emptyDir: {sizeLimit: 5Gi}
         - name: home

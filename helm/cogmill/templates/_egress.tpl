@@ -18,6 +18,7 @@
 {{- if dig "moderation" "video" false $config -}}{{- $worker = append $worker "web" -}}{{- end -}}
 {{- $calls := dict
       "api" $api
+      "clusters" (list "postgres" "kubernetesApi")
       "dispatcher" (list "postgres" "s3" "ray")
       "maintainer" (list "postgres" "s3" "web")
       "migrate" (list "postgres")

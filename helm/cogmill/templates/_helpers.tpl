@@ -78,7 +78,8 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- toJson $read -}}
 {{- end -}}
 
-{{/* Environment of a process. Arguments: dict "root" $, and "asks" true for one that says itself what is missing */}}
+{{/* Environment of a process. Arguments: dict "root" $, "asks" true for one that says itself what is missing,
+     "keyless" true for one that needs no master key */}}
 {{- define "cogmill.env" -}}
 {{- $files := .root.Values.secretsAsFiles -}}
 {{- $read := ternary list (include "cogmill.secretsRead" . | fromJsonArray) $files -}}

@@ -50,7 +50,6 @@ template:
         env:
           - {name: COGMILL_CONFIG, value: /etc/cogmill/cogmill.toml}
           - {name: COGMILL_DATABASE_URL, value: "postgresql://none/none"}
-          - {name: COGMILL_MASTER_KEY, value: none-is-needed-here}
           {{- range include "cogmill.secrets" . | fromJsonArray }}
           {{- if hasPrefix "s3" .file }}
           - name: {{ .variable }}

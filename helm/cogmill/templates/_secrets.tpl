@@ -45,17 +45,20 @@ spec:
 {{- end -}}
 
 {{/* What a process reads, as JSON: as `cogmill.secrets`, with the name of the Secret that it finds it in, and whether the
-     pod may start without. Arguments: dict "root" $, and "asks" true for the migration, which says itself what is missing
-     but for what External Secrets has yet to make: for that its pod waits. */}}
+     pod may start without. Arguments: dict "root" $; "asks" true for the migration, which says itself what is missing but
+     for what External Secrets has yet to make: for that its pod waits; "keyless" true for who needs no master key. */}}
 {{- define "cogmill.secretsRead" -}}
 {{- $root := .root -}}
 {{- $asks := .asks -}}
 {{- $made := include "cogmill.externalSecrets" $root | fromJson -}}
 {{- $read := list -}}
+{{- $keyless := .keyless -}}
 {{- range include "cogmill.secrets" $root | fromJsonArray -}}
+{{- if not (and $keyless (eq .file "master_key")) -}}
 {{- $early := and $asks $root.Values.migration.hook (hasKey $made .secret) -}}
 {{- $name := ternary (include "cogmill.earlySecret" (dict "root" $root "secret" .secret)) .secret (not (not $early)) -}}
 {{- $read = append $read (merge (dict "from" $name "optional" (and $asks (not (hasKey $made .secret)))) .) -}}
+{{- end -}}
 {{- end -}}
 {{- toJson $read -}}
 {{- end -}}
