@@ -103,9 +103,13 @@ class Child:
                 "child_ended", module=self._module, late=late.is_set(), code=process.returncode, worked_s=spent
             )
             return Ended(late=late.is_set(), fresh=fresh, worked_s=spent)
-        if self._asked >= _QUESTIONS or "memory" in heard[0] or _resident(process.pid) > self._began_with + _GROWTH:
+        if "memory" in heard[0] or (not self._handed and self._spent(process.pid)):
             self.end()
         return Answer(*heard)
+
+    def _spent(self, pid: int) -> bool:
+        """Whether another had better take over. One that was handed a file is in the midst of it."""
+        return self._asked >= _QUESTIONS or _resident(pid) > self._began_with + _GROWTH
 
     def end(self) -> None:
         """End it, if there is one; it is started anew when it is asked again."""
