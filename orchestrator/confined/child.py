@@ -28,11 +28,10 @@ START_S = 30.0
 _QUESTIONS = 500
 _GROWTH = 64 * 2**20
 
-# Where this package comes from; the child has the same from nowhere else.
-_ROOT = str(Path(__file__).resolve().parents[2])
+# It imports what its parent would, from the same places, whatever its environment and its directory hold.
 _BEGIN = (
-    "import sys; root, module = sys.argv[1:3]; root in sys.path or sys.path.insert(0, root); "
-    "import importlib; importlib.import_module(module).main(*sys.argv[3:])"
+    "import json, sys; path, module, settings = sys.argv[1:]; sys.path[:] = json.loads(path); "
+    "import importlib; importlib.import_module(module).main(settings)"
 )
 
 # What the dynamic linker needs where Python is not at home, and allocators that reserve no more than they use.
@@ -118,16 +117,21 @@ class Child:
             self._ending()
 
     def _started(self) -> subprocess.Popen[bytes] | None:
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-c", _BEGIN, _ROOT, self._module, self._settings],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            env={**_FRUGAL, **{name: os.environ[name] for name in _KEPT if name in os.environ}},
-            pass_fds=self._handed,
-            start_new_session=True,
-        )
+        path = [str(Path(place).absolute()) for place in sys.path if place]
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-c", _BEGIN, json.dumps(path), self._module, self._settings],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                env={**_FRUGAL, **{name: os.environ[name] for name in _KEPT if name in os.environ}},
+                pass_fds=self._handed,
+                start_new_session=True,
+            )
+        except OSError as error:  # no memory, or too many processes
+            _log.error("child_not_started", module=self._module, error=str(error))
+            return None
         self._ending = weakref.finalize(self, _end, process)
         hello = None
         assert process.stdout is not None
