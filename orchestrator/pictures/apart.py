@@ -17,7 +17,8 @@ from orchestrator.confined.child import Answer, Child
 from orchestrator.domain.errors import InvalidField, RequestError, TooLarge, Unavailable
 from orchestrator.domain.picture import Picture
 from orchestrator.pictures.kinds import KINDS, kind_of
-from orchestrator.pictures.measuring import broken
+from orchestrator.pictures.measuring import MIN_SIDE, broken
+from orchestrator.telemetry import logs
 
 # A largest picture takes a second or two; whoever needs longer than this is killed.
 DECODE_S = 5.0
@@ -25,8 +26,12 @@ DECODE_S = 5.0
 # A child that nobody asks anything gives its memory back.
 IDLE_S = 300.0
 
+_log = logs.get("pictures")
+
 _MODULE = "orchestrator.pictures.decoding"
 _SMALL = 4
+# No setting allows more pixels, and no picture is narrower than `MIN_SIDE`.
+_MAX_SIDE = 80_000_000 // MIN_SIDE
 _CONTENT_TYPES = frozenset(kind.content_type for kind in KINDS)
 
 
@@ -137,12 +142,18 @@ def _ask(child: Child, data: bytes) -> Picture | None:
     words = said.words
     if "large" in words:
         return None
+    if "unable" in words:
+        _log.error("decoder_unable", error=str(words["unable"])[:200])
+        raise Unavailable("the image cannot be checked at this moment")
     try:
         if "refused" in words:
             error: RequestError = _refusal(words)
         elif words.get("content_type") in _CONTENT_TYPES:
-            size = {"width": int(words["width"]), "height": int(words["height"])}
-            return Picture(data=data, content_type=words["content_type"], sideways=bool(words["sideways"]), **size)
+            width, height = int(words["width"]), int(words["height"])
+            if not (MIN_SIDE <= width <= _MAX_SIDE and MIN_SIDE <= height <= _MAX_SIDE):
+                raise ValueError("no size of a picture")
+            kind, sideways = words["content_type"], bool(words["sideways"])
+            return Picture(data=data, content_type=kind, width=width, height=height, sideways=sideways)
         else:  # it lacked memory, or says what none of ours would
             error = _broken(data)
     except (KeyError, ValueError, TypeError):

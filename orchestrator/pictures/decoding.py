@@ -52,6 +52,8 @@ def answered(data: bytes, bounds: Bounds) -> dict[str, Any]:
     except RequestError as error:
         kind = "large" if isinstance(error, TooLarge) else "invalid"
         return {"refused": kind, "message": error.message, "param": error.param, "code": error.code}
+    except (ImportError, PermissionError) as error:  # it wants what a child has not got: a fault of ours
+        return {"unable": f"{type(error).__name__}: {error}"[:200]}
     return {
         "content_type": found.content_type,
         "width": found.width,

@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from orchestrator.config import FetchSettings
+from orchestrator.confined.child import Answer, Child
 from orchestrator.domain.errors import InvalidField, RequestError, Unavailable
-from orchestrator.pictures import apart
+from orchestrator.pictures import apart, decoding
 from orchestrator.pictures.apart import Decoders
 from orchestrator.pictures.checking import check_picture
 
@@ -113,6 +114,44 @@ def test_a_picture_that_holds_up_its_decoder_holds_up_no_other_picture(
     # It did not work, so that is not its picture's fault.
     assert isinstance(held_up.exception(), Unavailable)
     assert decoders.check(encoded("PNG")).result().width == 64
+
+
+class Says(Child):
+    """A child that somebody has taken over."""
+
+    def __init__(self, words: dict[str, Any]) -> None:
+        self._words = words
+
+    def ask(self, words: Any, blob: bytes = b"", *, within_s: float) -> Answer:
+        return Answer(self._words, b"")
+
+
+WIDTHS: tuple[Any, ...] = ("many", None, [], 0, -1, 70_000_000)
+PLAUSIBLE = {"content_type": "image/png", "width": 64, "height": 48, "sideways": False}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *({}, {"content_type": "image/png"}, {"refused": "invalid"}, {"memory": True}),
+        *({**PLAUSIBLE, "content_type": kind} for kind in ("image/../../videos/x", "text/html", None, 1)),
+        *({**PLAUSIBLE, "width": width} for width in WIDTHS),
+    ],
+)
+def test_what_no_child_of_ours_says_is_not_believed(words: dict[str, Any]) -> None:
+    with pytest.raises(InvalidField) as refused:
+        apart._ask(Says(words), PLAIN)
+    assert refused.value.code == "image_broken"
+
+
+def test_a_child_that_lacks_something_is_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(1, "refused")
+
+    monkeypatch.setattr(decoding, "decode", refused)
+    words = decoding.answered(PLAIN, decoding.Bounds(MiB, 10_000, 10_000, 5))
+    with pytest.raises(Unavailable):
+        apart._ask(Says(words), PLAIN)
 
 
 def test_a_decoder_that_was_killed_is_replaced_before_anybody_notices(decoders: Decoders) -> None:
