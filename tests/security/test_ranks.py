@@ -16,6 +16,8 @@ import torch
 from torch import distributed
 from torch._C._distributed_c10d import TCPStore
 
+from orchestrator.domain.catalog import Profile
+from orchestrator.domain.job import Artifact
 from tests.support.builders import a_spec
 from workers.parallel import words
 from workers.parallel.gate import Gate, Way
@@ -164,6 +166,8 @@ def test_words_arrive_as_they_were_said() -> None:
         "timestep": (torch.Size([]), torch.int64),
         "ofs": (torch.Size([1]), torch.float32),
     }
-    step = Step(render=3, spec=a_spec(prompt='a müll "mill"\n'), done=2, dropped=(0, 1), layouts=layouts)
+    image = Artifact(key="inputs/a", size=3, sha256="0" * 64, content_type="image/png")
+    spec = a_spec(prompt='a müll "mill"\n', image=image, guidance_scale=6.1, profile=Profile.FAST, strict_prompt=True)
+    step = Step(render=3, spec=spec, done=2, dropped=(0, 1), layouts=layouts)
     for word in (step, "flash", "", None):
         assert words.read(words.written(word)) == word
