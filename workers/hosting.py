@@ -120,6 +120,7 @@ def leading(plan: WorkerPlan, scratch: Path) -> Parts[Any]:
     with quickly():
         from workers.assembly import assemble  # imports torch
         from workers.parallel.group import Group
+        from workers.parallel.meeting import Meeting
 
     def recruit(address: str) -> None:
         group = get_placement_group(plan.name)
@@ -131,7 +132,13 @@ def leading(plan: WorkerPlan, scratch: Path) -> Parts[Any]:
         threading.Thread(target=_end_with, args=(followers, ends), name="ranks", daemon=True).start()
 
     host: Callable[[], str] = get_node_ip_address
-    return assemble(plan, scratch, lambda device: Group.led(plan.gpus, device, host(), recruit))
+
+    def meet(device: Any) -> Group:
+        together = len(placement.nodes(plan)) == 1
+        meeting = Meeting.on_one_node(scratch) if together else Meeting.across_nodes(host())
+        return Group.led(plan.gpus, device, meeting, recruit)
+
+    return assemble(plan, scratch, meet)
 
 
 def _end_with(followers: list[Any], ends: list[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from contextlib import suppress
 from typing import Protocol
@@ -21,19 +22,18 @@ from orchestrator.domain.errors import (
 from orchestrator.domain.job import Artifact
 from orchestrator.domain.objects import input_key
 from orchestrator.domain.request import ImageBytes, ImageObject, ImageSource, ImageUrl
-from orchestrator.intake.images import check_picture
 from orchestrator.kit.threads import Threads
+from orchestrator.pictures.apart import decoders
+from orchestrator.pictures.measuring import check_bytes
 from orchestrator.ports import InputStore, ObjectStore, Picture
 from orchestrator.tenants.turns import Turns
 
 DEADLINE_S = 20.0
 
-# WebP takes 16 bytes a pixel while it is decoded: the largest pictures, one at a time, take 640 MB of a process.
-_DECODERS = 1
 _UPLOADERS = 16
 
-# Of one tenant: so that its slow servers leave connections and resolvers for the others, and its large pictures queue
-# up behind each other and not before everybody else's.
+# Of one tenant: so that its slow servers leave connections and resolvers for the others, and its pictures queue up
+# behind each other and not before everybody else's: the line before the decoders holds one of each tenant.
 _READS_OF_TENANT = 8
 _DECODES_OF_TENANT = 1
 
@@ -64,14 +64,15 @@ class Pictures:
         self._fetcher = fetcher or Fetcher(settings)
         self._reads = Turns(_READS_OF_TENANT, wait_s=DEADLINE_S)
         self._decodes = Turns(_DECODES_OF_TENANT, wait_s=DEADLINE_S)
-        self._decoding = Threads("decode", count=_DECODERS, deadline_s=DEADLINE_S)
+        self._decoders = decoders(settings.max_image_bytes, settings.max_image_pixels)
         self._uploading = Threads("s3-inputs", count=_UPLOADERS, deadline_s=DEADLINE_S)
 
     async def load(self, tenant: str, source: ImageSource) -> Picture:
         data = await self._read(tenant, source)
+        check_bytes(data, self._settings)
         try:
-            async with self._decodes.of(tenant):
-                return await self._decoding.run(check_picture, data, self._settings)
+            async with self._decodes.of(tenant), asyncio.timeout(DEADLINE_S):
+                return await asyncio.wrap_future(self._decoders.check(data))
         except TimeoutError:
             raise Unavailable(f"the image could not be checked within {DEADLINE_S:g} s") from None
 

@@ -1,4 +1,4 @@
-"""What a picture file is, told by its own bytes, and how one is opened. Pure but for Pillow.
+"""What a picture file is, told by its own bytes, and how one is opened. Pillow is kept away by `apart.py`.
 
-Imports domain.
+Imports confined, domain, telemetry.
 """

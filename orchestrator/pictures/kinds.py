@@ -10,10 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from orchestrator.domain.catalog import Size
-from orchestrator.pictures import boxes
-
-# A progressive JPEG has about ten scans. Thousands, nearly empty ones, would fit too: minutes of decoding in 5 MB.
-_MAX_SCANS = 100
+from orchestrator.pictures import boxes, jpegs
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +19,7 @@ class Kind:
 
     `size` reads (width, height) from the header, None when there is none. It is what the decoder will hold, to the
     pixel, but of `boxed` formats: there a picture may be cut, turned or put together from what the header lists, and
-    the size is that of the largest piece.
+    the size is that of the largest piece. `excess` says what there is too much of to be decoded in a moment.
     """
 
     name: str
@@ -31,6 +28,7 @@ class Kind:
     matches: Callable[[bytes], object]
     size: Callable[[bytes], Size | None]
     boxed: bool = False
+    excess: Callable[[bytes], str | None] = lambda data: None
 
     @property
     def extension(self) -> str:
@@ -51,19 +49,12 @@ def _png_size(data: bytes) -> Size | None:
 
 
 def _jpeg_size(data: bytes) -> Size | None:
-    """From the frame header, behind whatever segments precede it (ITU T.81, annex B)."""
-    if data.count(b"\xff\xda") > _MAX_SCANS:  # entropy-coded bytes never look like this: 0xff is followed by 0
-        return None
-    at = 2
-    while at + 9 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xFF:  # a fill byte
-            at += 1
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return int.from_bytes(data[at + 7 : at + 9]), int.from_bytes(data[at + 5 : at + 7])
-        else:
-            at += 2 + int.from_bytes(data[at + 2 : at + 4])
-    return None
+    """From the frame header, behind whatever segments precede it."""
+    return jpegs.read(data).size
+
+
+def _jpeg_excess(data: bytes) -> str | None:
+    return jpegs.read(data).excess
 
 
 def _webp_size(data: bytes) -> Size | None:
@@ -100,7 +91,7 @@ def _is_avif(data: bytes) -> bool:
 
 KINDS = (
     Kind("PNG", "PNG", "image/png", _begins(rb"\x89PNG\r\n\x1a\n"), _png_size),
-    Kind("JPEG", "JPEG", "image/jpeg", _begins(rb"\xff\xd8\xff"), _jpeg_size),
+    Kind("JPEG", "JPEG", "image/jpeg", _begins(rb"\xff\xd8\xff"), _jpeg_size, excess=_jpeg_excess),
     Kind("WebP", "WEBP", "image/webp", _begins(rb"RIFF....WEBP"), _webp_size),
     Kind("AVIF", "AVIF", "image/avif", _is_avif, boxes.largest_picture, boxed=True),
     Kind("HEIC", "HEIF", "image/heic", _is_heic, boxes.largest_picture, boxed=True),

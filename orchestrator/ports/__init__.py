@@ -5,8 +5,9 @@ Imports config, domain, policy.
 
 from __future__ import annotations
 
+from orchestrator.domain.picture import Picture
 from orchestrator.ports.clock import Clock
-from orchestrator.ports.inputs import Inputs, InputStore, Moderator, Picture
+from orchestrator.ports.inputs import Inputs, InputStore, Moderator
 from orchestrator.ports.jobs import (
     EndedAttempt,
     Heartbeat,

@@ -3,33 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from orchestrator.domain.catalog import Size
 from orchestrator.domain.job import Artifact
+from orchestrator.domain.picture import Picture
 from orchestrator.domain.request import ImageSource
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
-    """A whole, decodable image as it was given."""
-
-    # The file's.
-    data: bytes
-    # By its content, whatever its caller called it.
-    content_type: str
-    # Pixels as stored.
-    width: int
-    height: int
-    # It is stored turned by a quarter, as cameras do and EXIF says.
-    sideways: bool = False
-
-    @property
-    def upright(self) -> Size:
-        """(width, height) as a person sees it."""
-        return (self.height, self.width) if self.sideways else (self.width, self.height)
 
 
 class Inputs(Protocol):

@@ -21,6 +21,7 @@ from orchestrator.intake import pictures as inputs
 from orchestrator.intake.files import Files
 from orchestrator.intake.pictures import Pictures
 from orchestrator.objects.inputs import GRACE_S, IDLE_S, InputSweeper
+from orchestrator.pictures import apart
 from orchestrator.ports import Picture
 from orchestrator.processes.frontdoor import open_front_door
 from orchestrator.store import Store
@@ -136,7 +137,12 @@ async def test_a_picture_that_takes_for_ever_to_decode_is_not_waited_for(
     store: Store, objects: S3Objects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inputs, "DEADLINE_S", 0.2)
-    monkeypatch.setattr(inputs, "check_picture", lambda *_: time.sleep(1))
+
+    def slowly(*_: object) -> Picture:
+        time.sleep(1)
+        return PICTURE
+
+    monkeypatch.setattr(apart, "_ask", slowly)
     with pytest.raises(Unavailable, match=r"within 0\.2 s"):
         await pictures(store, objects).load("acme", ImageBytes(a_png()))
 

@@ -18,16 +18,18 @@ from workers import modelfiles
 from workers.cogvideox import loading
 from workers.cogvideox.acceleration import Acceleration
 from workers.cogvideox.adapters import Adapters
-from workers.parallel.group import Group, Step, Store
+from workers.parallel.group import Group
+from workers.parallel.meeting import Meeting
 from workers.parallel.mesh import Mesh
 from workers.parallel.share import Share
+from workers.parallel.words import Step
 
 if TYPE_CHECKING:
     from diffusers import CogVideoXTransformer3DModel
 
 
 def follow(plan: WorkerPlan, rank: int, address: str) -> None:
-    """Follow the leader whose store is at `address`, for ever. Raises when the group is lost.
+    """Follow the leader whose meeting is at `address`, for ever. Raises when the group is lost.
 
     Returns when the group cannot render, which the leader says as well.
     """
@@ -35,7 +37,7 @@ def follow(plan: WorkerPlan, rank: int, address: str) -> None:
     device = loading.device_here()
     if device.type == "cpu":
         torch.set_num_threads(1)  # as the leader does
-    group = Group(Store.at(address), rank, plan.gpus, device)
+    group = Group(Meeting.at(address), rank, plan.gpus, device)
     try:
         with group.together():
             log = modelfiles.to_log(logs.get("model"))
@@ -88,7 +90,10 @@ class Follower:
     def run(self) -> None:
         """Follow for ever. Raises when the group is lost."""
         while True:
-            self._take(self._group.hear())
+            word = self._group.hear()
+            if not isinstance(word, Step):
+                raise RuntimeError(f"the leader says {word!r} between two steps")
+            self._take(word)
 
     def _take(self, step: Step) -> None:
         for number in step.dropped:

@@ -19,9 +19,10 @@ from orchestrator.config import PoolSettings
 from orchestrator.domain.catalog import ModelFamily
 from orchestrator.telemetry import logs
 from workers.cogvideox.acceleration import Acceleration, Stepping
-from workers.parallel.group import Group, Step
+from workers.parallel.group import Group
 from workers.parallel.mesh import Mesh
 from workers.parallel.share import Share
+from workers.parallel.words import Step
 
 if TYPE_CHECKING:
     from diffusers import CogVideoXTransformer3DModel

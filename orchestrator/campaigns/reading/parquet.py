@@ -1,28 +1,26 @@
-"""Parquet, by the optional pyarrow: flat columns of texts, numbers, truths, dates and decimals."""
+"""Parquet, read by a confined child: what Arrow makes of users' bytes happens where nothing is secret."""
 
 from __future__ import annotations
 
-import importlib
-import math
-from collections.abc import Iterator, Sequence
+import importlib.util
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from orchestrator.campaigns.reading.records import BadRecord, Record, broken, empty
+from orchestrator.campaigns.reading.records import BadRecord, Record, broken
+from orchestrator.confined.child import Answer, Child
+from orchestrator.domain import jsontext
 from orchestrator.domain.errors import InvalidField, Unsupported
 
-_BATCH_ROWS = 1000
-# What a batch may take, as far as the file's own account of itself is true.
-_BATCH_BYTES = 16 * 2**20
-# No character of UTF-8 has more bytes.
-_WIDEST = 4
+_MODULE = "orchestrator.campaigns.reading.parquet_child"
 
+# For a thousand records, or fewer.
+_ANSWER_S = 30
+# What Arrow may take beside a batch: pages, and the texts that its columns list once.
+_MEMORY = 384 * 2**20
 
-class _Broken:
-    """In the place of a text that is not UTF-8."""
-
-
-_BROKEN = _Broken()
+_PLAIN = frozenset((str, int, float, bool, type(None)))
 
 
 def opened(
@@ -32,166 +30,57 @@ def opened(
 
     Raises `Unsupported` where pyarrow is not installed, and `InvalidField`, now and later.
     """
-    arrow, parquet = _imported()
-    try:
-        with parquet.ParquetFile(path) as file:
-            schema, rows = file.schema_arrow, file.metadata.num_rows
-            groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
-            sizes = [(group.num_rows, group.total_byte_size) for group in groups]
-            listed = {name for group in groups for name in _in_dictionaries(group)}
-    except (arrow.ArrowException, OSError, ValueError) as error:
-        raise _damaged(error) from None
-    texts = [field.name for field in schema if _check_type(arrow, field) and field.name in listed]
-    if not rows or not len(schema):
-        raise empty()
-    if sum(size for _, size in sizes) > max_bytes:
-        raise broken(f"the input has more than {max_bytes} bytes, unpacked", "too_large")
-    names = tuple(schema.names)
-    batches = _batches(path, sizes, texts, skip)
-    return names, _records(batches, names, max_record_bytes, skip)
-
-
-def _imported() -> tuple[Any, Any]:
-    try:
-        return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
-    except ImportError:
+    if importlib.util.find_spec("pyarrow") is None:
         raise Unsupported(
             "this deployment does not read Parquet (pip install 'cogmill[parquet]'); send CSV or JSON Lines",
             param="input",
-        ) from None
-
-
-def _damaged(error: Exception) -> InvalidField:
-    return broken(f"the Parquet file is damaged: {' '.join(str(error).split())[:200]}", "broken_parquet")
-
-
-def _check_type(arrow: Any, field: Any) -> bool:
-    """Whether a column holds texts. Raises `InvalidField` for one that no variable can be made of."""
-    types = arrow.types
-    plain = field.type.value_type if types.is_dictionary(field.type) else field.type
-    if types.is_string(plain) or types.is_large_string(plain):
-        return True
-    scalar = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal, types.is_date)
-    if not any(fits(plain) for fits in (*scalar, types.is_timestamp, types.is_time, types.is_null)):
-        raise InvalidField(
-            f"is of the type {str(field.type)[:80]}; a column may have texts, numbers, booleans, dates or decimals",
-            param=field.name,
-            code="nested_column" if types.is_nested(plain) else "unsupported_column",
         )
-    return False
+    bounds = {"max_bytes": max_bytes, "max_record_bytes": max_record_bytes, "skip": skip}
+    limits = {"memory": _MEMORY, "seconds": _ANSWER_S}
+    with path.open("rb") as file:
+        child = Child(_MODULE, {**bounds, **limits}, handed=file)
+        said = _asked(child)
+    names = said if isinstance(said, list) else []
+    if not names or set(map(type, names)) != {str}:
+        raise _odd()
+    return tuple(names), chain.from_iterable(_pieces(child, tuple(names)))
 
 
-def _in_dictionaries(group: Any) -> Iterator[str]:
-    """Columns whose values are listed once, and referred to."""
-    for column in map(group.column, range(group.num_columns)):
-        if any("DICTIONARY" in encoding for encoding in column.encodings):
-            yield column.path_in_schema
-
-
-def _batches(
-    path: Path, sizes: Sequence[tuple[int, int]], texts: Sequence[str], skip: int
-) -> Iterator[tuple[int, Any]]:
-    """Batches, and the number of the record before each. Groups that lie within `skip` are not read."""
-    arrow, parquet = _imported()
-    before = 0
+def _pieces(child: Child, names: tuple[str, ...]) -> Iterator[list[Record | BadRecord]]:
     try:
-        # Texts stay in their dictionaries, where they have some: one long text in a million rows is then one text.
-        with parquet.ParquetFile(path, read_dictionary=texts, buffer_size=2**20, pre_buffer=False) as file:
-            for group, (rows, size) in enumerate(sizes):
-                if before + rows > skip:
-                    at = before
-                    fitting = _BATCH_BYTES * rows // max(size, 1)
-                    for batch in file.iter_batches(max(1, min(_BATCH_ROWS, fitting)), [group], use_threads=False):
-                        yield at, batch
-                        at += batch.num_rows
-                before += rows
-    except (arrow.ArrowException, OSError, ValueError) as error:
-        raise _damaged(error) from None
+        while (said := _asked(child)) is not None:
+            yield [_record(each, names) for each in said]
+    finally:
+        child.end()
 
 
-def _records(
-    batches: Iterator[tuple[int, Any]], names: tuple[str, ...], limit: int, skip: int
-) -> Iterator[Record | BadRecord]:
-    arrow, _ = _imported()
-    for before, batch in batches:
-        try:
-            columns = [_values(arrow, column) for column in batch.columns]
-        except (arrow.ArrowException, OverflowError, ValueError) as error:
-            raise _damaged(error) from None
-        longest = _longest_if_sound(columns, limit)
-        for number, values in enumerate(zip(*columns, strict=True), before + 1):
-            if number <= skip:
-                continue
-            if longest is None:
-                yield _record(number, names, values, limit)
-            else:
-                yield Record(number, names, values, longest * _WIDEST)
-
-
-def _longest_if_sound(columns: Sequence[Sequence[object]], limit: int) -> int | None:
-    """Characters that no record of a batch exceeds, told of whole columns in a fraction of the time; None where one of
-    its records may be bad.
-    """
-    longest = 0
-    for values in columns:
-        kinds = set(map(type, values))
-        if _Broken in kinds or (float in kinds and (math.inf in values or -math.inf in values)):
-            return None
-        if str in kinds:
-            longest += max(len(value) for value in values if isinstance(value, str))
-    return longest if longest <= limit else None
-
-
-def _record(number: int, names: tuple[str, ...], values: tuple[object, ...], limit: int) -> Record | BadRecord:
-    size = 0
-    for name, value in zip(names, values, strict=True):
-        if value is _BROKEN:
-            return BadRecord(number, "not_utf8", f"{name[:80]} is not valid UTF-8")
-        if type(value) is str:
-            size += len(value)
-        elif type(value) is float and math.isinf(value):
-            return BadRecord(number, "invalid_value", f"{name[:80]} is infinite")
-    if size > limit:
-        return BadRecord(number, "too_long", f"the row has more than {limit} characters")
-    return Record(number, names, values, size * _WIDEST)
-
-
-def _values(arrow: Any, column: Any) -> list[Any]:
-    """Of one column: texts, integers, floats, truths and None. NaN is how some programs write None."""
-    types = arrow.types
-    if types.is_dictionary(column.type):
-        # Only what the batch uses: the dictionary may be that of a million records.
-        used = column.indices.unique().drop_null()
-        known = dict(zip(used.to_pylist(), _values(arrow, column.dictionary.take(used)), strict=True))
-        return [known.get(index) for index in column.indices.to_pylist()]
-    if types.is_string(column.type) or types.is_large_string(column.type):
-        return _texts(column)
-    if types.is_float16(column.type) or types.is_float32(column.type):
-        # As text: the nearest double of a float like 0.1 has more digits than anybody wrote.
-        column = column.cast(arrow.float32()).cast(arrow.string())
-        return [None if text == "nan" else text for text in column.to_pylist()]
-    if types.is_floating(column.type):
-        return [None if value != value else value for value in column.to_pylist()]
-    if types.is_decimal(column.type):
-        return [None if value is None else format(value, "f") for value in column.to_pylist()]
-    if types.is_timestamp(column.type):
-        column = column.cast(arrow.timestamp("us", column.type.tz), safe=False)
-    elif types.is_time64(column.type):
-        column = column.cast(arrow.time64("us"), safe=False)
-    if types.is_temporal(column.type):
-        return [None if value is None else value.isoformat() for value in column.to_pylist()]
-    return list(column.to_pylist())
-
-
-def _texts(column: Any) -> list[Any]:
+def _asked(child: Child) -> Any:
+    """What the child says next; None at the end. Raises `InvalidField`."""
+    said = child.ask({}, within_s=_ANSWER_S)
+    if not isinstance(said, Answer):
+        raise broken("the Parquet file takes too long to read, or breaks its reader", "broken_parquet")
+    words = said.words
+    if "memory" in words:
+        raise broken("the Parquet file takes too much memory to read: write smaller pages", "too_large")
+    if "refused" in words:
+        raise InvalidField(str(words["refused"]), param=words.get("param"), code=words.get("code"))
+    if "end" in words:
+        return None
     try:
-        return list(column.to_pylist())
-    except UnicodeDecodeError:
-        return [_text(value) for value in column]
+        return jsontext.own(said.blob.decode())
+    except (ValueError, RecursionError):
+        raise _odd() from None
 
 
-def _text(value: Any) -> object:
-    try:
-        return value.as_py()
-    except UnicodeDecodeError:
-        return _BROKEN
+def _record(said: Any, names: tuple[str, ...]) -> Record | BadRecord:
+    """What is said of a record, held to what a child of ours says."""
+    match said:
+        case [int(line), int(size), list(values)] if len(values) == len(names) and _PLAIN.issuperset(map(type, values)):
+            return Record(line, names, tuple(values), size)
+        case [int(line), str(code), str(reason)]:
+            return BadRecord(line, code, reason)
+    raise _odd()
+
+
+def _odd() -> InvalidField:
+    return broken("the Parquet file is damaged: its reader makes no sense", "broken_parquet")

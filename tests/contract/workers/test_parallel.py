@@ -32,6 +32,7 @@ from workers.cogvideox.model import CogVideoX
 from workers.cogvideox.render import Render
 from workers.parallel.follower import follow
 from workers.parallel.group import WAIT_S, Group
+from workers.parallel.meeting import Meeting
 from workers.parallel.mesh import Mesh, Seat
 from workers.parallel.share import Share
 
@@ -78,12 +79,13 @@ def approximate() -> None:
     mock.patch.dict("orchestrator.domain.catalog.RECIPES", recipes).start()
 
 
-def a_leader(plan: WorkerPlan, wait_s: float = WAIT_S) -> CogVideoX:
+def a_leader(plan: WorkerPlan, wait_s: float = WAIT_S, *, across: bool = False) -> CogVideoX:
     """The plan's model, as the leader of as many ranks as it has GPUs."""
     torch.set_num_threads(1)
 
     def meet(device: torch.device) -> Group:
-        return Group.led(plan.gpus, device, "127.0.0.1", recruit, wait_s=wait_s)
+        meeting = Meeting.across_nodes("127.0.0.1") if across else Meeting.on_one_node(plan.cache)
+        return Group.led(plan.gpus, device, meeting, recruit, wait_s=wait_s)
 
     return cogvideox(plan, CPU, meet if plan.gpus > 1 else None)
 
@@ -111,7 +113,7 @@ def make(plan: WorkerPlan, specs: list[RenderSpec]) -> list[dict[str, Any]]:
 
 def make_in_two_goes(plan: WorkerPlan, spec: RenderSpec) -> list[tuple[NDArray[np.float32], str]]:
     """A render undisturbed, and the same render restored from a snapshot of another; with their fingerprints."""
-    model = a_leader(plan)
+    model = a_leader(plan, across=True)
     undisturbed = denoise(model, begun(model, spec))
     halfway = denoise(model, begun(model, spec), until=2)
     snapshot = model.snapshot(halfway)

@@ -20,8 +20,9 @@ from orchestrator.config import FetchSettings
 from orchestrator.domain.errors import InvalidField, RequestError, TooLarge
 from orchestrator.domain.request import ImageBytes, ImageUrl
 from orchestrator.intake import images
-from orchestrator.intake.images import check_picture, parse_image
+from orchestrator.intake.images import parse_image
 from orchestrator.pictures import opening
+from orchestrator.pictures.checking import check_picture
 
 SETTINGS = FetchSettings()
 KINDS = ["PNG", "JPEG", "WEBP", "AVIF", "HEIF"]
@@ -232,10 +233,17 @@ def test_a_second_larger_frame_header_does_not_get_past_the_bound() -> None:
     assert refusal(disguised, max_image_pixels=10_000).code == "image_broken"
 
 
-def test_a_jpeg_of_endless_scans_is_refused() -> None:
+def test_a_jpeg_that_takes_long_is_refused_by_what_there_is_too_much_of(monkeypatch: pytest.MonkeyPatch) -> None:
     data = encoded("JPEG", progressive=True)
     scan = data.rindex(b"\xff\xda")
-    assert refusal(data[:scan] + data[scan:-2] * 200 + data[-2:]).code == "image_broken"
+    monkeypatch.setattr(opening.Image, "open", None)
+    for slow, reason in (
+        (data[:scan] + data[scan:-2] * 200 + data[-2:], "has more than 20 scans"),
+        (data[:2] + b"\xff" * 70_000 + data[2:], "has more than 65536 bytes of fill"),
+        (data[:scan] + b"\xff" * 70_000 + data[scan:], "has more than 65536 bytes of fill"),
+        (data[:2] + b"\xff\xe1\0\2" * 10_001 + data[2:], "has more than 10000 segments"),
+    ):
+        assert (refusal(slow).message, refusal(slow).code) == (reason, "image_too_slow")
 
 
 def _boxed(kind: str, size: tuple[int, int]) -> bytes:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from orchestrator.config import FetchSettings
-from orchestrator.intake.images import check_picture
+from orchestrator.pictures.checking import check_picture
 from tests.support import colours
 from tests.support.colours import ADOBE_RGB, DISPLAY_P3, SRGB, Space
 from tests.support.pngs import GREY, GREY_ALPHA, PALETTE, RGB, RGB_ALPHA, chunk, png
