@@ -74,6 +74,8 @@ class ApiSettings(Section):
     max_connections_per_address: int | None = Field(default=None, ge=1)
     # Of a body without pictures and files.
     max_body_bytes: int = Field(default=1 * 2**20, ge=1024)
+    # In CIDR: proxies whose `X-Forwarded-For` is believed; of everybody else only the connection's address counts.
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = ()
     # How long a revoked key may go on working on a replica that has just seen it.
     key_cache_s: float = Field(default=2.0, ge=0, le=60)
     max_prompt_chars: int = Field(default=2_000, ge=1)

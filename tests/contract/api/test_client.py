@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 from cogmill_client import AsyncCogmill, Cogmill
 from cogmill_client.models import base, campaigns, files, fleet, rows, usage, videos, webhooks
+from cogmill_client.models import keys as key_models
 from cogmill_client.models.events import EndEvent, StepEvent
 from fastapi import FastAPI
 from pydantic import BaseModel
@@ -55,6 +56,8 @@ COMPONENTS: dict[type[BaseModel], str] = {
     fleet.Standing: "Standing",
     fleet.ScaleDecision: "Decision",
     fleet.Fleet: "Fleet",
+    key_models.Key: "KeyObject",
+    key_models.KeyWithSecret: "KeyWithSecret",
     usage.WasteLine: "WasteLine",
     usage.WasteUsage: "WasteUsage",
     campaigns.Campaign: "CampaignObject",
@@ -105,7 +108,7 @@ async def test_a_model_has_the_fields_and_the_types_of_the_document(model: type[
 async def test_every_model_is_compared_or_said_to_be_of_no_component() -> None:
     named = {
         kind
-        for part in (base, campaigns, files, fleet, rows, usage, videos, webhooks)
+        for part in (base, campaigns, files, fleet, key_models, rows, usage, videos, webhooks)
         for kind in vars(part).values()
         if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not BaseModel
     }
