@@ -30,6 +30,7 @@ keys = typer.Typer(help="API keys.", no_args_is_help=True)
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _LONGEST_S = 100 * 365 * 86400
+_OVERLAP_S = 86400.0
 
 
 def _key_name(text: str) -> str:
@@ -129,17 +130,23 @@ def list_keys(
 def rotate_key(
     key_id: str,
     overlap: Annotated[
-        float, typer.Option(parser=seconds, metavar="24h", help="For how long the old key goes on beside the new one.")
-    ] = 86400.0,
+        float | None,
+        typer.Option(
+            parser=seconds,
+            metavar="24h",
+            help="For how long the old key goes on beside the new one.",
+            show_default="24h",
+        ),
+    ] = None,
     expires: _Expires = None,
     mine: _Mine = False,
     use: UseOption = None,
     data_dir: DataDirOption = None,
 ) -> None:
     """Make a key in the place of another, by its id, and print it; it may what that one may."""
-    known = _id(key_id)
+    known, overlap_s = _id(key_id), _OVERLAP_S if overlap is None else overlap
     if mine or use is not None:
-        own_keys.rotate(use, known, overlap_s=overlap, expires=expires)
+        own_keys.rotate(use, known, overlap_s=overlap_s, expires=expires)
         return
 
     from orchestrator.ports import Successor
@@ -149,7 +156,7 @@ def rotate_key(
     fresh, settings, now = form.new_id(), settings_of(data_dir), datetime.now(UTC)
 
     def draft(old: ApiKey, _: ApiKey | None) -> Successor:
-        return succeed(old, fresh, now, overlap_s=overlap, expires_at=expires)
+        return succeed(old, fresh, now, overlap_s=overlap_s, expires_at=expires)
 
     if _run(settings, lambda store: store.replace_key(known, draft)) is None:
         raise CogmillError(f"no key has the id {known!r}")

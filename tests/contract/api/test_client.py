@@ -362,6 +362,32 @@ async def test_an_operator_reads_the_fleet_and_what_was_decided_about_it(api: Ap
             await tenant.fleet()
 
 
+async def test_a_key_makes_lists_replaces_and_revokes_keys(cogmill: AsyncCogmill, api: Api, base_url: str) -> None:
+    until = datetime(2100, 1, 1, tzinfo=UTC)
+    made = await cogmill.keys.create(name="ci", scopes=["read", "keys"], allow=["127.0.0.0/8"], expires_at=until)
+    assert (made.scopes, made.allow, made.expires_at) == (["keys", "read"], ["127.0.0.0/8"], int(until.timestamp()))
+    async with AsyncCogmill(made.key, base_url) as narrow:
+        assert [key.id for key in [each async for each in narrow.keys.list(limit=1)]] == [made.id]
+        with pytest.raises(module.Forbidden) as refused:
+            await narrow.videos.create("sea")
+        assert refused.value.code == "missing_scope"
+    new = await cogmill.keys.rotate(made.id, overlap_s=60)
+    assert (await cogmill.keys.retrieve(made.id)).replaced_by == new.id
+    assert (await cogmill.keys.revoke(new.id)).revoked_at is not None
+
+    def use() -> list[str]:
+        with Cogmill(made.key, base_url) as client:
+            child = client.keys.create(name="of the narrow one")
+            client.keys.revoke(made.id, descendants=True)
+            return [child.id, child.key]
+
+    child, whole = await asyncio.to_thread(use)
+    assert (await cogmill.keys.retrieve(child)).revoked_at is not None
+    async with AsyncCogmill(whole, base_url) as gone:
+        with pytest.raises(module.Unauthenticated):
+            await gone.videos.retrieve("video_0")
+
+
 async def test_the_blocking_client_says_the_same(api: Api, base_url: str, tmp_path: Path) -> None:
     key = await api.key(api.tenant)
 
