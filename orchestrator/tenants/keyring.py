@@ -76,12 +76,20 @@ class Keyring:
             credential.verify(self._master_key, self._wall())
         else:
             credential.verify(self._master_key)
-        key = await self._find(credential.id)
+        key = await self.good(credential.id)
+        rights.admit_from(key.rights, address)
+        self._used(key.id)
+        return key
+
+    async def good(self, key_id: str) -> ApiKey:
+        """The key of this id, whose secret or signature was verified. For what goes on behind its answer: asked again.
+
+        Raises `Unauthenticated` for one that is none any more, or `StoreUnavailable`.
+        """
+        key = await self._find(key_id)
         if key is None:
             raise keys.invalid()
         check_good(key, datetime.fromtimestamp(self._wall(), UTC))
-        rights.admit_from(key.rights, address)
-        self._used(key.id)
         return key
 
     def forget(self, key_id: str) -> None:

@@ -128,24 +128,39 @@ async def test_what_is_refused_makes_nothing(store: Store) -> None:
     assert [key.id for key in await store.list_keys()] == ["k0"]
 
 
-async def test_a_revocation_waits_for_what_is_being_made_and_takes_it_along(store: Store) -> None:
-    """Whoever holds a key that leaks away makes no other one that outlives it."""
+_WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
+async def test_a_revocation_waits_for_what_is_being_made_and_takes_it_along(
+    store: Store, database_url: str, database: asyncpg.Connection
+) -> None:
+    """Whoever holds a key that leaked makes no other one that outlives it."""
     await store.add_key("k0", "acme", "")
     drafting, loop = asyncio.Event(), asyncio.get_running_loop()
 
-    def slow(maker: ApiKey) -> NewKey:
-        loop.call_soon(drafting.set)  # the maker's row is held by now
+    def draft(maker: ApiKey) -> NewKey:
+        loop.call_soon(drafting.set)
         return drafted("child")(maker)
 
-    made = asyncio.create_task(store.mint_key("k0", slow, at_most=100))
-    await drafting.wait()
-    await store.revoke_key("k0")
-    await store.revoke_made_by("k0")
-    child = await made
-    assert child is not None
-    found = await store.find_key("child")
-    assert found is not None
-    assert found.revoked_at is not None
+    async def revoke() -> None:
+        await store.revoke_key("k0")
+        await store.revoke_made_by("k0")
+
+    other = await asyncpg.connect(database_url)
+    try:
+        async with other.transaction():  # the child is drafted, and not yet there
+            await other.execute("SELECT FROM tenants FOR UPDATE")
+            made = asyncio.create_task(store.mint_key("k0", draft, at_most=100))
+            await drafting.wait()
+            revoked = asyncio.create_task(revoke())
+            while not revoked.done():
+                if await database.fetchval(_WAITING) == 2:
+                    break
+    finally:
+        await other.close()
+    assert await made is not None
+    await revoked
+    assert [key.id for key in await store.list_keys() if key.revoked_at is None] == []
 
 
 async def test_a_family_of_keys_is_revoked_to_the_last_and_nobody_beside_it(store: Store) -> None:
