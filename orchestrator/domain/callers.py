@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from orchestrator.domain.addresses import IPAddress, IPNetwork
@@ -31,6 +32,7 @@ def address_of(peer: str | None, forwarded: Sequence[str], trusted: Sequence[IPN
     return here if len(hops) <= _MOST_HOPS else None
 
 
+@lru_cache(maxsize=1024)
 def parse(text: str) -> IPAddress | None:
     """An address as proxies write it: also with a port, and IPv6 in brackets or with a zone. None where it is none."""
     host = text.strip()

@@ -115,6 +115,11 @@ def _failed(task: asyncio.Task[ApiKey | None]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
 
 
+def is_good(key: ApiKey, now: datetime) -> bool:
+    """Whether it was neither revoked nor has expired."""
+    return key.revoked_at is None and (key.rights.expires_at is None or now < key.rights.expires_at)
+
+
 def check_good(key: ApiKey, now: datetime) -> None:
     """Raise `Unauthenticated` for a key that was revoked or has expired."""
     if key.revoked_at is not None:

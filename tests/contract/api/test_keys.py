@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 
+import asyncpg
 import pytest
 
+from orchestrator.tenants import keys
 from orchestrator.tenants.issuing import MAX_KEYS
-from tests.support.api import Api, in_process
+from tests.support.api import MASTER_KEY, Api, in_process
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -80,3 +82,24 @@ async def test_one_key_too_many_is_a_limit_by_name(api: Api) -> None:
     answer = await api.http.post("/v1/keys")
     assert (answer.status_code, answer.json()["error"]["code"]) == (429, "limit_keys")
     assert str(MAX_KEYS) in answer.json()["error"]["message"]
+
+
+async def test_keys_of_the_release_before_open_all_that_they_did(api: Api) -> None:
+    """As that release wrote them: without scopes, under ids without a prefix, with secrets without a checksum."""
+    usual, operators = f"{api.tenant[:15]}u", f"{api.tenant[:15]}o"
+    connection = await asyncpg.connect(api.settings.database_url)
+    try:
+        await connection.executemany(
+            "INSERT INTO keys (id, tenant, name, operator) VALUES ($1, $2, '', $3)",
+            [(usual, api.tenant, False), (operators, api.tenant, True)],
+        )
+    finally:
+        await connection.close()
+    for key_id, pools in ((usual, 403), (operators, 200)):
+        whole = keys.issue(MASTER_KEY, key_id)
+        assert len(whole) == 16 + 1 + 43
+        async with in_process(api.app, whole) as http:
+            assert (await http.post("/v1/videos", json={"prompt": "a mill"})).status_code == 200
+            for path in ("/v1/videos", "/v1/campaigns", "/v1/webhook_secret", "/v1/keys"):
+                assert (await http.get(path)).status_code == 200
+            assert (await http.get("/v1/pools")).status_code == pools
