@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -17,8 +17,10 @@ from api.shared.dialect import Bound, Dialect
 from api.wire.docs import complete
 from api.wire.holding import Holding
 from orchestrator.config import Settings
+from orchestrator.domain.errors import Unavailable
 from orchestrator.kit.loops import Loop, running
 from orchestrator.telemetry.health import Pulse
+from orchestrator.tenants.uses import FLUSH_EVERY_S
 
 # Headers that scripts of other origins may read, beside the few that they always may.
 _EXPOSED = (
@@ -55,7 +57,10 @@ def create_app(
             app.state.services = services
             loops.start(Loop("feed", _READ_EVERY_S, services.feed.run_once))
             loops.start(Loop("campaign_feed", _READ_CAMPAIGNS_EVERY_S, services.campaign_feed.run_once))
+            loops.start(Loop("key_uses", FLUSH_EVERY_S, services.uses.flush))
             yield
+            with suppress(Unavailable):  # when a key was used is no reason not to stop
+                await services.uses.flush()
 
     base = settings.api.base_path
     app = _App(

@@ -13,6 +13,7 @@ from starlette.types import Scope
 
 from api.openai.lines import OpenAILines
 from api.readiness import Readiness
+from api.wire.docs import scope_of
 from api.wire.downloads import DEADLINE_S, Downloads
 from api.wire.holding import Held, held
 from orchestrator.adapters.s3 import S3Objects
@@ -25,7 +26,9 @@ from orchestrator.capacity.fleets import FleetReader, Fleets
 from orchestrator.capacity.forecasting import Admission, Forecasts
 from orchestrator.capacity.pools import Pools
 from orchestrator.config import ApiSettings, S3Settings, Settings
-from orchestrator.domain.errors import Forbidden, InvalidField, LimitExceeded, NotFound
+from orchestrator.domain import callers, rights
+from orchestrator.domain.addresses import IPAddress
+from orchestrator.domain.errors import InvalidField, LimitExceeded, NotFound
 from orchestrator.domain.job import Artifact
 from orchestrator.intake.files import Files
 from orchestrator.intake.jobs import Jobs
@@ -42,11 +45,13 @@ from orchestrator.ports.forecasts import ForecastStore
 from orchestrator.ports.ledger import LedgerStore
 from orchestrator.processes.frontdoor import FrontdoorStore, open_front_door
 from orchestrator.store import CALLERS, Store
-from orchestrator.tenants.keys import Keyring
+from orchestrator.tenants.issuing import Issuing
+from orchestrator.tenants.keyring import Keyring
 from orchestrator.tenants.ledger import Reports
 from orchestrator.tenants.rates import RequestRates
 from orchestrator.tenants.room import Room
 from orchestrator.tenants.turns import Turns
+from orchestrator.tenants.uses import Uses
 
 # Connections that one process keeps open for watchers of videos; and of campaigns, each of which is read by itself.
 # One tenant alone may hold a fifth (`orchestrator/notify/watching.py`).
@@ -111,6 +116,8 @@ class Services:
     reports: Reports
     predictions: Listing
     keyring: Keyring
+    uses: Uses
+    keys: Issuing
     rates: RequestRates
     readiness: Readiness
     rooms: Rooms
@@ -119,7 +126,8 @@ class Services:
 
     @classmethod
     def of(cls, settings: Settings, store: ApiStore, objects: ObjectStore) -> Services:
-        keyring = Keyring(store, settings.needed_master_key, cache_s=settings.api.key_cache_s)
+        master_key, uses = settings.needed_master_key, Uses(store)
+        keyring = Keyring(store, master_key, cache_s=settings.api.key_cache_s, used=uses.note)
         door = open_front_door(settings, store, objects)
         rates = RequestRates(door.limits, settings.limits.storage)
         readiness = Readiness(settings.database, store)
@@ -149,6 +157,8 @@ class Services:
             Reports(store, settings.worker_prices),
             Listing(settings, store),
             keyring,
+            uses,
+            Issuing(store, master_key, changed=keyring.forget),
             rates,
             readiness,
             rooms=Rooms.of(settings.api),
@@ -189,11 +199,19 @@ def refuse_nul(request: Request) -> None:
             raise NotFound(f"there is no such {name}", param=name)
 
 
-async def _tenant(request: Request) -> str:
+def address_of(request: Request) -> IPAddress | None:
+    """Where the request comes from, as far as proxies are to be believed; None where nobody knows."""
+    peer = None if request.client is None else request.client.host
+    trusted = services(request).settings.api.trusted_proxies
+    return callers.address_of(peer, request.headers.getlist("x-forwarded-for") if trusted else (), trusted)
+
+
+async def _key(request: Request) -> ApiKey:
     opened = services(request)
-    tenant = await opened.keyring.tenant(request.headers.get("authorization"))
-    await _admit(request, tenant)
-    return tenant
+    key = await opened.keyring.key(request.headers.get("authorization"), address_of(request))
+    await _admit(request, key.tenant)
+    rights.need(key.rights, scope_of(request.scope["route"].openapi_extra))
+    return key
 
 
 async def _admit(request: Request, tenant: str) -> None:
@@ -212,22 +230,14 @@ def hold_body(scope: Scope, size: int) -> None:
         mine.receive_body(scope["app"].state.services.rooms.bodies, size)
 
 
-# The tenant of the request's key, found before anything else of the request is read. Every route that asks for it
-# counts as one of the tenant's requests per second.
+async def _tenant(request: Request) -> str:
+    return (await _key(request)).tenant
+
+
+# The key of a request, found before anything else of the request is read, with the scope that its route names; and the
+# tenant of that key. Every route that asks for one of them counts as one of the tenant's requests per second.
+Key = Annotated[ApiKey, Depends(_key)]
 Tenant = Annotated[str, Depends(_tenant)]
-
-
-async def _operator(request: Request) -> ApiKey:
-    opened = services(request)
-    key = await opened.keyring.key(request.headers.get("authorization"))
-    await _admit(request, key.tenant)
-    if not key.operator:
-        raise Forbidden("only an operator's key may do this (cogmill keys create --operator)")
-    return key
-
-
-# The key of a request that only operators may make.
-Operator = Annotated[ApiKey, Depends(_operator)]
 
 
 async def _room(request: Request, tenant: Tenant) -> AsyncIterator[None]:

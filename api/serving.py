@@ -65,6 +65,8 @@ class Server(uvicorn.Server):
             port=settings.port,
             loop="uvloop",
             lifespan=lifespan,
+            # It would believe whoever is on this machine: `api.deps` knows whom to believe.
+            proxy_headers=False,
             access_log=False,
             log_config=None,
             timeout_graceful_shutdown=_CANCEL_S,

@@ -22,6 +22,7 @@ from orchestrator.commands import (
     clusters,
     fleet,
     jobs,
+    keys,
     manifest,
     parked,
     pools,
@@ -53,7 +54,7 @@ app = typer.Typer(
 )
 model = typer.Typer(help="Checkpoints and LoRA adapters on this node.", no_args_is_help=True)
 app.add_typer(model, name="model")
-app.add_typer(tenants.keys, name="keys")
+app.add_typer(keys.keys, name="keys")
 shares.join(tenants.tenants)
 app.add_typer(tenants.tenants, name="tenants")
 app.add_typer(parked.parked, name="parked")

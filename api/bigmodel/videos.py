@@ -13,6 +13,7 @@ from api.wire.bodies import read_json, typed
 from api.wire.docs import Body
 from api.wire.replies import reply
 from orchestrator.domain.job import VideoResult, public_id
+from orchestrator.domain.rights import Scope
 
 router = APIRouter(tags=["bigmodel"])
 
@@ -23,7 +24,9 @@ router = APIRouter(tags=["bigmodel"])
     response_model_exclude_none=True,
     summary="Generate a video",
     dependencies=[deps.ROOM],
-    **DOCS.route(reads=Body(fields=GenerateVideo, examples=GENERATE_EXAMPLES), example=PROCESSING_EXAMPLE),
+    **DOCS.route(
+        Scope.SUBMIT, reads=Body(fields=GenerateVideo, examples=GENERATE_EXAMPLES), example=PROCESSING_EXAMPLE
+    ),
 )
 async def generate(request: Request, tenant: deps.Tenant) -> Response:
     """Queue a video; the answer comes once the job is durable."""
@@ -38,7 +41,7 @@ async def generate(request: Request, tenant: deps.Tenant) -> Response:
     response_model=Task,
     response_model_exclude_none=True,
     summary="Retrieve a task",
-    **DOCS.route(errors=(404,), example=SUCCESS_EXAMPLE),
+    **DOCS.route(Scope.READ, errors=(404,), example=SUCCESS_EXAMPLE),
 )
 async def result(request: Request, video_id: str, tenant: deps.Tenant) -> Response:
     """The task as it stands; once it succeeded, with fresh signed URLs."""

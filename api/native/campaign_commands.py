@@ -19,6 +19,7 @@ from api.wire.docs import Body
 from api.wire.replies import reply
 from orchestrator.campaigns.campaigns import Chosen
 from orchestrator.domain.errors import InvalidField
+from orchestrator.domain.rights import Scope
 
 router = APIRouter(tags=["campaigns"])
 
@@ -30,7 +31,7 @@ _FAILED_ROWS: dict[str, JsonValue] = {"all": {}, "for a reason": {"code": "out_o
     "/v1/campaigns/{campaign_id}/plan",
     response_model=CampaignPlan,
     summary="Plan a campaign",
-    **DOCS.route(errors=(400, 404), example=PLAN_EXAMPLE),
+    **DOCS.route(Scope.CAMPAIGNS, errors=(400, 404), example=PLAN_EXAMPLE),
 )
 async def plan(request: Request, campaign_id: str, tenant: deps.Tenant) -> Response:
     """What is left to render, what that costs, and how long it takes. Changes nothing."""
@@ -43,6 +44,7 @@ async def plan(request: Request, campaign_id: str, tenant: deps.Tenant) -> Respo
     response_model=CampaignObject,
     summary="Approve a plan",
     **DOCS.route(
+        Scope.CAMPAIGNS,
         reads=Body(fields=schemas.ApproveCampaign, examples={"typical": {"plan_token": PLAN_EXAMPLE["plan_token"]}}),
         example=CAMPAIGN_EXAMPLE,
         errors=(404, 409, 412),
@@ -61,6 +63,7 @@ async def approve(request: Request, campaign_id: str, tenant: deps.Tenant, if_ma
     response_model=CampaignObject,
     summary="Reject rows of the sample",
     **DOCS.route(
+        Scope.CAMPAIGNS,
         reads=Body(fields=schemas.RejectRows, examples={"typical": {"rows": ["mug-7", "mug-31"], "do": "new_seed"}}),
         example=CAMPAIGN_EXAMPLE | {"state": "sampling"},
         errors=(404,),
@@ -78,6 +81,7 @@ async def reject(request: Request, campaign_id: str, tenant: deps.Tenant) -> Res
     response_model=CampaignObject,
     summary="Pause a campaign",
     **DOCS.route(
+        Scope.CAMPAIGNS,
         reads=Body(fields=schemas.PauseCampaign, examples={"typical": {"reason": "the logo is wrong"}}, required=False),
         example=CAMPAIGN_EXAMPLE | {"state": "paused", "pause_reasons": ["owner"]},
         errors=(404,),
@@ -93,7 +97,7 @@ async def pause(request: Request, campaign_id: str, tenant: deps.Tenant) -> Resp
     "/v1/campaigns/{campaign_id}/resume",
     response_model=CampaignObject,
     summary="Resume a campaign",
-    **DOCS.route(errors=(400, 404), example=CAMPAIGN_EXAMPLE),
+    **DOCS.route(Scope.CAMPAIGNS, errors=(400, 404), example=CAMPAIGN_EXAMPLE),
 )
 async def resume(request: Request, campaign_id: str, tenant: deps.Tenant) -> Response:
     """End the owner's pause, or the one for failures. Other reasons go when they are no more."""
@@ -104,7 +108,7 @@ async def resume(request: Request, campaign_id: str, tenant: deps.Tenant) -> Res
     "/v1/campaigns/{campaign_id}/cancel",
     response_model=CampaignObject,
     summary="Cancel a campaign",
-    **DOCS.route(errors=(400, 404), example=CAMPAIGN_EXAMPLE | {"state": "cancelled"}),
+    **DOCS.route(Scope.CAMPAIGNS, errors=(400, 404), example=CAMPAIGN_EXAMPLE | {"state": "cancelled"}),
 )
 async def cancel(request: Request, campaign_id: str, tenant: deps.Tenant) -> Response:
     """End it for good: what waits never begins, what renders is stopped within a step, what is finished stays."""
@@ -116,6 +120,7 @@ async def cancel(request: Request, campaign_id: str, tenant: deps.Tenant) -> Res
     response_model=CampaignObject,
     summary="Retry rows that failed",
     **DOCS.route(
+        Scope.CAMPAIGNS,
         reads=Body(fields=schemas.ChooseRows, examples=_FAILED_ROWS, required=False),
         example=CAMPAIGN_EXAMPLE,
         errors=(404,),
@@ -132,6 +137,7 @@ async def retry(request: Request, campaign_id: str, tenant: deps.Tenant) -> Resp
     response_model=CampaignObject,
     summary="Waive rows that failed",
     **DOCS.route(
+        Scope.CAMPAIGNS,
         reads=Body(fields=schemas.ChooseRows, examples=_FAILED_ROWS, required=False),
         example=CAMPAIGN_EXAMPLE,
         errors=(404,),
@@ -148,6 +154,7 @@ async def waive(request: Request, campaign_id: str, tenant: deps.Tenant) -> Resp
     response_model=CampaignObject,
     summary="Render a draft's rows in full",
     **DOCS.route(
+        Scope.CAMPAIGNS,
         reads=Body(
             fields=schemas.PromoteRows,
             examples={"all": {}, "the best": {"rows": ["mug-7"], "profile": "exact"}},

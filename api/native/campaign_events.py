@@ -22,6 +22,7 @@ from orchestrator.domain.campaign import Campaign, CampaignState, PauseReason
 from orchestrator.domain.campaign_waiting import waiting_for
 from orchestrator.domain.errors import InvalidField, Unavailable
 from orchestrator.domain.outlooks import Subject
+from orchestrator.domain.rights import Scope
 from orchestrator.notify.campaign_feed import Watch
 
 router = APIRouter(tags=["campaigns"])
@@ -82,6 +83,7 @@ async def _watch(request: Request, campaign_id: str, tenant: deps.Tenant) -> Asy
     response_class=Response,
     summary="Follow a campaign",
     **DOCS.route(
+        Scope.READ,
         errors=(400, 404),
         answers={
             200: {

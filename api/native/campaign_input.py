@@ -20,6 +20,7 @@ from api.wire.uploads import streamed
 from orchestrator.campaigns.commands import check_draft
 from orchestrator.campaigns.reading.formats import Format
 from orchestrator.domain.errors import InvalidField, RequestError, Unsupported
+from orchestrator.domain.rights import Scope
 from orchestrator.intake.files import CAMPAIGN
 
 router = APIRouter(tags=["campaigns"])
@@ -50,7 +51,7 @@ _SENT = Raw(
     response_model=CampaignObject,
     summary="Send a campaign's rows",
     dependencies=[deps.UPLOAD_ROOM],
-    **DOCS.route(reads=_SENT, example=INGESTING, errors=(404,)),
+    **DOCS.route(Scope.CAMPAIGNS, reads=_SENT, example=INGESTING, errors=(404,)),
 )
 async def send(
     request: Request,
@@ -91,7 +92,7 @@ async def send(
     "/v1/campaigns/{campaign_id}/upload",
     response_model=CampaignUpload,
     summary="Get a URL for a campaign's rows",
-    **DOCS.route(errors=(400, 404), example=UPLOAD_EXAMPLE),
+    **DOCS.route(Scope.CAMPAIGNS, errors=(400, 404), example=UPLOAD_EXAMPLE),
 )
 async def offer(request: Request, campaign_id: str, tenant: deps.Tenant) -> Response:
     """A URL that the rows of a draft may be put to, past the API; then call `ingest`."""
@@ -104,6 +105,7 @@ async def offer(request: Request, campaign_id: str, tenant: deps.Tenant) -> Resp
     response_model=CampaignObject,
     summary="Take in a campaign's rows",
     **DOCS.route(
+        Scope.CAMPAIGNS,
         reads=Body(
             fields=IngestCampaign,
             examples={

@@ -23,9 +23,10 @@ from orchestrator.domain.errors import NotFound
 from orchestrator.domain.job import Artifact
 from orchestrator.domain.manifest import ManifestRow, ManifestSignature, links_of, row_of
 from orchestrator.domain.objects import signature_key
+from orchestrator.domain.rights import Scope
 from orchestrator.domain.spreadsheet import csv_of
 from orchestrator.ports import ObjectStore
-from orchestrator.tenants.keys import Keyring, parse
+from orchestrator.tenants.keyring import Keyring, parse
 
 router = APIRouter(tags=["campaigns"])
 
@@ -43,6 +44,7 @@ _LINK = (
     response_class=Response,
     summary="Download a campaign's manifest",
     **DOCS.route(
+        Scope.READ,
         errors=(400, 404),
         answers={
             200: {
@@ -90,7 +92,7 @@ async def manifest(
     "/v1/campaigns/{campaign_id}/manifest/signature",
     response_model=ManifestSignatureObject,
     summary="Retrieve a manifest's signature",
-    **DOCS.route(errors=(404, 502), example=SIGNATURE_EXAMPLE),
+    **DOCS.route(Scope.READ, errors=(404, 502), example=SIGNATURE_EXAMPLE),
 )
 async def signature(request: Request, campaign_id: str, tenant: deps.Tenant) -> Response:
     """Who vouches for the newest revision of the manifest: a detached signature of its JSON Lines."""

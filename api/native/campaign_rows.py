@@ -24,6 +24,7 @@ from orchestrator.domain.campaign import Campaign, Outcome
 from orchestrator.domain.campaign_rows import BadRow
 from orchestrator.domain.errors import InvalidField
 from orchestrator.domain.job import public_id_of
+from orchestrator.domain.rights import Scope
 from orchestrator.domain.spreadsheet import rows_of
 from orchestrator.domain.template import name_of
 from orchestrator.ports.campaign_values import EndedRow, RowFilter, RowPage, ShownRow
@@ -44,7 +45,7 @@ _BAD_EXAMPLE = '{"line": 17, "custom_id": "mug-16", "field": "scene", "code": "m
     "/v1/campaigns/{campaign_id}/rows",
     response_model=RowList,
     summary="List a campaign's rows",
-    **DOCS.route(errors=(400, 404), example=ROWS_EXAMPLE),
+    **DOCS.route(Scope.READ, errors=(400, 404), example=ROWS_EXAMPLE),
 )
 async def list_rows(
     request: Request,
@@ -77,6 +78,7 @@ async def list_rows(
     response_class=Response,
     summary="Download the lines that are no rows",
     **DOCS.route(
+        Scope.READ,
         errors=(400, 404),
         answers={
             200: {

@@ -19,6 +19,7 @@ from api.wire.paging import After, Limit
 from api.wire.replies import reply
 from orchestrator.domain.campaign import Campaign, CampaignState
 from orchestrator.domain.outlooks import Subject
+from orchestrator.domain.rights import Scope
 
 router = APIRouter(tags=["campaigns"])
 
@@ -32,6 +33,7 @@ IfMatch = Annotated[
     response_model=CampaignObject,
     summary="Create a campaign",
     **DOCS.route(
+        Scope.CAMPAIGNS,
         reads=Body(fields=schemas.CreateCampaign, examples=schemas.CREATE_EXAMPLES),
         example=CAMPAIGN_EXAMPLE | {"state": "ingesting", "plan_token": None},
         errors=(403, 404),
@@ -64,7 +66,7 @@ async def create(
     "/v1/campaigns",
     response_model=CampaignList,
     summary="List campaigns",
-    **DOCS.route(errors=(400, 404), example=listed(CAMPAIGN_EXAMPLE)),
+    **DOCS.route(Scope.READ, errors=(400, 404), example=listed(CAMPAIGN_EXAMPLE)),
 )
 async def list_campaigns(
     request: Request,
@@ -88,7 +90,7 @@ async def list_campaigns(
     "/v1/campaigns/{campaign_id}",
     response_model=CampaignObject,
     summary="Retrieve a campaign",
-    **DOCS.route(errors=(404,), example=CAMPAIGN_EXAMPLE),
+    **DOCS.route(Scope.READ, errors=(404,), example=CAMPAIGN_EXAMPLE),
 )
 async def retrieve(request: Request, campaign_id: str, tenant: deps.Tenant) -> Response:
     """The campaign as it stands."""
@@ -100,6 +102,7 @@ async def retrieve(request: Request, campaign_id: str, tenant: deps.Tenant) -> R
     response_model=CampaignObject,
     summary="Change a campaign",
     **DOCS.route(
+        Scope.CAMPAIGNS,
         reads=Body(
             fields=schemas.PatchCampaign,
             examples={
@@ -129,6 +132,7 @@ async def patch(request: Request, campaign_id: str, tenant: deps.Tenant, if_matc
     response_model=DeletedCampaign,
     summary="Delete a campaign",
     **DOCS.route(
+        Scope.CAMPAIGNS,
         errors=(400, 404),
         example={"id": CAMPAIGN_EXAMPLE["id"], "object": "campaign.deleted", "deleted": True},
     ),

@@ -17,6 +17,7 @@ from api.wire.problem import problem_of
 from orchestrator.domain.errors import InvalidField, Unauthenticated, Unavailable
 from orchestrator.domain.events import Event, Kind, Place, gone, news, parse_id, stage_of
 from orchestrator.domain.job import public_id
+from orchestrator.domain.rights import Scope
 from orchestrator.notify.feed import Watch
 from orchestrator.ports import EndedAttempt, Snapshot
 from orchestrator.tenants.keys import parse
@@ -61,6 +62,7 @@ async def _watch(request: Request, video_id: str, tenant: deps.Tenant) -> AsyncI
     response_class=Response,
     summary="Follow a video",
     **DOCS.route(
+        Scope.READ,
         errors=(400, 404),
         answers={
             200: {

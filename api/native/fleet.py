@@ -13,6 +13,7 @@ from api import deps
 from api.openai.errors import DOCS
 from api.wire.replies import reply, unix
 from orchestrator.capacity.fleets import FleetKind
+from orchestrator.domain.rights import Scope
 from orchestrator.ports.fleet import Basis, ScaleDecision
 
 router = APIRouter(tags=["operators"])
@@ -129,8 +130,13 @@ class Fleet(BaseModel):
     decisions: list[Decision]
 
 
-@router.get("/v1/fleet", response_model=Fleet, summary="Show the fleet", **DOCS.route(errors=(403,), example=_EXAMPLE))
-async def show_fleet(request: Request, operator: deps.Operator) -> Response:
+@router.get(
+    "/v1/fleet",
+    response_model=Fleet,
+    summary="Show the fleet",
+    **DOCS.route(Scope.OPERATE, errors=(403,), example=_EXAMPLE),
+)
+async def show_fleet(request: Request, operator: deps.Key) -> Response:
     """Kinds of workers: how many are wanted, requested, starting, ready and draining, and why. For operators."""
     shown = await deps.services(request).fleets.show()
     return reply(Fleet(kinds=[_kind(it) for it in shown.kinds], decisions=[_decision(it) for it in shown.decisions]))

@@ -16,6 +16,7 @@ from api.wire.replies import reply, unix
 from orchestrator.capacity import pools
 from orchestrator.domain.outlooks import KeptOutlook, Subject
 from orchestrator.domain.pausing import EVERY
+from orchestrator.domain.rights import Scope
 from orchestrator.ports import ApiKey
 
 router = APIRouter(tags=["operators"])
@@ -99,9 +100,12 @@ _LIST_EXAMPLE: dict[str, JsonValue] = {"object": "list", "data": [_EXAMPLE]}
 
 
 @router.get(
-    "/v1/pools", response_model=PoolList, summary="List pools", **DOCS.route(errors=(403,), example=_LIST_EXAMPLE)
+    "/v1/pools",
+    response_model=PoolList,
+    summary="List pools",
+    **DOCS.route(Scope.OPERATE, errors=(403,), example=_LIST_EXAMPLE),
 )
-async def list_pools(request: Request, operator: deps.Operator) -> Response:
+async def list_pools(request: Request, operator: deps.Key) -> Response:
     """Every pool, whether it is paused, and what waits and runs there. For operators."""
     return await _listed(request)
 
@@ -110,9 +114,9 @@ async def list_pools(request: Request, operator: deps.Operator) -> Response:
     "/v1/pools/{pool}/pause",
     response_model=Pool,
     summary="Pause a pool",
-    **DOCS.route(errors=(403, 404), example=_EXAMPLE, reads=_READS),
+    **DOCS.route(Scope.OPERATE, errors=(403, 404), example=_EXAMPLE, reads=_READS),
 )
-async def pause(request: Request, pool: str, operator: deps.Operator) -> Response:
+async def pause(request: Request, pool: str, operator: deps.Key) -> Response:
     """Begin nothing more on a pool. For operators."""
     await _pause(request, _one(request, pool), operator)
     return await _shown(request, pool)
@@ -122,9 +126,9 @@ async def pause(request: Request, pool: str, operator: deps.Operator) -> Respons
     "/v1/pools/{pool}/resume",
     response_model=Pool,
     summary="Resume a pool",
-    **DOCS.route(errors=(403, 404), example=_EXAMPLE),
+    **DOCS.route(Scope.OPERATE, errors=(403, 404), example=_EXAMPLE),
 )
-async def resume(request: Request, pool: str, operator: deps.Operator) -> Response:
+async def resume(request: Request, pool: str, operator: deps.Key) -> Response:
     """End the pool's own pause; one of the whole queue goes on. For operators."""
     await deps.services(request).pools.resume(_one(request, pool), by=_name(operator))
     return await _shown(request, pool)
@@ -134,9 +138,9 @@ async def resume(request: Request, pool: str, operator: deps.Operator) -> Respon
     "/v1/queue/pause",
     response_model=PoolList,
     summary="Pause the whole queue",
-    **DOCS.route(errors=(403,), example=_LIST_EXAMPLE, reads=_READS),
+    **DOCS.route(Scope.OPERATE, errors=(403,), example=_LIST_EXAMPLE, reads=_READS),
 )
-async def pause_queue(request: Request, operator: deps.Operator) -> Response:
+async def pause_queue(request: Request, operator: deps.Key) -> Response:
     """Begin nothing more on any pool. For operators."""
     await _pause(request, EVERY, operator)
     return await _listed(request)
@@ -146,9 +150,9 @@ async def pause_queue(request: Request, operator: deps.Operator) -> Response:
     "/v1/queue/resume",
     response_model=PoolList,
     summary="Resume the whole queue",
-    **DOCS.route(errors=(403,), example=_LIST_EXAMPLE),
+    **DOCS.route(Scope.OPERATE, errors=(403,), example=_LIST_EXAMPLE),
 )
-async def resume_queue(request: Request, operator: deps.Operator) -> Response:
+async def resume_queue(request: Request, operator: deps.Key) -> Response:
     """End the pause of the whole queue; pools that were paused by themselves stay so. For operators."""
     await deps.services(request).pools.resume(EVERY, by=_name(operator))
     return await _listed(request)

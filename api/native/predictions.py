@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, JsonValue
 from api import deps
 from api.openai.errors import DOCS
 from api.wire.replies import reply, unix
+from orchestrator.domain.rights import Scope
 from orchestrator.learning.listing import Line, Speed
 
 router = APIRouter(tags=["operators"])
@@ -106,11 +107,11 @@ class PredictionsObject(BaseModel):
     "/v1/predictions",
     response_model=PredictionsObject,
     summary="What renders have taught",
-    **DOCS.route(errors=(400, 403), example=_EXAMPLE),
+    **DOCS.route(Scope.OPERATE, errors=(400, 403), example=_EXAMPLE),
 )
 async def list_predictions(
     request: Request,
-    operator: deps.Operator,
+    operator: deps.Key,
     model: Annotated[str | None, Query(description="Of this model alone.")] = None,
     pool: Annotated[str | None, Query(description="Of this pool alone.")] = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="At most so many kinds of renders.")] = 200,

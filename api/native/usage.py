@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field, JsonValue
 
@@ -14,10 +14,9 @@ from api import deps
 from api.openai.errors import DOCS
 from api.wire.docs import binary
 from api.wire.replies import reply, unix
-from orchestrator.domain.errors import Forbidden
+from orchestrator.domain.rights import Scope, need
 from orchestrator.domain.spreadsheet import rows_of
 from orchestrator.domain.usage import Used
-from orchestrator.ports import ApiKey
 from orchestrator.tenants.ledger import Report
 
 router = APIRouter(tags=["usage"])
@@ -99,13 +98,6 @@ class Usage(BaseModel):
     waste: Causes
 
 
-async def _key(request: Request) -> ApiKey:
-    opened = deps.services(request)
-    key = await opened.keyring.key(request.headers.get("authorization"))
-    await opened.rates.admit(key.tenant)
-    return key
-
-
 Since = Annotated[
     str | None,
     Query(alias="from", description="Unix seconds, a date, or a time with its zone; 30 days before `to`."),
@@ -118,6 +110,7 @@ Until = Annotated[str | None, Query(alias="to", description="The same; now.")]
     response_model=Usage,
     summary="What was used",
     **DOCS.route(
+        Scope.READ,
         errors=(400, 403),
         answers={
             200: {
@@ -129,7 +122,7 @@ Until = Annotated[str | None, Query(alias="to", description="The same; now.")]
 )
 async def usage(
     request: Request,
-    key: Annotated[ApiKey, Depends(_key)],
+    key: deps.Key,
     since: Since = None,
     until: Until = None,
     by: Annotated[
@@ -143,8 +136,8 @@ async def usage(
     format: Annotated[Literal["json", "csv"], Query(description="How it is written.")] = "json",
 ) -> Response:
     """GPU seconds of attempts, by when they ended. The tenant's own, or anybody's for operators."""
-    if tenant not in (None, key.tenant) and not key.operator:
-        raise Forbidden("only an operator's key may see what other tenants used")
+    if tenant not in (None, key.tenant):
+        need(key.rights, Scope.OPERATE)
     services = deps.services(request)
     whose = None if tenant == _EVERY else tenant or key.tenant
     report = await services.reports.usage(whose, since=since, until=until, by=by, campaign=campaign)

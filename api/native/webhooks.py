@@ -17,6 +17,7 @@ from api.wire.paging import After, Limit
 from api.wire.replies import reply, unix
 from orchestrator import ports
 from orchestrator.domain import jsontext
+from orchestrator.domain.rights import Scope
 from orchestrator.domain.webhooks import DeliveryState, EventType
 from orchestrator.notify.subscriptions import Signed, delivery_id_of
 
@@ -36,7 +37,9 @@ router = APIRouter(tags=["webhooks"])
 @router.post(
     "/v1/webhook_endpoints",
     response_model=schemas.EndpointWithSecret,
-    **DOCS.route(example=schemas.WITH_SECRET_EXAMPLE, reads=_reads(schemas.CreateEndpoint, schemas.NEW_EXAMPLE)),
+    **DOCS.route(
+        Scope.WEBHOOKS, example=schemas.WITH_SECRET_EXAMPLE, reads=_reads(schemas.CreateEndpoint, schemas.NEW_EXAMPLE)
+    ),
 )
 async def create_endpoint(request: Request, tenant: deps.Tenant) -> Response:
     """Send events to a URL. The answer holds the signing secret, whole, for the only time."""
@@ -50,7 +53,7 @@ async def create_endpoint(request: Request, tenant: deps.Tenant) -> Response:
 @router.get(
     "/v1/webhook_endpoints",
     response_model=schemas.EndpointList,
-    **DOCS.route(example=listed(schemas.ENDPOINT_EXAMPLE), errors=(400, 404)),
+    **DOCS.route(Scope.WEBHOOKS, example=listed(schemas.ENDPOINT_EXAMPLE), errors=(400, 404)),
 )
 async def list_endpoints(request: Request, tenant: deps.Tenant, limit: Limit = 20, after: After = None) -> Response:
     """A page of the tenant's endpoints, newest first."""
@@ -63,7 +66,7 @@ async def list_endpoints(request: Request, tenant: deps.Tenant, limit: Limit = 2
 @router.get(
     "/v1/webhook_endpoints/{endpoint_id}",
     response_model=schemas.Endpoint,
-    **DOCS.route(example=schemas.ENDPOINT_EXAMPLE, errors=(404,)),
+    **DOCS.route(Scope.WEBHOOKS, example=schemas.ENDPOINT_EXAMPLE, errors=(404,)),
 )
 async def retrieve_endpoint(request: Request, endpoint_id: str, tenant: deps.Tenant) -> Response:
     """An endpoint, with no more of its secret than a hint."""
@@ -76,7 +79,10 @@ async def retrieve_endpoint(request: Request, endpoint_id: str, tenant: deps.Ten
     "/v1/webhook_endpoints/{endpoint_id}",
     response_model=schemas.Endpoint,
     **DOCS.route(
-        example=schemas.ENDPOINT_EXAMPLE, reads=_reads(schemas.UpdateEndpoint, schemas.NEW_EXAMPLE), errors=(404,)
+        Scope.WEBHOOKS,
+        example=schemas.ENDPOINT_EXAMPLE,
+        reads=_reads(schemas.UpdateEndpoint, schemas.NEW_EXAMPLE),
+        errors=(404,),
     ),
 )
 async def update_endpoint(request: Request, endpoint_id: str, tenant: deps.Tenant) -> Response:
@@ -93,6 +99,7 @@ async def update_endpoint(request: Request, endpoint_id: str, tenant: deps.Tenan
     "/v1/webhook_endpoints/{endpoint_id}",
     response_model=schemas.DeletedEndpoint,
     **DOCS.route(
+        Scope.WEBHOOKS,
         example={"id": schemas.ENDPOINT_EXAMPLE["id"], "object": "webhook_endpoint.deleted", "deleted": True},
         errors=(404,),
     ),
@@ -107,7 +114,10 @@ async def delete_endpoint(request: Request, endpoint_id: str, tenant: deps.Tenan
     "/v1/webhook_endpoints/{endpoint_id}/rotate_secret",
     response_model=schemas.EndpointWithSecret,
     **DOCS.route(
-        example=schemas.WITH_SECRET_EXAMPLE, reads=_reads(schemas.RotateSecret, {}, required=False), errors=(404,)
+        Scope.WEBHOOKS,
+        example=schemas.WITH_SECRET_EXAMPLE,
+        reads=_reads(schemas.RotateSecret, {}, required=False),
+        errors=(404,),
     ),
 )
 async def rotate_endpoint_secret(request: Request, endpoint_id: str, tenant: deps.Tenant) -> Response:
@@ -121,6 +131,7 @@ async def rotate_endpoint_secret(request: Request, endpoint_id: str, tenant: dep
     "/v1/webhook_endpoints/{endpoint_id}/test",
     response_model=schemas.EndpointTest,
     **DOCS.route(
+        Scope.WEBHOOKS,
         example={
             "object": "webhook_endpoint.test",
             "webhook_endpoint_id": schemas.ENDPOINT_EXAMPLE["id"],
@@ -144,7 +155,7 @@ async def test_endpoint(request: Request, endpoint_id: str, tenant: deps.Tenant)
 @router.get(
     "/v1/webhook_event_types",
     response_model=schemas.EventTypeList,
-    **DOCS.route(example={"object": "list", "data": [str(name) for name in EventType]}),
+    **DOCS.route(Scope.WEBHOOKS, example={"object": "list", "data": [str(name) for name in EventType]}),
 )
 async def list_event_types(tenant: deps.Tenant) -> Response:
     """Every event that an endpoint may hear of."""
@@ -157,7 +168,7 @@ async def list_event_types(tenant: deps.Tenant) -> Response:
 @router.get(
     "/v1/webhook_secret",
     response_model=schemas.WebhookSecret,
-    **DOCS.route(example={"object": "webhook_secret", "signing_secret": schemas.SECRET_EXAMPLE}),
+    **DOCS.route(Scope.WEBHOOKS, example={"object": "webhook_secret", "signing_secret": schemas.SECRET_EXAMPLE}),
 )
 async def retrieve_secret(request: Request, tenant: deps.Tenant) -> Response:
     """The secret that signs deliveries to a request's `webhook_url`."""
@@ -168,6 +179,7 @@ async def retrieve_secret(request: Request, tenant: deps.Tenant) -> Response:
     "/v1/webhook_secret/rotate",
     response_model=schemas.WebhookSecret,
     **DOCS.route(
+        Scope.WEBHOOKS,
         example={"object": "webhook_secret", "signing_secret": schemas.SECRET_EXAMPLE},
         reads=_reads(schemas.RotateSecret, {}, required=False),
     ),
@@ -186,7 +198,7 @@ async def rotate_secret(request: Request, tenant: deps.Tenant) -> Response:
 @router.get(
     "/v1/webhook_deliveries",
     response_model=schemas.DeliveryList,
-    **DOCS.route(example=listed(schemas.DELIVERY_EXAMPLE), errors=(400, 404)),
+    **DOCS.route(Scope.WEBHOOKS, example=listed(schemas.DELIVERY_EXAMPLE), errors=(400, 404)),
 )
 async def list_deliveries(
     request: Request,
@@ -207,7 +219,7 @@ async def list_deliveries(
 @router.get(
     "/v1/webhook_deliveries/{delivery_id}",
     response_model=schemas.DeliveryObject,
-    **DOCS.route(example=schemas.DELIVERY_EXAMPLE, errors=(404,)),
+    **DOCS.route(Scope.WEBHOOKS, example=schemas.DELIVERY_EXAMPLE, errors=(404,)),
 )
 async def retrieve_delivery(request: Request, delivery_id: str, tenant: deps.Tenant) -> Response:
     """A delivery, with what became of its last try."""
@@ -217,7 +229,7 @@ async def retrieve_delivery(request: Request, delivery_id: str, tenant: deps.Ten
 @router.post(
     "/v1/webhook_deliveries/{delivery_id}/resend",
     response_model=schemas.DeliveryObject,
-    **DOCS.route(example=schemas.DELIVERY_EXAMPLE, errors=(400, 404)),
+    **DOCS.route(Scope.WEBHOOKS, example=schemas.DELIVERY_EXAMPLE, errors=(400, 404)),
 )
 async def resend_delivery(request: Request, delivery_id: str, tenant: deps.Tenant) -> Response:
     """Send an event again, now, delivered or not; to an endpoint at the URL that it has by now."""

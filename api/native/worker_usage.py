@@ -14,6 +14,7 @@ from api.native.usage import Since, Until, as_csv, told_apart
 from api.openai.errors import DOCS
 from api.wire.docs import Route, binary
 from api.wire.replies import reply, unix
+from orchestrator.domain.rights import Scope
 from orchestrator.domain.waste import Cause
 from orchestrator.domain.worker_time import WorkerHours
 from orchestrator.tenants.ledger import WasteReport, WorkerReport
@@ -131,7 +132,7 @@ _Format = Annotated[Literal["json", "csv"], Query(description="How it is written
 
 def _docs(description: str, example: dict[str, JsonValue]) -> Route:
     content = {"application/json": {"example": example}, **binary("text/csv")["content"]}
-    return DOCS.route(errors=(400, 403), answers={200: {"description": description, "content": content}})
+    return DOCS.route(Scope.OPERATE, errors=(400, 403), answers={200: {"description": description, "content": content}})
 
 
 @router.get(
@@ -142,7 +143,7 @@ def _docs(description: str, example: dict[str, JsonValue]) -> Route:
 )
 async def worker_usage(
     request: Request,
-    operator: deps.Operator,
+    operator: deps.Key,
     since: Since = None,
     until: Until = None,
     by: _By = None,
@@ -177,7 +178,7 @@ async def worker_usage(
 )
 async def waste(
     request: Request,
-    operator: deps.Operator,
+    operator: deps.Key,
     since: Since = None,
     until: Until = None,
     by: _By = None,

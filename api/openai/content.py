@@ -10,12 +10,13 @@ from fastapi.responses import Response, StreamingResponse
 
 from api import deps, errors
 from api.openai.errors import DOCS
-from api.wire.docs import binary
+from api.wire.docs import binary, keyed
 from api.wire.holding import held
 from api.wire.problem import Problem
 from api.wire.ranges import NotSatisfiable, parse_range
 from orchestrator.domain.errors import NotFound, NotReady
 from orchestrator.domain.job import Artifact, Job, public_id
+from orchestrator.domain.rights import Scope
 
 router = APIRouter(tags=["openai"])
 
@@ -28,12 +29,13 @@ class Variant(StrEnum):
     SPRITESHEET = "spritesheet"
 
 
-@router.head("/v1/videos/{video_id}/content", include_in_schema=False)
+@router.head("/v1/videos/{video_id}/content", include_in_schema=False, openapi_extra=keyed(Scope.READ))
 @router.get(
     "/v1/videos/{video_id}/content",
     response_class=Response,
     summary="Download a video",
     **DOCS.route(
+        Scope.READ,
         errors=(400, 404, 416, 502),
         answers={
             200: {"description": "The whole file."} | binary("video/mp4", "image/webp", "image/png", "image/jpeg"),

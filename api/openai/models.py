@@ -18,6 +18,7 @@ from orchestrator.domain.catalog import Profile
 from orchestrator.domain.delivery import MAX_FPS
 from orchestrator.domain.errors import NotFound, UnknownModel
 from orchestrator.domain.request import ImageBytes, VideoRequest
+from orchestrator.domain.rights import Scope
 from orchestrator.domain.waiting import unserved, worst
 from orchestrator.intake.planning import plan
 from orchestrator.intake.waiting import Known
@@ -99,13 +100,13 @@ class ModelList(BaseModel):
     "/v1/models",
     response_model=ModelList,
     summary="List models",
-    **DOCS.route(example={"object": "list", "data": [_EXAMPLE]}),
+    **DOCS.route(Scope.READ, example={"object": "list", "data": [_EXAMPLE]}),
 )
-async def list_models(request: Request, tenant: deps.Tenant) -> Response:
+async def list_models(request: Request, key: deps.Key) -> Response:
     """Every configured model and alias, and what it can make."""
     services = deps.services(request)
     settings, known, learned = services.settings, await services.waiting.known(), await services.book.known()
-    names, trusted = (*settings.models, *settings.aliases), await _is_operators(request)
+    names, trusted = (*settings.models, *settings.aliases), key.operator
     return reply(ModelList(data=[_described(settings, name, known, learned, trusted=trusted) for name in names]))
 
 
@@ -113,22 +114,17 @@ async def list_models(request: Request, tenant: deps.Tenant) -> Response:
     "/v1/models/{model_id:path}",
     response_model=Model,
     summary="Retrieve a model",
-    **DOCS.route(errors=(404,), example=_EXAMPLE),
+    **DOCS.route(Scope.READ, errors=(404,), example=_EXAMPLE),
 )
-async def retrieve_model(request: Request, model_id: str, tenant: deps.Tenant) -> Response:
+async def retrieve_model(request: Request, model_id: str, key: deps.Key) -> Response:
     """What one model can make, by its name or an alias, in any case."""
     services = deps.services(request)
     try:
-        known, trusted = await services.waiting.known(), await _is_operators(request)
+        known, trusted = await services.waiting.known(), key.operator
         learned = await services.book.known()
         return reply(_described(services.settings, model_id, known, learned, trusted=trusted))
     except UnknownModel as error:
         raise NotFound(error.message, param="model") from None
-
-
-async def _is_operators(request: Request) -> bool:
-    """Whether the request's key, which is good, may see what concerns all: paths and hosts of workers."""
-    return (await deps.services(request).keyring.key(request.headers.get("authorization"))).operator
 
 
 def _described(settings: Settings, name: str, known: Known, learned: Predictions, *, trusted: bool) -> Model:

@@ -13,11 +13,12 @@ from api import deps
 from api.openai.errors import DOCS
 from api.openai.schemas import OpenAIError
 from orchestrator.domain.errors import Unsupported
+from orchestrator.domain.rights import Scope
 
 router = APIRouter(tags=["openai"])
 
 # No answer but the refusal: 400 takes the place of the success that FastAPI would document.
-_REFUSED = DOCS.route(errors=(400,))
+_REFUSED = DOCS.route(Scope.SUBMIT, errors=(400,))
 
 
 @router.post("/v1/videos/edits", status_code=400, response_model=OpenAIError, summary="Edit a video", **_REFUSED)

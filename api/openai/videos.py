@@ -24,6 +24,7 @@ from api.wire.docs import Body, listed
 from api.wire.paging import After, Limit, Order
 from api.wire.replies import reply
 from orchestrator.domain.job import Job
+from orchestrator.domain.rights import Scope
 
 router = APIRouter(tags=["openai"])
 
@@ -46,6 +47,7 @@ IdempotencyKey = Annotated[
     summary="Create a video",
     dependencies=[deps.ROOM],
     **DOCS.route(
+        Scope.SUBMIT,
         reads=Body(fields=CreateVideo, examples=CREATE_EXAMPLES, multipart=True),
         example=VIDEO_EXAMPLE,
         errors=(403, 404),
@@ -66,7 +68,7 @@ async def create(
     "/v1/videos",
     response_model=VideoList,
     summary="List videos",
-    **DOCS.route(errors=(400, 404), example=listed(VIDEO_EXAMPLE)),
+    **DOCS.route(Scope.READ, errors=(400, 404), example=listed(VIDEO_EXAMPLE)),
 )
 async def list_videos(
     request: Request,
@@ -86,7 +88,7 @@ async def list_videos(
     "/v1/videos/{video_id}",
     response_model=Video,
     summary="Retrieve a video",
-    **DOCS.route(errors=(404,), example=VIDEO_EXAMPLE),
+    **DOCS.route(Scope.READ, errors=(404,), example=VIDEO_EXAMPLE),
 )
 async def retrieve(request: Request, video_id: str, tenant: deps.Tenant) -> Response:
     """The video's job as it stands; `openai-poll-after-ms` says when asking again is worth it."""
@@ -99,7 +101,9 @@ async def retrieve(request: Request, video_id: str, tenant: deps.Tenant) -> Resp
     "/v1/videos/{video_id}",
     response_model=DeletedVideo,
     summary="Delete a video",
-    **DOCS.route(errors=(404,), example={"id": VIDEO_EXAMPLE["id"], "object": "video.deleted", "deleted": True}),
+    **DOCS.route(
+        Scope.SUBMIT, errors=(404,), example={"id": VIDEO_EXAMPLE["id"], "object": "video.deleted", "deleted": True}
+    ),
 )
 async def delete(request: Request, video_id: str, tenant: deps.Tenant) -> Response:
     """Cancel the video if it is not finished, and delete it."""
@@ -113,6 +117,7 @@ async def delete(request: Request, video_id: str, tenant: deps.Tenant) -> Respon
     summary="Remix a video",
     dependencies=[deps.ROOM],
     **DOCS.route(
+        Scope.SUBMIT,
         reads=Body(fields=RemixVideo, examples={"remix": {"prompt": "the same lighthouse at dawn"}}, multipart=True),
         example=_REMIXED,
         errors=(403, 404),
@@ -131,7 +136,7 @@ async def remix(
     "/v1/videos/{video_id}/retry",
     response_model=Video,
     summary="Retry a video",
-    **DOCS.route(errors=(400, 403, 404), example=_RETRIED),
+    **DOCS.route(Scope.SUBMIT, errors=(400, 403, 404), example=_RETRIED),
 )
 async def retry(
     request: Request, video_id: str, tenant: deps.Tenant, idempotency_key: IdempotencyKey = None
@@ -145,7 +150,7 @@ async def retry(
     "/v1/videos/{video_id}/cancel",
     response_model=Video,
     summary="Cancel a video",
-    **DOCS.route(errors=(404,), example=_CANCELLED),
+    **DOCS.route(Scope.SUBMIT, errors=(404,), example=_CANCELLED),
 )
 async def cancel(request: Request, video_id: str, tenant: deps.Tenant) -> Response:
     """Cancel a waiting video at once, or a running one within a denoise step; one that has ended stays as it is."""

@@ -17,6 +17,7 @@ from api.wire.paging import After, Identified, Limit, Listing
 from api.wire.replies import reply, unix
 from orchestrator.domain import batch as domain
 from orchestrator.domain.errors import InvalidField
+from orchestrator.domain.rights import Scope
 
 _EXAMPLE: dict[str, JsonValue] = {
     "id": "batch_0198c5a7e3b97d6f8a0c1f2e3d4c5b6a",
@@ -110,22 +111,27 @@ def batch_routes(prefix: str, docs: Docs, *, dialect: str, endpoint: str, delete
         f"{prefix}/batches",
         response_model=BatchObject,
         summary="Create a batch",
-        **docs.route(reads=reads, example=_EXAMPLE),
+        **docs.route(Scope.SUBMIT, reads=reads, example=_EXAMPLE),
     )(_creating(dialect, endpoint, delete_input=delete_input))
     router.get(
         f"{prefix}/batches",
         response_model=BatchList,
         summary="List batches",
-        **docs.route(errors=(400, 404), example=listed(_EXAMPLE)),
+        **docs.route(Scope.READ, errors=(400, 404), example=listed(_EXAMPLE)),
     )(list_batches)
     router.get(
-        one, response_model=BatchObject, summary="Retrieve a batch", **docs.route(errors=(404,), example=_EXAMPLE)
+        one,
+        response_model=BatchObject,
+        summary="Retrieve a batch",
+        **docs.route(Scope.READ, errors=(404,), example=_EXAMPLE),
     )(retrieve)
     router.post(
         f"{one}/cancel",
         response_model=BatchObject,
         summary="Cancel a batch",
-        **docs.route(errors=(400, 404), example=_EXAMPLE | {"status": "cancelling", "cancelling_at": 1758941999}),
+        **docs.route(
+            Scope.SUBMIT, errors=(400, 404), example=_EXAMPLE | {"status": "cancelling", "cancelling_at": 1758941999}
+        ),
     )(cancel)
     return router
 

@@ -17,6 +17,7 @@ from api.wire.holding import held
 from api.wire.paging import After, Identified, Listing, Order
 from api.wire.replies import reply, unix
 from api.wire.uploads import received
+from orchestrator.domain.rights import Scope
 from orchestrator.intake.files import MAX_LIFETIME_S, MIN_LIFETIME_S
 from orchestrator.ports.files import File
 
@@ -93,25 +94,31 @@ def file_routes(prefix: str, docs: Docs) -> APIRouter:
         response_model=FileObject,
         summary="Upload a file",
         dependencies=[deps.UPLOAD_ROOM],
-        **docs.route(reads=_FORM, example=_EXAMPLE),
+        **docs.route(Scope.SUBMIT, reads=_FORM, example=_EXAMPLE),
     )(upload)
     router.get(
         f"{prefix}/files",
         response_model=FileList,
         summary="List files",
-        **docs.route(errors=(400, 404), example=listed(_EXAMPLE)),
+        **docs.route(Scope.READ, errors=(400, 404), example=listed(_EXAMPLE)),
     )(list_files)
     router.get(
-        one, response_model=FileObject, summary="Retrieve a file", **docs.route(errors=(404,), example=_EXAMPLE)
+        one,
+        response_model=FileObject,
+        summary="Retrieve a file",
+        **docs.route(Scope.READ, errors=(404,), example=_EXAMPLE),
     )(retrieve)
     router.get(
         f"{one}/content",
         response_class=Response,
         summary="Download a file",
-        **docs.route(errors=(404, 502), answers={200: binary("application/octet-stream")}),
+        **docs.route(Scope.READ, errors=(404, 502), answers={200: binary("application/octet-stream")}),
     )(content)
     router.delete(
-        one, response_model=DeletedFile, summary="Delete a file", **docs.route(errors=(404,), example=_DELETED)
+        one,
+        response_model=DeletedFile,
+        summary="Delete a file",
+        **docs.route(Scope.SUBMIT, errors=(404,), example=_DELETED),
     )(delete)
     return router
 

@@ -11,9 +11,9 @@ from starlette.exceptions import HTTPException
 
 from api.wire.problem import Problem, problem_of
 from orchestrator.domain.errors import (
-    Forbidden,
     IntegrityError,
     LimitExceeded,
+    MissingScope,
     NotFound,
     Outdated,
     PlanChanged,
@@ -22,6 +22,7 @@ from orchestrator.domain.errors import (
     Unavailable,
     Unsupported,
 )
+from orchestrator.domain.rights import Scope
 
 _KEY = "API key"
 _SCHEMAS = "#/components/schemas/{model}"
@@ -33,8 +34,8 @@ _PROBLEMS: dict[int, tuple[str, Exception]] = {
     400: ("A field that is wrong, or asks for what cannot be done.", Unsupported("must be even", param="size")),
     401: ("No key, or one that is not good.", Unauthenticated("the API key is not valid", reason="invalid")),
     403: (
-        "The key is no operator's, or its tenant may not be so urgent.",
-        Forbidden("only an operator's key may do this"),
+        "The key lacks the scope of the route, or may not be used from there; or its tenant may not be so urgent.",
+        MissingScope("read"),
     ),
     404: ("Nothing of this tenant has that id.", NotFound("no video with the id 'video_0'")),
     408: ("The body did not come in time.", HTTPException(408, "the body did not come in time")),
@@ -53,7 +54,7 @@ _PROBLEMS: dict[int, tuple[str, Exception]] = {
     502: ("The stored file is damaged.", IntegrityError()),
     503: ("A part of the service does not answer; trying again helps.", Unavailable()),
 }
-_OF_KEYED = (401, 429, 500, 503)
+_OF_KEYED = (401, 403, 429, 500, 503)
 _OF_BODIES = (400, 408, 413)
 
 
@@ -91,13 +92,14 @@ class Docs:
 
     def route(
         self,
+        scope: Scope,
         *,
         example: JsonValue = None,
         reads: Body | Raw | None = None,
         errors: Collection[int] = (),
         answers: Mapping[int | str, dict[str, Any]] | None = None,
     ) -> Route:
-        """A route that needs a key. `example` is a 200's body; `answers` are more, or other, answers.
+        """A route that needs a key with this scope. `example` is a 200's body; `answers` are more, or other, answers.
 
         `errors` are statuses beyond those that every keyed route, and every route with a body, may answer.
         """
@@ -108,7 +110,7 @@ class Docs:
         return Route(
             responses=responses
             | {status: _replaced(answer, None, _NULL) for status, answer in (answers or {}).items()},
-            openapi_extra=KEYED | ({} if reads is None else _request_body(reads)),
+            openapi_extra=keyed(scope) | ({} if reads is None else _request_body(reads)),
         )
 
     def error_of(self, status: int) -> dict[str, Any]:
@@ -153,8 +155,15 @@ def _request_body(body: Body | Raw) -> dict[str, Any]:
     return {"requestBody": {"required": body.required, "content": dict.fromkeys(kinds, media)}}
 
 
-# `openapi_extra` of every route that needs a key.
-KEYED: dict[str, Any] = {"security": [{_KEY: []}]}
+def keyed(scope: Scope) -> dict[str, Any]:
+    """`openapi_extra` of a route that needs a key with this scope: what is documented is what is asked for."""
+    return {"security": [{_KEY: [scope.value]}]}
+
+
+def scope_of(extra: Mapping[str, Any] | None) -> Scope:
+    """The scope that a route's `openapi_extra` names. Raises `LookupError` for a route that nobody gave one."""
+    return Scope((extra or {})["security"][0][_KEY][0])
+
 
 SECURITY_SCHEMES = {
     _KEY: {
@@ -162,7 +171,10 @@ SECURITY_SCHEMES = {
         "scheme": "bearer",
         "description": (
             "`Authorization: Bearer id.secret`, or a JSON Web Token signed with the secret (HS256; claims `api_key`, "
-            "`exp` and `timestamp` in milliseconds), as the bigmodel SDKs make it. `Bearer` may be left out."
+            "`exp` and `timestamp` in milliseconds), as the bigmodel SDKs make it. `Bearer` may be left out.\n\n"
+            "Each route names the scope that a key must have for it, of: "
+            + ", ".join(f"`{scope}`" for scope in Scope)
+            + "."
         ),
     }
 }

@@ -16,6 +16,7 @@ from orchestrator.domain.errors import (
     IntegrityError,
     InvalidField,
     LimitExceeded,
+    MissingScope,
     NotFound,
     Outdated,
     PlanChanged,
@@ -51,6 +52,9 @@ def problem_of(error: Exception) -> Problem:
         case Unauthenticated():
             headers = {"www-authenticate": "Bearer"}
             return Problem(status=401, code=f"api_key_{error.reason}", message=error.message, headers=headers)
+        case MissingScope():  # RFC 6750, section 3.1
+            headers = {"www-authenticate": f'Bearer error="insufficient_scope", scope="{error.scope}"'}
+            return Problem(status=403, code=error.code, message=error.message, headers=headers)
         case LimitExceeded():
             return _limit(error)
         case RequestError():

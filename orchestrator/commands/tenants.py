@@ -1,4 +1,4 @@
-"""`cogmill keys` and `cogmill tenants`: who may ask for videos, for how many, and for which share of the GPUs."""
+"""`cogmill tenants`: who may ask for videos, for how many, and for which share of the GPUs."""
 
 from __future__ import annotations
 
@@ -11,28 +11,21 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator.commands.options import DataDirOption, settings_of
-from orchestrator.domain.errors import CogmillError
 from orchestrator.domain.request import MAX_PRIORITY
 
 # The rest is imported by the command that needs it, as in orchestrator.cli.
 
-keys = typer.Typer(help="API keys.", no_args_is_help=True)
 tenants = typer.Typer(help="Tenants.", no_args_is_help=True)
 
 
-def _tenant(text: str) -> str:
+def tenant_name(text: str) -> str:
+    """A tenant, as the command line takes one."""
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text):
         raise typer.BadParameter("a tenant is 1 to 64 letters, digits or ._-")
     return text
 
 
-def _key_name(text: str) -> str:
-    if len(text) > 200 or not text.isprintable():
-        raise typer.BadParameter("a name is at most 200 printable characters")
-    return text
-
-
-Tenant = Annotated[str, typer.Argument(parser=_tenant, metavar="TENANT")]
+Tenant = Annotated[str, typer.Argument(parser=tenant_name, metavar="TENANT")]
 
 _DEFAULT = math.nan  # goes back to the configuration's
 
@@ -72,57 +65,6 @@ def _priority(text: str) -> float:
 
 def _option(parser: Callable[[str], float], text: str) -> Any:
     return typer.Option(parser=parser, metavar="NUMBER|none|default", help=text)
-
-
-@keys.command("create")
-def create_key(
-    tenant: Tenant,
-    name: Annotated[str, typer.Option(help="What it is for.", parser=_key_name, metavar="TEXT")] = "",
-    operator: Annotated[bool, typer.Option("--operator", help="Let it pause pools and see why workers fail.")] = False,
-    data_dir: DataDirOption = None,
-) -> None:
-    """Make a key of TENANT and print it; the tenant is made if it is new."""
-    from orchestrator.store import Store
-    from orchestrator.tenants import keys as secret
-
-    settings = settings_of(data_dir)
-    key_id = secret.new_id()
-
-    async def add() -> None:
-        async with Store.open(settings.database) as store:
-            await store.add_key(key_id, tenant, name, operator=operator)
-
-    asyncio.run(add())
-    typer.echo(secret.issue(settings.needed_master_key, key_id))
-
-
-@keys.command("list")
-def list_keys(tenant: Annotated[str | None, typer.Argument()] = None, data_dir: DataDirOption = None) -> None:
-    """List the keys of TENANT or of everybody, without their secrets."""
-    from orchestrator.ports import ApiKey
-    from orchestrator.store import Store
-
-    async def read() -> list[ApiKey]:
-        async with Store.open(settings_of(data_dir).database) as store:
-            return await store.list_keys(tenant)
-
-    for key in asyncio.run(read()):
-        state = f"revoked {key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else "valid"
-        who = "operator  " if key.operator else ""
-        typer.echo(f"{key.id}  {key.tenant}  {key.created_at:%Y-%m-%d %H:%M}  {state}  {who}{key.name}")
-
-
-@keys.command("revoke")
-def revoke_key(key_id: str, data_dir: DataDirOption = None) -> None:
-    """Revoke a key for good, by its id (the part before the dot)."""
-    from orchestrator.store import Store
-
-    async def revoke() -> bool:
-        async with Store.open(settings_of(data_dir).database) as store:
-            return await store.revoke_key(key_id.split(".")[0])
-
-    if not asyncio.run(revoke()):
-        raise CogmillError(f"no valid key has the id {key_id.split('.')[0]!r}")
 
 
 @tenants.command("weight")

@@ -86,6 +86,8 @@ class ApiSettings(Section):
     # How `/content` of a video is answered: sent through the API, or by a redirect to a signed URL of the bucket, which
     # costs the API nothing and needs a bucket that callers reach.
     content: Literal["stream", "redirect"] = "stream"
+    # In CIDR: proxies whose `X-Forwarded-For` is believed; of everybody else only the connection's address counts.
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = ()
     # How long a revoked key may go on working on a replica that has just seen it.
     key_cache_s: float = Field(default=2.0, ge=0, le=60)
     max_prompt_chars: int = Field(default=2_000, ge=1)

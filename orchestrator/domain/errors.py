@@ -5,8 +5,11 @@ CogmillError
 │   ├── InvalidField         a field is missing, of the wrong type, or out of range
 │   ├── UnknownModel         no configured model has that name
 │   ├── Unsupported          legal in the dialect, but this deployment cannot do it; named, never ignored
-│   ├── Unauthenticated      no key, a malformed key, a revoked key
-│   ├── Forbidden            the key is good, but not an operator's
+│   ├── Unauthenticated      no key, a malformed key, a revoked or expired key
+│   ├── Forbidden            the key is good, and may not do this
+│   │   ├── MissingScope     it lacks the scope that the route needs
+│   │   ├── AddressRefused   it may not be used from where the request comes from
+│   │   └── BeyondOwn        it would make, replace or revoke a key that may more than itself
 │   ├── NotFound             no such job of this tenant (someone else's is not found either)
 │   ├── NotReady             the video is asked for before it is finished
 │   ├── TooLarge             the body, a file or an image is larger than this deployment accepts
@@ -96,7 +99,31 @@ class Unauthenticated(RequestError):
 
 
 class Forbidden(RequestError):
-    code = "operators_only"
+    """The key is good, and may not do this."""
+
+    code = "forbidden"
+
+
+class MissingScope(Forbidden):
+    """`scope` is the one that the key lacks."""
+
+    code = "missing_scope"
+
+    def __init__(self, scope: str, *, operators: bool = False) -> None:
+        # The words that OpenAI's own clients know (github.com/microsoft/PowerToys/issues/32989).
+        message = f"You have insufficient permissions for this operation. Missing scopes: {scope}."
+        super().__init__(f"{message} Only an operator's key has it." if operators else message)
+        self.scope = scope
+        if operators:
+            self.code = "operators_only"
+
+
+class AddressRefused(Forbidden):
+    code = "address_not_allowed"
+
+
+class BeyondOwn(Forbidden):
+    code = "beyond_own_rights"
 
 
 class NotFound(RequestError):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -229,7 +230,7 @@ def _control_plane(data: DataDir, chosen: Ports) -> tuple[StackPart, ...]:
 
 
 def _prepare_database(settings: config.Settings, known_key_id: str | None) -> str:
-    """Migrate to the newest schema, and return the stack's own API key: the known one unless it was revoked."""
+    """Migrate to the newest schema, and return the stack's own API key: the known one while it is good."""
     from orchestrator.local import availability
     from orchestrator.store import migrate
     from orchestrator.tenants import keys
@@ -253,13 +254,14 @@ def _known_key_id(key_file: Path) -> str | None:
 
 
 async def _valid_key(database: Access, key_id: str) -> str:
-    """This key's id, inserted if the database does not have it; a new one's if it was revoked."""
+    """This key's id, inserted if the database does not have it; a new one's if it was revoked or has expired."""
     from orchestrator.store import Store
     from orchestrator.tenants import keys
+    from orchestrator.tenants.keyring import is_good
 
     async with Store.open(database) as store:
         key = await store.find_key(key_id)
-        if key is not None and key.revoked_at is None:
+        if key is not None and is_good(key, datetime.now(UTC)):
             return key_id
         fresh = key_id if key is None else keys.new_id()
         await store.add_key(fresh, TENANT, "made by cogmill up")

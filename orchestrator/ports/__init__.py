@@ -21,7 +21,7 @@ from orchestrator.ports.jobs import (
     Sweep,
     Wakeups,
 )
-from orchestrator.ports.keys import ApiKey, KeyStore, Share, Tenant
+from orchestrator.ports.keys import ApiKey, KeyPage, KeyStore, NewKey, Share, Successor, Tenant
 from orchestrator.ports.objects import ObjectStore
 from orchestrator.ports.webhooks import (
     Backlog,
@@ -51,10 +51,12 @@ __all__ = [
     "InputStore",
     "Inputs",
     "JobStore",
+    "KeyPage",
     "KeyStore",
     "Moderator",
     "NewDelivery",
     "NewEndpoint",
+    "NewKey",
     "ObjectStore",
     "Page",
     "Picture",
@@ -64,6 +66,7 @@ __all__ = [
     "Settled",
     "Share",
     "Snapshot",
+    "Successor",
     "Sweep",
     "Tenant",
     "Try",

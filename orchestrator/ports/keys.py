@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from orchestrator.domain.rights import UNBOUND, Rights, Scope
 from orchestrator.policy.limits import Limits
 
 
@@ -19,10 +20,43 @@ class ApiKey:
     # For people, to tell keys apart.
     name: str
     created_at: datetime
-    # None while it is good.
     revoked_at: datetime | None = None
-    # It may also see and do what concerns every tenant.
-    operator: bool = False
+    rights: Rights = UNBOUND
+    # Within a minute.
+    last_used_at: datetime | None = None
+    # The key that made it, and the one that took its place; ids.
+    made_by: str | None = None
+    replaced_by: str | None = None
+
+    @property
+    def operator(self) -> bool:
+        """It may also see and do what concerns every tenant."""
+        return Scope.OPERATE in self.rights.scopes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewKey:
+    """A key to be made, of the tenant that its maker, or the one before it, belongs to."""
+
+    id: str
+    name: str
+    rights: Rights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Successor:
+    """The key that takes another's place, which is good until then at the latest."""
+
+    key: NewKey
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyPage:
+    """Some of a tenant's keys; `has_more` when there are others behind them."""
+
+    keys: Sequence[ApiKey]
+    has_more: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,17 +85,45 @@ class Share:
 class KeyStore(Protocol):
     """API keys and the tenants that they belong to."""
 
-    async def add_key(self, key_id: str, tenant: str, name: str, *, operator: bool = False) -> ApiKey:
-        """Insert a key, and its tenant if it is new."""
+    async def add_key(
+        self, key_id: str, tenant: str, name: str, *, operator: bool = False, rights: Rights | None = None
+    ) -> ApiKey:
+        """Insert a key, and its tenant if it is new. Without `rights` it has the usual ones, as `operator` says."""
+        ...
+
+    async def mint_key(self, by: str, draft: Callable[[ApiKey], NewKey], *, at_most: int) -> ApiKey | None:
+        """Insert what `draft` makes of the key `by` as it stands, which stays so until then.
+
+        None where its tenant has `at_most` that are good, or made within a day, however many arrive at once; and where
+        there is no key `by`.
+        """
+        ...
+
+    async def replace_key(
+        self, key_id: str, draft: Callable[[ApiKey, ApiKey | None], Successor], *, by: str | None = None
+    ) -> ApiKey | None:
+        """Insert what `draft` makes of a key and of `by` as they stand, and end the former; None without such a key."""
         ...
 
     async def list_keys(self, tenant: str | None = None) -> list[ApiKey]: ...
+
+    async def page_keys(self, tenant: str, *, limit: int, after: str | None) -> KeyPage:
+        """Newest first, behind the key `after`."""
+        ...
 
     async def revoke_key(self, key_id: str) -> bool:
         """Revoke for good; False when there is no such key or it was revoked before."""
         ...
 
+    async def revoke_made_by(self, key_id: str) -> int:
+        """Revoke what a revoked key has made, and what that has, and so on; how many."""
+        ...
+
     async def find_key(self, key_id: str) -> ApiKey | None: ...
+
+    async def record_uses(self, ages: Mapping[str, float]) -> None:
+        """Keys were used so many seconds ago; what is known to be later stays."""
+        ...
 
     async def list_tenants(self) -> list[Tenant]:
         """All of them, by name."""

@@ -27,6 +27,7 @@ from orchestrator.store.forecasts import Forecasts
 from orchestrator.store.housekeeping import Housekeeping
 from orchestrator.store.inputs import Inputs
 from orchestrator.store.jobs import Jobs
+from orchestrator.store.keys import Keys
 from orchestrator.store.ledger import Ledger
 from orchestrator.store.loads import Loads
 from orchestrator.store.parked import ParkedThings
@@ -47,9 +48,9 @@ from orchestrator.store.workers import WorkerRows
 
 
 class Store(
-    Jobs, Turns, Claims, Settlements, WorkerRows, Housekeeping, Tenants, Files, Inputs, Endpoints, Deliveries,
-    DeliveryLog, Batches, Campaigns, Changes, CampaignRows, Windows, RowEnds, Rivals, Budgets, CampaignHouse, Ledger,
-    Loads, Pauses, ParkedThings, WorkerTime, PredictionRows, Shares, Forecasts, Fleets, Clusters,
+    Jobs, Turns, Claims, Settlements, WorkerRows, Housekeeping, Tenants, Keys, Files, Inputs, Endpoints,
+    Deliveries, DeliveryLog, Batches, Campaigns, Changes, CampaignRows, Windows, RowEnds, Rivals, Budgets,
+    CampaignHouse, Ledger, Loads, Pauses, ParkedThings, WorkerTime, PredictionRows, Shares, Forecasts, Fleets, Clusters,
 ):  # fmt: skip
     """Jobs, keys, inputs, files, batches, campaigns, webhooks, as the ports ask. One per process and event loop."""
 

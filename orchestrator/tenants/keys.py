@@ -1,5 +1,8 @@
 """API keys: `id.secret`, where the secret follows from the master key and the id, so that nothing secret is stored.
 
+An id begins with `cgm_`, and its secret ends in a checksum: who looks for keys in what was published by mistake knows
+one when they see it, and takes nothing else for one. Keys of before, which have neither, are as good as ever.
+
 A caller sends the key itself, or a JSON Web Token signed with its secret, as the bigmodel SDKs do. What is wrong is
 refused before the database is asked, whatever its id: an unknown id and a wrong secret look the same, in the answer and
 in the time that it takes.
@@ -7,26 +10,26 @@ in the time that it takes.
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import re
 import secrets
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
+from zlib import crc32
 
 import jwt
 from jwt.utils import base64url_decode
 
 from orchestrator.domain import jsontext
 from orchestrator.domain.errors import Unauthenticated
-from orchestrator.ports import ApiKey
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _PAIRS = [high + low for high in _BASE62 for low in _BASE62]  # two digits for each division of a large number
 _SECRET_LENGTH = 43  # digits that hold 256 bits in base 62
 _ID_LENGTH = 16
+# As GitHub's: six digits of CRC-32 in base 62 (github.blog, "Behind GitHub's new authentication token formats").
+PREFIX = "cgm_"
+_CHECKSUM_LENGTH = 6
 
 _ID = r"[A-Za-z0-9_-]{1,64}"
 # One optional scheme word; then one dot between id and secret, or a token's three parts.
@@ -41,13 +44,10 @@ _CHECKS: jwt.types.Options = {"verify_exp": False, "verify_iat": False, "verify_
 _MAX_SKEW_S = 600
 _MAX_MILLISECONDS = 1e15  # in the year 33658; also false of NaN, and of what no float can hold
 
-# One look-up that hangs does not hold up those who come later than this.
-_SHARED_S = 1.0
-
 
 def new_id() -> str:
     """A fresh key id: URL-safe, without a dot."""
-    return "".join(secrets.choice(_BASE62) for _ in range(_ID_LENGTH))
+    return PREFIX + "".join(secrets.choice(_BASE62) for _ in range(_ID_LENGTH))
 
 
 def issue(master_key: str, key_id: str) -> str:
@@ -65,7 +65,7 @@ class Key:
     def verify(self, master_key: str) -> None:
         """Raises `Unauthenticated`, in time that does not depend on how much of the secret is right."""
         if not hmac.compare_digest(_secret(master_key, self.id), self.secret):
-            raise _invalid()
+            raise invalid()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,99 +123,24 @@ def _seconds(claims: dict[str, Any], name: str) -> float:
     return value / 1000
 
 
-def _invalid() -> Unauthenticated:
+def invalid() -> Unauthenticated:
+    """What is said of a wrong secret, and of an id that nobody has."""
     return Unauthenticated("the API key is not valid", reason="invalid")
 
 
 def _secret(master_key: str, key_id: str) -> str:
-    digest = hmac.digest(master_key.encode(), key_id.encode(), "sha256")
-    number = int.from_bytes(digest)
+    """What the owner of a key holds behind its dot."""
+    secret = _digits(int.from_bytes(hmac.digest(master_key.encode(), key_id.encode(), "sha256")), _SECRET_LENGTH)
+    return secret + _checksum(f"{key_id}.{secret}") if key_id.startswith(PREFIX) else secret
+
+
+def _checksum(text: str) -> str:
+    return _digits(crc32(text.encode()), _CHECKSUM_LENGTH)
+
+
+def _digits(number: int, length: int) -> str:
     pairs = []
-    for _ in range((_SECRET_LENGTH + 1) // 2):
+    for _ in range((length + 1) // 2):
         number, pair = divmod(number, len(_PAIRS))
         pairs.append(_PAIRS[pair])
-    return "".join(reversed(pairs))[-_SECRET_LENGTH:]
-
-
-class KeyFinder(Protocol):
-    """The one part of `KeyStore` that checking keys needs."""
-
-    async def find_key(self, key_id: str) -> ApiKey | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Lookup:
-    """A read of one key, perhaps still under way."""
-
-    task: asyncio.Task[ApiKey | None]
-    # Its answer is good until then, in monotonic seconds.
-    fresh_until: float
-    # While it is under way, who comes before then waits for it, too.
-    shared_until: float
-
-
-class Keyring:
-    """Turns Authorization headers into tenants, and asks the database about each key at most every `cache_s` seconds.
-
-    Only ids that come with their right secret or signature are ever looked up, so the cache holds no more entries than
-    keys were issued. Requests that arrive soon after a look-up began share it.
-    """
-
-    def __init__(
-        self,
-        store: KeyFinder,
-        master_key: str,
-        *,
-        cache_s: float,
-        monotonic: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
-    ) -> None:
-        self._store = store
-        self._master_key = master_key
-        self._cache_s = cache_s
-        self._monotonic = monotonic
-        self._wall = wall
-        self._lookups: dict[str, _Lookup] = {}
-
-    async def tenant(self, authorization: str | None) -> str:
-        """The tenant that an Authorization header speaks for. Raises `Unauthenticated` or `StoreUnavailable`."""
-        return (await self.key(authorization)).tenant
-
-    async def key(self, authorization: str | None) -> ApiKey:
-        """The key in an Authorization header, which is good. Raises `Unauthenticated` or `StoreUnavailable`."""
-        credential = parse(authorization)
-        if isinstance(credential, Token):
-            credential.verify(self._master_key, self._wall())
-        else:
-            credential.verify(self._master_key)
-        return await self.good(credential.id)
-
-    async def good(self, key_id: str) -> ApiKey:
-        """The key of this id, whose secret or signature was verified. For what goes on behind its answer: asked again.
-
-        Raises `Unauthenticated` for one that is none any more, or `StoreUnavailable`.
-        """
-        key = await self._find(key_id)
-        if key is None:
-            raise _invalid()
-        if key.revoked_at is not None:
-            raise Unauthenticated("the API key was revoked", reason="revoked")
-        return key
-
-    async def _find(self, key_id: str) -> ApiKey | None:
-        lookup = self._lookups.get(key_id)
-        now = self._monotonic()
-        if lookup is None or now >= lookup.fresh_until or _failed(lookup.task) or _hangs(lookup, now):
-            # Fresh from the start of the look-up, not its end: a revocation after the start is never hidden for longer.
-            task = asyncio.ensure_future(self._store.find_key(key_id))
-            lookup = self._lookups[key_id] = _Lookup(task, now + self._cache_s, now + _SHARED_S)
-        # Shielded: a caller that hangs up must not cancel a look-up that others wait for.
-        return await asyncio.shield(lookup.task)
-
-
-def _hangs(lookup: _Lookup, now: float) -> bool:
-    return not lookup.task.done() and now >= lookup.shared_until
-
-
-def _failed(task: asyncio.Task[ApiKey | None]) -> bool:
-    return task.done() and (task.cancelled() or task.exception() is not None)
+    return "".join(reversed(pairs))[-length:]

@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -73,6 +73,8 @@ class NoStore:
 
     async def find_key(self, key_id: str) -> ApiKey:
         return ApiKey(id=key_id, tenant="acme", name="", created_at=datetime.now(UTC))
+
+    async def record_uses(self, ages: Mapping[str, float]) -> None: ...
 
     async def limits_of(self, tenant: str) -> Limits:
         return Limits()

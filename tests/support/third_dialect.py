@@ -23,6 +23,7 @@ from orchestrator.config import Settings
 from orchestrator.domain.batch import Batch, Item, ItemError
 from orchestrator.domain.job import Job, public_id
 from orchestrator.domain.request import VideoRequest
+from orchestrator.domain.rights import Scope
 from orchestrator.ports.batches import Sign
 
 # ------------------------------------------------------------ schemas.py
@@ -76,7 +77,7 @@ router = APIRouter(tags=["films"])
     "/films/v1/films",
     response_model=Film,
     dependencies=[deps.ROOM],
-    **DOCS.route(reads=Body(fields=MakeFilm), example={"id": "video_0", "stands": "queued"}),
+    **DOCS.route(Scope.SUBMIT, reads=Body(fields=MakeFilm), example={"id": "video_0", "stands": "queued"}),
 )
 async def make(request: Request, tenant: deps.Tenant) -> Response:
     """Queue a film."""
@@ -84,7 +85,7 @@ async def make(request: Request, tenant: deps.Tenant) -> Response:
     return reply(film_of(job))
 
 
-@router.get("/films/v1/films/{film_id}", response_model=Film, **DOCS.route(errors=(404,)))
+@router.get("/films/v1/films/{film_id}", response_model=Film, **DOCS.route(Scope.READ, errors=(404,)))
 async def look(request: Request, film_id: str, tenant: deps.Tenant) -> Response:
     """The film as it stands."""
     return reply(film_of(await deps.services(request).jobs.get(tenant, film_id)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    ARRAY,
     Boolean,
     CheckConstraint,
     Column,
@@ -69,9 +70,21 @@ keys = Table(
     Column("name", Text, nullable=False),
     moment("created_at", nullable=False, server_default=NOW),
     moment("revoked_at"),
-    # May also see and do what concerns every tenant.
+    # May also see and do what concerns every tenant. The release before knows no scopes, and makes keys by this alone.
     Column("operator", Boolean, nullable=False, server_default=text("false")),
+    # What it may do; null: the usual scopes, and what `operator` says.
+    Column("scopes", ARRAY(Text)),
+    # Networks in CIDR that it may be used from; none: from anywhere.
+    Column("allow", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    moment("expires_at"),
+    # Written now and then, by each API process for all keys at once.
+    moment("last_used_at"),
+    # Ids of keys: the one that made it, and the one that took its place.
+    Column("made_by", Text),
+    Column("replaced_by", Text),
 )
+Index("keys_tenant", keys.c.tenant)
+Index("keys_made_by", keys.c.made_by, postgresql_where=text("made_by IS NOT NULL"))
 
 deployment = Table(
     "deployment",

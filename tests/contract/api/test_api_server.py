@@ -252,9 +252,10 @@ async def test_a_bug_is_a_500_in_the_dialect_that_tells_nothing_and_is_not_retri
 
 async def test_the_openapi_document_shows_bodies_answers_and_the_key(api: Api) -> None:
     document = (await api.http.get("/openapi.json")).json()
-    for path, method in ((OPENAI, "post"), (BIGMODEL, "post"), ("/api/paas/v4/async-result/{video_id}", "get")):
+    result = "/api/paas/v4/async-result/{video_id}"
+    for path, method, scope in ((OPENAI, "post", "submit"), (BIGMODEL, "post", "submit"), (result, "get", "read")):
         operation = document["paths"][path][method]
-        assert operation["security"] == [{"API key": []}]
+        assert operation["security"] == [{"API key": [scope]}]
         assert "$ref" in operation["responses"]["200"]["content"]["application/json"]["schema"]
     content = document["paths"][OPENAI]["post"]["requestBody"]["content"]
     assert content.keys() == {"application/json", "multipart/form-data"}

@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 from cogmill_client import AsyncCogmill, Cogmill
 from cogmill_client.models import base, campaigns, files, fleet, rows, usage, videos, webhooks
+from cogmill_client.models import keys as key_models
 from cogmill_client.models.events import EndEvent, StepEvent
 from fastapi import FastAPI
 from pydantic import BaseModel
@@ -55,6 +56,8 @@ COMPONENTS: dict[type[BaseModel], str] = {
     fleet.Standing: "Standing",
     fleet.ScaleDecision: "Decision",
     fleet.Fleet: "Fleet",
+    key_models.Key: "KeyObject",
+    key_models.KeyWithSecret: "KeyWithSecret",
     usage.WasteLine: "WasteLine",
     usage.WasteUsage: "WasteUsage",
     campaigns.Campaign: "CampaignObject",
@@ -105,7 +108,7 @@ async def test_a_model_has_the_fields_and_the_types_of_the_document(model: type[
 async def test_every_model_is_compared_or_said_to_be_of_no_component() -> None:
     named = {
         kind
-        for part in (base, campaigns, files, fleet, rows, usage, videos, webhooks)
+        for part in (base, campaigns, files, fleet, key_models, rows, usage, videos, webhooks)
         for kind in vars(part).values()
         if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not BaseModel
     }
@@ -360,6 +363,32 @@ async def test_an_operator_reads_the_fleet_and_what_was_decided_about_it(api: Ap
     async with AsyncCogmill(await api.key(api.tenant), base_url) as tenant:
         with pytest.raises(module.Forbidden):
             await tenant.fleet()
+
+
+async def test_a_key_makes_lists_replaces_and_revokes_keys(cogmill: AsyncCogmill, api: Api, base_url: str) -> None:
+    until = datetime(2100, 1, 1, tzinfo=UTC)
+    made = await cogmill.keys.create(name="ci", scopes=["read", "keys"], allow=["127.0.0.0/8"], expires_at=until)
+    assert (made.scopes, made.allow, made.expires_at) == (["keys", "read"], ["127.0.0.0/8"], int(until.timestamp()))
+    async with AsyncCogmill(made.key, base_url) as narrow:
+        assert [key.id for key in [each async for each in narrow.keys.list(limit=1)]] == [made.id]
+        with pytest.raises(module.Forbidden) as refused:
+            await narrow.videos.create("sea")
+        assert refused.value.code == "missing_scope"
+    new = await cogmill.keys.rotate(made.id, overlap_s=60)
+    assert (await cogmill.keys.retrieve(made.id)).replaced_by == new.id
+    assert (await cogmill.keys.revoke(new.id)).revoked_at is not None
+
+    def use() -> list[str]:
+        with Cogmill(made.key, base_url) as client:
+            child = client.keys.create(name="of the narrow one")
+            client.keys.revoke(made.id, descendants=True)
+            return [child.id, child.key]
+
+    child, whole = await asyncio.to_thread(use)
+    assert (await cogmill.keys.retrieve(child)).revoked_at is not None
+    async with AsyncCogmill(whole, base_url) as gone:
+        with pytest.raises(module.Unauthenticated):
+            await gone.videos.retrieve("video_0")
 
 
 async def test_the_blocking_client_says_the_same(api: Api, base_url: str, tmp_path: Path) -> None:

@@ -102,6 +102,10 @@ async def a_delivery(api: Api) -> str:
     return str((await api.http.get("/v1/webhook_deliveries")).raise_for_status().json()["data"][0]["id"])
 
 
+async def a_key(api: Api) -> str:
+    return str((await api.http.post("/v1/keys", json={"name": "another"})).raise_for_status().json()["id"])
+
+
 async def a_campaign(api: Api) -> str:
     """One that has ended, so that its events do, and has a manifest."""
     made = await api.http.post("/v1/campaigns", json={"prompt": "a {product}"})
@@ -138,6 +142,7 @@ THINGS: dict[str, Maker] = {
     "endpoint_id": an_endpoint,
     "delivery_id": a_delivery,
     "campaign_id": a_campaign,
+    "key_id": a_key,
 }
 
 # Routes that list things: makes one for a tenant, and returns its id.
@@ -150,6 +155,7 @@ LISTS: dict[str, Maker] = {
     "/v1/webhook_endpoints": an_endpoint,
     "/v1/webhook_deliveries": a_delivery,
     "/v1/campaigns": a_campaign,
+    "/v1/keys": a_key,
 }
 # Routes without a thing in their path that list nothing of a tenant's.
 LISTING_NOTHING = {
@@ -175,6 +181,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/webhook_endpoints/{endpoint_id}/rotate_secret": {},
     "/v1/webhook_endpoints/{endpoint_id}/test": {"json": {"event_type": "video.completed"}},
     "/v1/webhook_deliveries/{delivery_id}/resend": {},
+    "/v1/keys/{key_id}/rotate": {},
+    "/v1/keys/{key_id}/revoke": {},
     "/v1/campaigns/{campaign_id}": {"json": {"name": "another"}},
     "/v1/campaigns/{campaign_id}/input": {"content": b"product\nmug\n"},
     "/v1/campaigns/{campaign_id}/upload": {},
@@ -205,6 +213,7 @@ REFERENCES: dict[tuple[str, str, str], tuple[Maker, Ask]] = {
     ("GET", "/v1/webhook_endpoints", "after"): (an_endpoint, after),
     ("GET", "/v1/webhook_deliveries", "after"): (a_delivery, after),
     ("GET", "/v1/campaigns", "after"): (a_campaign, after),
+    ("GET", "/v1/keys", "after"): (a_key, after),
     ("GET", "/v1/usage", "campaign"): (
         a_campaign,
         lambda made: {"params": {"campaign": made, "from": 1_700_000_000, "to": 1_702_000_000}},
@@ -285,6 +294,9 @@ async def test_a_list_holds_what_is_its_readers_and_nothing_else(api: Api, path:
             {thing["id"] for thing in (await http.get(path, params={"limit": 50})).raise_for_status().json()["data"]}
             for http in (api.http, client)
         ]
+        if path == "/v1/keys":  # its reader has the one that it reads with, too
+            for ids, http in ((mine, api.http), (theirs, client)):
+                ids.add(http.headers["authorization"].removeprefix("Bearer ").split(".")[0])
     assert listed == [mine, theirs]
 
 

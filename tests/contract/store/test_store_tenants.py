@@ -152,6 +152,7 @@ ABOUT_THINGS: dict[str, Asking] = {
     "find_delivery": lambda store, its, tenant: store.find_delivery(its.delivery, tenant),
     "list_deliveries": lambda store, its, tenant: store.list_deliveries(tenant, limit=9, endpoint_id=its.endpoint),
     "list_keys": lambda store, its, tenant: store.list_keys(tenant),
+    "page_keys": lambda store, its, tenant: store.page_keys(tenant, limit=9, after=None),
     "update_endpoint": lambda store, its, tenant: store.update_endpoint(
         its.endpoint, tenant, name="mine", url="http://mine.example/", host="mine.example:80", event_types=None
     ),

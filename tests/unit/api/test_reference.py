@@ -19,6 +19,7 @@ from api.deps import Services
 from orchestrator.config import ApiSettings, Settings
 from orchestrator.config.sections import _OWN_PATHS
 from orchestrator.domain.errors import Unauthenticated
+from orchestrator.ports import ApiKey
 from tests.support.api import api_settings, in_process
 
 FILES = ["docs.js", "home.css", "swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png"]
@@ -27,7 +28,7 @@ APP = "https://app.example"
 
 
 class _NoKeys:
-    async def tenant(self, authorization: str | None) -> str:
+    async def key(self, authorization: str | None, address: object) -> ApiKey:
         raise Unauthenticated("no API key", reason="missing")
 
 
@@ -36,12 +37,16 @@ class _NoWatchers:
         """There are none."""
 
 
+class _NoUses:
+    async def flush(self) -> None:
+        """There are none."""
+
+
 @asynccontextmanager
 async def nothing(settings: Settings) -> AsyncIterator[Services]:
     """Services without a database: enough to refuse everybody."""
-    yield cast(
-        Services, SimpleNamespace(settings=settings, feed=_NoWatchers(), campaign_feed=_NoWatchers(), keyring=_NoKeys())
-    )
+    parts = {"feed": _NoWatchers(), "campaign_feed": _NoWatchers(), "keyring": _NoKeys(), "uses": _NoUses()}
+    yield cast(Services, SimpleNamespace(settings=settings, **parts))
 
 
 @asynccontextmanager

@@ -8,7 +8,11 @@ import hashlib
 import hmac
 import json
 import re
-from datetime import UTC, datetime
+import zlib
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import jwt
@@ -17,9 +21,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from jwt.utils import base64url_encode
 
-from orchestrator.domain.errors import StoreUnavailable, Unauthenticated
+from orchestrator.domain.errors import AddressRefused, StoreUnavailable, Unauthenticated
+from orchestrator.domain.rights import Rights
 from orchestrator.ports import ApiKey
-from orchestrator.tenants import keys
+from orchestrator.tenants import keyring, keys, uses
 
 MASTER = "a master key of the tests"
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -58,8 +63,8 @@ def key(key_id: str = "k1", *, revoked: bool = False) -> ApiKey:
     return ApiKey(id=key_id, tenant="acme", name="test", created_at=NOW, revoked_at=NOW if revoked else None)
 
 
-def ring(rows: Rows, *, cache_s: float = 2.0, watch: Watch | None = None) -> keys.Keyring:
-    return keys.Keyring(rows, MASTER, cache_s=cache_s, monotonic=watch or Watch(), wall=NOW.timestamp)
+def ring(rows: Rows, *, cache_s: float = 2.0, watch: Watch | None = None) -> keyring.Keyring:
+    return keyring.Keyring(rows, MASTER, cache_s=cache_s, monotonic=watch or Watch(), wall=NOW.timestamp)
 
 
 def signed(key_id: str = "k1", *, secret: str | None = None, algorithm: str = "HS256", **claims: object) -> str:
@@ -69,9 +74,9 @@ def signed(key_id: str = "k1", *, secret: str | None = None, algorithm: str = "H
     return jwt.encode(whole, secret, algorithm=algorithm, headers={"alg": algorithm, "sign_type": "SIGN"})
 
 
-async def reason_of(keyring: keys.Keyring, header: str | None) -> str:
+async def reason_of(good: keyring.Keyring, header: str | None) -> str:
     with pytest.raises(Unauthenticated) as caught:
-        await keyring.tenant(header)
+        await good.tenant(header)
     return caught.value.reason
 
 
@@ -147,7 +152,7 @@ def test_any_claims_are_a_token_that_nobody_signed_or_refused_with_a_reason(
 def test_new_ids_are_url_safe_without_a_dot_and_differ() -> None:
     made = {keys.new_id() for _ in range(100)}
     assert len(made) == 100
-    assert all(key_id.isalnum() and key_id.isascii() for key_id in made)
+    assert all(re.fullmatch("cgm_[0-9A-Za-z]{16}", key_id) for key_id in made)
 
 
 @pytest.mark.parametrize("header", [None, "", "   "])
@@ -169,14 +174,14 @@ async def test_a_good_key_speaks_for_its_tenant() -> None:
 
 async def test_an_unknown_id_and_a_wrong_secret_look_the_same_and_the_wrong_secret_costs_no_query() -> None:
     rows = Rows(key())
-    keyring = ring(rows)
+    good = ring(rows)
     with pytest.raises(Unauthenticated) as wrong:
-        await keyring.tenant("Bearer k1.wrong")
+        await good.tenant("Bearer k1.wrong")
     with pytest.raises(Unauthenticated) as unknown_and_wrong:
-        await keyring.tenant("Bearer nobody.wrong")
+        await good.tenant("Bearer nobody.wrong")
     assert rows.reads == 0
     with pytest.raises(Unauthenticated) as unknown:
-        await keyring.tenant(keys.issue(MASTER, "nobody"))
+        await good.tenant(keys.issue(MASTER, "nobody"))
     told = {(error.value.reason, error.value.message) for error in (wrong, unknown, unknown_and_wrong)}
     assert told == {("invalid", "the API key is not valid")}
 
@@ -226,23 +231,23 @@ async def test_a_revoked_key_is_refused_as_revoked_and_so_are_its_tokens() -> No
 
 async def test_a_key_is_read_once_while_its_cache_is_fresh_and_a_revocation_shows_right_after() -> None:
     rows, watch = Rows(key()), Watch()
-    keyring = ring(rows, cache_s=2, watch=watch)
+    good = ring(rows, cache_s=2, watch=watch)
     header = keys.issue(MASTER, "k1")
-    await keyring.tenant(header)
+    await good.tenant(header)
     rows.rows["k1"] = key(revoked=True)
     watch.now = 1.9
-    assert await keyring.tenant(header) == "acme"
+    assert await good.tenant(header) == "acme"
     assert rows.reads == 1
     watch.now = 2.0
-    assert await reason_of(keyring, header) == "revoked"
+    assert await reason_of(good, header) == "revoked"
 
 
 async def test_requests_that_arrive_together_share_one_look_up_which_survives_the_first_of_them_hanging_up() -> None:
     rows = Rows(key())
     rows.open.clear()
-    keyring = ring(rows)
+    good = ring(rows)
     header = keys.issue(MASTER, "k1")
-    first, *others = [asyncio.create_task(keyring.tenant(header)) for _ in range(8)]
+    first, *others = [asyncio.create_task(good.tenant(header)) for _ in range(8)]
     await asyncio.sleep(0)
     first.cancel()
     await asyncio.sleep(0)
@@ -253,16 +258,16 @@ async def test_requests_that_arrive_together_share_one_look_up_which_survives_th
 
 async def test_a_look_up_that_hangs_holds_up_those_alone_who_came_with_it() -> None:
     rows, watch = Rows(key()), Watch()
-    ring = keys.Keyring(rows, MASTER, cache_s=2, monotonic=watch)
+    good = keyring.Keyring(rows, MASTER, cache_s=2, monotonic=watch)
     rows.open.clear()
-    first = asyncio.create_task(ring.tenant(keys.issue(MASTER, "k1")))
+    first = asyncio.create_task(good.tenant(keys.issue(MASTER, "k1")))
     await asyncio.sleep(0)  # it begins
     await asyncio.sleep(0)  # and so does its look-up
     assert rows.reads == 1
     watch.now = 1.5
     rows.open = asyncio.Event()  # the connection that the first one waits on stays silent; others answer
     rows.open.set()
-    assert await ring.tenant(keys.issue(MASTER, "k1")) == "acme"
+    assert await good.tenant(keys.issue(MASTER, "k1")) == "acme"
     assert (rows.reads, first.done()) == (2, False)
     first.cancel()
 
@@ -270,11 +275,11 @@ async def test_a_look_up_that_hangs_holds_up_those_alone_who_came_with_it() -> N
 async def test_a_look_up_that_failed_is_not_remembered() -> None:
     rows = Rows(key())
     rows.down = True
-    keyring = ring(rows)
+    good = ring(rows)
     with pytest.raises(StoreUnavailable):
-        await keyring.tenant(keys.issue(MASTER, "k1"))
+        await good.tenant(keys.issue(MASTER, "k1"))
     rows.down = False
-    assert await keyring.tenant(keys.issue(MASTER, "k1")) == "acme"
+    assert await good.tenant(keys.issue(MASTER, "k1")) == "acme"
 
 
 async def test_what_compares_secrets_and_signatures_takes_the_same_time_wherever_they_differ(
@@ -311,3 +316,108 @@ def test_no_secret_is_compared_by_an_operator() -> None:
             if any(_SECRET.search(side.lower()) for side in sides):
                 suspicious.append(f"{path.relative_to(root)}:{node.lineno}: {ast.unparse(node)}")
     assert suspicious == []
+
+
+def checksum_of(text: str) -> str:
+    """Six digits of CRC-32 in base 62, as a scanner that has only read about them would count them."""
+    number, digits = zlib.crc32(text.encode()), ""
+    for _ in range(6):
+        number, digit = divmod(number, 62)
+        digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"[digit] + digits
+    return digits
+
+
+def test_a_scanner_knows_every_new_key_and_none_that_is_one_letter_off() -> None:
+    for _ in range(50):
+        whole = keys.issue(MASTER, keys.new_id())
+        assert re.fullmatch(r"cgm_[0-9A-Za-z]{16}\.[0-9A-Za-z]{49}", whole)
+        assert checksum_of(whole[:-6]) == whole[-6:]
+        wrong = whole[:9] + ("x" if whole[9] != "x" else "y") + whole[10:]
+        assert checksum_of(wrong[:-6]) != wrong[-6:]
+
+
+async def test_keys_of_before_are_as_good_as_new_ones_and_a_checksum_is_no_part_of_theirs() -> None:
+    new = keys.new_id()
+    good = ring(Rows(key("k1"), key(new)))
+    for whole in (keys.issue(MASTER, "k1"), keys.issue(MASTER, new), signed(new)):
+        assert await good.tenant(f"Bearer {whole}") == "acme"
+    assert await reason_of(good, keys.issue(MASTER, new)[:-6]) == "invalid"
+    old = keys.issue(MASTER, "k1")
+    assert await reason_of(good, old + checksum_of(old)) == "invalid"
+
+
+@pytest.mark.parametrize("whole", [keys.issue(MASTER, "k1"), signed()], ids=["key", "token"])
+async def test_a_key_that_expires_is_refused_from_then_on_without_another_look_at_the_database(whole: str) -> None:
+    wall, until = Watch(), NOW + timedelta(seconds=10)
+    rows = Rows(replace(key(), rights=Rights(expires_at=until)))
+    good = keyring.Keyring(rows, MASTER, cache_s=60, monotonic=Watch(), wall=wall)
+    wall.now = NOW.timestamp() + 9.9
+    assert await good.tenant(whole) == "acme"
+    wall.now = NOW.timestamp() + 10
+    with pytest.raises(Unauthenticated, match="the API key expired at 2026-11-22 00:00:10 UTC") as refused:
+        await good.tenant(whole)
+    assert (refused.value.reason, rows.reads) == ("expired", 1)
+
+
+@pytest.mark.parametrize("whole", [keys.issue(MASTER, "k1"), signed()], ids=["key", "token"])
+async def test_a_key_is_let_in_from_its_networks_alone_and_only_then_counts_as_used(whole: str) -> None:
+    used: list[str] = []
+    rows = Rows(replace(key(), rights=Rights(allow=(ip_network("203.0.113.0/24"),))))
+    good = keyring.Keyring(rows, MASTER, cache_s=60, used=used.append, wall=NOW.timestamp)
+    for elsewhere in (ip_address("198.51.100.1"), None):
+        with pytest.raises(AddressRefused):
+            await good.key(whole, elsewhere)
+    assert used == []
+    assert (await good.key(whole, ip_address("203.0.113.7"))).id == "k1"
+    assert used == ["k1"]
+
+
+async def test_what_is_changed_here_is_looked_at_again_at_once() -> None:
+    rows = Rows(key())
+    good = ring(rows, cache_s=60)
+    header = keys.issue(MASTER, "k1")
+    await good.tenant(header)
+    rows.rows["k1"] = key(revoked=True)
+    good.forget("k1")
+    assert await reason_of(good, header) == "revoked"
+
+
+class TestUses:
+    """`last_used_at`: noted by every request, written by none."""
+
+    async def test_a_thousand_uses_are_one_write_and_none_are_none(self) -> None:
+        written, watch = Written(), Watch()
+        noted = uses.Uses(written, monotonic=watch)
+        await noted.flush()
+        for second in range(1000):
+            watch.now = float(second)
+            noted.note(f"k{second % 2}")
+        watch.now = 1000.0
+        await noted.flush()
+        await noted.flush()
+        assert written.told == [{"k0": 2.0, "k1": 1.0}]
+
+    async def test_what_could_not_be_written_is_written_later_and_the_latest_use_counts(self) -> None:
+        written, watch = Written(), Watch()
+        noted = uses.Uses(written, monotonic=watch)
+        noted.note("k0")
+        noted.note("k1")
+        written.down = True
+        with pytest.raises(StoreUnavailable):
+            await noted.flush()
+        watch.now = 5.0
+        noted.note("k1")
+        written.down = False
+        await noted.flush()
+        assert written.told == [{"k0": 5.0, "k1": 0.0}]
+
+
+class Written:
+    def __init__(self) -> None:
+        self.told: list[dict[str, float]] = []
+        self.down = False
+
+    async def record_uses(self, ages: Mapping[str, float]) -> None:
+        if self.down:
+            raise StoreUnavailable("down")
+        self.told.append(dict(ages))

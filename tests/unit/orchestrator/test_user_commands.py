@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -578,3 +579,34 @@ class TestConnection:
     def test_the_exit_codes_are_in_the_help(self, cogmill: Cogmill) -> None:
         for command in (["submit"], ["jobs"], ["jobs", "watch"], ["campaign"], ["campaign", "create"]):
             assert "5 needs approval" in " ".join(cogmill(*command, "--help")[1].split())
+
+
+KEY = {
+    "id": "cgm_1", "object": "key", "name": "ci", "created_at": 1, "expires_at": 86400, "revoked_at": None,
+    "last_used_at": None, "scopes": ["read"], "allow": ["203.0.113.0/24"], "made_by": None, "replaced_by": None,
+}  # fmt: skip
+
+
+class TestKeys:
+    def test_ones_own_keys_are_made_listed_replaced_and_revoked_through_the_api(self, cogmill: Cogmill) -> None:
+        cogmill.routes |= {
+            ("POST", "/v1/keys"): KEY | {"key": "cgm_1.secret"},
+            ("GET", "/v1/keys"): page(KEY),
+            ("POST", "/v1/keys/cgm_1/rotate"): KEY | {"key": "cgm_2.secret"},
+            ("POST", "/v1/keys/cgm_1/revoke"): KEY,
+        }
+        asked = ("--name", "ci", "--scopes", "read,submit", "--allow", "203.0.113.0/24", "--expires", "2100-01-01")
+        assert cogmill("keys", "create", "--mine", *asked) == (0, "cgm_1.secret\n", "")
+        code, out, _ = cogmill("keys", "list", "--mine")
+        assert (code, out.splitlines()[1].split()[0]) == (0, "cgm_1")
+        assert {"read", "203.0.113.0/24", "ci"} <= set(out.split())
+        assert cogmill("keys", "rotate", "cgm_1", "--overlap", "2h", "--mine")[:2] == (0, "cgm_2.secret\n")
+        assert cogmill("keys", "revoke", "cgm_1.secret", "--descendants", "--mine")[:2] == (0, "")
+        made, rotated, revoked = cogmill.bodies()
+        assert datetime.fromisoformat(made.pop("expires_at")) == datetime(2100, 1, 1, tzinfo=UTC)
+        assert made == {"name": "ci", "scopes": ["read", "submit"], "allow": ["203.0.113.0/24"]}
+        assert (rotated, revoked) == ({"overlap_s": 7200.0}, {"descendants": True})
+
+    def test_a_key_that_may_not_is_one_line(self, cogmill: Cogmill) -> None:
+        cogmill.routes["POST", "/v1/keys"] = error(403, "missing_scope")
+        assert cogmill("keys", "create", "--mine")[0] == 1

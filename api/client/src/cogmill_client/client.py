@@ -14,7 +14,7 @@ from cogmill_client.binding import AsyncDoes, AsyncGives, AsyncResource, Does, G
 from cogmill_client.drivers import AsyncDriver, Driver
 from cogmill_client.many import Downloaded
 from cogmill_client.models.webhooks import WebhookEvent
-from cogmill_client.procedures import account, campaigns, files, videos
+from cogmill_client.procedures import account, campaigns, files, keys, videos
 from cogmill_client.procedures import rows as row_steps
 from cogmill_client.settings import MAX_RETRIES, TIMEOUT_S, Settings, resolve
 
@@ -81,6 +81,14 @@ class Webhooks(Resource):
     def verify(payload: bytes | str, headers: Mapping[str, str], secret: str) -> WebhookEvent:
         """The event of a delivery. Raises `InvalidSignature`."""
         return signing.verify(payload, headers, secret)
+
+
+class Keys(Resource):
+    create = Does(keys.create)
+    retrieve = Does(keys.retrieve)
+    list = Gives(keys.list_)
+    rotate = Does(keys.rotate)
+    revoke = Does(keys.revoke)
 
 
 class Account(Resource):
@@ -151,6 +159,14 @@ class AsyncWebhooks(AsyncResource):
     verify = staticmethod(signing.verify)
 
 
+class AsyncKeys(AsyncResource):
+    create = AsyncDoes(keys.create)
+    retrieve = AsyncDoes(keys.retrieve)
+    list = AsyncGives(keys.list_)
+    rotate = AsyncDoes(keys.rotate)
+    revoke = AsyncDoes(keys.revoke)
+
+
 class AsyncAccount(AsyncResource):
     usage = AsyncDoes(account.usage)
     usage_csv = AsyncDoes(account.usage_csv)
@@ -185,6 +201,7 @@ class Cogmill:
         self.files = Files(self._driver)
         self.campaigns = Campaigns(self._driver)
         self.webhooks = Webhooks(self._driver)
+        self.keys = Keys(self._driver)
         own = Account(self._driver)
         self.usage, self.usage_csv, self.worker_usage = own.usage, own.usage_csv, own.worker_usage
         self.worker_usage_csv = own.worker_usage_csv
@@ -237,6 +254,7 @@ class AsyncCogmill:
         self.files = AsyncFiles(self._driver)
         self.campaigns = AsyncCampaigns(self._driver)
         self.webhooks = AsyncWebhooks(self._driver)
+        self.keys = AsyncKeys(self._driver)
         own = AsyncAccount(self._driver)
         self.usage, self.usage_csv, self.worker_usage = own.usage, own.usage_csv, own.worker_usage
         self.worker_usage_csv = own.worker_usage_csv

@@ -1,0 +1,242 @@
+"""`cogmill keys`: API keys, of any tenant in the database, or of one's own through the API."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from orchestrator.commands import own_keys
+from orchestrator.commands.connection import UseOption
+from orchestrator.commands.options import DataDirOption, settings_of
+from orchestrator.commands.tenants import tenant_name
+from orchestrator.domain.errors import CogmillError, InvalidField
+
+if TYPE_CHECKING:
+    from orchestrator.config import Settings
+    from orchestrator.domain.rights import Rights
+    from orchestrator.ports import ApiKey
+    from orchestrator.store import Store
+
+# The rest is imported by the command that needs it, as in orchestrator.cli.
+
+T = TypeVar("T")
+
+keys = typer.Typer(help="API keys.", no_args_is_help=True)
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_LONGEST_S = 100 * 365 * 86400
+_OVERLAP_S = 86400.0
+
+
+def _key_name(text: str) -> str:
+    if len(text) > 200 or not text.isprintable():
+        raise typer.BadParameter("a name is at most 200 printable characters")
+    return text
+
+
+def seconds(text: str) -> float:
+    """A time that lasts, as in 90d, 12h, 30m or 45s."""
+    match = re.fullmatch(r"(\d{1,10})([smhdw])", text)
+    if match is None or int(match[1]) * _SECONDS[match[2]] > _LONGEST_S:
+        raise typer.BadParameter(f"{text!r} is no time such as 90d, 12h, 30m or 45s")
+    return float(int(match[1]) * _SECONDS[match[2]])
+
+
+def moment(text: str) -> datetime:
+    """A time to come: a date, a time with its zone, or how long it is until then."""
+    if re.fullmatch(r"\d+[smhdw]", text):
+        return datetime.now(UTC) + timedelta(seconds=seconds(text))
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no date, no time with its zone, and nothing like 90d") from None
+    if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+        return found.replace(tzinfo=UTC)
+    if found.tzinfo is None:
+        raise typer.BadParameter(f"{text!r} has no zone: write it as in 2030-01-01T12:00:00Z")
+    return found
+
+
+_Tenant = Annotated[str | None, typer.Argument(parser=tenant_name, metavar="TENANT")]
+_Mine = Annotated[
+    bool, typer.Option("--mine", help="Of your own tenant, through the API, with the key of your profile.")
+]
+_Expires = Annotated[
+    datetime | None,
+    typer.Option("--expires", parser=moment, metavar="90d|DATE|TIME", help="From then on it is good for nothing."),
+]
+
+
+@keys.command("create")
+def create_key(
+    tenant: _Tenant = None,
+    name: Annotated[str, typer.Option(help="What it is for.", parser=_key_name, metavar="TEXT")] = "",
+    scopes: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SCOPE,...", help="What it may do.", show_default="all but operate and admin"),
+    ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NETWORK", help="In CIDR: where it may be used from; repeat it for several."),
+    ] = None,
+    expires: _Expires = None,
+    operator: Annotated[
+        bool, typer.Option("--operator", help="Also the scope `operate`: pause pools, see why workers fail.")
+    ] = False,
+    mine: _Mine = False,
+    use: UseOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Make a key of TENANT and print it; the tenant is made if it is new. With --mine it is like your own, or less."""
+    words = _words(scopes)
+    if mine or use is not None:
+        if tenant is not None or operator:
+            raise typer.BadParameter("your own key makes keys of its own tenant, and is asked for scopes by name")
+        own_keys.create(use, name=name, scopes=words, allow=allow, expires=expires)
+        return
+    if tenant is None:
+        raise typer.BadParameter("name one, or say --mine", param_hint="TENANT")
+    rights = _rights(words, allow or (), expires, operator=operator)
+    made_of = tenant
+
+    from orchestrator.tenants import keys as form
+
+    key_id, settings = form.new_id(), settings_of(data_dir)
+    _run(settings, lambda store: store.add_key(key_id, made_of, name, rights=rights))
+    typer.echo(form.issue(settings.needed_master_key, key_id))
+
+
+@keys.command("list")
+def list_keys(
+    tenant: Annotated[str | None, typer.Argument()] = None,
+    mine: _Mine = False,
+    use: UseOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """List the keys of TENANT or of everybody, without their secrets."""
+    if mine or use is not None:
+        own_keys.show(use)
+        return
+    for key in _run(settings_of(data_dir), lambda store: store.list_keys(tenant)):
+        typer.echo(_line(key))
+
+
+@keys.command("rotate")
+def rotate_key(
+    key_id: str,
+    overlap: Annotated[
+        float | None,
+        typer.Option(
+            parser=seconds,
+            metavar="24h",
+            help="For how long the old key goes on beside the new one.",
+            show_default="24h",
+        ),
+    ] = None,
+    expires: _Expires = None,
+    mine: _Mine = False,
+    use: UseOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Make a key in the place of another, by its id, and print it; it may what that one may."""
+    known, overlap_s = _id(key_id), _OVERLAP_S if overlap is None else overlap
+    if mine or use is not None:
+        own_keys.rotate(use, known, overlap_s=overlap_s, expires=expires)
+        return
+
+    from orchestrator.ports import Successor
+    from orchestrator.tenants import keys as form
+    from orchestrator.tenants.issuing import succeed
+
+    fresh, settings, now = form.new_id(), settings_of(data_dir), datetime.now(UTC)
+
+    def draft(old: ApiKey, _: ApiKey | None) -> Successor:
+        return succeed(old, fresh, now, overlap_s=overlap_s, expires_at=expires)
+
+    if _run(settings, lambda store: store.replace_key(known, draft)) is None:
+        raise CogmillError(f"no key has the id {known!r}")
+    typer.echo(form.issue(settings.needed_master_key, fresh))
+
+
+@keys.command("revoke")
+def revoke_key(
+    key_id: str,
+    descendants: Annotated[
+        bool, typer.Option("--descendants", help="Also the keys that it made, and those that these made.")
+    ] = False,
+    mine: _Mine = False,
+    use: UseOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Revoke a key for good, by its id (the part before the dot)."""
+    known = _id(key_id)
+    if mine or use is not None:
+        own_keys.revoke(use, known, descendants=descendants)
+        return
+
+    async def revoke(store: Store) -> bool:
+        revoked = await store.revoke_key(known)
+        return bool(await store.revoke_made_by(known)) or revoked if descendants else revoked
+
+    if not _run(settings_of(data_dir), revoke):
+        raise CogmillError(f"no valid key has the id {known!r}")
+
+
+def _run(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
+    from orchestrator.store import Store
+
+    async def opened() -> T:
+        async with Store.open(settings.database) as store:
+            return await work(store)
+
+    return asyncio.run(opened())
+
+
+def _id(key: str) -> str:
+    """Of a key, or of its id."""
+    return key.split(".")[0]
+
+
+def _words(scopes: Iterable[str] | None) -> list[str] | None:
+    return None if scopes is None else [word.strip() for each in scopes for word in each.split(",")]
+
+
+def _rights(scopes: list[str] | None, allow: Iterable[str], expires: datetime | None, *, operator: bool) -> Rights:
+    from orchestrator.domain.callers import read_networks
+    from orchestrator.domain.rights import USUAL, Rights, Scope, read_scopes
+    from orchestrator.tenants.issuing import check_rights
+
+    try:
+        named = USUAL if scopes is None else read_scopes(scopes)
+        rights = Rights(
+            scopes=named | {Scope.OPERATE} if operator else named, allow=read_networks(allow), expires_at=expires
+        )
+        return check_rights(rights, datetime.now(UTC))
+    except InvalidField as error:
+        raise typer.BadParameter(error.message, param_hint=_OPTIONS.get(error.param or "")) from None
+
+
+_OPTIONS = {"scopes": "--scopes", "allow": "--allow", "expires_at": "--expires"}
+
+
+def _line(key: ApiKey) -> str:
+    rights = key.rights
+    cells: list[Any] = [key.id, key.tenant, f"{key.created_at:%Y-%m-%d %H:%M}", state(key, datetime.now(UTC))]
+    cells.append(f"used {key.last_used_at:%Y-%m-%d %H:%M}" if key.last_used_at else "never used")
+    cells.append(",".join(sorted(rights.scopes)) or "nothing")
+    cells += [f"from {','.join(map(str, rights.allow))}"] if rights.allow else []
+    return "  ".join(map(str, (*cells, key.name))).rstrip()
+
+
+def state(key: ApiKey, now: datetime) -> str:
+    """In words, whether a key is good."""
+    if key.revoked_at is not None:
+        return f"revoked {key.revoked_at:%Y-%m-%d %H:%M}"
+    if key.rights.expires_at is None:
+        return "valid"
+    return f"{'expired' if key.rights.expires_at <= now else 'valid until'} {key.rights.expires_at:%Y-%m-%d %H:%M}"

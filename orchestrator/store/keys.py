@@ -1,0 +1,167 @@
+"""API keys: made, replaced, revoked, and when they were last used.
+
+Whoever makes a key with another holds the other's row by a share lock: a key that is revoked has made nothing after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from ipaddress import ip_network
+from typing import Any
+
+from sqlalchemy import Row, func, or_, select, text, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from orchestrator.domain.rights import USUAL, Rights, Scope, known_scopes
+from orchestrator.ports import ApiKey, KeyPage, NewKey, Successor
+from orchestrator.store.part import Part
+from orchestrator.store.tables import keys, tenants
+
+# Rows are locked in one order, since every process of the API writes those of the same keys.
+_USED = text("""
+    WITH used AS MATERIALIZED (
+        SELECT keys.id, cogmill_now() - make_interval(secs => told.age) AS at
+        FROM keys JOIN unnest(CAST(:ids AS text[]), CAST(:ages AS float8[])) AS told (id, age) ON keys.id = told.id
+        ORDER BY keys.id
+        FOR NO KEY UPDATE OF keys
+    )
+    UPDATE keys SET last_used_at = used.at
+    FROM used
+    WHERE keys.id = used.id AND (keys.last_used_at IS NULL OR keys.last_used_at < used.at)
+""")
+
+
+class Keys(Part):
+    async def add_key(
+        self, key_id: str, tenant: str, name: str, *, operator: bool = False, rights: Rights | None = None
+    ) -> ApiKey:
+        given = rights or Rights(scopes=USUAL | {Scope.OPERATE} if operator else USUAL)
+        key = NewKey(id=key_id, name=name, rights=given)
+
+        async def add(connection: AsyncConnection) -> ApiKey:
+            await connection.execute(insert(tenants).values(name=tenant).on_conflict_do_nothing())
+            return await _insert(connection, key, tenant)
+
+        return await self._database.transact(add)
+
+    async def mint_key(self, by: str, draft: Callable[[ApiKey], NewKey], *, at_most: int) -> ApiKey | None:
+        async def mint(connection: AsyncConnection) -> ApiKey | None:
+            maker = await _held(connection, by, share=True)
+            if maker is None:
+                return None
+            key = draft(maker)
+            # The tenant's row makes its concurrent additions wait for each other.
+            await connection.execute(select(tenants.c.name).where(tenants.c.name == maker.tenant).with_for_update())
+            if await _counted(connection, maker.tenant) >= at_most:
+                return None
+            return await _insert(connection, key, maker.tenant, made_by=by)
+
+        return await self._database.transact(mint)
+
+    async def replace_key(
+        self, key_id: str, draft: Callable[[ApiKey, ApiKey | None], Successor], *, by: str | None = None
+    ) -> ApiKey | None:
+        async def replace(connection: AsyncConnection) -> ApiKey | None:
+            maker = None if by is None or by == key_id else await _held(connection, by, share=True)
+            old = await _held(connection, key_id)
+            if old is None:
+                return None
+            successor = draft(old, old if by == key_id else maker)
+            ends = {"replaced_by": successor.key.id, "expires_at": func.least(keys.c.expires_at, successor.until)}
+            await connection.execute(update(keys).where(keys.c.id == key_id).values(ends))
+            # As if its maker had made this one, too: it goes where that one's keys go.
+            return await _insert(connection, successor.key, old.tenant, made_by=by or old.made_by)
+
+        return await self._database.transact(replace)
+
+    async def list_keys(self, tenant: str | None = None) -> list[ApiKey]:
+        query = select(keys).order_by(keys.c.created_at, keys.c.id)
+        if tenant is not None:
+            query = query.where(keys.c.tenant == tenant)
+        return [_key(row) for row in await self._database.fetch(query)]
+
+    async def page_keys(self, tenant: str, *, limit: int, after: str | None) -> KeyPage:
+        query = select(keys).where(keys.c.tenant == tenant)
+        if after is not None:
+            last = select(keys.c.created_at, keys.c.id).where(keys.c.id == after, keys.c.tenant == tenant)
+            query = query.where(tuple_(keys.c.created_at, keys.c.id) < last.scalar_subquery())
+        found = await self._database.fetch(query.order_by(keys.c.created_at.desc(), keys.c.id.desc()).limit(limit + 1))
+        return KeyPage(keys=[_key(row) for row in found[:limit]], has_more=len(found) > limit)
+
+    async def revoke_key(self, key_id: str) -> bool:
+        revoke = (
+            update(keys)
+            .where(keys.c.id == key_id, keys.c.revoked_at.is_(None))
+            .values(revoked_at=func.cogmill_now())
+            .returning(keys.c.id)
+        )
+        return bool(await self._database.fetch(revoke))
+
+    async def revoke_made_by(self, key_id: str) -> int:
+        async def revoke(connection: AsyncConnection) -> int:
+            revoked, seen, makers = 0, {key_id}, [key_id]
+            while makers:
+                # Each generation in statements of its own, which see all that the one before made until it ended.
+                children = keys.c.made_by.in_(makers)
+                ending = update(keys).where(children, keys.c.revoked_at.is_(None)).values(revoked_at=func.cogmill_now())
+                revoked += len((await connection.execute(ending.returning(keys.c.id))).all())
+                known = await connection.scalars(select(keys.c.id).where(children))
+                makers = [child for child in known if child not in seen]
+                seen.update(makers)
+            return revoked
+
+        return await self._database.transact(revoke)
+
+    async def find_key(self, key_id: str) -> ApiKey | None:
+        found = await self._database.fetch(select(keys).where(keys.c.id == key_id))
+        return _key(found[0]) if found else None
+
+    async def record_uses(self, ages: Mapping[str, float]) -> None:
+        await self._database.fetch(_USED, {"ids": list(ages), "ages": list(ages.values())})
+
+
+async def _held(connection: AsyncConnection, key_id: str, *, share: bool = False) -> ApiKey | None:
+    """A key that stays as it is until the transaction ends."""
+    row = (await connection.execute(select(keys).where(keys.c.id == key_id).with_for_update(read=share))).one_or_none()
+    return None if row is None else _key(row)
+
+
+async def _counted(connection: AsyncConnection, tenant: str) -> int:
+    """A tenant's keys that are good, or were made within a day: who makes and revokes in turn is bounded, too."""
+    now = func.cogmill_now()
+    good = keys.c.revoked_at.is_(None) & or_(keys.c.expires_at.is_(None), keys.c.expires_at > now)
+    recent = keys.c.created_at > now - text("interval '1 day'")
+    count = select(func.count()).select_from(keys).where(keys.c.tenant == tenant, or_(good, recent))
+    return await connection.scalar(count) or 0
+
+
+async def _insert(connection: AsyncConnection, key: NewKey, tenant: str, *, made_by: str | None = None) -> ApiKey:
+    values = {
+        "id": key.id,
+        "tenant": tenant,
+        "name": key.name,
+        "operator": Scope.OPERATE in key.rights.scopes,
+        "scopes": sorted(key.rights.scopes),
+        "allow": [str(network) for network in key.rights.allow],
+        "expires_at": key.rights.expires_at,
+        "made_by": made_by,
+    }
+    return _key((await connection.execute(insert(keys).values(values).returning(keys))).one())
+
+
+def _key(row: Row[Any]) -> ApiKey:
+    scopes = USUAL | ({Scope.OPERATE} if row.operator else set()) if row.scopes is None else known_scopes(row.scopes)
+    return ApiKey(
+        id=row.id,
+        tenant=row.tenant,
+        name=row.name,
+        created_at=row.created_at,
+        revoked_at=row.revoked_at,
+        rights=Rights(
+            scopes=scopes, allow=tuple(ip_network(network) for network in row.allow), expires_at=row.expires_at
+        ),
+        last_used_at=row.last_used_at,
+        made_by=row.made_by,
+        replaced_by=row.replaced_by,
+    )

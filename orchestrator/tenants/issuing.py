@@ -1,0 +1,206 @@
+"""Keys as their tenant manages them, with one of its keys: made, looked at, replaced and revoked.
+
+No key makes, replaces or revokes one that may more than itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from orchestrator.domain.addresses import IPNetwork
+from orchestrator.domain.errors import BeyondOwn, InvalidField, LimitExceeded, NotFound, WrongState
+from orchestrator.domain.rights import Rights, Scope, check_within
+from orchestrator.domain.texts import check_text
+from orchestrator.ports import ApiKey, KeyPage, NewKey, Successor
+from orchestrator.tenants import keys
+from orchestrator.tenants.keyring import check_good
+
+MAX_KEYS = 100
+MAX_NAME_CHARS = 200
+# For how long a key goes on beside the one that takes its place, unless told otherwise, and at most.
+OVERLAP_S = 24 * 3600
+MAX_OVERLAP_S = 90 * 24 * 3600
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class KeysOfTenants(Protocol):
+    """The parts of `KeyStore` that this needs."""
+
+    async def mint_key(self, by: str, draft: Callable[[ApiKey], NewKey], *, at_most: int) -> ApiKey | None: ...
+
+    async def replace_key(
+        self, key_id: str, draft: Callable[[ApiKey, ApiKey | None], Successor], *, by: str | None = None
+    ) -> ApiKey | None: ...
+
+    async def page_keys(self, tenant: str, *, limit: int, after: str | None) -> KeyPage: ...
+
+    async def find_key(self, key_id: str) -> ApiKey | None: ...
+
+    async def revoke_key(self, key_id: str) -> bool: ...
+
+    async def revoke_made_by(self, key_id: str) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A key and all of it, which is shown when it is new."""
+
+    key: ApiKey
+    whole: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a new key is to may; None is as its maker."""
+
+    scopes: frozenset[Scope] | None = None
+    allow: tuple[IPNetwork, ...] | None = None
+    expires_at: datetime | None = None
+
+    def of(self, own: Rights) -> Rights:
+        """The rights that are meant, where its maker has these."""
+        return Rights(
+            scopes=own.scopes if self.scopes is None else self.scopes,
+            allow=own.allow if self.allow is None else self.allow,
+            expires_at=self.expires_at or own.expires_at,
+        )
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Issuing:
+    """`by` is the key of the request. An id that is not one of its tenant's own raises `NotFound`.
+
+    `changed` hears of every key that is no longer as it was.
+    """
+
+    def __init__(
+        self,
+        store: KeysOfTenants,
+        master_key: str,
+        *,
+        changed: Callable[[str], object] = lambda _: None,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._store = store
+        self._master_key = master_key
+        self._changed = changed
+        self._now = now
+
+    async def create(self, by: ApiKey, *, name: str, wanted: Wanted) -> Issued:
+        """A key of the same tenant.
+
+        Raises `InvalidField`, `BeyondOwn`, or `LimitExceeded` for one key too many.
+        """
+        check_name(name)
+        key_id = keys.new_id()
+
+        def draft(maker: ApiKey) -> NewKey:
+            check_good(maker, self._now())
+            asked = wanted.of(maker.rights)
+            check_within(asked, maker.rights)
+            return NewKey(id=key_id, name=name, rights=check_rights(asked, self._now()))
+
+        made = await self._store.mint_key(by.id, draft, at_most=MAX_KEYS)
+        if made is None:
+            message = f"a tenant has at most {MAX_KEYS} keys that are good or were made within a day"
+            raise LimitExceeded(message, limit="keys", retry_after_s=None)
+        return self._issued(made)
+
+    async def list(self, by: ApiKey, *, limit: int, after: str | None = None) -> KeyPage:
+        """The tenant's keys, newest first, behind the key `after`."""
+        if after is not None:
+            await self._own(by, after, param="after")
+        return await self._store.page_keys(by.tenant, limit=limit, after=after)
+
+    async def get(self, by: ApiKey, key_id: str) -> ApiKey:
+        return await self._own(by, key_id)
+
+    async def rotate(self, by: ApiKey, key_id: str, *, overlap_s: float, expires_at: datetime | None = None) -> Issued:
+        """A key that may what this one may, which goes on beside it for `overlap_s`, and no longer.
+
+        It expires when this one would have, unless it is told otherwise. Raises `BeyondOwn`, and `WrongState` for a key
+        that is good no more or was replaced before.
+        """
+        await self._own(by, key_id)
+        fresh = keys.new_id()
+
+        def draft(old: ApiKey, maker: ApiKey | None) -> Successor:
+            assert maker is not None  # keys are never dropped
+            check_good(maker, self._now())
+            successor = succeed(old, fresh, self._now(), overlap_s=overlap_s, expires_at=expires_at)
+            check_within(successor.key.rights, maker.rights)
+            return successor
+
+        made = await self._store.replace_key(key_id, draft, by=by.id)
+        if made is None:
+            raise _no_key(key_id)
+        self._changed(key_id)
+        return self._issued(made)
+
+    async def revoke(self, by: ApiKey, key_id: str, *, descendants: bool) -> ApiKey:
+        """Revoke for good, and again without effect; with `descendants` also what it made, and what that made.
+
+        Raises `BeyondOwn` for a key with more scopes than the request's.
+        """
+        key = await self._own(by, key_id)
+        if more := sorted(key.rights.scopes - by.rights.scopes):
+            raise BeyondOwn(f"a key cannot revoke one that may more than itself: {', '.join(more)}", param="scopes")
+        await self._store.revoke_key(key_id)
+        if descendants:  # none of whom may more than it does, and so than the request's
+            await self._store.revoke_made_by(key_id)
+        self._changed(key_id)
+        return await self._own(by, key_id)
+
+    async def _own(self, by: ApiKey, key_id: str, *, param: str | None = None) -> ApiKey:
+        key = await self._store.find_key(key_id) if _ID.fullmatch(key_id) else None
+        if key is None or key.tenant != by.tenant:
+            raise _no_key(key_id, param)
+        return key
+
+    def _issued(self, key: ApiKey) -> Issued:
+        return Issued(key, keys.issue(self._master_key, key.id))
+
+
+def succeed(
+    old: ApiKey,
+    key_id: str,
+    now: datetime,
+    *,
+    overlap_s: float,
+    expires_at: datetime | None = None,
+) -> Successor:
+    """What takes a key's place. Raises `WrongState` for one that is good no more, or was replaced before."""
+    if old.revoked_at is not None:
+        raise WrongState("the key was revoked: make another one")
+    if old.replaced_by is not None:
+        raise WrongState(f"the key was replaced before, by {old.replaced_by}")
+    if old.rights.expires_at is not None and now >= old.rights.expires_at:
+        raise WrongState("the key has expired: make another one")
+    rights = check_rights(replace(old.rights, expires_at=expires_at or old.rights.expires_at), now)
+    return Successor(key=NewKey(id=key_id, name=old.name, rights=rights), until=now + timedelta(seconds=overlap_s))
+
+
+def check_rights(rights: Rights, now: datetime) -> Rights:
+    """The same. Raises `InvalidField` for a key that would be good for nothing."""
+    if rights.expires_at is not None and rights.expires_at <= now:
+        raise InvalidField("must be in the future", param="expires_at")
+    return rights
+
+
+def check_name(name: str) -> None:
+    """Raise `InvalidField` for a name that is no line for people."""
+    check_text(name, "name", max_chars=MAX_NAME_CHARS)
+    if not name.isprintable():
+        raise InvalidField("must be one printable line", param="name")
+
+
+def _no_key(key_id: str, param: str | None = None) -> NotFound:
+    return NotFound(f"no key with the id {key_id[:80]!r}", param=param)

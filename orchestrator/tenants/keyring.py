@@ -1,0 +1,129 @@
+"""Good keys: which of them are in requests, as the database knows them, asked about each one now and then."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from orchestrator.domain import rights
+from orchestrator.domain.addresses import IPAddress
+from orchestrator.domain.errors import Unauthenticated
+from orchestrator.ports import ApiKey
+from orchestrator.tenants import keys
+
+# One look-up that hangs does not hold up those who come later than this.
+_SHARED_S = 1.0
+
+
+class KeyFinder(Protocol):
+    """The one part of `KeyStore` that checking keys needs."""
+
+    async def find_key(self, key_id: str) -> ApiKey | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Lookup:
+    """A read of one key, perhaps still under way."""
+
+    task: asyncio.Task[ApiKey | None]
+    # Its answer is good until then, in monotonic seconds.
+    fresh_until: float
+    # While it is under way, who comes before then waits for it, too.
+    shared_until: float
+
+
+class Keyring:
+    """Turns Authorization headers into keys, and asks the database about each one at most every `cache_s` seconds.
+
+    So a revocation acts within that time, here and on every other replica; an expiry that is known acts at once. Only
+    ids that come with their right secret or signature are ever looked up, so the cache holds no more entries than keys
+    were issued. Requests that arrive soon after a look-up began share it. `used` hears of every key that was let in.
+    """
+
+    def __init__(
+        self,
+        store: KeyFinder,
+        master_key: str,
+        *,
+        cache_s: float,
+        used: Callable[[str], object] = lambda _: None,
+        monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._master_key = master_key
+        self._cache_s = cache_s
+        self._used = used
+        self._monotonic = monotonic
+        self._wall = wall
+        self._lookups: dict[str, _Lookup] = {}
+
+    async def tenant(self, authorization: str | None, address: IPAddress | None = None) -> str:
+        """The tenant that an Authorization header speaks for; raises as `key` does."""
+        return (await self.key(authorization, address)).tenant
+
+    async def key(self, authorization: str | None, address: IPAddress | None = None) -> ApiKey:
+        """The key in an Authorization header, which is good, and may be used from there.
+
+        Raises `Unauthenticated`, `AddressRefused` or `StoreUnavailable`.
+        """
+        credential = keys.parse(authorization)
+        if isinstance(credential, keys.Token):
+            credential.verify(self._master_key, self._wall())
+        else:
+            credential.verify(self._master_key)
+        key = await self.good(credential.id)
+        rights.admit_from(key.rights, address)
+        self._used(key.id)
+        return key
+
+    async def good(self, key_id: str) -> ApiKey:
+        """The key of this id, whose secret or signature was verified. For what goes on behind its answer: asked again.
+
+        Raises `Unauthenticated` for one that is none any more, or `StoreUnavailable`.
+        """
+        key = await self._find(key_id)
+        if key is None:
+            raise keys.invalid()
+        check_good(key, datetime.fromtimestamp(self._wall(), UTC))
+        return key
+
+    def forget(self, key_id: str) -> None:
+        """Ask about it again, whenever it was last asked about: it has been changed here."""
+        self._lookups.pop(key_id, None)
+
+    async def _find(self, key_id: str) -> ApiKey | None:
+        lookup = self._lookups.get(key_id)
+        now = self._monotonic()
+        if lookup is None or now >= lookup.fresh_until or _failed(lookup.task) or _hangs(lookup, now):
+            # Fresh from the start of the look-up, not its end: a revocation after the start is never hidden for longer.
+            task = asyncio.ensure_future(self._store.find_key(key_id))
+            lookup = self._lookups[key_id] = _Lookup(task, now + self._cache_s, now + _SHARED_S)
+        # Shielded: a caller that hangs up must not cancel a look-up that others wait for.
+        return await asyncio.shield(lookup.task)
+
+
+def _hangs(lookup: _Lookup, now: float) -> bool:
+    return not lookup.task.done() and now >= lookup.shared_until
+
+
+def _failed(task: asyncio.Task[ApiKey | None]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
+
+
+def is_good(key: ApiKey, now: datetime) -> bool:
+    """Whether it was neither revoked nor has expired."""
+    return key.revoked_at is None and (key.rights.expires_at is None or now < key.rights.expires_at)
+
+
+def check_good(key: ApiKey, now: datetime) -> None:
+    """Raise `Unauthenticated` for a key that was revoked or has expired."""
+    if key.revoked_at is not None:
+        raise Unauthenticated("the API key was revoked", reason="revoked")
+    expires_at = key.rights.expires_at
+    if expires_at is not None and now >= expires_at:
+        raise Unauthenticated(f"the API key expired at {expires_at:%Y-%m-%d %H:%M:%S} UTC", reason="expired")
