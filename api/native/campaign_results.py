@@ -26,7 +26,8 @@ from orchestrator.domain.objects import signature_key
 from orchestrator.domain.rights import Scope
 from orchestrator.domain.spreadsheet import csv_of
 from orchestrator.ports import ObjectStore
-from orchestrator.tenants.keyring import Keyring, parse
+from orchestrator.tenants.keyring import Keyring
+from orchestrator.tenants.keys import parse
 
 router = APIRouter(tags=["campaigns"])
 

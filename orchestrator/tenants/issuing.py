@@ -111,7 +111,7 @@ class Issuing:
         made = await self._store.mint_key(by.id, draft, at_most=MAX_KEYS)
         if made is None:
             message = f"a tenant has at most {MAX_KEYS} keys that are good or were made within a day"
-            raise LimitExceeded(message, limit="keys", retry_after_s=None)
+            raise LimitExceeded(message, limit="keys", retry_after_s=None, most=MAX_KEYS, used=MAX_KEYS)
         return self._issued(made)
 
     async def list(self, by: ApiKey, *, limit: int, after: str | None = None) -> KeyPage:
