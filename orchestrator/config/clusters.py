@@ -81,7 +81,7 @@ class _Environment(BaseSettings):
         return Access(
             url=self.database_url,
             transaction_pooling=self.database_pooling == "transaction",
-            url_file=sources.file_of("database_url", self.database_url),
+            url_file=sources.paths().get("database_url"),
         )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from orchestrator.config import loops, rendering, sections, sources
@@ -58,6 +58,8 @@ class Settings(BaseSettings):
     retention: loops.RetentionSettings = loops.RetentionSettings()
     metrics: loops.MetricsSettings = loops.MetricsSettings()
     log: sections.LogSettings = sections.LogSettings()
+    # The files that keys came from, by their names as files.
+    _files: dict[str, Path] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _names_resolve(self) -> Self:
@@ -129,19 +131,14 @@ class Settings(BaseSettings):
             url=self.database_url,
             transaction_pooling=pooled,
             listen_url=self.listen_url,
-            url_file=sources.file_of("database_url", self.database_url),
-            listen_file=sources.file_of("listen_url", self.listen_url),
+            url_file=self._files.get("database_url"),
+            listen_file=self._files.get("listen_url"),
         )
 
     @property
     def s3_files(self) -> dict[str, Path]:
         """The files that S3's keys come from, by the names of these; what does not come from one is left out."""
-        s3 = self.s3
-        secrets = {"secret_key": s3.secret_key, "signing_secret_key": s3.signing_secret_key}
-        values = {name: None if secret is None else secret.get_secret_value() for name, secret in secrets.items()}
-        values |= {"access_key": s3.access_key, "signing_access_key": s3.signing_access_key}
-        files = {name: sources.file_of(f"s3__{name}", value) for name, value in values.items()}
-        return {name: file for name, file in files.items() if file is not None}
+        return {key.removeprefix("s3__"): file for key, file in self._files.items() if key.startswith("s3__")}
 
     @property
     def max_request_bytes(self) -> int:
@@ -267,7 +264,11 @@ def load(**overrides: Any) -> Settings:
         raise ConfigError(f"COGMILL_CONFIG: no such file: {path}")
     sources.refuse_unknown(Settings.model_fields)
     try:
-        return Settings(**overrides)
+        settings = Settings(**overrides)
+        settings._files = {
+            key: path for key, path in sources.paths().items() if key.partition("__")[0] not in overrides
+        }
+        return settings
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(item) for item in error.errors(include_url=False))) from None
     except SettingsError as error:

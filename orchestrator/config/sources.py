@@ -54,13 +54,16 @@ def text_of(path: Path) -> str:
     return path.read_text("utf-8").rstrip("\r\n")
 
 
-def file_of(key: str, value: str | None) -> Path | None:
-    """The file of secrets that a key's value comes from (`s3__secret_key`); None where it comes from elsewhere."""
+def paths() -> dict[str, Path]:
+    """The files of secrets that count, by their keys (`s3__secret_key`): those that the environment does not outdo."""
     given = {name.lower() for name, text in os.environ.items() if text}
-    if value is None or f"{PREFIX}{key}".lower() in given:
-        return None
-    found = [name for name, text in secrets().items() if name.lower() == key and text == value]
-    return Path(os.environ[SECRETS_DIR]) / found[0] if found else None
+    found = {name.lower(): Path(os.environ[SECRETS_DIR]) / name for name in secrets()}
+    return {key: path for key, path in found.items() if not given & {f"{PREFIX}{each}".lower() for each in _ways(key)}}
+
+
+def _ways(key: str) -> tuple[str, str]:
+    """What variables may say it: its own, and that of its whole section, in JSON."""
+    return key, key.partition("__")[0]
 
 
 def now(value: str, file: Path | None) -> str:

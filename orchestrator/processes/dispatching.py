@@ -64,6 +64,7 @@ async def run_dispatcher(
     files of secrets have changed, which only its successor can tell the workers.
     Raises `StaleEpoch` when a newer dispatcher has taken over.
     """
+    renewal = renewing.Renewal()  # first: joining a cluster may take minutes, in which secrets change
     async with Store.open(settings.database, limits=settings.limits.defaults) as store:
         namespace = f"cogmill-{await store.deployment_id()}"
         workers = await asyncio.to_thread(connect, settings.ray.address, namespace)
@@ -80,7 +81,6 @@ async def run_dispatcher(
             async with running(pulse) as loops:
                 for loop in dispatching(settings, cluster, dispatcher, Watchers(cluster, loops), store):
                     loops.start(loop)
-                renewal = renewing.Renewal()
                 loops.start(Loop("secrets", renewing.EVERY_S, renewal.run_once))
                 await first(stopping.wait(), renewal.due.wait())
                 if drain_s is not None and stopping.is_set():

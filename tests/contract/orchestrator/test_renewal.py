@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator import config
 from orchestrator.domain.errors import ConfigError
+from orchestrator.ports import Workers
 from orchestrator.processes import dispatching, renewing
 from orchestrator.processes.renewing import Renewal
 from tests.support.secrets import SecretsFolder
@@ -66,23 +67,27 @@ async def test_a_process_that_could_not_start_again_goes_on_until_it_can(folder:
     assert renewal.due.is_set()
 
 
+@pytest.mark.parametrize("while_joining", [False, True])
 async def test_the_dispatcher_ends_as_if_stopped_and_leaves_its_workers_even_where_a_stop_would_drain_them(
-    folder: SecretsFolder, database_url: str, monkeypatch: pytest.MonkeyPatch
+    folder: SecretsFolder, database_url: str, monkeypatch: pytest.MonkeyPatch, while_joining: bool
 ) -> None:
     monkeypatch.setattr(renewing, "EVERY_S", 0.01)
     told = TOLD | {"database_url": database_url, "s3__access_key": "any"}
     folder.write(**told)
     pool = SimulatedWorkers(VirtualClock(), publish=lambda assignment: pytest.fail("nothing is rendered"))
-    started = asyncio.Event()
+    settings, started = config.load(), asyncio.Event()
     pool.born = lambda worker: started.set()
-    running = asyncio.create_task(
-        dispatching.run_dispatcher(config.load(), lambda address, namespace: pool, drain_s=3600)
-    )
-    await asyncio.wait({running, asyncio.ensure_future(started.wait())}, return_when=asyncio.FIRST_COMPLETED)
-    assert not running.done()
 
-    folder.write(**told | {"s3__secret_key": "two"})
+    def join(address: str | None, namespace: str) -> Workers:
+        if while_joining:
+            folder.write(**told | {"s3__secret_key": "two"})
+        return pool
+
+    running = asyncio.create_task(dispatching.run_dispatcher(settings, join, drain_s=3600))
+    if not while_joining:
+        await asyncio.wait({running, asyncio.ensure_future(started.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        assert not running.done()
+        folder.write(**told | {"s3__secret_key": "two"})
     await asyncio.wait_for(running, 30)
 
-    [worker] = pool.workers.values()
-    assert not worker.draining
+    assert not any(worker.draining for worker in pool.workers.values())

@@ -74,16 +74,29 @@ def test_keys_that_sign_urls_alone_are_read_again_too(secrets_folder: SecretsFol
     assert signer_of(objects.presign("a", lifetime_s=60)) == "sign-2"
 
 
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [("COGMILL_S3__ACCESS_KEY", "environment"), ("COGMILL_S3", '{"access_key": "environment", "secret_key": "s"}')],
+)
 def test_keys_of_which_one_comes_from_elsewhere_stay_what_they_are(
-    secrets_folder: SecretsFolder, monkeypatch: pytest.MonkeyPatch
+    secrets_folder: SecretsFolder, monkeypatch: pytest.MonkeyPatch, variable: str, text: str
 ) -> None:
-    monkeypatch.setenv("COGMILL_S3__ACCESS_KEY", "environment")
+    monkeypatch.setenv(variable, text)
     secrets_folder.write(s3__access_key="file", s3__secret_key="s")
     loaded = settings()
     objects = S3Objects(loaded.s3, loaded.s3_files)
     secrets_folder.write(s3__access_key="file-2", s3__secret_key="s2")
 
     assert signer_of(objects.presign("a", lifetime_s=60)) == "environment"
+
+
+def test_keys_that_change_while_a_process_starts_are_not_missed(secrets_folder: SecretsFolder) -> None:
+    secrets_folder.write(s3__access_key="one", s3__secret_key="s")
+    loaded = settings()
+    secrets_folder.write(s3__access_key="two", s3__secret_key="s")
+    objects = S3Objects(loaded.s3, loaded.s3_files)
+
+    assert signer_of(objects.presign("a", lifetime_s=60)) == "two"
 
 
 @pytest.mark.parametrize("wrong", [{"access": "new", "secret": ""}, {"access": "", "secret": ""}, {}], ids=str)
