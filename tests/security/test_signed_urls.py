@@ -13,7 +13,7 @@ from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import S3Settings
 from orchestrator.domain.errors import Unauthenticated
 from orchestrator.store import Store
-from orchestrator.tenants.keys import Keyring
+from orchestrator.tenants.keyring import Keyring
 from tests.support.api import api_settings
 from tests.support.batches import a_scene, line
 
