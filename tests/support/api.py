@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -58,6 +59,12 @@ def api_settings(database_url: str, s3: S3Settings | None = None, **api: Any) ->
             "api": {"key_cache_s": 0, **api},
         }
     )
+
+
+@cache
+def document() -> dict[str, Any]:
+    """The app's own OpenAPI document, which takes a second to write: to be read only."""
+    return create_app(api_settings("postgresql://nowhere/none")).openapi()
 
 
 def in_process(app: FastAPI, key: str | None = None) -> httpx.AsyncClient:

@@ -6,11 +6,15 @@ import gc
 
 import structlog
 
+# Thousands of modules are imported from here on, and collections would look through them again and again.
+gc.disable()
+
 
 def pytest_collection_finish() -> None:
     """What is imported by now stays: no collection needs to walk over torch again, ours or one that a test asks for."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_configure() -> None:

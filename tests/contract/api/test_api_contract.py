@@ -23,13 +23,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from api.app import create_app
 from orchestrator.config import Settings
-from tests.support.api import Api, api_settings, listening
+from tests.support.api import Api, document, listening
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-DOCUMENT: dict[str, Any] = create_app(api_settings("postgresql://nowhere/none")).openapi()
+DOCUMENT: dict[str, Any] = document()
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
 OPERATIONS = [
     (method.upper(), path, operation) for path, item in DOCUMENT["paths"].items() for method, operation in item.items()

@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 
-from api.app import create_app
-from tests.support.api import Api, api_settings
+from tests.support.api import Api, document
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-DOCUMENT = create_app(api_settings("postgresql://nowhere/none")).openapi()
+DOCUMENT = document()
 OPERATIONS = [
     (method.upper(), path, operation)
     for path, operations in DOCUMENT["paths"].items()

@@ -21,12 +21,11 @@ from cogmill_client.models.events import EndEvent, StepEvent
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from api.app import create_app
 from orchestrator.config import Settings
 from orchestrator.domain.webhooks import EventType, event_body
 from orchestrator.notify.outbox import signed
 from orchestrator.tenants import keys
-from tests.support.api import MASTER_KEY, THUMBNAIL, VIDEO, Api, api_settings, listening
+from tests.support.api import MASTER_KEY, THUMBNAIL, VIDEO, Api, document, listening
 from tests.support.scaling import a_decision
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -87,7 +86,7 @@ PENDING: set[str] = set()
 # What no component of the document is about: parts that routes write as lines, and what is made of several.
 ELSEWHERE = {base.Answer, base.Identified, base.Deleted, rows.BadRow, rows.Link, webhooks.WebhookEvent}
 
-DOCUMENT = create_app(api_settings("postgresql://nowhere/none")).openapi()["components"]["schemas"]
+DOCUMENT = document()["components"]["schemas"]
 
 
 @pytest.mark.parametrize(("model", "name"), COMPONENTS.items(), ids=lambda each: getattr(each, "__name__", each))
