@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,6 +24,21 @@ if TYPE_CHECKING:
 
 
 GPUS = 4
+
+
+# Whose collection imported Ray: the node's id, empty when it was there before.
+_came_with: list[str] = []
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    if "ray" in sys.modules and not _came_with:
+        _came_with.append(report.nodeid)
+
+
+@pytest.fixture(scope="session")
+def ray_came_with() -> list[str]:
+    """Of the files that this process collected, the first that imported Ray."""
+    return _came_with
 
 
 @dataclass(frozen=True)
