@@ -11,8 +11,8 @@ import typer
 
 clusters = typer.Typer(help="Ray clusters of a release on Kubernetes.", invoke_without_command=True)
 
-_STATES = """In a roll a cluster is COMING until it has a ready worker, then SERVING; YIELDING while it gives up pods, one
-by one; RETIRING while it claims nothing more and empties; KEPT when it has not made way in time and claims again;
+_STATES = """In a roll a cluster is COMING until it has a ready worker, then SERVING; YIELDING while it gives up pods;
+RETIRING while it claims nothing more and empties; KEPT when it has not made way in time and claims again;
 ENDING while its objects are deleted."""
 
 
