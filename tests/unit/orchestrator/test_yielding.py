@@ -110,6 +110,19 @@ async def test_workers_that_have_no_host_would_take_the_gpus_that_are_given_up(s
     assert sorted(scene.workers.workers) == ["small-0", "small-1"]
 
 
+async def test_one_that_has_lost_its_process_keeps_its_place_as_long_as_its_host_lives(scene: Scene) -> None:
+    await scene.yielding.run_once()
+    host = scene.workers.on_node.pop("small-2")
+    scene.workers.vacant = {host}
+    await scene.yielding.run_once()
+    assert scene.told[host] == {"small": 1}
+    assert len(scene.wanted) == 3
+    scene.workers.vacant = set()
+    await scene.yielding.run_once()
+    assert host not in scene.told
+    assert sorted(scene.wanted) == ["small-0", "small-1"]
+
+
 async def test_one_without_a_host_that_answers_or_holds_a_render_is_its_watchers_to_judge(scene: Scene) -> None:
     for name in ("small-1", "small-2"):
         del scene.workers.on_node[name]
