@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping
 
 from orchestrator.dispatch.cluster import Cluster
 from orchestrator.domain.clusters import Wish
@@ -28,6 +29,8 @@ class Yielding:
         self._store = store
         self._wanted = wanted
         self._given: dict[str, WorkerPlan] = {}
+        # The hosts of each worker that is wanted, as they were last seen.
+        self._seats: dict[str, set[str]] = {}
         # The workers that leave. The scaler holds the same set.
         self.leaving: set[str] = set()
         self.active = False
@@ -50,10 +53,7 @@ class Yielding:
 
     async def _give_up(self, wish: Wish) -> None:
         hosts = await self._cluster.workers.hosts()
-        seats = defaultdict[str, set[str]](set)
-        for host, names in hosts.items():
-            for name in names:
-                seats[name].add(host)
+        seats = self._seated(hosts)
         for name in sorted(self._wanted):
             with aside.unless_it_breaks("yielding", worker=name):
                 if seats[name] & wish.gives:
@@ -64,8 +64,19 @@ class Yielding:
                     self._remove(name)
                     await self._cluster.workers.kill(name, restart=False)
                     self._cluster.fleet.forget(name)
-        told = {host: dict(Counter(map(self._pool_of, names))) for host, names in hosts.items()}
-        await self._store.tell_hosts(self._cluster.name, told)
+        told = {host: Counter(self._pool_of(name) for name, where in seats.items() if host in where) for host in hosts}
+        await self._store.tell_hosts(self._cluster.name, {host: dict(held) for host, held in told.items()})
+
+    def _seated(self, hosts: Mapping[str, Collection[str]]) -> defaultdict[str, set[str]]:
+        """The hosts of each worker. One that has just lost its process keeps its place: it is started again there."""
+        seats = defaultdict[str, set[str]](set)
+        for host, names in hosts.items():
+            for name in names:
+                seats[name].add(host)
+        for name in self._wanted:
+            seats[name] = seats[name] or {host for host in self._seats.get(name, ()) if host in hosts}
+        self._seats = {name: seats[name] for name in self._wanted}
+        return seats
 
     def _remove(self, name: str) -> None:
         plan = self._wanted.pop(name)

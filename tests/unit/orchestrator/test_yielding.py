@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
@@ -9,13 +10,16 @@ from typing import Any
 
 import pytest
 
+from orchestrator.capacity.scaler import Scaler
 from orchestrator.capacity.yielding import Yielding
 from orchestrator.dispatch.claims import Claims
 from orchestrator.dispatch.fleet import Fleet
 from orchestrator.domain.clusters import Wish
 from orchestrator.domain.errors import StoreUnavailable
+from orchestrator.domain.job import WorkerRef
+from orchestrator.domain.protocol import Caller
 from orchestrator.ports import WorkerPlan
-from tests.support.builders import a_claim, a_status
+from tests.support.builders import a_claim, a_render, a_status
 from tests.support.control import a_plan, hears
 from tests.support.scaling import NIGHT, Site
 from tests.support.simulated_workers import SimulatedWorkers, VirtualClock
@@ -37,7 +41,10 @@ class Scene:
         self.wanted: dict[str, WorkerPlan] = {f"small-{i}": a_plan(f"small-{i}") for i in range(3)}
         self.workers.on_node = {name: f"pod-{name}" for name in self.wanted}
         self.fleet, self.claims = Fleet(), Claims()
-        self.cluster: Any = SimpleNamespace(name="c", fleet=self.fleet, claims=self.claims, workers=self.workers)
+        self.cluster: Any = SimpleNamespace(
+            name="c", fleet=self.fleet, claims=self.claims, workers=self.workers, clock=self.workers.clock,
+            caller=Caller(epoch=1), recovery=SimpleNamespace(add=list),
+        )  # fmt: skip
         store: Any = SimpleNamespace(cluster_wish=self._wish, tell_hosts=self._tell)
         self.yielding = Yielding(self.cluster, store, self.wanted)
 
@@ -82,11 +89,38 @@ async def test_workers_of_hosts_that_are_given_up_leave_and_each_host_is_told_of
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(("leaves", "within_s"), [(True, 0.0), (False, math.inf)])
+async def test_the_last_worker_of_a_pool_leaves_at_once_where_its_gpu_is_wanted(leaves: bool, within_s: float) -> None:
+    """Otherwise what it renders goes on to its end, as no other worker of the pool could take it."""
+    scene = Scene()
+    await scene.workers.start(a_plan("small-0"))
+    worker = scene.workers.workers["small-0"]
+    plan = scene.wanted["small-0"].fingerprint
+    ref = WorkerRef(name="small-0", incarnation=worker.incarnation)
+    hears(scene.fleet, a_status(a_render(), worker=ref, pool="small", plan=plan))
+    await Scaler(scene.cluster, {}, leaving={"small-0"} if leaves else set()).run_once()
+    assert worker.draining
+    assert worker.evict_at == scene.cluster.clock.monotonic() + within_s
+
+
 async def test_workers_that_have_no_host_would_take_the_gpus_that_are_given_up(scene: Scene) -> None:
     del scene.workers.on_node["small-2"]
     await scene.yielding.run_once()
     assert sorted(scene.wanted) == ["small-0", "small-1"]
     assert sorted(scene.workers.workers) == ["small-0", "small-1"]
+
+
+async def test_one_that_has_lost_its_process_keeps_its_place_as_long_as_its_host_lives(scene: Scene) -> None:
+    await scene.yielding.run_once()
+    host = scene.workers.on_node.pop("small-2")
+    scene.workers.vacant = {host}
+    await scene.yielding.run_once()
+    assert scene.told[host] == {"small": 1}
+    assert len(scene.wanted) == 3
+    scene.workers.vacant = set()
+    await scene.yielding.run_once()
+    assert host not in scene.told
+    assert sorted(scene.wanted) == ["small-0", "small-1"]
 
 
 async def test_one_without_a_host_that_answers_or_holds_a_render_is_its_watchers_to_judge(scene: Scene) -> None:
