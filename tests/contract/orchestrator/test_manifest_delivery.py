@@ -20,7 +20,7 @@ import pytest
 from typer.testing import CliRunner
 
 from api.app import create_app
-from api.deps import Services
+from api.services import Services
 from orchestrator import cli
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.campaigns import checking
