@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from api import deps, errors, health, jwks, reference
+from api import deps, errors, health, jwks, reference, services
 from api.dialects import DIALECTS
 from api.middleware import BasePath, BodyLimit, Edge
 from api.shared.dialect import Bound, Dialect
@@ -44,7 +44,7 @@ class _App(FastAPI):
 
 
 def create_app(
-    settings: Settings, *, connect: deps.Connect = deps.connect, dialects: Sequence[Dialect] = DIALECTS
+    settings: Settings, *, connect: services.Connect = services.connect, dialects: Sequence[Dialect] = DIALECTS
 ) -> FastAPI:
     """The application of these settings and dialects; the first of these words the problems of nobody's paths.
 

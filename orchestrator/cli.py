@@ -210,6 +210,9 @@ def dispatch(
     ] = None,
 ) -> None:
     """Drive the Ray cluster: claim jobs, assign them to workers, finish them."""
+    from orchestrator.processes.renewing import Renewal
+
+    renewal = Renewal()  # first: what changes from here on counts as changed, also while the settings are read
     settings = _service_settings()
 
     import uvloop
@@ -217,7 +220,7 @@ def dispatch(
     from orchestrator.processes.dispatching import run_dispatcher
     from workers.cluster import RayWorkers
 
-    uvloop.run(run_dispatcher(settings, RayWorkers.connect, drain_s=drain))
+    uvloop.run(run_dispatcher(settings, RayWorkers.connect, drain_s=drain, renewal=renewal))
 
 
 @app.command()

@@ -9,6 +9,7 @@ from api import deps
 from api.bigmodel.errors import DOCS
 from api.bigmodel.schemas import GENERATE_EXAMPLES, PROCESSING_EXAMPLE, SUCCESS_EXAMPLE, GenerateVideo, Task, VideoLink
 from api.bigmodel.translate import request_of, task_of
+from api.services import Services
 from api.wire.bodies import read_json, typed
 from api.wire.docs import Body
 from api.wire.replies import reply
@@ -23,7 +24,7 @@ router = APIRouter(tags=["bigmodel"])
     response_model=Task,
     response_model_exclude_none=True,
     summary="Generate a video",
-    dependencies=[deps.ROOM],
+    dependencies=[deps.LARGE_BODY_TURN],
     **DOCS.route(
         Scope.SUBMIT, reads=Body(fields=GenerateVideo, examples=GENERATE_EXAMPLES), example=PROCESSING_EXAMPLE
     ),
@@ -51,7 +52,7 @@ async def result(request: Request, video_id: str, tenant: deps.Tenant) -> Respon
     return reply(task_of(job, links), exclude_none=True)
 
 
-async def _links(services: deps.Services, video: VideoResult, name: str) -> VideoLink:
+async def _links(services: Services, video: VideoResult, name: str) -> VideoLink:
     lifetime_s = services.settings.s3.url_lifetime_s
     sign = services.downloads.sign
     return VideoLink(

@@ -17,6 +17,7 @@ from api.native import events
 from api.native.campaign_answers import CampaignCounts
 from api.native.campaign_translate import campaign_of, counts_of, forecast_of
 from api.openai.errors import DOCS
+from api.services import Services
 from api.wire.holding import held
 from orchestrator.domain.campaign import Campaign, CampaignState, PauseReason
 from orchestrator.domain.campaign_waiting import waiting_for
@@ -127,9 +128,7 @@ class _Told:
     counts: CampaignCounts | None = None
 
 
-async def _stream(
-    services: deps.Services, watch: Watch, known: Place, ended_by_key: events.Ended
-) -> AsyncIterator[str]:
+async def _stream(services: Services, watch: Watch, known: Place, ended_by_key: events.Ended) -> AsyncIterator[str]:
     told = _Told()
     while True:
         moved = await watch.changed(events.HEARTBEAT_S)
@@ -174,7 +173,7 @@ def _written(kind: str, place: Place, data: Mapping[str, Any]) -> str:
     return f"id: {place}\nevent: {kind}\ndata: {json.dumps(data)}\n\n"
 
 
-async def _state(services: deps.Services, campaign: Campaign) -> dict[str, Any]:
+async def _state(services: Services, campaign: Campaign) -> dict[str, Any]:
     known, turn = await services.waiting.known(), await services.waiting.turn_of(campaign)
     return {
         "state": campaign.state,
@@ -184,7 +183,7 @@ async def _state(services: deps.Services, campaign: Campaign) -> dict[str, Any]:
     }
 
 
-async def _progress(services: deps.Services, campaign: Campaign, counts: CampaignCounts) -> dict[str, Any]:
+async def _progress(services: Services, campaign: Campaign, counts: CampaignCounts) -> dict[str, Any]:
     outlook = await services.forecasts.of(Subject.CAMPAIGN, campaign.id)
     forecast = forecast_of(campaign, outlook, datetime.now(UTC))
     return {
@@ -194,7 +193,7 @@ async def _progress(services: deps.Services, campaign: Campaign, counts: Campaig
     }
 
 
-async def _whole(services: deps.Services, campaign: Campaign) -> dict[str, Any]:
+async def _whole(services: Services, campaign: Campaign) -> dict[str, Any]:
     known = await services.waiting.known()
     outlook = await services.forecasts.of(Subject.CAMPAIGN, campaign.id)
     return campaign_of(campaign, services.settings, known, outlook, datetime.now(UTC)).model_dump(mode="json")

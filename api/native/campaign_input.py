@@ -50,7 +50,7 @@ _SENT = Raw(
     "/v1/campaigns/{campaign_id}/input",
     response_model=CampaignObject,
     summary="Send a campaign's rows",
-    dependencies=[deps.UPLOAD_ROOM],
+    dependencies=[deps.UPLOAD_TURN],
     **DOCS.route(Scope.CAMPAIGNS, reads=_SENT, example=INGESTING, errors=(404,)),
 )
 async def send(

@@ -12,6 +12,7 @@ from fastapi.responses import Response, StreamingResponse
 from api import deps
 from api.openai.errors import DOCS
 from api.openai.translate import progress_of, video_of
+from api.services import Services
 from api.wire.holding import held
 from api.wire.problem import problem_of
 from orchestrator.domain.errors import InvalidField, Unauthenticated, Unavailable
@@ -129,7 +130,7 @@ def ended_by_key(request: Request) -> Ended:
     return look
 
 
-async def _stream(services: deps.Services, watch: Watch, known: Place, ended: Ended) -> AsyncIterator[str]:
+async def _stream(services: Services, watch: Watch, known: Place, ended: Ended) -> AsyncIterator[str]:
     reason: str | None = None
     while True:
         moved = await watch.changed(HEARTBEAT_S)
@@ -169,7 +170,7 @@ def _written(event: Event, data: Mapping[str, Any]) -> str:
     return f"id: {event.place}\nevent: {event.kind}\ndata: {json.dumps(data)}\n\n"
 
 
-async def _data(services: deps.Services, event: Event, snapshot: Snapshot) -> dict[str, Any]:
+async def _data(services: Services, event: Event, snapshot: Snapshot) -> dict[str, Any]:
     job = snapshot.job
     match event.kind:
         case Kind.ATTEMPT:

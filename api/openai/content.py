@@ -10,10 +10,11 @@ from fastapi.responses import Response, StreamingResponse
 
 from api import deps, errors
 from api.openai.errors import DOCS
-from api.wire.docs import binary, keyed
+from api.wire.docs import binary
 from api.wire.holding import held
 from api.wire.problem import Problem
 from api.wire.ranges import NotSatisfiable, parse_range
+from api.wire.scopes import keyed
 from orchestrator.domain.errors import NotFound, NotReady
 from orchestrator.domain.job import Artifact, Job, public_id
 from orchestrator.domain.rights import Scope

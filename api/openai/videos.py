@@ -45,7 +45,7 @@ IdempotencyKey = Annotated[
     "/v1/videos",
     response_model=Video,
     summary="Create a video",
-    dependencies=[deps.ROOM],
+    dependencies=[deps.LARGE_BODY_TURN],
     **DOCS.route(
         Scope.SUBMIT,
         reads=Body(fields=CreateVideo, examples=CREATE_EXAMPLES, multipart=True),
@@ -115,7 +115,7 @@ async def delete(request: Request, video_id: str, tenant: deps.Tenant) -> Respon
     "/v1/videos/{video_id}/remix",
     response_model=Video,
     summary="Remix a video",
-    dependencies=[deps.ROOM],
+    dependencies=[deps.LARGE_BODY_TURN],
     **DOCS.route(
         Scope.SUBMIT,
         reads=Body(fields=RemixVideo, examples={"remix": {"prompt": "the same lighthouse at dawn"}}, multipart=True),

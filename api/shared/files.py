@@ -93,7 +93,7 @@ def file_routes(prefix: str, docs: Docs) -> APIRouter:
         f"{prefix}/files",
         response_model=FileObject,
         summary="Upload a file",
-        dependencies=[deps.UPLOAD_ROOM],
+        dependencies=[deps.UPLOAD_TURN],
         **docs.route(Scope.SUBMIT, reads=_FORM, example=_EXAMPLE),
     )(upload)
     router.get(

@@ -13,16 +13,14 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from api.wire.patience import STALLED_S, Patience
 from api.wire.problem import Problem
 
 # Of a head, or of a body's trailers.
 _MAX_HEADERS = 128
 # Requests that one connection may send ahead of their answers.
 _MAX_AHEAD = 16
-# For how long an answer may lie unread, all its pauses together, before its connection is cut; and what is read in a
-# second more than that makes up for. A refusal may lie for less.
-STALLED_S = 60.0
-SLOWEST_READ = 16 * 1024
+# For how long a refusal may lie unread.
 _LINGER_S = 1.0
 
 
@@ -128,8 +126,7 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0  # of the present head, or of its body's trailers
         self._fields = 0
         self._unanswered = 0  # requests
-        self._paused: tuple[float, int] | None = None  # since when, and how much lay there then
-        self._patience_s = STALLED_S  # for pauses of the present answer
+        self._patience = Patience()  # with who reads the present answer
 
     # ------------------------------------------------------------ the connection
 
@@ -160,19 +157,14 @@ class Connection(HttpToolsProtocol):
             self._in(self._bounds.head_s, self._late)
 
     def pause_writing(self) -> None:
-        """Nobody reads what is written. Whoever reads a little now and then has no more time than who reads nothing."""
         super().pause_writing()
-        self._paused = (self.loop.time(), self.transport.get_write_buffer_size())
+        left_s = self._patience.pause(self.loop.time(), self.transport.get_write_buffer_size())
         if not self._refused:
-            self._in(max(0.0, self._patience_s), self.transport.abort)
+            self._in(left_s, self.transport.abort)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._paused is not None:
-            since, lay = self._paused
-            self._paused = None
-            read = lay - self.transport.get_write_buffer_size()
-            self._patience_s += read / SLOWEST_READ - (self.loop.time() - since)
+        self._patience.resume(self.loop.time(), self.transport.get_write_buffer_size())
         if not self._refused:
             self._stop_timer()
 
@@ -224,7 +216,7 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         self._unanswered -= 1
-        self._patience_s = STALLED_S
+        self._patience = Patience()
         super().on_response_complete()
         if self.transport.is_closing():
             self._in(STALLED_S, self.transport.abort)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, JsonValue
 from starlette.exceptions import HTTPException
 
 from api.wire.problem import Problem, problem_of
+from api.wire.scopes import SECURITY_SCHEMES, keyed
 from orchestrator.domain.errors import (
     IntegrityError,
     LimitExceeded,
@@ -24,7 +25,6 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.rights import Scope
 
-_KEY = "API key"
 _SCHEMAS = "#/components/schemas/{model}"
 # Stands for null until the document is complete: FastAPI leaves nulls out, those of examples too.
 _NULL = "\0null"
@@ -153,31 +153,6 @@ def _request_body(body: Body | Raw) -> dict[str, Any]:
         media["examples"] = {name: {"value": _kept(value)} for name, value in body.examples.items()}
     kinds = (["application/json"] if body.json else []) + (["multipart/form-data"] if body.multipart else [])
     return {"requestBody": {"required": body.required, "content": dict.fromkeys(kinds, media)}}
-
-
-def keyed(scope: Scope) -> dict[str, Any]:
-    """`openapi_extra` of a route that needs a key with this scope: what is documented is what is asked for."""
-    return {"security": [{_KEY: [scope.value]}]}
-
-
-def scope_of(extra: Mapping[str, Any] | None) -> Scope:
-    """The scope that a route's `openapi_extra` names. Raises `LookupError` for a route that nobody gave one."""
-    return Scope((extra or {})["security"][0][_KEY][0])
-
-
-SECURITY_SCHEMES = {
-    _KEY: {
-        "type": "http",
-        "scheme": "bearer",
-        "description": (
-            "`Authorization: Bearer id.secret`, or a JSON Web Token signed with the secret (HS256; claims `api_key`, "
-            "`exp` and `timestamp` in milliseconds), as the bigmodel SDKs make it. `Bearer` may be left out.\n\n"
-            "Each route names the scope that a key must have for it, of: "
-            + ", ".join(f"`{scope}`" for scope in Scope)
-            + "."
-        ),
-    }
-}
 
 
 def _kept(value: JsonValue) -> Any:

@@ -65,6 +65,12 @@ class Settings(BaseSettings):
     def _names_resolve(self) -> Self:
         if self.master_key is not None and len(self.master_key.get_secret_value()) < 16:
             raise ValueError("master_key must have at least 16 characters")
+        room = min(self.api.max_bodies_bytes, self.api.max_bodies_bytes_per_tenant)
+        if room < self.max_request_bytes:
+            raise ValueError(
+                f"api.max_bodies_bytes and api.max_bodies_bytes_per_tenant must be at least {self.max_request_bytes},"
+                " one request with its pictures (api.max_body_bytes, fetch.max_image_bytes)"
+            )
         DatabaseAddress.parse(self.database_url)
         if self.listen_url is not None:
             DatabaseAddress.parse(self.listen_url, "listen_url")

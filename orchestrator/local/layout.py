@@ -82,10 +82,10 @@ class DataDir:
             if not self.root.exists():
                 self.root.mkdir(parents=True)
                 self.root.chmod(0o700 if postgres.server_user() is None else 0o711)
-            (self.root / "logs").mkdir(exist_ok=True)
-            self.models.mkdir(exist_ok=True)
-            self.home.mkdir(mode=0o700, exist_ok=True)
-            self.secrets.mkdir(mode=0o700, exist_ok=True)
+            # Also those that an earlier release made for all to read. The root is no shelter where we are root.
+            for private in (self.root / "logs", self.models, self.objects, self.home, self.secrets):
+                private.mkdir(mode=0o700, exist_ok=True)
+                private.chmod(0o700)
         except OSError as error:
             raise ConfigError(f"cannot use {self.root} as the data directory: {error.strerror}") from None
 

@@ -42,17 +42,23 @@ def make_temp_dir() -> Path:
     return Path(tempfile.mkdtemp(prefix="cogmill-ray-", dir="/tmp"))
 
 
+def sessions_in(temp_dir: Path) -> Path:
+    """What Ray is told of it: a directory within, since Ray opens its own to everybody (0777), whatever it was."""
+    return temp_dir / "ray"
+
+
 def start(port: int, temp_dir: Path, log: Path, *, gpus: int, mark: str = "") -> ProcessId:
     """Start a head with `gpus` logical GPUs on 127.0.0.1 and return at once; `wait_ready` waits for it.
 
     Sessions that an earlier head left in `temp_dir` are removed; workers put their temporary files there as well.
     """
-    for leftover in temp_dir.glob("session_*"):
+    sessions = sessions_in(temp_dir)
+    for leftover in sessions.glob("session_*"):
         leftover.unlink() if leftover.is_symlink() else shutil.rmtree(leftover, ignore_errors=True)
     # Only the GCS has a fixed port, so that several stacks live side by side. The autoscaler's monitor and the log
     # monitor have nothing to do on one node whose logs nobody tails.
     arguments = [
-        "start", "--head", "--block", f"--port={port}", f"--temp-dir={temp_dir}",
+        "start", "--head", "--block", f"--port={port}", f"--temp-dir={sessions}",
         f"--num-gpus={gpus}", "--num-cpus=2", f"--object-store-memory={_OBJECT_STORE_BYTES}",
         "--min-worker-port=0", "--max-worker-port=0",
         "--include-dashboard=false", "--include-log-monitor=false", "--no-monitor", "--disable-usage-stats",
@@ -124,4 +130,4 @@ def _works_in(candidate: psutil.Process, directory: Path) -> bool:
 def _answers(temp_dir: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(0.5)
-        return probe.connect_ex(str(temp_dir / "session_latest" / "sockets" / "raylet")) == 0
+        return probe.connect_ex(str(sessions_in(temp_dir) / "session_latest" / "sockets" / "raylet")) == 0

@@ -55,16 +55,21 @@ class ClusterStore(FleetStore, WishStore, Protocol):
 
 
 async def run_dispatcher(
-    settings: Settings, connect: Callable[[str | None, str], Workers], *, drain_s: float | None = None
+    settings: Settings,
+    connect: Callable[[str | None, str], Workers],
+    *,
+    drain_s: float | None = None,
+    renewal: renewing.Renewal | None = None,
 ) -> None:
     """Drive one Ray cluster until SIGTERM or SIGINT.
 
     `connect(address, namespace)` joins the cluster. With `drain_s` the end waits that long for what is rendering and
     evicts the rest; without it workers render on, and the next dispatcher adopts them. So they do when it ends because
-    files of secrets have changed, which only its successor can tell the workers.
+    files of secrets have changed, which only its successor can tell the workers: `renewal` knows them as they were
+    before the settings were read.
     Raises `StaleEpoch` when a newer dispatcher has taken over.
     """
-    renewal = renewing.Renewal()  # first: joining a cluster may take minutes, in which secrets change
+    renewal = renewal or renewing.Renewal()  # first: joining a cluster may take minutes, in which secrets change
     async with Store.open(settings.database, limits=settings.limits.defaults) as store:
         namespace = f"cogmill-{await store.deployment_id()}"
         workers = await asyncio.to_thread(connect, settings.ray.address, namespace)

@@ -12,7 +12,7 @@ from orchestrator.telemetry import logs
 _log = logs.get("secrets")
 
 EVERY_S = 10.0
-# Read again for each connection, and, of all things, what never changes.
+# Read again for each connection; and the master key, which a dispatcher has no use for.
 _ELSEWHERE = frozenset({"database_url", "listen_url", "master_key"})
 
 

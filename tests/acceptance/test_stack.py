@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
 import re
 import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import asyncpg
 import av
@@ -77,6 +79,14 @@ def test_its_line_of_json_says_where_everything_is(stack: Up) -> None:
     assert {"api", "key", "database", "s3", "metrics"} <= stack.ready.keys()
     for part, url in stack.ready["metrics"].items():
         assert "cogmill_" in httpx.get(url).raise_for_status().text, part
+
+
+def test_nobody_else_on_the_machine_can_look_into_it(stack: Up) -> None:
+    """Ray opens the directory that it is told of to everybody, so that one lies within another."""
+    state = json.loads((stack.data_dir / "stack.json").read_text())
+    ours = [Path(state["ray_temp_dir"]), *(stack.data_dir / name for name in ("s3", "logs", "models", "secrets"))]
+    assert {path.name: path.stat().st_mode & 0o777 for path in ours} == {path.name: 0o700 for path in ours}
+    assert list((ours[0] / "ray").glob("session_*"))
 
 
 def test_a_second_up_on_its_directory_is_refused_in_one_line(stack: Up) -> None:

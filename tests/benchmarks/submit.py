@@ -28,7 +28,7 @@ import psutil
 import uvicorn
 import uvloop
 
-from api import deps
+from api import services
 from api.app import create_app
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import Settings
@@ -111,15 +111,15 @@ class NoStore:
 
 
 @asynccontextmanager
-async def without_database(settings: Settings) -> AsyncIterator[deps.Services]:
-    yield deps.Services.of(settings, NoStore(), S3Objects(settings.s3))
+async def without_database(settings: Settings) -> AsyncIterator[services.Services]:
+    yield services.Services.of(settings, NoStore(), S3Objects(settings.s3))
 
 
 def serve(store: str, port: int, database_url: str) -> None:
     """What `cogmill api` runs, with one of the two stores."""
     settings = api_settings(database_url, key_cache_s=2)
     logs.configure(settings.log)
-    app = create_app(settings, connect=deps.connect if store == "PostgreSQL" else without_database)
+    app = create_app(settings, connect=services.connect if store == "PostgreSQL" else without_database)
     uvicorn.run(app, port=port, loop="uvloop", http="httptools", access_log=False, log_config=None)
 
 

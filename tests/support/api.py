@@ -18,8 +18,8 @@ import pytest_asyncio
 from fastapi import FastAPI
 
 from api.app import create_app
-from api.deps import Services
 from api.dialects import DIALECTS
+from api.services import Services
 from api.serving import Server
 from api.shared.dialect import Dialect
 from orchestrator.config import ApiSettings, S3Settings, Settings

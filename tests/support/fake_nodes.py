@@ -54,7 +54,8 @@ def autoscaling(directory: Path, kinds: Mapping[str, Mapping[str, float]], *, mo
     path = directory / "autoscaling.json"
     path.write_text(json.dumps(config))
     arguments = [
-        "start", "--head", "--block", f"--port={port}", f"--temp-dir={temp_dir}", f"--autoscaling-config={path}",
+        "start", "--head", "--block", f"--port={port}", f"--temp-dir={ray.sessions_in(temp_dir)}",
+        f"--autoscaling-config={path}",
         "--num-gpus=0", "--num-cpus=1", f"--object-store-memory={75 * 2**20}", "--min-worker-port=0",
         "--max-worker-port=0", "--include-dashboard=false", "--include-log-monitor=false", "--disable-usage-stats",
     ]  # fmt: skip

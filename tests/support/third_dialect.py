@@ -76,7 +76,7 @@ router = APIRouter(tags=["films"])
 @router.post(
     "/films/v1/films",
     response_model=Film,
-    dependencies=[deps.ROOM],
+    dependencies=[deps.LARGE_BODY_TURN],
     **DOCS.route(Scope.SUBMIT, reads=Body(fields=MakeFilm), example={"id": "video_0", "stands": "queued"}),
 )
 async def make(request: Request, tenant: deps.Tenant) -> Response:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from api.wire import connections, downloads
+from api.wire import downloads, patience
 from orchestrator.config import S3Settings
 from tests.support.api import COVER, VIDEO, Api, api_settings, in_process, listening, serving
 
@@ -133,8 +133,8 @@ async def test_who_reads_a_little_now_and_then_holds_a_download_no_longer_than_w
     api: Api, monkeypatch: pytest.MonkeyPatch, slowest: int, whole: bool
 ) -> None:
     """Each pause is far shorter than what a reader may stop for; all together are longer."""
-    monkeypatch.setattr(connections, "STALLED_S", 1.0)
-    monkeypatch.setattr(connections, "SLOWEST_READ", slowest)
+    monkeypatch.setattr(patience, "STALLED_S", 1.0)
+    monkeypatch.setattr(patience, "SLOWEST_READ", slowest)
     path = await uploaded(api, bytes(16 * 2**20))
     async with listening(api.app) as port:
         assert await read_slowly(port, path, await api.key(api.tenant), pause_s=0.08) is whole

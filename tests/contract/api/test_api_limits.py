@@ -177,7 +177,8 @@ async def test_what_a_tenant_holds_in_a_process_is_refused_by_name_and_given_bac
     database_url: str, named: str, bounds: dict[str, int]
 ) -> None:
     """One body stays unfinished: that is one request in flight, and all the bytes that there is room for."""
-    settings = api_settings(database_url, **bounds)
+    settings = api_settings(database_url)
+    settings = settings.model_copy(update={"api": settings.api.model_copy(update=bounds)})
     begun, enough = asyncio.Event(), asyncio.Event()
     piece = b" " * (2**20 - 10)
 

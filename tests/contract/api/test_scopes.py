@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 
 from api import deps
 from api.app import create_app
-from api.wire.docs import scope_of
+from api.wire.scopes import scope_of
 from orchestrator.domain.rights import Rights, Scope
 from orchestrator.tenants import keys
 from tests.support.api import MASTER_KEY, Api, api_settings, in_process

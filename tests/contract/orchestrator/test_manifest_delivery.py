@@ -20,7 +20,7 @@ import pytest
 from typer.testing import CliRunner
 
 from api.app import create_app
-from api.deps import Services
+from api.services import Services
 from orchestrator import cli
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.campaigns import checking
@@ -205,8 +205,9 @@ def test_the_deployments_own_key_and_bucket_are_asked_where_its_settings_are(
 
 @asynccontextmanager
 async def no_database(settings: Settings) -> AsyncIterator[Services]:
-    idle = SimpleNamespace(run_once=partial(asyncio.sleep, 0), end_all=lambda: None)
-    yield cast(Services, SimpleNamespace(settings=settings, feed=idle, campaign_feed=idle))
+    nothing = partial(asyncio.sleep, 0)
+    idle = SimpleNamespace(run_once=nothing, flush=nothing, end_all=lambda: None)
+    yield cast(Services, SimpleNamespace(settings=settings, feed=idle, campaign_feed=idle, uses=idle))
 
 
 async def test_the_key_set_is_had_from_the_api_by_anybody(here: Here, web: Web) -> None:

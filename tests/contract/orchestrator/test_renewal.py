@@ -67,6 +67,21 @@ async def test_a_process_that_could_not_start_again_goes_on_until_it_can(folder:
     assert renewal.due.is_set()
 
 
+async def test_what_changed_before_the_settings_were_read_ends_a_dispatcher_too(
+    folder: SecretsFolder, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(renewing, "EVERY_S", 0.01)
+    told = TOLD | {"database_url": database_url, "s3__access_key": "any"}
+    folder.write(**told)
+    renewal = renewing.Renewal()
+    folder.write(**told | {"s3__secret_key": "two"})
+    pool = SimulatedWorkers(VirtualClock(), publish=lambda assignment: pytest.fail("nothing is rendered"))
+
+    dispatcher = dispatching.run_dispatcher(config.load(), lambda address, namespace: pool, renewal=renewal)
+
+    await asyncio.wait_for(dispatcher, 30)
+
+
 @pytest.mark.parametrize("while_joining", [False, True])
 async def test_the_dispatcher_ends_as_if_stopped_and_leaves_its_workers_even_where_a_stop_would_drain_them(
     folder: SecretsFolder, database_url: str, monkeypatch: pytest.MonkeyPatch, while_joining: bool

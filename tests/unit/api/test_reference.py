@@ -15,7 +15,7 @@ from fastapi.routing import iter_route_contexts
 from pydantic import ValidationError
 
 from api.app import create_app
-from api.deps import Services
+from api.services import Services
 from orchestrator.config import ApiSettings, Settings
 from orchestrator.config.sections import _OWN_PATHS
 from orchestrator.domain.errors import Unauthenticated

@@ -202,7 +202,7 @@ async def forecasts() -> object:
 
     nothing = {"load_by_hour": [], "lanes_waiting": [], "worker_loads": [], "pauses": [], "forecasts": []}
     nothing |= {"batches_waiting": [], "budgets": []}
-    nothing |= {"load_since": {}, "weights": {}, "learned": []}
+    nothing |= {"load_since": {}, "weights": {}, "most_urgent": {}, "learned": []}
     store = fake(
         lead=told(True),
         forecast_mark=told("mark"),

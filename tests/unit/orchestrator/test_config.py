@@ -69,6 +69,8 @@ def test_the_environment_wins_over_the_file(toml: Path, monkeypatch: pytest.Monk
         ("COGMILL_MASTER_KEY", "short", "master_key"),
         ("COGMILL_DEFAULT_MODEL", "other", "default_model"),
         ("COGMILL_LOG__LEVEL", "loud", "log.level"),
+        ("COGMILL_API__MAX_BODIES_BYTES_PER_TENANT", f"{2**20}", "api.max_bodies_bytes_per_tenant must be at least"),
+        ("COGMILL_FETCH__MAX_IMAGE_BYTES", f"{32 * 2**20}", "fetch.max_image_bytes"),
         ("COGMILL_WATCHDOG__UPLOAD_S", f"{UPLOAD_TRIED_S}", "watchdog.upload_s: must be more than"),
     ],
 )

@@ -146,6 +146,13 @@ class TestDataDir:
         with data.locked():
             assert (tmp_path / "lock").read_text() == str(os.getpid())
 
+    def test_what_an_earlier_release_left_open_is_closed(self, tmp_path: Path) -> None:
+        for name in ("logs", "s3"):
+            (tmp_path / name).mkdir(mode=0o755)
+        DataDir(tmp_path).create()
+        inside = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir() if path.is_dir()}
+        assert inside == dict.fromkeys(("home", "logs", "models", "s3", "secrets"), 0o700)
+
 
 _keys = st.text(min_size=1)
 _plain = st.text() | st.integers(-(2**63), 2**63 - 1) | st.booleans()
