@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -91,6 +91,12 @@ class Keyring:
             raise keys.invalid()
         check_good(key, datetime.fromtimestamp(self._wall(), UTC))
         return key
+
+    async def while_good(self, key_id: str, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """These pieces of an answer, each only if the key is good when it has come. Raises as `good` does."""
+        async for piece in pieces:
+            await self.good(key_id)
+            yield piece
 
     def forget(self, key_id: str) -> None:
         """Ask about it again, whenever it was last asked about: it has been changed here."""
