@@ -78,7 +78,7 @@ def create_key(
     name: Annotated[str, typer.Option(help="What it is for.", parser=_key_name, metavar="TEXT")] = "",
     scopes: Annotated[
         list[str] | None,
-        typer.Option(metavar="SCOPE,...", help="What it may do.", show_default="all but operate and admin"),
+        typer.Option(metavar="SCOPE,...", help="What it may do.", show_default="all but operate"),
     ] = None,
     allow: Annotated[
         list[str] | None,

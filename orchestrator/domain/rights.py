@@ -27,8 +27,6 @@ class Scope(StrEnum):
     KEYS = "keys"
     # What concerns every tenant: pools, workers, predictions, everybody's use.
     OPERATE = "operate"
-    # All that `operate` may. No key has it that was not given it by name.
-    ADMIN = "admin"
 
 
 # Those of a key that was made without naming any, as every key was before there were scopes.
@@ -62,7 +60,7 @@ def read_scopes(words: Iterable[str]) -> frozenset[Scope]:
         scopes.add(Scope(word))
     if not scopes:
         raise InvalidField("names no scope", param="scopes")
-    return frozenset(scopes | {Scope.OPERATE} if Scope.ADMIN in scopes else scopes)
+    return frozenset(scopes)
 
 
 def known_scopes(words: Iterable[str]) -> frozenset[Scope]:

@@ -95,7 +95,6 @@ class TestSelfService:
         [
             ({"scopes": ["submit"]}, "scopes"),
             ({"scopes": ["read", "operate"]}, "scopes"),
-            ({"scopes": ["admin"]}, "scopes"),
             ({"expires_at": int(SOON.timestamp()) + 1}, "expires_at"),
             ({"allow": ["0.0.0.0/0"]}, "allow"),
             ({"allow": ["126.0.0.0/7"]}, "allow"),
