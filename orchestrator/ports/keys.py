@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from orchestrator.domain.rights import UNBOUND, Rights, Scope
+from orchestrator.domain.rights import UNBOUND, Rights, Scope, Standing, standing
 from orchestrator.policy.limits import Limits
 
 
@@ -32,6 +32,10 @@ class ApiKey:
     def operator(self) -> bool:
         """It may also see and do what concerns every tenant."""
         return Scope.OPERATE in self.rights.scopes
+
+    def standing(self, now: datetime) -> Standing:
+        """Whether it is good."""
+        return standing(self.rights, self.revoked_at, now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from sqlalchemy import Row, func, or_, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orchestrator.domain.rights import USUAL, Rights, Scope, known_scopes
+from orchestrator.domain.rights import USUAL, Rights, Scope, known_scopes, with_operators
 from orchestrator.ports import ApiKey, KeyPage, NewKey, Successor
 from orchestrator.store.part import Part
 from orchestrator.store.tables import keys, tenants
@@ -36,7 +36,7 @@ class Keys(Part):
     async def add_key(
         self, key_id: str, tenant: str, name: str, *, operator: bool = False, rights: Rights | None = None
     ) -> ApiKey:
-        given = rights or Rights(scopes=USUAL | {Scope.OPERATE} if operator else USUAL)
+        given = rights or Rights(scopes=with_operators(USUAL, operator=operator))
         key = NewKey(id=key_id, name=name, rights=given)
 
         async def add(connection: AsyncConnection) -> ApiKey:
@@ -151,7 +151,7 @@ async def _insert(connection: AsyncConnection, key: NewKey, tenant: str, *, made
 
 
 def _key(row: Row[Any]) -> ApiKey:
-    scopes = USUAL | ({Scope.OPERATE} if row.operator else set()) if row.scopes is None else known_scopes(row.scopes)
+    scopes = with_operators(USUAL, operator=row.operator) if row.scopes is None else known_scopes(row.scopes)
     return ApiKey(
         id=row.id,
         tenant=row.tenant,

@@ -121,15 +121,11 @@ def _failed(task: asyncio.Task[ApiKey | None]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
 
 
-def is_good(key: ApiKey, now: datetime) -> bool:
-    """Whether it was neither revoked nor has expired."""
-    return key.revoked_at is None and (key.rights.expires_at is None or now < key.rights.expires_at)
-
-
 def check_good(key: ApiKey, now: datetime) -> None:
     """Raise `Unauthenticated` for a key that was revoked or has expired."""
-    if key.revoked_at is not None:
-        raise Unauthenticated("the API key was revoked", reason="revoked")
-    expires_at = key.rights.expires_at
-    if expires_at is not None and now >= expires_at:
-        raise Unauthenticated(f"the API key expired at {expires_at:%Y-%m-%d %H:%M:%S} UTC", reason="expired")
+    match key.standing(now):
+        case rights.Standing.REVOKED:
+            raise Unauthenticated("the API key was revoked", reason="revoked")
+        case rights.Standing.EXPIRED:
+            message = f"the API key expired at {key.rights.expires_at:%Y-%m-%d %H:%M:%S} UTC"
+            raise Unauthenticated(message, reason="expired")
