@@ -109,9 +109,10 @@ def create_key(
 
     from orchestrator.tenants import keys as form
 
-    key_id, settings = form.new_id(), settings_of(data_dir)
+    settings = settings_of(data_dir)
+    whole = form.issue(settings.needed_master_key, key_id := form.new_id())
     _run(settings, lambda store: store.add_key(key_id, made_of, name, rights=rights))
-    typer.echo(form.issue(settings.needed_master_key, key_id))
+    typer.echo(whole)
 
 
 @keys.command("list")
@@ -156,7 +157,8 @@ def rotate_key(
     from orchestrator.tenants import keys as form
     from orchestrator.tenants.issuing import OVERLAP_S, succeed
 
-    fresh, settings, now = form.new_id(), settings_of(data_dir), datetime.now(UTC)
+    settings, now = settings_of(data_dir), datetime.now(UTC)
+    whole = form.issue(settings.needed_master_key, fresh := form.new_id())
     overlap_s = OVERLAP_S if overlap is None else overlap
 
     def draft(old: ApiKey, _: ApiKey | None) -> Successor:
@@ -164,7 +166,7 @@ def rotate_key(
 
     if _run(settings, lambda store: store.replace_key(known, draft)) is None:
         raise CogmillError(f"no key has the id {known!r}")
-    typer.echo(form.issue(settings.needed_master_key, fresh))
+    typer.echo(whole)
 
 
 @keys.command("revoke")

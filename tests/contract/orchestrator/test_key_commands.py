@@ -84,6 +84,18 @@ def test_what_cannot_be_meant_is_refused_by_name(run: Run, arguments: list[str],
     assert run("list") == ""
 
 
+def test_without_the_master_key_none_is_made_and_none_ends(
+    run: Run, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = found(database_url, run("create", "acme"))
+    without = api_settings(database_url).model_copy(update={"master_key": None})
+    monkeypatch.setattr("orchestrator.commands.keys.settings_of", lambda _: without)
+    assert "master_key" in run("rotate", old.id, code=1)
+    assert "master_key" in run("create", "acme", code=1)
+    assert found(database_url, keys.issue(MASTER_KEY, old.id)) == old
+    assert len(run("list").splitlines()) == 1
+
+
 def test_a_list_tells_how_keys_stand_and_no_secret(run: Run) -> None:
     plain, ending, gone = run("create", "acme"), run("create", "acme", "--expires", "1d"), run("create", "acme")
     run("revoke", gone.split(".")[0])
