@@ -124,6 +124,8 @@ def list_keys(
 ) -> None:
     """List the keys of TENANT or of everybody, without their secrets."""
     if mine or use is not None:
+        if tenant is not None:
+            raise typer.BadParameter("your own key lists the keys of its own tenant", param_hint="TENANT")
         own_keys.show(use)
         return
     for key in _run(settings_of(data_dir), lambda store: store.list_keys(tenant)):

@@ -71,6 +71,8 @@ def test_a_key_may_what_the_command_line_says(run: Run, database_url: str) -> No
         (["create", "acme", "--mine"], "your own key"),
         (["create", "acme", "--name", "a\nb"], "--name"),
         (["create", "acme", "--name", "x" * 201], "--name"),
+        (["list", "acme", "--mine"], "your own key"),
+        (["list", "acme", "--use", "work"], "your own key"),
         (["create", "acme", "--scopes", "root"], "--scopes"),
         (["create", "acme", "--allow", "203.0.113.9/24"], "--allow"),
         (["create", "acme", "--expires", "2001-01-01"], "--expires"),
