@@ -104,9 +104,17 @@ class KeyStore(Protocol):
         ...
 
     async def replace_key(
-        self, key_id: str, draft: Callable[[ApiKey, ApiKey | None], Successor], *, by: str | None = None
+        self,
+        key_id: str,
+        draft: Callable[[ApiKey, ApiKey | None], Successor],
+        *,
+        by: str | None = None,
+        at_most: int | None = None,
     ) -> ApiKey | None:
-        """Insert what `draft` makes of a key and of `by` as they stand, and end the former; None without such a key."""
+        """Insert what `draft` makes of a key and of `by` as they stand, and end the former.
+
+        None without such a key; and where its tenant has `at_most` as `mint_key` counts them.
+        """
         ...
 
     async def list_keys(self, tenant: str | None = None) -> list[ApiKey]: ...

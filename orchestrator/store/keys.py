@@ -51,16 +51,19 @@ class Keys(Part):
             if maker is None:
                 return None
             key = draft(maker)
-            # The tenant's row makes its concurrent additions wait for each other.
-            await connection.execute(select(tenants.c.name).where(tenants.c.name == maker.tenant).with_for_update())
-            if await _counted(connection, maker.tenant) >= at_most:
+            if await _full(connection, maker.tenant, at_most):
                 return None
             return await _insert(connection, key, maker.tenant, made_by=by)
 
         return await self._database.transact(mint)
 
     async def replace_key(
-        self, key_id: str, draft: Callable[[ApiKey, ApiKey | None], Successor], *, by: str | None = None
+        self,
+        key_id: str,
+        draft: Callable[[ApiKey, ApiKey | None], Successor],
+        *,
+        by: str | None = None,
+        at_most: int | None = None,
     ) -> ApiKey | None:
         async def replace(connection: AsyncConnection) -> ApiKey | None:
             maker = None if by is None or by == key_id else await _held(connection, by, share=True)
@@ -68,6 +71,8 @@ class Keys(Part):
             if old is None:
                 return None
             successor = draft(old, old if by == key_id else maker)
+            if at_most is not None and await _full(connection, old.tenant, at_most):
+                return None
             ends = {"replaced_by": successor.key.id, "expires_at": func.least(keys.c.expires_at, successor.until)}
             await connection.execute(update(keys).where(keys.c.id == key_id).values(ends))
             # As if its maker had made this one, too: it goes where that one's keys go.
@@ -127,13 +132,18 @@ async def _held(connection: AsyncConnection, key_id: str, *, share: bool = False
     return None if row is None else _key(row)
 
 
-async def _counted(connection: AsyncConnection, tenant: str) -> int:
-    """A tenant's keys that are good, or were made within a day: who makes and revokes in turn is bounded, too."""
+async def _full(connection: AsyncConnection, tenant: str, at_most: int) -> bool:
+    """Whether a tenant has so many keys that are good, or were made within a day.
+
+    So who makes and revokes in turn is bounded, too. Its row makes what is added at once wait for each other.
+    """
+    await connection.execute(select(tenants.c.name).where(tenants.c.name == tenant).with_for_update())
     now = func.cogmill_now()
-    good = keys.c.revoked_at.is_(None) & or_(keys.c.expires_at.is_(None), keys.c.expires_at > now)
+    # As `standing` in `domain/rights.py` has it.
     recent = keys.c.created_at > now - text("interval '1 day'")
+    good = keys.c.revoked_at.is_(None) & or_(keys.c.expires_at.is_(None), keys.c.expires_at > now)
     count = select(func.count()).select_from(keys).where(keys.c.tenant == tenant, or_(good, recent))
-    return await connection.scalar(count) or 0
+    return (await connection.scalar(count) or 0) >= at_most
 
 
 async def _insert(connection: AsyncConnection, key: NewKey, tenant: str, *, made_by: str | None = None) -> ApiKey:

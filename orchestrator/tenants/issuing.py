@@ -31,7 +31,7 @@ class KeysOfTenants(Protocol):
     async def mint_key(self, by: str, draft: Callable[[ApiKey], NewKey], *, at_most: int) -> ApiKey | None: ...
 
     async def replace_key(
-        self, key_id: str, draft: Callable[[ApiKey, ApiKey | None], Successor], *, by: str | None = None
+        self, key_id: str, draft: Callable[[ApiKey, ApiKey | None], Successor], *, by: str, at_most: int
     ) -> ApiKey | None: ...
 
     async def page_keys(self, tenant: str, *, limit: int, after: str | None) -> KeyPage: ...
@@ -108,8 +108,7 @@ class Issuing:
 
         made = await self._store.mint_key(by.id, draft, at_most=MAX_KEYS)
         if made is None:
-            message = f"a tenant has at most {MAX_KEYS} keys that are good or were made within a day"
-            raise LimitExceeded(message, limit="keys", retry_after_s=None, most=MAX_KEYS, used=MAX_KEYS)
+            raise _too_many()
         return self._issued(made)
 
     async def list(self, by: ApiKey, *, limit: int, after: str | None = None) -> KeyPage:
@@ -126,7 +125,8 @@ class Issuing:
         """A key that may what this one may, which goes on beside it for `overlap_s`, and no longer.
 
         It expires when this one would have, unless it is told otherwise. Raises `NotFound`, `InvalidField`,
-        `BeyondOwn`, and `WrongState` for a key that is good no more or was replaced before.
+        `BeyondOwn`, `WrongState` for a key that is good no more or was replaced before, and `LimitExceeded` where the
+        tenant has as many keys as it may: both count.
         """
         await self._own(by, key_id)
         fresh = keys.new_id()
@@ -138,9 +138,9 @@ class Issuing:
             check_within(successor.key.rights, maker.rights)
             return successor
 
-        made = await self._store.replace_key(key_id, draft, by=by.id)
-        if made is None:
-            raise _no_key(key_id)
+        made = await self._store.replace_key(key_id, draft, by=by.id, at_most=MAX_KEYS)
+        if made is None:  # the key is there, since keys are never dropped
+            raise _too_many()
         self._changed(key_id)
         return self._issued(made)
 
@@ -200,6 +200,11 @@ def check_name(name: str) -> None:
     check_text(name, "name", max_chars=MAX_NAME_CHARS)
     if not name.isprintable():
         raise InvalidField("must be one printable line", param="name")
+
+
+def _too_many() -> LimitExceeded:
+    message = f"a tenant has at most {MAX_KEYS} keys that are good or were made within a day"
+    return LimitExceeded(message, limit="keys", retry_after_s=None, most=MAX_KEYS, used=MAX_KEYS)
 
 
 def _no_key(key_id: str, param: str | None = None) -> NotFound:
