@@ -127,8 +127,8 @@ class KeyStore(Protocol):
         """Revoke for good; False when there is no such key or it was revoked before."""
         ...
 
-    async def revoke_made_by(self, key_id: str) -> int:
-        """Revoke what a revoked key has made, and what that has, and so on; how many."""
+    async def revoke_made_by(self, key_id: str) -> list[str]:
+        """Revoke what a revoked key has made, and what that has, and so on; the ids of those that were not yet."""
         ...
 
     async def find_key(self, key_id: str) -> ApiKey | None: ...

@@ -103,14 +103,15 @@ class Keys(Part):
         )
         return bool(await self._database.fetch(revoke))
 
-    async def revoke_made_by(self, key_id: str) -> int:
-        async def revoke(connection: AsyncConnection) -> int:
-            revoked, seen, makers = 0, {key_id}, [key_id]
+    async def revoke_made_by(self, key_id: str) -> list[str]:
+        async def revoke(connection: AsyncConnection) -> list[str]:
+            revoked: list[str] = []
+            seen, makers = {key_id}, [key_id]
             while makers:
                 # Each generation in statements of its own, which see all that the one before made until it ended.
                 children = keys.c.made_by.in_(makers)
                 ending = update(keys).where(children, keys.c.revoked_at.is_(None)).values(revoked_at=func.cogmill_now())
-                revoked += len((await connection.execute(ending.returning(keys.c.id))).all())
+                revoked += await connection.scalars(ending.returning(keys.c.id))
                 known = await connection.scalars(select(keys.c.id).where(children))
                 makers = [child for child in known if child not in seen]
                 seen.update(makers)
@@ -140,8 +141,8 @@ async def _full(connection: AsyncConnection, tenant: str, at_most: int) -> bool:
     await connection.execute(select(tenants.c.name).where(tenants.c.name == tenant).with_for_update())
     now = func.cogmill_now()
     # As `standing` in `domain/rights.py` has it.
-    recent = keys.c.created_at > now - text("interval '1 day'")
     good = keys.c.revoked_at.is_(None) & or_(keys.c.expires_at.is_(None), keys.c.expires_at > now)
+    recent = keys.c.created_at > now - text("interval '1 day'")
     count = select(func.count()).select_from(keys).where(keys.c.tenant == tenant, or_(good, recent))
     return (await connection.scalar(count) or 0) >= at_most
 

@@ -40,7 +40,7 @@ class KeysOfTenants(Protocol):
 
     async def revoke_key(self, key_id: str) -> bool: ...
 
-    async def revoke_made_by(self, key_id: str) -> int: ...
+    async def revoke_made_by(self, key_id: str) -> list[str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +153,10 @@ class Issuing:
         if more := sorted(key.rights.scopes - by.rights.scopes):
             raise BeyondOwn(f"a key cannot revoke one that may more than itself: {', '.join(more)}", param="scopes")
         await self._store.revoke_key(key_id)
-        if descendants:  # none of whom may more than it does, and so than the request's
-            await self._store.revoke_made_by(key_id)
         self._changed(key_id)
+        if descendants:  # none of whom may more than it does, and so than the request's
+            for descendant in await self._store.revoke_made_by(key_id):
+                self._changed(descendant)
         return await self._own(by, key_id)
 
     async def _own(self, by: ApiKey, key_id: str, *, param: str | None = None) -> ApiKey:

@@ -16,6 +16,7 @@ import pytest_asyncio
 from fastapi import FastAPI
 
 from orchestrator.config import Settings
+from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.rights import USUAL, Scope
 from tests.support.api import Api, api_settings, id_of, in_process, listening, serving
 from tests.support.postgres import Server
@@ -220,6 +221,30 @@ class TestTimes:
             for key in (leaked, child, grandchild):
                 assert (await http.get(f"/v1/keys/{id_of(key)}")).json()["revoked_at"] is not None
         assert await good(api, owners) == 200
+
+    async def test_the_replica_that_revokes_a_family_lets_none_of_it_in_from_then_on(self, api: Api) -> None:
+        leaked, owners = await api.key(), await api.key()
+        async with in_process(api.app, leaked) as http:
+            child = (await http.post("/v1/keys")).json()["key"]
+        assert await good(api, leaked) == await good(api, child) == 200
+        async with in_process(api.app, owners) as http:
+            (await http.post(f"/v1/keys/{id_of(leaked)}/revoke", json={"descendants": True})).raise_for_status()
+        assert await good(api, leaked) == await good(api, child) == 401
+
+    async def test_a_revoked_key_opens_nothing_at_once_even_if_the_database_is_lost_before_its_descendants(
+        self, api: Api, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        leaked, owners = await api.key(), await api.key()
+        assert await good(api, leaked) == 200
+
+        async def lost(key_id: str) -> list[str]:
+            raise StoreUnavailable("lost")
+
+        monkeypatch.setattr(api.services.store, "revoke_made_by", lost)
+        async with in_process(api.app, owners) as http:
+            answer = await http.post(f"/v1/keys/{id_of(leaked)}/revoke", json={"descendants": True})
+        assert answer.status_code == 503
+        assert await good(api, leaked) == 401
 
     async def test_a_replaced_key_goes_on_for_the_overlap_and_no_longer(self, api: Api) -> None:
         keeper, old, at_once = await api.key(), await api.key(), await api.key()
