@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Literal
@@ -26,7 +26,6 @@ from orchestrator.domain.objects import signature_key
 from orchestrator.domain.rights import Scope
 from orchestrator.domain.spreadsheet import csv_of
 from orchestrator.ports import ObjectStore
-from orchestrator.tenants.keyring import Keyring
 from orchestrator.tenants.keys import parse
 
 router = APIRouter(tags=["campaigns"])
@@ -80,7 +79,8 @@ async def manifest(
     # Opened before the status goes out, so that a missing object or a silent S3 is an error and not a torn 200.
     pieces = await services.downloads.made(make, gone=_GONE)
     if format == "links":
-        pieces = _while_good(pieces, services.keyring, parse(request.headers.get("authorization")).id)
+        # URLs are signed for the piece that has them: who reads slowly gets none any more once the key is revoked.
+        pieces = services.keyring.while_good(parse(request.headers.get("authorization")).id, pieces)
     name = f"{campaign_id}-{mark.revision}{'-links' if format == 'links' else ''}"
     ending, kind = ("csv", "text/csv; charset=utf-8") if format == "csv" else ("jsonl", CONTENT_TYPE)
     headers = {"content-disposition": f'attachment; filename="{name}.{ending}"', "cache-control": "no-store"}
@@ -130,16 +130,6 @@ def _links(mark: ManifestMark, lifetime_s: int, objects: ObjectStore) -> Iterato
     told = (jsontext.own(line) for line in _lines(mark, objects))
     rows = (row_of(fields) for fields in told if "object" not in fields)
     return _gathered(f"{line}\n" for line in links_of(rows, presign))
-
-
-async def _while_good(pieces: AsyncIterator[bytes], keyring: Keyring, key_id: str) -> AsyncIterator[bytes]:
-    """Each piece has URLs that were signed for it: whoever reads slowly gets none any more once its key is revoked.
-
-    Raises `Unauthenticated`: the answer breaks off.
-    """
-    async for piece in pieces:
-        await keyring.good(key_id)
-        yield piece
 
 
 def _lines(mark: ManifestMark, objects: ObjectStore) -> Iterator[str]:

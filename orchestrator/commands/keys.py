@@ -30,12 +30,15 @@ keys = typer.Typer(help="API keys.", no_args_is_help=True)
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _LONGEST_S = 100 * 365 * 86400
-_OVERLAP_S = 86400.0
 
 
 def _key_name(text: str) -> str:
-    if len(text) > 200 or not text.isprintable():
-        raise typer.BadParameter("a name is at most 200 printable characters")
+    from orchestrator.tenants.issuing import check_name
+
+    try:
+        check_name(text)
+    except InvalidField as error:
+        raise typer.BadParameter(error.message) from None
     return text
 
 
@@ -78,7 +81,7 @@ def create_key(
     name: Annotated[str, typer.Option(help="What it is for.", parser=_key_name, metavar="TEXT")] = "",
     scopes: Annotated[
         list[str] | None,
-        typer.Option(metavar="SCOPE,...", help="What it may do.", show_default="all but operate and admin"),
+        typer.Option(metavar="SCOPE,...", help="What it may do.", show_default="all but operate"),
     ] = None,
     allow: Annotated[
         list[str] | None,
@@ -106,9 +109,10 @@ def create_key(
 
     from orchestrator.tenants import keys as form
 
-    key_id, settings = form.new_id(), settings_of(data_dir)
+    settings = settings_of(data_dir)
+    whole = form.issue(settings.needed_master_key, key_id := form.new_id())
     _run(settings, lambda store: store.add_key(key_id, made_of, name, rights=rights))
-    typer.echo(form.issue(settings.needed_master_key, key_id))
+    typer.echo(whole)
 
 
 @keys.command("list")
@@ -120,6 +124,8 @@ def list_keys(
 ) -> None:
     """List the keys of TENANT or of everybody, without their secrets."""
     if mine or use is not None:
+        if tenant is not None:
+            raise typer.BadParameter("your own key lists the keys of its own tenant", param_hint="TENANT")
         own_keys.show(use)
         return
     for key in _run(settings_of(data_dir), lambda store: store.list_keys(tenant)):
@@ -144,23 +150,25 @@ def rotate_key(
     data_dir: DataDirOption = None,
 ) -> None:
     """Make a key in the place of another, by its id, and print it; it may what that one may."""
-    known, overlap_s = _id(key_id), _OVERLAP_S if overlap is None else overlap
+    known = _id(key_id)
     if mine or use is not None:
-        own_keys.rotate(use, known, overlap_s=overlap_s, expires=expires)
+        own_keys.rotate(use, known, overlap_s=overlap, expires=expires)
         return
 
     from orchestrator.ports import Successor
     from orchestrator.tenants import keys as form
-    from orchestrator.tenants.issuing import succeed
+    from orchestrator.tenants.issuing import OVERLAP_S, succeed
 
-    fresh, settings, now = form.new_id(), settings_of(data_dir), datetime.now(UTC)
+    settings, now = settings_of(data_dir), datetime.now(UTC)
+    whole = form.issue(settings.needed_master_key, fresh := form.new_id())
+    overlap_s = OVERLAP_S if overlap is None else overlap
 
     def draft(old: ApiKey, _: ApiKey | None) -> Successor:
         return succeed(old, fresh, now, overlap_s=overlap_s, expires_at=expires)
 
     if _run(settings, lambda store: store.replace_key(known, draft)) is None:
         raise CogmillError(f"no key has the id {known!r}")
-    typer.echo(form.issue(settings.needed_master_key, fresh))
+    typer.echo(whole)
 
 
 @keys.command("revoke")
@@ -208,14 +216,12 @@ def _words(scopes: Iterable[str] | None) -> list[str] | None:
 
 def _rights(scopes: list[str] | None, allow: Iterable[str], expires: datetime | None, *, operator: bool) -> Rights:
     from orchestrator.domain.callers import read_networks
-    from orchestrator.domain.rights import USUAL, Rights, Scope, read_scopes
+    from orchestrator.domain.rights import USUAL, Rights, read_scopes, with_operators
     from orchestrator.tenants.issuing import check_rights
 
     try:
         named = USUAL if scopes is None else read_scopes(scopes)
-        rights = Rights(
-            scopes=named | {Scope.OPERATE} if operator else named, allow=read_networks(allow), expires_at=expires
-        )
+        rights = Rights(scopes=with_operators(named, operator=operator), allow=read_networks(allow), expires_at=expires)
         return check_rights(rights, datetime.now(UTC))
     except InvalidField as error:
         raise typer.BadParameter(error.message, param_hint=_OPTIONS.get(error.param or "")) from None
@@ -235,8 +241,13 @@ def _line(key: ApiKey) -> str:
 
 def state(key: ApiKey, now: datetime) -> str:
     """In words, whether a key is good."""
-    if key.revoked_at is not None:
-        return f"revoked {key.revoked_at:%Y-%m-%d %H:%M}"
-    if key.rights.expires_at is None:
-        return "valid"
-    return f"{'expired' if key.rights.expires_at <= now else 'valid until'} {key.rights.expires_at:%Y-%m-%d %H:%M}"
+    from orchestrator.domain.rights import Standing
+
+    expires_at = key.rights.expires_at
+    match key.standing(now):
+        case Standing.REVOKED:
+            return f"revoked {key.revoked_at:%Y-%m-%d %H:%M}"
+        case Standing.EXPIRED:
+            return f"expired {expires_at:%Y-%m-%d %H:%M}"
+        case Standing.GOOD:
+            return "valid" if expires_at is None else f"valid until {expires_at:%Y-%m-%d %H:%M}"

@@ -40,8 +40,8 @@ def show(use: str | None) -> None:
         )  # fmt: skip
 
 
-def rotate(use: str | None, key_id: str, *, overlap_s: float, expires: datetime | None) -> None:
-    """Make a key in the place of another, and print it."""
+def rotate(use: str | None, key_id: str, *, overlap_s: float | None, expires: datetime | None) -> None:
+    """Make a key in the place of another, and print it. Without `overlap_s` that one goes on as the server has it."""
     with connected(use) as cogmill:
         typer.echo(cogmill.keys.rotate(key_id, overlap_s=overlap_s, expires_at=expires).key)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
+from enum import Enum, StrEnum
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
 from orchestrator.domain.addresses import IPAddress, IPNetwork
@@ -27,8 +27,6 @@ class Scope(StrEnum):
     KEYS = "keys"
     # What concerns every tenant: pools, workers, predictions, everybody's use.
     OPERATE = "operate"
-    # All that `operate` may. No key has it that was not given it by name.
-    ADMIN = "admin"
 
 
 # Those of a key that was made without naming any, as every key was before there were scopes.
@@ -52,6 +50,26 @@ class Rights:
 UNBOUND = Rights()
 
 
+class Standing(Enum):
+    """Whether a key is good, and why it is not."""
+
+    GOOD = "good"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+
+
+def standing(rights: Rights, revoked_at: datetime | None, now: datetime) -> Standing:
+    """How a key with these rights stands. One that was revoked is that, whether or not it has expired since."""
+    if revoked_at is not None:
+        return Standing.REVOKED
+    return Standing.EXPIRED if rights.expires_at is not None and now >= rights.expires_at else Standing.GOOD
+
+
+def with_operators(scopes: frozenset[Scope], *, operator: bool) -> frozenset[Scope]:
+    """These, and the one of operators where the key is to be one's."""
+    return scopes | {Scope.OPERATE} if operator else scopes
+
+
 def read_scopes(words: Iterable[str]) -> frozenset[Scope]:
     """The scopes of these names. Raises `InvalidField`."""
     known = [scope.value for scope in Scope]
@@ -62,7 +80,7 @@ def read_scopes(words: Iterable[str]) -> frozenset[Scope]:
         scopes.add(Scope(word))
     if not scopes:
         raise InvalidField("names no scope", param="scopes")
-    return frozenset(scopes | {Scope.OPERATE} if Scope.ADMIN in scopes else scopes)
+    return frozenset(scopes)
 
 
 def known_scopes(words: Iterable[str]) -> frozenset[Scope]:

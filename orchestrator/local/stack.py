@@ -255,13 +255,13 @@ def _known_key_id(key_file: Path) -> str | None:
 
 async def _valid_key(database: Access, key_id: str) -> str:
     """This key's id, inserted if the database does not have it; a new one's if it was revoked or has expired."""
+    from orchestrator.domain.rights import Standing
     from orchestrator.store import Store
     from orchestrator.tenants import keys
-    from orchestrator.tenants.keyring import is_good
 
     async with Store.open(database) as store:
         key = await store.find_key(key_id)
-        if key is not None and is_good(key, datetime.now(UTC)):
+        if key is not None and key.standing(datetime.now(UTC)) is Standing.GOOD:
             return key_id
         fresh = key_id if key is None else keys.new_id()
         await store.add_key(fresh, TENANT, "made by cogmill up")

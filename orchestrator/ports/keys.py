@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from orchestrator.domain.rights import UNBOUND, Rights, Scope
+from orchestrator.domain.rights import UNBOUND, Rights, Scope, Standing, standing
 from orchestrator.policy.limits import Limits
 
 
@@ -32,6 +32,10 @@ class ApiKey:
     def operator(self) -> bool:
         """It may also see and do what concerns every tenant."""
         return Scope.OPERATE in self.rights.scopes
+
+    def standing(self, now: datetime) -> Standing:
+        """Whether it is good."""
+        return standing(self.rights, self.revoked_at, now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +104,17 @@ class KeyStore(Protocol):
         ...
 
     async def replace_key(
-        self, key_id: str, draft: Callable[[ApiKey, ApiKey | None], Successor], *, by: str | None = None
+        self,
+        key_id: str,
+        draft: Callable[[ApiKey, ApiKey | None], Successor],
+        *,
+        by: str | None = None,
+        at_most: int | None = None,
     ) -> ApiKey | None:
-        """Insert what `draft` makes of a key and of `by` as they stand, and end the former; None without such a key."""
+        """Insert what `draft` makes of a key and of `by` as they stand, and end the former.
+
+        None without such a key; and where its tenant has `at_most` as `mint_key` counts them.
+        """
         ...
 
     async def list_keys(self, tenant: str | None = None) -> list[ApiKey]: ...
@@ -115,8 +127,8 @@ class KeyStore(Protocol):
         """Revoke for good; False when there is no such key or it was revoked before."""
         ...
 
-    async def revoke_made_by(self, key_id: str) -> int:
-        """Revoke what a revoked key has made, and what that has, and so on; how many."""
+    async def revoke_made_by(self, key_id: str) -> list[str]:
+        """Revoke what a revoked key has made, and what that has, and so on; the ids of those that were not yet."""
         ...
 
     async def find_key(self, key_id: str) -> ApiKey | None: ...

@@ -13,7 +13,7 @@ from sqlalchemy import Row, func, or_, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orchestrator.domain.rights import USUAL, Rights, Scope, known_scopes
+from orchestrator.domain.rights import USUAL, Rights, Scope, known_scopes, with_operators
 from orchestrator.ports import ApiKey, KeyPage, NewKey, Successor
 from orchestrator.store.part import Part
 from orchestrator.store.tables import keys, tenants
@@ -36,7 +36,7 @@ class Keys(Part):
     async def add_key(
         self, key_id: str, tenant: str, name: str, *, operator: bool = False, rights: Rights | None = None
     ) -> ApiKey:
-        given = rights or Rights(scopes=USUAL | {Scope.OPERATE} if operator else USUAL)
+        given = rights or Rights(scopes=with_operators(USUAL, operator=operator))
         key = NewKey(id=key_id, name=name, rights=given)
 
         async def add(connection: AsyncConnection) -> ApiKey:
@@ -51,16 +51,19 @@ class Keys(Part):
             if maker is None:
                 return None
             key = draft(maker)
-            # The tenant's row makes its concurrent additions wait for each other.
-            await connection.execute(select(tenants.c.name).where(tenants.c.name == maker.tenant).with_for_update())
-            if await _counted(connection, maker.tenant) >= at_most:
+            if await _full(connection, maker.tenant, at_most):
                 return None
             return await _insert(connection, key, maker.tenant, made_by=by)
 
         return await self._database.transact(mint)
 
     async def replace_key(
-        self, key_id: str, draft: Callable[[ApiKey, ApiKey | None], Successor], *, by: str | None = None
+        self,
+        key_id: str,
+        draft: Callable[[ApiKey, ApiKey | None], Successor],
+        *,
+        by: str | None = None,
+        at_most: int | None = None,
     ) -> ApiKey | None:
         async def replace(connection: AsyncConnection) -> ApiKey | None:
             maker = None if by is None or by == key_id else await _held(connection, by, share=True)
@@ -68,6 +71,8 @@ class Keys(Part):
             if old is None:
                 return None
             successor = draft(old, old if by == key_id else maker)
+            if at_most is not None and await _full(connection, old.tenant, at_most):
+                return None
             ends = {"replaced_by": successor.key.id, "expires_at": func.least(keys.c.expires_at, successor.until)}
             await connection.execute(update(keys).where(keys.c.id == key_id).values(ends))
             # As if its maker had made this one, too: it goes where that one's keys go.
@@ -98,14 +103,15 @@ class Keys(Part):
         )
         return bool(await self._database.fetch(revoke))
 
-    async def revoke_made_by(self, key_id: str) -> int:
-        async def revoke(connection: AsyncConnection) -> int:
-            revoked, seen, makers = 0, {key_id}, [key_id]
+    async def revoke_made_by(self, key_id: str) -> list[str]:
+        async def revoke(connection: AsyncConnection) -> list[str]:
+            revoked: list[str] = []
+            seen, makers = {key_id}, [key_id]
             while makers:
                 # Each generation in statements of its own, which see all that the one before made until it ended.
                 children = keys.c.made_by.in_(makers)
                 ending = update(keys).where(children, keys.c.revoked_at.is_(None)).values(revoked_at=func.cogmill_now())
-                revoked += len((await connection.execute(ending.returning(keys.c.id))).all())
+                revoked += await connection.scalars(ending.returning(keys.c.id))
                 known = await connection.scalars(select(keys.c.id).where(children))
                 makers = [child for child in known if child not in seen]
                 seen.update(makers)
@@ -127,13 +133,18 @@ async def _held(connection: AsyncConnection, key_id: str, *, share: bool = False
     return None if row is None else _key(row)
 
 
-async def _counted(connection: AsyncConnection, tenant: str) -> int:
-    """A tenant's keys that are good, or were made within a day: who makes and revokes in turn is bounded, too."""
+async def _full(connection: AsyncConnection, tenant: str, at_most: int) -> bool:
+    """Whether a tenant has so many keys that are good, or were made within a day.
+
+    So who makes and revokes in turn is bounded, too. Its row makes what is added at once wait for each other.
+    """
+    await connection.execute(select(tenants.c.name).where(tenants.c.name == tenant).with_for_update())
     now = func.cogmill_now()
+    # As `standing` in `domain/rights.py` has it.
     good = keys.c.revoked_at.is_(None) & or_(keys.c.expires_at.is_(None), keys.c.expires_at > now)
     recent = keys.c.created_at > now - text("interval '1 day'")
     count = select(func.count()).select_from(keys).where(keys.c.tenant == tenant, or_(good, recent))
-    return await connection.scalar(count) or 0
+    return (await connection.scalar(count) or 0) >= at_most
 
 
 async def _insert(connection: AsyncConnection, key: NewKey, tenant: str, *, made_by: str | None = None) -> ApiKey:
@@ -151,7 +162,7 @@ async def _insert(connection: AsyncConnection, key: NewKey, tenant: str, *, made
 
 
 def _key(row: Row[Any]) -> ApiKey:
-    scopes = USUAL | ({Scope.OPERATE} if row.operator else set()) if row.scopes is None else known_scopes(row.scopes)
+    scopes = with_operators(USUAL, operator=row.operator) if row.scopes is None else known_scopes(row.scopes)
     return ApiKey(
         id=row.id,
         tenant=row.tenant,

@@ -5,7 +5,6 @@ No key makes, replaces or revokes one that may more than itself.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -13,7 +12,7 @@ from typing import Protocol
 
 from orchestrator.domain.addresses import IPNetwork
 from orchestrator.domain.errors import BeyondOwn, InvalidField, LimitExceeded, NotFound, WrongState
-from orchestrator.domain.rights import Rights, Scope, check_within
+from orchestrator.domain.rights import Rights, Scope, Standing, check_within
 from orchestrator.domain.texts import check_text
 from orchestrator.ports import ApiKey, KeyPage, NewKey, Successor
 from orchestrator.tenants import keys
@@ -25,8 +24,6 @@ MAX_NAME_CHARS = 200
 OVERLAP_S = 24 * 3600
 MAX_OVERLAP_S = 90 * 24 * 3600
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-
 
 class KeysOfTenants(Protocol):
     """The parts of `KeyStore` that this needs."""
@@ -34,7 +31,7 @@ class KeysOfTenants(Protocol):
     async def mint_key(self, by: str, draft: Callable[[ApiKey], NewKey], *, at_most: int) -> ApiKey | None: ...
 
     async def replace_key(
-        self, key_id: str, draft: Callable[[ApiKey, ApiKey | None], Successor], *, by: str | None = None
+        self, key_id: str, draft: Callable[[ApiKey, ApiKey | None], Successor], *, by: str, at_most: int
     ) -> ApiKey | None: ...
 
     async def page_keys(self, tenant: str, *, limit: int, after: str | None) -> KeyPage: ...
@@ -43,7 +40,7 @@ class KeysOfTenants(Protocol):
 
     async def revoke_key(self, key_id: str) -> bool: ...
 
-    async def revoke_made_by(self, key_id: str) -> int: ...
+    async def revoke_made_by(self, key_id: str) -> list[str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +75,8 @@ def utc_now() -> datetime:
 class Issuing:
     """`by` is the key of the request. An id that is not one of its tenant's own raises `NotFound`.
 
-    `changed` hears of every key that is no longer as it was.
+    `changed` hears of every key that is no longer as it was. Every call raises `StoreUnavailable`, and those that make
+    a key `Unauthenticated` where `by` is none any more.
     """
 
     def __init__(
@@ -97,7 +95,7 @@ class Issuing:
     async def create(self, by: ApiKey, *, name: str, wanted: Wanted) -> Issued:
         """A key of the same tenant.
 
-        Raises `InvalidField`, `BeyondOwn`, or `LimitExceeded` for one key too many.
+        Raises `InvalidField`, `BeyondOwn`, and `LimitExceeded` for one key too many.
         """
         check_name(name)
         key_id = keys.new_id()
@@ -110,24 +108,25 @@ class Issuing:
 
         made = await self._store.mint_key(by.id, draft, at_most=MAX_KEYS)
         if made is None:
-            message = f"a tenant has at most {MAX_KEYS} keys that are good or were made within a day"
-            raise LimitExceeded(message, limit="keys", retry_after_s=None, most=MAX_KEYS, used=MAX_KEYS)
+            raise _too_many()
         return self._issued(made)
 
     async def list(self, by: ApiKey, *, limit: int, after: str | None = None) -> KeyPage:
-        """The tenant's keys, newest first, behind the key `after`."""
+        """The tenant's keys, newest first, behind the key `after`. Raises `NotFound` where that is none of them."""
         if after is not None:
             await self._own(by, after, param="after")
         return await self._store.page_keys(by.tenant, limit=limit, after=after)
 
     async def get(self, by: ApiKey, key_id: str) -> ApiKey:
+        """One of the tenant's keys, which may be revoked or expired. Raises `NotFound`."""
         return await self._own(by, key_id)
 
     async def rotate(self, by: ApiKey, key_id: str, *, overlap_s: float, expires_at: datetime | None = None) -> Issued:
         """A key that may what this one may, which goes on beside it for `overlap_s`, and no longer.
 
-        It expires when this one would have, unless it is told otherwise. Raises `BeyondOwn`, and `WrongState` for a key
-        that is good no more or was replaced before.
+        It expires when this one would have, unless it is told otherwise. Raises `NotFound`, `InvalidField`,
+        `BeyondOwn`, `WrongState` for a key that is good no more or was replaced before, and `LimitExceeded` where the
+        tenant has as many keys as it may: both count.
         """
         await self._own(by, key_id)
         fresh = keys.new_id()
@@ -139,28 +138,29 @@ class Issuing:
             check_within(successor.key.rights, maker.rights)
             return successor
 
-        made = await self._store.replace_key(key_id, draft, by=by.id)
-        if made is None:
-            raise _no_key(key_id)
+        made = await self._store.replace_key(key_id, draft, by=by.id, at_most=MAX_KEYS)
+        if made is None:  # the key is there, since keys are never dropped
+            raise _too_many()
         self._changed(key_id)
         return self._issued(made)
 
     async def revoke(self, by: ApiKey, key_id: str, *, descendants: bool) -> ApiKey:
         """Revoke for good, and again without effect; with `descendants` also what it made, and what that made.
 
-        Raises `BeyondOwn` for a key with more scopes than the request's.
+        Raises `NotFound`, and `BeyondOwn` for a key with more scopes than the request's.
         """
         key = await self._own(by, key_id)
         if more := sorted(key.rights.scopes - by.rights.scopes):
             raise BeyondOwn(f"a key cannot revoke one that may more than itself: {', '.join(more)}", param="scopes")
         await self._store.revoke_key(key_id)
-        if descendants:  # none of whom may more than it does, and so than the request's
-            await self._store.revoke_made_by(key_id)
         self._changed(key_id)
+        if descendants:  # none of whom may more than it does, and so than the request's
+            for descendant in await self._store.revoke_made_by(key_id):
+                self._changed(descendant)
         return await self._own(by, key_id)
 
     async def _own(self, by: ApiKey, key_id: str, *, param: str | None = None) -> ApiKey:
-        key = await self._store.find_key(key_id) if _ID.fullmatch(key_id) else None
+        key = await self._store.find_key(key_id) if keys.is_id(key_id) else None
         if key is None or key.tenant != by.tenant:
             raise _no_key(key_id, param)
         return key
@@ -178,11 +178,12 @@ def succeed(
     expires_at: datetime | None = None,
 ) -> Successor:
     """What takes a key's place. Raises `WrongState` for one that is good no more, or was replaced before."""
-    if old.revoked_at is not None:
+    standing = old.standing(now)
+    if standing is Standing.REVOKED:
         raise WrongState("the key was revoked: make another one")
     if old.replaced_by is not None:
         raise WrongState(f"the key was replaced before, by {old.replaced_by}")
-    if old.rights.expires_at is not None and now >= old.rights.expires_at:
+    if standing is Standing.EXPIRED:
         raise WrongState("the key has expired: make another one")
     rights = check_rights(replace(old.rights, expires_at=expires_at or old.rights.expires_at), now)
     return Successor(key=NewKey(id=key_id, name=old.name, rights=rights), until=now + timedelta(seconds=overlap_s))
@@ -200,6 +201,11 @@ def check_name(name: str) -> None:
     check_text(name, "name", max_chars=MAX_NAME_CHARS)
     if not name.isprintable():
         raise InvalidField("must be one printable line", param="name")
+
+
+def _too_many() -> LimitExceeded:
+    message = f"a tenant has at most {MAX_KEYS} keys that are good or were made within a day"
+    return LimitExceeded(message, limit="keys", retry_after_s=None, most=MAX_KEYS, used=MAX_KEYS)
 
 
 def _no_key(key_id: str, param: str | None = None) -> NotFound:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -92,6 +92,12 @@ class Keyring:
         check_good(key, datetime.fromtimestamp(self._wall(), UTC))
         return key
 
+    async def while_good(self, key_id: str, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """These pieces of an answer, each only if the key is good when it has come. Raises as `good` does."""
+        async for piece in pieces:
+            await self.good(key_id)
+            yield piece
+
     def forget(self, key_id: str) -> None:
         """Ask about it again, whenever it was last asked about: it has been changed here."""
         self._lookups.pop(key_id, None)
@@ -115,15 +121,11 @@ def _failed(task: asyncio.Task[ApiKey | None]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
 
 
-def is_good(key: ApiKey, now: datetime) -> bool:
-    """Whether it was neither revoked nor has expired."""
-    return key.revoked_at is None and (key.rights.expires_at is None or now < key.rights.expires_at)
-
-
 def check_good(key: ApiKey, now: datetime) -> None:
     """Raise `Unauthenticated` for a key that was revoked or has expired."""
-    if key.revoked_at is not None:
-        raise Unauthenticated("the API key was revoked", reason="revoked")
-    expires_at = key.rights.expires_at
-    if expires_at is not None and now >= expires_at:
-        raise Unauthenticated(f"the API key expired at {expires_at:%Y-%m-%d %H:%M:%S} UTC", reason="expired")
+    match key.standing(now):
+        case rights.Standing.REVOKED:
+            raise Unauthenticated("the API key was revoked", reason="revoked")
+        case rights.Standing.EXPIRED:
+            message = f"the API key expired at {key.rights.expires_at:%Y-%m-%d %H:%M:%S} UTC"
+            raise Unauthenticated(message, reason="expired")

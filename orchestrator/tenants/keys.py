@@ -40,8 +40,10 @@ _CREDENTIAL = re.compile(
 
 # A token's `exp` counts milliseconds, which PyJWT would take for seconds and never find expired. We compare it.
 _CHECKS: jwt.types.Options = {"verify_exp": False, "verify_iat": False, "verify_nbf": False, "verify_aud": False}
-# How far a token's own clock may be off, which is also the longest that one can be used.
-_MAX_SKEW_S = 600
+# How long a token can be used after its timestamp; and how far ahead that may be, as its maker's clock may. The SDKs
+# sign with the time that it is, and use a token for three minutes (zhipuai and zai-sdk, `core/_jwt_token.py`).
+_MAX_AGE_S = 600
+_MAX_AHEAD_S = 60
 _MAX_MILLISECONDS = 1e15  # in the year 33658; also false of NaN, and of what no float can hold
 
 
@@ -53,6 +55,11 @@ def new_id() -> str:
 def issue(master_key: str, key_id: str) -> str:
     """The whole key of an id, `id.secret`; the same every time."""
     return f"{key_id}.{_secret(master_key, key_id)}"
+
+
+def is_id(text: str) -> bool:
+    """Whether a key might have this id."""
+    return re.fullmatch(_ID, text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +95,12 @@ class Token:
             raise Unauthenticated("the token's signature is not valid", reason="unverified") from None
         if now >= self.expires_at:
             raise Unauthenticated("the token is expired ('exp' counts milliseconds)", reason="expired")
-        if abs(now - self.made_at) > _MAX_SKEW_S:
-            message = f"the token's timestamp is more than {_MAX_SKEW_S // 60} minutes away from now"
-            raise Unauthenticated(message, reason="expired" if self.made_at < now else "unverified")
+        if now - self.made_at > _MAX_AGE_S:
+            message = f"the token's timestamp is more than {_MAX_AGE_S // 60} minutes ago"
+            raise Unauthenticated(message, reason="expired")
+        if self.made_at - now > _MAX_AHEAD_S:
+            message = f"the token's timestamp is more than {_MAX_AHEAD_S} seconds ahead of this server's clock"
+            raise Unauthenticated(message, reason="unverified")
 
 
 def parse(authorization: str | None) -> Key | Token:
@@ -111,7 +121,7 @@ def _token(text: str) -> Token:
     except (jwt.InvalidTokenError, ValueError):
         raise Unauthenticated("the token is no JSON Web Token", reason="malformed") from None
     key_id = claims.get("api_key")
-    if not isinstance(key_id, str) or not re.fullmatch(_ID, key_id):
+    if not isinstance(key_id, str) or not is_id(key_id):
         raise Unauthenticated("the token's 'api_key' is no key's id", reason="malformed")
     return Token(key_id, _seconds(claims, "exp"), _seconds(claims, "timestamp"), text)
 

@@ -8,7 +8,6 @@ from uuid import uuid4
 
 import pytest
 
-from api.native.campaign_results import _while_good
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.config import S3Settings
 from orchestrator.domain.errors import Unauthenticated
@@ -40,7 +39,7 @@ async def test_a_long_list_of_urls_breaks_off_when_its_readers_key_is_revoked(st
         await store.revoke_key(key.id)
         yield b"signed behind it"
 
-    listed = _while_good(pieces(), Keyring(store, "the master key of the tests", cache_s=0), key.id)
+    listed = Keyring(store, "the master key of the tests", cache_s=0).while_good(key.id, pieces())
     assert await anext(listed) == b"signed before"
     with pytest.raises(Unauthenticated, match="revoked"):
         await anext(listed)

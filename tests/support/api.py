@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -27,6 +27,7 @@ from orchestrator.domain.job import Artifact, Claim, Failure, VideoResult, Worke
 from orchestrator.domain.outcome import Ending, settle
 from orchestrator.domain.protocol import Broke, Rendered
 from orchestrator.domain.retry import RetryPolicy
+from orchestrator.domain.rights import Rights
 from orchestrator.ports import Progress, Settled
 from orchestrator.tenants import keys
 from tests.support.builders import prefix_of
@@ -67,10 +68,26 @@ def document() -> dict[str, Any]:
     return create_app(api_settings("postgresql://nowhere/none")).openapi()
 
 
-def in_process(app: FastAPI, key: str | None = None) -> httpx.AsyncClient:
-    """A client of an app, with this key in its header."""
-    headers = {} if key is None else {"authorization": f"Bearer {key}"}
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api", headers=headers)
+def in_process(
+    app: FastAPI, key: str | None = None, *, address: str = "127.0.0.1", headers: Mapping[str, str] | None = None
+) -> httpx.AsyncClient:
+    """A client of an app, with this key in its header, whose connections come from `address`."""
+    transport = httpx.ASGITransport(app, client=(address, 4711))
+    return httpx.AsyncClient(transport=transport, base_url="http://api", headers={**_bearer(key), **(headers or {})})
+
+
+def reaching(site: str, key: str | None = None) -> httpx.AsyncClient:
+    """A client of a real server, patient with streams, with this key in its header."""
+    return httpx.AsyncClient(base_url=site, headers=_bearer(key), timeout=20, verify=False)
+
+
+def _bearer(key: str | None) -> dict[str, str]:
+    return {} if key is None else {"authorization": f"Bearer {key}"}
+
+
+def id_of(key: str) -> str:
+    """The id in a whole key."""
+    return key.split(".")[0]
 
 
 @asynccontextmanager
@@ -109,9 +126,10 @@ class Api:
         services: Services = self.app.state.services
         return services
 
-    async def key(self, tenant: str) -> str:
+    async def key(self, tenant: str | None = None, **rights: Any) -> str:
+        """A new key, whole, of this tenant or another, with the usual rights but for these."""
         key_id = keys.new_id()
-        await self.services.store.add_key(key_id, tenant, "tests")
+        await self.services.store.add_key(key_id, tenant or self.tenant, "tests", rights=Rights(**rights))
         return keys.issue(MASTER_KEY, key_id)
 
     async def client(self, tenant: str) -> httpx.AsyncClient:
@@ -193,6 +211,6 @@ async def api_app(
 async def api(api_app: tuple[FastAPI, Settings]) -> AsyncIterator[Api]:
     """The API for a tenant that nobody else is. Its tests run in their module's event loop."""
     opened = Api(*api_app, tenant=uuid4().hex, http=in_process(api_app[0]))
-    opened.http.headers["authorization"] = f"Bearer {await opened.key(opened.tenant)}"
+    opened.http.headers["authorization"] = f"Bearer {await opened.key()}"
     async with opened.http:
         yield opened

@@ -15,8 +15,8 @@ from orchestrator.capacity.forecasting import Forecasting
 from orchestrator.config import Settings
 from orchestrator.domain.campaign import CampaignState
 from orchestrator.domain.catalog import Profile
-from orchestrator.tenants import keys
-from tests.support.api import MASTER_KEY, Api, api_settings, serving
+from orchestrator.domain.rights import Scope
+from tests.support.api import Api, api_settings, serving
 from tests.support.campaigns import FAILS, PROMPT, CampaignScene, a_campaign_scene
 from tests.support.postgres import Server
 from tests.support.s3 import S3Server
@@ -96,9 +96,7 @@ async def test_a_campaign_and_its_pool_are_told_with_their_forecast(api: Api, sc
     assert (found["at_risk"], found["rows_per_hour"]) == (True, None)
     assert found["reason"] in (None, f"pool {pool} has no worker")
     assert found["advice"]
-    operator = keys.new_id()
-    await api.services.store.add_key(operator, api.tenant, "tests", operator=True)
-    headers = {"authorization": f"Bearer {keys.issue(MASTER_KEY, operator)}"}
+    headers = {"authorization": f"Bearer {await api.key(scopes=frozenset(Scope))}"}
     listed = await api.http.get("/v1/pools", headers=headers)
     (shown,) = [each for each in listed.raise_for_status().json()["data"] if each["id"] == pool]
     assert set(shown["forecast"]) == {"low_at", "likely_at", "high_at", "made_at", "reason"}

@@ -24,9 +24,9 @@ from orchestrator.domain.catalog import Profile
 from orchestrator.domain.job import Artifact, Checkpoint, Continuity, Failure, Incident, Job, WorkerRef, public_id
 from orchestrator.domain.loading import LoadState, WorkerLoad
 from orchestrator.domain.protocol import Broke, HandedBack
+from orchestrator.domain.rights import Scope
 from orchestrator.ports import Progress
-from orchestrator.tenants import keys
-from tests.support.api import CLUSTER, MASTER_KEY, POOL, SPRITESHEET, THUMBNAIL, Api, api_settings, serving
+from tests.support.api import CLUSTER, POOL, SPRITESHEET, THUMBNAIL, Api, api_settings, serving
 from tests.support.builders import prefix_of
 from tests.support.postgres import Server
 from tests.support.s3 import S3Server
@@ -546,9 +546,7 @@ async def test_who_waits_for_a_worker_that_cannot_load_is_told_why_in_every_answ
     assert told == {name: unavailable if name in its_names else nothing_known for name in models}
     assert "/models" not in json.dumps([answers, models])  # what workers say of their disks is for operators
 
-    operator = keys.new_id()
-    await store.add_key(operator, api.tenant, "tests", operator=True)
-    headers = {"authorization": f"Bearer {keys.issue(MASTER_KEY, operator)}"}
+    headers = {"authorization": f"Bearer {await api.key(scopes=frozenset(Scope))}"}
     for path in ("/v1/models/sora-2", "/v1/models"):
         told = (await api.http.get(path, headers=headers)).json()
         model = next(one for one in told.get("data", [told]) if one["id"] == "sora-2")

@@ -22,10 +22,10 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from orchestrator.config import Settings
+from orchestrator.domain.rights import Scope
 from orchestrator.domain.webhooks import EventType, event_body
 from orchestrator.notify.outbox import signed
-from orchestrator.tenants import keys
-from tests.support.api import MASTER_KEY, THUMBNAIL, VIDEO, Api, document, listening
+from tests.support.api import THUMBNAIL, VIDEO, Api, document, listening
 from tests.support.scaling import a_decision
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -349,9 +349,7 @@ async def test_use_and_the_keys_of_manifests_are_read(cogmill: AsyncCogmill) -> 
 async def test_an_operator_reads_the_fleet_and_what_was_decided_about_it(api: Api, base_url: str) -> None:
     decision = a_decision("main", "spot")
     await api.services.store.record_fleet("here", [], [decision])
-    key_id = keys.new_id()
-    await api.services.store.add_key(key_id, "staff", "tests", operator=True)
-    async with AsyncCogmill(keys.issue(MASTER_KEY, key_id), base_url) as staff:
+    async with AsyncCogmill(await api.key("staff", scopes=frozenset(Scope)), base_url) as staff:
         shown = await staff.fleet()
     assert {kind.kind for kind in shown.kinds} == {"default"}
     (told,) = shown.decisions

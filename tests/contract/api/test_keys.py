@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.tenants import keys
 from orchestrator.tenants.issuing import MAX_KEYS
-from tests.support.api import MASTER_KEY, Api, in_process
+from tests.support.api import MASTER_KEY, Api, id_of, in_process
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -82,6 +82,12 @@ async def test_one_key_too_many_is_a_limit_by_name(api: Api) -> None:
     answer = await api.http.post("/v1/keys")
     assert (answer.status_code, answer.json()["error"]["code"]) == (429, "limit_keys")
     assert str(MAX_KEYS) in answer.json()["error"]["message"]
+    # Nor is one more made in the place of another, which goes on beside it; and that one stays as it is.
+    own = f"/v1/keys/{id_of(api.http.headers['authorization'].removeprefix('Bearer '))}"
+    answer = await api.http.post(f"{own}/rotate", json={"overlap_s": 60})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "limit_keys")
+    kept = (await api.http.get(own)).raise_for_status().json()
+    assert (kept["replaced_by"], kept["expires_at"]) == (None, None)
 
 
 async def test_keys_of_the_release_before_open_all_that_they_did(api: Api) -> None:

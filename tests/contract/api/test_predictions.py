@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 from orchestrator import cli
 from orchestrator.config import Settings
 from orchestrator.domain.errors import InvalidField
+from orchestrator.domain.rights import Scope
 from orchestrator.learning.listing import Listing
 from orchestrator.policy.prediction import Key, Lesson
 from orchestrator.store import Store
-from orchestrator.tenants import keys
-from tests.support.api import MASTER_KEY, Api, api_settings, in_process
+from tests.support.api import Api, api_settings, in_process
 from tests.support.builders import a_spec
 
 LESSONS = [
@@ -82,9 +82,7 @@ def test_the_command_is_a_table_or_json(database_url: str, monkeypatch: Any) -> 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_an_operator_reads_them_and_nobody_else_does(api: Api) -> None:
     await api.services.store.learn(LESSONS, keep=31)  # type: ignore[attr-defined]
-    key_id = keys.new_id()
-    await api.services.store.add_key(key_id, "staff", "tests", operator=True)
-    staff = {"authorization": f"Bearer {keys.issue(MASTER_KEY, key_id)}"}
+    staff = {"authorization": f"Bearer {await api.key('staff', scopes=frozenset(Scope))}"}
     async with in_process(api.app) as http:
         answer = (await http.get("/v1/predictions", params={"model": "gone"}, headers=staff)).json()
         refused = await http.get("/v1/predictions", params={"pool": "none"}, headers=staff)

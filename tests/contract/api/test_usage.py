@@ -13,9 +13,9 @@ import pytest_asyncio
 from fastapi import FastAPI
 
 from orchestrator.config import Settings
+from orchestrator.domain.rights import Scope
 from orchestrator.domain.worker_time import Spell, Spent
-from orchestrator.tenants import keys
-from tests.support.api import MASTER_KEY, Api, api_settings, in_process, serving
+from tests.support.api import Api, api_settings, in_process, serving
 from tests.support.postgres import Server
 from tests.support.s3 import S3Server
 
@@ -45,9 +45,7 @@ async def a_video(api: Api, *, fails: bool = False) -> str:
 
 
 async def an_operator(api: Api) -> dict[str, str]:
-    key_id = keys.new_id()
-    await api.services.store.add_key(key_id, "staff", "tests", operator=True)
-    return {"authorization": f"Bearer {keys.issue(MASTER_KEY, key_id)}"}
+    return {"authorization": f"Bearer {await api.key('staff', scopes=frozenset(Scope))}"}
 
 
 async def test_a_tenant_sees_what_it_used_and_nothing_of_others(api: Api) -> None:

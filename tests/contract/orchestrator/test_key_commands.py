@@ -69,6 +69,10 @@ def test_a_key_may_what_the_command_line_says(run: Run, database_url: str) -> No
     [
         (["create"], "TENANT"),
         (["create", "acme", "--mine"], "your own key"),
+        (["create", "acme", "--name", "a\nb"], "--name"),
+        (["create", "acme", "--name", "x" * 201], "--name"),
+        (["list", "acme", "--mine"], "your own key"),
+        (["list", "acme", "--use", "work"], "your own key"),
         (["create", "acme", "--scopes", "root"], "--scopes"),
         (["create", "acme", "--allow", "203.0.113.9/24"], "--allow"),
         (["create", "acme", "--expires", "2001-01-01"], "--expires"),
@@ -80,6 +84,18 @@ def test_a_key_may_what_the_command_line_says(run: Run, database_url: str) -> No
 def test_what_cannot_be_meant_is_refused_by_name(run: Run, arguments: list[str], named: str) -> None:
     assert named in run(*arguments, code=2)
     assert run("list") == ""
+
+
+def test_without_the_master_key_none_is_made_and_none_ends(
+    run: Run, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = found(database_url, run("create", "acme"))
+    without = api_settings(database_url).model_copy(update={"master_key": None})
+    monkeypatch.setattr("orchestrator.commands.keys.settings_of", lambda _: without)
+    assert "master_key" in run("rotate", old.id, code=1)
+    assert "master_key" in run("create", "acme", code=1)
+    assert found(database_url, keys.issue(MASTER_KEY, old.id)) == old
+    assert len(run("list").splitlines()) == 1
 
 
 def test_a_list_tells_how_keys_stand_and_no_secret(run: Run) -> None:

@@ -117,6 +117,41 @@ async def test_a_tenant_has_so_many_keys_and_no_more_however_many_are_asked_for_
     assert await store.mint_key("k0", drafted("again"), at_most=4) is None, "who makes and revokes in turn is bounded"
 
 
+async def test_keys_that_replace_each_other_count_like_any_however_many_are_asked_for_at_once(store: Store) -> None:
+    """Each goes on for its overlap beside the one that took its place, which can be replaced, too."""
+    await store.add_key("k0", "acme", "")
+    await store.add_key("theirs", "other", "")
+    late = datetime(2100, 1, 1, tzinfo=UTC)
+
+    async def replaced(key_id: str, by: str) -> ApiKey | None:
+        successor = Successor(key=NewKey(id=by, name="", rights=Rights()), until=late)
+        return await store.replace_key(key_id, lambda old, maker: successor, by=key_id, at_most=4)
+
+    chain = [await replaced(f"k{n}", f"k{n + 1}") is not None for n in range(2)]
+    assert chain == [True, True]
+    made = await asyncio.gather(*(replaced(f"k{n}", f"next-{n}") for n in range(3)))
+    assert sum(key is not None for key in made) == 1
+    assert len(await store.list_keys("acme")) == 4
+    (last,) = [key for key in made if key is not None]
+    assert await replaced(last.id, "k5") is None
+    standing = await store.find_key(last.id)
+    assert standing is not None
+    assert (standing.replaced_by, standing.rights.expires_at) == (None, None), "it goes on"
+    assert await store.mint_key("k0", drafted("m"), at_most=4) is None
+    assert await replaced("theirs", "new") is not None
+
+
+async def test_old_keys_that_are_good_no_more_count_no_more(store: Store, database: asyncpg.Connection) -> None:
+    for key_id in ("good", "revoked", "expired", "ending"):
+        await store.add_key(key_id, "acme", "")
+    await store.revoke_key("revoked")
+    await database.execute("UPDATE keys SET created_at = now() - interval '25 hours'")
+    await database.execute("UPDATE keys SET expires_at = now() WHERE id = 'expired'")
+    await database.execute("UPDATE keys SET expires_at = now() + interval '1 day' WHERE id = 'ending'")
+    assert await store.mint_key("good", drafted("m"), at_most=2) is None
+    assert await store.mint_key("good", drafted("m"), at_most=3) is not None
+
+
 async def test_what_is_refused_makes_nothing(store: Store) -> None:
     await store.add_key("k0", "acme", "")
 
@@ -169,8 +204,8 @@ async def test_a_family_of_keys_is_revoked_to_the_last_and_nobody_beside_it(stor
     for by, key_id in (("root", "a"), ("root", "b"), ("a", "aa"), ("aa", "aaa"), ("stranger", "s")):
         await minted(store, by, key_id)
     await store.revoke_key("a")
-    assert await store.revoke_made_by("root") == 3
-    assert await store.revoke_made_by("root") == 0
+    assert sorted(await store.revoke_made_by("root")) == ["aa", "aaa", "b"]
+    assert await store.revoke_made_by("root") == []
     good = {key.id for key in await store.list_keys() if key.revoked_at is None}
     assert good == {"root", "stranger", "s"}
 

@@ -66,6 +66,21 @@ class TestRetries:
         client(lambda c: c.campaigns.create("a {thing}", idempotency_key="mine"))
         assert client.asked[-1].headers["idempotency-key"] == "mine"
 
+    def test_what_shows_a_secret_once_is_not_asked_for_again_when_its_answer_is_lost(self, client: Client) -> None:
+        """The server could not give that answer once more, and is not made to believe that it might."""
+        endpoint = {"name": "n", "url": "https://example.org", "event_types": ["video.completed"]}
+        client.answers(httpx.ReadError("lost"))
+        for use in (
+            lambda c: c.keys.create(name="ci"),
+            lambda c: c.keys.rotate("cgm_1"),
+            lambda c: c.webhooks.create_endpoint(**endpoint),
+        ):
+            client.asked.clear()
+            with pytest.raises(module.ConnectionFailed):
+                client(use)
+            (asked,) = client.asked
+            assert "idempotency-key" not in asked.headers
+
 
 class TestErrors:
     @pytest.mark.parametrize(

@@ -199,7 +199,9 @@ async def test_a_token_signed_with_the_secret_speaks_for_its_tenant_with_and_wit
         (signed(exp=NOW_MS // 1000 + 210), "expired"),  # in seconds, where PyJWT itself would look for them
         (signed(timestamp=NOW_MS - 600_000), None),
         (signed(timestamp=NOW_MS - 600_001), "expired"),
-        (signed(timestamp=NOW_MS + 600_001), "unverified"),
+        (signed(timestamp=NOW_MS + 60_000), None),
+        (signed(timestamp=NOW_MS + 60_001), "unverified"),
+        (signed(exp=NOW_MS + 10**9, timestamp=NOW_MS + 60_001), "unverified"),  # or it would be good for longer
         (signed(exp=NOW_MS * 10, timestamp=0), "expired"),
         (signed(secret="x" * 43), "unverified"),
         (signed(algorithm="HS512", secret="x" * 64), "unverified"),

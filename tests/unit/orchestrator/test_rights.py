@@ -15,11 +15,13 @@ from orchestrator.domain.rights import (
     USUAL,
     Rights,
     Scope,
+    Standing,
     admit_from,
     check_within,
     known_scopes,
     need,
     read_scopes,
+    standing,
 )
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -89,11 +91,21 @@ def test_what_goes_beyond_a_key_is_refused_by_its_field(asked: Rights, param: st
     assert refused.value.param == param
 
 
-def test_scopes_are_read_by_name_and_an_administrator_may_what_an_operator_may() -> None:
+@pytest.mark.parametrize("revoked", [False, True])
+@pytest.mark.parametrize(("ends", "expired"), [(None, False), (1, False), (0, True), (-1, True)])
+def test_a_key_is_good_until_it_is_revoked_or_the_moment_that_it_expires(
+    revoked: bool, ends: int | None, expired: bool
+) -> None:
+    key = Rights(expires_at=None if ends is None else NOW + timedelta(microseconds=ends))
+    stands = Standing.REVOKED if revoked else Standing.EXPIRED if expired else Standing.GOOD
+    assert standing(key, NOW if revoked else None, NOW) is stands
+
+
+def test_scopes_are_read_by_name_and_none_brings_another() -> None:
     assert read_scopes(["read", "submit", "read"]) == {Scope.READ, Scope.SUBMIT}
-    assert read_scopes(["admin"]) == {Scope.ADMIN, Scope.OPERATE}
-    assert {Scope.ADMIN, Scope.OPERATE}.isdisjoint(USUAL)
-    for words in (["root"], [""], ["READ"], []):
+    assert [read_scopes([scope]) for scope in Scope] == [{scope} for scope in Scope]
+    assert Scope.OPERATE not in USUAL
+    for words in (["root"], ["admin"], [""], ["READ"], []):
         with pytest.raises(InvalidField) as refused:
             read_scopes(words)
         assert refused.value.param == "scopes"

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from cogmill_client.models.base import Identified, OrNewer
 
-Scope = Literal["read", "submit", "campaigns", "webhooks", "keys", "operate", "admin"]
+Scope = Literal["read", "submit", "campaigns", "webhooks", "keys", "operate"]
 
 
 class Key(Identified):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from uuid import uuid4
 
 from cogmill_client.effects import Items, Request, Steps
 from cogmill_client.exchange import answer_of, reads
@@ -106,11 +105,8 @@ def secret() -> Steps[WebhookSecret]:
 def create_endpoint(*, name: str, url: str, event_types: Sequence[str]) -> Steps[EndpointWithSecret]:
     """Send events to a URL. The answer has the secret, for the only time."""
     fields = {"name": name, "url": url, "event_types": list(event_types)}
-    # The server has no keys for these: sent twice, there would be two.
-    request = Request(
-        method="POST", url="/v1/webhook_endpoints", json=fields, headers={"idempotency-key": str(uuid4())},
-        repeatable=False,
-    )  # fmt: skip
+    # The server has no idempotency keys for these: sent twice, there would be two.
+    request = Request(method="POST", url="/v1/webhook_endpoints", json=fields, repeatable=False)
     return answer_of(request, reads(EndpointWithSecret))
 
 
