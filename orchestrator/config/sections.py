@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 
 from orchestrator.config.section import Seconds, Section
+from orchestrator.domain.picture import MAX_PIXELS
 from orchestrator.domain.request import DEFAULT_PRIORITY, MAX_PRIORITY
 from orchestrator.policy.limits import Limits
 
@@ -127,7 +128,7 @@ class FetchSettings(Section):
     # Of an image, redirects and all.
     timeout_s: Seconds = 15
     max_image_bytes: int = Field(default=5 * 2**20, ge=1024, le=32 * 2**20)
-    max_image_pixels: int = Field(default=40_000_000, ge=256, le=80_000_000)
+    max_image_pixels: int = Field(default=40_000_000, ge=256, le=MAX_PIXELS)
     max_redirects: int = Field(default=3, ge=0, le=10)
     # In CIDR; let through although they are private, loopback or otherwise reserved.
     allow_networks: tuple[IPvAnyNetwork, ...] = ()

@@ -8,8 +8,8 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,7 +31,7 @@ _GROWTH = 64 * 2**20
 # It imports what its parent would, from the same places, whatever its environment and its directory hold.
 _BEGIN = (
     "import json, sys; path, module, settings = sys.argv[1:]; sys.path[:] = json.loads(path); "
-    "import importlib; importlib.import_module(module).main(settings)"
+    "from orchestrator.confined.serving import begin; begin(module, settings)"
 )
 
 # What the dynamic linker needs where Python is not at home, and allocators that reserve no more than they use.
@@ -51,11 +51,25 @@ class Answer:
 class Ended:
     """It says nothing any more: killed as it was `late`, or gone by itself. `fresh` when this was its first question.
 
-    `worked_s` is how long a processor was at it, as far as is known.
+    One that could not be started, or not be watched, was late. `worked_s` is how long a processor was at it, as far as
+    is known.
     """
 
     late: bool
     fresh: bool
+    worked_s: float = 0.0
+
+    def blameless(self, within_s: float) -> bool:
+        """Whether it was not for what it was asked, but for this machine: in all that time it hardly got to work."""
+        return self.late and self.worked_s < within_s / 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What a process says, None when it said nothing that is whole."""
+
+    frame: tuple[dict[str, Any], bytes] | None
+    late: bool = False
     worked_s: float = 0.0
 
 
@@ -87,24 +101,15 @@ class Child:
             return Ended(late=True, fresh=False)
         fresh, self._asked = self._asked == 0, self._asked + 1
         before = _worked(process.pid)
-        worked = [0.0]
-        heard = None
-        with _killed_after(within_s, process, worked) as late, suppress(OSError, ValueError):
-            assert process.stdin is not None
-            assert process.stdout is not None
-            process.stdin.write(frames.pack(words, blob))
-            process.stdin.flush()
-            heard = frames.read(process.stdout)
-        if heard is None:
+        heard = _heard(process, frames.pack(words, blob), within_s)
+        if heard.frame is None:
             self.end()
-            spent = max(0.0, worked[0] - before)
-            _log.warning(
-                "child_ended", module=self._module, late=late.is_set(), code=process.returncode, worked_s=spent
-            )
-            return Ended(late=late.is_set(), fresh=fresh, worked_s=spent)
-        if "memory" in heard[0] or (not self._handed and self._spent(process.pid)):
+            spent = max(0.0, heard.worked_s - before)
+            _log.warning("child_ended", module=self._module, late=heard.late, code=process.returncode, worked_s=spent)
+            return Ended(late=heard.late, fresh=fresh, worked_s=spent)
+        if "memory" in heard.frame[0] or (not self._handed and self._spent(process.pid)):
             self.end()
-        return Answer(*heard)
+        return Answer(*heard.frame)
 
     def _spent(self, pid: int) -> bool:
         """Whether another had better take over. One that was handed a file is in the midst of it."""
@@ -133,13 +138,11 @@ class Child:
             _log.error("child_not_started", module=self._module, error=str(error))
             return None
         self._ending = weakref.finalize(self, _end, process)
-        hello = None
-        assert process.stdout is not None
-        with _killed_after(START_S, process, [0.0]), suppress(OSError, ValueError):
-            hello = frames.read(process.stdout)
-        if hello is None:
+        hello = _heard(process, b"", START_S).frame
+        if hello is None or "failed" in hello[0]:
             self._ending()
-            _log.error("child_not_started", module=self._module, code=process.returncode)
+            failed = "it said nothing" if hello is None else str(hello[0]["failed"])
+            _log.error("child_not_started", module=self._module, code=process.returncode, error=failed)
             return None
         self.filtered = bool(hello[0].get("filtered"))
         _log.info("child_started", module=self._module, pid=process.pid, filtered=self.filtered)
@@ -147,23 +150,32 @@ class Child:
         return process
 
 
-@contextmanager
-def _killed_after(seconds: float, process: subprocess.Popen[bytes], worked: list[float]) -> Iterator[threading.Event]:
-    """Kill it unless the block ends in time; the event says that it was, `worked` for how long it had worked."""
-    late = threading.Event()
+def _heard(process: subprocess.Popen[bytes], said: bytes, within_s: float) -> _Heard:
+    """Its answer to what it is told. It is killed when it is late, and not asked where nobody could kill it then."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    late, worked = threading.Event(), [0.0]
 
     def kill() -> None:
         late.set()
         worked[0] = _worked(process.pid)
         process.kill()
 
-    timer = threading.Timer(seconds, kill)
+    timer = threading.Timer(within_s, kill)
     timer.daemon = True
-    timer.start()
     try:
-        yield late
+        timer.start()
+    except RuntimeError:  # no further thread is to be had
+        return _Heard(None, late=True)
+    frame = None
+    try:
+        with suppress(OSError, ValueError):
+            process.stdin.write(said)
+            process.stdin.flush()
+            frame = frames.read(process.stdout)
     finally:
         timer.cancel()
+    return _Heard(frame, late.is_set(), worked[0])
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +16,15 @@ from orchestrator.confined import frames, seccomp
 
 Words = Mapping[str, Any]
 Answers = Callable[[dict[str, Any], bytes], tuple[Words, bytes]]
+
+# Characters of it, for the log.
+_MAX_FAILURE = 500
+
+
+def begin(module: str, settings: str) -> None:
+    """Run `main` of a module, which serves for ever; why it never gets there is said instead of its first word."""
+    with _failure_told(1):  # leads nowhere any more, once it serves
+        importlib.import_module(module).main(settings)
 
 
 def serve(answers: Answers, *, memory: int, seconds: int) -> NoReturn:
@@ -24,7 +34,8 @@ def serve(answers: Answers, *, memory: int, seconds: int) -> NoReturn:
     of a processor for each answer. What it lacks the memory for is answered by `{"memory": true}`, its last words.
     """
     asked, told = os.fdopen(0, "rb"), _told()
-    filtered = _confine(memory)
+    with _failure_told(told):
+        filtered = _confine(memory)
     _say(told, frames.pack({"filtered": filtered}))
     while True:
         heard = frames.read(asked)
@@ -37,6 +48,15 @@ def serve(answers: Answers, *, memory: int, seconds: int) -> NoReturn:
             _say(told, frames.pack({"memory": True}))
             os._exit(1)
         _say(told, frames.pack(words, blob))
+
+
+@contextmanager
+def _failure_told(told: int) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        _say(told, frames.pack({"failed": f"{type(error).__name__}: {error}"[:_MAX_FAILURE]}))
+        os._exit(1)
 
 
 def _told() -> int:

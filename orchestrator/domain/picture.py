@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from orchestrator.domain.catalog import Size
 
+# No setting allows more: what a process takes to decode a picture goes by them.
+MAX_PIXELS = 80_000_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:

@@ -15,7 +15,7 @@ from functools import cache
 
 from orchestrator.confined.child import Answer, Child
 from orchestrator.domain.errors import InvalidField, RequestError, TooLarge, Unavailable
-from orchestrator.domain.picture import Picture
+from orchestrator.domain.picture import MAX_PIXELS, Picture
 from orchestrator.pictures.kinds import KINDS, kind_of
 from orchestrator.pictures.measuring import MIN_SIDE, broken
 from orchestrator.telemetry import logs
@@ -30,8 +30,8 @@ _log = logs.get("pictures")
 
 _MODULE = "orchestrator.pictures.decoding"
 _SMALL = 4
-# No setting allows more pixels, and no picture is narrower than `MIN_SIDE`.
-_MAX_SIDE = 80_000_000 // MIN_SIDE
+# No picture is narrower than `MIN_SIDE`.
+_MAX_SIDE = MAX_PIXELS // MIN_SIDE
 _CONTENT_TYPES = frozenset(kind.content_type for kind in KINDS)
 
 
@@ -43,33 +43,42 @@ class _Question:
 
 
 class Decoders:
-    """Two children and the line before them. Nothing runs until there is a picture."""
+    """Two children, for `small` pictures and for those of `any_size`, and the line before them.
+
+    Nothing runs until there is a picture.
+    """
 
     def __init__(self, max_bytes: int, max_pixels: int) -> None:
         self._waiting: deque[_Question] = deque()
         self._changed = threading.Condition()
-        self._started = self._busy = False
+        self._at_work: set[Child] = set()
+        self._busy = False
         bounds = {"max_image_bytes": max_bytes, "max_image_pixels": max_pixels, "seconds": math.ceil(DECODE_S)}
-        self._children = tuple(
-            (Child(_MODULE, {**bounds, "most_pixels": most}), most == max_pixels)
-            for most in (max_pixels // _SMALL, max_pixels)
-        )
+        self.small = Child(_MODULE, {**bounds, "most_pixels": max_pixels // _SMALL})
+        self.any_size = Child(_MODULE, {**bounds, "most_pixels": max_pixels})
 
     def check(self, data: bytes) -> Future[Picture]:
-        """The picture, in the order of asking. Raises as `check_picture` does, and `Unavailable`.
+        """The picture, in the order of asking. Raises `Unavailable`, now and later; later `InvalidField` or `TooLarge`.
 
         Cancelled before its turn, it costs nothing.
         """
         question = _Question(data)
         with self._changed:
-            if not self._started:
-                self._started = True
-                for child, any_size in self._children:
-                    name = "decode" if any_size else "decode-small"
-                    threading.Thread(target=self._work, args=(child, any_size), name=name, daemon=True).start()
+            self._begin()
             self._waiting.append(question)
             self._changed.notify_all()
         return question.answer
+
+    def _begin(self) -> None:
+        """See to it that somebody works with each child."""
+        for child, name in ((self.small, "decode-small"), (self.any_size, "decode")):
+            if child not in self._at_work:
+                arguments = (child, child is self.any_size)
+                try:
+                    threading.Thread(target=self._work, args=arguments, name=name, daemon=True).start()
+                except RuntimeError as error:  # no further thread is to be had
+                    raise Unavailable(f"the image cannot be checked at this moment: {error}") from None
+                self._at_work.add(child)
 
     def _work(self, child: Child, any_size: bool) -> None:
         while True:
@@ -79,7 +88,7 @@ class Decoders:
                 continue
             self._note(any_size, busy=True)
             try:
-                found = _ask(child, question.data)
+                found = asked(child, question.data)
                 if found is None and any_size:
                     raise _broken(question.data)  # nothing is too large for this one
             except BaseException as error:
@@ -128,15 +137,18 @@ def decoders(max_bytes: int, max_pixels: int) -> Decoders:
     return Decoders(max_bytes, max_pixels)
 
 
-def _ask(child: Child, data: bytes) -> Picture | None:
-    """The picture; None when it is too large for this child."""
+def asked(child: Child, data: bytes) -> Picture | None:
+    """The picture; None when it is too large for this child.
+
+    Nothing that it says is believed which none of ours says. Raises `InvalidField`, `TooLarge` or `Unavailable`.
+    """
     said = child.ask({}, data, within_s=DECODE_S)
     if not isinstance(said, Answer) and not said.late and not said.fresh:
         said = child.ask({}, data, within_s=DECODE_S)  # what ended it may have been another picture's work
     if not isinstance(said, Answer):
         if not said.late:
             raise _broken(data)
-        if said.worked_s < DECODE_S / 2:
+        if said.blameless(DECODE_S):
             raise Unavailable(f"the image could not be checked within {DECODE_S:g} s: this machine is too busy")
         raise InvalidField(f"takes more than {DECODE_S:g} s to decode", param="image", code="image_too_slow")
     words = said.words

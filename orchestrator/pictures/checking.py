@@ -1,24 +1,20 @@
-"""Whether some bytes are a picture: told by content, bounded, decodable to the last pixel. Pure but for Pillow."""
+"""Whether what was measured is a picture: decodable to the last pixel. Pure but for Pillow."""
 
 from __future__ import annotations
 
 from orchestrator.domain.errors import InvalidField
 from orchestrator.domain.picture import Picture
-from orchestrator.pictures.measuring import Bounds, Measured, broken, check_sides, measure
+from orchestrator.pictures.measuring import Measured, broken, check_sides
 from orchestrator.pictures.opening import opened
 
 
-def check_picture(data: bytes, bounds: Bounds) -> Picture:
-    """The picture that some bytes are: of one of `kinds.KINDS` by their content, and decodable to the last pixel.
+def decode(data: bytes, measured: Measured) -> Picture:
+    """Decode all of it and keep nothing but its size.
 
     Of an animated one the first frame counts, since that is what a video begins at. Takes up to seconds, and 16 bytes
-    of memory a pixel: in a service it is asked of a child (`apart.py`). Raises `InvalidField` or `TooLarge`.
+    of memory a pixel: in a service it is asked of a child (`apart.py`). Raises `InvalidField`; `MemoryError`, and
+    `PermissionError` and `ImportError`, of a process that may do less than decoding takes.
     """
-    return decode(data, measure(data, bounds))
-
-
-def decode(data: bytes, measured: Measured) -> Picture:
-    """Decode all of it and keep nothing but its size. Raises `InvalidField`."""
     kind, size = measured.kind, measured.size
     try:
         with opened(data, kind) as found:

@@ -25,7 +25,7 @@ _COPIES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class DecoderBounds:
     """How much a child may take; it answers `large` to more pixels than `most_pixels`, which others may decode."""
 
     max_image_bytes: int
@@ -36,13 +36,13 @@ class Bounds:
 
 def main(settings: str) -> NoReturn:
     """Serve until the parent is gone."""
-    bounds = Bounds(**jsontext.own(settings))
+    bounds = DecoderBounds(**jsontext.own(settings))
     _warm_up()
     memory = BYTES_A_PIXEL * bounds.most_pixels + _COPIES * bounds.max_image_bytes + _BESIDE
     serve(lambda words, data: (answered(data, bounds), b""), memory=memory, seconds=bounds.seconds)
 
 
-def answered(data: bytes, bounds: Bounds) -> dict[str, Any]:
+def answered(data: bytes, bounds: DecoderBounds) -> dict[str, Any]:
     """What is said of a picture."""
     try:
         measured = measure(data, bounds)

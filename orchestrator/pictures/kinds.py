@@ -30,11 +30,6 @@ class Kind:
     boxed: bool = False
     excess: Callable[[bytes], str | None] = lambda data: None
 
-    @property
-    def extension(self) -> str:
-        """How the names of its objects end."""
-        return self.content_type.removeprefix("image/")
-
 
 def kind_of(data: bytes) -> Kind | None:
     """The format that these bytes are in; None when it is none that is read here."""

@@ -14,7 +14,7 @@ MIN_SIDE = 16
 _PARAM = "image"
 
 
-class Bounds(Protocol):
+class PictureBounds(Protocol):
     """The settings `fetch` have them."""
 
     @property
@@ -40,13 +40,13 @@ class Measured:
         return self.size[0] * self.size[1]
 
 
-def check_bytes(data: bytes, bounds: Bounds) -> None:
+def check_bytes(data: bytes, bounds: PictureBounds) -> None:
     """Raise `TooLarge` for more than are allowed."""
     if len(data) > bounds.max_image_bytes:
         raise TooLarge(f"the image has {len(data)} bytes; at most {bounds.max_image_bytes} are allowed", param=_PARAM)
 
 
-def measure(data: bytes, bounds: Bounds) -> Measured:
+def measure(data: bytes, bounds: PictureBounds) -> Measured:
     """All that can be refused before it is decoded. Raises `InvalidField` or `TooLarge`."""
     check_bytes(data, bounds)
     kind = kind_of(data)

@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import platform
 import signal
+import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
+from structlog.testing import capture_logs
 
 from orchestrator.confined.child import Answer, Child, Ended
 
@@ -88,11 +93,66 @@ def test_a_crash_is_an_answer_like_another(hostile: Child) -> None:
     assert tried(hostile, "nothing") == Answer({"error": None}, b"")
 
 
-def test_a_child_whose_parent_is_gone_goes_too(hostile: Child) -> None:
-    tried(hostile, "nothing")
-    process = hostile._process
-    assert process is not None
-    assert process.stdin is not None
-    process.stdin.close()
-    assert process.wait(30) == 0
+def test_a_child_that_nobody_could_end_in_time_is_not_kept(monkeypatch: pytest.MonkeyPatch, hostile: Child) -> None:
+    def none(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
     hostile.end()
+    before = psutil.Process().children()
+    tried(hostile, "nothing")
+    with monkeypatch.context() as few:
+        few.setattr(threading.Thread, "start", none)
+        for _ in ("one that runs", "one that would have to be started"):
+            ended = tried(hostile, "nothing")
+            assert ended == Ended(late=True, fresh=False)
+            assert ended.blameless(30)
+            assert psutil.Process().children() == before
+    assert tried(hostile, "nothing") == Answer({"error": None}, b"")
+
+
+@pytest.mark.parametrize(
+    ("module", "settings", "error"),
+    [
+        ("tests.security.no_child", {}, "ModuleNotFoundError: No module named 'tests.security.no_child'"),
+        ("tests.security.hostile_child", {"memory": MiB}, "KeyError: 'seconds'"),
+        ("tests.security.hostile_child", {"memory": "much", "seconds": 0}, "TypeError: "),
+    ],
+    ids=["imports", "begins", "is confined"],
+)
+def test_why_a_child_does_not_start_is_in_the_log(module: str, settings: dict[str, object], error: str) -> None:
+    with capture_logs() as logged:
+        assert tried(Child(module, settings), "nothing") == Ended(late=True, fresh=False)
+    (entry,) = logged
+    assert (entry["event"], entry["error"][: len(error)]) == ("child_not_started", error)
+
+
+PARENT = """
+import sys, time
+from orchestrator.confined.child import Child
+child = Child("tests.security.hostile_child", {"memory": 2**26, "seconds": 0})
+child.ask({"attack": "nothing"}, within_s=30)
+print(child.pid, file=sys.stderr, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_child_whose_parent_is_gone_goes_too() -> None:
+    own = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT], env=own, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as parent:
+        assert parent.stderr is not None
+        child = psutil.Process(int(parent.stderr.readline()))
+        assert not gone(child)
+        parent.kill()
+    until = time.monotonic() + 30
+    while not gone(child):
+        assert time.monotonic() < until, "it stays"
+        time.sleep(0.02)
+
+
+def gone(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

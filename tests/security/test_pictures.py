@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from PIL import Image
 
@@ -17,7 +20,7 @@ from orchestrator.confined.child import Answer, Child
 from orchestrator.domain.errors import InvalidField, RequestError, Unavailable
 from orchestrator.pictures import apart, decoding
 from orchestrator.pictures.apart import Decoders
-from orchestrator.pictures.checking import check_picture
+from tests.support.checked import check_picture
 
 MiB = 2**20
 SETTINGS = FetchSettings()
@@ -33,9 +36,15 @@ def encoded(kind: str, size: tuple[int, int] = (64, 48), **options: Any) -> byte
 @pytest.fixture(scope="module")
 def decoders() -> Iterator[Decoders]:
     started = Decoders(SETTINGS.max_image_bytes, SETTINGS.max_image_pixels)
+    started.check(encoded("PNG")).result()
+    print(f"a child that waits has {resident(started.small) // MiB} MiB")
     yield started
-    for child, _ in started._children:
-        child.end()
+    started.small.end()
+    started.any_size.end()
+
+
+def resident(child: Child) -> int:
+    return int(psutil.Process(child.pid).memory_info().rss)
 
 
 def refusal(decoders: Decoders, data: bytes) -> RequestError:
@@ -74,7 +83,9 @@ SCAN = PROGRESSIVE.rindex(b"\xff\xda")
     ids=["fill", "segments", "scans"],
 )
 def test_a_jpeg_that_takes_seconds_is_refused_by_name(decoders: Decoders, data: bytes, reason: str) -> None:
+    began = time.perf_counter()
     error = refusal(decoders, data)
+    print(f"{len(data)} bytes: {error.message}, after {time.perf_counter() - began:.2f} s")
     assert isinstance(error, InvalidField)
     assert (error.param, error.code, reason in error.message) == ("image", "image_too_slow", True)
 
@@ -85,7 +96,9 @@ def test_a_few_bytes_that_unpack_to_hundreds_of_megabytes_do_so_elsewhere(decode
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = _peak()
     assert decoders.check(data).result().width == 6300
-    assert _peak() - before < 32 * MiB
+    grown = _peak() - before
+    print(f"{len(data)} bytes, decoded: +{grown // MiB} MiB in the process that asks")
+    assert grown < 32 * MiB
 
 
 def _canvas(side: int) -> bytes:
@@ -104,10 +117,9 @@ def test_a_picture_that_holds_up_its_decoder_holds_up_no_other_picture(
     decoders: Decoders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(apart, "DECODE_S", 2.0)
-    small, _ = (child for child, _ in decoders._children)
     assert decoders.check(encoded("PNG")).result().width == 64
-    assert small.pid is not None
-    os.kill(small.pid, signal.SIGSTOP)
+    assert decoders.small.pid is not None
+    os.kill(decoders.small.pid, signal.SIGSTOP)
     held_up = decoders.check(encoded("PNG"))
     assert decoders.check(encoded("JPEG")).result().width == 64
     assert not held_up.done()
@@ -140,7 +152,7 @@ PLAUSIBLE = {"content_type": "image/png", "width": 64, "height": 48, "sideways":
 )
 def test_what_no_child_of_ours_says_is_not_believed(words: dict[str, Any]) -> None:
     with pytest.raises(InvalidField) as refused:
-        apart._ask(Says(words), PLAIN)
+        apart.asked(Says(words), PLAIN)
     assert refused.value.code == "image_broken"
 
 
@@ -149,16 +161,28 @@ def test_a_child_that_lacks_something_is_a_fault_of_ours(monkeypatch: pytest.Mon
         raise PermissionError(1, "refused")
 
     monkeypatch.setattr(decoding, "decode", refused)
-    words = decoding.answered(PLAIN, decoding.Bounds(MiB, 10_000, 10_000, 5))
+    words = decoding.answered(PLAIN, decoding.DecoderBounds(MiB, 10_000, 10_000, 5))
     with pytest.raises(Unavailable):
-        apart._ask(Says(words), PLAIN)
+        apart.asked(Says(words), PLAIN)
 
 
 def test_a_decoder_that_was_killed_is_replaced_before_anybody_notices(decoders: Decoders) -> None:
     decoders.check(encoded("PNG")).result()
-    small, _ = (child for child, _ in decoders._children)
-    killed = small.pid
+    killed = decoders.small.pid
     assert killed is not None
     os.kill(killed, signal.SIGSEGV)
     assert decoders.check(encoded("PNG")).result().width == 64
-    assert small.pid != killed
+    assert decoders.small.pid != killed
+
+
+def test_a_process_that_had_no_thread_left_checks_pictures_once_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    poor = Decoders(SETTINGS.max_image_bytes, SETTINGS.max_image_pixels)
+    with monkeypatch.context() as few:
+        few.setattr(threading.Thread, "start", none)
+        with pytest.raises(Unavailable):
+            poor.check(PLAIN)
+    assert poor.check(PLAIN).result(30).width == 64
+    poor.small.end()

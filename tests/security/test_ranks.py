@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import pickle
+import resource
 import socket
 import stat
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -105,20 +108,90 @@ def test_a_follower_says_nothing_to_whoever_pretends_to_be_its_leader() -> None:
         way.close()
 
 
-def test_strangers_that_say_nothing_do_not_keep_a_follower_out() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as store:
-        gate = Gate(NODE, store.getsockname()[1], b"secret")
-        silent = [socket.create_connection((NODE, gate.port)) for _ in range(50)]
-        way = Way(NODE, gate.port, b"secret", patience_s=30)
-        with socket.create_connection(("127.0.0.1", way.port), timeout=30) as own:
-            own.sendall(b"here")
-            line, _ = store.accept()
-            assert line.recv(4) == b"here"
-            line.close()
-        for each in silent:
-            each.close()
-        way.close()
-        gate.close()
+@contextmanager
+def gate_before(store: socket.socket, greeting_s: float = 10.0) -> Iterator[Gate]:
+    gate = Gate(NODE, store.getsockname()[1], b"secret", greeting_s=greeting_s)
+    yield gate
+    gate.close()
+
+
+@pytest.fixture
+def store() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(60)
+        yield listener
+
+
+def come_in(gate: Gate, store: socket.socket, patience_s: float = 30.0) -> None:
+    """A follower's word gets to the store."""
+    way = Way(NODE, gate.port, b"secret", patience_s=patience_s)
+    with socket.create_connection(("127.0.0.1", way.port), timeout=30) as own:
+        own.sendall(b"here")
+        line, _ = store.accept()
+        assert line.recv(4) == b"here"
+        line.close()
+    way.close()
+
+
+def drip(lines: list[socket.socket], over: threading.Event) -> None:
+    while not over.wait(0.4):
+        for line in lines:
+            with suppress(OSError):  # it was sent away
+                line.send(b"x")
+
+
+def test_strangers_that_say_next_to_nothing_do_not_keep_a_follower_out(store: socket.socket) -> None:
+    """More of them than may try at once, each of which says something before anybody loses patience."""
+    over = threading.Event()
+    with gate_before(store, greeting_s=1.0) as gate:
+        strangers = [socket.create_connection((NODE, gate.port)) for _ in range(80)]
+        dripping = threading.Thread(target=drip, args=(strangers, over))
+        dripping.start()
+        try:
+            come_in(gate, store, patience_s=15)  # sooner than any of them has said enough to be found out
+        finally:
+            over.set()
+            dripping.join()
+            for each in strangers:
+                each.close()
+
+
+def test_a_gate_outlives_a_lack_of_descriptors(store: socket.socket) -> None:
+    with gate_before(store) as gate, socket.socket() as first, socket.socket() as second:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        free = os.dup(0)
+        os.close(free)
+        first.settimeout(1)
+        second.settimeout(30)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+        try:
+            first.connect((NODE, gate.port))
+            with suppress(TimeoutError):  # for a gate that waits there is a descriptor; the next one lacks it
+                first.recv(32)
+            second.connect((NODE, gate.port))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert len(second.recv(32)) == 32
+        come_in(gate, store)
+
+
+def test_a_gate_outlives_a_lack_of_threads(monkeypatch: pytest.MonkeyPatch, store: socket.socket) -> None:
+    def none(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with gate_before(store) as gate:
+        with monkeypatch.context() as few:
+            few.setattr(threading.Thread, "start", none)
+            with socket.create_connection((NODE, gate.port), timeout=30) as line:
+                assert hung_up(line)
+        come_in(gate, store)
+
+
+def test_a_gate_that_is_closed_lets_nobody_in(store: socket.socket) -> None:
+    with gate_before(store) as gate:
+        come_in(gate, store)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((NODE, gate.port), timeout=30)
 
 
 def test_ranks_of_one_node_meet_in_a_file_of_theirs_and_listen_on_the_loopback(

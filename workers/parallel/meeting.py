@@ -34,13 +34,19 @@ class Meeting:
 
     @classmethod
     def on_one_node(cls, directory: Path) -> Meeting:
-        """The leader's, of ranks that are all on its node. `directory` is nobody else's."""
+        """The leader's, of ranks that are all on its node. `directory` is nobody else's.
+
+        Raises `OSError` where no file can be made there.
+        """
         path = Path(tempfile.mkdtemp(prefix="ranks-", dir=directory)) / "store"
         return cls._in_file(path)
 
     @classmethod
     def across_nodes(cls, host: str) -> Meeting:
-        """The leader's, on a free port of `host`, which followers on other nodes reach."""
+        """The leader's, on a free port of `host`, which followers on other nodes reach.
+
+        Raises `OSError` where it cannot listen, `RuntimeError` where torch's store cannot begin.
+        """
         listener = socket.create_server((_LOOPBACK, 0))
         port = int(listener.getsockname()[1])
         join = timedelta(seconds=JOIN_S)
@@ -54,7 +60,11 @@ class Meeting:
 
     @classmethod
     def at(cls, address: str) -> Meeting:
-        """The leader's, for a follower."""
+        """The leader's, for a follower.
+
+        Raises `ValueError` for what is no address of a meeting, `OSError` where it cannot listen, and `RuntimeError`
+        when the store does not answer within `JOIN_S`.
+        """
         kind, _, place = address.partition(":")
         if kind == "file":
             return cls._in_file(Path(place))

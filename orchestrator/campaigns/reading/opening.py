@@ -25,8 +25,8 @@ def open_source(
 
     `form` is what the caller says it is, None for whatever it looks like. `max_bytes` bounds it unpacked,
     `max_record_bytes` each record, `max_picture_bytes` a picture that is within it. `spool` is a file that is
-    overwritten with a Parquet file, which is read from there until the last record. Raises a `RequestError`, and
-    whatever `chunks` and writing to `spool` raise.
+    overwritten with a Parquet file, which is read from there until the last record. Raises a `RequestError`,
+    `Unavailable` when no child can read Parquet at this moment, and whatever `chunks` and writing to `spool` raise.
     """
     # Which column is a picture is not known yet, and no format holds more than this of any record.
     most = max_record_bytes + max_picture_bytes

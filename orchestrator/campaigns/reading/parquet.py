@@ -11,14 +11,17 @@ from typing import Any
 from orchestrator.campaigns.reading.records import BadRecord, Record, broken
 from orchestrator.confined.child import Answer, Child
 from orchestrator.domain import jsontext
-from orchestrator.domain.errors import InvalidField, Unsupported
+from orchestrator.domain.errors import InvalidField, Unavailable, Unsupported
+from orchestrator.telemetry import logs
+
+_log = logs.get("campaigns")
 
 _MODULE = "orchestrator.campaigns.reading.parquet_child"
 
 # For a thousand records, or fewer.
-_ANSWER_S = 30
+ANSWER_S = 30
 # What Arrow may take beside a batch: pages, and the texts that its columns list once.
-_MEMORY = 384 * 2**20
+MEMORY = 384 * 2**20
 
 _PLAIN = frozenset((str, int, float, bool, type(None)))
 
@@ -28,7 +31,8 @@ def opened(
 ) -> tuple[tuple[str, ...], Iterator[Record | BadRecord]]:
     """Names of the columns, and the records behind the first `skip`; `line` is a record's number.
 
-    Raises `Unsupported` where pyarrow is not installed, and `InvalidField`, now and later.
+    Raises `Unsupported` where pyarrow is not installed, `InvalidField`, now and later, and `Unavailable` for what is no
+    fault of the file.
     """
     if importlib.util.find_spec("pyarrow") is None:
         raise Unsupported(
@@ -36,14 +40,21 @@ def opened(
             param="input",
         )
     bounds = {"max_bytes": max_bytes, "max_record_bytes": max_record_bytes, "skip": skip}
-    limits = {"memory": _MEMORY, "seconds": _ANSWER_S}
+    limits = {"memory": MEMORY, "seconds": ANSWER_S}
     with path.open("rb") as file:
         child = Child(_MODULE, {**bounds, **limits}, handed=file)
-        said = _asked(child)
-    names = said if isinstance(said, list) else []
-    if not names or set(map(type, names)) != {str}:
+        try:
+            names = _names(_asked(child))
+        except BaseException:
+            child.end()
+            raise
+    return names, chain.from_iterable(_pieces(child, names))
+
+
+def _names(said: Any) -> tuple[str, ...]:
+    if not isinstance(said, list) or set(map(type, said)) != {str}:
         raise _odd()
-    return tuple(names), chain.from_iterable(_pieces(child, tuple(names)))
+    return tuple(said)
 
 
 def _pieces(child: Child, names: tuple[str, ...]) -> Iterator[list[Record | BadRecord]]:
@@ -55,13 +66,18 @@ def _pieces(child: Child, names: tuple[str, ...]) -> Iterator[list[Record | BadR
 
 
 def _asked(child: Child) -> Any:
-    """What the child says next; None at the end. Raises `InvalidField`."""
-    said = child.ask({}, within_s=_ANSWER_S)
+    """What the child says next; None at the end. Raises `InvalidField`, and `Unavailable`."""
+    said = child.ask({}, within_s=ANSWER_S)
     if not isinstance(said, Answer):
+        if said.blameless(ANSWER_S):
+            raise Unavailable(f"the Parquet file could not be read within {ANSWER_S} s: this machine is too busy")
         raise broken("the Parquet file takes too long to read, or breaks its reader", "broken_parquet")
     words = said.words
     if "memory" in words:
         raise broken("the Parquet file takes too much memory to read: write smaller pages", "too_large")
+    if "unable" in words:
+        _log.error("decoder_unable", error=str(words["unable"])[:200])
+        raise Unavailable("the Parquet file cannot be read at this moment")
     if "refused" in words:
         raise InvalidField(str(words["refused"]), param=words.get("param"), code=words.get("code"))
     if "end" in words:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zoneinfo
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from typing import IO, Any, NoReturn
 
@@ -24,17 +24,21 @@ def main(settings: str) -> NoReturn:
     """Serve until the parent is gone."""
     given = jsontext.own(settings)
     file, memory, seconds = os.fdopen(given.pop("file"), "rb"), given.pop("memory"), given.pop("seconds")
-    kept = _warm_up()
-    reading = Reading(file, **given)
+    reading = Reading(file, zones=_warm_up(), **given)
     serve(lambda words, blob: reading.answered(), memory=memory, seconds=seconds)
-    del kept
 
 
 class Reading:
-    """One file from its beginning to its end: first the names of its columns, then its records, piece by piece."""
+    """One file from its beginning to its end: first the names of its columns, then its records, piece by piece.
 
-    def __init__(self, file: IO[bytes], *, max_bytes: int, max_record_bytes: int, skip: int) -> None:
+    `zones` are what was opened before: Python forgets those that nobody holds, and could not open them again.
+    """
+
+    def __init__(
+        self, file: IO[bytes], *, max_bytes: int, max_record_bytes: int, skip: int, zones: Sequence[object] = ()
+    ) -> None:
         self._file = file
+        self._zones = zones
         self._bounds = {"max_bytes": max_bytes, "max_record_bytes": max_record_bytes, "skip": skip}
         self._batches: Iterator[list[Record | BadRecord]] | None = None
         self._pending: list[Record | BadRecord] = []
@@ -50,6 +54,8 @@ class Reading:
             return {"refused": error.message, "param": error.param, "code": error.code}, b""
         except MemoryError:
             raise
+        except (ImportError, PermissionError) as error:  # it wants what a child has not got: a fault of ours
+            return {"unable": f"{type(error).__name__}: {error}"[:200]}, b""
         except Exception as error:  # whatever the damage leads a reader to
             refused = parquet_file.damaged(f"{type(error).__name__}: {error}")
             return {"refused": refused.message, "param": refused.param, "code": refused.code}, b""
@@ -65,10 +71,13 @@ class Reading:
             record = self._pending[taken]
             size += record.size if isinstance(record, Record) else len(record.reason)
             taken += 1
-        piece, self._pending = self._pending[:taken], self._pending[taken:]
-        blob = _written([_said(record) for record in piece])
-        if len(blob) > MAX_BLOB:  # a single record, of characters that JSON spells out
-            blob = _written([[piece[0].line, "too_long", "the row is too long"]])
+        blob = _written([_said(record) for record in self._pending[:taken]])
+        while len(blob) > MAX_BLOB and taken > 1:  # characters that JSON spells out, or very many columns
+            taken = (taken + 1) // 2
+            blob = _written([_said(record) for record in self._pending[:taken]])
+        if len(blob) > MAX_BLOB:
+            blob = _written([[self._pending[0].line, "too_long", "the row is too long"]])
+        self._pending = self._pending[taken:]
         return {}, blob
 
 
@@ -82,8 +91,8 @@ def _written(said: object) -> bytes:
     return json.dumps(said, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
-def _warm_up() -> list[Any]:
-    """Import and open whatever reading needs late: afterwards nothing can be opened."""
+def _warm_up() -> Sequence[object]:
+    """Import and open whatever reading needs late: afterwards nothing can be opened. The time zones that there are."""
     arrow, parquet = parquet_file.imported()
     types = [
         *(arrow.string(), arrow.large_string(), arrow.int8(), arrow.uint64(), arrow.float16(), arrow.float32()),
@@ -95,6 +104,6 @@ def _warm_up() -> list[Any]:
     file = BytesIO()
     parquet.write_table(arrow.table(columns), file)
     _, batches = parquet_file.opened(file, max_bytes=2**20, max_record_bytes=2**10)
-    zone = "UTC"
-    moments = arrow.array([0], arrow.timestamp("us", zone)).to_pylist()
-    return [list(batches), moments, [zoneinfo.ZoneInfo(name) for name in zoneinfo.available_timezones()]]
+    list(batches)
+    arrow.array([0], arrow.timestamp("us", "UTC")).to_pylist()
+    return [zoneinfo.ZoneInfo(name) for name in zoneinfo.available_timezones()]

@@ -16,6 +16,8 @@ _BATCH_ROWS = 1000
 _BATCH_BYTES = 16 * 2**20
 # No character of UTF-8 has more bytes.
 _WIDEST = 4
+# Of this process, and not of its file, although Arrow's lack of memory is an `ArrowException`, too.
+_OWN = (MemoryError, PermissionError, ImportError)
 
 
 class _Broken:
@@ -30,7 +32,8 @@ def opened(
 ) -> tuple[tuple[str, ...], Iterator[list[Record | BadRecord]]]:
     """Names of the columns, and the records behind the first `skip`, batch by batch; `line` is a record's number.
 
-    A batch may be empty. Raises `InvalidField`, now and later.
+    A batch may be empty. Raises `InvalidField` for what the file is to blame for, now and later; `MemoryError`, and
+    `PermissionError` and `ImportError`, of a process that may do less than reading takes.
     """
     arrow, parquet = imported()
     try:
@@ -39,8 +42,8 @@ def opened(
             groups = [whole.metadata.row_group(i) for i in range(whole.num_row_groups)]
             sizes = [(group.num_rows, group.total_byte_size) for group in groups]
             listed = {name for group in groups for name in _in_dictionaries(group)}
-    except MemoryError:
-        raise  # Arrow's own is an `ArrowException`, too
+    except _OWN:
+        raise
     except (arrow.ArrowException, OSError, ValueError) as error:
         raise damaged(error) from None
     texts = [field.name for field in schema if _check_type(arrow, field) and field.name in listed]
@@ -76,7 +79,21 @@ def _check_type(arrow: Any, field: Any) -> bool:
             param=field.name,
             code="nested_column" if types.is_nested(plain) else "unsupported_column",
         )
+    if types.is_timestamp(plain) and plain.tz:
+        _check_zone(arrow, plain.tz, field.name)
     return False
+
+
+def _check_zone(arrow: Any, zone: str, column: str) -> None:
+    """Raise `InvalidField` for a time zone that nobody knows: a child that looks for its file is refused that."""
+    try:
+        arrow.lib.string_to_tzinfo(zone)
+    except MemoryError:
+        raise
+    except Exception:  # which it is depends on where zones are looked for
+        raise InvalidField(
+            f"is of the time zone {zone[:80]!r}, which is not known", param=column, code="unsupported_column"
+        ) from None
 
 
 def _in_dictionaries(group: Any) -> Iterator[str]:
@@ -103,7 +120,7 @@ def _batches(
                         yield at, batch
                         at += batch.num_rows
                 before += rows
-    except MemoryError:
+    except _OWN:
         raise
     except (arrow.ArrowException, OSError, ValueError) as error:
         raise damaged(error) from None
@@ -116,7 +133,7 @@ def _records(
     for before, batch in batches:
         try:
             columns = [_values(arrow, column) for column in batch.columns]
-        except MemoryError:
+        except _OWN:
             raise
         except (arrow.ArrowException, OverflowError, ValueError) as error:
             raise damaged(error) from None

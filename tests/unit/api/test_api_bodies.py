@@ -21,7 +21,7 @@ from api.wire.problem import problem_of
 from orchestrator.config import FetchSettings
 from orchestrator.domain.errors import InvalidField, RequestError
 from orchestrator.domain.request import ImageBytes
-from orchestrator.pictures.checking import check_picture
+from tests.support.checked import check_picture
 
 
 def field(name: str, value: object) -> Any:

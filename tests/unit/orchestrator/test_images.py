@@ -22,7 +22,7 @@ from orchestrator.domain.request import ImageBytes, ImageUrl
 from orchestrator.intake import images
 from orchestrator.intake.images import parse_image
 from orchestrator.pictures import opening
-from orchestrator.pictures.checking import check_picture
+from tests.support.checked import check_picture
 
 SETTINGS = FetchSettings()
 KINDS = ["PNG", "JPEG", "WEBP", "AVIF", "HEIF"]

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from orchestrator.config import FetchSettings
-from orchestrator.pictures.checking import check_picture
 from tests.support import colours
+from tests.support.checked import check_picture
 from tests.support.colours import ADOBE_RGB, DISPLAY_P3, SRGB, Space
 from tests.support.pngs import GREY, GREY_ALPHA, PALETTE, RGB, RGB_ALPHA, chunk, png
 from workers.bucket.picture import fit
