@@ -113,6 +113,23 @@ def test_ray_keeps_its_state_in_a_redis(helm: Helm) -> None:
     }
 
 
+@pytest.mark.parametrize(("address", "given"), [("rediss://redis:6380", True), ("redis://redis:6379", False)])
+def test_the_head_knows_the_authority_of_its_redis(helm: Helm, address: str, given: bool) -> None:
+    authority = {"caBundle": {"configMap": "our-ca", "key": "bundle.pem"}}
+    pod = spec_of(helm.render(merged(kept(backend="redis", redis={"address": address}), authority)))["headGroupSpec"][
+        "template"
+    ]["spec"]
+    [container] = pod["containers"]
+    env = {each["name"]: each["value"] for each in container.get("env", ())}
+    mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+    volumes = {each["name"]: each.get("configMap") for each in pod["volumes"]}
+
+    assert env == ({"RAY_REDIS_CA_CERT": "/etc/cogmill-ca/ca.crt"} if given else {})
+    assert mounts.get("ca") == ("/etc/cogmill-ca" if given else None)
+    source = {"name": "our-ca", "items": [{"key": "bundle.pem", "path": "ca.crt"}]}
+    assert volumes.get("ca") == (source if given else None)
+
+
 def test_ray_keeps_its_state_on_a_volume(helm: Helm) -> None:
     storage = {"size": "20Gi", "storageClassName": "ssd"}
 

@@ -22,3 +22,11 @@ gcsFaultToleranceOptions:
     {{- end }}
 {{- end }}
 {{- end -}}
+
+{{/* Whether the head needs the certificate authorities, for its Redis: empty, or "yes". Ray looks at no variable of
+     OpenSSL's for it (Ray's guide to GCS fault tolerance, Connect to Redis over TLS). KubeRay's Job that cleans up has
+     the head's environment and volumes. */}}
+{{- define "cogmill.redisCa" -}}
+{{- $values := .Values.ray.gcsFaultTolerance -}}
+{{- if and (eq $values.backend "redis") (hasPrefix "rediss://" $values.redis.address) .Values.caBundle.configMap -}}yes{{- end -}}
+{{- end -}}
