@@ -14,7 +14,8 @@ from tests.support.places import section, values_of
 
 TEXT = section("Cloud identities")
 SHOWN: dict[str, dict[str, Any]] = {
-    cloud: yaml.safe_load(block) for cloud, block in re.findall(r"```yaml\n# identity: (\w+)(.*?)```", TEXT, re.DOTALL)
+    cloud: yaml.safe_load(block)
+    for cloud, block in re.findall(r"```yaml\n# identity: (\w+).*?\n(.*?)```", TEXT, re.DOTALL)
 }
 # What each cloud's own webhook, or metadata server, looks at.
 ANNOTATIONS = {
