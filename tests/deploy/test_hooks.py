@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -238,12 +239,35 @@ def test_workers_of_an_old_cluster_do_not_stand_for_those_of_one_that_has_not_ta
     assert ("-- cogmill clusters" in run.stdout) == bool(code)
 
 
-def test_in_a_roll_every_dispatcher_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def script() -> ModuleType:
+    """What the pod runs, as a module."""
     spec = importlib.util.spec_from_file_location("smoke", CHART / "files" / "smoke.py")
     assert spec is not None
     assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(("coming_after_s", "code"), [(4, 1), (1000, 0)])
+def test_a_controller_that_has_not_looked_since_the_upgrade_is_not_believed(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, coming_after_s: int, code: int
+) -> None:
+    passed: list[float] = []
+    monkeypatch.setattr(script.time, "monotonic", lambda: sum(passed))
+    monkeypatch.setattr(script.time, "sleep", passed.append)
+    monkeypatch.setattr(script, "each_of", lambda url: [url])
+
+    def read(url: str) -> str:
+        return METRICS + clusters(serving=1, coming=int(sum(passed) >= coming_after_s))
+
+    monkeypatch.setattr(script, "read", read)
+
+    assert script.main("http://api", "http://dispatchers", "http://controller", 3, 60, "video") == code
+
+
+def test_in_a_roll_every_dispatcher_is_asked(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [(socket.AF_INET, 0, 0, "", ("10.0.0.1", 9101)), (socket.AF_INET6, 0, 0, "", ("fd00::2", 9101, 0, 0))]
     monkeypatch.setattr(socket, "getaddrinfo", lambda host, port, **_: found)
     pages = {"http://10.0.0.1:9101/metrics": METRICS, "http://[fd00::2]:9101/metrics": METRICS}
