@@ -86,9 +86,9 @@ headGroupSpec:
         - name: ray-head
           image: {{ include "cogmill.headImage" . }}
           imagePullPolicy: {{ .Values.workerImage.pullPolicy }}
-          {{- if include "cogmill.redisCa" . }}
+          {{- if include "cogmill.redisTls" . }}
           env:
-            - {name: RAY_REDIS_CA_CERT, value: /etc/cogmill-ca/ca.crt}
+            {{- include "cogmill.redisEnv" . | nindent 12 }}
           {{- end }}
           ports:
             - {name: gcs-server, containerPort: 6379}
