@@ -74,7 +74,8 @@ def create_app(
     )
     _surround(app, settings, dialects)
     errors.install(app, dialects)
-    for router in (*_routers(dialects), health.router, jwks.router, reference.router):
+    measures = [health.measures] if settings.metrics.api_port is None else []
+    for router in (*_routers(dialects), health.router, *measures, jwks.router, reference.router):
         app.include_router(router)
     return app
 

@@ -13,6 +13,8 @@ from api import deps
 from api.dialects import DIALECTS
 
 router = APIRouter(tags=["operations"])
+# Only where `/metrics` has no port of its own.
+measures = APIRouter(tags=["operations"])
 
 
 _OK: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {"example": {"status": "ok"}}}}}
@@ -37,7 +39,7 @@ async def ready(request: Request) -> Health:
     return Health()
 
 
-@router.get(
+@measures.get(
     "/metrics",
     response_class=Response,
     summary="What does it measure?",

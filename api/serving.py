@@ -8,7 +8,7 @@ import resource
 import socket
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 
 import uvicorn
@@ -20,7 +20,7 @@ from api import errors
 from api.app import create_app
 from api.wire.connections import Bounds, ServerConfig
 from orchestrator.config import ApiSettings, Settings
-from orchestrator.telemetry import logs
+from orchestrator.telemetry import health, logs
 
 log = logs.get("api")
 
@@ -38,10 +38,12 @@ _GC_THRESHOLDS = (50_000, 20, 50)
 def serve(settings: Settings) -> None:
     """Serve the API until SIGTERM or SIGINT."""
     server = Server(create_app(settings), settings.api)
+    own = settings.metrics
+    measures = nullcontext() if own.api_port is None else health.serve(own.host, own.api_port, health.Pulse(0))
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
-    with suppress(KeyboardInterrupt):
+    with measures, suppress(KeyboardInterrupt):
         server.run()
     if not server.started:
         sys.exit(STARTUP_FAILURE)

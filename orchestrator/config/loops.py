@@ -270,9 +270,11 @@ class RetentionSettings(Section):
 
 
 class MetricsSettings(Section):
-    """Where the dispatcher and the maintainer serve `/metrics` and `/healthz`; the API serves them itself."""
+    """Where processes serve `/metrics` and `/healthz`."""
 
     host: str = "127.0.0.1"
+    # None: the API serves them at the port that its callers have.
+    api_port: int | None = Field(default=None, ge=0, le=65535)
     dispatch_port: int = Field(default=9101, ge=0, le=65535)
     maintain_port: int = Field(default=9102, ge=0, le=65535)
     # Between two looks at the queue.

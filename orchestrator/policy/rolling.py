@@ -41,6 +41,8 @@ class Target:
     deadline_s: float
     # Pools among them whose workers come and go with the work.
     elastic: frozenset[str] = frozenset()
+    # It is to have no workers, now or later: its dispatcher never has any to tell of.
+    workerless: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +132,7 @@ def decide(target: Target, standings: Sequence[Standing]) -> list[Action]:
         if about_old is not None:
             actions.append(about_old)
     others = [old for old in olds if old.cluster_exists and old.name not in {action.name for action in actions}]
-    if new is not None and _may_take_over(new):
+    if new is not None and _may_take_over(target, new):
         actions += _serving(target, new, [old for old in others if old.state is ClusterState.SERVING])
         actions += _yielding(target, new, [old for old in others if old.state is ClusterState.YIELDING])
     return actions
@@ -177,7 +179,9 @@ def _about_old(target: Target, new: Standing | None, old: Standing) -> Action | 
         case state if state.claims and not old.cluster_exists:
             why = "its Ray cluster is gone"
             return Move(name=old.name, to=ClusterState.RETIRING, why=why, successor=target.name)
-        case ClusterState.SERVING | ClusterState.YIELDING if old.idle and new is not None and _may_take_over(new):
+        case ClusterState.SERVING | ClusterState.YIELDING if (
+            old.idle and new is not None and _may_take_over(target, new)
+        ):
             why = "it has neither workers nor renders, and the new one's dispatcher is there"
             return Move(name=old.name, to=ClusterState.RETIRING, why=why, successor=target.name)
         case ClusterState.YIELDING:
@@ -200,9 +204,10 @@ def _end(ending: Standing) -> Action:
     return Remove(name=ending.name) if ending.objects_exist else Forget(name=ending.name)
 
 
-def _may_take_over(new: Standing) -> bool:
-    """Its dispatcher is there. Whether its workers load their models nobody knows yet."""
-    return new.cluster_exists and new.heard and new.state in (ClusterState.COMING, ClusterState.SERVING)
+def _may_take_over(target: Target, new: Standing) -> bool:
+    """Its dispatcher is there, or has nothing to do. Whether its workers load their models nobody knows yet."""
+    there = new.heard or target.workerless
+    return new.cluster_exists and there and new.state in (ClusterState.COMING, ClusterState.SERVING)
 
 
 def _about_yielding(target: Target, old: Standing) -> Action | None:
@@ -220,7 +225,9 @@ def _about_yielding(target: Target, old: Standing) -> Action | None:
 
 def _serving(target: Target, new: Standing, serving: Sequence[Standing]) -> list[Action]:
     """About old clusters that serve: all together they begin to make way."""
-    if target.strategy is Strategy.IN_PLACE:
+    if target.workerless:
+        to, why = ClusterState.RETIRING, "the release asks for no workers"
+    elif target.strategy is Strategy.IN_PLACE:
         to, why = ClusterState.YIELDING, "the new one needs its GPUs"
     else:
         to, why = ClusterState.RETIRING, "the new one has a ready worker for each of its own"
@@ -232,7 +239,7 @@ def _serving(target: Target, new: Standing, serving: Sequence[Standing]) -> list
 def _yielding(target: Target, new: Standing, olds: Sequence[Standing]) -> list[Action]:
     """About old clusters that give up pods: those that go next, or all."""
     complete = any(new.told.values()) and all(new.ready.get(pool, 0) >= told for pool, told in new.told.items())
-    if complete and not target.elastic:
+    if target.workerless or (complete and not target.elastic):
         why = "the new one has all its workers"
         return [Move(name=old.name, to=ClusterState.RETIRING, why=why, successor=target.name) for old in olds]
     why = "the new one needs its last pod"

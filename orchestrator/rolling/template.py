@@ -54,13 +54,15 @@ class Wanted:
     pools: frozenset[str]
     # Those whose workers come and go with the work.
     elastic: frozenset[str]
+    # Whether none of them ever has any.
+    workerless: bool
     roll: RollSettings
 
     @property
     def target(self) -> Target:
         return Target(
             name=self.name, pools=self.pools, strategy=self.roll.strategy, deadline_s=self.roll.deadline_s,
-            elastic=self.elastic,
+            elastic=self.elastic, workerless=self.workerless,
         )  # fmt: skip
 
     def bounds(self, live: KubeObject) -> list[dict[str, Any]]:
@@ -89,7 +91,7 @@ def wanted(data: Mapping[str, str], owner: KubeObject) -> Wanted:
     """Read a template; everything in it belongs to `owner`. Raises `ConfigError`, which names the key and the field."""
     ray_cluster = _object(data, "raycluster.yaml", Kind.RAY_CLUSTER)
     dispatcher = _object(data, "dispatcher.yaml", Kind.DEPLOYMENT)
-    toml, pools, elastic = _config(data)
+    toml, pools, elastic, workerless = _config(data)
     roll = _roll(data)
     _check_ray_cluster(ray_cluster)
     _check_dispatcher(dispatcher)
@@ -117,6 +119,7 @@ def wanted(data: Mapping[str, str], owner: KubeObject) -> Wanted:
         ),
         pools=pools,
         elastic=elastic,
+        workerless=workerless,
         roll=roll,
     )
 
@@ -138,19 +141,31 @@ def _object(data: Mapping[str, str], key: str, kind: Kind) -> dict[str, Any]:
     return found
 
 
-def _config(data: Mapping[str, str]) -> tuple[str, frozenset[str], frozenset[str]]:
-    """The dispatcher's configuration, the pools that it has, and those among them that have kinds of workers."""
+def _config(data: Mapping[str, str]) -> tuple[str, frozenset[str], frozenset[str], bool]:
+    """The dispatcher's configuration, its pools, those with kinds, and whether none of them ever has a worker."""
     toml = data.get("cogmill.toml")
     if not toml:
         raise ConfigError("cogmill.toml: the template has no such key")
     try:
-        pools = tomllib.loads(toml).get("pools")
+        read = tomllib.loads(toml)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"cogmill.toml: {error}") from None
+    pools = read.get("pools")
     if not isinstance(pools, dict) or not pools:
         raise ConfigError("cogmill.toml: pools: there is none")
     elastic = frozenset(name for name, pool in pools.items() if isinstance(pool, dict) and pool.get("kinds"))
-    return toml, frozenset(pools), elastic
+    return toml, frozenset(pools), elastic, not elastic and not _workers(pools, read.get("shared"))
+
+
+def _workers(pools: Mapping[str, Any], shared: object) -> bool:
+    """Whether pools without kinds, or sets of them, have workers: where a pool says nothing, one if it shares none."""
+    sets = [each for each in (shared.values() if isinstance(shared, dict) else ()) if isinstance(each, dict)]
+    sharing = {name for each in sets for name in each.get("pools", ())}
+    own = (
+        pool.get("workers", 0 if name in sharing else 1) if isinstance(pool, dict) else 1
+        for name, pool in pools.items()
+    )
+    return any(own) or any(each.get("workers") for each in sets)
 
 
 def _roll(data: Mapping[str, str]) -> RollSettings:

@@ -19,7 +19,12 @@ def at(cidr: str) -> dict[str, Any]:
     return {"to": [{"ipBlock": {"cidr": cidr}}]}
 
 
-NAMED = {"postgres": at("10.1.0.5/32"), "redis": at("10.1.0.6/32"), "kubernetesApi": at("10.2.0.0/24")}
+NAMED = {
+    "postgres": at("10.1.0.5/32"),
+    "redis": at("10.1.0.6/32"),
+    "kubernetesApi": at("10.2.0.0/24"),
+    "identity": at("169.254.170.23/32"),
+}
 LIMITED = merged(SCALED, {"networkPolicy": {"egress": {"enabled": True, **NAMED}}})
 
 
@@ -43,6 +48,8 @@ WORLD = {
     "ray worker": Target(34567, labels=of("ray-worker")),
     "dispatcher": Target(9101, labels=of("dispatcher")),
     "api": Target(8000, labels=of("api")),
+    "controller": Target(9103, labels=of("clusters")),
+    "pod identity": Target(80, "169.254.170.23"),
     # Nobody calls these.
     "another database": Target(5432, "10.1.0.4"),
     "a private web server": Target(443, "10.1.0.5"),
@@ -57,16 +64,18 @@ WORLD = {
 }
 DNS = {"dns", "dns by tcp"}
 HTTPS = {"https", "https by ipv6"}
+# Without a Secret of S3's keys.
+S3 = HTTPS | {"pod identity"}
 RAY = {"ray head", "ray worker", "dispatcher"}
 NEEDS = {
-    "api": DNS | HTTPS | {"http", "postgres", "redis"},
-    "dispatcher": DNS | HTTPS | RAY | {"postgres"},
-    "maintainer": DNS | HTTPS | {"http", "postgres"},
+    "api": DNS | S3 | {"http", "postgres", "redis"},
+    "dispatcher": DNS | S3 | RAY | {"postgres"},
+    "maintainer": DNS | S3 | {"http", "postgres"},
     "migrate": DNS | {"postgres"},
     "clusters": DNS | {"postgres", "kubernetes"},
     "ray-head": DNS | RAY | {"kubernetes"},
-    "ray-worker": DNS | HTTPS | RAY,
-    "test": DNS | {"api", "dispatcher"},
+    "ray-worker": DNS | S3 | RAY,
+    "test": DNS | {"api", "controller", "dispatcher"},
 }
 
 
@@ -114,6 +123,7 @@ def test_every_pod_of_the_chart_is_limited_and_none_where_that_is_not_asked_for(
         ({"networkPolicy": {"egress": {"s3": at("10.1.0.5/32")}}}, "ray-worker", "+a private web server"),
         ({"networkPolicy": {"egress": {"more": {"api": [{"ports": [{"port": 25}]}]}}}}, "api", "+mail"),
         ({"networkPolicy": {"egress": {"web": {"ports": [443]}}}}, "maintainer", "-http"),
+        *(({"s3": {"existingSecret": "keys"}}, each, "-pod identity") for each in ("api", "dispatcher", "ray-worker")),
     ],
     ids=lambda it: str(it)[:60],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from itertools import permutations
 from typing import Any
 
@@ -46,13 +47,36 @@ def test_who_reaches_the_api_and_the_metrics_can_be_narrowed_and_the_chart_test_
         found: list[dict[str, Any]] = policy["spec"]["ingress"]
         return found
 
+    def let_in(values: dict[str, Any], component: str) -> dict[str, list[dict[str, Any]] | None]:
+        """By port, who may; None is anybody."""
+        found = [rule for rule in rules(values, component) if "ports" in rule]
+        return {rule["ports"][0]["port"]: rule.get("from") for rule in found}
+
     test = {"app.kubernetes.io/component": "test"}
+    open_to: dict[str, dict[str, Any]] = {"http": {"namespaceSelector": {}}, "metrics": {"podSelector": {}}}
     for component in ("api", "clusters", "maintainer", "dispatcher"):
-        assert "from" not in rules(LEAST, component)[-1]
-        peers = rules(EVERYTHING, component)[-1]["from"]
-        assert {"podSelector": {}} in peers
-        assert ({"namespaceSelector": {}} in peers) == (component == "api")
-        assert test.items() <= peers[-1]["podSelector"]["matchLabels"].items()
+        ports = {"http", "metrics"} if component == "api" else {"metrics"}
+        assert let_in(LEAST, component) == dict.fromkeys(ports)
+        narrow = let_in(EVERYTHING, component)
+        assert set(narrow) == ports
+        for port, peers in narrow.items():
+            assert peers
+            assert peers[0] == open_to[port]
+            assert len(peers) == 2
+            assert test.items() <= peers[-1]["podSelector"]["matchLabels"].items()
+    callers = least({"networkPolicy": {"from": {"api": [{"podSelector": {}}]}}})
+    assert let_in(callers, "api")["metrics"] is None, "whoever reads metrics is not shut out with other callers"
+
+
+def test_callers_find_no_metrics_at_the_port_that_they_reach(helm: Helm) -> None:
+    """A Service of type LoadBalancer publishes all paths of its port."""
+    rendered = helm.render(least({"api": {"service": {"type": "LoadBalancer"}}}))
+    [container] = rendered.find("Deployment", "-api")["spec"]["template"]["spec"]["containers"]
+    ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+    toml = tomllib.loads(rendered.find("ConfigMap", "cogmill")["data"]["cogmill.toml"])
+
+    assert ports == {"http": toml["api"]["port"], "metrics": toml["metrics"]["api_port"]}
+    assert [each["targetPort"] for each in rendered.find("Service", "-api")["spec"]["ports"]] == ["http"]
 
 
 def reached(rendered: Rendered, source: dict[str, str], target: dict[str, str]) -> bool:

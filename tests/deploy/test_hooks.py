@@ -12,10 +12,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+from orchestrator.domain.clusters import ClusterState
 from tests.support.helm import CHART, LEAST, Helm, Rendered, least, merged
 
 SECRETS = least(
@@ -171,7 +173,7 @@ def answering(pages: dict[str, str]) -> Iterator[str]:
 
 def smoke(pages: dict[str, str], wanted: int) -> subprocess.CompletedProcess[str]:
     with answering(pages) as url:
-        argv = [sys.executable, CHART / "files" / "smoke.py", url, url, str(wanted), "0", "video"]
+        argv = [sys.executable, CHART / "files" / "smoke.py", url, url, url, str(wanted), "0", "video"]
         return subprocess.run(argv, capture_output=True, text=True)
 
 
@@ -183,17 +185,27 @@ cogmill_workers{pool="other",state="ready"} 1.0
 """
 
 
+def clusters(**states: int) -> str:
+    """The controller's metrics, with so many Ray clusters in each state."""
+    known = dict.fromkeys(map(str, ClusterState), 0) | states
+    return "".join(f'cogmill_ray_clusters{{state="{state}"}} {count}.0\n' for state, count in known.items())
+
+
+SERVED = METRICS + clusters(serving=1)
+
+
 @pytest.mark.parametrize(
     ("pages", "wanted", "code", "says"),
     [
-        (WELL | {"/metrics": METRICS}, 3, 0, "1 loading, 3 ready"),
-        (WELL | {"/metrics": METRICS}, 4, 1, "1 loading, 3 ready; 4 must be ready"),
-        (WELL | {"/metrics": ""}, 1, 1, "none; 1 must be ready"),
-        (WELL | {"/metrics": ""}, 0, 0, "none"),
+        (WELL | {"/metrics": SERVED}, 3, 0, "1 loading, 3 ready"),
+        (WELL | {"/metrics": SERVED}, 4, 1, "1 loading, 3 ready; 4 must be ready"),
+        (WELL | {"/metrics": clusters(serving=1)}, 1, 1, "none; 1 must be ready"),
+        (WELL | {"/metrics": clusters(coming=1)}, 0, 0, "none"),
         (WELL, 1, 1, "no dispatcher answers"),
-        ({"/healthz": "", "/metrics": METRICS}, 1, 1, "404"),
+        (WELL, 1, 1, "the controller does not answer"),
+        ({"/healthz": "", "/metrics": SERVED}, 1, 1, "404"),
     ],
-    ids=["ready", "pending", "no worker", "from zero", "no dispatcher", "no database"],
+    ids=["ready", "pending", "no worker", "from zero", "no dispatcher", "no controller", "no database"],
 )
 def test_the_chart_test_passes_only_when_the_workers_are_ready(
     pages: dict[str, str], wanted: int, code: int, says: str
@@ -204,26 +216,74 @@ def test_the_chart_test_passes_only_when_the_workers_are_ready(
     assert says in run.stdout + run.stderr
 
 
-def test_in_a_roll_the_workers_of_both_clusters_count(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("standing", "code"),
+    [
+        ({"serving": 1}, 0),
+        ({"serving": 1, "retiring": 1, "ending": 1}, 0),
+        ({"serving": 1, "coming": 1}, 1),
+        ({"serving": 2}, 1),
+        ({"serving": 1, "yielding": 1}, 1),
+        ({"serving": 1, "kept": 1}, 1),
+        ({"coming": 1, "retiring": 1}, 1),
+    ],
+    ids=str,
+)
+def test_workers_of_an_old_cluster_do_not_stand_for_those_of_one_that_has_not_taken_over(
+    standing: dict[str, int], code: int
+) -> None:
+    run = smoke(WELL | {"/metrics": METRICS + clusters(**standing)}, 3)
+
+    assert run.returncode == code, run.stdout
+    assert all(f"{count} {state}" in run.stdout for state, count in standing.items())
+    assert ("-- cogmill clusters" in run.stdout) == bool(code)
+
+
+@pytest.fixture
+def script() -> ModuleType:
+    """What the pod runs, as a module."""
     spec = importlib.util.spec_from_file_location("smoke", CHART / "files" / "smoke.py")
     assert spec is not None
     assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    told = [(socket.AF_INET, 0, 0, "", ("10.0.0.1", 9101)), (socket.AF_INET6, 0, 0, "", ("fd00::2", 9101, 0, 0))]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda host, port, **_: told)
-    pages = {"http://10.0.0.1:9101/metrics": METRICS, "http://[fd00::2]:9101/metrics": METRICS}
-    monkeypatch.setattr(script, "read", lambda url: pages.get(url, "") if "metrics" in url else "")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
-    assert script.main("http://api", "http://dispatchers:9101", 6, 0, "video") == 0
-    assert script.main("http://api", "http://dispatchers:9101", 7, 0, "video") == 1
+
+@pytest.mark.parametrize(("coming_after_s", "code"), [(4, 1), (1000, 0)])
+def test_a_controller_that_has_not_looked_since_the_upgrade_is_not_believed(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, coming_after_s: int, code: int
+) -> None:
+    passed: list[float] = []
+    monkeypatch.setattr(script.time, "monotonic", lambda: sum(passed))
+    monkeypatch.setattr(script.time, "sleep", passed.append)
+    monkeypatch.setattr(script, "each_of", lambda url: [url])
+
+    def read(url: str) -> str:
+        return METRICS + clusters(serving=1, coming=int(sum(passed) >= coming_after_s))
+
+    monkeypatch.setattr(script, "read", read)
+
+    assert script.main("http://api", "http://dispatchers", "http://controller", 3, 60, "video") == code
+
+
+def test_in_a_roll_every_dispatcher_is_asked(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [(socket.AF_INET, 0, 0, "", ("10.0.0.1", 9101)), (socket.AF_INET6, 0, 0, "", ("fd00::2", 9101, 0, 0))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, port, **_: found)
+    pages = {"http://10.0.0.1:9101/metrics": METRICS, "http://[fd00::2]:9101/metrics": METRICS}
+    pages["http://controller:9103/metrics"] = clusters(serving=1, retiring=1)
+    monkeypatch.setattr(script, "read", lambda url: pages.get(url, "") if "metrics" in url else "")
+    places = ("http://api", "http://dispatchers:9101", "http://controller:9103")
+
+    assert script.main(*places, 6, 0, "video") == 0
+    assert script.main(*places, 7, 0, "video") == 1
 
 
 def test_the_chart_test_asks_this_releases_processes(helm: Helm) -> None:
     rendered = helm.render(least({"config": {"pools": {"main": {"workers": 3}}}}))
     [pod] = [found for found in rendered.objects if found["kind"] == "Pod"]
     [container] = pod["spec"]["containers"]
-    _, _, script, api, dispatcher, wanted, _, release = container["command"]
+    _, _, script, api, dispatcher, controller, wanted, _, release = container["command"]
 
     assert script.strip() == (CHART / "files" / "smoke.py").read_text().strip()
     services = {
@@ -231,7 +291,7 @@ def test_the_chart_test_asks_this_releases_processes(helm: Helm) -> None:
         for found in rendered.objects
         if found["kind"] == "Service"
     }
-    assert {api, dispatcher} == services
+    assert {api, dispatcher, controller} == services
     assert (wanted, release) == ("3", "cogmill")
     assert container["resources"]["limits"].keys() == {"cpu", "memory"}
 
@@ -245,4 +305,4 @@ def test_workers_of_kinds_and_shared_ones_are_waited_for_as_far_as_they_are_alwa
     config = LEAST["config"] | {"pools": pools, "shared": {"set": {"pools": ["a", "b"], "workers": 4}}}
     [pod] = [found for found in helm.render(LEAST | {"config": config}).objects if found["kind"] == "Pod"]
 
-    assert pod["spec"]["containers"][0]["command"][5] == str(2 + 4 + 1)
+    assert pod["spec"]["containers"][0]["command"][6] == str(2 + 4 + 1)

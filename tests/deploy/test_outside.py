@@ -113,6 +113,37 @@ def test_ray_keeps_its_state_in_a_redis(helm: Helm) -> None:
     }
 
 
+IMAGES_CA, OWN_CA = "/etc/ssl/certs/ca-certificates.crt", "/etc/cogmill-ca/ca.crt"
+
+
+@pytest.mark.parametrize(
+    ("address", "bundle", "told"),
+    [
+        ("redis://redis:6379", "our-ca", {}),
+        ("rediss://redis.example:6380", "our-ca", {"CA_CERT": OWN_CA, "SERVER_NAME": "redis.example"}),
+        ("rediss://redis.example:6380", "", {"CA_CERT": IMAGES_CA, "SERVER_NAME": "redis.example"}),
+        ("rediss://10.0.0.5:6380", "", {"CA_CERT": IMAGES_CA}),
+        ("rediss://[fd00::5]:6380", "", {"CA_CERT": IMAGES_CA}),
+    ],
+)
+def test_the_head_knows_whose_certificate_its_redis_has(
+    helm: Helm, address: str, bundle: str, told: dict[str, str]
+) -> None:
+    """Ray trusts nobody for it unless it is told whom, and looks at no variable of OpenSSL's."""
+    authority = {"caBundle": {"configMap": bundle, "key": "bundle.pem"}}
+    values = merged(kept(backend="redis", redis={"address": address}), authority)
+    pod = spec_of(helm.render(values))["headGroupSpec"]["template"]["spec"]
+    [container] = pod["containers"]
+    mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+    volumes = {each["name"]: each.get("configMap") for each in pod["volumes"]}
+    own = told.get("CA_CERT") == OWN_CA
+
+    assert {each["name"].removeprefix("RAY_REDIS_"): each["value"] for each in container.get("env", ())} == told
+    assert mounts.get("ca") == ("/etc/cogmill-ca" if own else None)
+    source = {"name": "our-ca", "items": [{"key": "bundle.pem", "path": "ca.crt"}]}
+    assert volumes.get("ca") == (source if own else None)
+
+
 def test_ray_keeps_its_state_on_a_volume(helm: Helm) -> None:
     storage = {"size": "20Gi", "storageClassName": "ssd"}
 

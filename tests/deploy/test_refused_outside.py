@@ -13,7 +13,7 @@ STORE = {"enabled": True, "secretStoreRef": {"name": "vault"}}
 URL = {"databaseUrl": {"key": "prod/db"}}
 MASTER = {"masterKey": {"key": "prod/master"}}
 THERE = {"to": [{"ipBlock": {"cidr": "10.0.0.5/32"}}]}
-DATABASE = {"postgres": THERE, "kubernetesApi": THERE}
+DATABASE = {"postgres": THERE, "kubernetesApi": THERE, "identity": THERE}
 KINDS = {"config": {"pools": {"more": {"model": "cogvideox-2b", "kinds": {"spot": {"max": 1, "resource": "spot"}}}}}}
 
 
@@ -71,6 +71,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "networkPolicy.egress.redis.to is needed: whom api calls there",
     ),
     (least(egress(kubernetesApi={})), "networkPolicy.egress.kubernetesApi.to is needed: whom clusters calls there"),
+    (
+        least(egress(identity={})),
+        "networkPolicy.egress.identity.to is needed where s3.existingSecret is empty: where pods get their cloud's"
+        " credentials, as in [{ipBlock: {cidr: 169.254.170.23/32}}] of EKS Pod Identity",
+    ),
     (
         least({"modelsCache": {"claim": {"create": True}, "volume": {"emptyDir": {}}}}),
         "modelsCache.claim.create and modelsCache.volume exclude each other",
@@ -130,6 +135,8 @@ def test_every_message_is_tried_above_from_its_first_word_to_its_last() -> None:
         made(URL | MASTER),
         made({"masterKey": {"key": "k", "property": "p", "version": "2"}}),
         least(egress()),
+        least(egress(identity={}) | {"s3": {"existingSecret": "cogmill-s3"}}),
+        least(egress(identity={}) | {"extraEnv": [{"name": "AWS_ACCESS_KEY_ID", "value": "k"}]}),
         least({"secretsAsFiles": False, "extraEnv": [{"name": "COGMILL_SECRETS_DIR", "value": "/mine"}]}),
         least({"extraEnv": [{"name": "SSL_CERT_FILE", "value": "/mine"}]}),
     ],

@@ -82,7 +82,7 @@ CHANGES: list[dict[str, Any]] = [
     {"weights": {"volume": {"persistentVolumeClaim": {"claimName": "models"}}}},
     {"modelsCache": {"size": "200Gi"}},
     {"networkPolicy": {"enabled": False}},
-    {"networkPolicy": {"egress": {"enabled": True, "postgres": NEAR, "kubernetesApi": NEAR}}},
+    {"networkPolicy": {"egress": {"enabled": True, "postgres": NEAR, "kubernetesApi": NEAR, "identity": NEAR}}},
     {"ray": {"gcsFaultTolerance": {"backend": "rocksdb"}}},
     {"podDisruptionBudget": {"enabled": False}},
     {"monitoring": {"enabled": True}},

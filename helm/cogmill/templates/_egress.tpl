@@ -4,13 +4,15 @@
      dispatchers, on any port, since Ray's processes choose theirs as they start. DNS is everybody's. As JSON. */}}
 {{- define "cogmill.calls" -}}
 {{- $config := .Values.config -}}
-{{- $api := list "postgres" "s3" "web" -}}
+{{- $s3 := list "s3" -}}
+{{- if include "cogmill.identity" . -}}{{- $s3 = append $s3 "identity" -}}{{- end -}}
+{{- $api := concat (list "postgres" "web") $s3 -}}
 {{- if hasPrefix "redis" (dig "limits" "storage" "" $config) -}}{{- $api = append $api "redis" -}}{{- end -}}
 {{- $head := list "ray" -}}
 {{- if include "cogmill.scaled" . -}}{{- $head = append $head "kubernetesApi" -}}{{- end -}}
 {{- if eq .Values.ray.gcsFaultTolerance.backend "redis" -}}{{- $head = append $head "redis" -}}{{- end -}}
-{{- $worker := list "ray" "s3" -}}
-{{- $prefetch := list "s3" -}}
+{{- $worker := prepend $s3 "ray" -}}
+{{- $prefetch := $s3 -}}
 {{- if include "cogmill.fetches" (dict "root" . "scheme" "hf://") -}}
 {{- $worker = append $worker "models" -}}
 {{- $prefetch = append $prefetch "models" -}}
@@ -19,14 +21,21 @@
 {{- $calls := dict
       "api" $api
       "clusters" (list "postgres" "kubernetesApi")
-      "dispatcher" (list "postgres" "s3" "ray")
-      "maintainer" (list "postgres" "s3" "web")
+      "dispatcher" (concat (list "postgres" "ray") $s3)
+      "maintainer" (concat (list "postgres" "web") $s3)
       "migrate" (list "postgres")
       "ray-head" $head
       "ray-worker" $worker
       "test" (list "release") -}}
 {{- if .Values.modelsCache.prefetch.enabled -}}{{- $_ := set $calls "prefetch" $prefetch -}}{{- end -}}
 {{- toJson $calls -}}
+{{- end -}}
+
+{{/* Whether credentials for S3 are a cloud identity's: empty, or "yes". */}}
+{{- define "cogmill.identity" -}}
+{{- $said := .Values.s3.existingSecret -}}
+{{- range .Values.extraEnv -}}{{- if eq .name "AWS_ACCESS_KEY_ID" -}}{{- $said = .name -}}{{- end -}}{{- end -}}
+{{- if not $said -}}yes{{- end -}}
 {{- end -}}
 
 {{/* Peers of this release, as JSON. Arguments: dict "root" $ "components" list */}}
@@ -47,7 +56,7 @@
 {{- if eq . "ray" -}}
 {{- $rules = append $rules (dict "to" (include "cogmill.podPeers" (dict "root" $.root "components" (list "dispatcher" "ray-head" "ray-worker")) | fromJsonArray)) -}}
 {{- else if eq . "release" -}}
-{{- $rules = append $rules (dict "to" (include "cogmill.podPeers" (dict "root" $.root "components" (list "api" "dispatcher")) | fromJsonArray)) -}}
+{{- $rules = append $rules (dict "to" (include "cogmill.podPeers" (dict "root" $.root "components" (list "api" "clusters" "dispatcher")) | fromJsonArray)) -}}
 {{- else -}}
 {{- $called := get $egress . -}}
 {{- $ports := list -}}

@@ -22,3 +22,24 @@ gcsFaultToleranceOptions:
     {{- end }}
 {{- end }}
 {{- end -}}
+
+{{/* Whether its Redis is reached by TLS: empty, or "yes". Ray looks at no variable of OpenSSL's then, and trusts nobody
+     unless it is told whom (Ray's guide to GCS fault tolerance, Connect to Redis over TLS). KubeRay's Job that cleans up
+     has the head's environment and volumes. */}}
+{{- define "cogmill.redisTls" -}}
+{{- $values := .Values.ray.gcsFaultTolerance -}}
+{{- if and (eq $values.backend "redis") (hasPrefix "rediss://" $values.redis.address) -}}yes{{- end -}}
+{{- end -}}
+
+{{/* Whether the head has a volume with authorities: empty, or "yes". */}}
+{{- define "cogmill.redisCa" -}}
+{{- if and (include "cogmill.redisTls" .) .Values.caBundle.configMap -}}yes{{- end -}}
+{{- end -}}
+
+{{- define "cogmill.redisEnv" -}}
+- {name: RAY_REDIS_CA_CERT, value: {{ ternary "/etc/cogmill-ca/ca.crt" "/etc/ssl/certs/ca-certificates.crt" (not (empty .Values.caBundle.configMap)) }}}
+{{- $host := (urlParse .Values.ray.gcsFaultTolerance.redis.address).hostname }}
+{{- if not (regexMatch "^[0-9.]+$|:" $host) }}
+- {name: RAY_REDIS_SERVER_NAME, value: {{ $host | quote }}}
+{{- end }}
+{{- end -}}

@@ -37,7 +37,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- define "cogmill.toml" -}}
 {{- $owned := dict
       "api" (dict "host" "0.0.0.0" "port" 8000)
-      "metrics" (dict "host" "0.0.0.0" "dispatch_port" 9101 "maintain_port" 9102)
+      "metrics" (dict "host" "0.0.0.0" "api_port" 9100 "dispatch_port" 9101 "maintain_port" 9102)
       "models_cache" .Values.modelsCache.mountPath -}}
 {{- mustMergeOverwrite (deepCopy .Values.config) $owned | toToml -}}
 {{- end -}}

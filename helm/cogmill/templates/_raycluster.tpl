@@ -86,6 +86,10 @@ headGroupSpec:
         - name: ray-head
           image: {{ include "cogmill.headImage" . }}
           imagePullPolicy: {{ .Values.workerImage.pullPolicy }}
+          {{- if include "cogmill.redisTls" . }}
+          env:
+            {{- include "cogmill.redisEnv" . | nindent 12 }}
+          {{- end }}
           ports:
             - {name: gcs-server, containerPort: 6379}
             {{- if $scaled }}
@@ -108,7 +112,14 @@ headGroupSpec:
             - {name: tmp, mountPath: /tmp}
             - {name: home, mountPath: /home/cogmill}
             - {name: shm, mountPath: /dev/shm}
+            {{- if include "cogmill.redisCa" . }}
+            - {name: ca, mountPath: /etc/cogmill-ca, readOnly: true}
+            {{- end }}
       volumes:
+        {{- if include "cogmill.redisCa" . }}
+        - name: ca
+          configMap: {name: {{ .Values.caBundle.configMap | quote }}, items: [{key: {{ .Values.caBundle.key | quote }}, path: ca.crt}]}
+        {{- end }}
         - name: tmp
           emptyDir: {sizeLimit: 10Gi}
         - name: home

@@ -2,6 +2,7 @@
 {{- define "cogmill.validateOutside" -}}
 {{- include "cogmill.validateExternalSecrets" . -}}
 {{- include "cogmill.validateEgress" . -}}
+{{- include "cogmill.validateIdentity" . -}}
 {{- include "cogmill.validateModels" . -}}
 {{- $ft := .Values.ray.gcsFaultTolerance -}}
 {{- if and (eq $ft.backend "redis") (not $ft.redis.address) -}}
@@ -56,7 +57,7 @@
 {{- end -}}
 {{- range $component, $calls := include "cogmill.calls" . | fromJson -}}
 {{- range prepend $calls "dns" -}}
-{{- if and (hasKey $egress .) (not (get $egress .).to) -}}
+{{- if and (hasKey $egress .) (ne . "identity") (not (get $egress .).to) -}}
 {{- fail (printf "networkPolicy.egress.%s.to is needed: whom %s calls there, as in [{ipBlock: {cidr: 10.1.2.0/24}}]" . $component) -}}
 {{- end -}}
 {{- end -}}
@@ -76,5 +77,12 @@
 {{- if not (or (include "cogmill.fetches" (dict "root" . "scheme" "hf://")) (include "cogmill.fetches" (dict "root" . "scheme" "s3://"))) -}}
 {{- fail "modelsCache.prefetch.enabled, and no source of config.models or config.adapters is hf:// or s3://: there is nothing to fetch" -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "cogmill.validateIdentity" -}}
+{{- $egress := .Values.networkPolicy.egress -}}
+{{- if and $egress.enabled (include "cogmill.identity" .) (not $egress.identity.to) -}}
+{{- fail "networkPolicy.egress.identity.to is needed where s3.existingSecret is empty: where pods get their cloud's credentials, as in [{ipBlock: {cidr: 169.254.170.23/32}}] of EKS Pod Identity" -}}
 {{- end -}}
 {{- end -}}

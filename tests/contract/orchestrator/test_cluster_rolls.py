@@ -57,6 +57,28 @@ async def test_a_roll_makes_the_new_one_drains_the_old_one_and_ends_it_when_it_i
     assert {it["metadata"]["labels"][CLUSTER_LABEL] for it in owned} == {name_of(NEW)}
 
 
+async def test_a_release_whose_pools_have_no_workers_rolls_too(namespace: Namespace) -> None:
+    none = '[pools.small]\nmodel = "tiny-2b"\nworkers = 0\n'
+    namespace.install(OLD)
+    await namespace.looks()
+    await namespace.ready(OLD)
+    await namespace.looks()
+    namespace.install(template(config=none))
+    await namespace.ready(OLD, 0)
+    await namespace.looks()
+    assert not (await namespace.row(OLD)).heard
+    namespace.install(NEW | {"cogmill.toml": none})
+    await namespace.looks()
+    assert await namespace.rows() == {name_of(OLD): RETIRING, name_of(NEW): COMING}
+    await namespace.obeys(OLD)
+    await namespace.looks()
+    assert await namespace.rows() == {name_of(NEW): COMING}
+    namespace.install(NEW)
+    await namespace.ready(NEW)
+    await namespace.looks()
+    assert await namespace.rows() == {name_of(NEW): SERVING}
+
+
 async def test_a_cluster_that_makes_way_keeps_its_dispatcher_and_its_configuration_whatever_is_installed(
     namespace: Namespace,
 ) -> None:

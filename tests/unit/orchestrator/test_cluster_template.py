@@ -56,6 +56,21 @@ def test_placeholders_are_filled_and_objects_find_their_cluster_and_their_owner(
         assert [it["uid"] for it in metadata["ownerReferences"]] == ["uid-of-the-owner"]
 
 
+@pytest.mark.parametrize(
+    ("config", "workerless"),
+    [
+        ("[pools.a]\n", False),
+        ("[pools.a]\nworkers = 0\n", True),
+        ("[pools.a]\nworkers = 0\n[pools.b]\nworkers = 2\n", False),
+        ("[pools.a.kinds.spot]\nmax = 2\n", False),
+        ('[pools.a]\n[pools.b]\nworkers = 0\n[shared.s]\npools = ["a", "b"]\nworkers = 0\n', True),
+        ('[pools.a]\n[pools.b]\nworkers = 0\n[shared.s]\npools = ["a", "b"]\nworkers = 1\n', False),
+    ],
+)
+def test_a_release_is_without_workers_where_no_pool_kind_or_shared_set_has_any(config: str, workerless: bool) -> None:
+    assert wanted(template(config=config), owner()).target.workerless is workerless
+
+
 def test_another_configuration_is_another_snapshot_and_another_dispatcher_of_the_same_cluster() -> None:
     one, other = wanted(template(), owner()), wanted(template(config="[pools.other]\n"), owner())
     assert one.name == other.name

@@ -372,6 +372,20 @@ def test_a_cluster_that_was_kept_makes_way_for_another_one_than_before() -> None
     assert moves(replace(SURGE, name="third"), kept)["old"] is ClusterState.SERVING
 
 
+@pytest.mark.parametrize("strategy", Strategy)
+@pytest.mark.parametrize("before", [{"big": 2}, {}], ids=["workers", "none"])
+def test_a_release_that_asks_for_no_workers_waits_for_none(strategy: Strategy, before: dict[str, int]) -> None:
+    """The dispatcher of a cluster without workers has nothing to tell, so neither is ever heard."""
+    none = replace(SURGE, workerless=True, strategy=strategy)
+    new = replace(NEW, state=ClusterState.COMING, ready={}, told={}, heard=False)
+    old = replace(OLD, ready=before, told=before, heard=bool(before))
+    assert moves(none, old, new) == {"old": ClusterState.RETIRING}
+    yielding = replace(old, state=ClusterState.YIELDING, successor="new")
+    assert moves(replace(none, strategy=Strategy.IN_PLACE), yielding, new) == {"old": ClusterState.RETIRING}
+    assert moves(none, old, replace(new, cluster_exists=False)) == {}
+    assert moves(replace(none, workerless=False), old, new) == {}
+
+
 IN_PLACE = replace(SURGE, strategy=Strategy.IN_PLACE)
 YIELDING = replace(
     OLD, state=ClusterState.YIELDING, successor="new", ready={"big": 2, "small": 1}, told={"big": 2, "small": 1},
