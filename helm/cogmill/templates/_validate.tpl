@@ -9,6 +9,7 @@
 {{- include "cogmill.validateClusters" . -}}
 {{- include "cogmill.validateResources" . -}}
 {{- include "cogmill.validateOutside" . -}}
+{{- include "cogmill.validatePods" . -}}
 {{- $full := include "cogmill.fullname" . -}}
 {{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $full) -}}
 {{- fail (printf "the release's name, here %q, must start with a letter and hold only a-z, 0-9 and -: Services are named after it" $full) -}}
