@@ -62,15 +62,6 @@ def test_an_entry_for_all_reaches_all(helm: Helm) -> None:
     assert env == volumes == set(everybody)
 
 
-def test_a_variable_of_the_controllers_own_wins_over_the_configuration(helm: Helm) -> None:
-    level = {"name": "COGMILL_LOG__LEVEL", "value": "debug"}
-    for components, told in (["clusters"], "debug"), (["api"], "warning"):
-        values = {"config": {"log": {"level": "warning"}}, "extraEnv": [{**level, "components": components}]}
-        pod = dict(helm.render(least(values)).pods())["cogmill-clusters"]
-        env = pod["containers"][0]["env"]
-        assert [each["value"] for each in env if each["name"] == level["name"]] == [told]
-
-
 def test_a_kind_has_its_own_environment_beside_the_workers_and_its_own_sizes(helm: Helm) -> None:
     def variables(**said: str) -> list[dict[str, str]]:
         return [{"name": name, "value": value} for name, value in said.items()]

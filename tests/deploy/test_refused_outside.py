@@ -34,7 +34,7 @@ def env_of(secret: str, key: str) -> list[dict[str, Any]]:
 
 
 GCS = {"ray": {"gcsFaultTolerance": {"backend": "redis", "redis": {"address": "redis.example:6380"}}}}
-PODS = {"to": [{"namespaceSelector": {}}]}
+PODS: dict[str, Any] = {"to": [{"namespaceSelector": {}}]}
 MORE = {each: [{"ports": [{"port": 9000}]}] for each in ("api", "dispatcher", "maintainer", "ray-worker")}
 INWARD = (
     ", which is private, and networkPolicy.egress.s3.to lets api out to the internet alone: name it there, as in"
