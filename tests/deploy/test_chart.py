@@ -262,10 +262,10 @@ def test_pods_are_spread_as_is_said_and_the_apis_over_nodes_where_nothing_is(hel
     assert "topologySpreadConstraints" not in spread["cogmill-maintainer"]
 
 
-def test_every_process_and_worker_has_the_volumes_of_everybody(helm: Helm) -> None:
+def test_every_process_and_worker_that_serves_or_renders_has_the_volumes_of_everybody(helm: Helm) -> None:
     for name, pod in helm.render(EVERYTHING).pods():
         mounts = {mount["mountPath"]: mount for mount in container(pod).get("volumeMounts", ())}
-        if name.endswith((" head", "-test")):
+        if name.endswith((" head", "-test", "-clusters", "-migrate")):
             assert "/etc/ca" not in mounts
         else:
             assert mounts["/etc/ca"]["readOnly"] is True

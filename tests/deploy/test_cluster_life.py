@@ -234,13 +234,12 @@ def test_it_is_told_of_the_pooler_and_of_how_to_log(helm: Helm, monkeypatch: pyt
     assert (said.clusters.host, said.clusters.port) == ("0.0.0.0", 9103)
 
 
-def test_what_everybodys_environment_says_is_not_said_twice(helm: Helm) -> None:
-    values = least(
-        {"extraEnv": [{"name": "COGMILL_LOG__LEVEL", "value": "debug"}], "config": {"log": {"level": "info"}}}
-    )
-    [container] = pod_of(helm.render(values))["containers"]
-
-    assert [each["value"] for each in container["env"] if each["name"] == "COGMILL_LOG__LEVEL"] == ["debug"]
+def test_what_its_own_environment_says_is_not_said_twice_and_the_others_does_not_count(helm: Helm) -> None:
+    level = {"name": "COGMILL_LOG__LEVEL", "value": "debug"}
+    for components, level_told in ((["api", "clusters"], "debug"), (["api"], "info")):
+        values = {"extraEnv": [{**level, "components": components}], "config": {"log": {"level": "info"}}}
+        [container] = pod_of(helm.render(least(values)))["containers"]
+        assert [each["value"] for each in container["env"] if each["name"] == level["name"]] == [level_told]
 
 
 # Numbers, dates and booleans to some readers of YAML, and not to others; and what YAML itself is made of.

@@ -38,7 +38,7 @@ spec:
             - --disable-usage-stats
           env:
             # Whoever holds Ray's token can read what is here: so not the master key.
-            {{- include "cogmill.env" (dict "root" . "keyless" true) | nindent 12 }}
+            {{- include "cogmill.env" (dict "root" . "component" "dispatcher" "keyless" true) | nindent 12 }}
             - name: COGMILL_RAY__CLUSTER
               value: "@CLUSTER@"
             - name: COGMILL_RAY__ADDRESS
@@ -69,14 +69,14 @@ spec:
           volumeMounts:
             - {name: config, mountPath: /etc/cogmill, readOnly: true}
             - {name: tmp, mountPath: /tmp}
-            {{- include "cogmill.extraMounts" . | nindent 12 }}
+            {{- include "cogmill.extraMounts" (dict "root" . "component" "dispatcher") | nindent 12 }}
             {{- include "cogmill.secretMounts" . | nindent 12 }}
             - {name: home, mountPath: /home/cogmill}
             - {name: shm, mountPath: /dev/shm}
       volumes:
         - name: config
           configMap: {name: "@CONFIG@"}
-        {{- include "cogmill.extraVolumes" . | nindent 8 }}
+        {{- include "cogmill.extraVolumes" (dict "root" . "component" "dispatcher") | nindent 8 }}
         {{- include "cogmill.secretVolumes" (dict "root" . "keyless" true) | nindent 8 }}
         - name: tmp
           emptyDir: {sizeLimit: 5Gi}

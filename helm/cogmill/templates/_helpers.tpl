@@ -58,54 +58,50 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- toJson $read -}}
 {{- end -}}
 
-{{/* The same of those that a migration does not read itself, and misses for the others, unless they are still to be made. */}}
-{{- define "cogmill.otherSecrets" -}}
-{{- $read := list -}}
-{{- $made := include "cogmill.externalSecrets" . | fromJson -}}
-{{- with ternary "" .Values.ray.authSecret (hasKey $made .Values.ray.authSecret) -}}
-{{- $read = append $read (dict "variable" "RAY_AUTH_TOKEN" "secret" . "key" "auth_token" "values" "ray.authSecret") -}}
-{{- end -}}
-{{- $own := .Values.clusters.database -}}
-{{- if or $own.existingSecret $own.urlKey -}}
-{{- $read = append $read (dict "variable" "CLUSTERS_DATABASE_URL" "secret" ($own.existingSecret | default .Values.database.existingSecret) "key" ($own.urlKey | default .Values.database.urlKey) "values" "clusters.database") -}}
-{{- end -}}
-{{- range .Values.extraEnv -}}
-{{- $ref := dig "valueFrom" "secretKeyRef" dict . -}}
-{{- if and $ref (not $ref.optional) (regexMatch "^[A-Za-z_][A-Za-z0-9_]*$" .name) -}}
-{{- $read = append $read (dict "variable" .name "secret" $ref.name "key" $ref.key "values" "extraEnv") -}}
-{{- end -}}
-{{- end -}}
-{{- toJson $read -}}
+{{/* Where the controller finds its database's URL, as JSON: the Secret, its key, and whether that is another one than
+     everybody's. */}}
+{{- define "cogmill.clustersUrl" -}}
+{{- $said := .Values.clusters.database -}}
+{{- $secret := $said.existingSecret | default .Values.database.existingSecret -}}
+{{- $key := $said.urlKey | default .Values.database.urlKey -}}
+{{- $shared := and (eq $secret .Values.database.existingSecret) (eq $key .Values.database.urlKey) -}}
+{{- dict "secret" $secret "key" $key "own" (not $shared) | toJson -}}
 {{- end -}}
 
-{{/* Environment of a process. Arguments: dict "root" $, "asks" true for one that says itself what is missing,
-     "keyless" true for one that needs no master key */}}
+{{/* Environment of a process. Arguments: dict "root" $ "component" "api", "asks" true for one that says itself what is
+     missing, "keyless" true for one that needs no master key */}}
 {{- define "cogmill.env" -}}
-{{- $files := .root.Values.secretsAsFiles -}}
+{{- $root := .root -}}
+{{- $files := $root.Values.secretsAsFiles -}}
 {{- $read := ternary list (include "cogmill.secretsRead" . | fromJsonArray) $files -}}
-{{- $given := .root.Values.extraEnv -}}
+{{- $given := include "cogmill.extraOf" (dict "entries" $root.Values.extraEnv "component" .component) | fromJsonArray -}}
 {{- if .asks -}}
-{{- $other := include "cogmill.otherSecrets" .root | fromJsonArray -}}
 {{- $named := list -}}
-{{- range $other -}}
+{{- range include "cogmill.otherSecrets" $root | fromJsonArray -}}
 {{- $read = append $read (merge (dict "from" .secret "optional" true) .) -}}
 {{- $named = append $named .variable -}}
 {{- end -}}
-{{- $given = list -}}
-{{- range .root.Values.extraEnv -}}
-{{- if not (has .name $named) -}}{{- $given = append $given . -}}{{- end -}}
+{{- $rest := list -}}
+{{- range $given -}}
+{{- if not (has .name $named) -}}
+{{- with dig "valueFrom" "secretKeyRef" dict . -}}
+{{- $_ := set . "name" (include "cogmill.foundEarly" (dict "root" $root "secret" .name)) -}}
 {{- end -}}
+{{- $rest = append $rest . -}}
+{{- end -}}
+{{- end -}}
+{{- $given = $rest -}}
 {{- end -}}
 - name: COGMILL_CONFIG
   value: /etc/cogmill/cogmill.toml
 {{- if $files }}
-- {name: COGMILL_SECRETS_DIR, value: {{ include "cogmill.secretsDir" .root }}}
+- {name: COGMILL_SECRETS_DIR, value: {{ include "cogmill.secretsDir" $root }}}
 {{- end }}
 {{- range $read }}
 - name: {{ .variable }}
   valueFrom: {secretKeyRef: {name: {{ .from | quote }}, key: {{ .key | quote }}{{ if .optional }}, optional: true{{ end }}}}
 {{- end }}
-{{- include "cogmill.caEnv" .root }}
+{{- include "cogmill.caEnv" $root }}
 {{- with $given }}
 {{ toYaml . }}
 {{- end }}

@@ -1,5 +1,5 @@
-{{/* The migration's Job. Its Secrets are optional, so that it starts without them, and says which one is missing: a pod
-     that needs one that is not there only waits. Where it is no hook its name is a hash of all this, since a Job cannot
+{{/* The migration's Job. Secrets and ConfigMaps of yours are optional, so that it starts without them, and says which one
+     is missing (_missing.tpl): a pod that needs one that is not there only waits. Where it is no hook its name is a hash of all this, since a Job cannot
      be changed, and `kubectl apply` may come again. */}}
 {{- define "cogmill.migration" -}}
 {{- $meta := dict "root" . "component" "migrate" "pod" .Values.migration.pod -}}
@@ -25,21 +25,16 @@ template:
           - /bin/sh
           - -c
           - |
-            missing=
-            {{- range concat (include "cogmill.secrets" . | fromJsonArray) (include "cogmill.otherSecrets" . | fromJsonArray) }}
-            {{- if and $.Values.secretsAsFiles .file }}
-            [ -s {{ include "cogmill.secretsDir" $ }}/{{ .file }} ] || missing="$missing
-            {{- else }}
-            [ -n "${{ "{" }}{{ .variable }}:-}" ] || missing="$missing
+            {{- include "cogmill.findMissing" . | nindent 12 }}
+            {{- with include "cogmill.onlyLookedAt" . }}
+            # Of the others, which it only looked for.
+            unset {{ . }}
             {{- end }}
-            {{ .secret }} has no key {{ .key }}, or is not there at all ({{ .values }})."
-            {{- end }}
-            [ -z "$missing" ] || { echo "A Secret is missing in this namespace:$missing" >&2; exit 2; }
             exec cogmill migrate
         # What it says last is in `kubectl describe pod`.
         terminationMessagePolicy: FallbackToLogsOnError
         env:
-          {{- include "cogmill.env" (dict "root" . "asks" true) | nindent 10 }}
+          {{- include "cogmill.env" (dict "root" . "component" "migrate" "asks" true) | nindent 10 }}
         resources:
           {{- toYaml .Values.migration.resources | nindent 10 }}
         securityContext:
@@ -47,13 +42,29 @@ template:
         volumeMounts:
           - {name: config, mountPath: /etc/cogmill, readOnly: true}
           - {name: tmp, mountPath: /tmp}
-          {{- include "cogmill.extraMounts" . | nindent 10 }}
+          {{- include "cogmill.extraMounts" (dict "root" . "component" "migrate") | nindent 10 }}
+          {{- include "cogmill.otherMounts" . | nindent 10 }}
           {{- include "cogmill.secretMounts" . | nindent 10 }}
     volumes:
       - name: config
         configMap: {name: {{ include "cogmill.fullname" . }}{{ if .Values.migration.hook }}-migrate{{ end }}}
-      {{- include "cogmill.extraVolumes" . | nindent 6 }}
+      {{- include "cogmill.extraVolumes" (dict "root" . "component" "migrate" "asks" true) | nindent 6 }}
+      {{- include "cogmill.otherVolumes" . | nindent 6 }}
       {{- include "cogmill.secretVolumes" (dict "root" . "asks" true) | nindent 6 }}
       - name: tmp
         emptyDir: {}
+{{- end -}}
+
+{{/* Variables that are the others', by name. The master key is not among them: settings that have a wrong one are refused
+     here, before anything changes. Arguments: $ */}}
+{{- define "cogmill.onlyLookedAt" -}}
+{{- $own := list -}}
+{{- range include "cogmill.extraOf" (dict "entries" .Values.extraEnv "component" "migrate") | fromJsonArray -}}
+{{- $own = append $own .name -}}
+{{- end -}}
+{{- $others := list -}}
+{{- range include "cogmill.otherSecrets" . | fromJsonArray -}}
+{{- if not (has .variable $own) -}}{{- $others = append $others .variable -}}{{- end -}}
+{{- end -}}
+{{- join " " $others -}}
 {{- end -}}

@@ -69,7 +69,7 @@ template:
           - {name: tmp, mountPath: /tmp}
           - {name: home, mountPath: /home/cogmill}
           - {name: models-cache, mountPath: {{ .Values.modelsCache.mountPath }}}
-          {{- include "cogmill.extraMounts" . | nindent 10 }}
+          {{- include "cogmill.extraMounts" (dict "root" . "component" "prefetch") | nindent 10 }}
           {{- if .Values.weights.volume }}
           - {name: weights, mountPath: {{ .Values.weights.mountPath }}, readOnly: true}
           {{- end }}
@@ -82,7 +82,7 @@ template:
         emptyDir: {sizeLimit: 1Gi}
       - name: models-cache
         {{- include "cogmill.modelsCacheVolume" . | nindent 8 }}
-      {{- include "cogmill.extraVolumes" . | nindent 6 }}
+      {{- include "cogmill.extraVolumes" (dict "root" . "component" "prefetch") | nindent 6 }}
       {{- with .Values.weights.volume }}
       - name: weights
         {{- toYaml . | nindent 8 }}

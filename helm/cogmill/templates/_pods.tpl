@@ -99,33 +99,3 @@ annotations:
   {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- end -}}
-
-{{/* Where everybody finds the certificate authorities. The variables of OpenSSL (Python, httpx), botocore and libpq.
-     Arguments: $ */}}
-{{- define "cogmill.caEnv" -}}
-{{- if .Values.caBundle.configMap }}
-{{- range list "SSL_CERT_FILE" "AWS_CA_BUNDLE" "PGSSLROOTCERT" }}
-- {name: {{ . }}, value: /etc/cogmill-ca/ca.crt}
-{{- end }}
-{{- end }}
-{{- end -}}
-
-{{/* Volumes of everybody's, and where they are mounted. Arguments: $ */}}
-{{- define "cogmill.extraMounts" -}}
-{{- if .Values.caBundle.configMap }}
-- {name: ca, mountPath: /etc/cogmill-ca, readOnly: true}
-{{- end }}
-{{- range .Values.extraVolumes }}
-- {name: extra-{{ .name }}, mountPath: {{ .mountPath }}, readOnly: true{{ with .subPath }}, subPath: {{ . }}{{ end }}}
-{{- end }}
-{{- end -}}
-
-{{- define "cogmill.extraVolumes" -}}
-{{- with .Values.caBundle.configMap }}
-- name: ca
-  configMap: {name: {{ . | quote }}, items: [{key: {{ $.Values.caBundle.key | quote }}, path: ca.crt}]}
-{{- end }}
-{{- range .Values.extraVolumes }}
-- {{ merge (dict "name" (printf "extra-%s" .name)) .volume | toJson }}
-{{- end }}
-{{- end -}}

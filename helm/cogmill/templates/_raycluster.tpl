@@ -212,12 +212,12 @@ spec:
         - {name: shm, mountPath: /dev/shm}
         - {name: spill, mountPath: /spill}
         - {name: models-cache, mountPath: {{ .root.Values.modelsCache.mountPath }}}
-        {{- include "cogmill.extraMounts" .root | nindent 8 }}
+        {{- include "cogmill.extraMounts" $meta | nindent 8 }}
         {{- if .root.Values.weights.volume }}
         - {name: weights, mountPath: {{ .root.Values.weights.mountPath }}, readOnly: true}
         {{- end }}
   volumes:
-    {{- include "cogmill.extraVolumes" .root | nindent 4 }}
+    {{- include "cogmill.extraVolumes" $meta | nindent 4 }}
     - name: tmp
       emptyDir: {sizeLimit: {{ $worker.tmpSize }}}
     # What is compiled for the GPU is kept here.

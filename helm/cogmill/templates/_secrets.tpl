@@ -1,14 +1,23 @@
 {{/* Secrets as files, and those that External Secrets makes. */}}
 
+{{/* Every key that External Secrets may bring, as JSON: the Secret, its key, and its name in `remote`. */}}
+{{- define "cogmill.remotes" -}}
+{{- $read := include "cogmill.secrets" . | fromJsonArray -}}
+{{- $url := include "cogmill.clustersUrl" . | fromJson -}}
+{{- if $url.own -}}
+{{- $read = append $read (dict "secret" $url.secret "key" $url.key "remote" "clustersDatabaseUrl") -}}
+{{- end -}}
+{{- with .Values.ray.authSecret -}}
+{{- $read = append $read (dict "secret" . "key" "auth_token" "remote" "rayToken") -}}
+{{- end -}}
+{{- toJson $read -}}
+{{- end -}}
+
 {{/* Which Secrets ExternalSecrets make, as JSON: by the Secret's name, where each of its keys is. */}}
 {{- define "cogmill.externalSecrets" -}}
 {{- $made := dict -}}
 {{- if .Values.externalSecrets.enabled -}}
-{{- $read := include "cogmill.secrets" . | fromJsonArray -}}
-{{- with .Values.ray.authSecret -}}
-{{- $read = append $read (dict "secret" . "key" "auth_token" "remote" "rayToken") -}}
-{{- end -}}
-{{- range $read -}}
+{{- range include "cogmill.remotes" . | fromJsonArray -}}
 {{- $ref := get $.Values.externalSecrets.remote .remote | default dict -}}
 {{- if $ref.key -}}
 {{- $_ := set $made .secret (append (get $made .secret | default list) (dict "secretKey" .key "remoteRef" $ref)) -}}
@@ -21,6 +30,30 @@
 {{/* The name of the copy that a hook reads: the Secret itself is made after it. Arguments: dict "root" $ "secret" "name" */}}
 {{- define "cogmill.earlySecret" -}}
 {{- printf "%s-migrate-%s" (include "cogmill.fullname" .root) .secret | trunc 253 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* The name under which the migration finds a Secret: that of the copy, where there is one. Arguments: as above */}}
+{{- define "cogmill.foundEarly" -}}
+{{- if and .root.Values.migration.hook (hasKey (include "cogmill.externalSecrets" .root | fromJson) .secret) -}}
+{{- include "cogmill.earlySecret" . -}}
+{{- else -}}
+{{- .secret -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The Secrets that the migration itself reads, as JSON: their names. Arguments: $ */}}
+{{- define "cogmill.migrationReads" -}}
+{{- $names := list -}}
+{{- range include "cogmill.secrets" . | fromJsonArray -}}{{- $names = append $names .secret -}}{{- end -}}
+{{- range include "cogmill.extraOf" (dict "entries" .Values.extraEnv "component" "migrate") | fromJsonArray -}}
+{{- $names = append $names (dig "valueFrom" "secretKeyRef" "name" "" .) -}}
+{{- end -}}
+{{- range include "cogmill.extraOf" (dict "entries" .Values.extraVolumes "component" "migrate") | fromJsonArray -}}
+{{- range include "cogmill.volumeSources" .volume | fromJsonArray -}}
+{{- if eq .kind "Secret" -}}{{- $names = append $names .name -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $names | uniq | toJson -}}
 {{- end -}}
 
 {{/* An ExternalSecret. Arguments: dict "root" $ "secret" "name" "data" list, and "annotations" of a hook's */}}
@@ -55,8 +88,8 @@ spec:
 {{- $keyless := .keyless -}}
 {{- range include "cogmill.secrets" $root | fromJsonArray -}}
 {{- if not (and $keyless (eq .file "master_key")) -}}
-{{- $early := and $asks $root.Values.migration.hook (hasKey $made .secret) -}}
-{{- $name := ternary (include "cogmill.earlySecret" (dict "root" $root "secret" .secret)) .secret (not (not $early)) -}}
+{{- $name := .secret -}}
+{{- if $asks -}}{{- $name = include "cogmill.foundEarly" (dict "root" $root "secret" .secret) -}}{{- end -}}
 {{- $read = append $read (merge (dict "from" $name "optional" (and $asks (not (hasKey $made .secret)))) .) -}}
 {{- end -}}
 {{- end -}}

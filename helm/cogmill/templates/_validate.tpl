@@ -9,6 +9,7 @@
 {{- include "cogmill.validateClusters" . -}}
 {{- include "cogmill.validateResources" . -}}
 {{- include "cogmill.validateOutside" . -}}
+{{- include "cogmill.validatePods" . -}}
 {{- $full := include "cogmill.fullname" . -}}
 {{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $full) -}}
 {{- fail (printf "the release's name, here %q, must start with a letter and hold only a-z, 0-9 and -: Services are named after it" $full) -}}
@@ -21,7 +22,7 @@
 {{- end -}}
 {{- include "cogmill.validateAutoscaling" . -}}
 {{- $own := list "COGMILL_CLUSTERS__HOST" "COGMILL_CLUSTERS__OWNER" "COGMILL_CLUSTERS__PORT" "COGMILL_CLUSTERS__TEMPLATE" "COGMILL_CONFIG" "COGMILL_DATABASE_URL" "COGMILL_LISTEN_URL" "COGMILL_MASTER_KEY" "COGMILL_RAY__ADDRESS" "COGMILL_RAY__CLUSTER" "COGMILL_S3__ACCESS_KEY" "COGMILL_S3__SECRET_KEY" "RAY_AUTH_MODE" "RAY_AUTH_TOKEN" "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S" -}}
-{{- range $where, $env := dict "extraEnv" .Values.extraEnv "ray.worker.env" .Values.ray.worker.env -}}
+{{- range $where, $env := include "cogmill.envLists" . | fromJson -}}
 {{- $seen := list -}}
 {{- range $env -}}
 {{- if has .name $own -}}

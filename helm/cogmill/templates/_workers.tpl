@@ -68,6 +68,7 @@
 {{- range $kindName, $kind := default dict $pool.kinds -}}
 {{- $said := default dict (get (default dict $.Values.ray.kinds) $kindName) -}}
 {{- $worker := mergeOverwrite (deepCopy $.Values.ray.worker) (deepCopy $said) -}}
+{{- $_ := set $worker "env" (include "cogmill.kindsEnv" (dict "worker" $.Values.ray.worker.env "kind" (default list $said.env)) | fromJsonArray) -}}
 {{- $for := dict "each" (default 1 $pool.gpus_per_worker) "gpus" $worker.gpus -}}
 {{- $groups = append $groups (dict
       "name" (printf "%s-%s" $poolName $kindName)
@@ -80,4 +81,13 @@
 {{- end -}}
 {{- end -}}
 {{- toJson $groups -}}
+{{- end -}}
+
+{{/* A kind's variables: the workers', but for those that it says itself. As JSON. Arguments: dict "worker" list "kind" list */}}
+{{- define "cogmill.kindsEnv" -}}
+{{- $own := list -}}
+{{- range .kind -}}{{- $own = append $own .name -}}{{- end -}}
+{{- $env := list -}}
+{{- range .worker -}}{{- if not (has .name $own) -}}{{- $env = append $env . -}}{{- end -}}{{- end -}}
+{{- concat $env .kind | toJson -}}
 {{- end -}}
