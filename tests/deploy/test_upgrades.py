@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from orchestrator.rolling.template import CLUSTER_LABEL, RELEASE_LABEL, Wanted, wanted
-from tests.support.helm import CHART, LEAST, Helm, least, merged, named
+from tests.support.helm import CHART, LEAST, Helm, least, merged, named, pods_of
 from tests.support.ownership import KEEP, Cluster, Conflict, Immutable, Release
 from tests.support.ownership import Path as FieldPath
 
@@ -210,35 +210,46 @@ def test_rays_autoscaler_keeps_its_numbers_through_every_upgrade_without_force(h
         assert cluster.value("RayCluster", name, "spec", "workerGroupSpecs") == scaled
 
 
-def of_the_chart_before(helm: Helm) -> list[dict[str, Any]]:
-    """What the chart printed when the RayCluster and its dispatcher were Helm's: both, and their Service."""
-    made = helm.render().wanted
-    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "cogmill-dispatcher"}, "spec": {"ports": []}}
-    return [
-        {**made.ray_cluster, "metadata": {"name": "cogmill-0123abcd"}},
-        {**made.dispatcher, "metadata": {"name": "cogmill-dispatcher"}},
-        service,
-    ]
+def of_the_chart_before() -> list[dict[str, Any]]:
+    """What Helm applied when the RayCluster and its dispatcher were its own, recorded from that chart."""
+    every: list[dict[str, Any]] = list(yaml.safe_load_all((Path(__file__).parent / "chart_before.yaml").read_text()))
+    return [found for found in every if "helm.sh/hook" not in found["metadata"].get("annotations", {})]
 
 
-BEFORE = {("RayCluster", "cogmill-0123abcd"), ("Deployment", "cogmill-dispatcher")}
+OLD = "cogmill-72c4c3fd"
+BEFORE = {("RayCluster", OLD), ("Deployment", "cogmill-dispatcher")}
 
 
 @pytest.mark.parametrize("kept", [False, True], ids=["as it is", "kept from Helm"])
 def test_an_upgrade_from_the_chart_before_deletes_its_cluster_unless_that_is_kept(helm: Helm, kept: bool) -> None:
     cluster = Cluster()
     release = Release(cluster)
-    release.upgrade(of_the_chart_before(helm))
+    release.upgrade(of_the_chart_before())
+    assert cluster.objects.keys() >= BEFORE
     for kind, name in BEFORE if kept else ():  # as OPERATIONS.md says; the controller finds them by these labels
         cluster.write("kubectl", kind, name, KEEP, "keep")
         cluster.write("kubectl", kind, name, ("metadata", "labels", RELEASE_LABEL), "cogmill-clusters-owner")
-        cluster.write("kubectl", kind, name, ("metadata", "labels", CLUSTER_LABEL), "cogmill-0123abcd")
-    cluster.write("ray-autoscaler", "RayCluster", "cogmill-0123abcd", ("spec", "workerGroupSpecs"), [{"replicas": 3}])
+        cluster.write("kubectl", kind, name, ("metadata", "labels", CLUSTER_LABEL), OLD)
+    cluster.write("ray-autoscaler", "RayCluster", OLD, ("spec", "workerGroupSpecs"), [{"replicas": 3}])
 
     release.upgrade(owned(helm, LEAST))
 
     assert BEFORE & cluster.objects.keys() == (BEFORE if kept else set())
-    assert look(cluster).name != "cogmill-0123abcd"
+    assert look(cluster).name != OLD
+    gone = {(it["kind"], it["metadata"]["name"]) for it in of_the_chart_before()} - cluster.objects.keys()
+    assert gone == {("Service", "cogmill-dispatcher")} | (set() if kept else BEFORE)
+
+
+def test_a_cluster_that_is_kept_from_the_chart_before_finds_its_accounts_and_its_configuration(helm: Helm) -> None:
+    """Its dispatcher starts once more after the upgrade, and so may its pods."""
+    there = {(found["kind"], found["metadata"]["name"]) for found in helm.render().printed}
+    pods = {name: pod for name, pod in pods_of(of_the_chart_before()) if name.startswith((OLD, "cogmill-dispatcher"))}
+
+    assert len(pods) == 3
+    for pod in pods.values():
+        assert ("ServiceAccount", pod["serviceAccountName"]) in there
+        mounted = {each["configMap"]["name"] for each in pod["volumes"] if "configMap" in each}
+        assert {("ConfigMap", name) for name in mounted} <= there
 
 
 def test_a_plain_job_is_applied_again_and_again(helm: Helm) -> None:

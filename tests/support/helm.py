@@ -66,6 +66,20 @@ def selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     )
 
 
+def pods_of(objects: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every pod specification in these, under its object's name."""
+    for found in objects:
+        name, spec = found["metadata"]["name"], found.get("spec", {})
+        if found["kind"] == "Pod":
+            yield name, spec
+        elif found["kind"] in ("Deployment", "Job"):
+            yield name, spec["template"]["spec"]
+        elif found["kind"] == "RayCluster":
+            yield f"{name} head", spec["headGroupSpec"]["template"]["spec"]
+            for group in spec["workerGroupSpecs"]:
+                yield f"{name} {group['groupName']}", group["template"]["spec"]
+
+
 @dataclass(frozen=True)
 class Rendered:
     """What Helm printed, and the objects in it."""
@@ -105,16 +119,7 @@ class Rendered:
 
     def pods(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Every pod specification, under its object's name."""
-        for found in self.objects:
-            name, spec = found["metadata"]["name"], found.get("spec", {})
-            if found["kind"] == "Pod":
-                yield name, spec
-            elif found["kind"] in ("Deployment", "Job"):
-                yield name, spec["template"]["spec"]
-            elif found["kind"] == "RayCluster":
-                yield f"{name} head", spec["headGroupSpec"]["template"]["spec"]
-                for group in spec["workerGroupSpecs"]:
-                    yield f"{name} {group['groupName']}", group["template"]["spec"]
+        yield from pods_of(self.objects)
 
 
 class Helm:
