@@ -167,6 +167,24 @@ def test_an_autoscaler_of_the_api_keeps_its_number_through_upgrades(helm: Helm, 
     assert cluster.value("Deployment", "cogmill-api", "spec", "replicas") == 2
 
 
+def test_what_kubectl_has_scaled_to_nothing_comes_back_with_force(helm: Helm) -> None:
+    """As OPERATIONS.md restores a database; under an HPA the API's number is nobody's whom Helm knows."""
+    cluster, release = installed(helm, LEAST)
+    for part in ("api", "maintainer", "clusters"):
+        cluster.write("kubectl", "Deployment", f"cogmill-{part}", ("spec", "replicas"), 0)
+
+    with pytest.raises(Conflict, match=r"kubectl: \.spec\.replicas"):
+        release.upgrade(owned(helm, LEAST))
+    release.upgrade(owned(helm, LEAST), force=True)
+
+    found = {part: cluster.value("Deployment", f"cogmill-{part}", "spec", "replicas") for part in ("api", "clusters")}
+    assert found == {"api": 2, "clusters": 1}
+    release.upgrade(owned(helm, least(HPA)), force=True)
+    cluster.write("kubectl", "Deployment", "cogmill-api", ("spec", "replicas"), 0)
+    release.upgrade(owned(helm, least(HPA)), force=True)
+    assert cluster.value("Deployment", "cogmill-api", "spec", "replicas") == 0
+
+
 def test_an_autoscaler_of_somebody_elses_is_left_alone_with_null(helm: Helm) -> None:
     values = least({"api": {"replicas": None}})
     cluster, release = installed(helm, values)

@@ -8,15 +8,17 @@ without the aggregated form it asks for each version), `deployments/scale` to sc
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.support.kube_requests import Object
+from tests.support.kube_requests import Object, refused
 from tests.support.kubernetes import KINDS, KubeServer, Refusal
 
 # Subresources by resource, each with its version and kind.
@@ -34,9 +36,18 @@ class KubectlServer(KubeServer):
 
     logs: dict[str, str] = field(default_factory=dict)
 
+    def make_node(self, name: str) -> None:
+        self._create("nodes", {"metadata": {"name": name}, "spec": {}})
+
+    def make_secret(self, name: str, data: dict[str, str]) -> None:
+        """Its values are base64, as always."""
+        self._create("secrets", {"metadata": {"name": name}, "data": data})
+
     def _answer(self, method: str, target: str, headers: dict[str, str], body: bytes) -> tuple[int, Object | str]:
         if (found := discovered(urlsplit(target).path)) is not None:
             return 200, found
+        if not urlsplit(target).path.startswith(("/api/", "/apis/")):
+            return 404, refused(404, "no schema is published here")  # kubectl asks for it, and does without
         return super()._answer(method, target, headers, body)
 
     def _do(self, method: str, plural: str, name: str, query: dict[str, str], body: Any, media: str) -> Object | str:
@@ -59,10 +70,9 @@ class KubectlServer(KubeServer):
                     known = self._patch(plural, known, {"spec": {"replicas": number}}, "application/merge-patch+json")
                 return {"apiVersion": "autoscaling/v1", "kind": "Scale"} | {
                     "metadata": {key: known["metadata"][key] for key in ("name", "uid", "resourceVersion")},
-                    "spec": {"replicas": known["spec"]["replicas"]},
+                    "spec": {"replicas": known["spec"].get("replicas", 1)},
                 }
         raise Refusal(404, f"{plural}/{part}")
-
 
     def _create(self, plural: str, body: Object) -> Object:
         namespace = {} if plural in CLUSTER_WIDE else {"namespace": "default"}
@@ -83,7 +93,12 @@ def discovered(path: str) -> Object | None:
         return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
     for version in versions:
         if path == ("/api/v1" if version == "v1" else f"/apis/{version}"):
-            return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": listed(version)}
+            return {
+                "kind": "APIResourceList",
+                "apiVersion": "v1",
+                "groupVersion": version,
+                "resources": listed(version),
+            }
     return None
 
 
@@ -106,12 +121,13 @@ def listed(version: str) -> list[Object]:
 class Shell:
     """A shell in which `kubectl` is the real program, told of one server, and of nobody else's configuration."""
 
+    folder: Path
     environment: dict[str, str]
 
     async def run(self, line: str) -> tuple[int, str]:
         """Its exit status, and what it said on both streams."""
         started = await asyncio.create_subprocess_exec(
-            "bash", "-euo", "pipefail", "-c", line, env=self.environment,
+            "bash", "-euo", "pipefail", "-c", line, cwd=self.folder, env=self.environment,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         said, _ = await started.communicate()
@@ -119,14 +135,19 @@ class Shell:
 
 
 @asynccontextmanager
-async def shell(server: KubectlServer, kubectl: Path, home: Path) -> AsyncIterator[Shell]:
-    """A shell at a server that answers until the block ends."""
-    async with server.serving() as url:
+async def shell(kubectl: Path, home: Path, **servers: KubectlServer) -> AsyncIterator[Shell]:
+    """A shell at servers by the names of their contexts, the first one current, that answer until the block ends."""
+    async with AsyncExitStack() as serving:
+        urls = {name: await serving.enter_async_context(server.serving()) for name, server in servers.items()}
+        known = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": next(iter(urls)),
+            "clusters": [{"name": name, "cluster": {"server": url}} for name, url in urls.items()],
+            "contexts": [{"name": name, "context": {"cluster": name, "namespace": "default"}} for name in urls],
+        }
         config = home / "kubeconfig"
-        config.write_text(
-            "apiVersion: v1\nkind: Config\ncurrent-context: here\n"
-            f"clusters: [{{name: here, cluster: {{server: '{url}'}}}}]\n"
-            "contexts: [{name: here, context: {cluster: here, namespace: default}}]\n"
-        )
-        path = f"{kubectl.parent}:{os.environ['PATH']}"
-        yield Shell({"PATH": path, "HOME": str(home), "KUBECONFIG": str(config), "LANG": "C"})
+        config.write_text(json.dumps(known))
+        path = os.pathsep.join([str(kubectl.parent), str(Path(sys.executable).parent), os.environ["PATH"]])
+        python = {name: value for name, value in os.environ.items() if name == "PYTHONPATH"}
+        yield Shell(home, {"PATH": path, "HOME": str(home), "KUBECONFIG": str(config), "LANG": "C.UTF-8"} | python)
