@@ -19,7 +19,7 @@ from orchestrator.domain.clusters import ClusterState
 from orchestrator.ports.kubernetes import Kind
 from orchestrator.store import Store
 from tests.support.documented import Player, blocks
-from tests.support.helm import Helm, Rendered, least
+from tests.support.helm import Helm, Rendered, chart_before, least
 from tests.support.installed import NAMESPACE
 from tests.support.jobs import POOL, new_job, worker
 from tests.support.kubectl import Shell
@@ -118,8 +118,9 @@ def told(heading: str) -> list[list[str]]:
 async def test_an_upgrade_and_the_way_from_the_chart_before(helm: Helm, here: tuple[Shell, Place]) -> None:
     at, place = here
     old, new = helm.render(), helm.render(NEWER)
-    every = list(yaml.safe_load_all((Path(__file__).parent / "chart_before.yaml").read_text()))
-    theirs = {each["kind"]: each for each in every if each["metadata"]["name"] in (BEFORE, "cogmill-dispatcher")}
+    theirs = {
+        each["kind"]: each for each in chart_before() if each["metadata"]["name"] in (BEFORE, "cogmill-dispatcher")
+    }
     place.server.make(Kind.RAY_CLUSTER, theirs["RayCluster"])
     place.server.make(Kind.DEPLOYMENT, theirs["Deployment"])
     upgrades = iter([old, new])

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from orchestrator.rolling.template import CLUSTER_LABEL, RELEASE_LABEL, Wanted, wanted
-from tests.support.helm import CHART, LEAST, Helm, least, merged, named, pods_of
+from tests.support.helm import CHART, LEAST, Helm, chart_before, least, merged, named, pods_of
 from tests.support.ownership import KEEP, Cluster, Conflict, Immutable, Release
 from tests.support.ownership import Path as FieldPath
 
@@ -229,9 +229,7 @@ def test_rays_autoscaler_keeps_its_numbers_through_every_upgrade_without_force(h
 
 
 def of_the_chart_before() -> list[dict[str, Any]]:
-    """What Helm applied when the RayCluster and its dispatcher were its own, recorded from that chart."""
-    every: list[dict[str, Any]] = list(yaml.safe_load_all((Path(__file__).parent / "chart_before.yaml").read_text()))
-    return [found for found in every if "helm.sh/hook" not in found["metadata"].get("annotations", {})]
+    return [found for found in chart_before() if "helm.sh/hook" not in found["metadata"].get("annotations", {})]
 
 
 OLD = "cogmill-72c4c3fd"

@@ -31,6 +31,8 @@ s3 = {bucket = "b"}
 class Place(Site):
     """One Kubernetes cluster with the release, and its pods as their controllers would make them."""
 
+    server: KubectlServer
+
     def install(self, rendered: Rendered) -> None:
         """`helm install`, or an upgrade that takes back what others have scaled."""
         self.helm(rendered)
