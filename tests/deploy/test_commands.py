@@ -274,3 +274,16 @@ async def test_a_release_moves_to_another_cluster(
         assert here.clusters() == []
         assert [row.name for row in await store.clusters()] == [new.wanted.name]
         assert await database.fetchval("SELECT count(*) FROM pauses WHERE resumed_at IS NULL") == 0
+
+
+async def test_one_name_in_two_clusters_would_lose_the_first_ones_row(
+    helm: Helm, store: Store, database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Why OPERATIONS.md asks for another name: a release is told by its namespace and NAME alone."""
+    async with played(store, database_url, monkeypatch, tmp_path, "OLD", "NEW") as (_, [here, there]):
+        first = await serving(here, helm.render())
+        there.install(helm.render(NEWER))
+        await there.looks()
+
+        assert first not in await here.rows()
+        assert here.clusters() == [first]

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
 import shlex
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from tests.support.kubectl import Shell
+from typer.testing import CliRunner
 
-# What `kubectl exec` executes runs here, on the database of the test, once its Deployment is there.
-_EXEC = """
-kubectl() {
-  local before=()
-  while [ $# -gt 0 ] && [ "$1" != exec ]; do before+=("$1"); shift; done
-  if [ $# -eq 0 ]; then command kubectl "${before[@]}"; return; fi
-  command kubectl "${before[@]}" get "$2" -o name
-  shift 3
-  "$@"
-}
-"""
+from orchestrator import cli
+from tests.support.kubectl import Shell
 
 
 def blocks(document: str, heading: str) -> list[list[str]]:
@@ -35,7 +28,10 @@ def blocks(document: str, heading: str) -> list[list[str]]:
 
 @dataclass
 class Player:
-    """Runs lines in one shell after another; `others` are told of what needs more than kubectl and cogmill."""
+    """Runs lines in one shell after another; `others` are told of what needs more than kubectl and cogmill.
+
+    What `kubectl exec` executes runs here, on the database of the test, once its Deployment is there.
+    """
 
     shell: Shell
     # What the document's words stand for.
@@ -47,15 +43,31 @@ class Player:
         """What the last of them said; fails the test when one fails."""
         said = ""
         for line in map(self._filled, lines):
+            if executed := re.fullmatch(r"(kubectl .*?)exec (\S+) -- (cogmill .*)", line):
+                await self._shell(f"{executed[1]}get {executed[2]} -o name")
+                line = executed[3]
             program = line.split()[0]
             if program in self.others:
                 await self.others[program](shlex.split(line))
-                continue
-            code, said = await self.shell.run("\n".join([_EXEC, *self._variables, line]))
-            assert code == 0, f"{line}\n{said}"
-            if re.match(r"[A-Z_]+=", line):
-                self._variables.append(line)
+            elif program == "cogmill":
+                said = await asyncio.to_thread(self._cogmill, line)
+            else:
+                said = await self._shell(line)
+                if re.match(r"[A-Z_]+=", line):
+                    self._variables.append(line)
         return said
+
+    async def _shell(self, line: str) -> str:
+        code, said = await self.shell.run("\n".join([*self._variables, line]))
+        assert code == 0, f"{line}\n{said}"
+        return said
+
+    def _cogmill(self, line: str) -> str:
+        """The command in this process, which has imported it already, with the variables of the shell alone."""
+        env: dict[str, str | None] = {name: None for name in os.environ if name.startswith("COGMILL_")}
+        result = CliRunner().invoke(cli.app, shlex.split(line)[1:], env=env | self.shell.environment)
+        assert result.exit_code == 0, f"{line}\n{result.output} {result.exception!r}"
+        return result.output
 
     def _filled(self, line: str) -> str:
         words = "|".join(map(re.escape, self.words))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -148,6 +147,5 @@ async def shell(kubectl: Path, home: Path, **servers: KubectlServer) -> AsyncIte
         }
         config = home / "kubeconfig"
         config.write_text(json.dumps(known))
-        path = os.pathsep.join([str(kubectl.parent), str(Path(sys.executable).parent), os.environ["PATH"]])
-        python = {name: value for name, value in os.environ.items() if name == "PYTHONPATH"}
-        yield Shell(home, {"PATH": path, "HOME": str(home), "KUBECONFIG": str(config), "LANG": "C.UTF-8"} | python)
+        path = f"{kubectl.parent}{os.pathsep}{os.environ['PATH']}"
+        yield Shell(home, {"PATH": path, "HOME": str(home), "KUBECONFIG": str(config), "LANG": "C.UTF-8"})
