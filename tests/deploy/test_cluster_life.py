@@ -10,66 +10,18 @@ import pytest
 import pytest_asyncio
 
 from orchestrator.adapters.kubernetes import KubernetesApi
-from orchestrator.config.clusters import ACCOUNT, ClustersSettings, load_clusters
+from orchestrator.config.clusters import ACCOUNT
 from orchestrator.domain.clusters import ClusterState
-from orchestrator.domain.loading import LoadState, WorkerLoad
+from orchestrator.domain.errors import KubernetesRefused
 from orchestrator.ports.kubernetes import Kind
-from orchestrator.rolling.controller import Controller
 from orchestrator.rolling.template import CLUSTER_LABEL, RELEASE_LABEL
 from orchestrator.store import Store
 from tests.support.chart_values import EVERYTHING, PLAIN_JOB
-from tests.support.helm import LEAST, OWNER, TEMPLATE, Helm, Rendered, least, named
-from tests.support.kubernetes import KubeServer
+from tests.support.helm import LEAST, TEMPLATE, Helm, Rendered, least
+from tests.support.installed import NAMESPACE, Site, told
+from tests.support.kubernetes import VERBS, KubeServer
 
 COMING, SERVING, RETIRING = ClusterState.COMING, ClusterState.SERVING, ClusterState.RETIRING
-NAMESPACE = "default"
-VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
-
-
-class Site:
-    """A namespace that Helm installs into, and the controller as the chart starts it."""
-
-    def __init__(self, server: KubeServer, api: KubernetesApi, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.server, self.api, self.store = server, api, store
-        self._monkeypatch = monkeypatch
-        self.settings: ClustersSettings | None = None
-
-    def helm(self, rendered: Rendered) -> None:
-        """What Helm does that the controller sees."""
-        for end in (OWNER, TEMPLATE):
-            found = named(rendered.printed, "ConfigMap", end)
-            name = found["metadata"]["name"]
-            if end == TEMPLATE or name not in self.server.names(Kind.CONFIG_MAP):
-                self.server.put(Kind.CONFIG_MAP, name, found.get("data"))
-        self.settings = told(rendered, self._monkeypatch)
-
-    async def looks(self, times: int = 3) -> None:
-        assert self.settings is not None
-        for _ in range(times):
-            await Controller(self.api, self.store, self.settings.clusters, NAMESPACE).run_once()
-
-    async def ready(self, rendered: Rendered) -> None:
-        """The dispatcher of its cluster tells of a worker with its model loaded."""
-        load = WorkerLoad(worker="w", pool="main", model="cogvideox-2b", state=LoadState.LOADED)
-        await self.store.record_loads(rendered.wanted.name, [load])
-
-    async def obeys(self, name: str) -> None:
-        await self.store.cluster_obeys(name, (await self.store.cluster_wish(name)).version)
-
-    async def rows(self) -> dict[str, ClusterState]:
-        assert self.settings is not None
-        return {row.name: row.state for row in await self.store.clusters(f"{NAMESPACE}/{self.settings.clusters.owner}")}
-
-    def clusters(self) -> list[str]:
-        return self.server.names(Kind.RAY_CLUSTER)
-
-
-def told(rendered: Rendered, monkeypatch: pytest.MonkeyPatch) -> ClustersSettings:
-    """The settings of the controller in the environment that its pod has."""
-    [container] = rendered.find("Deployment", TEMPLATE)["spec"]["template"]["spec"]["containers"]
-    for each in container["env"]:
-        monkeypatch.setenv(each["name"], each.get("value", "postgresql://narrow@db/cogmill"))
-    return load_clusters()
 
 
 @pytest_asyncio.fixture
@@ -81,9 +33,17 @@ async def site(store: Store, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[S
         await api.close()
 
 
+def may(rendered: Rendered) -> set[tuple[str, str]]:
+    """Resources and verbs of the controller's Role."""
+    rules = rendered.find("Role", TEMPLATE)["rules"]
+    return {(kind, verb) for rule in rules for kind in rule["resources"] for verb in rule["verbs"]}
+
+
 async def test_a_release_lives_from_its_install_to_its_end_with_what_its_account_may_do(helm: Helm, site: Site) -> None:
     old, new = helm.render(), helm.render(least({"workerImage": {"tag": "2"}}))
     first, second = old.wanted.name, new.wanted.name
+    allowed = may(old)
+    site.server.allows = lambda verb, plural: (plural, verb) in allowed
     site.helm(old)
     await site.looks()
     await site.ready(old)
@@ -120,13 +80,11 @@ async def test_a_release_lives_from_its_install_to_its_end_with_what_its_account
     assert site.server.names(Kind.DEPLOYMENT) == [f"{first}-dispatcher"]
 
     used = {(plural, VERBS.get(method) or ("get" if name else "list")) for method, plural, name, _ in site.server.log}
-    role = old.find("Role", TEMPLATE)["rules"]
-    allowed = {(kind, verb) for rule in role for kind in rule["resources"] for verb in rule["verbs"]}
     assert used <= allowed
     assert allowed - used <= {("pods", "list")}  # where a cluster makes way in place
     assert {kind.plural: kind.api_version for kind in Kind} == {
         kind: "/".join(filter(None, [group, "v1"]))
-        for rule in role
+        for rule in old.find("Role", TEMPLATE)["rules"]
         for group in rule["apiGroups"]
         for kind in rule["resources"]
     }
@@ -142,6 +100,38 @@ async def test_a_release_lives_from_its_install_to_its_end_with_what_its_account
     site.helm(old)  # and another install on the same database
     await site.looks()
     assert site.clusters() == [first]
+
+
+async def test_what_its_account_may_not_do_is_named(helm: Helm, site: Site) -> None:
+    rendered = helm.render()
+    allowed = may(rendered) - {("rayclusters", "list")}
+    site.server.allows = lambda verb, plural: (plural, verb) in allowed
+    site.helm(rendered)
+
+    with pytest.raises(KubernetesRefused, match='403 rayclusters is forbidden: cannot list resource "rayclusters"'):
+        await site.looks(1)
+    assert site.clusters() == []
+
+
+async def test_generations_grow_with_specs_alone_and_an_update_leaves_the_status(helm: Helm, site: Site) -> None:
+    """As the API server has it: an operator that has seen a generation says so in the status, which is its own."""
+    rendered = helm.render()
+    site.helm(rendered)
+    await site.looks()
+    name = rendered.wanted.name
+    dispatcher = f"{name}-dispatcher"
+    site.server.observe(Kind.RAY_CLUSTER, name, state="ready")
+    site.server.observe(Kind.DEPLOYMENT, dispatcher, readyReplicas=1)
+    more = helm.render(least({"config": {"pools": {"main": {"workers": 3}}}, "image": {"tag": "2"}}))
+    site.helm(more)
+    await site.looks()
+
+    for kind, it in ((Kind.RAY_CLUSTER, name), (Kind.DEPLOYMENT, dispatcher)):
+        live = site.server.one(kind, it)
+        assert (live["metadata"]["generation"], live["status"]["observedGeneration"]) == (2, 1)
+    labels = [{"op": "add", "path": "/metadata/labels/team", "value": "video"}]
+    assert await site.api.patch(Kind.RAY_CLUSTER, name, labels)
+    assert site.server.one(Kind.RAY_CLUSTER, name)["metadata"]["generation"] == 2
 
 
 async def test_a_failed_upgrade_is_rolled_back_and_leaves_the_one_cluster_that_there_was(

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from orchestrator.rolling.template import CLUSTER_LABEL, RELEASE_LABEL, Wanted, wanted
-from tests.support.helm import CHART, LEAST, Helm, least, merged, named
+from tests.support.helm import CHART, LEAST, Helm, chart_before, least, merged, named, pods_of
 from tests.support.ownership import KEEP, Cluster, Conflict, Immutable, Release
 from tests.support.ownership import Path as FieldPath
 
@@ -167,6 +167,24 @@ def test_an_autoscaler_of_the_api_keeps_its_number_through_upgrades(helm: Helm, 
     assert cluster.value("Deployment", "cogmill-api", "spec", "replicas") == 2
 
 
+def test_what_kubectl_has_scaled_to_nothing_comes_back_with_force(helm: Helm) -> None:
+    """As OPERATIONS.md restores a database; under an HPA the API's number is nobody's whom Helm knows."""
+    cluster, release = installed(helm, LEAST)
+    for part in ("api", "maintainer", "clusters"):
+        cluster.write("kubectl", "Deployment", f"cogmill-{part}", ("spec", "replicas"), 0)
+
+    with pytest.raises(Conflict, match=r"kubectl: \.spec\.replicas"):
+        release.upgrade(owned(helm, LEAST))
+    release.upgrade(owned(helm, LEAST), force=True)
+
+    found = {part: cluster.value("Deployment", f"cogmill-{part}", "spec", "replicas") for part in ("api", "clusters")}
+    assert found == {"api": 2, "clusters": 1}
+    release.upgrade(owned(helm, least(HPA)), force=True)
+    cluster.write("kubectl", "Deployment", "cogmill-api", ("spec", "replicas"), 0)
+    release.upgrade(owned(helm, least(HPA)), force=True)
+    assert cluster.value("Deployment", "cogmill-api", "spec", "replicas") == 0
+
+
 def test_an_autoscaler_of_somebody_elses_is_left_alone_with_null(helm: Helm) -> None:
     values = least({"api": {"replicas": None}})
     cluster, release = installed(helm, values)
@@ -210,35 +228,44 @@ def test_rays_autoscaler_keeps_its_numbers_through_every_upgrade_without_force(h
         assert cluster.value("RayCluster", name, "spec", "workerGroupSpecs") == scaled
 
 
-def of_the_chart_before(helm: Helm) -> list[dict[str, Any]]:
-    """What the chart printed when the RayCluster and its dispatcher were Helm's: both, and their Service."""
-    made = helm.render().wanted
-    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "cogmill-dispatcher"}, "spec": {"ports": []}}
-    return [
-        {**made.ray_cluster, "metadata": {"name": "cogmill-0123abcd"}},
-        {**made.dispatcher, "metadata": {"name": "cogmill-dispatcher"}},
-        service,
-    ]
+def of_the_chart_before() -> list[dict[str, Any]]:
+    return [found for found in chart_before() if "helm.sh/hook" not in found["metadata"].get("annotations", {})]
 
 
-BEFORE = {("RayCluster", "cogmill-0123abcd"), ("Deployment", "cogmill-dispatcher")}
+OLD = "cogmill-72c4c3fd"
+BEFORE = {("RayCluster", OLD), ("Deployment", "cogmill-dispatcher")}
 
 
 @pytest.mark.parametrize("kept", [False, True], ids=["as it is", "kept from Helm"])
 def test_an_upgrade_from_the_chart_before_deletes_its_cluster_unless_that_is_kept(helm: Helm, kept: bool) -> None:
     cluster = Cluster()
     release = Release(cluster)
-    release.upgrade(of_the_chart_before(helm))
+    release.upgrade(of_the_chart_before())
+    assert cluster.objects.keys() >= BEFORE
     for kind, name in BEFORE if kept else ():  # as OPERATIONS.md says; the controller finds them by these labels
         cluster.write("kubectl", kind, name, KEEP, "keep")
         cluster.write("kubectl", kind, name, ("metadata", "labels", RELEASE_LABEL), "cogmill-clusters-owner")
-        cluster.write("kubectl", kind, name, ("metadata", "labels", CLUSTER_LABEL), "cogmill-0123abcd")
-    cluster.write("ray-autoscaler", "RayCluster", "cogmill-0123abcd", ("spec", "workerGroupSpecs"), [{"replicas": 3}])
+        cluster.write("kubectl", kind, name, ("metadata", "labels", CLUSTER_LABEL), OLD)
+    cluster.write("ray-autoscaler", "RayCluster", OLD, ("spec", "workerGroupSpecs"), [{"replicas": 3}])
 
     release.upgrade(owned(helm, LEAST))
 
     assert BEFORE & cluster.objects.keys() == (BEFORE if kept else set())
-    assert look(cluster).name != "cogmill-0123abcd"
+    assert look(cluster).name != OLD
+    gone = {(it["kind"], it["metadata"]["name"]) for it in of_the_chart_before()} - cluster.objects.keys()
+    assert gone == {("Service", "cogmill-dispatcher")} | (set() if kept else BEFORE)
+
+
+def test_a_cluster_that_is_kept_from_the_chart_before_finds_its_accounts_and_its_configuration(helm: Helm) -> None:
+    """Its dispatcher starts once more after the upgrade, and so may its pods."""
+    there = {(found["kind"], found["metadata"]["name"]) for found in helm.render().printed}
+    pods = {name: pod for name, pod in pods_of(of_the_chart_before()) if name.startswith((OLD, "cogmill-dispatcher"))}
+
+    assert len(pods) == 3
+    for pod in pods.values():
+        assert ("ServiceAccount", pod["serviceAccountName"]) in there
+        mounted = {each["configMap"]["name"] for each in pod["volumes"] if "configMap" in each}
+        assert {("ConfigMap", name) for name in mounted} <= there
 
 
 def test_a_plain_job_is_applied_again_and_again(helm: Helm) -> None:

@@ -66,6 +66,30 @@ def selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     )
 
 
+def documents(text: str) -> list[dict[str, Any]]:
+    """The documents of YAML that hold something."""
+    return [document for document in yaml.load_all(text, Loader=_SAFE) if document]
+
+
+def chart_before() -> list[dict[str, Any]]:
+    """What Helm applied when the RayCluster and its dispatcher were its own, recorded; hooks included."""
+    return documents((CHART.parents[1] / "tests" / "deploy" / "chart_before.yaml").read_text())
+
+
+def pods_of(objects: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every pod specification in these, under its object's name."""
+    for found in objects:
+        name, spec = found["metadata"]["name"], found.get("spec", {})
+        if found["kind"] == "Pod":
+            yield name, spec
+        elif found["kind"] in ("Deployment", "Job"):
+            yield name, spec["template"]["spec"]
+        elif found["kind"] == "RayCluster":
+            yield f"{name} head", spec["headGroupSpec"]["template"]["spec"]
+            for group in spec["workerGroupSpecs"]:
+                yield f"{name} {group['groupName']}", group["template"]["spec"]
+
+
 @dataclass(frozen=True)
 class Rendered:
     """What Helm printed, and the objects in it."""
@@ -75,7 +99,7 @@ class Rendered:
     @cached_property
     def printed(self) -> list[dict[str, Any]]:
         """What Helm applies."""
-        return [document for document in yaml.load_all(self.text, Loader=_SAFE) if document]
+        return documents(self.text)
 
     @cached_property
     def template(self) -> dict[str, str]:
@@ -105,16 +129,7 @@ class Rendered:
 
     def pods(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Every pod specification, under its object's name."""
-        for found in self.objects:
-            name, spec = found["metadata"]["name"], found.get("spec", {})
-            if found["kind"] == "Pod":
-                yield name, spec
-            elif found["kind"] in ("Deployment", "Job"):
-                yield name, spec["template"]["spec"]
-            elif found["kind"] == "RayCluster":
-                yield f"{name} head", spec["headGroupSpec"]["template"]["spec"]
-                for group in spec["workerGroupSpecs"]:
-                    yield f"{name} {group['groupName']}", group["template"]["spec"]
+        yield from pods_of(self.objects)
 
 
 class Helm:

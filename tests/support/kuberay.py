@@ -14,7 +14,8 @@ from typing import Any
 
 from orchestrator.ports.kubernetes import Kind
 from orchestrator.rolling.pods import OF_CLUSTER, OF_GROUP
-from tests.support.kubernetes import KubeServer, Object
+from tests.support.kube_requests import Object
+from tests.support.kubernetes import KubeServer
 
 
 @dataclass

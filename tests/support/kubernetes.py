@@ -3,7 +3,9 @@
 What it does as the real one, and where that says so: names are unique while an object with finalizers is being deleted
 (API conventions, "Metadata"); a PUT with an old `resourceVersion` is 409; a DELETE with another uid is 409
 (meta/v1 Preconditions); a JSON patch whose `test` fails is 422; a page after a compaction is 410; owned objects go with
-their owner in the background; a Deployment's selector and an immutable ConfigMap cannot be changed (422).
+their owner in the background; a Deployment's selector and an immutable ConfigMap cannot be changed (422); `generation`
+grows with each change of a spec and of nothing else, and whoever writes an object leaves its `status` (API conventions,
+"Spec and Status"); a verb that an account's Role does not have is 403. tests/support/kubectl.py has what kubectl asks.
 """
 
 from __future__ import annotations
@@ -20,9 +22,15 @@ from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
 from orchestrator.ports.kubernetes import Kind
+from tests.support.kube_patches import TestFailed, patched
+from tests.support.kube_requests import Object, given_in, given_name, place_of, refused, selected
 
-Object = dict[str, Any]
-KINDS = {kind.plural: kind for kind in Kind}
+# Version and kind of each resource: those that the controller knows, and those that operators' commands touch.
+KINDS = {kind.plural: (kind.api_version, kind.word) for kind in Kind} | {
+    "secrets": ("v1", "Secret"),
+    "nodes": ("v1", "Node"),
+}
+VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
 class Lost(Exception):
@@ -44,6 +52,8 @@ class KubeServer:
     log: list[tuple[str, str, str, int]] = field(default_factory=list)
     # None: well. A number: that status, and nothing is done. "lost": it is done, and no answer comes.
     fault: Callable[[str, str], int | str | None] = lambda method, plural: None
+    # Which verbs the one who asks may use on which resources, as a Role's rules say it.
+    allows: Callable[[str, str], bool] = lambda verb, plural: True
     page: int = 2
     version: int = 100
     port: int = 0
@@ -77,10 +87,15 @@ class KubeServer:
         """An object, as somebody else makes it."""
         return self._create(kind.plural, body)
 
+    def observe(self, kind: Kind, name: str, **status: Any) -> Object:
+        """What its operator writes below `status` once it has seen the object."""
+        known = self.one(kind, name)
+        known["status"] = status | {"observedGeneration": known["metadata"]["generation"]}
+        return self._touch(known)
+
     def remove(self, kind: Kind, name: str) -> None:
         """Delete it, and with it what it owns, as the garbage collector does."""
-        gone = self.objects.pop((kind.plural, name))
-        self._collect(gone["metadata"]["uid"])
+        self._drop(kind.plural, name)
 
     # ------------------------------------------------------------ HTTP
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -91,10 +106,11 @@ class KubeServer:
                 headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines if line)}
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
                 status, answer = self._answer(method, target, headers, body)
-                told = json.dumps(answer).encode()
+                told = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
+                media = b"text/plain" if isinstance(answer, str) else b"application/json"
                 writer.write(
-                    b"HTTP/1.1 %d X\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
-                    % (status, len(told), told)
+                    b"HTTP/1.1 %d X\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s"
+                    % (status, media, len(told), told)
                 )
                 await writer.drain()
         except (Lost, asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
@@ -102,27 +118,32 @@ class KubeServer:
         finally:
             writer.close()
 
-    def _answer(self, method: str, target: str, headers: dict[str, str], body: bytes) -> tuple[int, Object]:
+    def _answer(self, method: str, target: str, headers: dict[str, str], body: bytes) -> tuple[int, Object | str]:
         url = urlsplit(target)
-        parts = url.path.split("/")
-        at = parts.index("namespaces")
-        plural, name = parts[at + 2], parts[at + 3] if len(parts) > at + 3 else ""
+        plural, name = place_of(url.path)
+        answer: Object | str
         goes_wrong = self.fault(method, plural)
         if isinstance(goes_wrong, int):
-            status, answer = goes_wrong, {"kind": "Status", "message": "a fault"}
+            status, answer = goes_wrong, refused(goes_wrong, "a fault")
         else:
             query = {key: values[0] for key, values in parse_qs(url.query).items()}
-            given = json.loads(body) if body else None
+            given = given_in(body)
             try:
+                self._check_allowed(method, plural, name)
                 status, answer = 200, self._do(method, plural, name, query, given, headers.get("content-type", ""))
             except Refusal as refusal:
-                status, answer = refusal.status, {"kind": "Status", "message": str(refusal)}
-        self.log.append((method, plural, name or (given_name(body) if body else ""), status))
+                status, answer = refusal.status, refused(refusal.status, str(refusal))
+        self.log.append((method, plural, name or given_name(body), status))
         if goes_wrong == "lost":
             raise Lost
         return status, answer
 
-    def _do(self, method: str, plural: str, name: str, query: dict[str, str], body: Any, media: str) -> Object:
+    def _check_allowed(self, method: str, plural: str, name: str) -> None:
+        verb = VERBS.get(method) or ("get" if name else "list")
+        if not self.allows(verb, plural):
+            raise Refusal(403, f'{plural} is forbidden: cannot {verb} resource "{plural}"')
+
+    def _do(self, method: str, plural: str, name: str, query: dict[str, str], body: Any, media: str) -> Object | str:
         assert plural in KINDS, plural
         if method == "GET" and not name:
             return self._list(plural, query)
@@ -136,22 +157,17 @@ class KubeServer:
         if method == "PUT":
             return self._replace(plural, known, body)
         if method == "PATCH":
-            assert media == "application/json-patch+json"
-            return self._patch(plural, known, body)
+            return self._patch(plural, known, body, media)
         assert method == "DELETE"
         return self._delete(plural, name, known, body or {})
 
     def _list(self, plural: str, query: dict[str, str]) -> Object:
-        label, _, value = query["labelSelector"].partition("=")
-        found = [
-            it
-            for (of, _), it in sorted(self.objects.items())
-            if of == plural and it["metadata"].get("labels", {}).get(label) == value
-        ]
+        found = [it for (of, _), it in sorted(self.objects.items()) if of == plural and selected(it, query)]
         begin = int(query.get("continue", 0))
-        end = begin + min(self.page, int(query["limit"]))
+        end = begin + min(self.page, int(query.get("limit", self.page)))
         metadata = {"resourceVersion": str(self.version)} | ({"continue": str(end)} if end < len(found) else {})
-        return {"kind": "List", "metadata": metadata, "items": found[begin:end]}
+        version, word = KINDS[plural]
+        return {"apiVersion": version, "kind": f"{word}List", "metadata": metadata, "items": found[begin:end]}
 
     def _create(self, plural: str, body: Object) -> Object:
         made = copy.deepcopy(body)
@@ -163,6 +179,8 @@ class KubeServer:
         for owner in metadata.get("ownerReferences", ()):
             assert owner.keys() >= {"apiVersion", "kind", "name", "uid"}
         metadata |= {"uid": uuid4().hex, "generation": 1, "creationTimestamp": "2026-01-01T00:00:00Z"}
+        made.setdefault("apiVersion", KINDS[plural][0])
+        made.setdefault("kind", KINDS[plural][1])
         for group in made.get("spec", {}).get("workerGroupSpecs", ()):
             group.setdefault("replicas", 0)  # the CRD's default
         self.objects[plural, metadata["name"]] = made
@@ -176,7 +194,14 @@ class KubeServer:
         kept = {key: known["metadata"][key] for key in ("uid", "creationTimestamp", "resourceVersion", "generation")}
         made = copy.deepcopy(body)
         made["metadata"] |= kept
-        self.objects[plural, body["metadata"]["name"]] = made
+        return self._change(plural, known, made)
+
+    def _change(self, plural: str, known: Object, made: Object) -> Object:
+        made.pop("status", None)
+        if "status" in known:
+            made["status"] = known["status"]
+        made["metadata"]["generation"] = known["metadata"]["generation"] + (made.get("spec") != known.get("spec"))
+        self.objects[plural, known["metadata"]["name"]] = made
         return self._touch(made)
 
     @staticmethod
@@ -186,25 +211,13 @@ class KubeServer:
         if known.get("immutable") and known.get("data") != body.get("data"):
             raise Refusal(422, "data: field is immutable when `immutable` is set")
 
-    def _patch(self, plural: str, known: Object, operations: list[Object]) -> Object:
-        made = copy.deepcopy(known)
-        for operation in operations:
-            *parts, last = operation["path"].removeprefix("/").split("/")
-            place: Any = made
-            for part in parts:
-                place = place[int(part)] if isinstance(place, list) else place[part]
-            key: Any = int(last) if isinstance(place, list) else last
-            if operation["op"] == "test":
-                if place[key] != operation["value"]:
-                    raise Refusal(422, f"testing path {operation['path']} failed")
-            elif operation["op"] == "remove":
-                del place[key]
-            else:
-                assert operation["op"] in ("add", "replace")
-                place[key] = operation["value"]
+    def _patch(self, plural: str, known: Object, patch: Any, media: str) -> Object:
+        try:
+            made = patched(known, patch, media)
+        except TestFailed as failed:
+            raise Refusal(422, str(failed)) from failed
         self._check_immutable(plural, known, made)
-        self.objects[plural, known["metadata"]["name"]] = made
-        return self._touch(made)
+        return self._change(plural, known, made)
 
     def _delete(self, plural: str, name: str, known: Object, options: Object) -> Object:
         uid = options.get("preconditions", {}).get("uid")
@@ -213,23 +226,19 @@ class KubeServer:
         if known["metadata"].get("finalizers"):
             known["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
             return self._touch(known)
-        self.remove(KINDS[plural], name)
-        return {"kind": "Status", "status": "Success"}
+        self._drop(plural, name)
+        return {"apiVersion": "v1", "kind": "Status", "status": "Success"}
 
-    def _collect(self, uid: str) -> None:
-        for (plural, name), it in list(self.objects.items()):
+    def _drop(self, plural: str, name: str) -> None:
+        uid = self.objects.pop((plural, name))["metadata"]["uid"]
+        for (of, each), it in list(self.objects.items()):
             if any(owner["uid"] == uid for owner in it["metadata"].get("ownerReferences", ())):
-                self.remove(KINDS[plural], name)
+                self._drop(of, each)
 
     def _touch(self, it: Object) -> Object:
         self.version += 1
         it["metadata"]["resourceVersion"] = str(self.version)
         return it
-
-
-def given_name(body: bytes) -> str:
-    given = json.loads(body)
-    return str(given.get("metadata", {}).get("name", "")) if isinstance(given, dict) else ""
 
 
 def faulty(seed: int, share: float = 0.15) -> Callable[[str, str], int | str | None]:
