@@ -38,11 +38,12 @@ ELSEWHERE = {
     "kubectl describe pod": "run below",
     "kubectl logs deploy/NAME-clusters --previous": "run below, without `--previous`",
     "kubectl drain": "the program's name; run below with a node's",
+    "kubectl logs NAME-test": "the pod of a test that Helm has run",
     "kubectl describe externalsecret": "an object of another operator, which no stand-in has",
     "kubectl describe raycluster": "shows the operator's own events, which no stand-in writes",
     "kubectl describe": "the program's name",
     "kubectl -n default get endpointslice kubernetes": "an object that only a real server has",
-    "kubectl delete pvc RELEASE-models": "a claim that Helm makes; the controller makes none",
+    "kubectl delete pvc NAME-models": "a claim that Helm makes; the controller makes none",
 }
 
 
