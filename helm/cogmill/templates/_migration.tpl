@@ -55,8 +55,8 @@ template:
         emptyDir: {}
 {{- end -}}
 
-{{/* Variables that are the others', by name. The master key is not among them: settings that have a wrong one are refused
-     here, before anything changes. Arguments: $ */}}
+{{/* Variables that are the others', by name. The master key and S3's are not among them: settings that have wrong ones are
+     refused here, before anything changes. Arguments: $ */}}
 {{- define "cogmill.onlyLookedAt" -}}
 {{- $own := list -}}
 {{- range include "cogmill.extraOf" (dict "entries" .Values.extraEnv "component" "migrate") | fromJsonArray -}}
