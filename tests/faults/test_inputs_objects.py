@@ -142,7 +142,7 @@ async def test_a_picture_that_takes_for_ever_to_decode_is_not_waited_for(
         time.sleep(1)
         return PICTURE
 
-    monkeypatch.setattr(apart, "_ask", slowly)
+    monkeypatch.setattr(apart, "asked", slowly)
     with pytest.raises(Unavailable, match=r"within 0\.2 s"):
         await pictures(store, objects).load("acme", ImageBytes(a_png()))
 

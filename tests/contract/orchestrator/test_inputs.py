@@ -125,6 +125,8 @@ async def test_a_tenants_many_pictures_are_decoded_in_turn_with_another_tenants_
         await scene.pictures.load(tenant, ImageBytes(a_png()))
         done.append(tenant)
 
+    # Both children are there then: one that has yet to start takes as long as many small pictures.
+    await scene.pictures.load("acme", ImageBytes(a_png(size=(4_000, 3_000))))
     greedy = [asyncio.create_task(load("greedy")) for _ in range(50)]
     await asyncio.sleep(0)
     await load("acme")
