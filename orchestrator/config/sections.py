@@ -80,8 +80,8 @@ class ApiSettings(Section):
     # streams have bounds of their own), bytes of their bodies in memory, files that are being sent.
     max_requests_in_flight: int = Field(default=1024, ge=1)
     max_requests_in_flight_per_tenant: int = Field(default=256, ge=1)
-    max_bodies_bytes: int = Field(default=128 * 2**20, ge=2**20)
-    max_bodies_bytes_per_tenant: int = Field(default=64 * 2**20, ge=2**20)
+    max_bodies_bytes: int = Field(default=96 * 2**20, ge=2**20)
+    max_bodies_bytes_per_tenant: int = Field(default=48 * 2**20, ge=2**20)
     max_downloads: int = Field(default=256, ge=1)
     max_downloads_per_tenant: int = Field(default=64, ge=1)
     # How `/content` of a video is answered: sent through the API, or by a redirect to a signed URL of the bucket, which
