@@ -27,10 +27,28 @@ class Scope(StrEnum):
     KEYS = "keys"
     # What concerns every tenant: pools, workers, predictions, everybody's use.
     OPERATE = "operate"
+    # See what concerns every tenant, and change none of it.
+    VIEW = "view"
+    # Tenants, their limits and their keys.
+    ADMIN = "admin"
 
 
 # Those of a key that was made without naming any, as every key was before there were scopes.
 USUAL = frozenset({Scope.READ, Scope.SUBMIT, Scope.CAMPAIGNS, Scope.WEBHOOKS, Scope.KEYS})
+
+class Role(StrEnum):
+    """What an administrator is: the name of some scopes, each role's within the next one's."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+
+ROLES = {
+    Role.VIEWER: frozenset({Scope.VIEW}),
+    Role.OPERATOR: frozenset({Scope.VIEW, Scope.OPERATE}),
+    Role.ADMIN: frozenset({Scope.VIEW, Scope.OPERATE, Scope.ADMIN}),
+}
 
 MAX_NETWORKS = 50
 
