@@ -7,6 +7,7 @@ from collections import Counter
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from orchestrator.ports import ApiKey
 from orchestrator.tenants.room import Room
 
 
@@ -15,6 +16,8 @@ class Held:
 
     def __init__(self) -> None:
         self.tenant = ""
+        # Good, with the scope that the request's route names.
+        self.key: ApiKey | None = None
         self._taken: Counter[Room] = Counter()
         # Taken for a body before it came.
         self._ahead = 0

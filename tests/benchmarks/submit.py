@@ -2,9 +2,12 @@
 
     python -m tests.benchmarks.submit              16 and 64 connections, three rounds of each
     python -m tests.benchmarks.submit --small      the same for a moment, to see that it runs
+    python -m tests.benchmarks.submit --old DIR    and beside them the durable submits of another checkout
 
 It starts its own PostgreSQL with fsync on and one uvicorn process for each store, and drives them in turn from this
-process over raw connections, each of which sends its next request when the last one is answered.
+process over raw connections, each of which sends its next request when the last one is answered. The ratio to another
+checkout is the median of ratios of slices that follow each other at once: between runs, the machine makes a larger
+difference than any commit.
 """
 
 from __future__ import annotations
@@ -17,11 +20,12 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from operator import attrgetter, methodcaller
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -37,21 +41,23 @@ from orchestrator.domain.loading import WorkerLoad
 from orchestrator.domain.pausing import Pause
 from orchestrator.domain.states import JobState
 from orchestrator.local import process
+from orchestrator.local.postgres import DATABASE
 from orchestrator.local.process import ProcessId
 from orchestrator.policy.limits import Limits
 from orchestrator.policy.prediction import Past
 from orchestrator.ports import ApiKey
-from orchestrator.store import Store, migrate
 from orchestrator.telemetry import logs
 from orchestrator.tenants import keys
 from tests.support.api import MASTER_KEY, api_settings
 from tests.support.postgres import Server
 from tests.support.sockets import free_port
+from tests.support.sources import ROOT
 
 DURABLE = {"shared_buffers": "256MB", "max_wal_size": "4GB"}
 KEY_ID = "benchmark"
 BODY = json.dumps({"model": "cogvideox-3", "prompt": "a lighthouse in a storm", "duration": 5, "size": "96x64"})
 STORES = ("no database", "PostgreSQL")
+OLD = "the other's"
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,13 @@ class Sizes:
 
 
 FULL = Sizes(rounds=3, warm_s=1.0, measure_s=5.0)
-SMALL = Sizes(rounds=1, warm_s=0.2, measure_s=0.5)
+SMALL = Sizes(rounds=2, warm_s=1.0, measure_s=0.5)
+WARM_UP = Sizes(rounds=1, warm_s=0.0, measure_s=2.0)
+# Beside another checkout.
+SLICES = Sizes(rounds=20, warm_s=0.5, measure_s=2.0)
+
+# The port of an API process, that process and its PostgreSQL.
+Served = tuple[int, psutil.Process, psutil.Process]
 
 
 # ---------------------------------------------------------------- the servers
@@ -124,10 +136,11 @@ def serve(store: str, port: int, database_url: str) -> None:
 
 
 @contextmanager
-def server(store: str, database_url: str) -> Iterator[tuple[int, psutil.Process]]:
+def server(store: str, database_url: str, tree: Path = ROOT) -> Iterator[tuple[int, psutil.Process]]:
     port = free_port()
     child = subprocess.Popen(
         [sys.executable, "-m", "tests.benchmarks.submit", "--serve", store, str(port), database_url],
+        **of_tree(tree),
         stderr=subprocess.DEVNULL,  # a line for each accepted job: written, but not into this report
     )
     try:
@@ -223,38 +236,53 @@ async def drive(port: int, connections: int, sizes: Sizes) -> Run:
 # ---------------------------------------------------------------- the report
 
 
-def measure(sizes: Sizes) -> None:
+def measure(sizes: Sizes, old: Path | None) -> None:
+    with ExitStack() as stack:
+        database = stack.enter_context(prepared(ROOT))
+        servers = {name: (*stack.enter_context(server(name, database.url())), postmaster(database)) for name in STORES}
+        if old is not None:
+            beside = stack.enter_context(prepared(old))
+            served = stack.enter_context(server("PostgreSQL", beside.url(), old))
+            servers[OLD] = (*served, postmaster(beside))
+        for port, _, _ in servers.values():  # imports and caches
+            uvloop.run(drive(port, 4, WARM_UP))
+        for connections in (16, 64):
+            report(connections, servers, sizes)
+        for name, (_, served_by, _) in servers.items():
+            print(f"memory of the API process, {name}: {served_by.memory_info().rss / 1e6:.0f} MB")
+
+
+@contextmanager
+def prepared(tree: Path) -> Iterator[Server]:
+    """A PostgreSQL with this checkout's tables and a key."""
     database = Server.create(DURABLE, durable=True)
     try:
-        migrate(database.url())
-        asyncio.run(add_key(database.url()))
-        postmaster = psutil.Process(database.process.pid)
-        with server(STORES[0], database.url()) as bare, server(STORES[1], database.url()) as durable:
-            servers = dict(zip(STORES, (bare, durable), strict=True))
-            for connections in (16, 64):
-                report(connections, servers, postmaster, sizes)
-            for name, (_, served) in servers.items():
-                print(f"memory of the API process, {name}: {served.memory_info().rss / 1e6:.0f} MB")
+        migrating = "import sys; from orchestrator.store import migrate; migrate(sys.argv[1])"
+        subprocess.run([sys.executable, "-c", migrating, database.url()], **of_tree(tree), check=True)
+        database.execute(f"INSERT INTO keys (id, tenant, name) VALUES ('{KEY_ID}', 'acme', 'benchmark')", DATABASE)
+        yield database
     finally:
         database.remove()
 
 
-async def add_key(database_url: str) -> None:
-    async with Store.open(database_url) as store:
-        await store.add_key(KEY_ID, "acme", "benchmark")
+def of_tree(tree: Path) -> dict[str, Any]:
+    """How a process is started that runs this checkout's code."""
+    return {"cwd": tree, "env": os.environ | {"PYTHONPATH": str(tree)}}
 
 
-def report(
-    connections: int, servers: dict[str, tuple[int, psutil.Process]], postmaster: psutil.Process, sizes: Sizes
-) -> None:
-    """Alternate the stores, so that both see the same machine; print medians over the rounds."""
+def postmaster(database: Server) -> psutil.Process:
+    return psutil.Process(database.process.pid)
+
+
+def report(connections: int, servers: Mapping[str, Served], sizes: Sizes) -> None:
+    """Alternate the servers, so that all see the same machine; print medians over the rounds."""
     runs: dict[str, list[Run]] = {name: [] for name in servers}
-    for _ in range(sizes.rounds):
-        for name, (port, served) in servers.items():
-            watched = [served, postmaster, *postmaster.children()]
-            before = cpu_s(watched)
+    for turn in range(sizes.rounds):
+        for name in sorted(servers, reverse=turn % 2 == 1):
+            port, api, database = servers[name]
+            before = cpu_times([api, database, *database.children()])
             run = uvloop.run(drive(port, connections, sizes))
-            run.cpu_s = cpu_s(watched) - before
+            run.cpu_s = cpu_s(before)
             runs[name].append(run)
     for name, done in runs.items():
         rate, p50, p99, cpu = (
@@ -267,16 +295,34 @@ def report(
         )
     bare, durable = (statistics.median(run.rate for run in runs[name]) for name in STORES)
     print(f"{connections} connections, ratio: {durable / bare:.2f}")
+    if OLD in runs:
+        pairs = list(zip(runs["PostgreSQL"], runs[OLD], strict=True))
+        rates = statistics.quantiles((new.rate / old.rate for new, old in pairs), n=4)
+        cpu = statistics.median(new.cpu_us / old.cpu_us for new, old in pairs)
+        print(
+            f"{connections} connections beside the other's: {rates[1]:.2f} of its rate (half of all slices "
+            f"{rates[0]:.2f} to {rates[2]:.2f}), {cpu:.2f} of its CPU a request"
+        )
 
 
-def cpu_s(processes: Sequence[psutil.Process]) -> float:
-    times = [one.cpu_times() for one in processes]
-    return sum(one.user + one.system for one in times)
+def cpu_s(before: Mapping[psutil.Process, float]) -> float:
+    """Seconds of CPU since then, of those that are still there: PostgreSQL's helpers come and go."""
+    return sum(now - before[one] for one, now in cpu_times(before).items())
+
+
+def cpu_times(processes: Iterable[psutil.Process]) -> dict[psutil.Process, float]:
+    times = {}
+    for one in processes:
+        with suppress(psutil.NoSuchProcess):
+            spent = one.cpu_times()
+            times[one] = spent.user + spent.system
+    return times
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", action="store_true")
+    parser.add_argument("--old", type=Path, metavar="DIR", help="another checkout, to compare with")
     parser.add_argument("--serve", nargs=3, metavar=("STORE", "PORT", "URL"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
@@ -284,7 +330,8 @@ def main() -> None:
         serve(store, int(port), url)
     else:
         print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before the start")
-        measure(SMALL if options.small else FULL)
+        usual = FULL if options.old is None else SLICES
+        measure(SMALL if options.small else usual, options.old and options.old.resolve())
 
 
 if __name__ == "__main__":
