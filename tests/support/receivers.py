@@ -167,13 +167,14 @@ class Post:
 async def posting(database_url: str, **webhooks: Any) -> AsyncIterator[Post]:
     """A `Post` on a store and a sender of its own."""
     settings = webhook_settings(database_url, **webhooks)
+    ring = settings.needed_ring
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(Store.open(database_url))
         sender = HttpSender(timeout_s=settings.webhooks.timeout_s, allow_networks=settings.fetch.allow_networks)
         stack.push_async_callback(sender.close)
-        deliverer = Deliverer(store, sender, settings, SystemClock(), random.Random(1))
+        deliverer = Deliverer(store, sender, settings, SystemClock(), random.Random(1), masters=ring)
         stack.push_async_callback(deliverer.close, 0)
-        yield Post(store, settings, Announcer(store, settings), deliverer, Subscriptions(settings, store))
+        yield Post(store, settings, Announcer(store, settings), deliverer, Subscriptions(settings, store, masters=ring))
 
 
 async def happen(database: asyncpg.Connection, count: int = 1, *, tenant: str = "acme", url: str | None = None) -> None:
