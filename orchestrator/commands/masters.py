@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -67,6 +68,9 @@ def _day(use: MasterUse | None) -> str | None:
 def retire_master(
     generation: Annotated[int, typer.Argument(min=1, help="As `cogmill keys masters` numbers them.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do it, once you have read what it ends.")] = False,
+    descendants: Annotated[
+        bool, typer.Option("--descendants", help="Also the keys that its keys made, as whoever stole it may have.")
+    ] = False,
     data_dir: DataDirOption = None,
 ) -> None:
     """List what lives on a GENERATION of the master key: keys, webhook secrets, manifests. With --yes, end it: revoke
@@ -76,50 +80,87 @@ def retire_master(
     newest = ring.newest.generation
     if generation == newest:
         raise CogmillError(f"the generation {generation} makes new secrets: put another one before it in master_keys")
-    doomed = _run(settings, lambda store: _dependents(store, ring, generation))
-    if not any(doomed):
+    lives = _run(settings, lambda store: _living(store, ring, generation))
+    lives.tell(descendants=descendants)
+    if not lives.ends(descendants=descendants):
         typer.echo(f"Nothing lives on the generation {generation} any more. {_take_out(ring, generation)}")
         return
-    _tell(*doomed)
     if not yes:
         raise CogmillError(
             f"nothing was changed: --yes revokes these keys, rotates these secrets to the generation {newest} without"
             " an overlap, and signs these manifests with it. Every process must have that one first in its ring by now"
         )
-    _run(settings, lambda store: store.retire_master(generation, successor=newest))
+    _run(settings, lambda store: _end(store, lives, generation, newest, descendants=descendants))
     typer.echo("The keys are revoked, and the secrets rotated: who verifies deliveries needs the new ones.")
     _resign(settings, ring, generation)
     typer.echo(f"Nothing lives on the generation {generation} any more. {_take_out(ring, generation)}")
 
 
-async def _dependents(
-    store: Store, ring: Ring, generation: int
-) -> tuple[list[ApiKey], list[SigningSecret], list[SignedManifest]]:
+@dataclass(frozen=True)
+class _Living:
+    """What lives on a generation."""
+
+    # That are good.
+    keys: Sequence[ApiKey]
+    secrets: Sequence[SigningSecret]
+    manifests: Sequence[SignedManifest]
+    # Keys of others that are good, and that its keys have made, or those have; and ids of the former that made any.
+    made: Sequence[ApiKey]
+    makers: Sequence[str]
+
+    def ends(self, *, descendants: bool) -> bool:
+        """Whether there is anything to end."""
+        return bool(self.keys or self.secrets or self.manifests or (descendants and self.made))
+
+    def tell(self, *, descendants: bool) -> None:
+        """Print it."""
+        since = datetime.now(UTC) - _LATELY
+        lately = sum(key.last_used_at is not None and key.last_used_at > since for key in self.keys)
+        _list(f"keys: {len(self.keys)}, of which {lately} were used within {_LATELY.days} days", _lines(self.keys))
+        if self.made:
+            fate = "" if descendants else ", which stay unless you say --descendants"
+            _list(f"keys of others that these made: {len(self.made)}{fate}", _lines(self.made))
+        _list(f"webhook secrets: {len(self.secrets)}", map(_secret_line, self.secrets))
+        manifests = (f"{each.campaign}  revision {each.mark.revision}" for each in self.manifests)
+        _list(f"manifests that it signed: {len(self.manifests)}", manifests)
+
+
+async def _living(store: Store, ring: Ring, generation: int) -> _Living:
     from orchestrator.campaigns.resigning import signed_with
     from orchestrator.campaigns.signing import Signer
     from orchestrator.domain.rights import Standing
 
-    now = datetime.now(UTC)
-    owned = [key for key in await store.list_keys() if key.master == generation]
-    good = [key for key in owned if key.standing(now) is Standing.GOOD]
+    now, listed = datetime.now(UTC), await store.list_keys()
+    owned = {key.id for key in listed if key.master == generation}
+    line = set(owned)
+    for key in listed:  # by age: whoever made one comes before it
+        if key.made_by in line:
+            line.add(key.id)
+    good = [key for key in listed if key.id in line and key.standing(now) is Standing.GOOD]
     master_key = ring.key_of(generation)
-    # Which manifests a key has signed, its public half tells, which only the key tells.
-    manifests = [] if master_key is None else await signed_with(store, Signer(master_key).key_id)
-    return good, await store.signing_secrets(generation), manifests
+    return _Living(
+        keys=[key for key in good if key.id in owned],
+        secrets=await store.signing_secrets(generation),
+        # Which manifests a key has signed, its public half tells, which only the key tells.
+        manifests=[] if master_key is None else await signed_with(store, Signer(master_key).key_id),
+        made=[key for key in good if key.id not in owned],
+        makers=sorted(owned & {key.made_by for key in listed if key.made_by is not None}),
+    )
 
 
-def _tell(good: Sequence[ApiKey], secrets: Sequence[SigningSecret], manifests: Sequence[SignedManifest]) -> None:
-    since = datetime.now(UTC) - _LATELY
-    lately = sum(key.last_used_at is not None and key.last_used_at > since for key in good)
-    typer.echo(f"keys: {len(good)}, of which {lately} were used within {_LATELY.days} days")
-    for key in sorted(good, key=lambda key: (key.tenant, key.created_at)):
-        typer.echo(f"  {keys.line(key)}")
-    typer.echo(f"webhook secrets: {len(secrets)}")
-    for secret in secrets:
-        typer.echo(f"  {_secret_line(secret)}")
-    typer.echo(f"manifests that it signed: {len(manifests)}")
-    for each in manifests:
-        typer.echo(f"  {each.campaign}  revision {each.mark.revision}")
+async def _end(store: Store, lives: _Living, generation: int, newest: int, *, descendants: bool) -> None:
+    await store.retire_master(generation, successor=newest)
+    for maker in lives.makers if descendants else ():
+        await store.revoke_made_by(maker)
+
+
+def _list(head: str, lines: Iterable[str]) -> None:
+    for line in (head, *(f"  {each}" for each in lines)):
+        typer.echo(line)
+
+
+def _lines(listed: Iterable[ApiKey]) -> list[str]:
+    return [keys.line(key) for key in sorted(listed, key=lambda key: (key.tenant, key.created_at))]
 
 
 def _secret_line(secret: SigningSecret) -> str:

@@ -49,6 +49,9 @@ class MasterFiles:
         # A state is refused once: when it is mended, it is another one.
         self._seen = state
         ring = self._made(texts)
+        empty = [name for name, text in texts.items() if not text.strip()]
+        if empty and not set(self._ring.generations) <= set(ring.generations):
+            raise ValueError(f"{empty[0]}: its file is empty")  # what writes it begins with that
         if changed := self._ring.changed(ring):
             told = ", ".join(map(str, changed))
             raise ValueError(f"master_keys: another key of generation {told}: a new key is a new generation")
