@@ -88,7 +88,7 @@ def examine(settings: Settings, connect: Connect, files: ModelFiles) -> Iterator
     answers = database.health is Health.OK
     if answers:
         yield _check("schema", partial(_schema, settings.database), "run `cogmill migrate`")
-        yield _masters(settings)
+        yield masters_finding(settings)
     advice = "correct endpoint, keys or bucket in the section s3; where S3 itself failed, look at its log and its disk"
     yield _check("bucket", partial(_bucket, settings.s3), advice)
     joined: list[RayCluster] = []
@@ -248,7 +248,7 @@ def _database(database: Access) -> str:
     return f"{database.address.shown} answers, and takes writes"
 
 
-def _masters(settings: Settings) -> Finding:
+def masters_finding(settings: Settings) -> Finding:
     """Whether the ring has every generation of the master key that something lives on."""
     if settings.master_key is None and not settings.master_keys:
         return Finding("master keys", Health.NOTE, "this process has none: the API and the maintainer need one")

@@ -22,13 +22,18 @@ _LISTED = TypeAdapter(list[MasterKeySettings])
 
 
 def ring_of(master_key: SecretStr | None, master_keys: Sequence[MasterKeySettings]) -> Ring | None:
-    """The ring: `master_keys` in their order, then `master_key`. None where there is neither. Raises `ValueError`."""
+    """The ring: `master_keys` in their order, then `master_key`, unless it is among them. None where there is neither.
+
+    Raises `ValueError`.
+    """
     named = [
         (f"master_keys.{place}.key", Master(each.generation, each.key.get_secret_value()))
         for place, each in enumerate(master_keys)
     ]
     if master_key is not None:
-        named.append(("master_key", Master(FIRST, master_key.get_secret_value())))
+        first = Master(FIRST, master_key.get_secret_value())
+        if first not in (master for _, master in named):
+            named.append(("master_key", first))
     return check(named) if named else None
 
 

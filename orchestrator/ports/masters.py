@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -39,6 +40,16 @@ class SigningSecret:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Retired:
+    """What ended with a generation."""
+
+    # Ids of keys that were revoked, and of endpoints whose secret was rotated; tenants whose own was.
+    keys: Sequence[str]
+    endpoints: Sequence[str]
+    tenants: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SignedManifest:
     """The last manifest of a campaign."""
 
@@ -58,7 +69,7 @@ class MasterStore(Protocol):
         """Those that follow from a generation and sign, by tenant and endpoint."""
         ...
 
-    async def retire_master(self, generation: int, *, successor: int) -> None:
+    async def retire_master(self, generation: int, *, successor: int) -> Retired:
         """Revoke the keys of a generation, and rotate the secrets on it to `successor`, without an overlap."""
         ...
 

@@ -6,7 +6,7 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.domain.campaign import ManifestMark
-from orchestrator.ports.masters import MasterUse, SignedManifest, SigningSecret
+from orchestrator.ports.masters import MasterUse, Retired, SignedManifest, SigningSecret
 from orchestrator.store.part import Part
 from orchestrator.store.tables import campaigns
 
@@ -55,18 +55,20 @@ _SECRETS = text(f"""
 # Locked in the order in which uses are written down.
 _REVOKE = text("""
     WITH held AS (SELECT id FROM keys WHERE master = :generation AND revoked_at IS NULL ORDER BY id FOR NO KEY UPDATE)
-    UPDATE keys SET revoked_at = cogmill_now() FROM held WHERE keys.id = held.id
+    UPDATE keys SET revoked_at = cogmill_now() FROM held WHERE keys.id = held.id RETURNING keys.id
 """)
 _ROTATE = """
     UPDATE {table} SET secret_generation = secret_generation + 1, master = :successor, previous_master = NULL,
         previous_secret_until = NULL
     WHERE master = :generation
+    RETURNING {name}
 """
 _END_OVERLAP = """
     UPDATE {table} SET previous_secret_until = NULL, previous_master = NULL
     WHERE previous_secret_until IS NOT NULL AND coalesce(previous_master, 1) = :generation
 """
-_RETIRED_TABLES = ("webhook_endpoints", "tenants")
+# Where secrets that sign are, and what names each.
+_SECRETS_OF = {"webhook_endpoints": "id", "tenants": "name"}
 
 # The same manifest, which another key has signed.
 _RESIGNED = text("""
@@ -84,15 +86,19 @@ class Masters(Part):
         found = await self._database.fetch(_SECRETS, {"generation": generation})
         return [SigningSecret(**row._mapping) for row in found]
 
-    async def retire_master(self, generation: int, *, successor: int) -> None:
-        async def retire(connection: AsyncConnection) -> None:
-            of = {"generation": generation}
-            await connection.execute(_REVOKE, of)
-            for table in _RETIRED_TABLES:
-                await connection.execute(text(_ROTATE.format(table=table)), of | {"successor": successor})
-                await connection.execute(text(_END_OVERLAP.format(table=table)), of)
+    async def retire_master(self, generation: int, *, successor: int) -> Retired:
+        of = {"generation": generation}
 
-        await self._database.transact(retire)
+        async def retire(connection: AsyncConnection) -> Retired:
+            revoked = (await connection.scalars(_REVOKE, of)).all()
+            rotated = {}
+            for table, name in _SECRETS_OF.items():
+                rotation = text(_ROTATE.format(table=table, name=name))
+                rotated[table] = (await connection.scalars(rotation, of | {"successor": successor})).all()
+                await connection.execute(text(_END_OVERLAP.format(table=table)), of)
+            return Retired(keys=revoked, endpoints=rotated["webhook_endpoints"], tenants=rotated["tenants"])
+
+        return await self._database.transact(retire)
 
     async def manifests_signed(self, key_id: str, *, limit: int, after: str = "") -> list[SignedManifest]:
         query = select(campaigns.c.id, campaigns.c.manifest).where(

@@ -36,6 +36,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({}, "/database/existingSecret"),
     (least({"databse": {}}), "databse"),
     (least({"config": {"database_url": "postgresql://u:p@h/d"}}), "/config/database_url"),
+    (least({"config": {"master_keys": [{"generation": 2, "key": "k" * 32}]}}), "/config/master_keys"),
+    (least({"masterKey": {"key": ""}}), "masterKey.key or masterKey.ringKey is needed"),
     (least({"config": {"adapters": {"ink": {"source": "/x"}}}}), "/config/adapters/ink"),
     (pools({"main": {"workers": "two"}}), "/config/pools/main/workers"),
     (least({"api": {"resources": {"requests": {"memory": "lots"}}}}), "/api/resources/requests/memory"),

@@ -12,7 +12,7 @@ from orchestrator.domain.rights import Rights
 from orchestrator.domain.webhooks import EventType
 from orchestrator.ports import NewEndpoint, NewKey, SecretMark, Successor
 from orchestrator.ports.campaigns import NewCampaign
-from orchestrator.ports.masters import MasterUse, SignedManifest
+from orchestrator.ports.masters import MasterUse, Retired, SignedManifest
 from orchestrator.store import Store
 from tests.support.postgres import Clock
 
@@ -129,7 +129,8 @@ async def test_a_generation_ends_with_all_that_lives_on_it_and_nothing_else(
     assert {generation: (use.keys, use.secrets) for generation, use in before.items()} == {1: (1, 3), 2: (1, 2)}
     assert (before[1].used_at is not None, before[2].used_at) == (True, None)
 
-    await store.retire_master(1, successor=2)
+    ended = await store.retire_master(1, successor=2)
+    assert (set(ended.keys), ended.endpoints, ended.tenants) == ({"k1", "expired"}, ["w1"], ["tenant-1"])
     assert await store.masters_in_use() == [MasterUse(generation=2, keys=1, secrets=4, used_at=None)]
     assert await store.signing_secrets(1) == []
     assert {key.id for key in await store.list_keys() if key.revoked_at is None} == {"k2"}
@@ -140,7 +141,7 @@ async def test_a_generation_ends_with_all_that_lives_on_it_and_nothing_else(
     assert await store.show_secret("tenant-1") == SecretMark(generation=2, master=2)
     assert await store.show_secret("tenant-2") == SecretMark(generation=1, master=2)
     revoked = await database.fetchval("SELECT revoked_at FROM keys WHERE id = 'k1'")
-    await store.retire_master(1, successor=2)
+    assert await store.retire_master(1, successor=2) == Retired(keys=[], endpoints=[], tenants=[])
     assert await database.fetchval("SELECT revoked_at FROM keys WHERE id = 'k1'") == revoked
 
 

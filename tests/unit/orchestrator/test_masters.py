@@ -68,6 +68,9 @@ def test_others_come_before_it_in_the_order_that_they_are_told_in(
 ) -> None:
     monkeypatch.setenv("COGMILL_MASTER_KEYS", listed((3, THIRD), (2, SECOND)))
     assert config.load().needed_ring == Ring.of(THIRD, SECOND, FIRST)
+    monkeypatch.setenv("COGMILL_MASTER_KEYS", listed((1, FIRST), (2, SECOND)))
+    assert config.load().needed_ring == Ring((Master(1, FIRST), Master(2, SECOND)))
+    monkeypatch.setenv("COGMILL_MASTER_KEYS", listed((3, THIRD), (2, SECOND)))
     monkeypatch.delenv("COGMILL_MASTER_KEY")
     assert config.load().needed_ring == Ring((Master(3, THIRD), Master(2, SECOND)))
     monkeypatch.delenv("COGMILL_MASTER_KEYS")
