@@ -52,7 +52,7 @@ class Endpoint:
     # Its secret follows from a master key, `id` and this number, which grows with each rotation.
     generation: int
     # The generation of that master key.
-    master: int
+    master: int = FIRST
     created_at: datetime
     updated_at: datetime
     # When its receiver said that it is gone for good.
