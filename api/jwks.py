@@ -1,4 +1,4 @@
-"""`/.well-known/jwks.json`: the public key that campaigns' manifests are signed with, for everybody."""
+"""`/.well-known/jwks.json`: the public keys that campaigns' manifests are signed with, for everybody."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, JsonValue
 
 from api import deps
 from api.wire.replies import reply
-from orchestrator.campaigns.signing import Signer
+from orchestrator.campaigns.signing import jwks_of
 
 router = APIRouter(tags=["operations"])
 
@@ -26,7 +26,7 @@ _EXAMPLE: JsonValue = {
         }
     ]
 }
-# It changes with the master key alone; whoever has an old one finds that its id is not the signature's.
+# It changes with the master keys alone; whoever has an old one finds that the signature's id is not in it.
 _HEADERS = {"cache-control": "public, max-age=300"}
 
 
@@ -50,10 +50,9 @@ class JwkSet(BaseModel):
 @router.get(
     "/.well-known/jwks.json",
     response_model=JwkSet,
-    summary="The public key of manifests",
+    summary="The public keys of manifests",
     responses={200: {"content": {"application/json": {"example": _EXAMPLE}}}},
 )
 async def jwks(request: Request) -> Response:
     """What the signature of a campaign's manifest is checked with. Needs no key, and tells nothing of anybody."""
-    master_key = deps.services(request).settings.needed_master_key
-    return reply(JwkSet.model_validate(Signer(master_key).jwks), headers=_HEADERS)
+    return reply(JwkSet.model_validate(jwks_of(deps.services(request).masters())), headers=_HEADERS)

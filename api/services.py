@@ -20,6 +20,7 @@ from orchestrator.capacity.fleets import FleetReader, Fleets
 from orchestrator.capacity.forecasting import Admission, Forecasts
 from orchestrator.capacity.pools import Pools
 from orchestrator.config import ApiSettings, S3Settings, Settings
+from orchestrator.domain.masters import Masters
 from orchestrator.intake.files import Files
 from orchestrator.intake.jobs import Jobs
 from orchestrator.intake.waiting import Waiting
@@ -38,6 +39,7 @@ from orchestrator.store import CALLERS, Store
 from orchestrator.tenants.issuing import Issuing
 from orchestrator.tenants.keyring import Keyring
 from orchestrator.tenants.ledger import Reports
+from orchestrator.tenants.masters import MasterFiles
 from orchestrator.tenants.rates import RequestRates
 from orchestrator.tenants.room import Room
 from orchestrator.tenants.turns import Turns
@@ -105,6 +107,7 @@ class Services:
     fleets: Fleets
     reports: Reports
     predictions: Listing
+    masters: Masters
     keyring: Keyring
     uses: Uses
     keys: Issuing
@@ -116,13 +119,13 @@ class Services:
 
     @classmethod
     def of(cls, settings: Settings, store: ApiStore, objects: ObjectStore) -> Services:
-        master_key, uses = settings.needed_master_key, Uses(store)
-        keyring = Keyring(store, master_key, cache_s=settings.api.key_cache_s, used=uses.note)
+        masters, uses = MasterFiles(settings), Uses(store)
+        keyring = Keyring(store, masters, cache_s=settings.api.key_cache_s, used=uses.note)
         door = open_front_door(settings, store, objects)
         rates = RequestRates(door.limits, settings.limits.storage)
         readiness = Readiness(settings.database, store)
         batches = Batches(store, door.files, door.limits, priority=settings.batches.priority)
-        webhooks = Subscriptions(settings, store)
+        webhooks = Subscriptions(settings, store, masters=masters)
         feed, campaign_feed = Feed(store, watchers=_WATCHERS), CampaignFeed(store, watchers=_CAMPAIGN_WATCHERS)
         inputs, requests = Inputs(settings, objects, door.files), Requests(settings, OpenAILines(settings))
         quoting, repricing = Quoting(settings, store, requests, door.book), Repricing(store, requests)
@@ -146,9 +149,10 @@ class Services:
             Fleets(settings, store),
             Reports(store, settings.worker_prices),
             Listing(settings, store),
+            masters,
             keyring,
             uses,
-            Issuing(store, master_key, changed=keyring.forget),
+            Issuing(store, masters, changed=keyring.forget),
             rates,
             readiness,
             rooms=Rooms.of(settings.api),

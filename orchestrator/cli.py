@@ -24,6 +24,7 @@ from orchestrator.commands import (
     jobs,
     keys,
     manifest,
+    masters,
     parked,
     pools,
     predictions,
@@ -54,6 +55,7 @@ app = typer.Typer(
 )
 model = typer.Typer(help="Checkpoints and LoRA adapters on this node.", no_args_is_help=True)
 app.add_typer(model, name="model")
+masters.join(keys.keys)
 app.add_typer(keys.keys, name="keys")
 shares.join(tenants.tenants)
 app.add_typer(tenants.tenants, name="tenants")

@@ -59,7 +59,7 @@ async def list_endpoints(request: Request, tenant: deps.Tenant, limit: Limit = 2
     """A page of the tenant's endpoints, newest first."""
     webhooks = deps.services(request).webhooks
     page = await webhooks.list(tenant, limit=limit, after=after)
-    data = [_endpoint(endpoint, webhooks.secret_of(endpoint)) for endpoint in page.endpoints]
+    data = [_endpoint(endpoint, webhooks.shown_of(endpoint)) for endpoint in page.endpoints]
     return reply(schemas.EndpointList.of(data, has_more=page.has_more))
 
 
@@ -72,7 +72,7 @@ async def retrieve_endpoint(request: Request, endpoint_id: str, tenant: deps.Ten
     """An endpoint, with no more of its secret than a hint."""
     webhooks = deps.services(request).webhooks
     endpoint = await webhooks.get(tenant, endpoint_id)
-    return reply(_endpoint(endpoint, webhooks.secret_of(endpoint)))
+    return reply(_endpoint(endpoint, webhooks.shown_of(endpoint)))
 
 
 @router.post(
@@ -92,7 +92,7 @@ async def update_endpoint(request: Request, endpoint_id: str, tenant: deps.Tenan
     endpoint = await webhooks.update(
         tenant, endpoint_id, name=fields.name, url=fields.url, event_types=fields.event_types
     )
-    return reply(_endpoint(endpoint, webhooks.secret_of(endpoint)))
+    return reply(_endpoint(endpoint, webhooks.shown_of(endpoint)))
 
 
 @router.delete(

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO
 
-from orchestrator.campaigns.signing import Signer
+from orchestrator.campaigns.signing import Signs
 from orchestrator.domain.errors import IntegrityError
 from orchestrator.domain.job import Artifact
 from orchestrator.domain.manifest import ManifestHead, ManifestRow, ManifestSignature, Tally, header_of, line_of
@@ -36,7 +36,7 @@ class WrittenManifest:
 class ManifestWriter:
     """Writes manifests. Whatever a campaign's size, it holds no more than one page of rows at a time."""
 
-    def __init__(self, objects: ObjectStore, signer: Signer) -> None:
+    def __init__(self, objects: ObjectStore, signer: Signs) -> None:
         self._objects = objects
         self._signer = signer
 
@@ -62,9 +62,14 @@ class ManifestWriter:
         signed = self._signer.sign(
             campaign=head.campaign, revision=head.revision, final=head.final, rows=tally.rows, sha256=sha256
         )
-        document = json.dumps(signed.to_dict(), indent=1).encode() + b"\n"
+        document = signature_document(signed)
         beside = await asyncio.to_thread(self._objects.put, signature_key(key), document, "application/json")
         return WrittenManifest(manifest=manifest, signature=signed, signature_file=beside, counts=counts)
+
+
+def signature_document(signed: ManifestSignature) -> bytes:
+    """A signature as the object beside its manifest."""
+    return json.dumps(signed.to_dict(), indent=1).encode() + b"\n"
 
 
 def _add(file: IO[bytes], page: Sequence[ManifestRow], tally: Tally, last: int) -> int:

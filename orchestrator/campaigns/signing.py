@@ -1,6 +1,7 @@
-"""Who vouches for a manifest: an Ed25519 key that follows from the master key, and its public half as a JWK.
+"""Who vouches for a manifest: an Ed25519 key that follows from the newest master key, and its public half as a JWK.
 
-A new master key is a new key, and a new key id: what was signed before is checked with the JWKS of then.
+Each generation of the master key has a key, and a key id. The JWKS has those in the ring; what one signed that is there
+no more is checked with the JWKS of then.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -20,14 +21,23 @@ from orchestrator.domain import jsontext
 from orchestrator.domain.canonical import text_of
 from orchestrator.domain.errors import IntegrityError
 from orchestrator.domain.manifest import ManifestSignature
+from orchestrator.domain.masters import Masters, Ring
 
 # For this purpose alone: another one has another key.
 _INFO = b"cogmill:manifest:ed25519:v1"
 _KEY_BYTES = 32
 
 
+class Signs(Protocol):
+    """Vouches for manifests."""
+
+    def sign(self, *, campaign: str, revision: int, final: bool, rows: int, sha256: str) -> ManifestSignature:
+        """Vouch for the manifest with this content."""
+        ...
+
+
 class Signer:
-    """Signs manifests with the deployment's key."""
+    """Signs manifests with one generation's key."""
 
     def __init__(self, master_key: str) -> None:
         seed = HKDF(SHA256(), _KEY_BYTES, salt=None, info=_INFO).derive(master_key.encode())
@@ -48,6 +58,23 @@ class Signer:
             campaign=campaign, revision=revision, final=final, rows=rows, sha256=sha256, key_id=self.key_id
         )
         return replace(unsigned, signature=base64.b64encode(self._key.sign(unsigned.statement)).decode())
+
+
+class NewestSigner:
+    """Signs manifests with the newest generation's key, whichever that is by then."""
+
+    def __init__(self, masters: Masters) -> None:
+        self._masters = masters
+
+    def sign(self, *, campaign: str, revision: int, final: bool, rows: int, sha256: str) -> ManifestSignature:
+        """As `Signer` does."""
+        signer = Signer(self._masters().newest.key)
+        return signer.sign(campaign=campaign, revision=revision, final=final, rows=rows, sha256=sha256)
+
+
+def jwks_of(ring: Ring) -> dict[str, list[dict[str, str]]]:
+    """The public keys of all generations as one JWK Set, that of the newest first."""
+    return {"keys": [jwk for master in ring.masters for jwk in Signer(master.key).jwks["keys"]]}
 
 
 class Keys:

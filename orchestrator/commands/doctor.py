@@ -22,6 +22,7 @@ from orchestrator.domain.errors import CogmillError
 from orchestrator.domain.loading import LoadState, WorkerLoad
 from orchestrator.domain.waiting import unavailable, worst
 from orchestrator.ports import Share
+from orchestrator.ports.masters import MasterUse
 from orchestrator.store import Store, schema_version
 
 # No check takes longer, whatever does not answer it; to join Ray, and to read model files, may take more.
@@ -87,6 +88,7 @@ def examine(settings: Settings, connect: Connect, files: ModelFiles) -> Iterator
     answers = database.health is Health.OK
     if answers:
         yield _check("schema", partial(_schema, settings.database), "run `cogmill migrate`")
+        yield masters_finding(settings)
     advice = "correct endpoint, keys or bucket in the section s3; where S3 itself failed, look at its log and its disk"
     yield _check("bucket", partial(_bucket, settings.s3), advice)
     joined: list[RayCluster] = []
@@ -244,6 +246,32 @@ def _database(database: Access) -> str:
     if current is not None:
         asyncio.run(write())
     return f"{database.address.shown} answers, and takes writes"
+
+
+def masters_finding(settings: Settings) -> Finding:
+    """Whether the ring has every generation of the master key that something lives on."""
+    if settings.master_key is None and not settings.master_keys:
+        return Finding("master keys", Health.NOTE, "this process has none: the API and the maintainer need one")
+    advice = "put it back into master_keys, or end what lives on it (`cogmill keys masters`, `retire-master`)"
+    return _check("master keys", partial(_held, settings), advice)
+
+
+def _held(settings: Settings) -> str:
+    async def read() -> list[MasterUse]:
+        async with Store.open(settings.database, connections=1) as store:
+            return await store.masters_in_use()
+
+    ring = settings.needed_ring
+    elsewhere = [use for use in asyncio.run(read()) if use.generation != ring.newest.generation]
+    lives = [f"{use.keys} keys and {use.secrets} webhook secrets are on {use.generation}" for use in elsewhere]
+    if lost := [use for use in elsewhere if use.generation not in ring.generations]:
+        told = ", ".join(f"{use.generation} ({use.keys} keys, {use.secrets} webhook secrets)" for use in lost)
+        raise _Ill(f"the ring holds {_words(ring.generations)}, and something lives on {told}")
+    return "; ".join((f"generation {ring.newest.generation} makes new secrets", *lives))
+
+
+def _words(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 def _wakeups(settings: Settings) -> str:

@@ -110,8 +110,9 @@ def create_key(
     from orchestrator.tenants import keys as form
 
     settings = settings_of(data_dir)
-    whole = form.issue(settings.needed_master_key, key_id := form.new_id())
-    _run(settings, lambda store: store.add_key(key_id, made_of, name, rights=rights))
+    master = settings.needed_ring.newest
+    whole = form.issue(master.key, key_id := form.new_id())
+    _run(settings, lambda store: store.add_key(key_id, made_of, name, rights=rights, master=master.generation))
     typer.echo(whole)
 
 
@@ -129,7 +130,7 @@ def list_keys(
         own_keys.show(use)
         return
     for key in _run(settings_of(data_dir), lambda store: store.list_keys(tenant)):
-        typer.echo(_line(key))
+        typer.echo(line(key))
 
 
 @keys.command("rotate")
@@ -160,11 +161,12 @@ def rotate_key(
     from orchestrator.tenants.issuing import OVERLAP_S, succeed
 
     settings, now = settings_of(data_dir), datetime.now(UTC)
-    whole = form.issue(settings.needed_master_key, fresh := form.new_id())
+    master = settings.needed_ring.newest
+    whole = form.issue(master.key, fresh := form.new_id())
     overlap_s = OVERLAP_S if overlap is None else overlap
 
     def draft(old: ApiKey, _: ApiKey | None) -> Successor:
-        return succeed(old, fresh, now, overlap_s=overlap_s, expires_at=expires)
+        return succeed(old, fresh, now, overlap_s=overlap_s, expires_at=expires, master=master.generation)
 
     if _run(settings, lambda store: store.replace_key(known, draft)) is None:
         raise CogmillError(f"no key has the id {known!r}")
@@ -230,7 +232,8 @@ def _rights(scopes: list[str] | None, allow: Iterable[str], expires: datetime | 
 _OPTIONS = {"scopes": "--scopes", "allow": "--allow", "expires_at": "--expires"}
 
 
-def _line(key: ApiKey) -> str:
+def line(key: ApiKey) -> str:
+    """A key, without its secret."""
     rights = key.rights
     cells: list[Any] = [key.id, key.tenant, f"{key.created_at:%Y-%m-%d %H:%M}", state(key, datetime.now(UTC))]
     cells.append(f"used {key.last_used_at:%Y-%m-%d %H:%M}" if key.last_used_at else "never used")

@@ -87,10 +87,10 @@ def verify(
 
 
 def _keys(jwks: str | None, data_dir: Path | None) -> Keys:
-    from orchestrator.campaigns.signing import Keys, Signer
+    from orchestrator.campaigns.signing import Keys, jwks_of
 
     if jwks is None:
-        return Keys.of(Signer(settings_of(data_dir).needed_master_key).jwks)
+        return Keys.of(jwks_of(settings_of(data_dir).needed_ring))
     if urlsplit(jwks).scheme in ("http", "https"):
         return Keys.parse(_fetched(jwks))
     if not Path(jwks).is_file():

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -14,8 +15,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from orchestrator.config import loops, rendering, sections, sources
 from orchestrator.config.database import Access, DatabaseAddress
+from orchestrator.config.masters import MasterKeySettings, ring_of
 from orchestrator.domain.catalog import FAMILIES, ModelFamily, Profile
 from orchestrator.domain.errors import ConfigError, UnknownModel
+from orchestrator.domain.masters import Ring
 from orchestrator.domain.pausing import EVERY
 
 
@@ -31,6 +34,8 @@ class Settings(BaseSettings):
     listen_url: str | None = None
     # Only those who deal in keys, webhooks and manifests need it: the API, the maintainer, commands about keys.
     master_key: SecretStr | None = None
+    # Its other generations, of which the first makes what is new; `master_key` itself is the generation 1.
+    master_keys: list[MasterKeySettings] = Field(default_factory=list)
     default_model: str
     models: dict[str, rendering.ModelSettings]
     pools: dict[str, rendering.PoolSettings]
@@ -63,8 +68,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _names_resolve(self) -> Self:
-        if self.master_key is not None and len(self.master_key.get_secret_value()) < 16:
-            raise ValueError("master_key must have at least 16 characters")
+        ring_of(self.master_key, self.master_keys)
         room = min(self.api.max_bodies_bytes, self.api.max_bodies_bytes_per_tenant)
         if room < self.max_request_bytes:
             raise ValueError(
@@ -112,11 +116,17 @@ class Settings(BaseSettings):
         return self
 
     @property
-    def needed_master_key(self) -> str:
-        """The master key. Raises `ConfigError` where this process has none."""
-        if self.master_key is None:
+    def needed_ring(self) -> Ring:
+        """The master keys as they were when these were read. Raises `ConfigError` where this process has none."""
+        ring = ring_of(self.master_key, self.master_keys)
+        if ring is None:
             raise ConfigError("master_key: needed here, and not set: COGMILL_MASTER_KEY, or the deployment's own")
-        return self.master_key.get_secret_value()
+        return ring
+
+    @property
+    def master_files(self) -> dict[str, Path]:
+        """The files that master keys come from, by the names of these."""
+        return {key: file for key, file in self._files.items() if key in ("master_key", "master_keys")}
 
     @classmethod
     def settings_customise_sources(
@@ -329,7 +339,8 @@ def _explain(item: Mapping[str, Any]) -> str:
     message = str(item["msg"]).removeprefix("Value error, ")
     if not key:
         return message
-    variable = "COGMILL_" + "__".join(str(part) for part in item["loc"]).upper()
+    named = takewhile(lambda part: isinstance(part, str), item["loc"])  # a variable has the whole of a list
+    variable = "COGMILL_" + "__".join(map(str, named)).upper()
     return f"{key}: {message} (environment: {variable})"
 
 

@@ -17,7 +17,6 @@ from threading import Event, Thread
 from typing import Any
 
 from orchestrator import config
-from orchestrator.config.database import Access
 from orchestrator.domain.errors import ConfigError, Unauthenticated
 from orchestrator.local import configuration, portbook, postgres, ray, reloading, secrets
 from orchestrator.local.layout import DataDir
@@ -237,8 +236,7 @@ def _prepare_database(settings: config.Settings, known_key_id: str | None) -> st
 
     migrate(settings.database)
     asyncio.run(availability.forget(settings))
-    key_id = asyncio.run(_valid_key(settings.database, known_key_id or keys.new_id()))
-    return keys.issue(settings.needed_master_key, key_id)
+    return asyncio.run(_valid_key(settings, known_key_id or keys.new_id()))
 
 
 def _known_key_id(key_file: Path) -> str | None:
@@ -253,16 +251,18 @@ def _known_key_id(key_file: Path) -> str | None:
         raise ConfigError(f"{key_file} holds no API key: delete it, and the next start makes a new one") from None
 
 
-async def _valid_key(database: Access, key_id: str) -> str:
-    """This key's id, inserted if the database does not have it; a new one's if it was revoked or has expired."""
+async def _valid_key(settings: config.Settings, key_id: str) -> str:
+    """This key, inserted if the database does not have it; a new one if it was revoked or has expired."""
     from orchestrator.domain.rights import Standing
     from orchestrator.store import Store
     from orchestrator.tenants import keys
 
-    async with Store.open(database) as store:
+    ring = settings.needed_ring
+    async with Store.open(settings.database) as store:
         key = await store.find_key(key_id)
-        if key is not None and key.standing(datetime.now(UTC)) is Standing.GOOD:
-            return key_id
-        fresh = key_id if key is None else keys.new_id()
-        await store.add_key(fresh, TENANT, "made by cogmill up")
-        return fresh
+        own = None if key is None else ring.key_of(key.master)
+        if key is not None and own is not None and key.standing(datetime.now(UTC)) is Standing.GOOD:
+            return keys.issue(own, key_id)
+        fresh, newest = key_id if key is None else keys.new_id(), ring.newest
+        await store.add_key(fresh, TENANT, "made by cogmill up", master=newest.generation)
+        return keys.issue(newest.key, fresh)

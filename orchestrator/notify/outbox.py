@@ -19,6 +19,7 @@ from orchestrator.adapters.fetch import check_url
 from orchestrator.adapters.webhook_http import host_of
 from orchestrator.config import Settings
 from orchestrator.domain.errors import InvalidField, StoreUnavailable
+from orchestrator.domain.masters import FIRST, Masters, Ring
 from orchestrator.domain.retry import Backoff
 from orchestrator.domain.webhooks import (
     EVENT_TYPES,
@@ -42,6 +43,9 @@ RECORD_S = 30.0
 TENANT_SHARE = 8
 
 _OUTBOX_ROWS = 200
+
+# What is said of a secret whose master key is no longer in the ring.
+RETIRED = "the signing secret was retired with the master key that it follows from: rotate it"
 
 
 class Announcer:
@@ -97,12 +101,19 @@ class Deliverer:
     """Leases what is due and sends it, many at a time; what one receiver does holds up no other."""
 
     def __init__(
-        self, store: WebhookStore, sender: WebhookSender, settings: Settings, clock: Clock, jitter: random.Random
+        self,
+        store: WebhookStore,
+        sender: WebhookSender,
+        settings: Settings,
+        clock: Clock,
+        jitter: random.Random,
+        *,
+        masters: Masters,
     ) -> None:
         self._store = store
         self._sender = sender
         self._limits = settings.webhooks
-        self._master_key = settings.needed_master_key
+        self._masters = masters
         self._backoff = Backoff(base_s=settings.webhooks.base_s, cap_s=settings.webhooks.cap_s)
         self._clock = clock
         self._jitter = jitter
@@ -168,15 +179,30 @@ class Deliverer:
         _log.warning("webhook_unrecorded", delivery=attempt.id.hex, tenant=attempt.tenant)
 
     async def _send(self, attempt: Try) -> Answer:
-        owner = secret_owner(attempt.tenant, attempt.endpoint_id)
-        generations = [attempt.generation, attempt.generation - 1][: 1 + attempt.overlaps]
-        secrets = [secret(self._master_key, owner, generation) for generation in generations]
+        secrets = secrets_of(attempt, self._masters())
+        if not secrets:
+            return Silence(error=RETIRED)
         headers = signed(secrets, attempt.event_id, attempt.body, datetime.now(UTC))
         try:
             return await self._sender.send(attempt.url, headers, attempt.body.encode())
         except Exception as error:  # a bug of ours: it must not come back at once and for ever
             _log.error("webhook_broke", delivery=attempt.id.hex, error=f"{type(error).__name__}: {error}"[:500])
             return Silence(error="internal error")
+
+
+def secrets_of(attempt: Try, ring: Ring) -> list[str]:
+    """What signs a try: its secret, and while they overlap that of before, each by the master key that it follows from.
+
+    None whose master key is no longer in the ring.
+    """
+    owner = secret_owner(attempt.tenant, attempt.endpoint_id)
+    # Nobody has been shown a secret of no generation yet; what was rotated before there were others is the first's.
+    present = ring.newest.generation if attempt.master is None else attempt.master
+    previous = FIRST if attempt.previous_master is None else attempt.previous_master
+    signing = [(attempt.generation, present), (attempt.generation - 1, previous)][: 1 + attempt.overlaps]
+    return [
+        secret(key, owner, generation) for generation, master in signing if (key := ring.key_of(master)) is not None
+    ]
 
 
 def signed(secrets: Sequence[str], event_id: str, body: str, moment: datetime) -> dict[str, str]:

@@ -15,9 +15,10 @@ from orchestrator.adapters.fetch import check_url
 from orchestrator.adapters.webhook_http import host_of
 from orchestrator.config import Settings
 from orchestrator.domain.errors import InvalidField, LimitExceeded, NotFound, Unavailable, WrongState
+from orchestrator.domain.masters import Masters
 from orchestrator.domain.texts import check_text
 from orchestrator.domain.webhooks import DeliveryState, EventType, event_body, secret, secret_owner
-from orchestrator.notify.outbox import delivery_to, new_event_id
+from orchestrator.notify.outbox import RETIRED, delivery_to, new_event_id
 from orchestrator.ports import (
     DeliveryPage,
     Endpoint,
@@ -50,9 +51,10 @@ class Signed:
 class Subscriptions:
     """A tenant's webhooks. Every id that is not one of the tenant's own raises `NotFound`, whatever the reason."""
 
-    def __init__(self, settings: Settings, store: WebhookStore) -> None:
+    def __init__(self, settings: Settings, store: WebhookStore, *, masters: Masters) -> None:
         self._settings = settings
         self._store = store
+        self._masters = masters
 
     # ---------------------------------------------------------------- endpoints
 
@@ -66,6 +68,7 @@ class Subscriptions:
             url=url,
             host=self._host(url),
             event_types=list(dict.fromkeys(event_types)),
+            master=self._masters().newest.generation,
         )
         endpoint = await self._store.add_endpoint(new, at_most=MAX_ENDPOINTS)
         if endpoint is None:
@@ -142,22 +145,33 @@ class Subscriptions:
     # ---------------------------------------------------------------- secrets
 
     def secret_of(self, endpoint: Endpoint) -> str:
-        return self._secret(secret_owner(endpoint.tenant, endpoint.id), endpoint.generation)
+        """Raises `WrongState` where its master key was retired."""
+        return self._secret(secret_owner(endpoint.tenant, endpoint.id), endpoint.generation, endpoint.master)
+
+    def shown_of(self, endpoint: Endpoint) -> str:
+        """The secret that a hint may be taken of; empty where its master key was retired."""
+        try:
+            return self.secret_of(endpoint)
+        except WrongState:
+            return ""
 
     async def rotate(self, tenant: str, endpoint_id: str, *, overlap: bool) -> Signed:
         """A new secret. With `overlap` the present one signs beside it for a while."""
         overlap_s = self._overlap_s(overlap)
-        rotated = await self._store.rotate_endpoint(_checked(endpoint_id), tenant, overlap_s=overlap_s)
+        master = self._masters().newest.generation
+        rotated = await self._store.rotate_endpoint(_checked(endpoint_id), tenant, overlap_s=overlap_s, master=master)
         endpoint = _found(rotated, endpoint_id)
         return Signed(endpoint, self.secret_of(endpoint))
 
     async def tenant_secret(self, tenant: str) -> str:
-        """What signs the deliveries to URLs that requests name."""
-        return self._secret(secret_owner(tenant, None), await self._store.secret_generation(tenant))
+        """What signs the deliveries to URLs that requests name. Raises `WrongState`, as `secret_of`."""
+        mark = await self._store.show_secret(tenant, master=self._masters().newest.generation)
+        return self._secret(secret_owner(tenant, None), mark.generation, mark.master)
 
     async def rotate_tenant(self, tenant: str, *, overlap: bool) -> str:
-        generation = await self._store.rotate_tenant(tenant, overlap_s=self._overlap_s(overlap))
-        return self._secret(secret_owner(tenant, None), generation)
+        master = self._masters().newest.generation
+        mark = await self._store.rotate_tenant(tenant, overlap_s=self._overlap_s(overlap), master=master)
+        return self._secret(secret_owner(tenant, None), mark.generation, mark.master)
 
     # ---------------------------------------------------------------- deliveries
 
@@ -187,8 +201,11 @@ class Subscriptions:
             raise WrongState("the endpoint of this delivery was deleted or is disabled")
         return sent
 
-    def _secret(self, owner: str, generation: int) -> str:
-        return secret(self._settings.needed_master_key, owner, generation)
+    def _secret(self, owner: str, generation: int, master: int) -> str:
+        key = self._masters().key_of(master)
+        if key is None:
+            raise WrongState(RETIRED)
+        return secret(key, owner, generation)
 
     def _overlap_s(self, overlap: bool) -> float:
         return self._settings.webhooks.overlap_s if overlap else 0.0

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from orchestrator.domain.masters import FIRST
 from orchestrator.domain.rights import UNBOUND, Rights, Scope, Standing, standing
 from orchestrator.policy.limits import Limits
 
@@ -27,6 +28,8 @@ class ApiKey:
     # The key that made it, and the one that took its place; ids.
     made_by: str | None = None
     replaced_by: str | None = None
+    # The generation of the master key that its secret follows from.
+    master: int = FIRST
 
     @property
     def operator(self) -> bool:
@@ -45,6 +48,8 @@ class NewKey:
     id: str
     name: str
     rights: Rights
+    # As `ApiKey` has it.
+    master: int = FIRST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +95,14 @@ class KeyStore(Protocol):
     """API keys and the tenants that they belong to."""
 
     async def add_key(
-        self, key_id: str, tenant: str, name: str, *, operator: bool = False, rights: Rights | None = None
+        self,
+        key_id: str,
+        tenant: str,
+        name: str,
+        *,
+        operator: bool = False,
+        rights: Rights | None = None,
+        master: int = FIRST,
     ) -> ApiKey:
         """Insert a key, and its tenant if it is new. Without `rights` it has the usual ones, as `operator` says."""
         ...

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
+from orchestrator.domain.masters import FIRST
 from orchestrator.domain.webhooks import Answer, DeliveryState, EventType, Judgement
 
 
@@ -24,6 +25,18 @@ class NewEndpoint:
     host: str
     # What it wants to hear of.
     event_types: Sequence[EventType]
+    # The generation of the master key that its secret is to follow from.
+    master: int = FIRST
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretMark:
+    """What a tenant's own secret follows from, beside its name."""
+
+    # Grows with each rotation.
+    generation: int
+    # The generation of the master key.
+    master: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +49,10 @@ class Endpoint:
     url: str
     host: str
     event_types: Sequence[EventType]
-    # Its secret follows from the master key, `id` and this number, which grows with each rotation.
+    # Its secret follows from a master key, `id` and this number, which grows with each rotation.
     generation: int
+    # The generation of that master key.
+    master: int = FIRST
     created_at: datetime
     updated_at: datetime
     # When its receiver said that it is gone for good.
@@ -130,6 +145,9 @@ class Try:
     generation: int
     # So does the secret of the generation before.
     overlaps: bool
+    # The generations of the master key that the two follow from; None where nobody has been shown the secret yet.
+    master: int | None = FIRST
+    previous_master: int | None = FIRST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,15 +197,17 @@ class WebhookStore(Protocol):
         ...
 
     # secrets
-    async def rotate_endpoint(self, endpoint_id: str, tenant: str, *, overlap_s: float) -> Endpoint | None:
+    async def rotate_endpoint(
+        self, endpoint_id: str, tenant: str, *, overlap_s: float, master: int = FIRST
+    ) -> Endpoint | None:
         """The next generation; the present one signs too for `overlap_s`. None: no such endpoint."""
         ...
 
-    async def secret_generation(self, tenant: str) -> int:
-        """The generation of the tenant's own secret."""
+    async def show_secret(self, tenant: str, *, master: int = FIRST) -> SecretMark:
+        """What the tenant's own secret follows from; `master` from now on where nobody has been shown it before."""
         ...
 
-    async def rotate_tenant(self, tenant: str, *, overlap_s: float) -> int:
+    async def rotate_tenant(self, tenant: str, *, overlap_s: float, master: int = FIRST) -> SecretMark:
         """The next generation of the tenant's own secret."""
         ...
 

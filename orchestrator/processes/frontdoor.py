@@ -24,7 +24,7 @@ class FrontdoorStore(JobStore, InputStore, FileStore, LimitFinder, PredictionRea
 
 def check(settings: Settings) -> None:
     """Raise `ConfigError` for what would otherwise show at the first request only."""
-    _ = settings.needed_master_key
+    _ = settings.needed_ring
     Moderation(settings.moderation)
     check_storage(settings.limits.storage)
 

@@ -16,7 +16,7 @@ from orchestrator.campaigns.kind import CampaignKind
 from orchestrator.campaigns.manifest import ManifestWriter
 from orchestrator.campaigns.requests import Requests, Wording
 from orchestrator.campaigns.schedules import Scheduler
-from orchestrator.campaigns.signing import Signer
+from orchestrator.campaigns.signing import NewestSigner
 from orchestrator.capacity.forecasting import Forecasting
 from orchestrator.config import Settings
 from orchestrator.dispatch.recovery import Recovery
@@ -38,6 +38,7 @@ from orchestrator.rows.engine import RowEngine, RowKind
 from orchestrator.rows.pruning import RowPruner
 from orchestrator.store import Store
 from orchestrator.telemetry import health, metrics
+from orchestrator.tenants.masters import MasterFiles
 
 _GC_THRESHOLDS = 50_000, 20, 20
 
@@ -159,7 +160,7 @@ def _several(name: str, count: int, run_once: Callable[[], Awaitable[object]]) -
 
 def finishing_of(settings: Settings, store: Store, objects: ObjectStore) -> Finishing:
     """What writes manifests."""
-    return Finishing(settings, store, objects, ManifestWriter(objects, Signer(settings.needed_master_key)))
+    return Finishing(settings, store, objects, ManifestWriter(objects, NewestSigner(MasterFiles(settings))))
 
 
 def campaigns_of(
@@ -199,7 +200,7 @@ async def _deliverer(settings: Settings, store: WebhookStore) -> AsyncIterator[D
         allow_networks=settings.fetch.allow_networks,
         proxy_url=settings.fetch.proxy,
     )
-    deliverer = Deliverer(store, sender, settings, SystemClock(), random.Random())
+    deliverer = Deliverer(store, sender, settings, SystemClock(), random.Random(), masters=MasterFiles(settings))
     try:
         yield deliverer
     finally:

@@ -12,8 +12,8 @@ from orchestrator.telemetry import logs
 _log = logs.get("secrets")
 
 EVERY_S = 10.0
-# Read again for each connection; and the master key, which a dispatcher has no use for.
-_ELSEWHERE = frozenset({"database_url", "listen_url", "master_key"})
+# Read again for each connection; and the master keys, which a dispatcher has no use for.
+_ELSEWHERE = frozenset({"database_url", "listen_url", "master_key", "master_keys"})
 
 
 class Renewal:

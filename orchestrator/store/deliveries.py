@@ -84,11 +84,13 @@ _LEASE = text("""
         RETURNING d.id, d.lease, d.tenant, d.endpoint_id, d.event_id, d.url, d.body, d.attempts
     )
     SELECT l.*, coalesce(s.secret_generation, 1) AS generation,
-           coalesce(s.previous_secret_until > cogmill_now(), false) AS overlaps
+           coalesce(s.previous_secret_until > cogmill_now(), false) AS overlaps, s.master, s.previous_master
     FROM leased AS l LEFT JOIN LATERAL (
-        SELECT secret_generation, previous_secret_until FROM webhook_endpoints WHERE id = l.endpoint_id
+        SELECT secret_generation, previous_secret_until, master, previous_master
+        FROM webhook_endpoints WHERE id = l.endpoint_id
         UNION ALL
-        SELECT secret_generation, previous_secret_until FROM tenants WHERE name = l.tenant AND l.endpoint_id IS NULL
+        SELECT secret_generation, previous_secret_until, master, previous_master
+        FROM tenants WHERE name = l.tenant AND l.endpoint_id IS NULL
     ) AS s ON true
 """)
 

@@ -13,13 +13,16 @@ from sqlalchemy import ColumnElement, Row, bindparam, delete, func, select, text
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orchestrator.domain.masters import FIRST
 from orchestrator.domain.webhooks import EventType
-from orchestrator.ports import Endpoint, EndpointPage, NewEndpoint
+from orchestrator.ports import Endpoint, EndpointPage, NewEndpoint, SecretMark
 from orchestrator.store.part import Part
 from orchestrator.store.tables import tenants, webhook_endpoints
+from orchestrator.store.tenants import new_tenant
 from orchestrator.telemetry import aside
 
-_COLUMNS = tuple(column for column in webhook_endpoints.c if column.name != "previous_secret_until")
+_PREVIOUS = ("previous_secret_until", "previous_master")
+_COLUMNS = tuple(column for column in webhook_endpoints.c if column.name not in _PREVIOUS)
 
 _UPDATE = text(f"""
     UPDATE webhook_endpoints
@@ -32,7 +35,7 @@ _UPDATE = text(f"""
 _MOVE = text("UPDATE deliveries SET url = :url, host = :host WHERE endpoint_id = :id AND state = 'pending'")
 
 _ROTATE = """
-    SET secret_generation = {table}.secret_generation + 1,
+    SET secret_generation = {table}.secret_generation + 1, master = :master, previous_master = {table}.master,
         previous_secret_until = cogmill_now() + make_interval(secs => :overlap_s)
 """
 _ROTATE_ENDPOINT = text(f"""
@@ -41,11 +44,17 @@ _ROTATE_ENDPOINT = text(f"""
     RETURNING {", ".join(column.name for column in _COLUMNS)}
 """)
 _ROTATE_TENANT = text(f"""
-    INSERT INTO tenants (name, secret_generation, previous_secret_until)
-    VALUES (:tenant, 2, cogmill_now() + make_interval(secs => :overlap_s))
+    INSERT INTO tenants (name, secret_generation, master, previous_master, previous_secret_until)
+    VALUES (:tenant, 2, :master, :master, cogmill_now() + make_interval(secs => :overlap_s))
     ON CONFLICT (name) DO UPDATE {_ROTATE.format(table="tenants")}
-    RETURNING secret_generation
+    RETURNING secret_generation AS generation, master
 """)
+# Written once: whoever is shown it has it from then on.
+_SHOW_TENANT = text("""
+    INSERT INTO tenants (name, master) VALUES (:tenant, :master)
+    ON CONFLICT (name) DO UPDATE SET master = :master WHERE tenants.master IS NULL
+""")
+_MARK = select(tenants.c.secret_generation.label("generation"), tenants.c.master)
 
 # The lease stays: what is in flight counts until it lands.
 _CLOSE = text("""
@@ -58,7 +67,7 @@ class Endpoints(Part):
     async def add_endpoint(self, endpoint: NewEndpoint, *, at_most: int) -> Endpoint | None:
         async def add(connection: AsyncConnection) -> Row[Any] | None:
             # The tenant's row makes its concurrent additions wait for each other.
-            await connection.execute(insert(tenants).values(name=endpoint.tenant).on_conflict_do_nothing())
+            await connection.execute(insert(tenants).values(new_tenant(endpoint.tenant)).on_conflict_do_nothing())
             await connection.execute(select(tenants.c.name).where(tenants.c.name == endpoint.tenant).with_for_update())
             count = select(func.count()).where(webhook_endpoints.c.tenant == endpoint.tenant)
             if (await connection.scalar(count) or 0) >= at_most:
@@ -112,18 +121,25 @@ class Endpoints(Part):
 
         return await self._database.transact(drop)
 
-    async def rotate_endpoint(self, endpoint_id: str, tenant: str, *, overlap_s: float) -> Endpoint | None:
-        values = {"id": endpoint_id, "tenant": tenant, "overlap_s": overlap_s}
+    async def rotate_endpoint(
+        self, endpoint_id: str, tenant: str, *, overlap_s: float, master: int = FIRST
+    ) -> Endpoint | None:
+        values = {"id": endpoint_id, "tenant": tenant, "overlap_s": overlap_s, "master": master}
         rotated = await self._database.fetch(_ROTATE_ENDPOINT, values)
         return endpoint_of(rotated[0]) if rotated else None
 
-    async def secret_generation(self, tenant: str) -> int:
-        found = await self._database.fetch(select(tenants.c.secret_generation).where(tenants.c.name == tenant))
-        return int(found[0].secret_generation) if found else 1
+    async def show_secret(self, tenant: str, *, master: int = FIRST) -> SecretMark:
+        async def show(connection: AsyncConnection) -> SecretMark:
+            await connection.execute(_SHOW_TENANT, {"tenant": tenant, "master": master})
+            return SecretMark(**(await connection.execute(_MARK.where(tenants.c.name == tenant))).one()._mapping)
 
-    async def rotate_tenant(self, tenant: str, *, overlap_s: float) -> int:
-        (row,) = await self._database.fetch(_ROTATE_TENANT, {"tenant": tenant, "overlap_s": overlap_s})
-        return int(row.secret_generation)
+        found = await self._database.fetch(_MARK.where(tenants.c.name == tenant, tenants.c.master.is_not(None)))
+        return SecretMark(**found[0]._mapping) if found else await self._database.transact(show)
+
+    async def rotate_tenant(self, tenant: str, *, overlap_s: float, master: int = FIRST) -> SecretMark:
+        values = {"tenant": tenant, "overlap_s": overlap_s, "master": master}
+        (row,) = await self._database.fetch(_ROTATE_TENANT, values)
+        return SecretMark(**row._mapping)
 
 
 async def close_endpoint(connection: AsyncConnection, endpoint_id: str, reason: str) -> None:
@@ -162,6 +178,7 @@ def endpoint_of(row: Row[Any]) -> Endpoint:
         host=row.host,
         event_types=[EventType(name) for name in row.event_types],
         generation=row.secret_generation,
+        master=row.master,
         created_at=row.created_at,
         updated_at=row.updated_at,
         disabled_at=row.disabled_at,

@@ -13,10 +13,12 @@ from sqlalchemy import Row, func, or_, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orchestrator.domain.masters import FIRST
 from orchestrator.domain.rights import USUAL, Rights, Scope, known_scopes, with_operators
 from orchestrator.ports import ApiKey, KeyPage, NewKey, Successor
 from orchestrator.store.part import Part
 from orchestrator.store.tables import keys, tenants
+from orchestrator.store.tenants import new_tenant
 
 # Rows are locked in one order, since every process of the API writes those of the same keys.
 _USED = text("""
@@ -34,13 +36,20 @@ _USED = text("""
 
 class Keys(Part):
     async def add_key(
-        self, key_id: str, tenant: str, name: str, *, operator: bool = False, rights: Rights | None = None
+        self,
+        key_id: str,
+        tenant: str,
+        name: str,
+        *,
+        operator: bool = False,
+        rights: Rights | None = None,
+        master: int = FIRST,
     ) -> ApiKey:
         given = rights or Rights(scopes=with_operators(USUAL, operator=operator))
-        key = NewKey(id=key_id, name=name, rights=given)
+        key = NewKey(id=key_id, name=name, rights=given, master=master)
 
         async def add(connection: AsyncConnection) -> ApiKey:
-            await connection.execute(insert(tenants).values(name=tenant).on_conflict_do_nothing())
+            await connection.execute(insert(tenants).values(new_tenant(tenant)).on_conflict_do_nothing())
             return await _insert(connection, key, tenant)
 
         return await self._database.transact(add)
@@ -157,6 +166,7 @@ async def _insert(connection: AsyncConnection, key: NewKey, tenant: str, *, made
         "allow": [str(network) for network in key.rights.allow],
         "expires_at": key.rights.expires_at,
         "made_by": made_by,
+        "master": key.master,
     }
     return _key((await connection.execute(insert(keys).values(values).returning(keys))).one())
 
@@ -175,4 +185,5 @@ def _key(row: Row[Any]) -> ApiKey:
         last_used_at=row.last_used_at,
         made_by=row.made_by,
         replaced_by=row.replaced_by,
+        master=row.master,
     )

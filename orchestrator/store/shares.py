@@ -9,6 +9,7 @@ from orchestrator.policy.guarantees import Standing
 from orchestrator.ports import Share
 from orchestrator.store.part import Part
 from orchestrator.store.tables import shares, tenants
+from orchestrator.store.tenants import new_tenant
 
 # Nearly always nobody lacks anything, and then nothing else is counted. What waits is counted up to what is lacking.
 _STANDINGS = text("""
@@ -42,7 +43,7 @@ class Shares(Part):
             where = (shares.c.tenant == share.tenant, shares.c.pool == share.pool)
             await self._database.fetch(delete(shares).where(*where).returning(shares.c.pool))
         else:
-            await self._database.fetch(insert(tenants).values(name=share.tenant).on_conflict_do_nothing())
+            await self._database.fetch(insert(tenants).values(new_tenant(share.tenant)).on_conflict_do_nothing())
             one = insert(shares).values(tenant=share.tenant, pool=share.pool, **given)
             await self._database.fetch(one.on_conflict_do_update(index_elements=["tenant", "pool"], set_=given))
         self._notifier.announce()  # jobs that were held back may have room now

@@ -30,6 +30,7 @@ from orchestrator.store.jobs import Jobs
 from orchestrator.store.keys import Keys
 from orchestrator.store.ledger import Ledger
 from orchestrator.store.loads import Loads
+from orchestrator.store.masters import Masters
 from orchestrator.store.parked import ParkedThings
 from orchestrator.store.pauses import Pauses
 from orchestrator.store.predictions import PredictionRows
@@ -51,6 +52,7 @@ class Store(
     Jobs, Turns, Claims, Settlements, WorkerRows, Housekeeping, Tenants, Keys, Files, Inputs, Endpoints,
     Deliveries, DeliveryLog, Batches, Campaigns, Changes, CampaignRows, Windows, RowEnds, Rivals, Budgets,
     CampaignHouse, Ledger, Loads, Pauses, ParkedThings, WorkerTime, PredictionRows, Shares, Forecasts, Fleets, Clusters,
+    Masters,
 ):  # fmt: skip
     """Jobs, keys, inputs, files, batches, campaigns, webhooks, as the ports ask. One per process and event loop."""
 

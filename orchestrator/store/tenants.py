@@ -21,14 +21,14 @@ _LIMITS = tuple(tenants.c[field.name] for field in fields(Limits))
 class Tenants(Part):
     async def set_weight(self, tenant: str, weight: float) -> None:
         async def set_both(connection: AsyncConnection) -> None:
-            known = insert(tenants).values(name=tenant, weight=weight)
+            known = insert(tenants).values(new_tenant(tenant) | {"weight": weight})
             await connection.execute(known.on_conflict_do_update(index_elements=["name"], set_={"weight": weight}))
             await connection.execute(update(lanes).where(lanes.c.tenant == tenant).values(weight=weight))
 
         await self._database.transact(set_both)
 
     async def set_limits(self, tenant: str, changes: Mapping[str, float | None]) -> None:
-        known = insert(tenants).values(name=tenant, **changes)
+        known = insert(tenants).values(new_tenant(tenant) | dict(changes))
         await self._database.fetch(known.on_conflict_do_update(index_elements=["name"], set_=dict(changes)))
         self._notifier.announce()  # jobs that were held back may have room now
 
@@ -39,6 +39,11 @@ class Tenants(Part):
     async def limits_of(self, tenant: str) -> Limits:
         found = await self._database.fetch(select(*_LIMITS).where(tenants.c.name == tenant))
         return _limits(found[0]).over(self._defaults) if found else self._defaults
+
+
+def new_tenant(name: str) -> dict[str, Any]:
+    """The values of a row that is new: nobody has been shown its secret, which is of no master key yet."""
+    return {"name": name, "master": None}
 
 
 def _limits(row: Row[Any]) -> Limits:

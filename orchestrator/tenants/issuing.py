@@ -12,6 +12,7 @@ from typing import Protocol
 
 from orchestrator.domain.addresses import IPNetwork
 from orchestrator.domain.errors import BeyondOwn, InvalidField, LimitExceeded, NotFound, WrongState
+from orchestrator.domain.masters import FIRST, Masters
 from orchestrator.domain.rights import Rights, Scope, Standing, check_within
 from orchestrator.domain.texts import check_text
 from orchestrator.ports import ApiKey, KeyPage, NewKey, Successor
@@ -82,13 +83,13 @@ class Issuing:
     def __init__(
         self,
         store: KeysOfTenants,
-        master_key: str,
+        masters: Masters,
         *,
         changed: Callable[[str], object] = lambda _: None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._store = store
-        self._master_key = master_key
+        self._masters = masters
         self._changed = changed
         self._now = now
 
@@ -98,18 +99,18 @@ class Issuing:
         Raises `InvalidField`, `BeyondOwn`, and `LimitExceeded` for one key too many.
         """
         check_name(name)
-        key_id = keys.new_id()
+        key_id, master = keys.new_id(), self._masters().newest
 
         def draft(maker: ApiKey) -> NewKey:
             check_good(maker, self._now())
             asked = wanted.of(maker.rights)
             check_within(asked, maker.rights)
-            return NewKey(id=key_id, name=name, rights=check_rights(asked, self._now()))
+            return NewKey(id=key_id, name=name, rights=check_rights(asked, self._now()), master=master.generation)
 
         made = await self._store.mint_key(by.id, draft, at_most=MAX_KEYS)
         if made is None:
             raise _too_many()
-        return self._issued(made)
+        return Issued(made, keys.issue(master.key, made.id))
 
     async def list(self, by: ApiKey, *, limit: int, after: str | None = None) -> KeyPage:
         """The tenant's keys, newest first, behind the key `after`. Raises `NotFound` where that is none of them."""
@@ -129,12 +130,14 @@ class Issuing:
         tenant has as many keys as it may: both count.
         """
         await self._own(by, key_id)
-        fresh = keys.new_id()
+        fresh, master = keys.new_id(), self._masters().newest
 
         def draft(old: ApiKey, maker: ApiKey | None) -> Successor:
             assert maker is not None  # keys are never dropped
             check_good(maker, self._now())
-            successor = succeed(old, fresh, self._now(), overlap_s=overlap_s, expires_at=expires_at)
+            successor = succeed(
+                old, fresh, self._now(), overlap_s=overlap_s, expires_at=expires_at, master=master.generation
+            )
             check_within(successor.key.rights, maker.rights)
             return successor
 
@@ -142,7 +145,7 @@ class Issuing:
         if made is None:  # the key is there, since keys are never dropped
             raise _too_many()
         self._changed(key_id)
-        return self._issued(made)
+        return Issued(made, keys.issue(master.key, made.id))
 
     async def revoke(self, by: ApiKey, key_id: str, *, descendants: bool) -> ApiKey:
         """Revoke for good, and again without effect; with `descendants` also what it made, and what that made.
@@ -165,9 +168,6 @@ class Issuing:
             raise _no_key(key_id, param)
         return key
 
-    def _issued(self, key: ApiKey) -> Issued:
-        return Issued(key, keys.issue(self._master_key, key.id))
-
 
 def succeed(
     old: ApiKey,
@@ -176,6 +176,7 @@ def succeed(
     *,
     overlap_s: float,
     expires_at: datetime | None = None,
+    master: int = FIRST,
 ) -> Successor:
     """What takes a key's place. Raises `WrongState` for one that is good no more, or was replaced before."""
     standing = old.standing(now)
@@ -186,7 +187,8 @@ def succeed(
     if standing is Standing.EXPIRED:
         raise WrongState("the key has expired: make another one")
     rights = check_rights(replace(old.rights, expires_at=expires_at or old.rights.expires_at), now)
-    return Successor(key=NewKey(id=key_id, name=old.name, rights=rights), until=now + timedelta(seconds=overlap_s))
+    fresh = NewKey(id=key_id, name=old.name, rights=rights, master=master)
+    return Successor(key=fresh, until=now + timedelta(seconds=overlap_s))
 
 
 def check_rights(rights: Rights, now: datetime) -> Rights:

@@ -7,11 +7,13 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 
 from orchestrator.domain import rights
 from orchestrator.domain.addresses import IPAddress
 from orchestrator.domain.errors import Unauthenticated
+from orchestrator.domain.masters import Masters
 from orchestrator.ports import ApiKey
 from orchestrator.tenants import keys
 
@@ -40,14 +42,16 @@ class Keyring:
     """Turns Authorization headers into keys, and asks the database about each one at most every `cache_s` seconds.
 
     So a revocation acts within that time, here and on every other replica; an expiry that is known acts at once. Only
-    ids that come with their right secret or signature are ever looked up, so the cache holds no more entries than keys
-    were issued. Requests that arrive soon after a look-up began share it. `used` hears of every key that was let in.
+    ids that come with a right secret or signature are ever looked up, and those that are no key's are forgotten: the
+    cache holds no more entries than keys were issued. That is so, too, where a generation of the master key has leaked,
+    with which anybody makes a secret for any id; it opens nothing of another generation's, as a row says whose it is.
+    Requests that arrive soon after a look-up began share it. `used` hears of every key that was let in.
     """
 
     def __init__(
         self,
         store: KeyFinder,
-        master_key: str,
+        masters: Masters,
         *,
         cache_s: float,
         used: Callable[[str], object] = lambda _: None,
@@ -55,7 +59,7 @@ class Keyring:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
-        self._master_key = master_key
+        self._masters = masters
         self._cache_s = cache_s
         self._used = used
         self._monotonic = monotonic
@@ -73,21 +77,23 @@ class Keyring:
         """
         credential = keys.parse(authorization)
         if isinstance(credential, keys.Token):
-            credential.verify(self._master_key, self._wall())
+            generation = credential.verify(self._masters(), self._wall())
         else:
-            credential.verify(self._master_key)
-        key = await self.good(credential.id)
+            generation = credential.verify(self._masters())
+        key = await self.good(credential.id, generation)
         rights.admit_from(key.rights, address)
         self._used(key.id)
         return key
 
-    async def good(self, key_id: str) -> ApiKey:
-        """The key of this id, whose secret or signature was verified. For what goes on behind its answer: asked again.
+    async def good(self, key_id: str, generation: int | None = None) -> ApiKey:
+        """The key of this id, whose secret or signature was verified with a generation of the master key.
 
+        For what goes on behind its answer, asked again, without one: then any that is still in the ring.
         Raises `Unauthenticated` for one that is none any more, or `StoreUnavailable`.
         """
         key = await self._find(key_id)
-        if key is None:
+        accepted = self._masters().generations if generation is None else (generation,)
+        if key is None or key.master not in accepted:
             raise keys.invalid()
         check_good(key, datetime.fromtimestamp(self._wall(), UTC))
         return key
@@ -108,9 +114,16 @@ class Keyring:
         if lookup is None or now >= lookup.fresh_until or _failed(lookup.task) or _hangs(lookup, now):
             # Fresh from the start of the look-up, not its end: a revocation after the start is never hidden for longer.
             task = asyncio.ensure_future(self._store.find_key(key_id))
+            task.add_done_callback(partial(self._keep_known, key_id))
             lookup = self._lookups[key_id] = _Lookup(task, now + self._cache_s, now + _SHARED_S)
         # Shielded: a caller that hangs up must not cancel a look-up that others wait for.
         return await asyncio.shield(lookup.task)
+
+    def _keep_known(self, key_id: str, task: asyncio.Task[ApiKey | None]) -> None:
+        """Forget a look-up that found no key."""
+        lookup = self._lookups.get(key_id)
+        if lookup is not None and lookup.task is task and (_failed(task) or task.result() is None):
+            del self._lookups[key_id]
 
 
 def _hangs(lookup: _Lookup, now: float) -> bool:

@@ -1,4 +1,4 @@
-"""API keys: `id.secret`, where the secret follows from the master key and the id, so that nothing secret is stored.
+"""API keys: `id.secret`, where the secret follows from a master key and the id, so that nothing secret is stored.
 
 An id begins with `cgm_`, and its secret ends in a checksum: who looks for keys in what was published by mistake knows
 one when they see it, and takes nothing else for one. Keys of before, which have neither, are as good as ever.
@@ -22,6 +22,7 @@ from jwt.utils import base64url_decode
 
 from orchestrator.domain import jsontext
 from orchestrator.domain.errors import Unauthenticated
+from orchestrator.domain.masters import Ring
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _PAIRS = [high + low for high in _BASE62 for low in _BASE62]  # two digits for each division of a large number
@@ -69,10 +70,13 @@ class Key:
     id: str
     secret: str
 
-    def verify(self, master_key: str) -> None:
-        """Raises `Unauthenticated`, in time that does not depend on how much of the secret is right."""
-        if not hmac.compare_digest(_secret(master_key, self.id), self.secret):
-            raise invalid()
+    def verify(self, ring: Ring) -> int:
+        """The generation that its secret follows from: it is good only if its row says the same.
+
+        Raises `Unauthenticated`, in time that depends neither on how much of the secret is right nor on the generation.
+        """
+        matches = [hmac.compare_digest(_secret(master.key, self.id), self.secret) for master in ring.masters]
+        return _matched(ring, matches, invalid())
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +91,14 @@ class Token:
     # The token itself.
     text: str
 
-    def verify(self, master_key: str, now: float) -> None:
-        """Raises `Unauthenticated` for a wrong signature, and for a token that is expired or too old or too new."""
-        try:
-            jwt.decode(self.text, _secret(master_key, self.id), algorithms=["HS256"], options=_CHECKS)
-        except jwt.InvalidTokenError:
-            raise Unauthenticated("the token's signature is not valid", reason="unverified") from None
+    def verify(self, ring: Ring, now: float) -> int:
+        """The generation that the secret behind its signature follows from, as of a whole key.
+
+        Raises `Unauthenticated` for a wrong signature, and for a token that is expired or too old or too new.
+        """
+        matches = [self._signed_with(_secret(master.key, self.id)) for master in ring.masters]
+        wrong = Unauthenticated("the token's signature is not valid", reason="unverified")
+        generation = _matched(ring, matches, wrong)
         if now >= self.expires_at:
             raise Unauthenticated("the token is expired ('exp' counts milliseconds)", reason="expired")
         if now - self.made_at > _MAX_AGE_S:
@@ -101,6 +107,14 @@ class Token:
         if self.made_at - now > _MAX_AHEAD_S:
             message = f"the token's timestamp is more than {_MAX_AHEAD_S} seconds ahead of this server's clock"
             raise Unauthenticated(message, reason="unverified")
+        return generation
+
+    def _signed_with(self, secret: str) -> bool:
+        try:
+            jwt.decode(self.text, secret, algorithms=["HS256"], options=_CHECKS)
+        except jwt.InvalidTokenError:
+            return False
+        return True
 
 
 def parse(authorization: str | None) -> Key | Token:
@@ -136,6 +150,14 @@ def _seconds(claims: dict[str, Any], name: str) -> float:
 def invalid() -> Unauthenticated:
     """What is said of a wrong secret, and of an id that nobody has."""
     return Unauthenticated("the API key is not valid", reason="invalid")
+
+
+def _matched(ring: Ring, matches: list[bool], wrong: Unauthenticated) -> int:
+    """The generation that matched; raises `wrong` where none did."""
+    for generation, matched in zip(ring.generations, matches, strict=True):
+        if matched:
+            return generation
+    raise wrong
 
 
 def _secret(master_key: str, key_id: str) -> str:

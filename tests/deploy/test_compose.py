@@ -142,6 +142,28 @@ def test_rays_token_goes_to_those_that_speak_to_ray_and_the_master_key_to_those_
     assert {name for name, held in sources.items() if "master_key" in held} == {"api", "maintain"}
 
 
+def test_generations_of_the_master_key_go_where_it_goes(
+    secrets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = yaml.safe_load((DEPLOY / "compose.master-keys.yaml").read_text())
+    assert more["services"].keys() == {name for name, held in SECRETS.items() if "master_key" in held}
+    [entry] = more["services"]["api"]["secrets"]
+    assert entry == {"source": "master_keys", "target": "/run/secrets/cogmill/master_keys"}
+    assert {service["secrets"][0]["target"] for service in more["services"].values()} == {entry["target"]}
+    assert more["secrets"] == {"master_keys": {"file": "secrets/master_keys"}}
+
+    said = re.search(r"\[\{.*\}\]", (DEPLOY / "compose.master-keys.yaml").read_text())
+    assert said is not None
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    for name in ("database_url", "master_key"):
+        shutil.copy(secrets / name, inside)
+    (inside / "master_keys").write_text(said[0].replace("...", "n" * 32))
+    monkeypatch.setenv("COGMILL_CONFIG", str(DEPLOY / "cogmill.toml"))
+    monkeypatch.setenv("COGMILL_SECRETS_DIR", str(inside))
+    assert config.load().needed_ring.generations == (2, 1)
+
+
 @pytest.mark.parametrize("name", OURS)
 def test_our_containers_have_a_read_only_root_and_no_capabilities(name: str) -> None:
     service = SERVICES[name]

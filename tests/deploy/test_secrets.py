@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -176,6 +177,45 @@ def test_a_token_of_ray_that_is_made_is_not_missed_before_it_is(helm: Helm) -> N
     assert external(rendered, hooks=False)["ray-token"]["spec"]["data"][0]["secretKey"] == "auth_token"
     assert "cogmill-migrate-ray-token" not in external(rendered, hooks=True)
     assert "ray-token" not in secrets_of(rendered)
+
+
+RING = {"masterKey": {"ringKey": "master-keys"}}
+
+
+@pytest.mark.parametrize(("key", "files"), [("master-key", {"master_key", "master_keys"}), ("", {"master_keys"})])
+def test_generations_of_the_master_key_come_beside_it_or_alone(
+    helm: Helm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, files: set[str]
+) -> None:
+    values = merged(FILES, merged(RING, {"masterKey": {"key": key}}))
+    told = VALUES | {"master_keys": json.dumps([{"generation": 2, "key": "n" * 32}])}
+    for name, pod in processes(helm.render(values)).items():
+        if not env_of(pod).get("COGMILL_CONFIG"):
+            continue
+        found = files_of(pod)
+        assert found.keys() & {"master_key", "master_keys"} == (set() if "dispatcher" in name else files)
+        if "dispatcher" not in name:
+            assert (found["master_keys"]["name"], found["master_keys"]["items"]) == ("cogmill-key", "master-keys")
+    env = env_of(processes(helm.render(merged(values, {"secretsAsFiles": False})))["cogmill-api"])
+    assert {name for name in env if "MASTER" in name} == {f"COGMILL_{name.upper()}" for name in files}
+
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    for name in VALUES.keys() - {"master_key"} | files:
+        (folder / name).write_text(told[name])
+    rendered = helm.render(values)
+    (tmp_path / "cogmill.toml").write_text(rendered.find("ConfigMap", "cogmill")["data"]["cogmill.toml"])
+    monkeypatch.setenv("COGMILL_CONFIG", str(tmp_path / "cogmill.toml"))
+    monkeypatch.setenv("COGMILL_SECRETS_DIR", str(folder))
+    assert config.load().needed_ring.generations == ((2, 1) if key else (2,))
+
+
+def test_external_secrets_bring_the_ring_too(helm: Helm) -> None:
+    values = merged(MADE, merged(RING, {"externalSecrets": {"remote": {"masterKeys": {"key": "prod/masters"}}}}))
+    made = external(helm.render(values), hooks=False)["cogmill-key"]["spec"]["data"]
+    assert {item["secretKey"]: item["remoteRef"]["key"] for item in made} == {
+        "master-key": REMOTE["masterKey"]["key"],
+        "master-keys": "prod/masters",
+    }
 
 
 def test_a_secret_that_holds_everything_is_made_once(helm: Helm) -> None:

@@ -14,6 +14,7 @@ import asyncpg
 
 from orchestrator.adapters.webhook_http import HttpSender
 from orchestrator.config import FetchSettings, Settings, WebhookSettings
+from orchestrator.domain.masters import Ring
 from orchestrator.domain.webhooks import EventType, secret, secret_owner
 from orchestrator.kit.clock import SystemClock
 from orchestrator.notify.outbox import Announcer, Deliverer
@@ -164,16 +165,17 @@ class Post:
 
 
 @asynccontextmanager
-async def posting(database_url: str, **webhooks: Any) -> AsyncIterator[Post]:
+async def posting(database_url: str, *, ring: Ring | None = None, **webhooks: Any) -> AsyncIterator[Post]:
     """A `Post` on a store and a sender of its own."""
     settings = webhook_settings(database_url, **webhooks)
+    ring = ring or settings.needed_ring
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(Store.open(database_url))
         sender = HttpSender(timeout_s=settings.webhooks.timeout_s, allow_networks=settings.fetch.allow_networks)
         stack.push_async_callback(sender.close)
-        deliverer = Deliverer(store, sender, settings, SystemClock(), random.Random(1))
+        deliverer = Deliverer(store, sender, settings, SystemClock(), random.Random(1), masters=ring)
         stack.push_async_callback(deliverer.close, 0)
-        yield Post(store, settings, Announcer(store, settings), deliverer, Subscriptions(settings, store))
+        yield Post(store, settings, Announcer(store, settings), deliverer, Subscriptions(settings, store, masters=ring))
 
 
 async def happen(database: asyncpg.Connection, count: int = 1, *, tenant: str = "acme", url: str | None = None) -> None:

@@ -50,7 +50,12 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- with .Values.database.listenUrlKey -}}
 {{- $read = append $read (dict "variable" "COGMILL_LISTEN_URL" "secret" $.Values.database.existingSecret "key" . "values" "database.existingSecret, database.listenUrlKey" "file" "listen_url" "remote" "listenUrl") -}}
 {{- end -}}
-{{- $read = append $read (dict "variable" "COGMILL_MASTER_KEY" "secret" .Values.masterKey.existingSecret "key" .Values.masterKey.key "values" "masterKey.existingSecret, masterKey.key" "file" "master_key" "remote" "masterKey") -}}
+{{- with .Values.masterKey.key -}}
+{{- $read = append $read (dict "variable" "COGMILL_MASTER_KEY" "secret" $.Values.masterKey.existingSecret "key" . "values" "masterKey.existingSecret, masterKey.key" "file" "master_key" "remote" "masterKey") -}}
+{{- end -}}
+{{- with .Values.masterKey.ringKey -}}
+{{- $read = append $read (dict "variable" "COGMILL_MASTER_KEYS" "secret" $.Values.masterKey.existingSecret "key" . "values" "masterKey.existingSecret, masterKey.ringKey" "file" "master_keys" "remote" "masterKeys") -}}
+{{- end -}}
 {{- with .Values.s3.existingSecret -}}
 {{- $read = append $read (dict "variable" "COGMILL_S3__ACCESS_KEY" "secret" . "key" $.Values.s3.accessKeyKey "values" "s3.existingSecret, s3.accessKeyKey" "file" "s3__access_key" "remote" "s3AccessKey") -}}
 {{- $read = append $read (dict "variable" "COGMILL_S3__SECRET_KEY" "secret" . "key" $.Values.s3.secretKeyKey "values" "s3.existingSecret, s3.secretKeyKey" "file" "s3__secret_key" "remote" "s3SecretKey") -}}

@@ -87,7 +87,7 @@ spec:
 {{- $read := list -}}
 {{- $keyless := .keyless -}}
 {{- range include "cogmill.secrets" $root | fromJsonArray -}}
-{{- if not (and $keyless (eq .file "master_key")) -}}
+{{- if not (and $keyless (has .file (list "master_key" "master_keys"))) -}}
 {{- $name := .secret -}}
 {{- if $asks -}}{{- $name = include "cogmill.foundEarly" (dict "root" $root "secret" .secret) -}}{{- end -}}
 {{- $read = append $read (merge (dict "from" $name "optional" (and $asks (not (hasKey $made .secret)))) .) -}}

@@ -21,7 +21,10 @@
 {{- fail "api.httpRoute.parentRefs is needed when api.httpRoute.enabled is true: the Gateways that it hangs on" -}}
 {{- end -}}
 {{- include "cogmill.validateAutoscaling" . -}}
-{{- $own := list "COGMILL_CLUSTERS__HOST" "COGMILL_CLUSTERS__OWNER" "COGMILL_CLUSTERS__PORT" "COGMILL_CLUSTERS__TEMPLATE" "COGMILL_CONFIG" "COGMILL_DATABASE_URL" "COGMILL_LISTEN_URL" "COGMILL_MASTER_KEY" "COGMILL_RAY__ADDRESS" "COGMILL_RAY__CLUSTER" "COGMILL_S3__ACCESS_KEY" "COGMILL_S3__SECRET_KEY" "RAY_AUTH_MODE" "RAY_AUTH_TOKEN" "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S" -}}
+{{- if not (or .Values.masterKey.key .Values.masterKey.ringKey) -}}
+{{- fail "masterKey.key or masterKey.ringKey is needed: where in masterKey.existingSecret the master key is, or its generations" -}}
+{{- end -}}
+{{- $own := list "COGMILL_CLUSTERS__HOST" "COGMILL_CLUSTERS__OWNER" "COGMILL_CLUSTERS__PORT" "COGMILL_CLUSTERS__TEMPLATE" "COGMILL_CONFIG" "COGMILL_DATABASE_URL" "COGMILL_LISTEN_URL" "COGMILL_MASTER_KEY" "COGMILL_MASTER_KEYS" "COGMILL_RAY__ADDRESS" "COGMILL_RAY__CLUSTER" "COGMILL_S3__ACCESS_KEY" "COGMILL_S3__SECRET_KEY" "RAY_AUTH_MODE" "RAY_AUTH_TOKEN" "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S" -}}
 {{- range $where, $env := include "cogmill.envLists" . | fromJson -}}
 {{- $seen := list -}}
 {{- range $env -}}

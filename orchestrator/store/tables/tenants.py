@@ -35,6 +35,10 @@ tenants = Table(
     # Which of the secrets derived from the master key signs the deliveries to URLs that requests name.
     Column("secret_generation", Integer, nullable=False, server_default=text("1")),
     moment("previous_secret_until"),
+    # The generation of the master key that this secret follows from, and that of the one before; null while nobody has
+    # been shown it. Rows that the release before makes are of the first.
+    Column("master", Integer, server_default=text("1")),
+    Column("previous_master", Integer),
     moment("created_at", nullable=False, server_default=NOW),
     CheckConstraint("weight > 0", name="tenants_weight"),
     CheckConstraint(
@@ -82,6 +86,8 @@ keys = Table(
     # Ids of keys: the one that made it, and the one that took its place.
     Column("made_by", Text),
     Column("replaced_by", Text),
+    # The generation of the master key that its secret follows from.
+    Column("master", Integer, nullable=False, server_default=text("1")),
 )
 Index("keys_tenant", keys.c.tenant)
 Index("keys_made_by", keys.c.made_by, postgresql_where=text("made_by IS NOT NULL"))

@@ -47,6 +47,9 @@ webhook_endpoints = Table(
     Column("event_types", JSONB, nullable=False),
     Column("secret_generation", Integer, nullable=False, server_default=text("1")),
     moment("previous_secret_until"),
+    # The generation of the master key that this secret follows from, and that of the one before.
+    Column("master", Integer, nullable=False, server_default=text("1")),
+    Column("previous_master", Integer),
     moment("created_at", nullable=False, server_default=NOW),
     moment("updated_at", nullable=False, server_default=NOW),
     # Its receiver said that it is gone for good.

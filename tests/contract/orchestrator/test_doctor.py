@@ -9,12 +9,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from orchestrator.commands import doctor, rayprobe
 from orchestrator.commands.doctor import Health
 from orchestrator.config import S3Settings, Settings
+from orchestrator.config.masters import MasterKeySettings
 from orchestrator.domain.errors import WorkerUnreachable
 from orchestrator.domain.loading import LoadState, WorkerLoad
 from orchestrator.store import Store
@@ -160,3 +163,21 @@ async def test_it_says_of_a_pool_that_shares_workers_that_none_holds_its_model(s
         ("pool five", Health.OK, "2 of 2 workers have loaded big"),
         ("pool two", Health.NOTE, "no worker of shared.main holds small now"),
     ]
+
+
+async def test_it_says_which_generation_of_the_master_key_is_missing(store: Store, database_url: str) -> None:
+    def finding(**told: Any) -> doctor.Finding:
+        return doctor.masters_finding(api_settings(database_url).model_copy(update=told))
+
+    newer = [MasterKeySettings(generation=2, key=SecretStr("the second of the master keys"))]
+    await store.add_key("k1", "acme", "", master=2)
+    assert (await asyncio.to_thread(finding)).line() == (
+        "FAIL  master keys          the ring holds 1, and something lives on 2 (1 keys, 0 webhook secrets)"
+        " -> put it back into master_keys, or end what lives on it (`cogmill keys masters`, `retire-master`)"
+    )
+    held = await asyncio.to_thread(finding, master_keys=newer)
+    assert (held.health, held.detail) == (Health.OK, "generation 2 makes new secrets")
+    await store.add_key("k2", "acme", "")
+    held = await asyncio.to_thread(finding, master_keys=newer)
+    assert held.detail == "generation 2 makes new secrets; 1 keys and 0 webhook secrets are on 1"
+    assert (await asyncio.to_thread(finding, master_key=None)).health is Health.NOTE

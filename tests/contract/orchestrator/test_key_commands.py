@@ -8,9 +8,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from orchestrator import cli
+from orchestrator.config.masters import MasterKeySettings
 from orchestrator.domain.rights import USUAL, Scope
 from orchestrator.ports import ApiKey
 from orchestrator.store import Store
@@ -119,3 +121,23 @@ def test_a_key_is_replaced_with_an_overlap_once_and_revoked_with_what_it_made(ru
     assert "no key has the id 'nobody'" in run("rotate", "nobody", code=1)
     run("revoke", new.id, "--descendants")
     assert "no valid key" in run("revoke", new.id, code=1)
+
+
+def test_generations_of_the_master_key_are_shown_with_what_lives_on_each(
+    run: Run, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = [MasterKeySettings(generation=2, key=SecretStr("the second of the master keys"))]
+    settings = api_settings(database_url).model_copy(update={"master_keys": listed})
+    monkeypatch.setattr("orchestrator.commands.masters.settings_of", lambda _: settings)
+    run("create", "acme")  # by a process that has not heard of the second
+
+    async def forgotten() -> None:
+        async with Store.open(database_url) as store:
+            await store.add_key("k3", "acme", "", master=3)
+
+    asyncio.run(forgotten())
+    shown = [" ".join(line.split()) for line in run("masters").splitlines()[1:]]
+    assert shown == ["2 makes new ones 0 0 -", "1 good 1 0 -", "3 missing 1 0 -"]
+    assert "k3" in run("retire-master", "3", code=1)
+    assert "The ring does not hold it." in run("retire-master", "3", "--yes")
+    assert "makes new secrets" in run("retire-master", "2", "--yes", code=1)

@@ -207,7 +207,8 @@ def test_the_deployments_own_key_and_bucket_are_asked_where_its_settings_are(
 async def no_database(settings: Settings) -> AsyncIterator[Services]:
     nothing = partial(asyncio.sleep, 0)
     idle = SimpleNamespace(run_once=nothing, flush=nothing, end_all=lambda: None)
-    yield cast(Services, SimpleNamespace(settings=settings, feed=idle, campaign_feed=idle, uses=idle))
+    ring = settings.needed_ring
+    yield cast(Services, SimpleNamespace(settings=settings, masters=ring, feed=idle, campaign_feed=idle, uses=idle))
 
 
 async def test_the_key_set_is_had_from_the_api_by_anybody(here: Here, web: Web) -> None:

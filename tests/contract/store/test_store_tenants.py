@@ -171,7 +171,7 @@ ABOUT_ITSELF: dict[str, Asking] = {
     "limits_of": lambda store, its, tenant: store.limits_of(tenant),
     "beside": lambda store, its, tenant: store.beside(tenant, POOL, 10, [its.campaign], most=9),
     "lane_outlook": lambda store, its, tenant: store.lane_outlook(POOL, tenant, 10),
-    "secret_generation": lambda store, its, tenant: store.secret_generation(tenant),
+    "show_secret": lambda store, its, tenant: store.show_secret(tenant),
     "add_key": lambda store, its, tenant: store.add_key(f"another-of-{tenant}", tenant, "tests"),
     "set_limits": lambda store, its, tenant: store.set_limits(tenant, {"queued": 7}),
     "set_weight": lambda store, its, tenant: store.set_weight(tenant, 9),

@@ -162,7 +162,7 @@ def secrets(toml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 def test_secrets_come_from_files_that_win_over_the_toml_file(secrets: Path) -> None:
     settings = config.load()
 
-    assert settings.needed_master_key == "of a file, and long"
+    assert settings.needed_ring.newest.key == "of a file, and long"
     assert settings.s3.secret_key is not None
     assert settings.s3.secret_key.get_secret_value() == "s3 secret"
 
@@ -170,7 +170,7 @@ def test_secrets_come_from_files_that_win_over_the_toml_file(secrets: Path) -> N
 def test_the_environment_wins_over_files_of_secrets(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COGMILL_MASTER_KEY", "of the environment")
 
-    assert config.load().needed_master_key == "of the environment"
+    assert config.load().needed_ring.newest.key == "of the environment"
 
 
 @pytest.mark.parametrize(

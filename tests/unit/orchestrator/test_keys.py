@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from jwt.utils import base64url_encode
 
 from orchestrator.domain.errors import AddressRefused, StoreUnavailable, Unauthenticated
+from orchestrator.domain.masters import Ring
 from orchestrator.domain.rights import Rights
 from orchestrator.ports import ApiKey
 from orchestrator.tenants import keyring, keys, uses
@@ -64,7 +65,7 @@ def key(key_id: str = "k1", *, revoked: bool = False) -> ApiKey:
 
 
 def ring(rows: Rows, *, cache_s: float = 2.0, watch: Watch | None = None) -> keyring.Keyring:
-    return keyring.Keyring(rows, MASTER, cache_s=cache_s, monotonic=watch or Watch(), wall=NOW.timestamp)
+    return keyring.Keyring(rows, Ring.of(MASTER), cache_s=cache_s, monotonic=watch or Watch(), wall=NOW.timestamp)
 
 
 def signed(key_id: str = "k1", *, secret: str | None = None, algorithm: str = "HS256", **claims: object) -> str:
@@ -103,7 +104,7 @@ def test_every_issued_key_parses_and_verifies_with_and_without_bearer(key_id: st
         parsed = keys.parse(header)
         assert isinstance(parsed, keys.Key)
         assert parsed.id == key_id
-        parsed.verify(MASTER)
+        parsed.verify(Ring.of(MASTER))
 
 
 @given(ids, ids)
@@ -112,7 +113,7 @@ def test_a_secret_is_good_for_its_own_id_and_master_key_only(one: str, other: st
     secret = keys.issue(MASTER, one).split(".")[1]
     for key_id, master in ((other, MASTER), (one, MASTER + "!")):
         with pytest.raises(Unauthenticated):
-            keys.Key(key_id, secret).verify(master)
+            keys.Key(key_id, secret).verify(Ring.of(master))
 
 
 @given(st.one_of(st.text(), st.from_regex(r"(?:Bearer +)?[\w-]*\.[\w-]*(?:\.[\w-]*)?", fullmatch=True)))
@@ -145,7 +146,7 @@ def test_any_claims_are_a_token_that_nobody_signed_or_refused_with_a_reason(
     else:
         assert isinstance(parsed, keys.Token)
         with pytest.raises(Unauthenticated) as caught:
-            parsed.verify(MASTER, NOW.timestamp())
+            parsed.verify(Ring.of(MASTER), NOW.timestamp())
         assert caught.value.reason == "unverified"
 
 
@@ -260,7 +261,7 @@ async def test_requests_that_arrive_together_share_one_look_up_which_survives_th
 
 async def test_a_look_up_that_hangs_holds_up_those_alone_who_came_with_it() -> None:
     rows, watch = Rows(key()), Watch()
-    good = keyring.Keyring(rows, MASTER, cache_s=2, monotonic=watch)
+    good = keyring.Keyring(rows, Ring.of(MASTER), cache_s=2, monotonic=watch)
     rows.open.clear()
     first = asyncio.create_task(good.tenant(keys.issue(MASTER, "k1")))
     await asyncio.sleep(0)  # it begins
@@ -352,7 +353,7 @@ async def test_keys_of_before_are_as_good_as_new_ones_and_a_checksum_is_no_part_
 async def test_a_key_that_expires_is_refused_from_then_on_without_another_look_at_the_database(whole: str) -> None:
     wall, until = Watch(), NOW + timedelta(seconds=10)
     rows = Rows(replace(key(), rights=Rights(expires_at=until)))
-    good = keyring.Keyring(rows, MASTER, cache_s=60, monotonic=Watch(), wall=wall)
+    good = keyring.Keyring(rows, Ring.of(MASTER), cache_s=60, monotonic=Watch(), wall=wall)
     wall.now = NOW.timestamp() + 9.9
     assert await good.tenant(whole) == "acme"
     wall.now = NOW.timestamp() + 10
@@ -365,7 +366,7 @@ async def test_a_key_that_expires_is_refused_from_then_on_without_another_look_a
 async def test_a_key_is_let_in_from_its_networks_alone_and_only_then_counts_as_used(whole: str) -> None:
     used: list[str] = []
     rows = Rows(replace(key(), rights=Rights(allow=(ip_network("203.0.113.0/24"),))))
-    good = keyring.Keyring(rows, MASTER, cache_s=60, used=used.append, wall=NOW.timestamp)
+    good = keyring.Keyring(rows, Ring.of(MASTER), cache_s=60, used=used.append, wall=NOW.timestamp)
     for elsewhere in (ip_address("198.51.100.1"), None):
         with pytest.raises(AddressRefused):
             await good.key(whole, elsewhere)
