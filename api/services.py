@@ -38,7 +38,7 @@ from orchestrator.store import CALLERS, Store
 from orchestrator.tenants.issuing import Issuing
 from orchestrator.tenants.keyring import Keyring
 from orchestrator.tenants.ledger import Reports
-from orchestrator.tenants.rates import RequestRates
+from orchestrator.tenants.rates import RequestRates, TenantLimits
 from orchestrator.tenants.room import Room
 from orchestrator.tenants.turns import Turns
 from orchestrator.tenants.uses import Uses
@@ -113,6 +113,7 @@ class Services:
     rooms: Rooms
     large_bodies: Turns
     uploads: Turns
+    limits: TenantLimits
 
     @classmethod
     def of(cls, settings: Settings, store: ApiStore, objects: ObjectStore) -> Services:
@@ -122,7 +123,7 @@ class Services:
         rates = RequestRates(door.limits, settings.limits.storage)
         readiness = Readiness(settings.database, store)
         batches = Batches(store, door.files, door.limits, priority=settings.batches.priority)
-        webhooks = Subscriptions(settings, store)
+        webhooks = Subscriptions(settings, store, door.limits)
         feed, campaign_feed = Feed(store, watchers=_WATCHERS), CampaignFeed(store, watchers=_CAMPAIGN_WATCHERS)
         inputs, requests = Inputs(settings, objects, door.files), Requests(settings, OpenAILines(settings))
         quoting, repricing = Quoting(settings, store, requests, door.book), Repricing(store, requests)
@@ -154,6 +155,7 @@ class Services:
             rooms=Rooms.of(settings.api),
             large_bodies=Turns(_LARGE_BODIES, wait_s=TURN_S),
             uploads=Turns(_UPLOADS, wait_s=TURN_S),
+            limits=door.limits,
         )
 
 

@@ -242,12 +242,14 @@ class Row:
     place: int
     line: int
     custom_id: str
-    # JSON.
+    # JSON; empty where it is still in the file of a batch, in so many bytes from that one on.
     body: str
     # How often it got a new seed.
     reseed: int = 0
     # The profile that it was to be promoted to; None where it never was.
     profile: str | None = None
+    input_at: int | None = None
+    input_size: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
