@@ -197,9 +197,10 @@ def list_budgets(tenant: Tenant, data_dir: DataDirOption = None) -> None:
 
 @tenants.command("list")
 def list_tenants(data_dir: DataDirOption = None) -> None:
-    """List tenants with their weight and their limits; those in brackets are the settings'."""
+    """List tenants with their weight and their limits; those in brackets are the settings', quotas left out."""
     from dataclasses import asdict
 
+    from orchestrator.policy.quotas import QUOTAS
     from orchestrator.ports import Tenant as Known
     from orchestrator.store import Store
 
@@ -211,7 +212,8 @@ def list_tenants(data_dir: DataDirOption = None) -> None:
 
     defaults = asdict(settings.limits.defaults)
     for known in asyncio.run(read()):
-        limits = (_shown(name, own, defaults[name]) for name, own in asdict(known.limits).items())
+        told = {name: own for name, own in asdict(known.limits).items() if own is not None or name not in QUOTAS}
+        limits = (_shown(name, own, defaults[name]) for name, own in told.items())
         typer.echo("  ".join((known.name, f"weight {known.weight:g}", *limits)))
 
 
@@ -219,7 +221,7 @@ def list_tenants(data_dir: DataDirOption = None) -> None:
 def show_quotas(tenant: Tenant, data_dir: DataDirOption = None) -> None:
     """What TENANT has of what stays, and the most that it may have."""
     from orchestrator.policy.limits import Limits
-    from orchestrator.policy.quotas import QUOTAS, Holding
+    from orchestrator.policy.quotas import COUNTED, Holding
     from orchestrator.store import Store
 
     settings = settings_of(data_dir)
@@ -229,7 +231,7 @@ def show_quotas(tenant: Tenant, data_dir: DataDirOption = None) -> None:
             return await store.holding_of(tenant)
 
     limits, holding = asyncio.run(read())
-    for name in QUOTAS:
+    for name in COUNTED:
         most = getattr(limits, name)
         text = "no limit" if most is None or math.isinf(most) else f"of {most:.0f}"
         typer.echo(f"{name.replace('_', '-'):<18} {getattr(holding, name)} {text}")

@@ -27,7 +27,9 @@ class Holding:
     webhook_endpoints: int = 0
 
 
-QUOTAS = tuple(field.name for field in fields(Holding))
+COUNTED = tuple(field.name for field in fields(Holding))
+# Event streams are counted in each API process.
+QUOTAS = (*COUNTED, "event_streams")
 
 _WORDS = {
     "open_batches": "batches that have not ended",

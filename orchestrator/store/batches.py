@@ -92,7 +92,8 @@ _ADOPTED = text("""
 class Batches(Part):
     async def add_batch(self, batch: NewBatch, *, priority: int) -> Batch:
         async def add(connection: AsyncConnection) -> Batch:
-            await quotas.check(connection, batch.tenant, self._defaults, open_batches=1, waiting_rows=1)
+            more = {"open_batches": 1, "waiting_rows": 1, "files": 1, "stored_bytes": 1}
+            await quotas.check(connection, batch.tenant, self._defaults, **more)
             row = (await connection.execute(_face(batch).returning(*batches.c))).one()
             await connection.execute(_rows_of(batch, row.expires_at, priority))
             return batch_of(row)

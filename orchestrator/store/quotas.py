@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any, NamedTuple
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import Text, TextClause, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.domain.campaign import CampaignState, Kind
 from orchestrator.policy.limits import Limits
-from orchestrator.policy.quotas import QUOTAS, Holding, check_room
+from orchestrator.policy.quotas import COUNTED, Holding, check_room
 from orchestrator.ports.campaign_values import ToFree
 from orchestrator.store.part import Part
 
@@ -80,16 +80,18 @@ _DELETE = text(f"""
     SELECT count(*) AS n, max(place) AS last, coalesce(sum(bytes), 0) AS bytes FROM gone
 """)
 # Its owner still sees by name what was cancelled.
+_SAYS_NOTHING = '{"vars":{},"params":{}}'
 _EMPTY = text(f"""
     WITH chosen AS MATERIALIZED (
         SELECT place, octet_length(body) AS bytes FROM campaign_rows
-        WHERE campaign = :number AND place IN ({_NEVER_BEGAN.format(which="r.body <> '{}'")})
+        WHERE campaign = :number AND place IN ({_NEVER_BEGAN.format(which="r.body <> :nothing")})
     ), emptied AS (
-        UPDATE campaign_rows SET body = '{{}}'
+        UPDATE campaign_rows SET body = :nothing
         WHERE campaign = :number AND place = ANY (ARRAY(SELECT place FROM chosen))
     )
-    SELECT count(*) AS n, max(place) AS last, coalesce(sum(bytes), 0) - 2 * count(*) AS bytes FROM chosen
-""")
+    SELECT count(*) AS n, max(place) AS last,
+           coalesce(sum(bytes), 0) - octet_length(:nothing) * count(*) AS bytes FROM chosen
+""").bindparams(bindparam("nothing", _SAYS_NOTHING, type_=Text))
 _LIGHTER = text("UPDATE campaigns SET bytes = greatest(0, bytes - :bytes) WHERE number = :number")
 _PASSES = text("DELETE FROM campaign_passes WHERE campaign = :number")
 _FREED = text("UPDATE campaigns SET holds = false WHERE number = :number")
@@ -106,7 +108,7 @@ async def known(connection: AsyncConnection, tenant: str, defaults: Limits) -> K
     """What a tenant has now."""
     row = (await connection.execute(_HOLDING, {"tenant": tenant})).one()._mapping
     limits = Limits(**{name: row[f"limit_{name}"] for name in _LIMITS}).over(defaults)
-    return Known(limits, Holding(**{name: int(row[name]) for name in QUOTAS}))
+    return Known(limits, Holding(**{name: int(row[name]) for name in COUNTED}))
 
 
 async def check(connection: AsyncConnection, tenant: str, defaults: Limits, **more: int) -> None:
@@ -154,7 +156,7 @@ class Quotas(Part):
     async def _stretch(self, statement: TextClause, number: int, first: int) -> Any:
         async def free(connection: AsyncConnection) -> Any:
             gone = (await connection.execute(statement, {"number": number, "first": first, "n": _CHUNK})).one()
-            if gone.bytes:
+            if gone.bytes:  # less than nothing where rows said still less
                 await connection.execute(_LIGHTER, {"number": number, "bytes": gone.bytes})
             return gone
 
