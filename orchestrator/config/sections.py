@@ -181,7 +181,7 @@ class FinishSettings(Section):
 
 
 class LimitSettings(Section):
-    """What a tenant may do unless `cogmill tenants limit` says otherwise; None is no limit. `Limits` explains them."""
+    """What a tenant may do unless `cogmill tenants limit` says otherwise; none is no limit. `Limits` explains them."""
 
     # Where requests are counted: `memory://` for each API process by itself, `redis://host` for all together.
     storage: str = "memory://"
@@ -201,6 +201,12 @@ class LimitSettings(Section):
     stored_bytes: int | None = Field(default=2**40, ge=0)
     webhook_endpoints: int | None = Field(default=20, ge=0)
     event_streams: int | None = Field(default=200, ge=0)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _lifted(cls, value: object) -> object:
+        """TOML and the environment have no word of their own for no limit, which quotas need: they have a default."""
+        return None if value == "none" else value
 
     @property
     def defaults(self) -> Limits:

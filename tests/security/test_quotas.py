@@ -229,3 +229,5 @@ def test_every_quota_is_on_unless_it_is_relaxed() -> None:
     assert all(getattr(defaults, name) for name in QUOTAS)
     # These two would cost a lock at each submit.
     assert not defaults.bounds_queue
+    relaxed = LimitSettings.model_validate(dict.fromkeys(QUOTAS, "none")).defaults
+    assert {getattr(relaxed, name) for name in QUOTAS} == {None}
