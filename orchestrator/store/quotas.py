@@ -36,13 +36,13 @@ _HOLDING = text(f"""
         FROM campaigns WHERE tenant = asked.tenant AND (ended_at IS NULL OR holds)) AS held
     CROSS JOIN LATERAL (
         SELECT coalesce(sum(bytes), 0) AS row_bytes,
-               coalesce(sum((input ->> 'size')::bigint) FILTER (WHERE input ->> 'source' = 'upload'), 0) AS put_bytes
+               coalesce(sum((input ->> 'size')::bigint) FILTER (WHERE input ->> 'source' = :put), 0) AS put_bytes
         FROM campaigns WHERE tenant = asked.tenant AND kind = 'campaign') AS said
     CROSS JOIN LATERAL (
         SELECT coalesce(sum(files), 0) AS files, coalesce(sum(bytes), 0) AS bytes FROM (
             SELECT files, bytes FROM stored WHERE tenant = asked.tenant
             UNION ALL SELECT files, bytes FROM stored_changes WHERE tenant = asked.tenant) AS each) AS stored
-""")
+""").bindparams(bindparam("put", "upload", type_=Text))
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('cogmill:quota:' || :quota || ':' || :tenant, 0))")
 
 # Two that add up at once take different rows, and tenants in one order.
