@@ -122,14 +122,12 @@ class CampaignRows(Part):
             good, repeated = await _copy_rows(connection, before, new)
             wrong = [*bad, *repeated]
             told = {row.line: row for row in reversed(wrong)}  # the first that is wrong with a line
+            kept = [told[number] for number in sorted(told)][: max(0, _MOST_BAD - before.counts.bad)]
             await _copy(
                 connection,
                 "campaign_bad_rows",
                 _BAD_COLUMNS,
-                [
-                    (before.number, row.line, row.custom_id, row.field, row.code, row.reason)
-                    for row in list(told.values())[: max(0, _MOST_BAD - before.counts.bad)]
-                ],
+                [(before.number, row.line, row.custom_id, row.field, row.code, row.reason) for row in kept],
             )
             priced = before.estimate if estimate is None else estimate(before.estimate, good)
             counted = {"rows": len(good), "bytes": _bytes(good), "bad": len(told), "records": records}
