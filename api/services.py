@@ -40,7 +40,7 @@ from orchestrator.tenants.issuing import Issuing
 from orchestrator.tenants.keyring import Keyring
 from orchestrator.tenants.ledger import Reports
 from orchestrator.tenants.masters import MasterFiles
-from orchestrator.tenants.rates import RequestRates
+from orchestrator.tenants.rates import RequestRates, TenantLimits
 from orchestrator.tenants.room import Room
 from orchestrator.tenants.turns import Turns
 from orchestrator.tenants.uses import Uses
@@ -116,6 +116,7 @@ class Services:
     rooms: Rooms
     large_bodies: Turns
     uploads: Turns
+    limits: TenantLimits
 
     @classmethod
     def of(cls, settings: Settings, store: ApiStore, objects: ObjectStore) -> Services:
@@ -125,7 +126,7 @@ class Services:
         rates = RequestRates(door.limits, settings.limits.storage)
         readiness = Readiness(settings.database, store)
         batches = Batches(store, door.files, door.limits, priority=settings.batches.priority)
-        webhooks = Subscriptions(settings, store, masters=masters)
+        webhooks = Subscriptions(settings, store, door.limits, masters=masters)
         feed, campaign_feed = Feed(store, watchers=_WATCHERS), CampaignFeed(store, watchers=_CAMPAIGN_WATCHERS)
         inputs, requests = Inputs(settings, objects, door.files), Requests(settings, OpenAILines(settings))
         quoting, repricing = Quoting(settings, store, requests, door.book), Repricing(store, requests)
@@ -158,6 +159,7 @@ class Services:
             rooms=Rooms.of(settings.api),
             large_bodies=Turns(_LARGE_BODIES, wait_s=TURN_S),
             uploads=Turns(_UPLOADS, wait_s=TURN_S),
+            limits=door.limits,
         )
 
 

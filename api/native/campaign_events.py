@@ -73,7 +73,8 @@ async def _watch(request: Request, campaign_id: str, tenant: deps.Tenant) -> Asy
     """Opened before the status goes out, so that whatever is wrong is an error, and closed after the last byte."""
     services = deps.services(request)
     campaign = await services.campaigns.get(tenant, campaign_id)
-    with services.campaign_feed.watch(campaign) as watch:
+    limits = await services.limits.of(tenant)
+    with services.campaign_feed.watch(campaign, limits.event_streams) as watch:
         watch.show(campaign)
         held(request).give_back(services.rooms.requests)
         yield watch

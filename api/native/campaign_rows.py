@@ -82,7 +82,7 @@ async def list_rows(
         errors=(400, 404),
         answers={
             200: {
-                "description": "A line of each record of the input that cannot be rendered, and why.",
+                "description": "A line of each record of the input that cannot be rendered, and why; the first 20,000.",
                 "content": {
                     "application/jsonl": {"schema": {"type": "string"}, "example": _BAD_EXAMPLE},
                     "text/csv": {"schema": {"type": "string"}},

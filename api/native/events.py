@@ -53,7 +53,8 @@ _EXAMPLE = (
 async def _watch(request: Request, video_id: str, tenant: deps.Tenant) -> AsyncIterator[Watch]:
     """Opened before the status goes out, so that whatever is wrong is an error, and closed after the last byte."""
     services = deps.services(request)
-    with services.feed.watch(await services.jobs.get(tenant, video_id)) as watch:
+    job, limits = await services.jobs.get(tenant, video_id), await services.limits.of(tenant)
+    with services.feed.watch(job, limits.event_streams) as watch:
         held(request).give_back(services.rooms.requests)
         yield watch
 

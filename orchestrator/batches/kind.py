@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
-from orchestrator.batches.lines import Check, LineReader, split_lines
+from orchestrator.batches.input import DEADLINE_S, InputLines
+from orchestrator.batches.lines import Check, LineReader, parse_line, split_lines
 from orchestrator.batches.output import BatchOutput
 from orchestrator.config import Settings
 from orchestrator.domain import jsontext
 from orchestrator.domain.batch import Batch, BatchStatus, LineError
-from orchestrator.domain.campaign import CampaignState, Pass, PassKind, Row
-from orchestrator.domain.errors import NotFound
-from orchestrator.domain.job import NewJob
+from orchestrator.domain.campaign import CampaignState, Input, Pass, PassKind, Row
+from orchestrator.domain.errors import IntegrityError, LimitExceeded, NotFound
+from orchestrator.domain.job import Artifact, NewJob
 from orchestrator.intake.files import Files
 from orchestrator.intake.jobs import Jobs
+from orchestrator.kit.threads import Threads
 from orchestrator.policy.limits import Limits
 from orchestrator.ports import ObjectStore
 from orchestrator.ports.batches import BatchEnd, BatchStore, Lines
@@ -32,6 +35,8 @@ _log = logs.get("batches")
 
 _TAKE_LINES, _TAKE_BYTES = 500, 8 * 2**20
 _SETTLE = 1_000
+# Reads of files at a time, whatever batches these belong to.
+_READERS = 4
 
 
 class BatchRows(BatchStore, CampaignStore, Protocol):
@@ -64,6 +69,7 @@ class BatchKind:
         self._dialects = dialects
         self._refill = Refill(store, settings.prices)
         self._output = BatchOutput(settings, store, objects, dialects)
+        self._threads = Threads("s3-batch-lines", count=_READERS, deadline_s=DEADLINE_S)
 
     # ------------------------------------------------------------ validating
 
@@ -75,9 +81,12 @@ class BatchKind:
             return 0
         try:
             file = await self._files.get(batch.tenant, batch.input_file)
+            hold = await self._found(hold, file.object)
             total, errors = await self._read(hold, batch, file.object.key)
         except NotFound as error:
             total, errors = 0, [LineError(code="file_not_found", message=error.message, param="input_file_id")]
+        except LimitExceeded as error:
+            total, errors = 0, [LineError(code=f"limit_{error.limit}", message=error.message, param="input_file_id")]
         if errors:
             await self._end(hold, BatchEnd(status=BatchStatus.FAILED, errors=errors))
             return 0
@@ -86,6 +95,13 @@ class BatchKind:
         await self._store.change_held(hold, begin)
         _log.info("batch_began", batch=batch.id, tenant=batch.tenant, requests=total)
         return 0
+
+    async def _found(self, hold: Hold, file: Artifact) -> Hold:
+        """Say where its rows will point before there are any: releases that read copies leave it alone from now on."""
+        found = Input(source=_batch(hold).input_file, key=file.key, size=file.size, sha256=file.sha256)
+        if hold.campaign.input == found:
+            return hold
+        return replace(hold, campaign=await self._store.change_held(hold, Change(values={"input": found})))
 
     async def _read(self, hold: Hold, batch: Batch, key: str) -> tuple[int, Sequence[LineError]]:
         reader = LineReader(
@@ -123,15 +139,17 @@ class BatchKind:
         if cancelled or hold.overdue:
             return await self._wind_up(hold, live)
         room = self._settings.batches.ahead - live
-        filled = await self._refill.fill(hold, room=room, seats=room, prepare=self._prepare)
+        lines = InputLines(self._objects, self._threads)
+        prepare = partial(self._prepare, lines)
+        filled = await self._refill.fill(hold, room=room, seats=room, prepare=prepare, load=lines.load)
         if filled.through and not live:
             await self._finalize(hold)
             return 0
         return filled.pause_s
 
-    async def _prepare(self, hold: Hold, wanted: Pass, row: Row, job_id: UUID) -> NewJob:
+    async def _prepare(self, lines: InputLines, hold: Hold, wanted: Pass, row: Row, job_id: UUID) -> NewJob:
         batch = _batch(hold)
-        request = self._dialects[batch.dialect].request(jsontext.parse(row.body), job_id)
+        request = self._dialects[batch.dialect].request(_asked(batch, row, lines), job_id)
         # The line names the request here: a key of its own could only point at another line's job.
         usual = self._settings.batches.priority
         request = replace(request, priority=None, usual_priority=usual, idempotency_key=None)
@@ -167,6 +185,20 @@ class BatchKind:
         metrics.batches_ended.labels(end.status).inc()
         batch = _batch(hold)
         _log.info("batch_ended", batch=batch.id, tenant=batch.tenant, status=end.status, completed=end.completed)
+
+
+def _asked(batch: Batch, row: Row, lines: InputLines) -> Mapping[str, Any]:
+    """The body of a row's line: as it lies in the file, or, of a batch that an earlier release has taken in, its copy.
+
+    Raises `IntegrityError` where another line lies there.
+    """
+    if row.input_at is None:
+        copied: Mapping[str, Any] = jsontext.parse(row.body)
+        return copied
+    line = parse_line(lines.of(row), batch.endpoint)
+    if line.custom_id != row.custom_id:
+        raise IntegrityError(f"line {row.line} of {batch.input_file} is not the one that was taken in")
+    return line.body
 
 
 def _batch(hold: Hold) -> Batch:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -34,29 +33,40 @@ class ParsedLine:
     body: dict[str, Any]
 
 
-def split_lines(chunks: Iterable[bytes], *, max_bytes: int) -> Iterator[tuple[int, bytes]]:
-    """Numbers (from 1) and bytes of the lines that are not blank. Raises `TooLarge` at one over `max_bytes`."""
-    number, rest = 0, bytearray()
+class Line(NamedTuple):
+    """A line that is not blank."""
+
+    # From 1.
+    number: int
+    # The byte of the file that it begins at.
+    at: int
+    raw: bytes
+
+
+def split_lines(chunks: Iterable[bytes], *, max_bytes: int) -> Iterator[Line]:
+    """The lines that are not blank. Raises `TooLarge` at one over `max_bytes`."""
+    number, at, rest = 0, 0, bytearray()
     for chunk in chunks:
         *whole, last = chunk.split(b"\n")
         for piece in whole:
             rest += piece
             number += 1
-            yield from _line(number, rest, max_bytes)
+            yield from _line(number, at, rest, max_bytes)
+            at += len(rest) + 1
             rest = bytearray()
         rest += last
         if len(rest) > max_bytes:
             break
-    yield from _line(number + 1, rest, max_bytes)
+    yield from _line(number + 1, at, rest, max_bytes)
 
 
-def _line(number: int, line: bytearray, max_bytes: int) -> Iterator[tuple[int, bytes]]:
+def _line(number: int, at: int, line: bytearray, max_bytes: int) -> Iterator[Line]:
     if len(line) > max_bytes:
         raise TooLarge(f"line {number} has more than {max_bytes} bytes")
-    if number == 1:
-        line = line.removeprefix(_BOM)
+    if number == 1 and line.startswith(_BOM):
+        line, at = line.removeprefix(_BOM), at + len(_BOM)
     if not line.isspace() and line:
-        yield number, bytes(line)
+        yield Line(number, at, bytes(line))
 
 
 def parse_line(raw: bytes, endpoint: str) -> ParsedLine:
@@ -94,8 +104,7 @@ def _code(value: object) -> str | None:
 class LineReader:
     """Takes in a file of requests piece by piece."""
 
-    # Their numbers, from 1, and their bytes.
-    lines: Iterator[tuple[int, bytes]]
+    lines: Iterator[Line]
     # The route that each of them must name.
     endpoint: str
     # Raises a `RequestError` for a body that cannot be meant.
@@ -113,7 +122,7 @@ class LineReader:
         taken = 0
         while len(items) < lines and taken < size and len(self.errors) < MAX_ERRORS:
             try:
-                number, raw = next(self.lines)
+                line = next(self.lines)
             except StopIteration:
                 break
             except TooLarge as error:
@@ -123,15 +132,15 @@ class LineReader:
                 message = f"the file has more than {self.max_lines} lines"
                 self.errors.append(LineError(code="too_many_lines", message=message))
                 break
-            taken += len(raw)
+            taken += len(line.raw)
             self.total += 1
             try:
-                items.append(self._item(number, raw))
+                items.append(self._item(line))
             except RequestError as error:
-                self.errors.append(line_error(error, number))
+                self.errors.append(line_error(error, line.number))
             except Exception as error:
-                aside.put("batch_lines", error, line=number)
-                self.errors.append(LineError(code=BROKEN.code, message=BROKEN.message, line=number))
+                aside.put("batch_lines", error, line=line.number)
+                self.errors.append(LineError(code=BROKEN.code, message=BROKEN.message, line=line.number))
         return items
 
     def finish(self) -> list[LineError]:
@@ -140,16 +149,16 @@ class LineReader:
             return [LineError(code="empty_file", message="the file has no requests")]
         return self.errors
 
-    def _item(self, number: int, raw: bytes) -> NewRow:
-        parsed = parse_line(raw, self.endpoint)
+    def _item(self, line: Line) -> NewRow:
+        parsed = parse_line(line.raw, self.endpoint)
         # A digest each: fifty thousand names of 512 characters would be too much to keep.
         digest = blake2b(parsed.custom_id.encode(), digest_size=16).digest()
         if digest in self._seen:
             raise InvalidField("comes twice in this file", param="custom_id", code="duplicate_custom_id")
         self._seen.add(digest)
         self.check(parsed.body, uuid7())
-        # ASCII: half surrogate pairs and NUL stay escapes, which every text column can hold.
-        return NewRow(line=number, custom_id=parsed.custom_id, body=json.dumps(parsed.body), image=False)
+        # Where it lies instead of what it says: many batches of one file are no copies of it.
+        return NewRow(line.number, parsed.custom_id, "", False, line.at, len(line.raw))
 
 
 def item_error(error: RequestError) -> ItemError:

@@ -18,7 +18,7 @@ from orchestrator.campaigns.requests import Requests, Trial, added, parsed
 from orchestrator.config import Settings
 from orchestrator.domain.campaign import Campaign, CampaignState, Group, Input, RowError
 from orchestrator.domain.campaign_rows import NewRow
-from orchestrator.domain.errors import InvalidField, NotFound, RequestError
+from orchestrator.domain.errors import InvalidField, LimitExceeded, NotFound, RequestError
 from orchestrator.domain.texts import storable
 from orchestrator.kit.scratch import scratch
 from orchestrator.ports import ObjectStore
@@ -70,6 +70,9 @@ class Ingest:
         except NotFound as error:
             gone = RowError(code="input_not_found", message=storable(error.message), param="input")
             change = _failed(campaign, gone)
+        except LimitExceeded as error:
+            full = RowError(code=f"limit_{error.limit}", message=storable(error.message), param="input")
+            change = _failed(campaign, full)
         except RequestError as error:
             message = error.message if error.param in (None, "input") else f"{error.param}: {error.message}"
             change = _failed(campaign, RowError(code=error.code, message=storable(message), param=error.param))

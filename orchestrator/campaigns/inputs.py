@@ -52,16 +52,18 @@ class Inputs:
         return Input(source=source, key=file.object.key, format=form, size=file.object.size)
 
     async def offer(self, tenant: str) -> Upload:
-        """A URL to put an input to, once or several times, for an hour."""
+        """A URL to put an input to, once or several times, for an hour. Raises `LimitExceeded` without any room."""
+        await self._files.check_room(tenant, files=0, size=1)
         key = file_key(tenant, new_file_id())
         url = self._objects.presign_put(key, lifetime_s=_UPLOAD_S)
         expires_at = datetime.now(UTC) + timedelta(seconds=_UPLOAD_S)
         return Upload(url=url, expires_at=expires_at, input=Input(source="upload", key=key))
 
     async def uploaded(self, tenant: str, offered: Input, form: str | None) -> Input:
-        """What was put there. Raises `InvalidField` while nothing was."""
+        """What was put there. Raises `InvalidField` while nothing was, `LimitExceeded` where it is too much."""
         _check_form(form)
         size = await self._size(offered.key, "what should have been put to the upload's URL")
+        await self._files.check_room(tenant, files=0, size=size)
         return replace(offered, format=form, size=size)
 
     def own_key(self, tenant: str, uri: str, param: str) -> str:

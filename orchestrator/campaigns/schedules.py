@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from uuid_utils.compat import uuid7
 
 from orchestrator.domain.campaign import Campaign, CampaignState
+from orchestrator.domain.errors import LimitExceeded
 from orchestrator.kit.schedules import next_run
 from orchestrator.ports.campaign_values import NewCampaign
 from orchestrator.ports.campaigns import CampaignStore
@@ -49,7 +50,13 @@ class Scheduler:
             idempotency_key=f"schedule:{campaign.id}:{moment.isoformat()}",
             request_hash="schedule",
         )
-        begun = await self._store.add_campaign(new)
+        try:
+            begun = await self._store.add_campaign(new)
+        except LimitExceeded as error:  # this time passes; the next one may find room
+            _log.warning("campaign_not_scheduled", schedule=campaign.id, tenant=campaign.tenant, error=str(error))
+            begun = None
         # From now, not from the time that is over: what a stopped maintainer missed begins once.
         await self._store.scheduled(campaign, next_run(ask.cron, ask.time_zone, datetime.now(UTC)))
+        if begun is None:
+            return
         _log.info("campaign_scheduled", campaign=begun.id, schedule=campaign.id, tenant=campaign.tenant)

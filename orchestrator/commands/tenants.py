@@ -93,6 +93,16 @@ def set_limits(
     most_urgent: Annotated[
         float | None, _option(_priority, "The least priority that it may ask for, 0 to 100; 0 goes before all others.")
     ] = None,
+    open_batches: Annotated[float | None, _option(_count, "Batches that have not ended.")] = None,
+    open_campaigns: Annotated[float | None, _option(_count, "Campaigns that have not ended.")] = None,
+    waiting_rows: Annotated[float | None, _option(_count, "Rows of both that have not ended.")] = None,
+    row_bytes: Annotated[float | None, _option(_count, "Bytes of campaigns' rows.")] = None,
+    files: Annotated[float | None, _option(_count, "Files.")] = None,
+    stored_bytes: Annotated[float | None, _option(_count, "Bytes of files.")] = None,
+    webhook_endpoints: Annotated[float | None, _option(_count, "Webhook endpoints.")] = None,
+    event_streams: Annotated[
+        float | None, _option(_count, "Videos, and campaigns, that are followed in one API process.")
+    ] = None,
     data_dir: DataDirOption = None,
 ) -> None:
     """Limit what TENANT may do; what is not named stays, `none` lifts a limit, `default` goes back to the settings'."""
@@ -103,6 +113,14 @@ def set_limits(
         "gpu_seconds_per_day": gpu_seconds_per_day,
         "largest_request": largest_request,
         "most_urgent": most_urgent,
+        "open_batches": open_batches,
+        "open_campaigns": open_campaigns,
+        "waiting_rows": waiting_rows,
+        "row_bytes": row_bytes,
+        "files": files,
+        "stored_bytes": stored_bytes,
+        "webhook_endpoints": webhook_endpoints,
+        "event_streams": event_streams,
     }
     changes = {name: None if math.isnan(value) else value for name, value in given.items() if value is not None}
     if not changes:
@@ -179,9 +197,10 @@ def list_budgets(tenant: Tenant, data_dir: DataDirOption = None) -> None:
 
 @tenants.command("list")
 def list_tenants(data_dir: DataDirOption = None) -> None:
-    """List tenants with their weight and their limits; those in brackets are the settings'."""
+    """List tenants with their weight and their limits; those in brackets are the settings', quotas left out."""
     from dataclasses import asdict
 
+    from orchestrator.policy.quotas import QUOTAS
     from orchestrator.ports import Tenant as Known
     from orchestrator.store import Store
 
@@ -193,11 +212,32 @@ def list_tenants(data_dir: DataDirOption = None) -> None:
 
     defaults = asdict(settings.limits.defaults)
     for known in asyncio.run(read()):
-        limits = (_shown(name, own, defaults[name]) for name, own in asdict(known.limits).items())
+        told = {name: own for name, own in asdict(known.limits).items() if own is not None or name not in QUOTAS}
+        limits = (_shown(name, own, defaults[name]) for name, own in told.items())
         typer.echo("  ".join((known.name, f"weight {known.weight:g}", *limits)))
+
+
+@tenants.command("quotas")
+def show_quotas(tenant: Tenant, data_dir: DataDirOption = None) -> None:
+    """What TENANT has of what stays, and the most that it may have."""
+    from orchestrator.policy.limits import Limits
+    from orchestrator.policy.quotas import COUNTED, Holding
+    from orchestrator.store import Store
+
+    settings = settings_of(data_dir)
+
+    async def read() -> tuple[Limits, Holding]:
+        async with Store.open(settings.database, limits=settings.limits.defaults) as store:
+            return await store.holding_of(tenant)
+
+    limits, holding = asyncio.run(read())
+    for name in COUNTED:
+        most = getattr(limits, name)
+        text = "no limit" if most is None or math.isinf(most) else f"of {most:.0f}"
+        typer.echo(f"{name.replace('_', '-'):<18} {getattr(holding, name)} {text}")
 
 
 def _shown(name: str, own: float | None, default: float | None) -> str:
     effective = default if own is None else own
-    text = "none" if effective is None or math.isinf(effective) else f"{effective:g}"
+    text = "none" if effective is None or math.isinf(effective) else f"{effective:.15g}"
     return f"{name.replace('_', '-')} {text}" if own is not None else f"{name.replace('_', '-')} ({text})"

@@ -181,7 +181,7 @@ class FinishSettings(Section):
 
 
 class LimitSettings(Section):
-    """What a tenant may do unless `cogmill tenants limit` says otherwise; None is no limit. `Limits` explains them."""
+    """What a tenant may do unless `cogmill tenants limit` says otherwise; none is no limit. `Limits` explains them."""
 
     # Where requests are counted: `memory://` for each API process by itself, `redis://host` for all together.
     storage: str = "memory://"
@@ -192,6 +192,21 @@ class LimitSettings(Section):
     largest_request: float | None = Field(default=None, gt=0)
     # That of a request that says nothing. 0 lets everybody go before all others.
     most_urgent: int = Field(default=DEFAULT_PRIORITY, ge=0, le=MAX_PRIORITY)
+    # Quotas: what a tenant may have of what stays.
+    open_batches: int | None = Field(default=1_000, ge=0)
+    open_campaigns: int | None = Field(default=1_000, ge=0)
+    waiting_rows: int | None = Field(default=5_000_000, ge=0)
+    row_bytes: int | None = Field(default=16 * 2**30, ge=0)
+    files: int | None = Field(default=100_000, ge=0)
+    stored_bytes: int | None = Field(default=2**40, ge=0)
+    webhook_endpoints: int | None = Field(default=20, ge=0)
+    event_streams: int | None = Field(default=200, ge=0)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _lifted(cls, value: object) -> object:
+        """TOML and the environment have no word of their own for no limit, which quotas need: they have a default."""
+        return None if value == "none" else value
 
     @property
     def defaults(self) -> Limits:

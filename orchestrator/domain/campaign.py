@@ -242,12 +242,15 @@ class Row:
     place: int
     line: int
     custom_id: str
-    # JSON.
+    # JSON; empty where its line is read again from the file of its batch.
     body: str
     # How often it got a new seed.
     reseed: int = 0
     # The profile that it was to be promoted to; None where it never was.
     profile: str | None = None
+    # Where that line lies: the first of its bytes, and how many there are.
+    input_at: int | None = None
+    input_size: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

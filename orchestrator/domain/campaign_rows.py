@@ -17,10 +17,13 @@ class NewRow(NamedTuple):  # made a million times, and a frozen dataclass takes 
     line: int
     # Its owner's name for it.
     custom_id: str
-    # JSON, as above, that a `jsonb` column takes.
+    # JSON, as above, that a `jsonb` column takes. Nothing of what is read again from its file when its turn comes.
     body: str
     # Whether it begins at a picture.
     image: bool
+    # Where its line lies in the file of a batch: from which byte on, and how many.
+    at: int | None = None
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,12 +62,14 @@ class Files:
         if purpose not in PURPOSES:
             raise Unsupported(f"must be one of {', '.join(PURPOSES)}, not {purpose[:80]!r}", param="purpose")
         check_text(filename, "file", max_chars=_MAX_NAME_CHARS)
-        self._check_size((await asyncio.to_thread(path.stat)).st_size, purpose)
+        size = (await asyncio.to_thread(path.stat)).st_size
+        self._check_size(size, purpose)
         if lifetime_s is not None and not MIN_LIFETIME_S <= lifetime_s <= MAX_LIFETIME_S:
             raise InvalidField(
                 f"must be between {MIN_LIFETIME_S} and {MAX_LIFETIME_S} seconds, not {lifetime_s}",
                 param="expires_after",
             )
+        await self.check_room(tenant, files=1, size=size)
         file_id = new_file_id()
         key = file_key(tenant, file_id)
         kept_s: float | None = lifetime_s
@@ -83,6 +85,10 @@ class Files:
                 lifetime_s=kept_s,
             )
         )
+
+    async def check_room(self, tenant: str, *, files: int, size: int) -> None:
+        """Raise `LimitExceeded` where so many more files, of so many bytes, are too many."""
+        await self._store.check_room(tenant, files=files, size=size)
 
     async def get(self, tenant: str, file_id: str) -> File:
         """The file's row."""
@@ -107,7 +113,7 @@ class Files:
         return await self._store.list_files(tenant, limit=limit, after=after, order=order, purpose=purpose)
 
     async def delete(self, tenant: str, file_id: str) -> None:
-        """Hide the file for good; its object is swept later."""
+        """Hide the file for good; its object is swept later, and what an open batch reads after that has ended."""
         if not FILE_ID.fullmatch(file_id) or not await self._store.delete_file(file_id, tenant):
             raise _not_found(file_id)
 

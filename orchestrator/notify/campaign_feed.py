@@ -32,9 +32,12 @@ class CampaignFeed:
         self._store = store
         self._watches = Watches[Key, Campaign]("campaigns", _place, most=watchers)
 
-    def watch(self, campaign: Campaign) -> AbstractContextManager[Watch]:
-        """Watch a campaign until the block ends. Raises `LimitExceeded` when too many watch."""
-        return self._watches.watch((campaign.id, campaign.tenant), campaign.tenant)
+    def watch(self, campaign: Campaign, most: float | None = None) -> AbstractContextManager[Watch]:
+        """Watch a campaign until the block ends.
+
+        Raises `LimitExceeded` when too many watch, or `most` of its tenant's.
+        """
+        return self._watches.watch((campaign.id, campaign.tenant), campaign.tenant, most)
 
     def end_all(self) -> None:
         """End every watch that there is: this process stops, and another one may be asked."""

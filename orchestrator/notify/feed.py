@@ -35,9 +35,9 @@ class Feed:
         self._store = store
         self._watches = Watches[UUID, Snapshot]("videos", _place, most=watchers)
 
-    def watch(self, job: Job) -> AbstractContextManager[Watch]:
-        """Watch a job until the block ends. Raises `LimitExceeded` when too many watch."""
-        return self._watches.watch(job.id, job.tenant)
+    def watch(self, job: Job, most: float | None = None) -> AbstractContextManager[Watch]:
+        """Watch a job until the block ends. Raises `LimitExceeded` when too many watch, or `most` of its tenant's."""
+        return self._watches.watch(job.id, job.tenant, most)
 
     def end_all(self) -> None:
         """End every watch that there is: this process stops, and another one may be asked."""

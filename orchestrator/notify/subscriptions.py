@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ from uuid_utils.compat import uuid7
 from orchestrator.adapters.fetch import check_url
 from orchestrator.adapters.webhook_http import host_of
 from orchestrator.config import Settings
-from orchestrator.domain.errors import InvalidField, LimitExceeded, NotFound, Unavailable, WrongState
+from orchestrator.domain.errors import InvalidField, NotFound, Unavailable, WrongState
 from orchestrator.domain.masters import Masters
 from orchestrator.domain.texts import check_text
 from orchestrator.domain.webhooks import DeliveryState, EventType, event_body, secret, secret_owner
 from orchestrator.notify.outbox import RETIRED, delivery_to, new_event_id
+from orchestrator.policy.quotas import exceeded
 from orchestrator.ports import (
     DeliveryPage,
     Endpoint,
@@ -27,8 +29,8 @@ from orchestrator.ports import (
     WebhookDelivery,
     WebhookStore,
 )
+from orchestrator.tenants.rates import TenantLimits
 
-MAX_ENDPOINTS = 20
 MAX_NAME_CHARS = 200
 
 _ENDPOINT_ID = re.compile(r"whe_[0-9a-f]{32}")
@@ -51,9 +53,10 @@ class Signed:
 class Subscriptions:
     """A tenant's webhooks. Every id that is not one of the tenant's own raises `NotFound`, whatever the reason."""
 
-    def __init__(self, settings: Settings, store: WebhookStore, *, masters: Masters) -> None:
+    def __init__(self, settings: Settings, store: WebhookStore, limits: TenantLimits, *, masters: Masters) -> None:
         self._settings = settings
         self._store = store
+        self._limits = limits
         self._masters = masters
 
     # ---------------------------------------------------------------- endpoints
@@ -70,10 +73,11 @@ class Subscriptions:
             event_types=list(dict.fromkeys(event_types)),
             master=self._masters().newest.generation,
         )
-        endpoint = await self._store.add_endpoint(new, at_most=MAX_ENDPOINTS)
+        own = (await self._limits.of(tenant)).webhook_endpoints
+        most = math.inf if own is None else own
+        endpoint = await self._store.add_endpoint(new, at_most=most)
         if endpoint is None:
-            message = f"there are {MAX_ENDPOINTS} webhook endpoints already, which is the most"
-            raise LimitExceeded(message, limit="webhook_endpoints", retry_after_s=None)
+            raise exceeded("webhook_endpoints", most=most, used=math.floor(most))
         return Signed(endpoint, self.secret_of(endpoint))
 
     async def get(self, tenant: str, endpoint_id: str) -> Endpoint:

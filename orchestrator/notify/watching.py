@@ -81,8 +81,9 @@ class Watches(Generic[Key, Seen]):
         self._arrived = asyncio.Event()
 
     @contextmanager
-    def watch(self, key: Key, tenant: str) -> Iterator[Watch[Key, Seen]]:
-        """Watch until the block ends. Raises `LimitExceeded` when too many watch."""
+    def watch(self, key: Key, tenant: str, most: float | None = None) -> Iterator[Watch[Key, Seen]]:
+        """Watch until the block ends. Raises `LimitExceeded` when too many watch; `most` is its tenant's own limit."""
+        self._check(tenant, most)
         self._admit(tenant)
         watch = Watch(key, self._place)
         self._of_tenant.setdefault(tenant, []).append(watch)
@@ -95,6 +96,17 @@ class Watches(Generic[Key, Seen]):
             self._watches[key].discard(watch)
             if not self._watches[key]:
                 del self._watches[key]
+
+    def _check(self, tenant: str, most: float | None) -> None:
+        used = len(self._of_tenant.get(tenant, ()))
+        if most is not None and used >= most:
+            raise LimitExceeded(
+                f"{used} {self._what} of yours are being watched here; at most {most:.0f} may be (limit event_streams)",
+                limit="event_streams",
+                retry_after_s=_RETRY_AFTER_S,
+                most=math.floor(most),
+                used=used,
+            )
 
     def _admit(self, tenant: str) -> None:
         used = len(self._of_tenant.get(tenant, ()))

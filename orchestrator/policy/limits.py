@@ -30,6 +30,18 @@ class Limits:
     largest_request: float | None = None
     # The least priority number that the tenant may ask for: its wishes go before fair shares only as far as this.
     most_urgent: int | None = None
+    # Quotas, of which `policy/quotas.py` knows what counts. Batches, and campaigns, that have not ended.
+    open_batches: float | None = None
+    open_campaigns: float | None = None
+    # Their rows that have not ended; and bytes of what campaigns' rows say, which lie in the database.
+    waiting_rows: float | None = None
+    row_bytes: float | None = None
+    # Files that it has, and their bytes in the bucket.
+    files: float | None = None
+    stored_bytes: float | None = None
+    webhook_endpoints: float | None = None
+    # Videos that are followed in one API process; and as many campaigns.
+    event_streams: float | None = None
 
     def over(self, defaults: Limits) -> Limits:
         """These limits, and the defaults where they say nothing."""

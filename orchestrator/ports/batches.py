@@ -63,7 +63,10 @@ class BatchStore(Protocol):
     """
 
     async def add_batch(self, batch: NewBatch, *, priority: int) -> Batch:
-        """Insert one, and its rows' place; `priority` is that of their jobs."""
+        """Insert one, and its rows' place; `priority` is that of their jobs.
+
+        Raises `LimitExceeded` where its tenant's quotas have no room, however many come at once.
+        """
         ...
 
     async def get_batch(self, batch_id: str, tenant: str) -> Batch | None: ...

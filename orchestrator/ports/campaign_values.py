@@ -252,6 +252,16 @@ class CampaignPage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ToFree:
+    """A batch or a campaign that has ended, with rows that never began."""
+
+    id: str
+    number: int
+    # These rows go; else they stay by name, and what they said goes.
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
     """What has ended, and still has rows."""
 

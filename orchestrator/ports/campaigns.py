@@ -33,6 +33,7 @@ from orchestrator.ports.campaign_values import (
     RowPage,
     Submission,
     Submitted,
+    ToFree,
     WindowJob,
     Work,
 )
@@ -51,7 +52,10 @@ class CampaignStore(Protocol):
 
     # for its owner
     async def add_campaign(self, campaign: NewCampaign) -> Campaign:
-        """Insert one; the first of its key in its place. Raises `KeyReused` when that was asked for otherwise."""
+        """Insert one; the first of its key in its place. Raises `KeyReused` when that was asked for otherwise.
+
+        Raises `LimitExceeded` where its tenant's quotas have no room, however many come at once.
+        """
         ...
 
     async def repeated_campaign(self, tenant: str, key: str, request_hash: str) -> Campaign | None:
@@ -117,6 +121,9 @@ class CampaignStore(Protocol):
         estimate: Estimate | None = None,
     ) -> int:
         """Append rows behind those that are there, but not the ones whose name came before, which are bad, too.
+
+        Raises `LimitExceeded` where its tenant's quotas have no room for them. Of lines that are no rows the first
+        20,000 of an input are kept.
 
         How many rows there are then. `records` is how many of the input have been read when these are in; nothing
         happens when they were in before. `estimate` is asked what it is with those that were appended.
@@ -217,6 +224,14 @@ class CampaignStore(Protocol):
         ...
 
     async def forget_rows(self, kept: Kept) -> None: ...
+
+    async def to_free(self, *, limit: int) -> list[ToFree]:
+        """Those that have ended and still hold rows that never will begin, the first ended ones first."""
+        ...
+
+    async def free_rows(self, ended: ToFree) -> int:
+        """Free these rows, some thousands in each transaction; how many they were."""
+        ...
 
     async def forget_ended(self, *, keep_s: float) -> int:
         """Delete batches that ended so long ago, once they have no rows; how many."""

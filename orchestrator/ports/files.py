@@ -50,8 +50,15 @@ class FilePage:
 class FileStore(Protocol):
     """Files in PostgreSQL. Every method may raise `StoreUnavailable`; none is half done then."""
 
+    async def check_room(self, tenant: str, *, files: int, size: int) -> None:
+        """Raise `LimitExceeded` where the tenant's quotas have no room now for so many more files of so many bytes."""
+        ...
+
     async def add_file(self, file: NewFile) -> File:
-        """Insert the row; a second call with the same id returns the first's."""
+        """Insert the row; a second call with the same id returns the first's.
+
+        Raises `LimitExceeded` as `check_room` does, however many come at once; the object of that one is swept.
+        """
         ...
 
     async def get_file(self, file_id: str, tenant: str) -> File | None: ...
@@ -69,7 +76,7 @@ class FileStore(Protocol):
         ...
 
     async def delete_file(self, file_id: str, tenant: str) -> bool:
-        """Hide the file from its owner: a tombstone, until its object is swept."""
+        """Hide the file from its owner: a tombstone, until its object is swept, which a batch that reads it delays."""
         ...
 
     async def files_to_sweep(self, *, limit: int) -> dict[str, str]:
@@ -78,6 +85,10 @@ class FileStore(Protocol):
 
     async def files_swept(self, ids: Sequence[str]) -> None:
         """The objects are gone: drop the tombstones."""
+        ...
+
+    async def add_up_stored(self) -> int:
+        """Add what has come and gone to what its tenants have; how many changes these were, thousands at most."""
         ...
 
     async def files_unknown(self, made: Mapping[str, datetime], *, older_than_s: float) -> set[str]:

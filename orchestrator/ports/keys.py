@@ -10,6 +10,7 @@ from typing import Protocol
 from orchestrator.domain.masters import FIRST
 from orchestrator.domain.rights import UNBOUND, Rights, Scope, Standing, standing
 from orchestrator.policy.limits import Limits
+from orchestrator.policy.quotas import Holding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +167,10 @@ class KeyStore(Protocol):
 
     async def limits_of(self, tenant: str) -> Limits:
         """What holds for this tenant: its own limits, and the deployment's where it has none."""
+        ...
+
+    async def holding_of(self, tenant: str) -> tuple[Limits, Holding]:
+        """What holds for this tenant, as `limits_of` says, and what counts against its quotas."""
         ...
 
     async def set_share(self, share: Share) -> None:

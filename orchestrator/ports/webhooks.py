@@ -169,7 +169,7 @@ class WebhookStore(Protocol):
     """
 
     # endpoints
-    async def add_endpoint(self, endpoint: NewEndpoint, *, at_most: int) -> Endpoint | None:
+    async def add_endpoint(self, endpoint: NewEndpoint, *, at_most: float) -> Endpoint | None:
         """Insert it; None when the tenant has `at_most` already, however many arrive at once."""
         ...
 

@@ -35,7 +35,7 @@ from orchestrator.ports.batches import Lines
 from orchestrator.processes.frontdoor import open_front_door
 from orchestrator.processes.shared import PATIENCE_S, settler_of, showing
 from orchestrator.rows.engine import RowEngine, RowKind
-from orchestrator.rows.pruning import RowPruner
+from orchestrator.rows.pruning import RowFreer, RowPruner
 from orchestrator.store import Store
 from orchestrator.telemetry import health, metrics
 from orchestrator.tenants.masters import MasterFiles
@@ -53,6 +53,9 @@ _LOOKS_S, _HELPS_S = 0.5, 2.0
 
 # Between two looks whether forecasts have to be made anew.
 _LOOKS_AHEAD_S = 2.0
+
+# Between two times that what tenants store is added up.
+_ADDS_UP_S = 10.0
 
 # How long webhooks in flight may take to land when the process stops.
 _LANDING_S = 5.0
@@ -112,6 +115,7 @@ def sweeping(settings: Settings, store: Store, objects: ObjectStore) -> list[Loo
         Loop("retention", every_s, videos.run_once),
         Loop("inputs", every_s, inputs.run_once),
         Loop("files", every_s, files.run_once),
+        Loop("stored", _ADDS_UP_S, store.add_up_stored),
         Loop("campaign_manifests", every_s, manifests.run_once),
         Loop("prune_learned", every_s, prune_learned),
         Loop("input_orphans", _ORPHANS_EVERY_S, inputs.orphans),
@@ -149,6 +153,7 @@ def moving_rows(
         Loop("forecasts", _LOOKS_AHEAD_S, Forecasting(settings, store, door.book).run_once),
         Loop("campaigns", settings.metrics.queue_every_s, show),
         Loop("adopt_batches", 5.0, adopt),
+        Loop("free_rows", _LOOKS_S, RowFreer(store).run_once),
         Loop("prune_batches", settings.retention.every_s, pruner.run_once),
     ]
 

@@ -50,6 +50,8 @@ class Filled:
 
 # The job of a row in a pass, under the id that it has to have.
 Prepare = Callable[[Hold, Pass, Row, UUID], Awaitable[NewJob]]
+# What has to be read before that: for all of these rows together, or for the first of them.
+Load = Callable[[Hold, Found], Awaitable[Found]]
 
 
 class Refill:
@@ -60,7 +62,7 @@ class Refill:
         # Money for one GPU second, by pool.
         self.prices = prices
 
-    async def fill(self, hold: Hold, *, room: int, seats: int, prepare: Prepare) -> Filled:
+    async def fill(self, hold: Hold, *, room: int, seats: int, prepare: Prepare, load: Load | None = None) -> Filled:
         """Submit up to `room` rows, those beyond `seats` as held ones; one chunk of the first pass."""
         passes = await self._store.open_passes(hold)
         if not passes:
@@ -69,6 +71,8 @@ class Refill:
             return Filled()
         wanted = passes[0]
         found = await self._store.find_rows(hold, wanted, limit=min(CHUNK, room))
+        if load is not None:
+            found = await load(hold, found)
         results = await asyncio.gather(*(self._ready(hold, wanted, row, prepare) for _, row in found.rows))
         return await self._submit(hold, wanted, found, results, seats)
 

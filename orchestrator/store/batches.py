@@ -14,6 +14,7 @@ from orchestrator.domain.campaign import Ask, CampaignState, Input, Kind, Templa
 from orchestrator.ports.batches import BatchEnd, BatchPage, NewBatch
 from orchestrator.ports.campaign_values import Hold
 from orchestrator.ports.files import NewFile
+from orchestrator.store import quotas
 from orchestrator.store.changes import held
 from orchestrator.store.files import inserted
 from orchestrator.store.parked import ParkedKind
@@ -91,6 +92,8 @@ _ADOPTED = text("""
 class Batches(Part):
     async def add_batch(self, batch: NewBatch, *, priority: int) -> Batch:
         async def add(connection: AsyncConnection) -> Batch:
+            more = {"open_batches": 1, "waiting_rows": 1, "files": 1, "stored_bytes": 1}
+            await quotas.check(connection, batch.tenant, self._defaults, **more)
             row = (await connection.execute(_face(batch).returning(*batches.c))).one()
             await connection.execute(_rows_of(batch, row.expires_at, priority))
             return batch_of(row)

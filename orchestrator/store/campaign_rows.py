@@ -17,7 +17,7 @@ from orchestrator.domain.campaign_rows import BadRow, NewRow
 from orchestrator.domain.states import JobState
 from orchestrator.ports.campaign_values import EndedRow, Hold, RowFilter, RowPage, ShownRow
 from orchestrator.ports.campaigns import Estimate
-from orchestrator.store import rows
+from orchestrator.store import quotas, rows
 from orchestrator.store.campaign_values import variables_of
 from orchestrator.store.changes import held
 from orchestrator.store.part import Part
@@ -26,15 +26,18 @@ from orchestrator.telemetry import aside
 _PAGE = 5_000
 # Bytes of bodies in a page: of rows with pictures within them there are fewer.
 _PAGE_BYTES = 32 * 2**20
+# Lines that are no rows, of one input: beyond so many they are counted, and not kept.
+_MOST_BAD = 20_000
 # A page of rows that a filter leaves few of looks at no more than so many, some at a time.
 _LOOK = 5_000
 _PIECE = 500
 
-_COLUMNS = ("campaign", "place", "line", "custom_id", "body")
+_COLUMNS = ("campaign", "place", "line", "custom_id", "body", "input_at", "input_size")
 _BAD_COLUMNS = ("campaign", "line", "custom_id", "field", "code", "reason")
 
 _TAKEN = text("""
-    UPDATE campaigns SET rows = rows + :rows, bad = bad + :bad, records = :records, estimate = :estimate
+    UPDATE campaigns
+    SET rows = rows + :rows, bytes = bytes + :bytes, bad = bad + :bad, records = :records, estimate = :estimate
     WHERE number = :number
 """).bindparams(bindparam("estimate", type_=JSONB))
 _KNOWN = text("""
@@ -114,17 +117,21 @@ class CampaignRows(Part):
             before = await held(connection, hold)
             if before.records >= records:
                 return before.counts.rows
+            more = {"waiting_rows": len(new), "row_bytes": _bytes(new)}
+            await quotas.check(connection, before.tenant, self._defaults, **more)
             good, repeated = await _copy_rows(connection, before, new)
             wrong = [*bad, *repeated]
             told = {row.line: row for row in reversed(wrong)}  # the first that is wrong with a line
+            kept = [told[number] for number in sorted(told)][: max(0, _MOST_BAD - before.counts.bad)]
             await _copy(
                 connection,
                 "campaign_bad_rows",
                 _BAD_COLUMNS,
-                [(before.number, row.line, row.custom_id, row.field, row.code, row.reason) for row in told.values()],
+                [(before.number, row.line, row.custom_id, row.field, row.code, row.reason) for row in kept],
             )
             priced = before.estimate if estimate is None else estimate(before.estimate, good)
-            counted = {"rows": len(good), "bad": len(told), "records": records, "number": before.number}
+            counted = {"rows": len(good), "bytes": _bytes(good), "bad": len(told), "records": records}
+            counted["number"] = before.number
             await connection.execute(_TAKEN, counted | {"estimate": list(priced)})
             return before.counts.rows + len(good)
 
@@ -196,7 +203,9 @@ async def _copy_rows(
 
     def records(some: Sequence[NewRow]) -> list[tuple[Any, ...]]:
         first = of.counts.rows
-        return [(of.number, first + n, row.line, row.custom_id, row.body) for n, row in enumerate(some)]
+        return [
+            (of.number, first + n, row.line, row.custom_id, row.body, row.at, row.size) for n, row in enumerate(some)
+        ]
 
     try:
         async with connection.begin_nested():
@@ -215,6 +224,11 @@ async def _copy_rows(
             good.append(row)
     await _copy(connection, "campaign_rows", _COLUMNS, records(good))
     return good, repeated
+
+
+def _bytes(new: Sequence[NewRow]) -> int:
+    """Of what rows say. Where it is ASCII, as most is, that need not be encoded."""
+    return sum(len(row.body) if row.body.isascii() else len(row.body.encode()) for row in new)
 
 
 async def _copy(

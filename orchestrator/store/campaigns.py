@@ -9,10 +9,13 @@ from uuid import uuid4
 
 from sqlalchemy import ARRAY, Text, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+from uuid_utils.compat import uuid7
 
 from orchestrator.domain.campaign import Campaign, CampaignState, Kind, ManifestMark
-from orchestrator.domain.errors import KeyReused, LeaseLost
+from orchestrator.domain.errors import KeyReused, LeaseLost, LimitExceeded
 from orchestrator.ports.campaign_values import CampaignPage, Hold, NewCampaign, Work
+from orchestrator.store import quotas
 from orchestrator.store.batches import batch_of
 from orchestrator.store.campaign_values import COLUMNS, LIVE, NO_LIVE, campaign
 from orchestrator.store.part import Part
@@ -123,8 +126,22 @@ class Campaigns(Part):
         kept = {name: bindparam(f"kept_{name}", getattr(new, name), type_=JSONB(none_as_null=True)) for name in _JSON}
         kept["templates"] = bindparam("kept_templates", [new.template], type_=JSONB)
         add = insert(campaigns).values(kind=Kind.CAMPAIGN, **{name: getattr(new, name) for name in _PLAIN}, **kept)
-        found = await self._database.fetch(add.on_conflict_do_nothing().returning(campaigns.c.id))
-        if found:
+        rows = {} if new.state is CampaignState.DRAFT else {"waiting_rows": 1, "row_bytes": 1}
+
+        async def insert_it(connection: AsyncConnection) -> Any:
+            await quotas.check(connection, new.tenant, self._defaults, open_campaigns=1, **rows)
+            return (await connection.execute(add.on_conflict_do_nothing().returning(campaigns.c.id))).one_or_none()
+
+        try:
+            found = await self._database.transact(insert_it)
+        except LimitExceeded:
+            if new.idempotency_key is None:
+                raise
+            earlier = await self.repeated_campaign(new.tenant, new.idempotency_key, str(new.request_hash))
+            if earlier is None:
+                raise
+            return earlier
+        if found is not None:
             made = await self.get_campaign(new.id, new.tenant)
         else:
             assert new.idempotency_key is not None, "only a key can be there already"
@@ -155,7 +172,7 @@ class Campaigns(Part):
 
     async def lease_campaign(self, work: Work, lease_s: float) -> Hold | None:
         while True:
-            token = uuid4()
+            token = uuid7()  # of version 4 are those of releases that cannot read rows without copies (migration 0020)
             leased = await self._database.fetch(_LEASES[work], {"token": token, "lease_s": lease_s})
             if not leased:
                 return None

@@ -64,7 +64,7 @@ _CLOSE = text("""
 
 
 class Endpoints(Part):
-    async def add_endpoint(self, endpoint: NewEndpoint, *, at_most: int) -> Endpoint | None:
+    async def add_endpoint(self, endpoint: NewEndpoint, *, at_most: float) -> Endpoint | None:
         async def add(connection: AsyncConnection) -> Row[Any] | None:
             # The tenant's row makes its concurrent additions wait for each other.
             await connection.execute(insert(tenants).values(new_tenant(endpoint.tenant)).on_conflict_do_nothing())

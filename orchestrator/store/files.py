@@ -9,16 +9,31 @@ from typing import Any, Literal
 from sqlalchemy import ARRAY, ColumnElement, Row, Text, bindparam, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import TIMESTAMP, insert
 from sqlalchemy.dialects.postgresql.dml import Insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orchestrator.domain.errors import LimitExceeded
 from orchestrator.domain.job import Artifact
+from orchestrator.policy.quotas import check_room
 from orchestrator.ports.files import File, FilePage, NewFile
+from orchestrator.store import quotas
 from orchestrator.store.part import Part
 from orchestrator.store.tables import files
+
+_NOW = func.cogmill_now()
 
 _BURY_EXPIRED = text("""
     UPDATE files SET deleted_at = cogmill_now()
     WHERE id IN (SELECT id FROM files WHERE expires_at <= cogmill_now() AND deleted_at IS NULL
                  ORDER BY expires_at LIMIT :n FOR UPDATE SKIP LOCKED)
+""")
+
+# The lines of a batch are read when their turn comes: its file goes after it.
+_BURIED = text("""
+    SELECT id, key FROM files AS f
+    WHERE deleted_at IS NOT NULL AND NOT EXISTS (
+        SELECT FROM campaigns AS c WHERE c.tenant = f.tenant AND c.kind = 'batch' AND c.ended_at IS NULL
+        AND c.input ->> 'source' = f.id)
+    ORDER BY deleted_at LIMIT :n
 """)
 
 _UNKNOWN = text("""
@@ -31,11 +46,37 @@ _UNKNOWN = text("""
 
 
 class Files(Part):
+    async def check_room(self, tenant: str, *, files: int, size: int) -> None:
+        async def look(connection: AsyncConnection) -> None:
+            found = await quotas.known(connection, tenant, self._defaults)
+            check_room(found.limits, found.holding, files=files, stored_bytes=size)
+
+        await self._database.transact(look)
+
     async def add_file(self, file: NewFile) -> File:
-        added = await self._database.fetch(inserted(file).on_conflict_do_nothing().returning(*files.c))
-        # No row: the commit of an earlier call went through and its answer was lost.
-        found = added or await self._database.fetch(select(files).where(files.c.id == file.id))
-        return _file(found[0])
+        async def add(connection: AsyncConnection) -> Row[Any] | LimitExceeded:
+            over = await self._over(connection, file)
+            same = select(files).where(files.c.id == file.id)
+            # There: the commit of an earlier call went through and its answer was lost.
+            earlier = (await connection.execute(same)).one_or_none()
+            if earlier is not None:
+                return earlier if over is None or earlier.deleted_at is None else over
+            # Of one too many the object is there already: the sweeper takes it like those of deleted ones.
+            new = inserted(file) if over is None else inserted(file).values(deleted_at=_NOW, counted=False)
+            added = (await connection.execute(new.returning(*files.c))).one()
+            return added if over is None else over
+
+        added = await self._database.transact(add)
+        if isinstance(added, LimitExceeded):
+            raise added
+        return _file(added)
+
+    async def _over(self, connection: AsyncConnection, file: NewFile) -> LimitExceeded | None:
+        try:
+            await quotas.check(connection, file.tenant, self._defaults, files=1, stored_bytes=file.object.size)
+        except LimitExceeded as error:
+            return error
+        return None
 
     async def get_file(self, file_id: str, tenant: str) -> File | None:
         found = await self._database.fetch(select(files).where(*_owned(file_id, tenant)))
@@ -65,8 +106,7 @@ class Files(Part):
 
     async def files_to_sweep(self, *, limit: int) -> dict[str, str]:
         await self._database.fetch(_BURY_EXPIRED, {"n": limit})
-        buried = select(files.c.id, files.c.key).where(files.c.deleted_at.is_not(None))
-        found = await self._database.fetch(buried.order_by(files.c.deleted_at).limit(limit))
+        found = await self._database.fetch(_BURIED, {"n": limit})
         return {row.id: row.key for row in found}
 
     async def files_swept(self, ids: Sequence[str]) -> None:

@@ -34,6 +34,7 @@ from orchestrator.store.masters import Masters
 from orchestrator.store.parked import ParkedThings
 from orchestrator.store.pauses import Pauses
 from orchestrator.store.predictions import PredictionRows
+from orchestrator.store.quotas import Quotas
 from orchestrator.store.rivals import Rivals
 from orchestrator.store.row_ends import RowEnds
 from orchestrator.store.settle import Settlements
@@ -52,7 +53,7 @@ class Store(
     Jobs, Turns, Claims, Settlements, WorkerRows, Housekeeping, Tenants, Keys, Files, Inputs, Endpoints,
     Deliveries, DeliveryLog, Batches, Campaigns, Changes, CampaignRows, Windows, RowEnds, Rivals, Budgets,
     CampaignHouse, Ledger, Loads, Pauses, ParkedThings, WorkerTime, PredictionRows, Shares, Forecasts, Fleets, Clusters,
-    Masters,
+    Masters, Quotas,
 ):  # fmt: skip
     """Jobs, keys, inputs, files, batches, campaigns, webhooks, as the ports ask. One per process and event loop."""
 

@@ -35,7 +35,7 @@ _LONGEST_S = 3600.0
 # Rows of a pass that have neither a job nor, in this pass, an end.
 _FREE = """
     AND NOT EXISTS (SELECT FROM campaign_jobs AS w WHERE w.campaign = r.campaign AND w.place = r.place)"""
-_ROW = """r.place, r.line, r.custom_id, r.body, r.reseed,
+_ROW = """r.place, r.line, r.custom_id, r.body, r.reseed, r.input_at, r.input_size,
     CASE WHEN r.result -> 'draft' IS NOT NULL THEN r.result ->> 'profile' END AS profile"""
 # Which rows a pass is for, whoever named them. Only what has not come, only what failed; what is promoted already, or
 # was from the first rendered so, would come out the same.
@@ -197,7 +197,7 @@ def _where(hold: Hold, wanted: Pass) -> dict[str, Any]:
 
 
 def _row(row: SqlRow[Any]) -> Row:
-    names = ("place", "line", "custom_id", "body", "reseed", "profile")
+    names = ("place", "line", "custom_id", "body", "reseed", "profile", "input_at", "input_size")
     return Row(**{name: getattr(row, name) for name in names})
 
 

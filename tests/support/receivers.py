@@ -20,6 +20,7 @@ from orchestrator.kit.clock import SystemClock
 from orchestrator.notify.outbox import Announcer, Deliverer
 from orchestrator.notify.subscriptions import Signed, Subscriptions
 from orchestrator.store import Store
+from orchestrator.tenants.rates import TenantLimits
 from tests.support.api import MASTER_KEY, api_settings
 
 LOOPBACK = FetchSettings.model_validate({"allow_networks": ["127.0.0.0/8"]})
@@ -170,12 +171,13 @@ async def posting(database_url: str, *, ring: Ring | None = None, **webhooks: An
     settings = webhook_settings(database_url, **webhooks)
     ring = ring or settings.needed_ring
     async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(Store.open(database_url))
+        store = await stack.enter_async_context(Store.open(database_url, limits=settings.limits.defaults))
         sender = HttpSender(timeout_s=settings.webhooks.timeout_s, allow_networks=settings.fetch.allow_networks)
         stack.push_async_callback(sender.close)
         deliverer = Deliverer(store, sender, settings, SystemClock(), random.Random(1), masters=ring)
         stack.push_async_callback(deliverer.close, 0)
-        yield Post(store, settings, Announcer(store, settings), deliverer, Subscriptions(settings, store, masters=ring))
+        subscriptions = Subscriptions(settings, store, TenantLimits(store, cache_s=0), masters=ring)
+        yield Post(store, settings, Announcer(store, settings), deliverer, subscriptions)
 
 
 async def happen(database: asyncpg.Connection, count: int = 1, *, tenant: str = "acme", url: str | None = None) -> None:

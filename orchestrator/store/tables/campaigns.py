@@ -52,6 +52,10 @@ campaigns = Table(
     Column("dropped", Integer, nullable=False, server_default=ZERO),
     Column("waived", Integer, nullable=False, server_default=ZERO),
     Column("flagged", Integer, nullable=False, server_default=ZERO),
+    # Bytes of its rows' bodies.
+    Column("bytes", BigInteger, nullable=False, server_default=ZERO),
+    # What never began of one that has ended is still to be freed.
+    Column("holds", Boolean, nullable=False, server_default=text("true")),
     Column("estimate", JSONB, nullable=False, server_default=text("'[]'")),
     Column("plan_token", Text),
     Column("approved_token", Text),
@@ -110,6 +114,9 @@ Index(
     "campaigns_idempotency", campaigns.c.tenant, campaigns.c.idempotency_key, unique=True,
     postgresql_where=text("idempotency_key IS NOT NULL"),
 )  # fmt: skip
+# What counts against a tenant's quotas; and what is to be freed.
+Index("campaigns_held", campaigns.c.tenant, postgresql_where=text("ended_at IS NULL OR holds"))
+Index("campaigns_to_free", campaigns.c.ended_at, postgresql_where=text("ended_at IS NOT NULL AND holds"))
 Index("campaigns_live", campaigns.c.state, postgresql_where=text("ended_at IS NULL"))
 Index("campaigns_ended", campaigns.c.ended_at, postgresql_where=text("ended_at IS NOT NULL"))
 # The id of the file that it was put to, and where none was, of the object itself.
@@ -125,8 +132,11 @@ campaign_rows = Table(
     Column("place", Integer, nullable=False),
     Column("line", Integer, nullable=False),
     Column("custom_id", Text(collation="C"), nullable=False),
-    # JSON: a batch's request as its caller wrote it, a campaign's variables and parameters.
+    # JSON: a campaign's variables and parameters. Of a batch's request nothing, but where in its file the line lies,
+    # from which byte on and how many; those that earlier releases have taken in have a copy.
     Column("body", Text, nullable=False),
+    Column("input_at", BigInteger),
+    Column("input_size", Integer),
     Column("reseed", SmallInteger, nullable=False, server_default=ZERO),
     Column("pass", Integer, nullable=False, server_default=ZERO),
     Column("outcome", Text),

@@ -32,6 +32,15 @@ tenants = Table(
     Column("largest_request", Double),
     # The least priority number that it may ask for.
     Column("most_urgent", SmallInteger),
+    # Its quotas, as above.
+    Column("open_batches", Double),
+    Column("open_campaigns", Double),
+    Column("waiting_rows", Double),
+    Column("row_bytes", Double),
+    Column("files", Double),
+    Column("stored_bytes", Double),
+    Column("webhook_endpoints", Double),
+    Column("event_streams", Double),
     # Which of the secrets derived from the master key signs the deliveries to URLs that requests name.
     Column("secret_generation", Integer, nullable=False, server_default=text("1")),
     moment("previous_secret_until"),
@@ -46,6 +55,11 @@ tenants = Table(
         name="tenants_limits",
     ),
     CheckConstraint("most_urgent BETWEEN 0 AND 100", name="tenants_most_urgent"),
+    CheckConstraint(
+        "open_batches >= 0 AND open_campaigns >= 0 AND waiting_rows >= 0 AND row_bytes >= 0 AND files >= 0 "
+        "AND stored_bytes >= 0 AND webhook_endpoints >= 0 AND event_streams >= 0",
+        name="tenants_quotas",
+    ),
 )
 # Whether there is any such tenant is asked by every claim.
 Index("tenants_capped", tenants.c.name, postgresql_where=text("running IS NOT NULL"))

@@ -8,6 +8,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     Double,
+    Identity,
     Index,
     Integer,
     PrimaryKeyConstraint,
@@ -18,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from orchestrator.store.tables.base import NOW, ZERO, metadata, moment
+from orchestrator.store.tables.base import HOT, NOW, ZERO, metadata, moment
 
 # Images that videos begin at, by content. `dying_at`: the sweeper has decided, and nobody may begin to use it.
 inputs = Table(
@@ -49,12 +50,34 @@ files = Table(
     moment("created_at", nullable=False, server_default=NOW),
     moment("expires_at"),
     moment("deleted_at"),
+    # It counts against its tenant's quotas; triggers of the migration 0020 keep these.
+    Column("counted", Boolean, nullable=False, server_default=text("true")),
     CheckConstraint("size >= 0", name="files_size"),
 )
 # Ids are UUIDv7: their order is the order of creation.
 Index("files_listing", files.c.tenant, files.c.id, postgresql_where=text("deleted_at IS NULL"))
 Index("files_deleted", files.c.deleted_at, postgresql_where=text("deleted_at IS NOT NULL"))
 Index("files_expiry", files.c.expires_at, postgresql_where=text("expires_at IS NOT NULL AND deleted_at IS NULL"))
+
+# Files and their bytes, by tenant: what was added up, and what has come and gone since. Whoever adds or deletes a file
+# writes a row of its own, so that no two of them wait for each other.
+stored = Table(
+    "stored",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("files", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    postgresql_with=HOT,
+)
+stored_changes = Table(
+    "stored_changes",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("files", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+)
+Index("stored_changes_tenant", stored_changes.c.tenant)
 
 # Many requests in one file. `dialect` says how its lines are read and answered.
 batches = Table(

@@ -42,11 +42,29 @@ def test_limits_are_set_lifted_and_given_back_one_by_one(tenants: CliRunner) -> 
         assert run("list").endswith(f"  most-urgent {shown}\n")
 
 
+def test_quotas_are_set_and_told_with_what_there_is(tenants: CliRunner) -> None:
+    def run(*arguments: str) -> list[str]:
+        done = tenants.invoke(cli.app, ["tenants", *arguments])
+        assert done.exit_code == 0, done.output
+        return done.stdout.splitlines()
+
+    assert len(run("quotas", "acme")) == 7
+    run("limit", "acme", "--files", "3", "--stored-bytes", "none", "--event-streams", "0")
+    told = run("quotas", "acme")
+    assert "files              0 of 3" in told
+    assert "stored-bytes       0 no limit" in told
+    assert "webhook-endpoints  0 of 20" in told
+    (listed,) = run("list")
+    assert listed.endswith("  files 3  stored-bytes none  event-streams 0")
+    run("limit", "acme", "--files", "default")
+    assert "files              0 of 100000" in run("quotas", "acme")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [[], ["--queued", "-1"], ["--queued", "2.5"], ["--running", "many"], ["--running", "nan"], ["--queued", "inf"],
      ["--requests-per-s", "0"], ["--largest-request", "0"], ["--most-urgent", "101"], ["--most-urgent", "-1"],
-     ["--most-urgent", "0.5"]],
+     ["--most-urgent", "0.5"], ["--files", "0.5"], ["--stored-bytes", "-1"]],
 )  # fmt: skip
 def test_what_is_no_limit_is_refused_by_name(tenants: CliRunner, arguments: list[str]) -> None:
     done = tenants.invoke(cli.app, ["tenants", "limit", "acme", *arguments])

@@ -12,7 +12,6 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from orchestrator.domain.errors import InvalidField, LimitExceeded
 from orchestrator.domain.job import public_id
 from orchestrator.domain.webhooks import EventType, Fate, Judgement
-from orchestrator.notify.subscriptions import MAX_ENDPOINTS
 from orchestrator.store import Store
 from tests.support.jobs import CLUSTER, POOL, new_job, success, worker
 from tests.support.postgres import Clock
@@ -257,8 +256,9 @@ async def test_sending_again_keeps_the_id_and_begins_anew(
 
 async def test_a_tenant_has_so_many_endpoints_and_no_more_however_many_come_at_once(database_url: str) -> None:
     async with posting(database_url) as post:
+        most = int(post.settings.limits.defaults.webhook_endpoints or 0)
         made = await asyncio.gather(
-            *(post.subscribe(f"https://example.com/{n}") for n in range(MAX_ENDPOINTS + 10)), return_exceptions=True
+            *(post.subscribe(f"https://example.com/{n}") for n in range(most + 10)), return_exceptions=True
         )
         refused = [each for each in made if isinstance(each, BaseException)]
         assert [type(each) for each in refused] == [LimitExceeded] * 10

@@ -11,6 +11,7 @@ from sqlalchemy import TextClause
 from sqlalchemy.dialects.postgresql import asyncpg as dialect
 
 from orchestrator.store import campaign_rows, campaigns, changes, fleet, forecasts, rivals, row_ends, spending, window
+from orchestrator.store import quotas as held
 from orchestrator.store.connecting import SESSION
 
 ROWS, JOBS = 20_000, 1_000
@@ -70,6 +71,7 @@ _ARGUMENTS = {
     **{"duty": "'forecasts'", "lease_s": "30", "weeks": "4", "seconds": "3600"},
     **{"believed": "'10 minutes'", "pool": "'small'", "most": "9"},
     **{"kinds": "'[]'", "decisions": "'[]'", "cluster": "'default'", "kept": "1000", "stale": "'1 hour'"},
+    **{"nothing": "'{}'", "put": "'upload'", "quota": "'files'"},
     **dict.fromkeys(("code", "key", "error", "kind", "period", "unit", "state"), "'x'"),
 }
 # Of these tables nobody reads more than an index gives. `campaigns` has few rows that have not ended.
@@ -77,7 +79,7 @@ _LARGE = "jobs|attempts|campaign_rows|campaign_jobs|campaign_bad_rows|campaign_p
 
 
 def statements() -> Iterator[tuple[str, TextClause]]:
-    for module in (campaigns, changes, window, row_ends, rivals, campaign_rows, spending, forecasts, fleet):
+    for module in (campaigns, changes, window, row_ends, rivals, campaign_rows, spending, forecasts, fleet, held):
         name = module.__name__.rpartition(".")[2]
         for label, found in vars(module).items():
             several = found if isinstance(found, dict) else {"": found}
@@ -131,6 +133,8 @@ async def test_no_statement_of_campaigns_scans_a_table(
     # What has ended is deleted from the window by its place, not by comparing each with each.
     settling = plans["row_ends._SETTLE"]
     assert re.search(r"campaign_jobs_pkey.*\n\s+Index Cond: .*place = ANY", settling), settling
+    # What a tenant has is summed over what it has open, and over its campaigns.
+    assert "campaigns_held" in plans["quotas._HOLDING"], plans["quotas._HOLDING"]
     assert "campaign_rows_custom_id" in plans["campaign_rows._SHOWNS[named]"], plans["campaign_rows._SHOWNS[named]"]
     for label in ("campaign_rows._SHOWNS[ended]", "campaign_rows._FAILED", "changes._EDIT_ENDED"):
         assert "campaign_rows_ended" in plans[label], f"{label}\n{plans[label]}"

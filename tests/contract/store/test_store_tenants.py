@@ -169,6 +169,8 @@ ABOUT_THINGS: dict[str, Asking] = {
 # And those that are about the tenant itself.
 ABOUT_ITSELF: dict[str, Asking] = {
     "limits_of": lambda store, its, tenant: store.limits_of(tenant),
+    "holding_of": lambda store, its, tenant: store.holding_of(tenant),
+    "check_room": lambda store, its, tenant: store.check_room(tenant, files=1, size=1),
     "beside": lambda store, its, tenant: store.beside(tenant, POOL, 10, [its.campaign], most=9),
     "lane_outlook": lambda store, its, tenant: store.lane_outlook(POOL, tenant, 10),
     "show_secret": lambda store, its, tenant: store.show_secret(tenant),

@@ -82,7 +82,10 @@ def test_lines_are_the_same_however_the_bytes_arrive(lines: list[bytes], size: i
     read = list(split_lines(pieces, max_bytes=100))
     assert read == list(split_lines([data], max_bytes=100))
     bare = [line.removeprefix(b"\xef\xbb\xbf") if n == 1 else line for n, line in enumerate(lines, 1)]
-    assert read == [(n, line) for n, line in enumerate(bare, 1) if line and not line.isspace()]
+    assert [(line.number, line.raw) for line in read] == [
+        (n, line) for n, line in enumerate(bare, 1) if line and not line.isspace()
+    ]
+    assert [data[line.at : line.at + len(line.raw)] for line in read] == [line.raw for line in read]
 
 
 def test_a_line_that_does_not_end_is_refused_before_it_fills_the_memory() -> None:

@@ -24,7 +24,7 @@ from orchestrator.objects.inputs import InputSweeper
 from orchestrator.objects.manifests import ManifestSweeper
 from orchestrator.objects.videos import Retention
 from orchestrator.ports import Heartbeat, Sweep
-from orchestrator.rows.pruning import RowPruner
+from orchestrator.rows.pruning import RowFreer, RowPruner
 from tests.support.api import api_settings
 from tests.support.api_campaigns import a_campaign
 from tests.support.bad_items import BAD, GOOD, Broken, Done, fake
@@ -138,6 +138,20 @@ async def prune_batches() -> object:
     return done.saw
 
 
+async def free_rows() -> object:
+    done = Done()
+
+    async def to_free(**_: object) -> list[Any]:
+        return [fake(id=name) for name in (BAD, GOOD)]
+
+    async def free(ended: Any) -> int:
+        await done(ended.id)
+        return 3
+
+    assert await RowFreer(fake(to_free=to_free, free_rows=free)).run_once() == 3
+    return done.saw
+
+
 async def manifests() -> object:
     done, due = Done(), [BAD, GOOD]
 
@@ -225,6 +239,7 @@ CASES: dict[str, Callable[[], Awaitable[object]]] = {
     "input_orphans": lambda: _orphans("inputs/", InputSweeper),
     "file_orphans": lambda: _orphans("files/", FileSweeper),
     "prune_batches": prune_batches,
+    "free_rows": free_rows,
     "manifests": manifests,
     "campaign_manifests": campaign_manifests,
     "schedules": schedules,

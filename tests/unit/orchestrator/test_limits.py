@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from orchestrator.config import LimitSettings
 from orchestrator.domain.errors import ConfigError, LimitExceeded
 from orchestrator.policy.limits import Limits, Standing, admit
+from orchestrator.policy.quotas import QUOTAS
 from orchestrator.telemetry import metrics
 from orchestrator.tenants.rates import RequestRates, TenantLimits, window_of
 from tests.support.sockets import free_port
@@ -71,7 +72,8 @@ def test_own_limits_go_before_the_deployments() -> None:
     assert own.over(Limits(queued=9, running=2, largest_request=60)) == Limits(
         queued=3, running=math.inf, largest_request=60
     )
-    assert LimitSettings(queued=9, storage="redis://host").defaults == Limits(queued=9, most_urgent=10)
+    quotas = {name: getattr(LimitSettings(), name) for name in QUOTAS}
+    assert LimitSettings(queued=9, storage="redis://host").defaults == Limits(queued=9, most_urgent=10, **quotas)
 
 
 @given(st.integers(0, 20), st.integers(0, 30), st.lists(costs, max_size=30))
