@@ -17,6 +17,8 @@ class Amounts(Answer):
     gpu_seconds: float
     wasted_gpu_seconds: float
     money: float | None
+    # What fair shares and daily limits counted. Earlier servers do not say.
+    charge: float | None = None
 
 
 class UsageLine(Amounts):

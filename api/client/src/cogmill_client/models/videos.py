@@ -87,6 +87,9 @@ class Video(Identified):
     retry_of: str | None
     predicted_gpu_seconds: float
     gpu_seconds: float | None
+    # What fair shares and limits count, as predicted and of the attempt that made the video. Earlier servers do not say.
+    predicted_charge: float | None = None
+    charge: float | None = None
     incidents: list[Annotated[Incident, OrNewer]]
     checkpoint_step: int | None
     continuity: Annotated[Continuity, OrNewer] | None
