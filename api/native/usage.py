@@ -22,6 +22,7 @@ from orchestrator.tenants.ledger import Report
 router = APIRouter(tags=["usage"])
 
 _EVERY = "*"
+_SUMS = ("attempts", "gpu_seconds", "wasted_gpu_seconds")
 _EXAMPLE: dict[str, JsonValue] = {
     "object": "usage",
     "since": 1767225600,
@@ -194,7 +195,7 @@ def _amounts(used: Used) -> Amounts:
 
 
 def _cells(report: Report, currency: str) -> Iterator[Sequence[object]]:
-    yield [*(by.value for by in report.by), "attempts", "gpu_seconds", "wasted_gpu_seconds", "money", "currency", "charge"]
+    yield [*(by.value for by in report.by), *_SUMS, "money", "currency", "charge"]
     for line in report.lines or ([] if report.by else [report.total]):
         told = told_apart(line, [by.value for by in report.by])
         yield [*told, line.attempts, line.gpu_seconds, line.wasted_gpu_seconds, line.money, currency, line.charge]

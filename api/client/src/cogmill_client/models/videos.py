@@ -87,8 +87,8 @@ class Video(Identified):
     retry_of: str | None
     predicted_gpu_seconds: float
     gpu_seconds: float | None
-    # What fair shares and limits count, as predicted and of the attempt that made the video. Earlier servers do not say.
-    predicted_charge: float | None = None
+    # What fair shares and limits count: as predicted, and of the attempt that made it. Earlier servers say nothing: 0.
+    predicted_charge: float = 0.0
     charge: float | None = None
     incidents: list[Annotated[Incident, OrNewer]]
     checkpoint_step: int | None
