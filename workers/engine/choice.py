@@ -87,10 +87,10 @@ class Choice:
 def choose(candidates: Sequence[Candidate], capacity: Capacity, *, places_free: int) -> Choice | None:
     """The next move, or None when there is none until something changes. `candidates` are in order of arrival.
 
-    What is cancelled or evicted goes first, since it only frees. A denoised render is decoded only when there is a place
-    for its frames (`finishers.py`), so that finished frames never pile up in memory; meanwhile the next may step. Of
-    equally urgent ones that tenant's comes first of whom the least is being finished. Whoever is ready begins before an
-    earlier one that is not.
+    What is cancelled or evicted goes first, since it only frees. A denoised render is decoded only when there is a
+    place for its frames (`finishers.py`), so that finished frames never pile up in memory; meanwhile the next may step.
+    Of equally urgent ones that tenant's comes first of whom the least is being finished. Whoever is ready begins before
+    an earlier one that is not.
     """
     for candidate in candidates:
         if candidate.begun and (candidate.cancelled or candidate.evicted):
@@ -115,8 +115,8 @@ def _order(one: Candidate) -> tuple[int, bool, bool, int]:
 def interrupts(candidates: Sequence[Candidate], capacity: Capacity) -> int | None:
     """The priority number that a newcomer must be below to be the next to step; None when none would be.
 
-    That is the most urgent one's that has begun and goes on, as long as one more (no larger than the largest) fits into memory, it
-    has not been overtaken too often, and nobody waits already to interrupt it.
+    That is the most urgent one's that has begun and goes on, as long as one more (no larger than the largest) fits into
+    memory, it has not been overtaken too often, and nobody waits already to interrupt it.
     """
     begun = [candidate for candidate in candidates if candidate.begun and not candidate.stalled]
     if not begun:
