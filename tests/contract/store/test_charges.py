@@ -68,3 +68,15 @@ async def test_a_day_counts_charges_and_the_ledger_gpu_seconds(store: Store) -> 
         UsageQuery(since=now - timedelta(days=2), until=now + timedelta(days=2), by=(), tenant="hog", most=10)
     )
     assert (used.gpu_seconds, used.charge) == (0.5, 30.0)
+
+
+async def test_a_claim_without_a_tenant_takes_the_others_and_leaves_its_lane_as_it_is(
+    store: Store, database: asyncpg.Connection
+) -> None:
+    for tenant in ("hog", "hog", "plain"):
+        await store.submit(new_job(tenant))
+    before = await database.fetchrow("SELECT vtime, served, active FROM lanes WHERE tenant = 'hog'")
+    claims = await store.claim(POOL, CLUSTER, workers(3), without=["hog"])
+    assert [claim.tenant for claim in claims] == ["plain"]
+    assert await database.fetchrow("SELECT vtime, served, active FROM lanes WHERE tenant = 'hog'") == before
+    assert [claim.tenant for claim in await store.claim(POOL, CLUSTER, workers(3))] == ["hog", "hog"]
