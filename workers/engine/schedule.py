@@ -105,7 +105,8 @@ class Schedule:
         with self._renders.lock:
             if not self._renders.taking:
                 return 0
-            others = [held for held in self._stalled() if held.assignment.tenant != tenant]
+            # Whose it is dispatchers of earlier releases do not say, nor do they ask who is crowded: it counts for all.
+            others = [held for held in self._stalled() if held.assignment.tenant not in (tenant, "")]
             on_gpu = [held for held in self._renders.on_gpu() if held.stage is not Stage.PREEMPTED]
             return max(0, self.capacity.batch_size + 1 - len(on_gpu) + len(others))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import fields, replace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.policy.charge import FINISHERS
+from tests.support.builders import a_status
 from tests.support.engine import a_roster
 from tests.support.workers import an_assignment
 from workers.engine.choice import Act, Candidate, Capacity, Choice, choose
@@ -97,4 +100,26 @@ def test_what_waits_for_its_own_tenants_finishing_takes_room_from_that_tenant_al
 
 def test_a_worker_that_is_full_for_everybody_is_crowded_by_nobody() -> None:
     roster = a_worker_with(finishing=1, waiting=2)
+    assert (roster.schedule.room, roster.schedule.crowded) == (0, ())
+
+
+# ---------------------------------------------------------------- beside the release before
+TRAVELLING: list[tuple[Any, str, object]] = [
+    (an_assignment(tenant="acme"), "tenant", ""),
+    (a_status(crowded=("acme",)), "crowded", ()),
+]
+
+
+@pytest.mark.parametrize(("value", "name", "said"), TRAVELLING, ids=["assignment", "status"])
+def test_what_the_release_before_pickled_names_no_tenant(value: Any, name: str, said: object) -> None:
+    names = [item.name for item in fields(value)]
+    assert names[-1] == name
+    before = object.__new__(type(value))
+    before.__setstate__([getattr(value, each) for each in names[:-1]])
+    assert before == replace(value, **{name: said})
+
+
+def test_renders_that_no_tenant_is_named_of_take_room_from_all_as_they_did() -> None:
+    """A dispatcher of the release before does not ask who is crowded: its next render would be refused for ever."""
+    roster = a_worker_with(finishing=2, waiting=2, tenant="")
     assert (roster.schedule.room, roster.schedule.crowded) == (0, ())
