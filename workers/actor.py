@@ -214,6 +214,7 @@ class RenderActor:
             version=version,
             free_in_s=self._roster.schedule.free_in_s if ready else float("inf"),
             room=self._roster.schedule.room if ready else 0,
+            crowded=self._roster.schedule.crowded if ready else (),
             step_s=self._roster.step_s,
             gpu_busy_s=self._roster.gpu_busy_s,
             interrupts=self._roster.schedule.interrupts if ready else None,

@@ -96,6 +96,7 @@ PLAN_EXAMPLE: dict[str, JsonValue] = {
     "bad_rows": 2,
     "gpu_seconds": {"low": 165000.0, "likely": 180000.0, "high": 204000.0},
     "money": {"low": 114.58, "likely": 125.0, "high": 141.67, "currency": "USD"},
+    "charge": 180000.0,
     "hours": {"present": 6.25, "largest": 2.5},
     "workers": {"present": 8, "largest": 20},
     "deadline_holds": True,
@@ -300,6 +301,10 @@ class CampaignPlan(BaseModel):
     bad_rows: int
     gpu_seconds: Range
     money: MoneyRange | None
+    charge: float = Field(
+        description="What fair shares and daily limits will likely count: the GPU seconds, or the seconds for which "
+        "finishing keeps workers where those are more. `hours` go by it; budgets and money do not."
+    )
     hours: Hours
     workers: Workers
     deadline_holds: bool | None

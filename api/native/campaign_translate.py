@@ -272,6 +272,7 @@ def plan_of(plan: Plan, settings: Settings) -> answers.CampaignPlan:
         bad_rows=campaign.counts.bad,
         gpu_seconds=answers.Range(**_rounded(plan.gpu_seconds, 3)),
         money=None if money is None else answers.MoneyRange(**money, currency=settings.billing.currency),
+        charge=round(plan.charge, 3),
         hours=answers.Hours(present=plan.hours_present, largest=plan.hours_largest),
         workers=answers.Workers(present=plan.workers_present, largest=plan.workers_largest),
         deadline_holds=plan.deadline_holds,

@@ -22,6 +22,7 @@ from orchestrator.tenants.ledger import Report
 router = APIRouter(tags=["usage"])
 
 _EVERY = "*"
+_SUMS = ("attempts", "gpu_seconds", "wasted_gpu_seconds")
 _EXAMPLE: dict[str, JsonValue] = {
     "object": "usage",
     "since": 1767225600,
@@ -43,9 +44,16 @@ _EXAMPLE: dict[str, JsonValue] = {
             "gpu_seconds": 361200.5,
             "wasted_gpu_seconds": 0.0,
             "money": 250.83,
+            "charge": 361412.0,
         }
     ],
-    "total": {"attempts": 4000, "gpu_seconds": 361200.5, "wasted_gpu_seconds": 0.0, "money": 250.83},
+    "total": {
+        "attempts": 4000,
+        "gpu_seconds": 361200.5,
+        "wasted_gpu_seconds": 0.0,
+        "money": 250.83,
+        "charge": 361412.0,
+    },
     "waste": {"cancelled": 0.0, "failed": 0.0, "lost": 0.0, "evicted": 0.0, "released": 0.0},
 }
 
@@ -57,6 +65,10 @@ class Amounts(BaseModel):
     gpu_seconds: float
     wasted_gpu_seconds: float = Field(description="Of these, what came to nothing.")
     money: float | None = Field(description="At today's prices; null where one of the pools, or kinds, has none.")
+    charge: float = Field(
+        description="What fair shares and daily limits counted: of each attempt its GPU seconds, or its finishing "
+        "where that kept a worker for longer. It is asked no money for."
+    )
 
 
 class UsageLine(Amounts):
@@ -178,14 +190,15 @@ def _amounts(used: Used) -> Amounts:
         gpu_seconds=used.gpu_seconds,
         wasted_gpu_seconds=used.wasted_gpu_seconds,
         money=used.money,
+        charge=used.charge,
     )
 
 
 def _cells(report: Report, currency: str) -> Iterator[Sequence[object]]:
-    yield [*(by.value for by in report.by), "attempts", "gpu_seconds", "wasted_gpu_seconds", "money", "currency"]
+    yield [*(by.value for by in report.by), *_SUMS, "money", "currency", "charge"]
     for line in report.lines or ([] if report.by else [report.total]):
         told = told_apart(line, [by.value for by in report.by])
-        yield [*told, line.attempts, line.gpu_seconds, line.wasted_gpu_seconds, line.money, currency]
+        yield [*told, line.attempts, line.gpu_seconds, line.wasted_gpu_seconds, line.money, currency, line.charge]
 
 
 def told_apart(line: object, by: Iterable[str]) -> list[object]:

@@ -57,7 +57,9 @@ VIDEO_EXAMPLE: dict[str, JsonValue] = {
     "claims": 2,
     "retry_of": None,
     "predicted_gpu_seconds": 45.0,
+    "predicted_charge": 45.0,
     "gpu_seconds": None,
+    "charge": None,
     "incidents": ["preempted"],
     "checkpoint_step": 15,
     "continuity": None,
@@ -268,7 +270,12 @@ class Video(Identified):
     claims: int = Field(description="How often a worker has taken the job. Evictions and the like are no attempts.")
     retry_of: str | None
     predicted_gpu_seconds: float
+    predicted_charge: float = Field(
+        description="What fair shares, `largest_request` and `gpu_seconds_per_day` count: the predicted GPU seconds, "
+        "or the seconds for which its finishing keeps a worker where those are more."
+    )
     gpu_seconds: float | None = Field(description="Of the attempt that made the video.")
+    charge: float | None = Field(description="What they counted of that attempt once it was over.")
     incidents: list[Incident] = Field(description="What befell the last attempt, which went on all the same; in order.")
     checkpoint_step: int | None = Field(description="Denoise steps that another attempt would not have to repeat.")
     continuity: Continuity | None = Field(

@@ -17,6 +17,7 @@ from orchestrator.domain.outlooks import Expected as JobExpected
 from orchestrator.domain.outlooks import JobOutlook
 from orchestrator.domain.request import ImageSource, VideoRequest
 from orchestrator.domain.states import JobState
+from orchestrator.policy import charge
 from orchestrator.policy.cost import predict_finish_s
 
 DEFAULT_SECONDS = 4
@@ -161,7 +162,9 @@ def video_of(job: Job, *, keep_s: float) -> Video:
         claims=job.claims,
         retry_of=job.request.get("retry_of"),
         predicted_gpu_seconds=round(job.cost, 3),
+        predicted_charge=round(job.charged, 3),
         gpu_seconds=None if result is None else result.gpu_seconds,
+        charge=None if result is None else round(charge.of_video(result), 3),
         incidents=list(job.incidents if result is None else result.incidents),
         checkpoint_step=None if job.checkpoint is None else job.checkpoint.step,
         continuity=None if result is None else result.continuity,

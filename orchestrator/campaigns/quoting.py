@@ -13,6 +13,7 @@ from orchestrator.domain.campaign import Campaign, CampaignState, Group, Row, Te
 from orchestrator.domain.errors import InvalidField, RequestError, WrongState
 from orchestrator.intake.planning import prediction_of
 from orchestrator.learning.book import Book
+from orchestrator.policy import charge
 from orchestrator.policy.order import sample_places
 from orchestrator.policy.pricing import NOTHING, Fleet, Range, quote, range_of
 from orchestrator.ports.campaigns import CampaignStore
@@ -22,6 +23,9 @@ _TRIED = 200
 # And that are tried when a plan is priced: they differ in how true the catalogue is of them, and that is little.
 _PRICED = 32
 
+# A pool, and a model in it.
+_Kind = tuple[str, str]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -30,6 +34,8 @@ class Plan:
     campaign: Campaign
     gpu_seconds: Range
     money: Range | None
+    # What fair shares and daily limits will count.
+    charge: float
     # None where a pool has no worker.
     hours_present: float | None
     hours_largest: float | None
@@ -55,8 +61,8 @@ class Quoting:
             raise WrongState(f"the campaign is {campaign.state}; it has no plan yet")
         pools = sorted({group.pool for group in campaign.estimate})
         fleets = await self.fleets(pools)
-        groups, ratios = _left(campaign), await self.ratios(campaign)
-        found = quote(groups, fleets, ratios)
+        groups, (ratios, charged) = _left(campaign), await self._taught(campaign)
+        found = quote(groups, fleets, ratios, charged)
         hours = found.hours_present
         due = None if campaign.deadline is None or hours is None else campaign.deadline
         begins = max(datetime.now(UTC), campaign.run_at or datetime.now(UTC))
@@ -64,6 +70,7 @@ class Quoting:
             campaign=campaign,
             gpu_seconds=found.gpu_seconds,
             money=found.money,
+            charge=found.charge,
             hours_present=hours,
             hours_largest=found.hours_largest,
             workers_present=sum(fleet.present for fleet in fleets.values()),
@@ -72,15 +79,16 @@ class Quoting:
             groups=tuple(replace(g, gpu_seconds=g.gpu_seconds * ratios[g.pool, g.model].likely) for g in groups),
         )
 
-    async def ratios(self, campaign: Campaign) -> Mapping[tuple[str, str], Range]:
-        """Real GPU seconds per second of the estimate, of each pool and model in it.
+    async def _taught(self, campaign: Campaign) -> tuple[Mapping[_Kind, Range], Mapping[_Kind, float]]:
+        """Real GPU seconds per second of the estimate, and the charge of one, of each pool and model in it.
 
         They are those of a few of its rows, as what is learned differs by shape and profile; where none of these is of
         a model, what its renders have taught whatever they were.
         """
         known = await self._book.known()
-        priors: defaultdict[tuple[str, str], float] = defaultdict(float)
-        sums: defaultdict[tuple[str, str], Range] = defaultdict(lambda: NOTHING)
+        priors: defaultdict[_Kind, float] = defaultdict(float)
+        charges: defaultdict[_Kind, float] = defaultdict(float)
+        sums: defaultdict[_Kind, Range] = defaultdict(lambda: NOTHING)
         for row in await self._store.rows_at(campaign, sample_places(campaign.counts.rows, _PRICED)):
             try:
                 job = self._requests.planned(campaign.tenant, row, campaign.template)
@@ -89,11 +97,13 @@ class Quoting:
             of = job.pool, job.spec.model
             found = prediction_of(self._settings, job.spec, job.pool, known)
             priors[of] += job.cost
+            charges[of] += charge.predicted(found.gpu_seconds, job.spec)
             sums[of] = sums[of].plus(Range(low=found.low, likely=found.gpu_seconds, high=found.high))
-        return {
+        ratios = {
             of: sums[of].times(1 / priors[of]) if priors[of] > 0 else range_of(known.of_model(of[1], of[0]))
             for of in ((group.pool, group.model) for group in campaign.estimate)
         }
+        return ratios, {of: charges[of] / sums[of].likely for of in sums if sums[of].likely > 0}
 
     async def fleets(self, pools: list[str]) -> Mapping[str, Fleet]:
         """What these pools have to render with. One that is configured no more has nothing."""

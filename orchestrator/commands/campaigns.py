@@ -198,6 +198,7 @@ def _planned(plan: Plan) -> None:
         {
             "rows": f"{plan.rows:,}" + (f" ({plan.bad_rows:,} bad ones are left out)" if plan.bad_rows else ""),
             "GPU seconds": f"{cost.likely:,.0f} ({cost.low:,.0f} to {cost.high:,.0f})",
+            "charged": None if plan.charge <= cost.likely else f"{plan.charge:,.0f} GPU seconds",
             "money": money and f"{money.likely:,.2f} {money.currency} ({money.low:,.2f} to {money.high:,.2f})",
             **hours,
             "deadline": {True: "holds", False: "does not hold", None: None}[plan.deadline_holds],

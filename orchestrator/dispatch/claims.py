@@ -13,6 +13,7 @@ from uuid import UUID
 
 from orchestrator.domain.job import Claim
 from orchestrator.domain.protocol import RenderStatus, WorkerStatus
+from orchestrator.policy import charge
 from orchestrator.ports import Progress
 
 
@@ -44,6 +45,8 @@ class Claims:
     _held_by: defaultdict[str, set[UUID]] = field(default_factory=lambda: defaultdict(set))
     # GPU seconds that each render has cost, as far as its worker has said.
     _used: dict[UUID, float] = field(default_factory=dict)
+    # Seconds for which each render has held a finisher, as far as its worker has said.
+    _finishing: dict[UUID, float] = field(default_factory=dict)
     # What is in the database of where each render stands.
     _written: dict[UUID, Progress] = field(default_factory=dict)
     _readings: list[Reading] = field(default_factory=list)
@@ -63,19 +66,25 @@ class Claims:
             del self._claimed_at[token]
             self._written.pop(token, None)
             self._used.pop(token, None)
+            self._finishing.pop(token, None)
             self.leaving.discard(token)
         for reading in self._readings:
             reading.dropped.add(token)
 
     def heard(self, status: WorkerStatus) -> None:
-        """A worker has said what its renders have cost so far."""
+        """A worker has said what its renders have taken so far, of its GPU and of its finishers."""
         for render in status.renders:
             if render.token in self.by_token:
                 self._used[render.token] = render.gpu_seconds
+                self._finishing[render.token] = charge.finishing_s(render.stages)
 
     def used(self, token: UUID) -> float:
         """GPU seconds that a claim's render has cost, as far as its worker has said."""
         return self._used.get(token, 0.0)
+
+    def finishing_s(self, token: UUID) -> float:
+        """Seconds for which a claim's render has held a finisher, as far as its worker has said."""
+        return self._finishing.get(token, 0.0)
 
     @contextmanager
     def reading(self) -> Iterator[Reading]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from orchestrator.dispatch.cluster import Cluster
@@ -31,6 +32,8 @@ class Dispatcher:
         self._pools = pools
         # Of each pool's queue, the priority number below which nothing waits in it; infinity when it is empty.
         self._exhausted: dict[str, float] = {}
+        # Pools whose queue has nothing for workers that are crowded by these tenants.
+        self._nothing_beside: set[tuple[str, tuple[str, ...]]] = set()
         self._assignments: set[asyncio.Task[None]] = set()
         self._claiming = asyncio.Lock()
         self._draining = False
@@ -39,6 +42,7 @@ class Dispatcher:
     def announce(self) -> None:
         """There may be new work: look into every pool's queue again, the ones that were empty included."""
         self._exhausted.clear()
+        self._nothing_beside.clear()
         self._cluster.fleet.changed.set()
 
     async def run_once(self) -> int:
@@ -55,24 +59,41 @@ class Dispatcher:
                 if self._draining or self._retires or self._exhausted.get(pool) == math.inf:
                     continue
                 with aside.unless_it_breaks("dispatch", pool=pool):
-                    claimed += await self._claim(pool, placement.slots(fleet.takers(pool), held.values()))
+                    for crowded, workers in placement.by_crowds(fleet.takers(pool), held.values()):
+                        claimed += await self._claim_beside(pool, workers, crowded)
                     for priority, workers in placement.interruptible(fleet.takers(pool), held.values()):
                         claimed += await self._claim(pool, workers, more_urgent_than=priority)
         return claimed
 
     async def _claim(self, pool: str, slots: Sequence[WorkerRef], *, more_urgent_than: int | None = None) -> int:
-        cluster = self._cluster
         bound = math.inf if more_urgent_than is None else more_urgent_than
         before = self._exhausted.get(pool, -math.inf)
         if not slots or bound <= before:
             return 0
         self._exhausted[pool] = bound  # before the reading: an announcement while it runs must win
-        claims = await cluster.store.claim(
-            pool, cluster.name, slots, more_urgent_than=more_urgent_than, warm=cluster.fleet.warmth(slots)
-        )
-        cluster.fleet.given(claims)
+        claims = await self._take(pool, slots, more_urgent_than=more_urgent_than)
         if len(claims) == len(slots) and pool in self._exhausted:
             self._exhausted[pool] = before
+        return len(claims)
+
+    async def _claim_beside(self, pool: str, slots: Sequence[WorkerRef], crowded: tuple[str, ...]) -> int:
+        """Claim for workers that have room for all but these tenants: what is not found says nothing of theirs."""
+        if not crowded:
+            return await self._claim(pool, slots)
+        if (pool, crowded) in self._nothing_beside:
+            return 0
+        self._nothing_beside.add((pool, crowded))
+        claims = await self._take(pool, slots, without=crowded)
+        if len(claims) == len(slots):
+            self._nothing_beside.discard((pool, crowded))
+        return len(claims)
+
+    async def _take(self, pool: str, slots: Sequence[WorkerRef], **which: Any) -> list[Claim]:
+        """Claim for these slots and send the claims to their workers."""
+        cluster = self._cluster
+        warm = cluster.fleet.warmth(slots)
+        claims = await cluster.store.claim(pool, cluster.name, slots, warm=warm, **which)
+        cluster.fleet.given(claims)
         cluster.claims.hold(claims, cluster.clock.monotonic())
         metrics.claims.labels(pool).inc(len(claims))
         for claim in claims:
@@ -80,7 +101,7 @@ class Dispatcher:
             task = asyncio.create_task(self._assign(claim))
             self._assignments.add(task)
             task.add_done_callback(self._assignments.discard)
-        return len(claims)
+        return claims
 
     async def assigned(self) -> None:
         """Wait until every assignment that was sent off is answered, or has timed out."""
@@ -127,6 +148,7 @@ class Dispatcher:
                 # What was claimed for it came to nothing, which looked like an empty queue.
                 worker.registered = None
                 self._exhausted.pop(worker.pool, None)
+                self._nothing_beside = {each for each in self._nothing_beside if each[0] != worker.pool}
                 cluster.fleet.changed.set()
             else:
                 metrics.lease_renewals.labels(worker.pool).inc()

@@ -14,6 +14,7 @@ from orchestrator.domain.job import Claim, Continuity, Failure
 from orchestrator.domain.outcome import AttemptOutcome, Ending, Evicted, Lost, Recovered, Settlement, advanced, settle
 from orchestrator.domain.protocol import Broke, HandedBack, Rendered
 from orchestrator.domain.retry import RetryPolicy
+from orchestrator.policy import charge
 from orchestrator.ports import JobStore, Settled, SettleResult
 from orchestrator.telemetry import aside, logs, metrics
 
@@ -25,8 +26,9 @@ _log = logs.get("settler")
 class Settler:
     """The one way in which a claim ends, whoever noticed that it did.
 
-    `used` is what is known of the GPU seconds of a claim that cannot say so itself any more. For the ledger,
-    `kind_of(pool, worker)` is a worker's kind, and `price_of(pool, kind)` what a GPU second of it costs.
+    `used` is what is known of the GPU seconds of a claim that cannot say so itself any more, `finishing_s` what is
+    known of its seconds of a finisher. For the ledger, `kind_of(pool, worker)` is a worker's kind, and
+    `price_of(pool, kind)` what a GPU second of it costs.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Settler:
         used: Callable[[UUID], float] = lambda token: 0.0,
         kind_of: Callable[[str, str], str] = lambda pool, worker: "",
         price_of: Callable[[str, str], float | None] = lambda pool, kind: None,
+        finishing_s: Callable[[UUID], float] = lambda token: 0.0,
     ) -> None:
         self._store = store
         self._policy = policy
@@ -44,6 +47,7 @@ class Settler:
         self._used = used
         self._kind_of = kind_of
         self._price_of = price_of
+        self._finishing_s = finishing_s
         # Claims whose ending could not be written, and how often that was tried.
         self._broken: Counter[UUID] = Counter()
 
@@ -100,7 +104,15 @@ class Settler:
     def _settlement(self, claim: Claim, ending: Ending) -> Settlement:
         kind = self._kind_of(claim.pool, claim.worker.name)
         settlement = settle(claim, ending, self._policy, self._jitter.random())
-        return replace(settlement, kind=kind, price=self._price_of(claim.pool, kind))
+        charged = charge.charge(settlement.gpu_seconds, self._finished_s(claim, ending))
+        charged_beyond = charge.beyond(charged, settlement.gpu_seconds)
+        return replace(settlement, kind=kind, price=self._price_of(claim.pool, kind), charge=charged_beyond)
+
+    def _finished_s(self, claim: Claim, ending: Ending) -> float:
+        """Seconds of a finisher: what a video came about with, else what its worker has said."""
+        if isinstance(ending, Rendered | Recovered):
+            return charge.finishing_s(ending.result.stages)
+        return self._finishing_s(claim.token)
 
     def _booked(self, claim: Claim, ending: Ending) -> Ending:
         """The ending with what its worker last said that it cost, where nobody is left to say it."""

@@ -274,6 +274,12 @@ class NewJob:
     campaign: str | None = None
     # Its end is told to nobody but that one.
     quiet: bool = False
+    # What lanes and limits count for it (`policy/charge.py`); None is its cost.
+    charge: float | None = None
+
+    @property
+    def charged(self) -> float:
+        return self.cost if self.charge is None else self.charge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,6 +325,11 @@ class Job:
     queue_reason: str | None = None
     # When it is expected to begin and to end. No part of the row, either (`domain/outlooks.py`).
     outlook: JobOutlook | None = None
+    charge: float | None = None
+
+    @property
+    def charged(self) -> float:
+        return self.cost if self.charge is None else self.charge
 
     @property
     def steps(self) -> int:

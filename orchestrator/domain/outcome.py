@@ -101,6 +101,8 @@ class Settlement:
     kind: str | None = None
     # What a GPU second of it costs; None where nobody knows.
     price: float | None = None
+    # What its lane pays and limits count (`policy/charge.py`); None is the GPU seconds.
+    charge: float | None = None
 
 
 def settle(claim: Claim, ending: Ending, policy: RetryPolicy, jitter: float) -> Settlement:

@@ -94,6 +94,11 @@ class Assignment:
     incarnation: str
     # Where an earlier attempt left it.
     checkpoint: Checkpoint | None = None
+    # Whose it is: tenants share a worker's finishers. Dispatchers of earlier releases do not say.
+    tenant: str = ""
+
+    def __setstate__(self, state: list[Any]) -> None:
+        fill(self, state)
 
     @classmethod
     def of(cls, claim: Claim) -> Assignment:
@@ -105,6 +110,7 @@ class Assignment:
             priority=claim.priority,
             incarnation=claim.worker.incarnation,
             checkpoint=claim.checkpoint,
+            tenant=claim.tenant,
         )
 
 
@@ -204,3 +210,8 @@ class WorkerStatus:
     renders: tuple[RenderStatus, ...] = ()
     # Why it is broken, as an exception says it.
     error: str | None = None
+    # Tenants that the room is not for: too many of their renders wait here for a finisher.
+    crowded: tuple[str, ...] = ()
+
+    def __setstate__(self, state: list[Any]) -> None:
+        fill(self, state)

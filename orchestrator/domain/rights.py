@@ -36,6 +36,7 @@ class Scope(StrEnum):
 # Those of a key that was made without naming any, as every key was before there were scopes.
 USUAL = frozenset({Scope.READ, Scope.SUBMIT, Scope.CAMPAIGNS, Scope.WEBHOOKS, Scope.KEYS})
 
+
 class Role(StrEnum):
     """What an administrator is: the name of some scopes, each role's within the next one's."""
 

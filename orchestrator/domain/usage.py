@@ -2,7 +2,8 @@
 
 A row of usage is an attempt's GPU seconds. An attempt that succeeded, or that left a checkpoint to go on from, was of
 use; any other is waste, by its cause. Loading and warming a model up, and waiting for work, are no attempt's seconds:
-neither the ledger nor the workers' busy metric counts them.
+neither the ledger nor the workers' busy metric counts them. What limits and lanes count of it (`policy/charge.py`) is
+told beside it, and is in no sum of GPU seconds or of money.
 """
 
 from __future__ import annotations
@@ -73,6 +74,8 @@ class Used:
     wasted_gpu_seconds: float
     # None where no price is known for some of it.
     money: float | None
+    # What fair shares and limits counted.
+    charge: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +92,7 @@ class Sum:
     kept: bool | None
     attempts: int
     gpu_seconds: float
+    charge: float
 
 
 # What an hour of one worker costs, by pool and kind; None is unknown. The empty kind is the pool's dearest.
@@ -129,6 +133,7 @@ def _line(each: Sum, told: Mapping[str, Any], price: float | None) -> Used:
         gpu_seconds=each.gpu_seconds,
         wasted_gpu_seconds=wasted_s,
         money=None if price is None else each.gpu_seconds * price,
+        charge=each.charge,
     )
 
 
@@ -139,4 +144,5 @@ def _plus(one: Used, other: Used) -> Used:
         gpu_seconds=one.gpu_seconds + other.gpu_seconds,
         wasted_gpu_seconds=one.wasted_gpu_seconds + other.wasted_gpu_seconds,
         money=None if one.money is None or other.money is None else one.money + other.money,
+        charge=one.charge + other.charge,
     )

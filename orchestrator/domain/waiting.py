@@ -27,7 +27,7 @@ class Turn:
     most: float | None
     running_here: int
     most_here: int | None
-    # Its tenant's jobs of its priority that go before it, and their predicted GPU seconds; at most `MOST_AHEAD`.
+    # Its tenant's jobs of its priority that go before it, at most `MOST_AHEAD`; and their predicted charge.
     ahead: int
     ahead_s: float
     # Other tenants with more urgent jobs; and those with jobs of its priority who had less of the pool so far.

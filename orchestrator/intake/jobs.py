@@ -24,7 +24,7 @@ from orchestrator.domain.request import DEFAULT_PRIORITY, VideoRequest, fingerpr
 from orchestrator.domain.states import JobState
 from orchestrator.domain.texts import check_key, check_prompt
 from orchestrator.domain.waiting import WAITING
-from orchestrator.intake.planning import cost_of, fit, plan, pool_for
+from orchestrator.intake.planning import charge_of, cost_of, fit, plan, pool_for
 from orchestrator.intake.waiting import Waiting
 from orchestrator.learning.book import Book
 from orchestrator.policy.prediction import Predictions
@@ -94,13 +94,13 @@ class Jobs:
         limits = await self._limits.of(tenant)
         planned = replace(planned, priority=limits.urgency(request.priority, planned.priority))
         if request.image is None or request.size is not None:  # else the picture decides how much is rendered
-            limits.check_size(planned.cost)
+            limits.check_size(planned.charged)
         picture = None
         if request.image is not None:
             picture = await self._inputs.load(tenant, request.image)
             # Its shape decides what is rendered, and whether too much of it would be lost.
             planned = fit(self._settings, planned, request, picture.upright, predictions=known)
-            limits.check_size(planned.cost)
+            limits.check_size(planned.charged)
         await self._moderator.review(tenant, request.prompt, picture, negative_prompt=request.negative_prompt)
         if picture is not None:
             planned = replace(planned, spec=replace(planned.spec, image=await self._inputs.keep(picture)))
@@ -193,13 +193,15 @@ class Jobs:
         model = settings.resolve_model(spec.model)  # it may have left the configuration since
         kept = {name: value for name, value in source.request.items() if name not in _OWN}
         pool = pool_for(settings, model, spec)
+        cost = cost_of(settings, replace(spec, model=model), pool, known)
         return NewJob(
             id=uuid7(),
             tenant=source.tenant,
             pool=pool,
             priority=source.priority,
             spec=spec,
-            cost=cost_of(settings, replace(spec, model=model), pool, known),
+            cost=cost,
+            charge=charge_of(cost, spec),
             max_attempts=source.max_attempts,
             request=kept | origin,
         )
@@ -207,7 +209,7 @@ class Jobs:
     async def _allowed(self, source: Job, like: NewJob) -> NewJob:
         """A job that is made like another one, as its tenant's limits have it today. Raises `LimitExceeded`."""
         limits = await self._limits.of(like.tenant)
-        limits.check_size(like.cost)
+        limits.check_size(like.charged)
         # What is more urgent than usual was somebody's wish, and is wished for again.
         wished = source.priority if source.priority < DEFAULT_PRIORITY else None
         return replace(like, priority=limits.urgency(wished, source.priority))

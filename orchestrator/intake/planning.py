@@ -14,6 +14,7 @@ from orchestrator.domain.errors import InvalidField, Unsupported
 from orchestrator.domain.job import NewJob, RenderSpec
 from orchestrator.domain.request import MAX_PRIORITY, MAX_SEED, VideoRequest, fingerprint
 from orchestrator.domain.texts import check_key, check_metadata, check_prompt, check_text
+from orchestrator.policy import charge
 from orchestrator.policy.prediction import NOTHING_LEARNED, Prediction, Predictions
 
 MAX_STEPS = 200
@@ -32,7 +33,7 @@ def plan(
 ) -> NewJob:
     """The job that a request becomes. Raises a `RequestError` that names the field.
 
-    Its cost is what `predictions` say; without them, the catalogue's word.
+    Its cost is what `predictions` say; without them, the catalogue's word. So is what it is charged.
 
     A request with a picture goes to the image-to-video sibling of its model. The picture itself is still to come:
     `fit` gives the job its shape, and its object has a place in it only once all else is settled.
@@ -46,6 +47,7 @@ def plan(
     max_attempts = settings.retry.max_attempts if request.max_attempts is None else request.max_attempts
     _within(max_attempts, "max_attempts", 1, max(MAX_ATTEMPTS, settings.retry.max_attempts))
     pool = pool_for(settings, model, spec)
+    cost = cost_of(settings, spec, pool, predictions)
     kept: dict[str, Any] = dict(request.origin)
     if request.metadata:
         kept["metadata"] = dict(request.metadata)
@@ -57,7 +59,8 @@ def plan(
         pool=pool,
         priority=priority,
         spec=spec,
-        cost=cost_of(settings, spec, pool, predictions),
+        cost=cost,
+        charge=charge_of(cost, spec),
         max_attempts=max_attempts,
         request=kept,
         run_at=_aware(request.run_at, "run_at"),
@@ -82,12 +85,18 @@ def fit(
     spec = planned.spec
     shape = _shape(settings, spec.model, request, spec.profile, picture)
     spec = replace(spec, width=shape.width, height=shape.height, num_frames=shape.num_frames, delivery=shape.delivery)
-    return replace(planned, spec=spec, cost=cost_of(settings, spec, planned.pool, predictions))
+    cost = cost_of(settings, spec, planned.pool, predictions)
+    return replace(planned, spec=spec, cost=cost, charge=charge_of(cost, spec))
 
 
 def cost_of(settings: Settings, spec: RenderSpec, pool: str, predictions: Predictions) -> float:
     """GPU seconds that a render of a configured model is predicted to take in a pool."""
     return prediction_of(settings, spec, pool, predictions).gpu_seconds
+
+
+def charge_of(cost: float, spec: RenderSpec) -> float | None:
+    """What lanes and limits count for a job of this cost; None where that is its cost."""
+    return charge.beyond(charge.predicted(cost, spec), cost)
 
 
 def prediction_of(settings: Settings, spec: RenderSpec, pool: str, predictions: Predictions) -> Prediction:

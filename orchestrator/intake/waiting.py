@@ -112,7 +112,7 @@ def _outlook(job: Job, turn: Turn, lane: LaneOutlook) -> JobOutlook:
         lane,
         datetime.now(UTC),
         ahead_s=turn.ahead_s,
-        cost_s=job.cost,
+        cost_s=job.charged,
         due_in_s=turn.due_in_s,
         at_least=turn.ahead >= MOST_AHEAD,
     )

@@ -4,9 +4,9 @@
 what is said here. Pauses, and workers that are dead by their row, are the statement's alone. Pure: this is what to
 read, to argue about and to simulate.
 
-Start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM 1996) over predicted GPU seconds. What one tenant has waiting in
-one pool at one priority is a lane. A lane's virtual time is the GPU seconds that it was charged, divided by its weight;
-of two lanes the one that had less goes first. Priority goes before fairness.
+Start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM 1996) over predicted charges (`charge.py`). What one tenant has
+waiting in one pool at one priority is a lane. A lane's virtual time is what it was charged, divided by its weight; of
+two lanes the one that had less goes first. Priority goes before fairness.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Lane:
     tenant: str
     # 0 is the most urgent.
     priority: int
-    # Twice the weight, twice the GPU seconds.
+    # Twice the weight, twice the share.
     weight: float = 1.0
-    # GPU seconds that it was charged, divided by its weight.
+    # What it was charged, divided by its weight.
     vtime: float = 0.0
     # The greatest start tag of its jobs that were claimed.
     served: float = 0.0
@@ -98,7 +98,7 @@ def claim(
 
 
 def correct(lane: Lane, *, predicted_s: float, used_s: float) -> Lane:
-    """A lane whose job has ended: the claim charged the prediction, the lane pays what was used, in GPU seconds."""
+    """A lane whose job has ended: the claim charged the prediction, the lane pays the charge of what was used."""
     return replace(lane, vtime=lane.vtime + (used_s - predicted_s) / lane.weight)
 
 

@@ -10,7 +10,7 @@ from orchestrator.domain.errors import LimitExceeded
 
 # Nobody knows when a tenant's next job starts; what waits for a seat in the queue asks again after so long.
 _QUEUE_RETRY_S = 10.0
-# Costs are floats: a budget of three times 0.1 has room for three jobs of 0.1.
+# Charges are floats: a budget of three times 0.1 has room for three jobs of 0.1.
 _ROUNDING = 1e-9
 
 
@@ -24,9 +24,9 @@ class Limits:
     queued: float | None = None
     # Jobs that have started.
     running: float | None = None
-    # What was used since midnight UTC, and what queued and running jobs are predicted to use.
+    # What was charged since midnight UTC, and what queued and running jobs are predicted to be (`charge.py`).
     gpu_seconds_per_day: float | None = None
-    # Predicted GPU seconds of one job.
+    # The predicted charge of one job.
     largest_request: float | None = None
     # The least priority number that the tenant may ask for: its wishes go before fair shares only as far as this.
     most_urgent: int | None = None
@@ -53,11 +53,12 @@ class Limits:
         """True when jobs have to be counted before one more is accepted."""
         return self.queued is not None or self.gpu_seconds_per_day is not None
 
-    def check_size(self, cost: float) -> None:
-        """Raise `LimitExceeded` for one job of more predicted GPU seconds than are allowed."""
-        if self.largest_request is not None and cost > self.largest_request:
+    def check_size(self, charge: float) -> None:
+        """Raise `LimitExceeded` for one job of a larger predicted charge than is allowed."""
+        if self.largest_request is not None and charge > self.largest_request:
             raise LimitExceeded(
-                f"this video is predicted to take {cost:.1f} GPU seconds; at most {self.largest_request:g} are allowed",
+                f"this video is predicted to be charged {charge:.1f} GPU seconds; "
+                f"at most {self.largest_request:g} are allowed",
                 limit="largest_request",
                 retry_after_s=None,
             )
@@ -92,21 +93,21 @@ class Standing:
     """What counts against a tenant now."""
 
     queued: int
-    # Used today or spoken for.
+    # Charged today or spoken for.
     gpu_seconds: float
     # The time until midnight UTC.
     day_left_s: float
 
 
-def admit(limits: Limits, standing: Standing, costs: Sequence[float]) -> list[LimitExceeded | None]:
-    """For each new job in order, by its cost in predicted GPU seconds: None when it fits, or why it does not."""
+def admit(limits: Limits, standing: Standing, charges: Sequence[float]) -> list[LimitExceeded | None]:
+    """For each new job in order, by its predicted charge: None when it fits, or why it does not."""
     queued, gpu_seconds = standing.queued, standing.gpu_seconds
     refusals: list[LimitExceeded | None] = []
-    for cost in costs:
-        refusal = _full(limits, queued) or _spent(limits, gpu_seconds, cost, standing.day_left_s)
+    for charge in charges:
+        refusal = _full(limits, queued) or _spent(limits, gpu_seconds, charge, standing.day_left_s)
         if refusal is None:
             queued += 1
-            gpu_seconds += cost
+            gpu_seconds += charge
         refusals.append(refusal)
     return refusals
 
@@ -121,13 +122,13 @@ def _full(limits: Limits, queued: int) -> LimitExceeded | None:
     )
 
 
-def _spent(limits: Limits, gpu_seconds: float, cost: float, day_left_s: float) -> LimitExceeded | None:
+def _spent(limits: Limits, gpu_seconds: float, charge: float, day_left_s: float) -> LimitExceeded | None:
     budget = math.inf if limits.gpu_seconds_per_day is None else limits.gpu_seconds_per_day
-    if gpu_seconds + cost <= budget * (1 + _ROUNDING):
+    if gpu_seconds + charge <= budget * (1 + _ROUNDING):
         return None
     return LimitExceeded(
-        f"of today's {budget:g} GPU seconds {gpu_seconds:.1f} are used or spoken for, "
-        f"and this video is predicted to take {cost:.1f}",
+        f"of today's {budget:g} GPU seconds {gpu_seconds:.1f} are charged or spoken for, "
+        f"and this video is predicted to be charged {charge:.1f}",
         limit="gpu_seconds_per_day",
-        retry_after_s=day_left_s if cost <= budget else None,
+        retry_after_s=day_left_s if charge <= budget else None,
     )

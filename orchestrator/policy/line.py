@@ -19,7 +19,7 @@ class Waiting:
     """A job that is ready to be claimed."""
 
     id: UUID
-    # Predicted GPU seconds.
+    # What its lane is charged for it (`charge.py`), as predicted.
     cost: float
     # Seconds of any clock. Within a lane the earliest goes first, and among equals the oldest id.
     deadline: float = math.inf

@@ -25,6 +25,16 @@ def slots(takers: Collection[WorkerStatus], claims: Iterable[Claim]) -> list[Wor
     return [status.worker for status in sorted(_open(takers, claims), key=lambda status: status.free_in_s)]
 
 
+def by_crowds(
+    takers: Collection[WorkerStatus], claims: Iterable[Claim]
+) -> list[tuple[tuple[str, ...], list[WorkerRef]]]:
+    """The same workers, by the tenants that they have no room for; those that are open to all come first."""
+    found: defaultdict[tuple[str, ...], list[WorkerRef]] = defaultdict(list)
+    for status in sorted(_open(takers, claims), key=lambda status: status.free_in_s):
+        found[status.crowded].append(status.worker)
+    return sorted(found.items(), key=lambda each: (len(each[0]), each[0]))
+
+
 def interruptible(takers: Collection[WorkerStatus], claims: Iterable[Claim]) -> list[tuple[int, list[WorkerRef]]]:
     """Workers that are not free, by the priority number that a render must be below to step there next.
 

@@ -33,6 +33,7 @@ class Range:
 NOTHING = Range(low=0.0, likely=0.0, high=0.0)
 _UNKNOWN = Range(low=UNKNOWN.low, likely=UNKNOWN.likely, high=UNKNOWN.high)
 _NO_RATIOS: Mapping[tuple[str, str], Range] = {}
+_NO_FACTORS: Mapping[tuple[str, str], float] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,8 @@ class Quote:
     gpu_seconds: Range
     # None where a pool has no price.
     money: Range | None
+    # What fair shares and limits will count (`charge.py`).
+    charge: float
     # Until the last pool is done, if nobody else renders there; None where a pool has no worker.
     hours_present: float | None
     hours_largest: float | None
@@ -64,11 +67,15 @@ def range_of(ratio: Ratio) -> Range:
 
 
 def quote(
-    groups: Iterable[Group], fleets: Mapping[str, Fleet], ratios: Mapping[tuple[str, str], Range] = _NO_RATIOS
+    groups: Iterable[Group],
+    fleets: Mapping[str, Fleet],
+    ratios: Mapping[tuple[str, str], Range] = _NO_RATIOS,
+    charged: Mapping[tuple[str, str], float] = _NO_FACTORS,
 ) -> Quote:
     """What these rows take on their pools' workers.
 
-    Groups are in seconds of the catalogue; `ratios` are what one of them really takes, by pool and model.
+    Groups are in seconds of the catalogue; `ratios` are what one of them really takes, by pool and model, and `charged`
+    what a GPU second is charged. Money is that of GPU seconds; workers are busy for what is charged.
     """
     total, money = NOTHING, NOTHING
     priced = True
@@ -77,7 +84,7 @@ def quote(
         fleet = fleets[group.pool]
         seconds = ratios.get((group.pool, group.model), _UNKNOWN).times(group.gpu_seconds)
         total = total.plus(seconds)
-        load[group.pool] += seconds.likely
+        load[group.pool] += seconds.likely * charged.get((group.pool, group.model), 1.0)
         if fleet.per_hour is None:
             priced = False
         else:
@@ -85,6 +92,7 @@ def quote(
     return Quote(
         gpu_seconds=total,
         money=money if priced else None,
+        charge=sum(load.values()),
         hours_present=_hours(load, {pool: fleets[pool].present for pool in load}),
         hours_largest=_hours(load, {pool: fleets[pool].largest for pool in load}),
     )

@@ -77,14 +77,14 @@ class FleetStore(Protocol):
     async def demand(self, ratios: Mapping[str, float], *, urgent_priority: int) -> Mapping[str, Demand]:
         """What these pools have to do, in predicted GPU seconds; all of them are named.
 
-        What waits costs as much as the first jobs of its lane do; where its campaign has a deadline, its own cost. Rows
+        What waits takes what the first jobs of its lane are charged; where its campaign has a deadline, its own. Rows
         of campaigns count by their estimate while they have no job, times the ratio of their pool: what renders have
         taught. Those of batches count once they have a job.
         """
         ...
 
     async def lines(self, ratios: Mapping[str, float]) -> Mapping[str, QueueLine]:
-        """What waits for these pools, at the cost of the first jobs of each lane; all pools are named.
+        """What waits for these pools, as the first jobs of each lane are charged; all pools are named.
 
         Rows without a job are reckoned as `demand` does.
         """

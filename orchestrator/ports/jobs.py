@@ -177,11 +177,13 @@ class JobStore(Protocol):
         *,
         more_urgent_than: int | None = None,
         warm: Mapping[WorkerRef, Warmth] | None = None,
+        without: Collection[str] = (),
     ) -> list[Claim]:
         """Claim up to one job per slot, shared fairly, each with a fresh token; no more than are ready.
 
-        None while the pool is paused. With `more_urgent_than`, only jobs of a smaller priority number. What workers
-        are `warm` for orders who of the claimed gets which slot, and nothing else.
+        None while the pool is paused. With `more_urgent_than`, only jobs of a smaller priority number; `without` these
+        tenants', whose lanes stay as they are. What workers are `warm` for orders who of the claimed gets which slot,
+        and nothing else.
         """
         ...
 

@@ -97,7 +97,7 @@ def cluster_of(
 ) -> Cluster:
     """What every loop of the dispatcher works on."""
     claims = Claims()
-    settler = settler_of(settings, store, claims.used)
+    settler = settler_of(settings, store, claims.used, claims.finishing_s)
     return Cluster(
         name=settings.ray.cluster,
         caller=caller,

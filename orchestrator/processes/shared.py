@@ -19,12 +19,26 @@ from orchestrator.telemetry import metrics
 PATIENCE_S = 60.0
 
 
-def settler_of(settings: Settings, store: JobStore, used: Callable[[UUID], float] = lambda token: 0.0) -> Settler:
-    """What writes down how claims end; `used` is what is known of the cost of those that are lost, in GPU seconds."""
+def settler_of(
+    settings: Settings,
+    store: JobStore,
+    used: Callable[[UUID], float] = lambda token: 0.0,
+    finishing_s: Callable[[UUID], float] = lambda token: 0.0,
+) -> Settler:
+    """What writes down how claims end; `used` is what is known of the cost of those that are lost, in GPU seconds.
+
+    `finishing_s` is what is known of their seconds of a finisher.
+    """
     policy = RetryPolicy(base_s=settings.retry.base_s, cap_s=settings.retry.cap_s)
     prices = settings.worker_prices
     return Settler(
-        store, policy, random.Random(), used, settings.kind_of, lambda pool, kind: price_of(pool, kind, prices)
+        store,
+        policy,
+        random.Random(),
+        used,
+        settings.kind_of,
+        lambda pool, kind: price_of(pool, kind, prices),
+        finishing_s,
     )
 
 

@@ -12,7 +12,11 @@ from orchestrator.simulator.traffic import CampaignTable, StreamTable, TraceTabl
 
 
 def shape_of(table: StreamTable | TraceTable | CampaignTable, pool: PoolTable) -> Shape:
-    """Of a family's default video, as a request that says nothing gets it; predicted as the product predicts."""
+    """Of a family's default video, as a request that says nothing gets it; predicted as the product predicts.
+
+    Lanes are charged its seconds on the GPU alone (`policy/charge.py`): what a family makes by default is finished in
+    less time than it renders, and a traffic file names no other delivery.
+    """
     model = FAMILIES[pool.family]
     profile = Profile(table.profile)
     steps = table.steps or model.steps_of(profile)

@@ -29,7 +29,7 @@ _INSERT = """
         SELECT * FROM jsonb_to_recordset(:batch) AS b(
             id uuid, tenant text, pool text, priority smallint, spec jsonb, cost float8, max_attempts int,
             request jsonb, deadline timestamptz, run_at timestamptz, held boolean, idempotency_key text,
-            request_hash text, campaign text, quiet boolean)
+            request_hash text, campaign text, quiet boolean, charge float8)
         WHERE {chosen}
     ), lane AS (
         INSERT INTO lanes (pool, priority, tenant, weight)
@@ -38,11 +38,11 @@ _INSERT = """
         ON CONFLICT DO NOTHING
     )
     INSERT INTO jobs (id, tenant, pool, priority, spec, cost, max_attempts, request, deadline, run_at, state, ready,
-                      idempotency_key, request_hash, input, campaign, quiet)
+                      idempotency_key, request_hash, input, campaign, quiet, charge)
     SELECT id, tenant, pool, priority, spec, cost, max_attempts, request, coalesce(deadline, 'infinity'),
            coalesce(run_at, cogmill_now()),
            CASE WHEN held THEN 'held' ELSE 'queued' END, NOT held AND coalesce(run_at <= cogmill_now(), true),
-           idempotency_key, request_hash, spec -> 'image' ->> 'sha256', campaign, quiet
+           idempotency_key, request_hash, spec -> 'image' ->> 'sha256', campaign, quiet, charge
     FROM batch
     ON CONFLICT DO NOTHING
     RETURNING id, created_at
@@ -86,9 +86,11 @@ _STANDING = text("""
                  WHERE j.tenant = n.name AND j.state IN ('held', 'queued')
                  AND coalesce(j.finished_at, 'infinity') = 'infinity') END AS waiting,
            CASE WHEN t.gpu_seconds_per_day IS NULL AND :gpu_seconds IS NULL THEN 0
-           ELSE (SELECT coalesce(sum(cost), 0) FROM jobs AS j
+           ELSE (SELECT coalesce(sum(coalesce(charge, cost)), 0) FROM jobs AS j
                  WHERE j.tenant = n.name AND coalesce(j.finished_at, 'infinity') = 'infinity')
                 + (SELECT coalesce(sum(gpu_seconds), 0) FROM usage AS u WHERE u.tenant = n.name AND u.at >= today)
+                + (SELECT coalesce(sum(charge - gpu_seconds), 0) FROM usage AS u
+                   WHERE u.tenant = n.name AND u.at >= today AND charge IS NOT NULL)
            END AS gpu_seconds,
            extract(epoch FROM today + interval '1 day' - cogmill_now())::float8 AS day_left_s
     FROM unnest(:tenants) AS n(name) LEFT JOIN tenants AS t USING (name),
@@ -131,7 +133,7 @@ def _refused(new: Iterable[NewJob], standings: Iterable[Row[Any]], defaults: Lim
         jobs, row = list(together), standing_of[tenant]
         limits = Limits(queued=row.queued, gpu_seconds_per_day=row.gpu_seconds_per_day).over(defaults)
         standing = Standing(queued=row.waiting, gpu_seconds=row.gpu_seconds, day_left_s=row.day_left_s)
-        refusals = fitting(limits, standing, [job.cost for job in jobs])
+        refusals = fitting(limits, standing, [job.charged for job in jobs])
         refused |= {job.id: refusal for job, refusal in zip(jobs, refusals, strict=True) if refusal is not None}
     return refused
 
@@ -176,7 +178,7 @@ def _tenant(job: NewJob) -> str:
 
 def _fresh(job: NewJob, created_at: datetime) -> Job:
     return Job(
-        **{name: getattr(job, name) for name in ("id", "tenant", "pool", "priority", "cost", "max_attempts")},
+        **{name: getattr(job, name) for name in ("id", "tenant", "pool", "priority", "cost", "charge", "max_attempts")},
         state=JobState.HELD if job.held else JobState.QUEUED,
         spec=job.spec,
         request=job.request,

@@ -1,4 +1,4 @@
-"""The claim: start-time fair queueing over predicted GPU seconds, in one statement. `claiming.py` asks it."""
+"""The claim: start-time fair queueing over predicted charges, in one statement. `claiming.py` asks it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from sqlalchemy import ARRAY, Boolean, Double, Integer, Text, bindparam, text
 from orchestrator.domain.pausing import EVERY
 from orchestrator.policy.fair_share import URGENT
 from orchestrator.store import rows
+from orchestrator.store.lane_costs import CHARGE
 
 # Whether anybody has a cap, or a share of the pool.
 _ANY = """(EXISTS (SELECT FROM tenants WHERE running IS NOT NULL)
@@ -39,8 +40,8 @@ _LINE = """
     AND coalesce(NOT j.avoid = ALL (:workers) OR j.avoid_until <= cogmill_now(), true)"""
 
 # What it decides is said in Python in `policy/fair_share.py`: start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM
-# 1996). A lane's virtual time is the GPU seconds that it has been charged, divided by its weight; a job's start tag is
-# the virtual time at which its lane comes to it. The job with the least start tag goes first.
+# 1996). A lane's virtual time is what it has been charged (`policy/charge.py`), divided by its weight; a job's start
+# tag is the virtual time at which its lane comes to it. The job with the least start tag goes first.
 #
 # An example: four slots, three lanes of one priority. `tests/simulation/test_fair_share.py` carries it out.
 #
@@ -98,13 +99,13 @@ _STATEMENT = """
                     WINDOW same AS (PARTITION BY priority)) AS timed) AS started
     ), front AS MATERIALIZED (
         -- The first n lanes that have ready jobs. The inner order makes the probes stop at the n-th.
-        SELECT ordered.*, head.cost, CASE WHEN ordered.tier = 1 THEN least(allowance.room, deficit)
+        SELECT ordered.*, head.charge, CASE WHEN ordered.tier = 1 THEN least(allowance.room, deficit)
                ELSE allowance.room END AS room, row_number() OVER (ORDER BY place) AS rank
         FROM (SELECT * FROM lane{passed_over} ORDER BY place) AS ordered
         CROSS JOIN LATERAL (
-            (SELECT cost FROM jobs AS j WHERE {ordered_ahead} ORDER BY deadline, id LIMIT 1)
+            (SELECT {charge} AS charge FROM jobs AS j WHERE {ordered_ahead} ORDER BY deadline, id LIMIT 1)
             UNION ALL
-            (SELECT cost FROM jobs AS j WHERE {ordered_behind} ORDER BY deadline, id LIMIT 1)
+            (SELECT {charge} AS charge FROM jobs AS j WHERE {ordered_behind} ORDER BY deadline, id LIMIT 1)
             LIMIT 1) AS head
         CROSS JOIN LATERAL ({room}) AS allowance(room)
         WHERE coalesce(allowance.room <> 0, true)
@@ -113,25 +114,25 @@ _STATEMENT = """
         -- For every lane before the k-th some job goes first, so the k-th can win at most n - k + 1 slots; and only
         -- one, if its second job comes after the first job of the n-th lane. A capped tenant with room for r jobs has
         -- so much to give for its first r lanes only: its others would stand in the front for nothing.
-        SELECT f.tier, f.priority, f.place, f.tenant, f.room, c.id, c.deadline, c.cost, c.nth, tag
+        SELECT f.tier, f.priority, f.place, f.tenant, f.room, c.id, c.deadline, c.charge, c.nth, tag
         FROM (SELECT *, row_number() OVER (ORDER BY place) AS k
               FROM (SELECT *, row_number() OVER (PARTITION BY tenant ORDER BY place) AS of_tenant FROM front) AS lanes
               WHERE coalesce(of_tenant <= room, true){deficits_first}) AS f
         LEFT JOIN front AS final ON final.rank = :n
         CROSS JOIN LATERAL (
             SELECT least(f.room, CASE WHEN (f.tier, f.priority) = (final.tier, final.priority)
-                                      AND f.start + f.cost / f.weight > final.start
+                                      AND f.start + f.charge / f.weight > final.start
                                  THEN 1 ELSE :n - f.k + 1 END) AS most) AS chances
         CROSS JOIN LATERAL (
-            SELECT id, deadline, cost, row_number() OVER line AS nth, sum(cost) OVER line AS total
-            FROM ((SELECT 0 AS side, id, deadline, cost FROM jobs AS j WHERE {f_ahead}
+            SELECT id, deadline, charge, row_number() OVER line AS nth, sum(charge) OVER line AS total
+            FROM ((SELECT 0 AS side, id, deadline, {charge} AS charge FROM jobs AS j WHERE {f_ahead}
                    ORDER BY deadline, id LIMIT most)
                   UNION ALL
-                  (SELECT 1, id, deadline, cost FROM jobs AS j WHERE {f_behind}
+                  (SELECT 1, id, deadline, {charge} FROM jobs AS j WHERE {f_behind}
                    ORDER BY deadline, id LIMIT most)
                   LIMIT most) AS first
             WINDOW line AS (ORDER BY side, deadline, id ROWS UNBOUNDED PRECEDING)) AS c
-        CROSS JOIN LATERAL (SELECT f.start + (c.total - c.cost) / f.weight AS tag) AS started
+        CROSS JOIN LATERAL (SELECT f.start + (c.total - c.charge) / f.weight AS tag) AS started
         -- A lane that the front has no place for may come before what comes after the first job of the n-th.
         WHERE coalesce((f.tier, f.priority, tag, f.place)
                        <= (final.tier, final.priority, final.start, final.place), true)
@@ -196,7 +197,7 @@ _STATEMENT = """
                    coalesce(won.charge, 0) AS charge, won.last, won.id, won.deadline,
                    CASE WHEN won.id IS NOT NULL THEN lane.read_at END AS read_at
             FROM lane LEFT JOIN front USING (place)
-            LEFT JOIN (SELECT DISTINCT ON (place) place, sum(cost) OVER lane AS charge, max(tag) OVER lane AS last,
+            LEFT JOIN (SELECT DISTINCT ON (place) place, sum(charge) OVER lane AS charge, max(tag) OVER lane AS last,
                               id, deadline
                        FROM seated WINDOW lane AS (PARTITION BY place) ORDER BY place, nth DESC) AS won USING (place)
             WHERE lane.place <= (SELECT CASE WHEN count(*) < :n THEN (SELECT count(*) FROM lane) ELSE max(place) END
@@ -226,7 +227,7 @@ _DEFICITS_FIRST = """
 # A capped tenant has room for so many more jobs, over all its lanes; `cogmill_room` says -1 where another pool's
 # claimer counts it just now. A lane without room is passed over as if it had no ready jobs, and saves nothing up.
 _ROOM = """
-            SELECT CASE WHEN head.cost IS NOT NULL AND coalesce(most, here) IS NOT NULL
+            SELECT CASE WHEN head.charge IS NOT NULL AND coalesce(most, here) IS NOT NULL
                    THEN least(:n, cogmill_room(ordered.tenant, :pool, most, here))::int END
             FROM (SELECT nullif(coalesce((SELECT running FROM tenants WHERE name = ordered.tenant), :running),
                                 'infinity'),
@@ -244,7 +245,7 @@ _ALONE = f" AND NOT {_ANY}"
 _NOT_BESIDE_THE_OLD = """
                      AND pg_try_advisory_xact_lock_shared(hashtextextended('cogmill:claim', 0))"""
 
-_PARTS = {"every": EVERY, "claim_columns": rows.CLAIM_COLUMNS} | {
+_PARTS = {"every": EVERY, "charge": CHARGE, "claim_columns": rows.CLAIM_COLUMNS} | {
     f"{lane}_{where}": _LINE.format(lane=lane, side=side)
     for lane in ("ordered", "f")
     for where, side in (("ahead", ">"), ("behind", "<="))

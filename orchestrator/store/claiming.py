@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +31,7 @@ class Claims(Part):
         *,
         more_urgent_than: int | None = None,
         warm: Mapping[WorkerRef, Warmth] | None = None,
+        without: Collection[str] = (),
     ) -> list[Claim]:
         which = {
             "pool": pool,
@@ -53,7 +54,7 @@ class Claims(Part):
             if busy:
                 waited, passed = waited | busy, set()
             try:
-                look = await self._look(which, free, warm, busy, passed)
+                look = await self._look(which, free, warm, busy, passed, without)
             except Unavailable:
                 if claims:  # what was won is won
                     break
@@ -70,14 +71,17 @@ class Claims(Part):
         warm: Mapping[WorkerRef, Warmth],
         busy: AbstractSet[str],
         passed: AbstractSet[str],
+        without: Collection[str],
     ) -> _Look:
         """One look at the queue; in a transaction that waits for its turn, where it does not come at once.
 
-        `busy` tenants are waited for first, `passed` ones are left alone.
+        `busy` tenants are waited for first, `passed` ones and those that it is to go `without` are left alone.
         """
         pool, which = which["pool"], {**which, **_dealt(slots, warm)}
+        passed = passed | set(without)
+        counted = bool(without) or self._defaults.running is not None
         if not busy:
-            counts = pool in self._counted or self._defaults.running is not None
+            counts = pool in self._counted or counted
             found = await self._database.fetch(*self._told(which, counts, passed))
             if found[0].ours:
                 self._remember(pool, found[0].shared)
@@ -86,7 +90,7 @@ class Claims(Part):
         async def in_turn(connection: AsyncConnection) -> _Look:
             turn = (await connection.execute(WAIT, {"pool": pool, "busy": sorted(busy)})).one()
             self._remember(pool, turn.shared)
-            counts = turn.shared or self._defaults.running is not None
+            counts = turn.shared or counted
             return _Look.of((await connection.execute(*self._told(which, counts, passed))).all(), counts)
 
         return await self._database.transact(in_turn)

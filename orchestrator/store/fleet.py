@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from orchestrator.policy.demand import Demand, required_rate
 from orchestrator.ports.fleet import Basis, KindState, QueueLine, ScaleDecision
-from orchestrator.store.lane_costs import first_of_lane
+from orchestrator.store.lane_costs import CHARGE, first_of_lane
 from orchestrator.store.part import Part
 from orchestrator.store.tables import fleet_kinds, scale_decisions
 
@@ -22,15 +22,16 @@ _STALE = timedelta(minutes=10)
 # Of each cluster.
 _KEPT = 1000
 
-_FIRST = first_of_lane("avg(j.cost) AS cost, min(greatest(j.created_at, j.run_at)) AS due_at")
+_FIRST = first_of_lane("avg(j.charge) AS charge, min(greatest(j.created_at, j.run_at)) AS due_at")
 # Of those among them that no campaign with a deadline has.
 _FIRST_OTHERS = first_of_lane("""
-            coalesce(avg(j.cost) FILTER (WHERE NOT EXISTS (
+            coalesce(avg(j.charge) FILTER (WHERE NOT EXISTS (
                 SELECT FROM campaigns AS c WHERE c.id = j.campaign AND c.deadline IS NOT NULL
-            )), avg(j.cost)) AS cost""")
+            )), avg(j.charge)) AS charge""")
 
 # What waits and runs, by pool and, where a campaign or the job itself has a deadline, by the five minutes that it falls
-# into. A backlog may be a million jobs: they are counted by the index alone, and cost what the first of their lane do.
+# into. A backlog may be a million jobs: they are counted by the index alone, and take what the first of their lane are
+# charged: for so long a worker is busy, if only with finishing.
 # Jobs of campaigns with a deadline are at most a window of each; the index does not know them. Of what runs, the steps
 # that are done are done.
 _JOBS = text(f"""
@@ -39,12 +40,12 @@ _JOBS = text(f"""
                count(*) AS jobs
         FROM jobs WHERE ready AND pool = ANY(:pools) GROUP BY pool, priority, tenant, due
     ), typical AS MATERIALIZED (
-        SELECT pool, priority, tenant, cost
+        SELECT pool, priority, tenant, charge
         FROM (SELECT DISTINCT pool, priority, tenant FROM lanes) AS l
         CROSS JOIN LATERAL {_FIRST_OTHERS} AS early
     ), wanted AS MATERIALIZED (
         SELECT j.pool, j.priority, j.tenant, date_bin('5 minutes', c.deadline, 'epoch') AS due, count(*) AS jobs,
-               sum(j.cost) AS left_s
+               sum({CHARGE}) AS left_s
         FROM campaigns AS c JOIN campaign_jobs AS w ON w.campaign = c.number JOIN jobs AS j ON j.id = w.job_id
         WHERE c.ended_at IS NULL AND c.deadline IS NOT NULL
           AND j.ready AND j.deadline = 'infinity' AND j.pool = ANY(:pools)
@@ -54,7 +55,7 @@ _JOBS = text(f"""
            coalesce(sum(left_s) FILTER (WHERE priority <= :urgent_priority), 0)::float8 AS urgent_s,
            extract(epoch FROM due - cogmill_now())::float8 AS due_in_s
     FROM (
-        SELECT pool, priority, due, jobs, jobs * cost AS left_s
+        SELECT pool, priority, due, jobs, jobs * charge AS left_s
         FROM (
             SELECT pool, priority, tenant, due, jobs FROM lanes
             UNION ALL
@@ -64,7 +65,7 @@ _JOBS = text(f"""
         SELECT pool, priority, due, jobs, left_s FROM wanted
         UNION ALL
         SELECT j.pool, j.priority, date_bin('5 minutes', coalesce(c.deadline, nullif(j.deadline, 'infinity')), 'epoch'),
-               1, j.cost * (1 - least(1.0, j.step::float8 / greatest(1,
+               1, {CHARGE} * (1 - least(1.0, j.step::float8 / greatest(1,
                    coalesce((j.spec ->> 'num_inference_steps')::int, 1))))
         FROM jobs AS j LEFT JOIN campaigns AS c ON c.id = j.campaign
         WHERE j.state = 'running' AND j.pool = ANY(:pools)
@@ -72,10 +73,10 @@ _JOBS = text(f"""
     GROUP BY pool, due
 """)
 
-# What waits in each pool's queue by priority, in GPU seconds, and since when the oldest of it might have begun; both by
-# the first jobs of each tenant's.
+# What waits in each pool's queue by priority, as it is charged, and since when the oldest of it might have begun; both
+# by the first jobs of each tenant's.
 _WAITING = text(f"""
-    SELECT l.pool, l.priority, sum(l.jobs * early.cost)::float8 AS seconds,
+    SELECT l.pool, l.priority, sum(l.jobs * early.charge)::float8 AS seconds,
            extract(epoch FROM cogmill_now() - min(early.due_at))::float8 AS oldest_s
     FROM (SELECT pool, priority, tenant, count(*) AS jobs FROM jobs
           WHERE ready AND pool = ANY(:pools) GROUP BY pool, priority, tenant) AS l

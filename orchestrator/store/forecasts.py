@@ -15,7 +15,7 @@ from orchestrator.ports.campaign_values import Budget
 from orchestrator.ports.forecasts import BatchWork, LaneWork, LoadHour, Telling
 from orchestrator.store.campaign_values import COLUMNS, LIVE, campaign
 from orchestrator.store.changes import tell
-from orchestrator.store.lane_costs import first_of_lane
+from orchestrator.store.lane_costs import CHARGE, first_of_lane
 from orchestrator.store.part import Part
 from orchestrator.store.spending import BUDGETS, budget_of
 from orchestrator.store.tables import forecasts, lane_forecasts
@@ -48,25 +48,25 @@ _GOING = text(f"""
     ORDER BY c.number
 """)
 
-# Counted by the index alone; what one costs, by the first of each lane: a backlog may be a million jobs.
+# Counted by the index alone; what one is charged, by the first of each lane: a backlog may be a million jobs.
 _LANES = text(f"""
     SELECT l.pool, l.tenant, l.priority, l.jobs, coalesce(t.weight, 1) AS weight, coalesce(early.typical, 0) AS typical,
            nullif(least(coalesce(t.running, :most), s.running), 'infinity') AS most
     FROM (SELECT pool, priority, tenant, count(*) AS jobs FROM jobs WHERE ready GROUP BY pool, priority, tenant) AS l
     LEFT JOIN tenants AS t ON t.name = l.tenant
     LEFT JOIN shares AS s ON s.tenant = l.tenant AND s.pool = l.pool
-    CROSS JOIN LATERAL {first_of_lane("avg(j.cost) AS typical")} AS early
+    CROSS JOIN LATERAL {first_of_lane("avg(j.charge) AS typical")} AS early
     ORDER BY l.pool, l.tenant, l.priority
 """).bindparams(bindparam("most", type_=Double))
 
 # The rows that have jobs are lanes' already; the others are taken to be like them. A window is some hundred jobs.
-_BATCHES = text("""
+_BATCHES = text(f"""
     SELECT c.id AS batch, c.tenant, c.priority, coalesce(t.weight, 1) AS weight, of.pool, of.typical,
            (c.rows - c.succeeded - c.failed - c.cancelled - c.dropped - c.waived - of.live) * of.part AS waiting
     FROM campaigns AS c
     LEFT JOIN tenants AS t ON t.name = c.tenant
     CROSS JOIN LATERAL (
-        SELECT j.pool, avg(j.cost) AS typical, count(*) / sum(count(*)) OVER () AS part,
+        SELECT j.pool, avg({CHARGE}) AS typical, count(*) / sum(count(*)) OVER () AS part,
                (SELECT count(*) FROM campaign_jobs AS w WHERE w.campaign = c.number) AS live
         FROM campaign_jobs AS w JOIN jobs AS j ON j.id = w.job_id WHERE w.campaign = c.number GROUP BY j.pool) AS of
     WHERE c.kind = 'batch' AND c.state = 'running' AND c.ended_at IS NULL
@@ -76,15 +76,15 @@ _BATCHES = text("""
 
 # Of campaigns and batches what is coming is known otherwise.
 _BY_HOUR = text("""
-    SELECT pool, hour, sum(gpu_seconds) AS gpu_seconds, min(min(at)) OVER () AS since FROM (
-        SELECT pool, gpu_seconds, at,
+    SELECT pool, hour, sum(charged) AS gpu_seconds, min(min(at)) OVER () AS since FROM (
+        SELECT pool, coalesce(charge, gpu_seconds) AS charged, at,
                ((extract(isodow FROM at AT TIME ZONE 'UTC') - 1) * 24
                 + extract(hour FROM at AT TIME ZONE 'UTC'))::int AS hour
         FROM usage WHERE at > cogmill_now() - make_interval(weeks => :weeks) AND campaign IS NULL) AS single
     GROUP BY pool, hour ORDER BY pool, hour
 """)
 _SINCE = text("""
-    SELECT pool, sum(gpu_seconds) AS gpu_seconds FROM usage
+    SELECT pool, sum(coalesce(charge, gpu_seconds)) AS gpu_seconds FROM usage
     WHERE at > cogmill_now() - make_interval(secs => :seconds) AND campaign IS NULL GROUP BY pool
 """)
 _BUDGETS = text(f"{BUDGETS} ORDER BY b.tenant, b.period, b.unit")

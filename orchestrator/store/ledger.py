@@ -29,8 +29,13 @@ class Ledger(Part):
     async def usage(self, query: UsageQuery) -> list[Sum]:
         told = [(_COLUMNS[by] if by in query.by else null()).label(by.value) for by in _COLUMNS]
         always = (usage.c.pool, usage.c.kind, usage.c.outcome, usage.c.kept)
+        sums = (
+            func.count().label("attempts"),
+            func.sum(usage.c.gpu_seconds).label("gpu_seconds"),
+            func.sum(func.coalesce(usage.c.charge, usage.c.gpu_seconds)).label("charge"),
+        )
         statement = (
-            select(*told, *always, func.count().label("attempts"), func.sum(usage.c.gpu_seconds).label("gpu_seconds"))
+            select(*told, *always, *sums)
             .where(usage.c.at >= query.since, usage.c.at < query.until)
             .group_by(*(column for by, column in _COLUMNS.items() if by in query.by), *always)
             .limit(query.most + 1)

@@ -26,7 +26,7 @@ JOB_COLUMNS = (
     jobs.c.id, jobs.c.tenant, jobs.c.pool, jobs.c.priority, jobs.c.state, jobs.c.spec, jobs.c.cost, jobs.c.request,
     jobs.c.created_at, jobs.c.started_at, jobs.c.finished_at, jobs.c.claims, jobs.c.failures, jobs.c.evictions,
     jobs.c.max_attempts, jobs.c.cancel_requested_at, jobs.c.stage, jobs.c.step, jobs.c.failure, jobs.c.result,
-    jobs.c.preview, jobs.c.checkpoint, jobs.c.incidents, jobs.c.ready,
+    jobs.c.preview, jobs.c.checkpoint, jobs.c.incidents, jobs.c.ready, jobs.c.charge,
 )  # fmt: skip
 
 # A claim's, of `jobs AS j`: for SELECT, and for the RETURNING of the claim, whose `age_s` is thus 0.
@@ -64,6 +64,7 @@ def job(row: Row[Any]) -> Job:
         checkpoint=_checkpoint(row),
         incidents=Incident.known(row.incidents or ()),
         ready=row.ready,
+        charge=row.charge,
     )
 
 

@@ -25,9 +25,10 @@ _SETTLE = text(f"""
         SELECT * FROM jsonb_to_recordset(:batch) AS b(
             job_id uuid, token uuid, state text, outcome text, failures int, evictions int, delay_s float8,
             gpu_seconds float8, failure jsonb, result jsonb, checkpoint jsonb, start_over boolean, unheard boolean,
-            kind text, price float8)
+            kind text, price float8, charge float8)
     ), held AS MATERIALIZED (
-        SELECT j.id, j.token, j.claims, j.tenant, j.pool, j.priority, j.cost,
+        SELECT j.id, j.token, j.claims, j.tenant, j.pool, j.priority, b.charge,
+               coalesce(b.charge, b.gpu_seconds) - coalesce(j.charge, j.cost) AS owed,
                j.cluster, j.worker, j.incarnation, j.claimed_at, b.gpu_seconds, b.failures, b.evictions, b.delay_s,
                b.failure, b.result, b.kind, b.price, j.request ->> 'webhook_url' AS webhook_url,
                j.campaign, j.quiet, j.spec ->> 'model' AS model,
@@ -41,8 +42,8 @@ _SETTLE = text(f"""
                b.outcome IN ('failed', 'lost') AND EXISTS (
                    SELECT FROM workers AS w WHERE w.pool = j.pool AND w.alive AND w.name <> j.worker) AS failed_here
         FROM batch AS b CROSS JOIN LATERAL (
-            SELECT id, token, claims, tenant, pool, priority, cost, cluster, worker, incarnation, claimed_at, request,
-                   checkpoint, cancel_requested_at, campaign, quiet, spec, failures, evictions
+            SELECT id, token, claims, tenant, pool, priority, cost, charge, cluster, worker, incarnation, claimed_at,
+                   request, checkpoint, cancel_requested_at, campaign, quiet, spec, failures, evictions
             FROM jobs WHERE id = b.job_id AND token = b.token AND finished_at IS NULL FOR UPDATE) AS j
     ), ended AS (
         UPDATE jobs AS j
@@ -78,19 +79,20 @@ _SETTLE = text(f"""
         SELECT id, claims, token, cluster, worker, incarnation, outcome, gpu_seconds, claimed_at, failure, price
         FROM held
     ), used AS (
-        INSERT INTO usage (job_id, claim, tenant, pool, outcome, gpu_seconds, campaign, model, kind, kept)
+        INSERT INTO usage (job_id, claim, tenant, pool, outcome, gpu_seconds, campaign, model, kind, kept,
+                           charge)
         SELECT id, claims, tenant, pool, outcome, gpu_seconds, campaign, model, kind,
-               CASE WHEN outcome = 'evicted' THEN moved_on END
+               CASE WHEN outcome = 'evicted' THEN moved_on END, charge
         FROM held WHERE gpu_seconds > 0
     ), told AS (
         INSERT INTO outbox (job_id, tenant, event, webhook_url)
         SELECT id, tenant, 'job.' || state, webhook_url FROM held
         WHERE state <> 'queued' AND NOT quiet
     ), corrected AS (
-        -- The claim charged the prediction; the lane pays what was used.
+        -- The claim charged the prediction; the lane pays what was used, of the GPU or of finishers.
         UPDATE lanes AS l SET vtime = l.vtime + d.owed / l.weight
-        FROM (SELECT pool, priority, tenant, sum(gpu_seconds - cost) AS owed FROM held
-              GROUP BY pool, priority, tenant HAVING sum(gpu_seconds - cost) <> 0 ORDER BY pool, priority, tenant) AS d
+        FROM (SELECT pool, priority, tenant, sum(owed) AS owed FROM held
+              GROUP BY pool, priority, tenant HAVING sum(owed) <> 0 ORDER BY pool, priority, tenant) AS d
         WHERE l.pool = d.pool AND l.priority = d.priority AND l.tenant = d.tenant
     )
     SELECT token, state,

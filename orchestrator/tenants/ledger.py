@@ -19,7 +19,7 @@ _LONGEST = timedelta(days=400)
 # An hour of each day of a month.
 _LONGEST_BY_HOUR = timedelta(days=32)
 _MOST_LINES = 100_000
-_NOTHING = Used(attempts=0, gpu_seconds=0.0, wasted_gpu_seconds=0.0, money=0.0)
+_NOTHING = Used(attempts=0, gpu_seconds=0.0, wasted_gpu_seconds=0.0, money=0.0, charge=0.0)
 _NO_TIME = WorkerHours(seconds=dict.fromkeys(Spell, 0.0), money=0.0, unused_money=0.0)
 # What workers' hours can be told apart by.
 _OF_WORKERS = ("hour", "pool", "kind")

@@ -76,6 +76,8 @@ class SimulatedWorker:
     sick: bool = False
     loading: bool = False
     error: str | None = None
+    # Tenants that its room is not for.
+    crowded: tuple[str, ...] = ()
     renders: dict[UUID, tuple[Assignment, RenderStatus]] = field(default_factory=dict)
     moved_at: dict[UUID, float] = field(default_factory=dict)
 
@@ -162,6 +164,7 @@ class SimulatedWorker:
             interrupts=self.interrupts,
             numerics=self.numerics,
             error=self.error,
+            crowded=self.crowded,
             renders=tuple(
                 replace(status, progress_age_s=now - self.moved_at[token])
                 for token, (_, status) in self.renders.items()

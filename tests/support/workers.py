@@ -184,7 +184,12 @@ def parts(
 
 
 def an_assignment(
-    incarnation: str = "", *, priority: int = 10, checkpoint: Checkpoint | None = None, **changes: Any
+    incarnation: str = "",
+    *,
+    priority: int = 10,
+    checkpoint: Checkpoint | None = None,
+    tenant: str = "acme",
+    **changes: Any,
 ) -> Assignment:
     """One render of a tiny spec with `changes`."""
     return Assignment(
@@ -195,6 +200,7 @@ def an_assignment(
         priority=priority,
         incarnation=incarnation,
         checkpoint=checkpoint,
+        tenant=tenant,
     )
 
 

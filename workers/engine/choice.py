@@ -17,6 +17,8 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
+from orchestrator.policy.charge import FINISHERS
+
 # More urgent renders that may begin while a begun one waits: enough for a person's burst, an end in sight for the rest.
 MAX_OVERTAKEN: Final = 4
 
@@ -42,7 +44,8 @@ class Candidate:
 
     One that is not `ready` waits for what it begins with; one that is `preview_due` is far enough to show. One that is
     `evicted` is to leave with a checkpoint. `overtaken` counts the more urgent ones that have begun since it has.
-    Begun, it holds `size` bytes of device memory. Renders of an equal `group` may step together; None never does.
+    `finishing` counts its tenant's renders whose frames are being finished. Begun, it holds `size` bytes of device
+    memory. Renders of an equal `group` may step together; None never does.
     """
 
     token: UUID
@@ -57,6 +60,12 @@ class Candidate:
     checkpoint_due: bool = False
     cancelled: bool = False
     evicted: bool = False
+    finishing: int = 0
+
+    @property
+    def stalled(self) -> bool:
+        """True when it waits for its own tenant's other renders to be finished."""
+        return self.begun and self.steps_left == 0 and self.finishing >= FINISHERS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,21 +84,22 @@ class Choice:
     tokens: tuple[UUID, ...]
 
 
-def choose(candidates: Sequence[Candidate], capacity: Capacity, *, finishers_free: int) -> Choice | None:
+def choose(candidates: Sequence[Candidate], capacity: Capacity, *, places_free: int) -> Choice | None:
     """The next move, or None when there is none until something changes. `candidates` are in order of arrival.
 
-    What is cancelled or evicted goes first, since it only frees. A denoised render is decoded only when a finisher is
-    free to take its frames, so that finished frames never pile up in memory; meanwhile the next may step. Whoever is
-    ready begins before an earlier one that is not.
+    What is cancelled or evicted goes first, since it only frees. A denoised render is decoded only when there is a
+    place for its frames (`finishers.py`), so that finished frames never pile up in memory; meanwhile the next may step.
+    Of equally urgent ones that tenant's comes first of whom the least is being finished. Whoever is ready begins before
+    an earlier one that is not.
     """
     for candidate in candidates:
         if candidate.begun and (candidate.cancelled or candidate.evicted):
             return Choice(Act.DROP if candidate.cancelled else Act.EVICT, (candidate.token,))
     nothing_begins = False
-    for candidate in sorted(candidates, key=lambda one: (one.priority, not one.begun, one.steps_left > 0)):
+    for candidate in sorted(candidates, key=_order):
         if candidate.begun and candidate.steps_left:
             return _step(candidate, candidates, capacity)
-        if candidate.begun and finishers_free:
+        if candidate.begun and places_free and not candidate.stalled:
             return Choice(Act.DECODE, (candidate.token,))
         if not candidate.begun and candidate.ready and not nothing_begins:
             if _may_begin(candidate, candidates, capacity):
@@ -98,13 +108,17 @@ def choose(candidates: Sequence[Candidate], capacity: Capacity, *, finishers_fre
     return None
 
 
+def _order(one: Candidate) -> tuple[int, bool, bool, int]:
+    return one.priority, not one.begun, one.steps_left > 0, 0 if one.steps_left else one.finishing
+
+
 def interrupts(candidates: Sequence[Candidate], capacity: Capacity) -> int | None:
     """The priority number that a newcomer must be below to be the next to step; None when none would be.
 
-    That is the most urgent one's that has begun, as long as one more (no larger than the largest) fits into memory, it
-    has not been overtaken too often, and nobody waits already to interrupt it.
+    That is the most urgent one's that has begun and goes on, as long as one more (no larger than the largest) fits into
+    memory, it has not been overtaken too often, and nobody waits already to interrupt it.
     """
-    begun = [candidate for candidate in candidates if candidate.begun]
+    begun = [candidate for candidate in candidates if candidate.begun and not candidate.stalled]
     if not begun:
         return None
     most_urgent = min(candidate.priority for candidate in begun)
@@ -148,7 +162,7 @@ def _joining(lead: Candidate, candidates: Sequence[Candidate], capacity: Capacit
 
 
 def _may_begin(newcomer: Candidate, candidates: Iterable[Candidate], capacity: Capacity) -> bool:
-    overtakes = (one for one in candidates if one.begun and one.priority > newcomer.priority)
+    overtakes = (one for one in candidates if one.begun and one.priority > newcomer.priority and not one.stalled)
     patient = all(one.overtaken < MAX_OVERTAKEN for one in overtakes)
     return patient and _fits(newcomer.size, candidates, capacity)
 

@@ -12,10 +12,10 @@ from orchestrator.domain.job import Continuity, Incident
 from orchestrator.domain.protocol import Broke, End, Rendered, Stage, Stopped
 from workers.engine import ladder
 from workers.engine.failures import failure_of
+from workers.engine.finishers import PLACES
 from workers.engine.held import Held
 from workers.engine.parts import Finish, Show
 from workers.engine.renders import Renders
-from workers.engine.schedule import FINISHERS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,6 +74,7 @@ class RenderWatch:
         self._renders.enter(self._held, stage)
 
     def proceed(self) -> None:
+        self._renders.await_finisher(self._held)
         if self._held.cancelled:
             raise _Cancelled
         self.moved()
@@ -90,7 +91,7 @@ class Finishing:
         self._finish_frames = finish
         self._show_frame = show
         self._log = log
-        self._finishers = ThreadPoolExecutor(FINISHERS, "finish")
+        self._finishers = ThreadPoolExecutor(PLACES, "finish")
         self._shower = ThreadPoolExecutor(1, "show")  # its own: a preview must not hold up a video
 
     def __enter__(self) -> None:
@@ -115,6 +116,7 @@ class Finishing:
         end: End
         try:
             watch.enter(Stage.FINISHING)
+            watch.proceed()
             if (incident := ladder.implausible(frames)) is not None:
                 watch.befall(incident)
             end = Rendered(result=self._finish_frames(held.assignment, frames, watch))

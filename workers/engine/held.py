@@ -41,7 +41,7 @@ class Held:
     material: Material | None = None
     # The GPU holds it, or is about to.
     begun: bool = False
-    # It has begun, and others move or no finisher is free.
+    # It has begun, and others move, or no finisher is free for it.
     waiting: bool = False
     # More urgent renders that have begun since it has.
     overtaken: int = 0
@@ -154,6 +154,21 @@ class Held:
             self.waiting = False
             self.moved_at = now
 
+    def rest(self, now: float) -> None:
+        """Its finisher goes to another render; what it waits is no stage's seconds. `resume` ends that."""
+        self.enter(self.stage, now)
+        self.waiting = True
+
+    def resume(self, now: float) -> None:
+        self.waiting = False
+        self.entered_at = self.moved_at = now
+
+    def had_finisher_s(self, now: float) -> float:
+        """Seconds for which it has had a finisher."""
+        had = self.stages.get(Stage.FINISHING.value, 0.0)
+        goes_on = self.stage is Stage.FINISHING and not self.waiting
+        return had + (now - self.entered_at if goes_on else 0.0)
+
     def befall(self, incident: Incident) -> None:
         """Remember what happened, once."""
         if incident not in self.incidents:
@@ -199,7 +214,7 @@ class Held:
         if self.checkpoint is None or checkpoint.step > self.checkpoint.step:
             self.checkpoint = checkpoint
 
-    def candidate(self, checkpoint_every_s: float) -> Candidate:
+    def candidate(self, checkpoint_every_s: float, *, finishing: int = 0) -> Candidate:
         spent_s = self.gpu_seconds - self.saved_at_s
         return Candidate(
             token=self.assignment.token,
@@ -214,6 +229,7 @@ class Held:
             checkpoint_due=0 < checkpoint_every_s <= spent_s and not self.saving and not self.stored,
             cancelled=self.cancelled,
             evicted=self.evicted is not None,
+            finishing=finishing,
         )
 
     def status(self, now: float) -> RenderStatus:

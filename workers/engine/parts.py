@@ -159,7 +159,10 @@ class Watch(Protocol):
         ...
 
     def proceed(self) -> None:
-        """The present stage goes on, unless the render was cancelled meanwhile: raises then, as `enter` does."""
+        """The present stage goes on, unless the render was cancelled meanwhile: raises then, as `enter` does.
+
+        Waits while another tenant's render has the finisher. For the stage of finishing.
+        """
         ...
 
     def moved(self) -> None:

@@ -6,8 +6,8 @@ Who holds which lock:
   `Roster` takes it on entry, from whatever thread, and has given it back on return; `changing` keeps it for its body.
   It is re-entrant, so they call each other.
 - Whoever waits does so on this lock as a condition, and so without holding it. There are four who do: the step loop
-  (`Schedule.next`), the fetchers (`Schedule.next_to_fetch`), a finisher (`wait_saved`) and the last wait of a worker
-  that has to go (`Roster.wait_over`). Each change that one of them may wait for notifies all.
+  (`Schedule.next`), the fetchers (`Schedule.next_to_fetch`), a finisher (`wait_saved`, `await_finisher`) and the last
+  wait of a worker that has to go (`Roster.wait_over`). Each change that one of them may wait for notifies all.
 - Under it, only the lock of `Changes` is taken, and that of the log where a render ends; neither calls anything that
   takes this one. No model and no bucket is touched under it: every call of a dispatcher is answered at once.
 - Threads read single fields of a `Held` without it, and find what was true a moment ago. They write none without it,
@@ -25,6 +25,7 @@ from uuid import UUID
 from orchestrator.domain.job import Failure
 from orchestrator.domain.protocol import Broke, End, Stage
 from orchestrator.telemetry import logs
+from workers.engine import finishers
 from workers.engine.changes import Changes
 from workers.engine.held import Held
 from workers.engine.meter import Meter
@@ -51,6 +52,34 @@ class Renders:
         with self.lock:
             return [held for held in self.by_token.values() if held.needs_gpu]
 
+    def being_finished(self) -> list[Held]:
+        """Those whose frames are in memory."""
+        with self.lock:
+            return [held for held in self.by_token.values() if held.finishing and held.end is None]
+
+    def await_finisher(self, held: Held) -> None:
+        """Wait while the finishers are others', whose turn it is; nothing is waited for once it is cancelled."""
+        with self.lock:
+            if self._has_finisher(held):
+                return
+            held.rest(self.clock())
+            self.lock.notify_all()  # whoever waited for it
+            self.lock.wait_for(lambda: held.cancelled or self._has_finisher(held))
+            held.resume(self.clock())
+
+    def _has_finisher(self, held: Held) -> bool:
+        now = self.clock()
+        return held.assignment.token in finishers.at_work(
+            finishers.Finishing(
+                token=one.assignment.token,
+                tenant=one.assignment.tenant,
+                priority=one.assignment.priority,
+                had_s=one.had_finisher_s(now),
+            )
+            for one in self.being_finished()
+            if one.stage is Stage.FINISHING
+        )
+
     def wants(self, held: Held) -> bool:
         """False when the render has ended, or the roster is closed."""
         with self.lock:
@@ -64,8 +93,10 @@ class Renders:
     def enter(self, held: Held, stage: Stage) -> None:
         """A render is in another stage."""
         with self.lock:
-            made_room = held.needs_gpu
+            made_room, gives_finisher = held.needs_gpu, held.stage is Stage.FINISHING
             held.enter(stage, self.clock())
+            if gives_finisher:
+                self.lock.notify_all()
             if made_room and not held.needs_gpu:
                 self.changes.urgent()
             else:

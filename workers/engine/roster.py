@@ -50,7 +50,7 @@ class Roster:
         with renders.lock:
             interrupts = schedule.interrupts
             urgent = interrupts is not None and assignment.priority < interrupts
-            if schedule.room == 0 and not urgent:
+            if schedule.room_for(assignment.tenant) == 0 and not urgent:
                 return False
             batches = schedule.capacity.batch_size > 1
             renders.by_token[assignment.token] = Held.of(

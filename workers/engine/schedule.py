@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from orchestrator.domain.protocol import Stage
 from workers.engine import choice, turns
 from workers.engine.choice import Act, Candidate, Capacity
+from workers.engine.finishers import PLACES
 from workers.engine.held import Held
 from workers.engine.renders import Renders
-
-# Renders that may be encoded and uploaded at a time; also how many decoded videos can be in memory.
-FINISHERS = 2
 
 
 class Schedule:
@@ -28,11 +28,21 @@ class Schedule:
     def room(self) -> int:
         """How many more renders would be taken now, however urgent they are. Those parked in memory do not count.
 
-        One batch, and one that waits so that no gap follows.
+        One batch, and one that waits so that no gap follows. What waits for its own tenant's others to be finished
+        takes room from that tenant alone: of `crowded` ones none is taken.
         """
+        return self._room(None)
+
+    def room_for(self, tenant: str) -> int:
+        """The same, for a render of this tenant."""
+        return self._room(tenant)
+
+    @property
+    def crowded(self) -> tuple[str, ...]:
+        """Tenants that there is no room for although there is some."""
         with self._renders.lock:
-            counted = sum(1 for held in self._renders.on_gpu() if held.stage is not Stage.PREEMPTED)
-            return max(0, self.capacity.batch_size + 1 - counted) if self._renders.taking else 0
+            stalled = {held.assignment.tenant for held in self._stalled()} if self.room else set()
+            return tuple(sorted(tenant for tenant in stalled if not self._room(tenant)))
 
     @property
     def interrupts(self) -> int | None:
@@ -48,16 +58,18 @@ class Schedule:
         claimed meanwhile would wait behind it for as long as it takes.
         """
         with self._renders.lock:
-            if choice.joinable(self._candidates(), self.capacity):
+            going = [one for one in self._candidates() if not one.stalled]
+            if choice.joinable(going, self.capacity):
                 return 0.0
-            return sum(self._remaining_s(held) for held in self._renders.on_gpu())
+            stalled = self._stalled()
+            return sum(self._remaining_s(held) for held in self._renders.on_gpu() if held not in stalled)
 
     def next(self) -> tuple[Act, list[Held]] | None:
         """Wait for the GPU's next move; None once the roster is closed. A render that it says to begin has begun."""
         renders = self._renders
         with renders.lock:
             while renders.open:
-                chosen = choice.choose(self._candidates(), self.capacity, finishers_free=self._finishers_free())
+                chosen = choice.choose(self._candidates(), self.capacity, places_free=self._places_free())
                 room = self.room
                 moving = turns.take(renders.on_gpu(), chosen, renders.clock())
                 if self.room != room:
@@ -83,10 +95,31 @@ class Schedule:
     # ------------------------------------------------------------ called with the lock held
 
     def _candidates(self) -> list[Candidate]:
-        return [held.candidate(self._checkpoint_every_s) for held in self._renders.on_gpu()]
+        counts = self._finishing()
+        return [
+            held.candidate(self._checkpoint_every_s, finishing=counts[held.assignment.tenant])
+            for held in self._renders.on_gpu()
+        ]
 
-    def _finishers_free(self) -> int:
-        return FINISHERS - sum(1 for held in self._renders.by_token.values() if held.finishing and held.end is None)
+    def _room(self, tenant: str | None) -> int:
+        with self._renders.lock:
+            if not self._renders.taking:
+                return 0
+            # Whose it is dispatchers of earlier releases do not say, nor do they ask who is crowded: it counts for all.
+            others = [held for held in self._stalled() if held.assignment.tenant not in (tenant, "")]
+            on_gpu = [held for held in self._renders.on_gpu() if held.stage is not Stage.PREEMPTED]
+            return max(0, self.capacity.batch_size + 1 - len(on_gpu) + len(others))
+
+    def _stalled(self) -> list[Held]:
+        tokens = {one.token for one in self._candidates() if one.stalled}
+        return [held for held in self._renders.on_gpu() if held.assignment.token in tokens]
+
+    def _finishing(self) -> Counter[str]:
+        """How many renders of each tenant are being finished."""
+        return Counter(held.assignment.tenant for held in self._renders.being_finished())
+
+    def _places_free(self) -> int:
+        return PLACES - len(self._renders.being_finished())
 
     def _remaining_s(self, held: Held) -> float:
         idle_s = self._renders.clock() - held.moved_at if held.begun and not held.waiting else 0.0

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orchestrator.domain.job import RenderSpec
-from workers.engine.schedule import FINISHERS
+from orchestrator.policy.charge import FINISHERS
 
 # RGB, uint8: one picture [H, W, 3], and what was rendered [F, H, W, 3].
 Frame = npt.NDArray[np.uint8]

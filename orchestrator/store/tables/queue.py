@@ -74,6 +74,8 @@ jobs = Table(
     # The worker that failed it: until then another one may take it.
     Column("avoid", Text),
     moment("avoid_until"),
+    # What its lane and its tenant's limits count for it; null is its cost.
+    Column("charge", Double),
     CheckConstraint("state IN ('held', 'queued', 'running', 'succeeded', 'failed', 'cancelled')", name="jobs_state"),
     CheckConstraint("NOT ready OR state = 'queued'", name="jobs_ready_is_queued"),
     CheckConstraint("num_nulls(token, cluster, worker, incarnation, claimed_at) IN (0, 5)", name="jobs_claim_is_whole"),
@@ -89,6 +91,7 @@ jobs = Table(
     ),
     CheckConstraint("idempotency_key IS NULL OR request_hash IS NOT NULL", name="jobs_key_has_hash"),
     CheckConstraint("cost >= 0 AND max_attempts >= 1 AND priority >= 0 AND step >= 0", name="jobs_ranges"),
+    CheckConstraint("charge >= 0", name="jobs_charge"),
     postgresql_with=HOT,
 )
 
@@ -167,7 +170,7 @@ lanes = Table(
     Column("priority", SmallInteger, nullable=False),
     Column("tenant", Text, nullable=False),
     Column("weight", Double, nullable=False),
-    # Virtual time: GPU seconds used, divided by the weight.
+    # Virtual time: what was charged, divided by the weight.
     Column("vtime", Double, nullable=False, server_default=ZERO),
     # The start tag of the last job that was claimed from it.
     Column("served", Double, nullable=False, server_default=ZERO),
@@ -246,7 +249,15 @@ usage = Table(
     Column("kept", Boolean),
     # Of the worker: empty where its pool has workers of one kind, null in rows of earlier releases.
     Column("kind", Text),
+    # What limits count; null is the GPU seconds. The ledger adds up those alone.
+    Column("charge", Double),
     CheckConstraint("gpu_seconds > 0", name="usage_positive"),
+    CheckConstraint("charge > gpu_seconds", name="usage_charge"),
 )
 Index("usage_at", usage.c.at, postgresql_using="brin", postgresql_with={"pages_per_range": 32})
 Index("usage_of_tenant", usage.c.tenant, usage.c.at, postgresql_include=["gpu_seconds"])
+# What finishing added, of the few attempts that it did of: so that the index above goes on to answer alone.
+Index(
+    "usage_charged", usage.c.tenant, usage.c.at, postgresql_include=["gpu_seconds", "charge"],
+    postgresql_where=text("charge IS NOT NULL"),
+)  # fmt: skip

@@ -60,10 +60,12 @@ async def test_a_tenant_sees_what_it_used_and_nothing_of_others(api: Api) -> Non
         {
             "object": "usage.line", "hour": pytest.approx(int(hour.timestamp()), abs=3600), "tenant": None,
             "campaign": None, "model": "tiny-2b", "pool": None, "kind": None, "outcome": "succeeded", "attempts": 2,
-            "gpu_seconds": 2.0, "wasted_gpu_seconds": 0.0, "money": 2.0,
+            "gpu_seconds": 2.0, "wasted_gpu_seconds": 0.0, "money": 2.0, "charge": 2.0,
         }
     ]  # fmt: skip
-    assert answer["total"] == {"attempts": 2, "gpu_seconds": 2.0, "wasted_gpu_seconds": 0.0, "money": 2.0}
+    assert answer["total"] == {
+        "attempts": 2, "gpu_seconds": 2.0, "wasted_gpu_seconds": 0.0, "money": 2.0, "charge": 2.0
+    }  # fmt: skip
     assert answer["waste"] == {"cancelled": 0, "failed": 0, "lost": 0, "evicted": 0, "released": 0}
     assert (answer["by"], answer["tenant"], answer["currency"]) == (["model", "outcome", "hour"], api.tenant, "EUR")
     assert answer["until"] - answer["since"] == 30 * 24 * 3600
@@ -80,12 +82,12 @@ async def test_the_same_lines_come_as_csv(api: Api) -> None:
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"
     header, line = csv.reader(io.StringIO(answer.text))
     told = dict(zip(header, line, strict=True))
-    assert header == ["tenant", "hour", "attempts", "gpu_seconds", "wasted_gpu_seconds", "money", "currency"]
+    assert header == ["tenant", "hour", "attempts", "gpu_seconds", "wasted_gpu_seconds", "money", "currency", "charge"]
     assert (told["tenant"], told["gpu_seconds"], told["money"], told["currency"]) == (api.tenant, "1", "1", "EUR")
     assert datetime.fromisoformat(told["hour"]).tzinfo is not None
     whole = await api.http.get(USAGE, params={"format": "csv"})
     assert whole.text.splitlines() == [
-        "attempts,gpu_seconds,wasted_gpu_seconds,money,currency", "1,1,0,1,EUR"
+        "attempts,gpu_seconds,wasted_gpu_seconds,money,currency,charge", "1,1,0,1,EUR,1"
     ]  # fmt: skip
 
 
@@ -94,7 +96,7 @@ async def test_no_cell_of_the_csv_runs_in_a_spreadsheet(api: Api) -> None:
         answer = await http.post("/v1/videos", json={"prompt": "a lighthouse"})
         await api.succeed(answer.raise_for_status().json()["id"])
         text = (await http.get(USAGE, params={"by": "tenant", "format": "csv"})).text
-    assert text.splitlines()[1] == "'=1+1,1,1,0,1,EUR"
+    assert text.splitlines()[1] == "'=1+1,1,1,0,1,EUR,1"
 
 
 async def test_operators_see_one_tenant_or_all_and_nobody_else_does(api: Api) -> None:

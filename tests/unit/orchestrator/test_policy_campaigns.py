@@ -344,6 +344,10 @@ def test_a_quote_has_a_range_and_the_hours_of_the_slowest_pool() -> None:
     assert found.gpu_seconds == pricing.Range(low=2880 + 3600, likely=3600 + 3600, high=10800 + 3600)
     assert found.money == pricing.Range(low=1.6 + 1, likely=2 + 1, high=6 + 1)
     assert (found.hours_present, found.hours_largest) == (None, 1.0)
+    slow = pricing.quote(groups, fleets, ratios, {("big", "5b"): 4.0})
+    assert (found.charge, slow.charge) == (3600 + 3600, 4 * 3600 + 3600)
+    assert (slow.gpu_seconds, slow.money, slow.hours_largest) == (found.gpu_seconds, found.money, 1.0)
+    assert pricing.quote(groups[:1], fleets, {}, {("big", "5b"): 4.0}).hours_present == 2.0, "finishing takes so long"
     unpriced = {name: replace(fleet, per_hour=None, present=1) for name, fleet in fleets.items()}
     assert pricing.quote(groups, unpriced).money is None
     assert pricing.quote(groups, unpriced).hours_present == 1.0

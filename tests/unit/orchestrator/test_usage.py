@@ -90,7 +90,7 @@ def test_what_is_told_apart_is_named_once() -> None:
 def a_sum(outcome: AttemptOutcome, seconds: float, kind: str | None = "", kept: bool | None = None) -> Sum:
     return Sum(
         hour=None, tenant=None, campaign=None, model=None, pool="big", kind=kind, outcome=outcome, kept=kept,
-        attempts=1, gpu_seconds=seconds,
+        attempts=1, gpu_seconds=seconds, charge=2 * seconds,
     )  # fmt: skip
 
 

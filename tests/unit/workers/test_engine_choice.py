@@ -42,7 +42,7 @@ URGENT_DENOISED = a_candidate(13, priority=0, begun=True, steps_left=0)
 
 
 @pytest.mark.parametrize(
-    ("candidates", "finishers_free", "expected"),
+    ("candidates", "places_free", "expected"),
     [
         pytest.param([], 2, None, id="nothing to do"),
         pytest.param([WAITING], 2, choice_of(Act.BEGIN, 1), id="begin what waits"),
@@ -75,8 +75,8 @@ URGENT_DENOISED = a_candidate(13, priority=0, begun=True, steps_left=0)
         pytest.param([STEPPING, URGENT_DENOISED], 1, choice_of(Act.DECODE, 13), id="and then lets it be decoded"),
     ],
 )
-def test_the_next_move(candidates: list[Candidate], finishers_free: int, expected: Choice | None) -> None:
-    assert choose(candidates, ONE, finishers_free=finishers_free) == expected
+def test_the_next_move(candidates: list[Candidate], places_free: int, expected: Choice | None) -> None:
+    assert choose(candidates, ONE, places_free=places_free) == expected
 
 
 A1 = a_candidate(1, group=("a",), begun=True)
@@ -107,7 +107,7 @@ ALONE = a_candidate(5, begun=True)
     ],
 )
 def test_batches_join_and_leave_at_step_boundaries(candidates: list[Candidate], expected: Choice | None) -> None:
-    assert choose(candidates, FOUR, finishers_free=1) == expected
+    assert choose(candidates, FOUR, places_free=1) == expected
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_whatever_arrives_memory_holds_the_urgent_go_first_and_everyone_ends(
             )
         free = finishers[moment] if moment < len(finishers) else 2
         before = list(world.held)
-        choice = choose(world.held, world.capacity, finishers_free=free)
+        choice = choose(world.held, world.capacity, places_free=free)
         if choice is None:
             assert not any(one.begun and one.steps_left for one in world.held), "nothing that could step is left idle"
             assert free == 0 or not world.held
@@ -234,7 +234,7 @@ def test_a_render_ends_although_others_never_stop_coming(arrives: int) -> None:
         if number > 1:
             world.held.append(a_candidate(number, priority=arrives, steps_left=1))
         for _ in range(3):
-            choice = choose(world.held, ONE, finishers_free=1)
+            choice = choose(world.held, ONE, places_free=1)
             assert choice is not None
             world.do(choice)
     assert token_of(0) in world.ended
@@ -245,7 +245,7 @@ def test_another_group_has_its_turn_although_a_batch_could_always_be_refilled() 
     world = World(Capacity(batch_size=2, park_bytes=1000), [A1, B4_NEW], {}, [])
     for number in range(10, 40):
         world.held.append(a_candidate(number, group=("a",)))
-        choice = choose(world.held, world.capacity, finishers_free=1)
+        choice = choose(world.held, world.capacity, places_free=1)
         assert choice is not None
         world.do(choice)
         if world.stepped.get(B4_NEW.token):

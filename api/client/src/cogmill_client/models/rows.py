@@ -60,6 +60,8 @@ class Plan(Answer):
     workers: Workers
     deadline_holds: bool | None
     pools: list[PlanPool]
+    # What fair shares and daily limits will count; 0 of earlier servers, which do not say.
+    charge: float = 0.0
 
 
 class RowResult(Answer):

@@ -17,6 +17,8 @@ class Amounts(Answer):
     gpu_seconds: float
     wasted_gpu_seconds: float
     money: float | None
+    # What fair shares and daily limits counted; 0 of earlier servers, which do not say.
+    charge: float = 0.0
 
 
 class UsageLine(Amounts):

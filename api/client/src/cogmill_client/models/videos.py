@@ -87,6 +87,9 @@ class Video(Identified):
     retry_of: str | None
     predicted_gpu_seconds: float
     gpu_seconds: float | None
+    # What fair shares and limits count: as predicted, and of the attempt that made it. Earlier servers say nothing: 0.
+    predicted_charge: float = 0.0
+    charge: float | None = None
     incidents: list[Annotated[Incident, OrNewer]]
     checkpoint_step: int | None
     continuity: Annotated[Continuity, OrNewer] | None
