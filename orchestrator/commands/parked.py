@@ -11,7 +11,7 @@ from orchestrator.commands.options import DataDirOption, settings_of
 from orchestrator.domain.errors import CogmillError
 
 if TYPE_CHECKING:
-    from orchestrator.store.parked import Parked
+    from orchestrator.ports.parked import Parked
 
 # The rest is imported by the command that needs it, as in orchestrator.cli.
 

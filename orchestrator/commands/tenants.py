@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
 from orchestrator.commands.options import DataDirOption, settings_of
+from orchestrator.domain.errors import InvalidField
 from orchestrator.domain.request import MAX_PRIORITY
+from orchestrator.domain.texts import check_tenant
 
 # The rest is imported by the command that needs it, as in orchestrator.cli.
 
@@ -20,9 +21,10 @@ tenants = typer.Typer(help="Tenants.", no_args_is_help=True)
 
 def tenant_name(text: str) -> str:
     """A tenant, as the command line takes one."""
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text):
-        raise typer.BadParameter("a tenant is 1 to 64 letters, digits or ._-")
-    return text
+    try:
+        return check_tenant(text)
+    except InvalidField as error:
+        raise typer.BadParameter(error.message) from None
 
 
 Tenant = Annotated[str, typer.Argument(parser=tenant_name, metavar="TENANT")]

@@ -36,6 +36,7 @@ class Scope(StrEnum):
 # Those of a key that was made without naming any, as every key was before there were scopes.
 USUAL = frozenset({Scope.READ, Scope.SUBMIT, Scope.CAMPAIGNS, Scope.WEBHOOKS, Scope.KEYS})
 
+
 class Role(StrEnum):
     """What an administrator is: the name of some scopes, each role's within the next one's."""
 
@@ -99,6 +100,20 @@ def read_scopes(words: Iterable[str]) -> frozenset[Scope]:
     if not scopes:
         raise InvalidField("names no scope", param="scopes")
     return frozenset(scopes)
+
+
+def read_role(word: str) -> Role:
+    """The role of this name. Raises `InvalidField`."""
+    if word not in list(Role):
+        raise InvalidField(f"{word[:40]!r} is no role; there are: {', '.join(Role)}", param="role")
+    return Role(word)
+
+
+def scopes_of(role: Role | None, named: frozenset[Scope] | None, *, usual: frozenset[Scope]) -> frozenset[Scope]:
+    """Those of a role and those that are named, together; the usual ones where neither is said."""
+    if role is None:
+        return usual if named is None else named
+    return ROLES[role] | (named or frozenset())
 
 
 def known_scopes(words: Iterable[str]) -> frozenset[Scope]:

@@ -43,7 +43,8 @@ _TO_SWEEP = text("""
 """)
 
 _FORGET = text("""
-    WITH gone AS (DELETE FROM jobs WHERE id = ANY (:ids) AND finished_at IS NOT NULL RETURNING id)
+    WITH gone AS (DELETE FROM jobs WHERE id = ANY (:ids) AND finished_at IS NOT NULL RETURNING id),
+    letters AS (DELETE FROM dead_letters WHERE job_id IN (SELECT id FROM gone))
     DELETE FROM attempts WHERE job_id IN (SELECT id FROM gone)
 """).bindparams(bindparam("ids", type_=ARRAY(Uuid)))
 
