@@ -36,6 +36,13 @@ _LIST: dict[str, JsonValue] = {"object": "list", "data": [_EXAMPLE]}
 class TenantBudgetAction(BaseModel):
     """What happens at a percentage."""
 
+    percent: int
+    do: str = Field(description="`tell`, `finish` or `cancel`.")
+
+
+class SetBudgetAction(BaseModel):
+    """The same, as it is asked for."""
+
     model_config = ConfigDict(extra="forbid")
 
     percent: Integer
@@ -68,7 +75,7 @@ class SetBudget(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     amount: Number = Field(description="More than 0.")
-    actions: list[TenantBudgetAction] = Field([], max_length=10)
+    actions: list[SetBudgetAction] = Field([], max_length=10)
 
 
 class LiftedBudget(BaseModel):
