@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Protocol
 from uuid import UUID
 
-from orchestrator.domain.errors import NotFound, WrongState
+from orchestrator.domain.errors import KeyReused, NotFound, WrongState
 from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import Artifact, parse_public_id, public_id
 from orchestrator.domain.states import JobState
@@ -85,7 +85,11 @@ class AnyJobs:
             raise WrongState(f"it is a row of {letter.campaign}: its failed rows are tried again there, all at once")
         if job.spec.image is not None and await self._store.use_input(job.spec.image.sha256) is None:
             raise WrongState("its picture is not kept any more: it can only be asked for anew")
-        again = await self._jobs.retry(job.tenant, job_id, idempotency_key=f"release:{public_id(job.id)}")
+        key = f"release:{public_id(job.id)}"
+        try:
+            again = await self._jobs.retry(job.tenant, job_id, idempotency_key=key)
+        except KeyReused:  # it is one of its tenant's, who may have taken it first
+            raise WrongState(f"its tenant has used the idempotency key {key!r}: retry the job instead") from None
         await self._store.end_letter(job.id, Fate.RELEASED, by=by, successor=again.id)
         _log.info("dead_letter_released", job=job.id.hex, successor=again.id.hex, by=by)
         return await self.get(public_id(again.id))
