@@ -39,7 +39,9 @@ _SEEN = """
     WHERE {chosen}
     ORDER BY k.cluster, k.name LIMIT :n
 """
-_LEFT = "greatest(0, o.within_s - extract(epoch FROM cogmill_now() - o.asked_at))::float8"
+# Null where there is no such time: `greatest` alone would make it 0.
+_LEFT = """CASE WHEN o.within_s IS NOT NULL
+        THEN greatest(0, o.within_s - extract(epoch FROM cogmill_now() - o.asked_at))::float8 END"""
 _PAGE = text(
     _SEEN.format(
         left=_LEFT,

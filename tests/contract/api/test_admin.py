@@ -254,7 +254,8 @@ async def test_a_worker_is_asked_to_leave_called_back_and_replaced(api: Api, adm
     called = [(await admin.post(f"{worker}/resume")).json() for _ in range(2)]
     assert called[0]["order"] is called[1]["order"] is None
     asked = {"incarnation": "first"}
-    assert (await admin.post(f"{worker}/replace", json=asked)).json()["order"]["within_s"] is None
+    order = (await admin.post(f"{worker}/replace", json=asked)).json()["order"]
+    assert (order["kind"], order["within_s"], order["left_s"]) == ("replace", None, None)
     await store.declare_dead(CLUSTER, WorkerRef(name=name, incarnation="first"))
     assert error(await admin.post(f"{worker}/replace", json=asked), 400)[0] == "wrong_state"
     assert error(await admin.post(f"{worker}/replace"), 400)[0] == "wrong_state"
