@@ -143,6 +143,15 @@ async def test_jobs_of_any_tenant_and_dead_letters(api: Api, run: Run) -> None:
     assert await run("dead-letters", "list", *mine, "--json") == "[]\n"
 
 
+async def test_everybodys_use_and_what_workers_did(api: Api, base_url: str, run: Run) -> None:
+    of_all = json.loads(await run("usage", "--by", "tenant", "--json", "--api", base_url))
+    assert of_all["tenant"] is None
+    assert (await run("usage", "--csv", "--tenant", api.tenant, "--api", base_url)).startswith("attempts,")
+    assert "busy s" in await run("usage", "--workers", "--api", base_url)
+    assert "cause" in await run("usage", "--waste", "--api", base_url)
+    assert "--use" in await run("usage", "--use", "work", "--api", base_url, code=2)
+
+
 async def test_a_key_without_the_role_is_told_so_in_one_line(
     api: Api, base_url: str, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

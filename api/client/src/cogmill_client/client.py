@@ -14,7 +14,16 @@ from cogmill_client.binding import AsyncDoes, AsyncGives, AsyncResource, Does, G
 from cogmill_client.drivers import AsyncDriver, Driver
 from cogmill_client.many import Downloaded
 from cogmill_client.models.webhooks import WebhookEvent
-from cogmill_client.procedures import account, admin_fleet, admin_tenants, campaigns, files, keys, videos
+from cogmill_client.procedures import (
+    account,
+    admin_fleet,
+    admin_tenants,
+    admin_usage,
+    campaigns,
+    files,
+    keys,
+    videos,
+)
 from cogmill_client.procedures import rows as row_steps
 from cogmill_client.settings import MAX_RETRIES, TIMEOUT_S, Settings, resolve
 
@@ -130,6 +139,12 @@ class Admin(Resource):
     forget = Does(admin_fleet.forget)
     parked = Does(admin_fleet.parked)
     resume_parked = Does(admin_fleet.resume_parked)
+    usage = Does(admin_usage.usage)
+    usage_csv = Does(admin_usage.usage_csv)
+    worker_usage = Does(admin_usage.worker_usage)
+    worker_usage_csv = Does(admin_usage.worker_usage_csv)
+    waste = Does(admin_usage.waste)
+    waste_csv = Does(admin_usage.waste_csv)
 
 
 class Account(Resource):
@@ -247,6 +262,12 @@ class AsyncAdmin(AsyncResource):
     forget = AsyncDoes(admin_fleet.forget)
     parked = AsyncDoes(admin_fleet.parked)
     resume_parked = AsyncDoes(admin_fleet.resume_parked)
+    usage = AsyncDoes(admin_usage.usage)
+    usage_csv = AsyncDoes(admin_usage.usage_csv)
+    worker_usage = AsyncDoes(admin_usage.worker_usage)
+    worker_usage_csv = AsyncDoes(admin_usage.worker_usage_csv)
+    waste = AsyncDoes(admin_usage.waste)
+    waste_csv = AsyncDoes(admin_usage.waste_csv)
 
 
 class AsyncAccount(AsyncResource):
