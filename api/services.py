@@ -19,8 +19,10 @@ from orchestrator.campaigns.requests import Requests
 from orchestrator.capacity.fleets import FleetReader, Fleets
 from orchestrator.capacity.forecasting import Admission, Forecasts
 from orchestrator.capacity.pools import Pools
+from orchestrator.capacity.workers import WorkerList
 from orchestrator.config import ApiSettings, S3Settings, Settings
 from orchestrator.domain.masters import Masters
+from orchestrator.intake.any_jobs import AnyJobs
 from orchestrator.intake.files import Files
 from orchestrator.intake.jobs import Jobs
 from orchestrator.intake.waiting import Waiting
@@ -30,13 +32,18 @@ from orchestrator.notify.campaign_feed import CampaignFeed
 from orchestrator.notify.feed import Feed
 from orchestrator.notify.subscriptions import Subscriptions
 from orchestrator.ports import KeyStore, ObjectStore, WebhookStore
+from orchestrator.ports.any_jobs import AnyJobStore
 from orchestrator.ports.batches import BatchStore
 from orchestrator.ports.campaigns import CampaignStore
 from orchestrator.ports.forecasts import ForecastStore
 from orchestrator.ports.ledger import LedgerStore
+from orchestrator.ports.orders import WorkerAdmin
+from orchestrator.ports.parked import ParkedStore
 from orchestrator.processes.frontdoor import FrontdoorStore, open_front_door
 from orchestrator.store import CALLERS, Store
+from orchestrator.tenants.administering import Tenants
 from orchestrator.tenants.issuing import Issuing
+from orchestrator.tenants.issuing_for_all import IssuingForAll
 from orchestrator.tenants.keyring import Keyring
 from orchestrator.tenants.ledger import Reports
 from orchestrator.tenants.masters import MasterFiles
@@ -59,10 +66,26 @@ _LARGE_BODIES = 16
 _UPLOADS = 8
 
 
+class AdminStore(AnyJobStore, WorkerAdmin, ParkedStore, Protocol):
+    """What administrators ask of the store, beside what everybody does."""
+
+
 class ApiStore(
-    FrontdoorStore, BatchStore, CampaignStore, ForecastStore, LedgerStore, FleetReader, KeyStore, WebhookStore, Protocol
-):
+    FrontdoorStore, BatchStore, CampaignStore, ForecastStore, LedgerStore, FleetReader, KeyStore, WebhookStore,
+    AdminStore, Protocol,
+):  # fmt: skip
     """What the API asks of the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Administration:
+    """What concerns every tenant."""
+
+    tenants: Tenants
+    keys: IssuingForAll
+    workers: WorkerList
+    jobs: AnyJobs
+    parked: ParkedStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +139,7 @@ class Services:
     rooms: Rooms
     large_bodies: Turns
     uploads: Turns
+    administration: Administration
     limits: TenantLimits
 
     @classmethod
@@ -159,6 +183,13 @@ class Services:
             rooms=Rooms.of(settings.api),
             large_bodies=Turns(_LARGE_BODIES, wait_s=TURN_S),
             uploads=Turns(_UPLOADS, wait_s=TURN_S),
+            administration=Administration(
+                tenants=Tenants(settings, store),
+                keys=IssuingForAll(store, masters, changed=keyring.forget),
+                workers=WorkerList(settings, store),
+                jobs=AnyJobs(store, door.jobs),
+                parked=store,
+            ),
             limits=door.limits,
         )
 

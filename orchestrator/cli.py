@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.commands import (
+    any_jobs,
     campaigns,
     clusters,
     fleet,
@@ -34,6 +35,7 @@ from orchestrator.commands import (
     tenants,
     usage,
     webhooks,
+    workers,
 )
 from orchestrator.commands.connection import CODES
 from orchestrator.commands.options import DataDirOption, path, settings_of
@@ -62,6 +64,9 @@ app.add_typer(tenants.tenants, name="tenants")
 app.add_typer(parked.parked, name="parked")
 app.add_typer(pools.pools, name="pools")
 app.command("fleet")(fleet.fleet)
+app.add_typer(workers.workers, name="workers")
+app.add_typer(any_jobs.any_jobs, name="any-jobs")
+app.add_typer(any_jobs.dead_letters, name="dead-letters")
 app.add_typer(clusters.clusters, name="clusters")
 app.command("predictions")(predictions.predictions)
 app.add_typer(webhooks.webhooks, name="webhooks")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from api.admin.routers import ROUTERS as ADMINISTRATION
 from api.native import (
     campaign_commands,
     campaign_events,
@@ -47,6 +48,7 @@ DIALECT = Dialect(
         pools.router,
         fleet.router,
         predictions.router,
+        *ADMINISTRATION,
     ),
     bodies={"/v1/campaigns/{campaign_id}/input": _input},
 )

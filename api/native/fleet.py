@@ -18,7 +18,7 @@ from orchestrator.ports.fleet import Basis, ScaleDecision
 
 router = APIRouter(tags=["operators"])
 
-_EXAMPLE: dict[str, JsonValue] = {
+EXAMPLE: dict[str, JsonValue] = {
     "object": "fleet",
     "kinds": [
         {
@@ -134,7 +134,7 @@ class Fleet(BaseModel):
     "/v1/fleet",
     response_model=Fleet,
     summary="Show the fleet",
-    **DOCS.route(Scope.OPERATE, errors=(403,), example=_EXAMPLE),
+    **DOCS.route(Scope.OPERATE, errors=(403,), example=EXAMPLE),
 )
 async def show_fleet(request: Request, operator: deps.Key) -> Response:
     """Kinds of workers: how many are wanted, requested, starting, ready and draining, and why. For operators."""

@@ -21,7 +21,7 @@ from orchestrator.tenants.issuing import MAX_NAME_CHARS, MAX_OVERLAP_S, OVERLAP_
 
 router = APIRouter(tags=["keys"])
 
-_EXAMPLE: dict[str, JsonValue] = {
+EXAMPLE: dict[str, JsonValue] = {
     "id": "cgm_7Qd2kLx0VbT9sYwE",
     "object": "key",
     "name": "nightly exports",
@@ -34,13 +34,13 @@ _EXAMPLE: dict[str, JsonValue] = {
     "made_by": "cgm_Zk41mP0aQe8RtUv3",
     "replaced_by": None,
 }
-_WHOLE: dict[str, JsonValue] = {
-    **_EXAMPLE,
+WHOLE: dict[str, JsonValue] = {
+    **EXAMPLE,
     "last_used_at": None,
     "key": "cgm_7Qd2kLx0VbT9sYwE.pYv0hC3nXo5sJ8kR2tW7zB1dF4gH6jL9mN0qS3uV5wX2EYtnn",
 }
 # Nobody on the way keeps a secret.
-_HEADERS = {"cache-control": "no-store"}
+HEADERS = {"cache-control": "no-store"}
 
 
 class KeyObject(Identified):
@@ -122,7 +122,7 @@ _CREATE = Body(
     "/v1/keys",
     response_model=KeyWithSecret,
     summary="Make a key",
-    **DOCS.route(Scope.KEYS, reads=_CREATE, example=_WHOLE),
+    **DOCS.route(Scope.KEYS, reads=_CREATE, example=WHOLE),
 )
 async def create_key(request: Request, by: deps.Key) -> Response:
     """A key of the same tenant, which may no more than the one that makes it. The answer holds it whole, once."""
@@ -139,23 +139,23 @@ async def create_key(request: Request, by: deps.Key) -> Response:
     "/v1/keys",
     response_model=KeyList,
     summary="List keys",
-    **DOCS.route(Scope.KEYS, errors=(400, 404), example=listed(_EXAMPLE)),
+    **DOCS.route(Scope.KEYS, errors=(400, 404), example=listed(EXAMPLE)),
 )
 async def list_keys(request: Request, by: deps.Key, limit: Limit = 20, after: After = None) -> Response:
     """A page of the tenant's keys, newest first, without their secrets."""
     page = await deps.services(request).keys.list(by, limit=limit, after=after)
-    return reply(KeyList.of([KeyObject(**_shown(key)) for key in page.keys], has_more=page.has_more))
+    return reply(KeyList.of([KeyObject(**shown(key)) for key in page.keys], has_more=page.has_more))
 
 
 @router.get(
     "/v1/keys/{key_id}",
     response_model=KeyObject,
     summary="Retrieve a key",
-    **DOCS.route(Scope.KEYS, errors=(404,), example=_EXAMPLE),
+    **DOCS.route(Scope.KEYS, errors=(404,), example=EXAMPLE),
 )
 async def retrieve_key(request: Request, key_id: str, by: deps.Key) -> Response:
     """What is known of a key. Its id is the part before the dot."""
-    return reply(KeyObject(**_shown(await deps.services(request).keys.get(by, key_id))))
+    return reply(KeyObject(**shown(await deps.services(request).keys.get(by, key_id))))
 
 
 @router.post(
@@ -166,7 +166,7 @@ async def retrieve_key(request: Request, key_id: str, by: deps.Key) -> Response:
         Scope.KEYS,
         reads=Body(fields=RotateKey, examples={"typical": {"overlap_s": 3600}, "default": {}}, required=False),
         errors=(404,),
-        example=_WHOLE,
+        example=WHOLE,
     ),
 )
 async def rotate_key(request: Request, key_id: str, by: deps.Key) -> Response:
@@ -184,21 +184,22 @@ async def rotate_key(request: Request, key_id: str, by: deps.Key) -> Response:
         Scope.KEYS,
         reads=Body(fields=RevokeKey, examples={"typical": {"descendants": True}, "default": {}}, required=False),
         errors=(404,),
-        example=_EXAMPLE | {"revoked_at": 1758945600},
+        example=EXAMPLE | {"revoked_at": 1758945600},
     ),
 )
 async def revoke_key(request: Request, key_id: str, by: deps.Key) -> Response:
     """End a key for good, on every replica within seconds; the one that asks, too."""
     fields = typed(RevokeKey, await read_json(request) if await request.body() else {})
     revoked = await deps.services(request).keys.revoke(by, key_id, descendants=fields.descendants)
-    return reply(KeyObject(**_shown(revoked)))
+    return reply(KeyObject(**shown(revoked)))
 
 
 def _told(issued: Issued) -> Response:
-    return reply(KeyWithSecret(**_shown(issued.key), key=issued.whole), headers=_HEADERS)
+    return reply(KeyWithSecret(**shown(issued.key), key=issued.whole), headers=HEADERS)
 
 
-def _shown(key: ApiKey) -> dict[str, Any]:
+def shown(key: ApiKey) -> dict[str, Any]:
+    """The fields of a key's object."""
     return {
         "id": key.id,
         "name": key.name,

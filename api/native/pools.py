@@ -21,7 +21,7 @@ from orchestrator.ports import ApiKey
 
 router = APIRouter(tags=["operators"])
 
-_EXAMPLE: dict[str, JsonValue] = {
+EXAMPLE: dict[str, JsonValue] = {
     "id": "main",
     "object": "pool",
     "model": "cogvideox-5b",
@@ -95,15 +95,15 @@ class PauseRequest(BaseModel):
     reason: str
 
 
-_READS = Body(fields=PauseRequest, examples={"typical": {"reason": "the storage moves until 14:00 UTC"}})
-_LIST_EXAMPLE: dict[str, JsonValue] = {"object": "list", "data": [_EXAMPLE]}
+READS = Body(fields=PauseRequest, examples={"typical": {"reason": "the storage moves until 14:00 UTC"}})
+LIST_EXAMPLE: dict[str, JsonValue] = {"object": "list", "data": [EXAMPLE]}
 
 
 @router.get(
     "/v1/pools",
     response_model=PoolList,
     summary="List pools",
-    **DOCS.route(Scope.OPERATE, errors=(403,), example=_LIST_EXAMPLE),
+    **DOCS.route(Scope.OPERATE, errors=(403,), example=LIST_EXAMPLE),
 )
 async def list_pools(request: Request, operator: deps.Key) -> Response:
     """Every pool, whether it is paused, and what waits and runs there. For operators."""
@@ -114,7 +114,7 @@ async def list_pools(request: Request, operator: deps.Key) -> Response:
     "/v1/pools/{pool}/pause",
     response_model=Pool,
     summary="Pause a pool",
-    **DOCS.route(Scope.OPERATE, errors=(403, 404), example=_EXAMPLE, reads=_READS),
+    **DOCS.route(Scope.OPERATE, errors=(403, 404), example=EXAMPLE, reads=READS),
 )
 async def pause(request: Request, pool: str, operator: deps.Key) -> Response:
     """Begin nothing more on a pool. For operators."""
@@ -126,11 +126,11 @@ async def pause(request: Request, pool: str, operator: deps.Key) -> Response:
     "/v1/pools/{pool}/resume",
     response_model=Pool,
     summary="Resume a pool",
-    **DOCS.route(Scope.OPERATE, errors=(403, 404), example=_EXAMPLE),
+    **DOCS.route(Scope.OPERATE, errors=(403, 404), example=EXAMPLE),
 )
 async def resume(request: Request, pool: str, operator: deps.Key) -> Response:
     """End the pool's own pause; one of the whole queue goes on. For operators."""
-    await deps.services(request).pools.resume(_one(request, pool), by=_name(operator))
+    await deps.services(request).pools.resume(_one(request, pool), by=name_of(operator))
     return await _shown(request, pool)
 
 
@@ -138,7 +138,7 @@ async def resume(request: Request, pool: str, operator: deps.Key) -> Response:
     "/v1/queue/pause",
     response_model=PoolList,
     summary="Pause the whole queue",
-    **DOCS.route(Scope.OPERATE, errors=(403,), example=_LIST_EXAMPLE, reads=_READS),
+    **DOCS.route(Scope.OPERATE, errors=(403,), example=LIST_EXAMPLE, reads=READS),
 )
 async def pause_queue(request: Request, operator: deps.Key) -> Response:
     """Begin nothing more on any pool. For operators."""
@@ -150,17 +150,17 @@ async def pause_queue(request: Request, operator: deps.Key) -> Response:
     "/v1/queue/resume",
     response_model=PoolList,
     summary="Resume the whole queue",
-    **DOCS.route(Scope.OPERATE, errors=(403,), example=_LIST_EXAMPLE),
+    **DOCS.route(Scope.OPERATE, errors=(403,), example=LIST_EXAMPLE),
 )
 async def resume_queue(request: Request, operator: deps.Key) -> Response:
     """End the pause of the whole queue; pools that were paused by themselves stay so. For operators."""
-    await deps.services(request).pools.resume(EVERY, by=_name(operator))
+    await deps.services(request).pools.resume(EVERY, by=name_of(operator))
     return await _listed(request)
 
 
 async def _pause(request: Request, pool: str, operator: ApiKey) -> None:
     fields = typed(PauseRequest, await read_json(request))
-    await deps.services(request).pools.pause(pool, reason=fields.reason, by=_name(operator))
+    await deps.services(request).pools.pause(pool, reason=fields.reason, by=name_of(operator))
 
 
 def _one(request: Request, pool: str) -> str:
@@ -209,5 +209,6 @@ def _forecast(outlook: KeptOutlook) -> PoolForecast:
     )
 
 
-def _name(key: ApiKey) -> str:
+def name_of(key: ApiKey) -> str:
+    """Who does it, in words that are kept: a key by its tenant, its name and its id."""
     return f"{key.tenant}/{key.name} (key {key.id})"

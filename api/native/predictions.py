@@ -16,7 +16,7 @@ from orchestrator.learning.listing import Line, Speed
 
 router = APIRouter(tags=["operators"])
 
-_EXAMPLE: dict[str, JsonValue] = {
+EXAMPLE: dict[str, JsonValue] = {
     "object": "predictions",
     "data": [
         {
@@ -107,7 +107,7 @@ class PredictionsObject(BaseModel):
     "/v1/predictions",
     response_model=PredictionsObject,
     summary="What renders have taught",
-    **DOCS.route(Scope.OPERATE, errors=(400, 403), example=_EXAMPLE),
+    **DOCS.route(Scope.OPERATE, errors=(400, 403), example=EXAMPLE),
 )
 async def list_predictions(
     request: Request,

@@ -21,9 +21,9 @@ from orchestrator.tenants.ledger import Report
 
 router = APIRouter(tags=["usage"])
 
-_EVERY = "*"
+EVERY = "*"
 _SUMS = ("attempts", "gpu_seconds", "wasted_gpu_seconds")
-_EXAMPLE: dict[str, JsonValue] = {
+EXAMPLE: dict[str, JsonValue] = {
     "object": "usage",
     "since": 1767225600,
     "until": 1769904000,
@@ -115,6 +115,11 @@ Since = Annotated[
     Query(alias="from", description="Unix seconds, a date, or a time with its zone; 30 days before `to`."),
 ]
 Until = Annotated[str | None, Query(alias="to", description="The same; now.")]
+By = Annotated[
+    str | None,
+    Query(description="What to tell apart: tenant, campaign, model, pool, kind, outcome, hour; with commas."),
+]
+Campaign = Annotated[str | None, Query(description="Of this campaign or batch alone.")]
 
 
 @router.get(
@@ -127,7 +132,7 @@ Until = Annotated[str | None, Query(alias="to", description="The same; now.")]
         answers={
             200: {
                 "description": "Sums; `format=csv` has the same lines, their hours as ISO 8601.",
-                "content": {"application/json": {"example": _EXAMPLE}, **binary("text/csv")["content"]},
+                "content": {"application/json": {"example": EXAMPLE}, **binary("text/csv")["content"]},
             }
         },
     ),
@@ -137,11 +142,8 @@ async def usage(
     key: deps.Key,
     since: Since = None,
     until: Until = None,
-    by: Annotated[
-        str | None,
-        Query(description="What to tell apart: tenant, campaign, model, pool, kind, outcome, hour; with commas."),
-    ] = None,
-    campaign: Annotated[str | None, Query(description="Of this campaign or batch alone.")] = None,
+    by: By = None,
+    campaign: Campaign = None,
     tenant: Annotated[
         str | None, Query(description="For operators: whose, or `*` for everybody's; the key's own.")
     ] = None,
@@ -150,8 +152,22 @@ async def usage(
     """GPU seconds of attempts, by when they ended. The tenant's own, or anybody's for operators."""
     if tenant not in (None, key.tenant):
         need(key.rights, Scope.OPERATE)
+    whose = None if tenant == EVERY else tenant or key.tenant
+    return await told(request, whose, since=since, until=until, by=by, campaign=campaign, format=format)
+
+
+async def told(
+    request: Request,
+    whose: str | None,
+    *,
+    since: str | None,
+    until: str | None,
+    by: str | None,
+    campaign: str | None,
+    format: Literal["json", "csv"],
+) -> Response:
+    """What a tenant has used, or everybody (None)."""
     services = deps.services(request)
-    whose = None if tenant == _EVERY else tenant or key.tenant
     report = await services.reports.usage(whose, since=since, until=until, by=by, campaign=campaign)
     currency = services.settings.billing.currency
     if format == "csv":

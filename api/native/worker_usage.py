@@ -30,7 +30,7 @@ _HOURS_EXAMPLE: dict[str, JsonValue] = {
     "money": 250.0,
     "unused_money": 20.0,
 }
-_WORKERS_EXAMPLE: dict[str, JsonValue] = {
+WORKERS_EXAMPLE: dict[str, JsonValue] = {
     "object": "usage.workers",
     "since": 1767225600,
     "until": 1769904000,
@@ -39,7 +39,7 @@ _WORKERS_EXAMPLE: dict[str, JsonValue] = {
     "data": [{"object": "usage.workers.line", "hour": None, "pool": "5b", "kind": "spot", **_HOURS_EXAMPLE}],
     "total": _HOURS_EXAMPLE,
 }
-_WASTE_EXAMPLE: dict[str, JsonValue] = {
+WASTE_EXAMPLE: dict[str, JsonValue] = {
     "object": "usage.waste",
     "since": 1767225600,
     "until": 1769904000,
@@ -130,16 +130,21 @@ _By = Annotated[str | None, Query(description="What to tell apart: hour, pool, k
 _Format = Annotated[Literal["json", "csv"], Query(description="How it is written.")]
 
 
-def _docs(description: str, example: dict[str, JsonValue]) -> Route:
+# What they answer.
+SUMS = "Sums; `format=csv` has the same lines, their hours as ISO 8601."
+
+
+def docs(description: str, example: dict[str, JsonValue], scope: Scope = Scope.OPERATE) -> Route:
+    """How a route with sums is documented."""
     content = {"application/json": {"example": example}, **binary("text/csv")["content"]}
-    return DOCS.route(Scope.OPERATE, errors=(400, 403), answers={200: {"description": description, "content": content}})
+    return DOCS.route(scope, errors=(400, 403), answers={200: {"description": description, "content": content}})
 
 
 @router.get(
     "/v1/usage/workers",
     response_model=WorkerUsage,
     summary="What workers' hours went into",
-    **_docs("Sums; `format=csv` has the same lines, their hours as ISO 8601.", _WORKERS_EXAMPLE),
+    **docs(SUMS, WORKERS_EXAMPLE),
 )
 async def worker_usage(
     request: Request,
@@ -174,7 +179,7 @@ async def worker_usage(
     "/v1/usage/waste",
     response_model=WasteUsage,
     summary="What came to nothing, by cause",
-    **_docs("Sums; `format=csv` has the same lines, their hours as ISO 8601.", _WASTE_EXAMPLE),
+    **docs(SUMS, WASTE_EXAMPLE),
 )
 async def waste(
     request: Request,

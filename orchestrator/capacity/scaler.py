@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 
 from orchestrator.capacity.sources import FilesWatch
 from orchestrator.dispatch.cluster import Cluster
@@ -11,6 +12,7 @@ from orchestrator.dispatch.fleet import Worker
 from orchestrator.dispatch.verdict import worker_vanished
 from orchestrator.domain.errors import WorkerError
 from orchestrator.domain.loading import NO_TROUBLE
+from orchestrator.domain.orders import Order
 from orchestrator.domain.outcome import Lost
 from orchestrator.domain.protocol import WorkerState
 from orchestrator.ports import WorkerPlan
@@ -23,7 +25,8 @@ class Scaler:
     """Starts what is missing; ends what is too much or was started from another plan, once it holds nothing.
 
     A worker that could not load its model rests before it is started again, unless its files change meanwhile.
-    `unjudged` are workers of which nobody knows yet as what they are wanted, `leaving` those whose GPUs are wanted now.
+    `unjudged` are workers of which nobody knows yet as what they are wanted, `leaving` those whose GPUs are wanted now,
+    `orders` what administrators ask of single ones.
     """
 
     def __init__(
@@ -32,10 +35,12 @@ class Scaler:
         wanted: Mapping[str, WorkerPlan],
         unjudged: Collection[str] = frozenset(),
         leaving: Collection[str] = frozenset(),
+        orders: Mapping[str, Order] = MappingProxyType({}),
     ) -> None:
         self._cluster = cluster
         self._unjudged = unjudged
         self._leaving = leaving
+        self._orders = orders
         self._wanted = wanted
         self._files: dict[str, FilesWatch] = {}
 
@@ -86,8 +91,12 @@ class Scaler:
         Nor is one wanted that drains, whoever told it to and for what: it takes no work any more, and there is no way
         back. A condemned one is ended by its watcher.
         """
-        plan, status = self._wanted.get(worker.name), worker.status
-        if status is None or worker.condemned or worker.name in self._unjudged:
+        plan, status, order = self._wanted.get(worker.name), worker.status, self._orders.get(worker.name)
+        if status is None or worker.condemned:
+            return False
+        if order is not None and order.incarnation == status.worker.incarnation:
+            return True
+        if worker.name in self._unjudged:
             return False
         # Two pools may differ in nothing that a worker would notice, and yet it renders for one of them.
         as_wanted = plan is not None and (status.plan, status.pool) == (plan.fingerprint, plan.pool)
@@ -98,10 +107,12 @@ class Scaler:
 
         Where a pool shrank, the GPU is wanted back, and what it renders goes on at another worker of the pool. Under a
         changed plan, which may mean other numerics, and where the pool has no workers any more, it goes on to its end.
+        Where an administrator asked for it, it has the time that was given.
         """
         cluster = self._cluster
         shrank = worker.name not in self._wanted and any(plan.pool == worker.pool for plan in self._wanted.values())
-        at_once = shrank or worker.name in self._leaving
+        order = self._orders.get(worker.name)
+        at_once = worker.name in self._leaving or (shrank if order is None else order.overdue)
         try:
             await cluster.workers.drain(worker.name, cluster.caller, within_s=0.0 if at_once else None)
         except WorkerError as error:

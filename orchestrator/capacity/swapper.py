@@ -189,7 +189,9 @@ class Swapper:
         rules = self._settings.shared[name].rules
         counts: dict[str, Counter[str]] = {pool: Counter() for pool in self._settings.shared[name].pools}
         for each in self._names(name):
-            worker, plan = self._cluster.fleet.workers.get(each), self._wanted[each]
+            worker, plan = self._cluster.fleet.workers.get(each), self._wanted.get(each)
+            if plan is None:  # an administrator has drained it
+                continue
             status = None if worker is None else worker.status
             counts[plan.pool]["wanted"] += 1
             if status is None:

@@ -56,13 +56,16 @@ TimeoutOption = Annotated[
 
 
 @contextmanager
-def connected(use: str | None) -> Iterator[Cogmill]:
-    """A client of the API that is meant. What it raises in the block becomes one line and an exit code."""
+def connected(use: str | None, *, url: str | None = None) -> Iterator[Cogmill]:
+    """A client of the API that is meant: by `use`, or at `url` with the key in COGMILL_KEY.
+
+    What it raises in the block becomes one line and an exit code.
+    """
     check_installed()
     import cogmill_client as client
 
     try:
-        with _client(use) as cogmill:
+        with _client(use) if url is None else _client_at(url) as cogmill:
             yield cogmill
     except client.ConfigurationError as error:
         raise ConfigError(str(error)) from None
@@ -99,6 +102,15 @@ def _client(use: str | None) -> Cogmill:
             "or start a stack here with `cogmill up`"
         )
     url, key = local
+    return Cogmill(key, url, http_client=http_client())
+
+
+def _client_at(url: str) -> Cogmill:
+    from cogmill_client import Cogmill, ConfigurationError
+
+    key = os.environ.get("COGMILL_KEY")
+    if not key:  # a profile's is for another API
+        raise ConfigurationError(f"no key for {url}: set COGMILL_KEY")
     return Cogmill(key, url, http_client=http_client())
 
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.commands import fleet_by_api as by_api
+from orchestrator.commands.administration import ApiOption, over_api
 from orchestrator.commands.options import DataDirOption, settings_of
 
 # The rest is imported by the command that needs it, as in orchestrator.cli.
@@ -15,8 +17,13 @@ from orchestrator.commands.options import DataDirOption, settings_of
 def fleet(
     data_dir: DataDirOption = None,
     decisions: Annotated[bool, typer.Option("--decisions", help="What was decided last, too.")] = False,
+    api: ApiOption = None,
 ) -> None:
     """Show each pool's kinds of workers: wanted, requested, starting, ready, draining, and why."""
+    if over_api(api, data_dir):
+        by_api.show_fleet(api, decisions=decisions)
+        return
+
     from orchestrator.capacity.fleets import FleetKind, Fleets, Shown
     from orchestrator.commands.tables import table
     from orchestrator.ports.fleet import ScaleDecision

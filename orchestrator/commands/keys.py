@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from orchestrator.commands import keys_by_api as by_api
 from orchestrator.commands import own_keys
+from orchestrator.commands.administration import ApiOption, over_api
 from orchestrator.commands.connection import UseOption
 from orchestrator.commands.options import DataDirOption, settings_of
 from orchestrator.commands.tenants import tenant_name
@@ -81,7 +83,7 @@ def create_key(
     name: Annotated[str, typer.Option(help="What it is for.", parser=_key_name, metavar="TEXT")] = "",
     scopes: Annotated[
         list[str] | None,
-        typer.Option(metavar="SCOPE,...", help="What it may do.", show_default="all but operate"),
+        typer.Option(metavar="SCOPE,...", help="What it may do.", show_default="all that concerns the tenant alone"),
     ] = None,
     allow: Annotated[
         list[str] | None,
@@ -91,20 +93,30 @@ def create_key(
     operator: Annotated[
         bool, typer.Option("--operator", help="Also the scope `operate`: pause pools, see why workers fail.")
     ] = False,
+    role: Annotated[
+        str | None,
+        typer.Option(metavar="viewer|operator|admin", help="Also an administrator's scopes; without --scopes, alone."),
+    ] = None,
     mine: _Mine = False,
     use: UseOption = None,
+    api: ApiOption = None,
     data_dir: DataDirOption = None,
 ) -> None:
     """Make a key of TENANT and print it; the tenant is made if it is new. With --mine it is like your own, or less."""
     words = _words(scopes)
     if mine or use is not None:
-        if tenant is not None or operator:
+        if tenant is not None or operator or role is not None or api is not None:
             raise typer.BadParameter("your own key makes keys of its own tenant, and is asked for scopes by name")
         own_keys.create(use, name=name, scopes=words, allow=allow, expires=expires)
         return
     if tenant is None:
         raise typer.BadParameter("name one, or say --mine", param_hint="TENANT")
-    rights = _rights(words, allow or (), expires, operator=operator)
+    if over_api(api, data_dir):
+        if operator:
+            raise typer.BadParameter("through the API, say --role operator", param_hint="--operator")
+        by_api.create(api, tenant, name=name, role=role, scopes=words, allow=allow, expires=expires)
+        return
+    rights = _rights(words, allow or (), expires, operator=operator, role=role)
     made_of = tenant
 
     from orchestrator.tenants import keys as form
@@ -121,6 +133,7 @@ def list_keys(
     tenant: Annotated[str | None, typer.Argument()] = None,
     mine: _Mine = False,
     use: UseOption = None,
+    api: ApiOption = None,
     data_dir: DataDirOption = None,
 ) -> None:
     """List the keys of TENANT or of everybody, without their secrets."""
@@ -128,6 +141,9 @@ def list_keys(
         if tenant is not None:
             raise typer.BadParameter("your own key lists the keys of its own tenant", param_hint="TENANT")
         own_keys.show(use)
+        return
+    if over_api(api, data_dir):
+        by_api.show(api, tenant)
         return
     for key in _run(settings_of(data_dir), lambda store: store.list_keys(tenant)):
         typer.echo(line(key))
@@ -148,12 +164,16 @@ def rotate_key(
     expires: _Expires = None,
     mine: _Mine = False,
     use: UseOption = None,
+    api: ApiOption = None,
     data_dir: DataDirOption = None,
 ) -> None:
     """Make a key in the place of another, by its id, and print it; it may what that one may."""
     known = _id(key_id)
     if mine or use is not None:
         own_keys.rotate(use, known, overlap_s=overlap, expires=expires)
+        return
+    if over_api(api, data_dir):
+        by_api.rotate(api, known, overlap_s=overlap, expires=expires)
         return
 
     from orchestrator.ports import Successor
@@ -181,12 +201,16 @@ def revoke_key(
     ] = False,
     mine: _Mine = False,
     use: UseOption = None,
+    api: ApiOption = None,
     data_dir: DataDirOption = None,
 ) -> None:
     """Revoke a key for good, by its id (the part before the dot)."""
     known = _id(key_id)
     if mine or use is not None:
         own_keys.revoke(use, known, descendants=descendants)
+        return
+    if over_api(api, data_dir):
+        by_api.revoke(api, known, descendants=descendants)
         return
 
     async def revoke(store: Store) -> bool:
@@ -216,20 +240,23 @@ def _words(scopes: Iterable[str] | None) -> list[str] | None:
     return None if scopes is None else [word.strip() for each in scopes for word in each.split(",")]
 
 
-def _rights(scopes: list[str] | None, allow: Iterable[str], expires: datetime | None, *, operator: bool) -> Rights:
+def _rights(
+    scopes: list[str] | None, allow: Iterable[str], expires: datetime | None, *, operator: bool, role: str | None
+) -> Rights:
     from orchestrator.domain.callers import read_networks
-    from orchestrator.domain.rights import USUAL, Rights, read_scopes, with_operators
+    from orchestrator.domain.rights import USUAL, Rights, read_role, read_scopes, scopes_of, with_operators
     from orchestrator.tenants.issuing import check_rights
 
     try:
-        named = USUAL if scopes is None else read_scopes(scopes)
+        known = None if role is None else read_role(role)
+        named = scopes_of(known, None if scopes is None else read_scopes(scopes), usual=USUAL)
         rights = Rights(scopes=with_operators(named, operator=operator), allow=read_networks(allow), expires_at=expires)
         return check_rights(rights, datetime.now(UTC))
     except InvalidField as error:
         raise typer.BadParameter(error.message, param_hint=_OPTIONS.get(error.param or "")) from None
 
 
-_OPTIONS = {"scopes": "--scopes", "allow": "--allow", "expires_at": "--expires"}
+_OPTIONS = {"role": "--role", "scopes": "--scopes", "allow": "--allow", "expires_at": "--expires"}
 
 
 def line(key: ApiKey) -> str:

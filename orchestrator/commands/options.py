@@ -29,6 +29,16 @@ DataDirOption = Annotated[
 ]
 
 
+def has_database() -> bool:
+    """Whether the environment, or a stack in ./.cogmill, says which database is meant, rightly or wrongly."""
+    from orchestrator.local import layout
+
+    said = {name.upper() for name, text in os.environ.items() if text}
+    if said & {"COGMILL_CONFIG", "COGMILL_DATABASE_URL", "COGMILL_SECRETS_DIR"}:
+        return True
+    return layout.DataDir(layout.default()).config.is_file()
+
+
 def settings_of(data_dir: Path | None) -> Settings:
     """Of the stack in `data_dir`, else COGMILL_CONFIG's, else of the stack in ./.cogmill."""
     from orchestrator import config

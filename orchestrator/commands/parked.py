@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.commands import fleet_by_api as by_api
+from orchestrator.commands.administration import ApiOption, over_api
 from orchestrator.commands.options import DataDirOption, settings_of
 from orchestrator.domain.errors import CogmillError
 
 if TYPE_CHECKING:
-    from orchestrator.store.parked import Parked
+    from orchestrator.ports.parked import Parked
 
 # The rest is imported by the command that needs it, as in orchestrator.cli.
 
@@ -19,8 +21,12 @@ parked = typer.Typer(help="What was put aside since it broke its loop.", no_args
 
 
 @parked.command("list")
-def list_parked(data_dir: DataDirOption = None) -> None:
+def list_parked(api: ApiOption = None, data_dir: DataDirOption = None) -> None:
     """List batches and events that were parked, with the evidence."""
+    if over_api(api, data_dir):
+        by_api.show_parked(api)
+        return
+
     from orchestrator.store import Store
 
     async def read() -> list[Parked]:
@@ -33,9 +39,15 @@ def list_parked(data_dir: DataDirOption = None) -> None:
 
 @parked.command("resume")
 def resume_parked(
-    subject: Annotated[str, typer.Argument(metavar="ID", help="As it is listed.")], data_dir: DataDirOption = None
+    subject: Annotated[str, typer.Argument(metavar="ID", help="As it is listed.")],
+    api: ApiOption = None,
+    data_dir: DataDirOption = None,
 ) -> None:
     """Let the loop meet ID again: once its cause is gone, or to see it once more."""
+    if over_api(api, data_dir):
+        by_api.resume_parked(api, subject)
+        return
+
     from orchestrator.store import Store
 
     async def again() -> bool:

@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.commands import fleet_by_api as by_api
+from orchestrator.commands.administration import ApiOption, over_api
 from orchestrator.commands.options import DataDirOption, settings_of
 from orchestrator.domain.errors import CogmillError, RequestError
 from orchestrator.domain.pausing import EVERY, Pause
@@ -27,13 +29,19 @@ def pause_pool(
     reason: Annotated[str, typer.Option(help="Why, for whoever waits.", metavar="TEXT")],
     name: Name = None,
     every: AllOption = False,
+    api: ApiOption = None,
     data_dir: DataDirOption = None,
 ) -> None:
     """Begin nothing more on the pool NAME; what runs goes on, and what is accepted waits."""
+    which = _which(name, every)
+    if over_api(api, data_dir):
+        by_api.pause_pool(api, None if every else which, reason)
+        return
+
     from orchestrator.capacity.pools import Pools
     from orchestrator.store import Store
 
-    settings, which = settings_of(data_dir), _which(name, every)
+    settings = settings_of(data_dir)
 
     async def change() -> None:
         async with Store.open(settings.database) as store:
@@ -46,12 +54,19 @@ def pause_pool(
 
 
 @pools.command("resume")
-def resume_pool(name: Name = None, every: AllOption = False, data_dir: DataDirOption = None) -> None:
+def resume_pool(
+    name: Name = None, every: AllOption = False, api: ApiOption = None, data_dir: DataDirOption = None
+) -> None:
     """End the pause of the pool NAME, or the one of the whole queue; each ends by itself."""
+    which = _which(name, every)
+    if over_api(api, data_dir):
+        by_api.resume_pool(api, None if every else which)
+        return
+
     from orchestrator.capacity.pools import Pool, Pools
     from orchestrator.store import Store
 
-    settings, which = settings_of(data_dir), _which(name, every)
+    settings = settings_of(data_dir)
 
     async def change() -> tuple[bool, list[Pool]]:
         async with Store.open(settings.database) as store:
@@ -71,8 +86,12 @@ def resume_pool(name: Name = None, every: AllOption = False, data_dir: DataDirOp
 
 
 @pools.command("list")
-def list_pools(data_dir: DataDirOption = None) -> None:
+def list_pools(api: ApiOption = None, data_dir: DataDirOption = None) -> None:
     """List pools, what waits and runs there, and who paused which and why."""
+    if over_api(api, data_dir):
+        by_api.show_pools(api)
+        return
+
     from orchestrator.capacity.pools import Pool, Pools
     from orchestrator.store import Store
 

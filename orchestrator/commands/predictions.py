@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orchestrator.commands import fleet_by_api as by_api
+from orchestrator.commands.administration import ApiOption, over_api
 from orchestrator.commands.connection import JsonOption
 from orchestrator.commands.options import DataDirOption, settings_of
 from orchestrator.domain.errors import CogmillError, RequestError
@@ -22,9 +24,14 @@ def predictions(
     pool: Annotated[str | None, typer.Option(help="Of this pool alone.")] = None,
     speeds: Annotated[bool, typer.Option("--speeds", help="How fast each kind of worker is, instead.")] = False,
     as_json: JsonOption = False,
+    api: ApiOption = None,
     data_dir: DataDirOption = None,
 ) -> None:
     """Show what renders have taught of how long renders take, the newest first."""
+    if over_api(api, data_dir):
+        by_api.show_predictions(api, model=model, pool=pool, speeds=speeds, as_json=as_json)
+        return
+
     from orchestrator.commands import tables
     from orchestrator.learning.listing import Learned, Listing
     from orchestrator.store import Store

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.commands import tenants_by_api as by_api
+from orchestrator.commands.administration import ApiOption, over_api
 from orchestrator.commands.options import DataDirOption, settings_of
 from orchestrator.commands.tenants import Tenant
-from orchestrator.domain.errors import CogmillError
+from orchestrator.domain.errors import CogmillError, InvalidField
 
 if TYPE_CHECKING:
     from orchestrator.ports import Share
@@ -46,6 +48,7 @@ def set_share(
     running: Annotated[
         int | None, typer.Option(parser=_cap, metavar="NUMBER|none", help="Jobs that it may run there at once.")
     ] = None,
+    api: ApiOption = None,
     data_dir: DataDirOption = None,
 ) -> None:
     """Say what TENANT has of POOL from the next claim on; what is not named stays, 0 and `none` take it away."""
@@ -53,10 +56,16 @@ def set_share(
 
     from orchestrator.ports import Share
     from orchestrator.store import Store
+    from orchestrator.tenants.administering import check_share
 
-    settings = settings_of(data_dir)
     if guaranteed is None and running is None:
         raise typer.BadParameter("name one", param_hint="--guaranteed, --running")
+    if over_api(api, data_dir):
+        given = {"guaranteed": guaranteed, "running": running}
+        changes = {name: None if value < 0 else value for name, value in given.items() if value is not None}
+        by_api.set_share(api, tenant, pool, changes)
+        return
+    settings = settings_of(data_dir)
     if pool not in settings.pools:
         raise CogmillError(f"no pool {pool!r}; this deployment has: {', '.join(settings.pools)}")
 
@@ -68,29 +77,21 @@ def set_share(
                 share = replace(share, guaranteed=guaranteed)
             if running is not None:
                 share = replace(share, running=None if running < 0 else running)
-            _check(share, known, settings.guaranteeable(pool))
+            check_share(share, known, settings.guaranteeable(pool))
             await store.set_share(share)
 
-    asyncio.run(change())
+    try:
+        asyncio.run(change())
+    except InvalidField as error:
+        raise CogmillError(error.message) from None
 
 
-def _check(share: Share, known: dict[str, Share], workers: int) -> None:
-    """Raise `CogmillError` for a guarantee above the tenant's own cap, or with the others' above the pool's workers."""
-    if share.running is not None and share.guaranteed > share.running:
-        raise CogmillError(
-            f"{share.tenant} may run {share.running} jobs in pool {share.pool} and cannot be guaranteed "
-            f"{share.guaranteed}: raise --running, or lower --guaranteed"
-        )
-    promised = sum(other.guaranteed for name, other in known.items() if name != share.tenant) + share.guaranteed
-    before = known[share.tenant].guaranteed if share.tenant in known else 0
-    if promised > workers and share.guaranteed > before:
-        raise CogmillError(
-            f"pool {share.pool} has {workers} workers (pools.{share.pool}.workers), and {promised} would be guaranteed"
-        )
-
-
-def list_shares(data_dir: DataDirOption = None) -> None:
+def list_shares(api: ApiOption = None, data_dir: DataDirOption = None) -> None:
     """List what tenants have of single pools, and pools that guarantee more workers than they have."""
+    if over_api(api, data_dir):
+        by_api.show_shares(api)
+        return
+
     from orchestrator.store import Store
 
     settings = settings_of(data_dir)

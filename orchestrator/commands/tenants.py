@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
+from orchestrator.commands import tenants_by_api as by_api
+from orchestrator.commands.administration import ApiOption, OnlyApiOption, over_api
 from orchestrator.commands.options import DataDirOption, settings_of
+from orchestrator.domain.errors import InvalidField
 from orchestrator.domain.request import MAX_PRIORITY
+from orchestrator.domain.texts import check_tenant
 
 # The rest is imported by the command that needs it, as in orchestrator.cli.
 
@@ -20,9 +23,10 @@ tenants = typer.Typer(help="Tenants.", no_args_is_help=True)
 
 def tenant_name(text: str) -> str:
     """A tenant, as the command line takes one."""
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text):
-        raise typer.BadParameter("a tenant is 1 to 64 letters, digits or ._-")
-    return text
+    try:
+        return check_tenant(text)
+    except InvalidField as error:
+        raise typer.BadParameter(error.message) from None
 
 
 Tenant = Annotated[str, typer.Argument(parser=tenant_name, metavar="TENANT")]
@@ -68,10 +72,13 @@ def _option(parser: Callable[[str], float], text: str) -> Any:
 
 
 @tenants.command("weight")
-def set_weight(tenant: Tenant, weight: float, data_dir: DataDirOption = None) -> None:
+def set_weight(tenant: Tenant, weight: float, api: ApiOption = None, data_dir: DataDirOption = None) -> None:
     """Give TENANT a share of WEIGHT relative to the others, whose is 1 unless set; it holds from the next claim on."""
     if not 0 < weight < math.inf:
         raise typer.BadParameter("must be a positive number", param_hint="WEIGHT")
+    if over_api(api, data_dir):
+        by_api.set_weight(api, tenant, weight)
+        return
 
     from orchestrator.store import Store
 
@@ -103,6 +110,7 @@ def set_limits(
     event_streams: Annotated[
         float | None, _option(_count, "Videos, and campaigns, that are followed in one API process.")
     ] = None,
+    api: ApiOption = None,
     data_dir: DataDirOption = None,
 ) -> None:
     """Limit what TENANT may do; what is not named stays, `none` lifts a limit, `default` goes back to the settings'."""
@@ -125,6 +133,9 @@ def set_limits(
     changes = {name: None if math.isnan(value) else value for name, value in given.items() if value is not None}
     if not changes:
         raise typer.BadParameter("name a limit", param_hint="--queued, --running, ...")
+    if over_api(api, data_dir):
+        by_api.set_limits(api, tenant, changes)
+        return
 
     from orchestrator.store import Store
 
@@ -146,6 +157,7 @@ def set_budget(
         typer.Option(help="What happens at a percentage: 80:tell, 95:finish, 110:cancel.", metavar="PERCENT:DO"),
     ] = None,
     lift: Annotated[bool, typer.Option("--lift", help="Take both budgets of that period away.")] = False,
+    api: ApiOption = None,
     data_dir: DataDirOption = None,
 ) -> None:
     """Bound what TENANT's campaigns and batches may use in each day or month, beside what each of them may."""
@@ -165,6 +177,12 @@ def set_budget(
             raise typer.BadParameter(f"{text!r} is not like 80:tell", param_hint="--at")
         actions.append(BudgetAction(percent=int(percent), do=do))
     amounts = {"gpu_seconds": gpu_seconds, "money": money}
+    if over_api(api, data_dir):
+        if lift:
+            by_api.lift_budgets(api, tenant, per, list(amounts))
+        else:
+            by_api.set_budgets(api, tenant, per, amounts, [(action.percent, action.do) for action in actions])
+        return
 
     async def change() -> None:
         async with Store.open(settings_of(data_dir).database) as store:
@@ -180,8 +198,12 @@ def set_budget(
 
 
 @tenants.command("budgets")
-def list_budgets(tenant: Tenant, data_dir: DataDirOption = None) -> None:
+def list_budgets(tenant: Tenant, api: ApiOption = None, data_dir: DataDirOption = None) -> None:
     """List TENANT's budgets, with what is used and spoken for in the period that goes on."""
+    if over_api(api, data_dir):
+        by_api.show_budgets(api, tenant)
+        return
+
     from orchestrator.ports.campaign_values import Budget
     from orchestrator.store import Store
 
@@ -195,9 +217,22 @@ def list_budgets(tenant: Tenant, data_dir: DataDirOption = None) -> None:
         typer.echo(f"per {budget.period}  {budget.amount:g} {budget.unit}  {spent}  {acts}".rstrip())
 
 
+@tenants.command("use")
+def show_use(tenant: Tenant, api: OnlyApiOption = None) -> None:
+    """Show each limit of TENANT, what holds, and how much of it is used now; through the API."""
+    by_api.show_limits(api, tenant)
+
+
 @tenants.command("list")
-def list_tenants(data_dir: DataDirOption = None) -> None:
-    """List tenants with their weight and their limits; those in brackets are the settings', quotas left out."""
+def list_tenants(api: ApiOption = None, data_dir: DataDirOption = None) -> None:
+    """List tenants with their weight and their limits; those in brackets are the settings', quotas left out.
+
+    Through the API only their own limits: `tenants use` has what holds.
+    """
+    if over_api(api, data_dir):
+        by_api.show(api)
+        return
+
     from dataclasses import asdict
 
     from orchestrator.policy.quotas import QUOTAS

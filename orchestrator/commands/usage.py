@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.commands import tables
+from orchestrator.commands.administration import administrating
 from orchestrator.commands.connection import JsonOption, UseOption, connected, moment
 
 if TYPE_CHECKING:
+    from cogmill_client import Cogmill
+    from cogmill_client.client import Admin
     from cogmill_client.models.usage import WasteLine, WorkerAmounts, WorkerLine
 
 _COLUMNS = ("hour", "tenant", "campaign", "model", "pool", "kind", "outcome")
@@ -38,8 +43,19 @@ def usage(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_json: JsonOption = False,
     use: UseOption = None,
+    api: Annotated[
+        str | None,
+        typer.Option(
+            "--api",
+            metavar="URL|NAME",
+            help="As an administrator sees it, everybody's without --tenant: the API's URL (the key is COGMILL_KEY), "
+            "or a profile.",
+        ),
+    ] = None,
 ) -> None:
     """Say what was used: attempts, GPU seconds, those that came to nothing, and money where pools have prices."""
+    if use is not None and api is not None:
+        raise typer.BadParameter("is one of two; say --use or --api", param_hint="--api")
     if as_csv and as_json:
         raise typer.BadParameter("is one of two; say --csv or --json", param_hint="--json")
     words = [word for each in by or () for word in each.split(",") if word]
@@ -51,9 +67,9 @@ def usage(
             if given:
                 raise typer.BadParameter(f"does not go with {chosen}", param_hint=name)
         show = _of_workers if workers else _waste
-        show(since, until, words, as_csv=as_csv, as_json=as_json, use=use)
+        show(since, until, words, as_csv=as_csv, as_json=as_json, use=use, api=api)
         return
-    with connected(use) as cogmill:
+    with _reports(use, api) as cogmill:
         start, end = moment(since), moment(until)
         if as_csv:
             _print(cogmill.usage_csv(from_=start, to=end, by=words, campaign=campaign, tenant=tenant))
@@ -76,10 +92,28 @@ def usage(
     tables.table(heads, [*lines, (*("total" if at == 0 else "" for at in range(len(told))), *amounts)])
 
 
+@contextmanager
+def _reports(use: str | None, api: str | None) -> Iterator[Cogmill | Admin]:
+    """Who tells it: the API to a tenant or an operator, or to an administrator."""
+    if api is None:
+        with connected(use) as cogmill:
+            yield cogmill
+    else:
+        with administrating(api) as cogmill:
+            yield cogmill.admin
+
+
 def _of_workers(
-    since: str | None, until: str | None, by: list[str], *, as_csv: bool, as_json: bool, use: str | None
+    since: str | None,
+    until: str | None,
+    by: list[str],
+    *,
+    as_csv: bool,
+    as_json: bool,
+    use: str | None,
+    api: str | None,
 ) -> None:
-    with connected(use) as cogmill:
+    with _reports(use, api) as cogmill:
         if as_csv:
             _print(cogmill.worker_usage_csv(from_=moment(since), to=moment(until), by=by))
             return
@@ -95,9 +129,16 @@ def _of_workers(
 
 
 def _waste(
-    since: str | None, until: str | None, by: list[str], *, as_csv: bool, as_json: bool, use: str | None
+    since: str | None,
+    until: str | None,
+    by: list[str],
+    *,
+    as_csv: bool,
+    as_json: bool,
+    use: str | None,
+    api: str | None,
 ) -> None:
-    with connected(use) as cogmill:
+    with _reports(use, api) as cogmill:
         if as_csv:
             _print(cogmill.waste_csv(from_=moment(since), to=moment(until), by=by))
             return

@@ -62,6 +62,11 @@ class FailureCode(StrEnum):
     HUNG = "hung", True
     EVICTED_TOO_OFTEN = "evicted_too_often", True, True
 
+    @property
+    def of_the_request(self) -> bool:
+        """Whether the request brought it along. Whatever else ends a job is the service's fault."""
+        return self.beside_the_worker and not self.beside_the_render
+
     @classmethod
     def of(cls, word: str) -> FailureCode | None:
         """The code of that word; None for one of another release."""

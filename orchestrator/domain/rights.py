@@ -102,6 +102,20 @@ def read_scopes(words: Iterable[str]) -> frozenset[Scope]:
     return frozenset(scopes)
 
 
+def read_role(word: str) -> Role:
+    """The role of this name. Raises `InvalidField`."""
+    if word not in list(Role):
+        raise InvalidField(f"{word[:40]!r} is no role; there are: {', '.join(Role)}", param="role")
+    return Role(word)
+
+
+def scopes_of(role: Role | None, named: frozenset[Scope] | None, *, usual: frozenset[Scope]) -> frozenset[Scope]:
+    """Those of a role and those that are named, together; the usual ones where neither is said."""
+    if role is None:
+        return usual if named is None else named
+    return ROLES[role] | (named or frozenset())
+
+
 def known_scopes(words: Iterable[str]) -> frozenset[Scope]:
     """Those of these names that this release knows: a newer one's scope is none here."""
     return frozenset(scope for scope in Scope if scope.value in set(words))

@@ -24,6 +24,15 @@ _INVISIBLE = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 # Control characters but for tab, newline and carriage return; and half surrogate pairs, which UTF-8 cannot say.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
+_TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def check_tenant(name: str, param: str = "tenant") -> str:
+    """The same. Raises `InvalidField` for what no tenant can be called."""
+    if not _TENANT.fullmatch(name):
+        raise InvalidField("a tenant is 1 to 64 letters, digits or ._-", param=param)
+    return name
+
 
 def check_prompt(prompt: str, *, max_chars: int) -> None:
     """Raise `InvalidField` for a prompt that is blank, too long, or no text."""

@@ -21,7 +21,7 @@ from orchestrator.ports.jobs import (
     Sweep,
     Wakeups,
 )
-from orchestrator.ports.keys import ApiKey, KeyPage, KeyStore, NewKey, Share, Successor, Tenant
+from orchestrator.ports.keys import ApiKey, KeyPage, KeyStore, NewKey, Share, Successor, Tenant, TenantPage
 from orchestrator.ports.objects import ObjectStore
 from orchestrator.ports.webhooks import (
     Backlog,
@@ -71,6 +71,7 @@ __all__ = [
     "Successor",
     "Sweep",
     "Tenant",
+    "TenantPage",
     "Try",
     "Wakeups",
     "WebhookDelivery",

@@ -288,7 +288,7 @@ class JobStore(Protocol):
         ...
 
     async def prune_history(self, *, keep_s: float) -> int:
-        """Delete outbox rows and dead workers' rows that are older than `keep_s` seconds; how many."""
+        """Delete what is older than `keep_s` seconds of the outbox, of dead workers and of ended clusters' orders."""
         ...
 
 

@@ -81,6 +81,14 @@ class Tenant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TenantPage:
+    """Some tenants; `has_more` when there are others behind them."""
+
+    tenants: Sequence[Tenant]
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
     """What a tenant has of one pool."""
 
@@ -108,11 +116,13 @@ class KeyStore(Protocol):
         """Insert a key, and its tenant if it is new. Without `rights` it has the usual ones, as `operator` says."""
         ...
 
-    async def mint_key(self, by: str, draft: Callable[[ApiKey], NewKey], *, at_most: int) -> ApiKey | None:
+    async def mint_key(
+        self, by: str, draft: Callable[[ApiKey], NewKey], *, at_most: int, tenant: str | None = None
+    ) -> ApiKey | None:
         """Insert what `draft` makes of the key `by` as it stands, which stays so until then.
 
-        None where its tenant has `at_most` that are good, or made within a day, however many arrive at once; and where
-        there is no key `by`.
+        It is of the same tenant, or of `tenant`, which is made if it is new. None where that one has `at_most` that are
+        good, or made within a day, however many arrive at once; and where there is no key `by`.
         """
         ...
 
@@ -132,8 +142,8 @@ class KeyStore(Protocol):
 
     async def list_keys(self, tenant: str | None = None) -> list[ApiKey]: ...
 
-    async def page_keys(self, tenant: str, *, limit: int, after: str | None) -> KeyPage:
-        """Newest first, behind the key `after`."""
+    async def page_keys(self, tenant: str | None, *, limit: int, after: str | None) -> KeyPage:
+        """Those of a tenant, or of all, newest first, behind the key `after`, which is one of them."""
         ...
 
     async def revoke_key(self, key_id: str) -> bool:
@@ -152,6 +162,23 @@ class KeyStore(Protocol):
 
     async def list_tenants(self) -> list[Tenant]:
         """All of them, by name."""
+        ...
+
+    async def page_tenants(self, *, limit: int, after: str | None) -> TenantPage:
+        """Some of them, behind this name, which need not be one's."""
+        ...
+
+    async def find_tenant(self, name: str) -> Tenant | None: ...
+
+    async def add_tenant(self, name: str) -> bool:
+        """Make a tenant with nothing of its own; False when there is one."""
+        ...
+
+    async def use_of(self, tenant: str) -> Mapping[str, float]:
+        """What counts against a tenant's limits now, by the names that `Limits` has; not all are counted.
+
+        Exact, and so for people: what admits jobs counts only what is limited.
+        """
         ...
 
     async def set_weight(self, tenant: str, weight: float) -> None:

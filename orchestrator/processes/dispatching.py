@@ -10,6 +10,7 @@ from orchestrator.adapters.s3 import S3Objects
 from orchestrator.capacity.autoscaler import Autoscaler
 from orchestrator.capacity.leftovers import Leftovers
 from orchestrator.capacity.loads import Loads
+from orchestrator.capacity.orders import Orders
 from orchestrator.capacity.plans import plans
 from orchestrator.capacity.scaler import Scaler
 from orchestrator.capacity.swapper import Swapper
@@ -32,6 +33,7 @@ from orchestrator.learning.lessons import Lessons
 from orchestrator.ports import JobStore, ObjectStore, Workers
 from orchestrator.ports.clusters import WishStore
 from orchestrator.ports.fleet import FleetStore
+from orchestrator.ports.orders import OrderStore
 from orchestrator.ports.predictions import PredictionStore
 from orchestrator.processes import renewing
 from orchestrator.processes.shared import PATIENCE_S, settler_of, showing
@@ -50,7 +52,7 @@ class DispatcherStore(JobStore, PredictionStore, Protocol):
     """What a dispatcher asks of the store."""
 
 
-class ClusterStore(FleetStore, WishStore, Protocol):
+class ClusterStore(FleetStore, WishStore, OrderStore, Protocol):
     """What it asks and tells about its cluster."""
 
 
@@ -147,8 +149,9 @@ def dispatching(
     """The dispatcher's loops; beside them, each worker has the one that watches it."""
     wanted = plans(settings)
     autoscaler, swapper = Autoscaler(cluster, settings, fleets, wanted), Swapper(cluster, settings, fleets, wanted)
-    yielding = Yielding(cluster, fleets, wanted)
-    scaler, loads = Scaler(cluster, wanted, swapper.unjudged, yielding.leaving), Loads(cluster, wanted)
+    yielding, orders = Yielding(cluster, fleets, wanted), Orders(cluster, fleets, wanted)
+    scaler = Scaler(cluster, wanted, swapper.unjudged, yielding.leaving, orders.standing)
+    loads = Loads(cluster, wanted)
     leftovers = Leftovers(cluster, wanted)
 
     turn = asyncio.Lock()  # nobody starts what the other withdraws
@@ -158,6 +161,7 @@ def dispatching(
             await autoscaler.adopt()
             await swapper.adopt()
             await yielding.run_once()
+            await orders.run_once()
             workers = await scaler.run_once()
         watchers.follow(workers)
         metrics.show_workers(_states(workers, cluster.clock.monotonic()))

@@ -14,10 +14,10 @@ from orchestrator.domain.campaign import Ask, CampaignState, Input, Kind, Templa
 from orchestrator.ports.batches import BatchEnd, BatchPage, NewBatch
 from orchestrator.ports.campaign_values import Hold
 from orchestrator.ports.files import NewFile
+from orchestrator.ports.parked import ParkedKind
 from orchestrator.store import quotas
 from orchestrator.store.changes import held
 from orchestrator.store.files import inserted
-from orchestrator.store.parked import ParkedKind
 from orchestrator.store.part import Part
 from orchestrator.store.tables import batches, campaigns, files, outbox, parked
 from orchestrator.telemetry import aside

@@ -43,7 +43,8 @@ _TO_SWEEP = text("""
 """)
 
 _FORGET = text("""
-    WITH gone AS (DELETE FROM jobs WHERE id = ANY (:ids) AND finished_at IS NOT NULL RETURNING id)
+    WITH gone AS (DELETE FROM jobs WHERE id = ANY (:ids) AND finished_at IS NOT NULL RETURNING id),
+    letters AS (DELETE FROM dead_letters WHERE job_id IN (SELECT id FROM gone))
     DELETE FROM attempts WHERE job_id IN (SELECT id FROM gone)
 """).bindparams(bindparam("ids", type_=ARRAY(Uuid)))
 
@@ -66,6 +67,15 @@ _PRUNE_WORKERS = text("""
     RETURNING 1
 """)
 
+# Where clusters have rows, one that has none and no worker has ended, and nobody obeys there any more.
+_PRUNE_ORDERS = text("""
+    DELETE FROM worker_orders AS o
+    WHERE o.asked_at < cogmill_now() - make_interval(secs => :keep_s) AND EXISTS (SELECT FROM ray_clusters)
+      AND NOT EXISTS (SELECT FROM ray_clusters AS c WHERE c.name = o.cluster)
+      AND NOT EXISTS (SELECT FROM workers AS w WHERE w.cluster = o.cluster AND w.alive)
+    RETURNING 1
+""")
+
 
 class Housekeeping(Part):
     async def objects_to_sweep(self, *, keep_s: float, losers_after_s: float, limit: int) -> list[Sweep]:
@@ -83,7 +93,8 @@ class Housekeeping(Part):
         await self._database.transact(record)
 
     async def prune_history(self, *, keep_s: float) -> int:
-        """Delete outbox rows and dead workers' rows that are older than `keep_s` seconds; how many."""
+        """Delete what is older than that of the outbox, of dead workers and of ended clusters' orders; how many."""
         parameters: dict[str, Any] = {"keep_s": keep_s}
-        outbox = await self._database.fetch(_PRUNE_OUTBOX, parameters)
-        return len(outbox) + len(await self._database.fetch(_PRUNE_WORKERS, parameters))
+        statements = (_PRUNE_OUTBOX, _PRUNE_WORKERS, _PRUNE_ORDERS)
+        pruned = [await self._database.fetch(statement, parameters) for statement in statements]
+        return sum(map(len, pruned))

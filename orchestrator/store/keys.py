@@ -54,15 +54,18 @@ class Keys(Part):
 
         return await self._database.transact(add)
 
-    async def mint_key(self, by: str, draft: Callable[[ApiKey], NewKey], *, at_most: int) -> ApiKey | None:
+    async def mint_key(
+        self, by: str, draft: Callable[[ApiKey], NewKey], *, at_most: int, tenant: str | None = None
+    ) -> ApiKey | None:
         async def mint(connection: AsyncConnection) -> ApiKey | None:
             maker = await _held(connection, by, share=True)
             if maker is None:
                 return None
-            key = draft(maker)
-            if await _full(connection, maker.tenant, at_most):
+            key, whose = draft(maker), maker.tenant if tenant is None else tenant
+            await connection.execute(insert(tenants).values(new_tenant(whose)).on_conflict_do_nothing())
+            if await _full(connection, whose, at_most):
                 return None
-            return await _insert(connection, key, maker.tenant, made_by=by)
+            return await _insert(connection, key, whose, made_by=by)
 
         return await self._database.transact(mint)
 
@@ -95,10 +98,10 @@ class Keys(Part):
             query = query.where(keys.c.tenant == tenant)
         return [_key(row) for row in await self._database.fetch(query)]
 
-    async def page_keys(self, tenant: str, *, limit: int, after: str | None) -> KeyPage:
-        query = select(keys).where(keys.c.tenant == tenant)
+    async def page_keys(self, tenant: str | None, *, limit: int, after: str | None) -> KeyPage:
+        query = select(keys) if tenant is None else select(keys).where(keys.c.tenant == tenant)
         if after is not None:
-            last = select(keys.c.created_at, keys.c.id).where(keys.c.id == after, keys.c.tenant == tenant)
+            last = select(keys.c.created_at, keys.c.id).where(keys.c.id == after)
             query = query.where(tuple_(keys.c.created_at, keys.c.id) < last.scalar_subquery())
         found = await self._database.fetch(query.order_by(keys.c.created_at.desc(), keys.c.id.desc()).limit(limit + 1))
         return KeyPage(keys=[_key(row) for row in found[:limit]], has_more=len(found) > limit)

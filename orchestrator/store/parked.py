@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
-
 from sqlalchemy import bindparam, select, text
 
+from orchestrator.ports.parked import Parked, ParkedKind
 from orchestrator.store.part import Part
 from orchestrator.store.tables import parked
 
@@ -26,27 +23,6 @@ _RESUME = text("""
     )
     SELECT subject FROM gone
 """).bindparams(bindparam("subject"))
-
-
-class ParkedKind(StrEnum):
-    """What may be parked. `event`: a row of the outbox."""
-
-    BATCH = "batch"
-    CAMPAIGN = "campaign"
-    EVENT = "event"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parked:
-    """What broke the loop that met it."""
-
-    kind: ParkedKind
-    # The batch's or the campaign's id, or the one of the outbox's row.
-    subject: str
-    tenant: str
-    # The evidence: what the loop raised.
-    error: str
-    at: datetime
 
 
 class ParkedThings(Part):

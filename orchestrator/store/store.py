@@ -17,6 +17,7 @@ from orchestrator.store.changes import Changes
 from orchestrator.store.claiming import Claims
 from orchestrator.store.clusters import Clusters
 from orchestrator.store.connecting import LOOPS, Patience
+from orchestrator.store.dead_letters import DeadLetters
 from orchestrator.store.deliveries import Deliveries
 from orchestrator.store.delivery_log import DeliveryLog
 from orchestrator.store.endpoints import Endpoints
@@ -31,6 +32,7 @@ from orchestrator.store.keys import Keys
 from orchestrator.store.ledger import Ledger
 from orchestrator.store.loads import Loads
 from orchestrator.store.masters import Masters
+from orchestrator.store.orders import WorkerOrders
 from orchestrator.store.parked import ParkedThings
 from orchestrator.store.pauses import Pauses
 from orchestrator.store.predictions import PredictionRows
@@ -53,7 +55,7 @@ class Store(
     Jobs, Turns, Claims, Settlements, WorkerRows, Housekeeping, Tenants, Keys, Files, Inputs, Endpoints,
     Deliveries, DeliveryLog, Batches, Campaigns, Changes, CampaignRows, Windows, RowEnds, Rivals, Budgets,
     CampaignHouse, Ledger, Loads, Pauses, ParkedThings, WorkerTime, PredictionRows, Shares, Forecasts, Fleets, Clusters,
-    Masters, Quotas,
+    Masters, Quotas, WorkerOrders, DeadLetters,
 ):  # fmt: skip
     """Jobs, keys, inputs, files, batches, campaigns, webhooks, as the ports ask. One per process and event loop."""
 

@@ -6,14 +6,26 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.policy.limits import Limits
-from orchestrator.ports import Tenant
+from orchestrator.ports import Tenant, TenantPage
 from orchestrator.store.part import Part
 from orchestrator.store.tables import lanes, tenants
+
+# As admission counts (`store/admission.py`), but whether it is limited or not.
+_USE = text("""
+    SELECT (SELECT count(*) FROM jobs AS j
+            WHERE j.tenant = :tenant AND j.state IN ('held', 'queued')
+            AND coalesce(j.finished_at, 'infinity') = 'infinity')::float8 AS queued,
+           cogmill_running(:tenant, NULL)::float8 AS running,
+           (SELECT coalesce(sum(coalesce(charge, cost)), 0) FROM jobs AS j
+            WHERE j.tenant = :tenant AND coalesce(j.finished_at, 'infinity') = 'infinity')
+           + (SELECT coalesce(sum(coalesce(charge, gpu_seconds)), 0) FROM usage AS u
+              WHERE u.tenant = :tenant AND u.at >= date_trunc('day', cogmill_now(), 'UTC')) AS gpu_seconds_per_day
+""")
 
 _LIMITS = tuple(tenants.c[field.name] for field in fields(Limits))
 
@@ -34,7 +46,24 @@ class Tenants(Part):
 
     async def list_tenants(self) -> list[Tenant]:
         found = await self._database.fetch(select(tenants).order_by(tenants.c.name))
-        return [Tenant(name=row.name, weight=row.weight, limits=_limits(row)) for row in found]
+        return [_tenant(row) for row in found]
+
+    async def page_tenants(self, *, limit: int, after: str | None) -> TenantPage:
+        query = select(tenants) if after is None else select(tenants).where(tenants.c.name > after)
+        found = await self._database.fetch(query.order_by(tenants.c.name).limit(limit + 1))
+        return TenantPage(tenants=[_tenant(row) for row in found[:limit]], has_more=len(found) > limit)
+
+    async def find_tenant(self, name: str) -> Tenant | None:
+        found = await self._database.fetch(select(tenants).where(tenants.c.name == name))
+        return _tenant(found[0]) if found else None
+
+    async def add_tenant(self, name: str) -> bool:
+        new = insert(tenants).values(new_tenant(name)).on_conflict_do_nothing().returning(tenants.c.name)
+        return bool(await self._database.fetch(new))
+
+    async def use_of(self, tenant: str) -> Mapping[str, float]:
+        (row,) = await self._database.fetch(_USE, {"tenant": tenant})
+        return dict(row._mapping)
 
     async def limits_of(self, tenant: str) -> Limits:
         found = await self._database.fetch(select(*_LIMITS).where(tenants.c.name == tenant))
@@ -44,6 +73,10 @@ class Tenants(Part):
 def new_tenant(name: str) -> dict[str, Any]:
     """The values of a row that is new: nobody has been shown its secret, which is of no master key yet."""
     return {"name": name, "master": None}
+
+
+def _tenant(row: Row[Any]) -> Tenant:
+    return Tenant(name=row.name, weight=row.weight, limits=_limits(row))
 
 
 def _limits(row: Row[Any]) -> Limits:

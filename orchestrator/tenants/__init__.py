@@ -1,4 +1,4 @@
-"""Who the callers are and what they may have: keys, rates, turns.
+"""Who the callers are and what they may have: keys, limits, rates, turns.
 
 Imports config, domain, policy, ports, telemetry.
 """

@@ -29,13 +29,15 @@ MAX_OVERLAP_S = 90 * 24 * 3600
 class KeysOfTenants(Protocol):
     """The parts of `KeyStore` that this needs."""
 
-    async def mint_key(self, by: str, draft: Callable[[ApiKey], NewKey], *, at_most: int) -> ApiKey | None: ...
+    async def mint_key(
+        self, by: str, draft: Callable[[ApiKey], NewKey], *, at_most: int, tenant: str | None = None
+    ) -> ApiKey | None: ...
 
     async def replace_key(
         self, key_id: str, draft: Callable[[ApiKey, ApiKey | None], Successor], *, by: str, at_most: int
     ) -> ApiKey | None: ...
 
-    async def page_keys(self, tenant: str, *, limit: int, after: str | None) -> KeyPage: ...
+    async def page_keys(self, tenant: str | None, *, limit: int, after: str | None) -> KeyPage: ...
 
     async def find_key(self, key_id: str) -> ApiKey | None: ...
 
@@ -98,16 +100,19 @@ class Issuing:
 
         Raises `InvalidField`, `BeyondOwn`, and `LimitExceeded` for one key too many.
         """
+        return await self._create(by, by.tenant, name, wanted)
+
+    async def _create(self, by: ApiKey, tenant: str, name: str, wanted: Wanted) -> Issued:
         check_name(name)
         key_id, master = keys.new_id(), self._masters().newest
 
         def draft(maker: ApiKey) -> NewKey:
             check_good(maker, self._now())
             asked = wanted.of(maker.rights)
-            check_within(asked, maker.rights)
+            check_within(asked, self._gives(maker))
             return NewKey(id=key_id, name=name, rights=check_rights(asked, self._now()), master=master.generation)
 
-        made = await self._store.mint_key(by.id, draft, at_most=MAX_KEYS)
+        made = await self._store.mint_key(by.id, draft, at_most=MAX_KEYS, tenant=tenant)
         if made is None:
             raise _too_many()
         return Issued(made, keys.issue(master.key, made.id))
@@ -138,7 +143,7 @@ class Issuing:
             successor = succeed(
                 old, fresh, self._now(), overlap_s=overlap_s, expires_at=expires_at, master=master.generation
             )
-            check_within(successor.key.rights, maker.rights)
+            check_within(successor.key.rights, self._gives(maker))
             return successor
 
         made = await self._store.replace_key(key_id, draft, by=by.id, at_most=MAX_KEYS)
@@ -153,20 +158,28 @@ class Issuing:
         Raises `NotFound`, and `BeyondOwn` for a key with more scopes than the request's.
         """
         key = await self._own(by, key_id)
-        if more := sorted(key.rights.scopes - by.rights.scopes):
+        if more := sorted(key.rights.scopes - self._gives(by).scopes):
             raise BeyondOwn(f"a key cannot revoke one that may more than itself: {', '.join(more)}", param="scopes")
         await self._store.revoke_key(key_id)
         self._changed(key_id)
-        if descendants:  # none of whom may more than it does, and so than the request's
+        if descendants:  # none of whom may more than it can give, and so than the request's
             for descendant in await self._store.revoke_made_by(key_id):
                 self._changed(descendant)
         return await self._own(by, key_id)
 
     async def _own(self, by: ApiKey, key_id: str, *, param: str | None = None) -> ApiKey:
         key = await self._store.find_key(key_id) if keys.is_id(key_id) else None
-        if key is None or key.tenant != by.tenant:
+        if key is None or not self._reaches(by, key):
             raise _no_key(key_id, param)
         return key
+
+    def _reaches(self, by: ApiKey, key: ApiKey) -> bool:
+        """Whether the one may see and change the other."""
+        return key.tenant == by.tenant
+
+    def _gives(self, maker: ApiKey) -> Rights:
+        """The most that this one's keys may."""
+        return maker.rights
 
 
 def succeed(

@@ -14,13 +14,15 @@ from orchestrator.domain.batch import BatchStatus
 from orchestrator.domain.campaign import CampaignState, Kind, Outcome, PassKind
 from orchestrator.domain.clusters import ClusterState
 from orchestrator.domain.loading import LoadState
+from orchestrator.domain.orders import OrderKind
 from orchestrator.domain.outcome import AttemptOutcome
 from orchestrator.domain.outlooks import Subject
 from orchestrator.domain.protocol import Stage
 from orchestrator.domain.states import JobState
 from orchestrator.domain.webhooks import EVENT_TYPES, DeliveryState, Fate
 from orchestrator.domain.worker_time import Spell
-from orchestrator.store.parked import ParkedKind
+from orchestrator.ports.any_jobs import Fate as LetterFate
+from orchestrator.ports.parked import ParkedKind
 from orchestrator.store.tables import metadata
 from tests.support.sources import ROOT, trees
 
@@ -61,6 +63,8 @@ CHECKED: dict[tuple[str, str], type[StrEnum]] = {
     ("budgets", "unit"): Unit,
     ("worker_time", "spell"): Spell,
     ("ray_clusters", "state"): ClusterState,
+    ("worker_orders", "kind"): OrderKind,
+    ("dead_letters", "fate"): LetterFate,
 }
 # Every column of words, and what they may be: also where no CHECK says so. `:fate` is a parameter, beside deliveries.
 WORDS: dict[tuple[str, str], set[str]] = {place: set(enum) for place, enum in CHECKED.items()} | {

@@ -1,8 +1,8 @@
-"""What operators hold up and look into: paused pools, what was parked, and what workers spent their time on."""
+"""What operators hold up, ask for and look into: pauses, orders to workers, dead letters, what was parked, time."""
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, Double, PrimaryKeyConstraint, Table, Text
+from sqlalchemy import CheckConstraint, Column, Double, PrimaryKeyConstraint, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 
 from orchestrator.store.tables.base import NOW, metadata, moment
@@ -47,4 +47,37 @@ worker_time = Table(
     PrimaryKeyConstraint("hour", "pool", "kind", "spell"),
     CheckConstraint("spell IN ('busy', 'idle', 'loading', 'broken')", name="worker_time_spell"),
     CheckConstraint("seconds >= 0", name="worker_time_seconds"),
+)
+
+# What stands for single workers (`domain/orders.py`): written by administrators, deleted once it is carried out.
+worker_orders = Table(
+    "worker_orders",
+    metadata,
+    Column("cluster", Text, nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("pool", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("incarnation", Text, nullable=False),
+    # Seconds that what it renders may go on for; null is to its end.
+    Column("within_s", Double),
+    Column("asked_by", Text, nullable=False),
+    moment("asked_at", nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("cluster", "worker"),
+    CheckConstraint("kind IN ('drain', 'replace')", name="worker_orders_kind"),
+    CheckConstraint("within_s >= 0", name="worker_orders_within"),
+)
+
+# Jobs that failed for the service's fault and were looked after since: the others are the dead letters. Goes with its
+# job.
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("job_id", Uuid, primary_key=True),
+    Column("fate", Text, nullable=False),
+    # The job that was queued in its place.
+    Column("successor", Uuid),
+    Column("ended_by", Text, nullable=False),
+    moment("ended_at", nullable=False, server_default=NOW),
+    CheckConstraint("fate IN ('released', 'forgotten')", name="dead_letters_fate"),
+    CheckConstraint("(fate = 'released') = (successor IS NOT NULL)", name="dead_letters_successor"),
 )

@@ -136,6 +136,8 @@ Index(
     "jobs_idempotency", jobs.c.tenant, jobs.c.idempotency_key, unique=True,
     postgresql_where=text("idempotency_key IS NOT NULL AND deleted_at IS NULL"),
 )  # fmt: skip
+# Dead letters, and what else of any tenant's has failed.
+Index("jobs_failed", jobs.c.id, postgresql_where=text("state = 'failed' AND deleted_at IS NULL"))
 Index("jobs_input", jobs.c.input, postgresql_where=text("input IS NOT NULL"))
 
 attempts = Table(

@@ -18,9 +18,10 @@ import uuid_utils.compat
 
 from orchestrator.domain.campaign import Ask, Campaign, CampaignState, TemplateVersion
 from orchestrator.domain.job import Artifact, Job
+from orchestrator.domain.rights import Rights
 from orchestrator.domain.webhooks import EventType
 from orchestrator.policy.limits import Limits
-from orchestrator.ports import NewDelivery, NewEndpoint
+from orchestrator.ports import NewDelivery, NewEndpoint, NewKey
 from orchestrator.ports.batches import NewBatch
 from orchestrator.ports.campaign_values import NOW, Budget, Change, NewCampaign
 from orchestrator.ports.files import NewFile
@@ -175,6 +176,13 @@ ABOUT_ITSELF: dict[str, Asking] = {
     "lane_outlook": lambda store, its, tenant: store.lane_outlook(POOL, tenant, 10),
     "show_secret": lambda store, its, tenant: store.show_secret(tenant),
     "add_key": lambda store, its, tenant: store.add_key(f"another-of-{tenant}", tenant, "tests"),
+    "mint_key": lambda store, its, tenant: store.mint_key(
+        f"key-of-{tenant}",
+        lambda maker: NewKey(id=f"minted-of-{tenant}", name="", rights=Rights()),
+        at_most=9,
+        tenant=tenant,
+    ),
+    "use_of": lambda store, its, tenant: store.use_of(tenant),
     "set_limits": lambda store, its, tenant: store.set_limits(tenant, {"queued": 7}),
     "set_weight": lambda store, its, tenant: store.set_weight(tenant, 9),
     "rotate_tenant": lambda store, its, tenant: store.rotate_tenant(tenant, overlap_s=60),

@@ -46,6 +46,7 @@ def test_the_words_and_what_they_say() -> None:
     assert {code.value for code in FailureCode} == BESIDE_THE_RENDER | BESIDE_THE_WORKER | NEITHER
     assert {code for code in FailureCode if code.beside_the_render} == BESIDE_THE_RENDER
     assert {code for code in FailureCode if code.beside_the_worker} == BESIDE_THE_WORKER
+    assert {code for code in FailureCode if code.of_the_request} == BESIDE_THE_WORKER - BESIDE_BOTH
 
 
 def test_a_refused_request_and_a_refused_video_have_one_word() -> None:

@@ -12,15 +12,19 @@ from hypothesis import strategies as st
 from orchestrator.domain.callers import address_of, read_networks
 from orchestrator.domain.errors import AddressRefused, BeyondOwn, InvalidField, MissingScope
 from orchestrator.domain.rights import (
+    ROLES,
     USUAL,
     Rights,
+    Role,
     Scope,
     Standing,
     admit_from,
     check_within,
     known_scopes,
     need,
+    read_role,
     read_scopes,
+    scopes_of,
     standing,
 )
 
@@ -105,11 +109,24 @@ def test_scopes_are_read_by_name_and_none_brings_another() -> None:
     assert read_scopes(["read", "submit", "read"]) == {Scope.READ, Scope.SUBMIT}
     assert [read_scopes([scope]) for scope in Scope] == [{scope} for scope in Scope]
     assert Scope.OPERATE not in USUAL
-    for words in (["root"], ["admin"], [""], ["READ"], []):
+    for words in (["root"], ["operator"], [""], ["READ"], []):
         with pytest.raises(InvalidField) as refused:
             read_scopes(words)
         assert refused.value.param == "scopes"
     assert known_scopes(["read", "of a newer release"]) == {Scope.READ}
+
+
+def test_a_role_has_all_that_the_one_below_it_has_and_nothing_of_a_tenants() -> None:
+    assert ROLES[Role.VIEWER] < ROLES[Role.OPERATOR] < ROLES[Role.ADMIN]
+    assert not ROLES[Role.ADMIN] & USUAL
+    assert scopes_of(Role.VIEWER, None, usual=USUAL) == {Scope.VIEW}
+    assert scopes_of(Role.VIEWER, frozenset({Scope.READ}), usual=USUAL) == {Scope.VIEW, Scope.READ}
+    assert scopes_of(None, frozenset({Scope.READ}), usual=USUAL) == {Scope.READ}
+    assert scopes_of(None, None, usual=USUAL) == USUAL
+    assert [read_role(role) for role in Role] == list(Role)
+    with pytest.raises(InvalidField, match="viewer, operator, admin") as refused:
+        read_role("root")
+    assert refused.value.param == "role"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,16 @@ from cogmill_client.binding import AsyncDoes, AsyncGives, AsyncResource, Does, G
 from cogmill_client.drivers import AsyncDriver, Driver
 from cogmill_client.many import Downloaded
 from cogmill_client.models.webhooks import WebhookEvent
-from cogmill_client.procedures import account, campaigns, files, keys, videos
+from cogmill_client.procedures import (
+    account,
+    admin_fleet,
+    admin_tenants,
+    admin_usage,
+    campaigns,
+    files,
+    keys,
+    videos,
+)
 from cogmill_client.procedures import rows as row_steps
 from cogmill_client.settings import MAX_RETRIES, TIMEOUT_S, Settings, resolve
 
@@ -89,6 +98,53 @@ class Keys(Resource):
     list = Gives(keys.list_)
     rotate = Does(keys.rotate)
     revoke = Does(keys.revoke)
+
+
+class Admin(Resource):
+    """What concerns every tenant; needs a key with an administrator's role."""
+
+    tenants = Gives(admin_tenants.tenants)
+    tenant = Does(admin_tenants.tenant)
+    put_tenant = Does(admin_tenants.put_tenant)
+    change_tenant = Does(admin_tenants.change_tenant)
+    limits = Does(admin_tenants.limits)
+    shares = Does(admin_tenants.shares)
+    set_share = Does(admin_tenants.set_share)
+    budgets = Does(admin_tenants.budgets)
+    set_budget = Does(admin_tenants.set_budget)
+    lift_budget = Does(admin_tenants.lift_budget)
+    keys = Gives(admin_tenants.keys)
+    create_key = Does(admin_tenants.create_key)
+    key = Does(admin_tenants.key)
+    rotate_key = Does(admin_tenants.rotate_key)
+    revoke_key = Does(admin_tenants.revoke_key)
+    pools = Does(admin_fleet.pools)
+    pause_pool = Does(admin_fleet.pause_pool)
+    resume_pool = Does(admin_fleet.resume_pool)
+    pause_queue = Does(admin_fleet.pause_queue)
+    resume_queue = Does(admin_fleet.resume_queue)
+    fleet = Does(admin_fleet.fleet)
+    predictions = Does(admin_fleet.predictions)
+    workers = Gives(admin_fleet.workers)
+    worker = Does(admin_fleet.worker)
+    drain_worker = Does(admin_fleet.drain_worker)
+    replace_worker = Does(admin_fleet.replace_worker)
+    resume_worker = Does(admin_fleet.resume_worker)
+    jobs = Gives(admin_fleet.jobs)
+    job = Does(admin_fleet.job)
+    cancel_job = Does(admin_fleet.cancel_job)
+    retry_job = Does(admin_fleet.retry_job)
+    dead_letters = Gives(admin_fleet.dead_letters)
+    release = Does(admin_fleet.release)
+    forget = Does(admin_fleet.forget)
+    parked = Does(admin_fleet.parked)
+    resume_parked = Does(admin_fleet.resume_parked)
+    usage = Does(admin_usage.usage)
+    usage_csv = Does(admin_usage.usage_csv)
+    worker_usage = Does(admin_usage.worker_usage)
+    worker_usage_csv = Does(admin_usage.worker_usage_csv)
+    waste = Does(admin_usage.waste)
+    waste_csv = Does(admin_usage.waste_csv)
 
 
 class Account(Resource):
@@ -167,6 +223,53 @@ class AsyncKeys(AsyncResource):
     revoke = AsyncDoes(keys.revoke)
 
 
+class AsyncAdmin(AsyncResource):
+    """As `Admin`."""
+
+    tenants = AsyncGives(admin_tenants.tenants)
+    tenant = AsyncDoes(admin_tenants.tenant)
+    put_tenant = AsyncDoes(admin_tenants.put_tenant)
+    change_tenant = AsyncDoes(admin_tenants.change_tenant)
+    limits = AsyncDoes(admin_tenants.limits)
+    shares = AsyncDoes(admin_tenants.shares)
+    set_share = AsyncDoes(admin_tenants.set_share)
+    budgets = AsyncDoes(admin_tenants.budgets)
+    set_budget = AsyncDoes(admin_tenants.set_budget)
+    lift_budget = AsyncDoes(admin_tenants.lift_budget)
+    keys = AsyncGives(admin_tenants.keys)
+    create_key = AsyncDoes(admin_tenants.create_key)
+    key = AsyncDoes(admin_tenants.key)
+    rotate_key = AsyncDoes(admin_tenants.rotate_key)
+    revoke_key = AsyncDoes(admin_tenants.revoke_key)
+    pools = AsyncDoes(admin_fleet.pools)
+    pause_pool = AsyncDoes(admin_fleet.pause_pool)
+    resume_pool = AsyncDoes(admin_fleet.resume_pool)
+    pause_queue = AsyncDoes(admin_fleet.pause_queue)
+    resume_queue = AsyncDoes(admin_fleet.resume_queue)
+    fleet = AsyncDoes(admin_fleet.fleet)
+    predictions = AsyncDoes(admin_fleet.predictions)
+    workers = AsyncGives(admin_fleet.workers)
+    worker = AsyncDoes(admin_fleet.worker)
+    drain_worker = AsyncDoes(admin_fleet.drain_worker)
+    replace_worker = AsyncDoes(admin_fleet.replace_worker)
+    resume_worker = AsyncDoes(admin_fleet.resume_worker)
+    jobs = AsyncGives(admin_fleet.jobs)
+    job = AsyncDoes(admin_fleet.job)
+    cancel_job = AsyncDoes(admin_fleet.cancel_job)
+    retry_job = AsyncDoes(admin_fleet.retry_job)
+    dead_letters = AsyncGives(admin_fleet.dead_letters)
+    release = AsyncDoes(admin_fleet.release)
+    forget = AsyncDoes(admin_fleet.forget)
+    parked = AsyncDoes(admin_fleet.parked)
+    resume_parked = AsyncDoes(admin_fleet.resume_parked)
+    usage = AsyncDoes(admin_usage.usage)
+    usage_csv = AsyncDoes(admin_usage.usage_csv)
+    worker_usage = AsyncDoes(admin_usage.worker_usage)
+    worker_usage_csv = AsyncDoes(admin_usage.worker_usage_csv)
+    waste = AsyncDoes(admin_usage.waste)
+    waste_csv = AsyncDoes(admin_usage.waste_csv)
+
+
 class AsyncAccount(AsyncResource):
     usage = AsyncDoes(account.usage)
     usage_csv = AsyncDoes(account.usage_csv)
@@ -202,6 +305,7 @@ class Cogmill:
         self.campaigns = Campaigns(self._driver)
         self.webhooks = Webhooks(self._driver)
         self.keys = Keys(self._driver)
+        self.admin = Admin(self._driver)
         own = Account(self._driver)
         self.usage, self.usage_csv, self.worker_usage = own.usage, own.usage_csv, own.worker_usage
         self.worker_usage_csv = own.worker_usage_csv
@@ -255,6 +359,7 @@ class AsyncCogmill:
         self.campaigns = AsyncCampaigns(self._driver)
         self.webhooks = AsyncWebhooks(self._driver)
         self.keys = AsyncKeys(self._driver)
+        self.admin = AsyncAdmin(self._driver)
         own = AsyncAccount(self._driver)
         self.usage, self.usage_csv, self.worker_usage = own.usage, own.usage_csv, own.worker_usage
         self.worker_usage_csv = own.worker_usage_csv

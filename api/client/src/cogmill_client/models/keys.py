@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from cogmill_client.models.base import Identified, OrNewer
 
-Scope = Literal["read", "submit", "campaigns", "webhooks", "keys", "operate"]
+Scope = Literal["read", "submit", "campaigns", "webhooks", "keys", "operate", "view", "admin"]
 
 
 class Key(Identified):

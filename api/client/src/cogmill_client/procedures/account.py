@@ -29,7 +29,7 @@ def usage(
 
     Texts are dates or times with their zone. `tenant` is for operators; `*` is everybody.
     """
-    return answer_of(_used(from_, to, by, campaign, tenant), reads(Usage))
+    return answer_of(used("/v1/usage", from_, to, by, campaign, tenant), reads(Usage))
 
 
 def usage_csv(
@@ -41,7 +41,7 @@ def usage_csv(
     tenant: str | None = None,
 ) -> Steps[str]:
     """The same lines as CSV."""
-    asked = _used(from_, to, by, campaign, tenant, ("format", "csv"))
+    asked = used("/v1/usage", from_, to, by, campaign, tenant, ("format", "csv"))
     return answer_of(asked, lambda response: response.text)
 
 
@@ -49,27 +49,28 @@ def worker_usage(
     *, from_: Moment | None = None, to: Moment | None = None, by: Sequence[str] = ()
 ) -> Steps[WorkerUsage]:
     """What workers' hours went into, told apart by any of hour, pool and kind. For operators."""
-    return answer_of(_operated("/v1/usage/workers", from_, to, by), reads(WorkerUsage))
+    return answer_of(operated("/v1/usage/workers", from_, to, by), reads(WorkerUsage))
 
 
 def worker_usage_csv(*, from_: Moment | None = None, to: Moment | None = None, by: Sequence[str] = ()) -> Steps[str]:
     """The same lines as CSV."""
-    asked = _operated("/v1/usage/workers", from_, to, by, ("format", "csv"))
+    asked = operated("/v1/usage/workers", from_, to, by, ("format", "csv"))
     return answer_of(asked, lambda response: response.text)
 
 
 def waste(*, from_: Moment | None = None, to: Moment | None = None, by: Sequence[str] = ()) -> Steps[WasteUsage]:
     """What GPU seconds came to nothing, by cause, and told apart by any of hour, pool and kind. For operators."""
-    return answer_of(_operated("/v1/usage/waste", from_, to, by), reads(WasteUsage))
+    return answer_of(operated("/v1/usage/waste", from_, to, by), reads(WasteUsage))
 
 
 def waste_csv(*, from_: Moment | None = None, to: Moment | None = None, by: Sequence[str] = ()) -> Steps[str]:
     """The same lines as CSV."""
-    asked = _operated("/v1/usage/waste", from_, to, by, ("format", "csv"))
+    asked = operated("/v1/usage/waste", from_, to, by, ("format", "csv"))
     return answer_of(asked, lambda response: response.text)
 
 
-def _operated(url: str, from_: Moment | None, to: Moment | None, by: Sequence[str], *more: tuple[str, str]) -> Request:
+def operated(url: str, from_: Moment | None, to: Moment | None, by: Sequence[str], *more: tuple[str, str]) -> Request:
+    """What is told apart by hour, pool and kind."""
     words = by if isinstance(by, str) else ",".join(by)
     return Request(method="GET", url=url, query=(*query(from_=from_, to=to, by=words or None), *more))
 
@@ -79,7 +80,8 @@ def fleet() -> Steps[Fleet]:
     return answer_of(Request(method="GET", url="/v1/fleet"), reads(Fleet))
 
 
-def _used(
+def used(
+    url: str,
     from_: Moment | None,
     to: Moment | None,
     by: Sequence[str],
@@ -87,9 +89,10 @@ def _used(
     tenant: str | None,
     *more: tuple[str, str],
 ) -> Request:
+    """What attempts have used, below one of the two addresses that tell it."""
     words = by if isinstance(by, str) else ",".join(by)
     asked = query(from_=from_, to=to, by=words or None, campaign=campaign, tenant=tenant)
-    return Request(method="GET", url="/v1/usage", query=(*asked, *more))
+    return Request(method="GET", url=url, query=(*asked, *more))
 
 
 def jwks() -> Steps[Jwks]:

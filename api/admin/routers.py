@@ -1,0 +1,18 @@
+"""Every router of `/v1/admin`, for the dialect that serves them."""
+
+from __future__ import annotations
+
+from api.admin import budgets, dead_letters, jobs, keys, parked, pools, shares, tenants, usage, workers
+
+ROUTERS = (
+    tenants.router,
+    shares.router,
+    budgets.router,
+    keys.router,
+    pools.router,
+    usage.router,
+    workers.router,
+    jobs.router,
+    dead_letters.router,
+    parked.router,
+)
