@@ -15,9 +15,11 @@ from api.wire.holding import Held, held
 from api.wire.scopes import scope_of
 from orchestrator.domain import callers, rights
 from orchestrator.domain.addresses import IPAddress
+from orchestrator.domain.audit import Actor
 from orchestrator.domain.errors import InvalidField, LimitExceeded, NotFound
 from orchestrator.domain.job import Artifact
 from orchestrator.ports import ApiKey
+from orchestrator.telemetry import acting
 from orchestrator.tenants.turns import Turns
 
 
@@ -43,9 +45,18 @@ def address_of(request: Request) -> IPAddress | None:
     return callers.address_of(peer, request.headers.getlist("x-forwarded-for") if trusted else (), trusted)
 
 
+def actor_of(key: ApiKey, address: IPAddress | None, request_id: str) -> Actor:
+    """Who acts with a key, for the audit log. What an issuer named has its own prefix already."""
+    name = key.id if ":" in key.id else f"key:{key.id}"
+    return Actor(name=name, tenant=key.tenant, address=None if address is None else str(address), request_id=request_id)
+
+
 async def _key(request: Request) -> ApiKey:
     opened = services(request)
-    key = await opened.keyring.key(request.headers.get("authorization"), address_of(request))
+    address = address_of(request)
+    key = await opened.keyring.key(request.headers.get("authorization"), address)
+    request.state.key = key
+    acting.act_as(actor_of(key, address, request.state.request_id))
     await _admit(request, key.tenant)
     rights.need(key.rights, scope_of(request.scope["route"].openapi_extra))
     return key

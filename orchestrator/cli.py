@@ -72,6 +72,8 @@ app.add_typer(profiles.profile, name="profile")
 app.command()(simulate.simulate)
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+# Commands that act by themselves; with every other one it is whoever called it.
+_SERVICES = ("api", "dispatch", "maintain")
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -106,11 +108,16 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version this is, and exit.")
     ] = False,
 ) -> None:
     """Render video with CogVideoX at high volume."""
+    from orchestrator.telemetry import acting
+
+    name = context.invoked_subcommand or ""
+    context.with_resource(acting.acting(acting.service(name) if name in _SERVICES else acting.command_line()))
 
 
 @app.command()
