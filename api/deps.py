@@ -48,7 +48,8 @@ def address_of(request: Request) -> IPAddress | None:
 def actor_of(key: ApiKey, address: IPAddress | None, request_id: str) -> Actor:
     """Who acts with a key, for the audit log. What an issuer named has its own prefix already."""
     name = key.id if ":" in key.id else f"key:{key.id}"
-    return Actor(name=name, tenant=key.tenant, address=None if address is None else str(address), request_id=request_id)
+    where = None if address is None else str(address)
+    return Actor(name=name, key=key.id, tenant=key.tenant, address=where, request_id=request_id)
 
 
 async def _key(request: Request) -> ApiKey:

@@ -48,6 +48,7 @@ class Scheduler:
             schedule_of=campaign.id,
             idempotency_key=f"schedule:{campaign.id}:{moment.isoformat()}",
             request_hash="schedule",
+            made_by=campaign.made_by,
         )
         begun = await self._store.add_campaign(new)
         # From now, not from the time that is over: what a stopped maintainer missed begins once.

@@ -14,6 +14,7 @@ from enum import StrEnum
 from hashlib import sha256
 from math import isfinite
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from orchestrator.domain import canonical
 
@@ -30,6 +31,11 @@ class Action(StrEnum):
     TENANT_WEIGHT = "tenant.weight"
     TENANT_SHARE = "tenant.share"
     TENANT_BUDGET = "tenant.budget"
+    # What a tenant's callers count on: who pays for a campaign, and how much; and that it ends, or is gone.
+    CAMPAIGN_APPROVE = "campaign.approve"
+    CAMPAIGN_UPDATE = "campaign.update"
+    CAMPAIGN_CANCEL = "campaign.cancel"
+    CAMPAIGN_DELETE = "campaign.delete"
     POOL_PAUSE = "pool.pause"
     POOL_RESUME = "pool.resume"
     WEBHOOK_CREATE = "webhook.create"
@@ -37,6 +43,9 @@ class Action(StrEnum):
     WEBHOOK_DELETE = "webhook.delete"
     # Of an endpoint, or of a tenant.
     WEBHOOK_ROTATE = "webhook.rotate"
+    PARKED_RESUME = "parked.resume"
+    ROLL_RETRY = "roll.retry"
+    DATABASE_MIGRATE = "database.migrate"
 
 
 class Outcome(StrEnum):
@@ -52,6 +61,8 @@ class Actor:
 
     # `key:ID`, `cli:USER@HOST`, `service:NAME`; the subject that an issuer named; or `nobody`.
     name: str
+    # The id of its key, which is written on the jobs that it makes.
+    key: str | None = None
     # That of the key.
     tenant: str | None = None
     address: str | None = None
@@ -74,6 +85,18 @@ class Change:
     before: Mapping[str, Any] | None = None
     after: Mapping[str, Any] | None = None
     outcome: Outcome = Outcome.DONE
+
+
+def differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Of two states of one thing, with the same names, what is not the same in both."""
+    names = [name for name in after if before[name] != after[name]]
+    return {name: before[name] for name in names}, {name: after[name] for name in names}
+
+
+def without_secrets(url: str) -> str:
+    """Where a URL leads, without what may open a door there: neither who asks, nor what stands behind its path."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 # The values of an entry, which may be erased.

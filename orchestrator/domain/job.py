@@ -274,6 +274,8 @@ class NewJob:
     campaign: str | None = None
     # Its end is told to nobody but that one.
     quiet: bool = False
+    # The id of the key that it was asked for with.
+    made_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The audit log, its seals and the checkpoints of its retention.
+"""The audit log, its seals and the checkpoints of its retention; and the key that made a job or a campaign.
 
 The release before neither writes nor reads it.
 """
@@ -14,6 +14,8 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.execute("ALTER TABLE jobs ADD COLUMN made_by text")
+    op.execute("ALTER TABLE campaigns ADD COLUMN made_by text")
     op.execute("""
         CREATE TABLE audit (
             id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -68,3 +70,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in ("audit_checkpoints", "audit_seals", "audit"):
         op.execute(f"DROP TABLE {table}")
+    op.execute("ALTER TABLE campaigns DROP COLUMN made_by")
+    op.execute("ALTER TABLE jobs DROP COLUMN made_by")
