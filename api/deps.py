@@ -16,10 +16,11 @@ from api.wire.scopes import scope_of
 from orchestrator.domain import callers, rights
 from orchestrator.domain.addresses import IPAddress
 from orchestrator.domain.audit import Actor
-from orchestrator.domain.errors import InvalidField, LimitExceeded, NotFound
+from orchestrator.domain.errors import AddressRefused, InvalidField, LimitExceeded, NotFound, Unauthenticated
 from orchestrator.domain.job import Artifact
 from orchestrator.ports import ApiKey
 from orchestrator.telemetry import acting
+from orchestrator.tenants import keys
 from orchestrator.tenants.turns import Turns
 
 
@@ -54,8 +55,14 @@ def actor_of(key: ApiKey, address: IPAddress | None, request_id: str) -> Actor:
 
 async def _key(request: Request) -> ApiKey:
     opened = services(request)
-    address = address_of(request)
-    key = await opened.keyring.key(request.headers.get("authorization"), address)
+    authorization = request.headers.get("authorization")
+    request.state.address = address = address_of(request)
+    try:
+        key = await opened.keyring.key(authorization, address)
+    except (Unauthenticated, AddressRefused) as error:
+        reason = error.reason if isinstance(error, Unauthenticated) else "address"
+        opened.refusals.unauthenticated(reason, address, keys.claimed_id(authorization), request.state.request_id)
+        raise
     request.state.key = key
     acting.act_as(actor_of(key, address, request.state.request_id))
     await _admit(request, key.tenant)

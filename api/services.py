@@ -11,6 +11,7 @@ from api.openai.lines import OpenAILines
 from api.readiness import Readiness
 from api.wire.downloads import DEADLINE_S, Downloads
 from orchestrator.adapters.s3 import S3Objects
+from orchestrator.audit.refusals import Refusals
 from orchestrator.batches.batches import Batches
 from orchestrator.campaigns.campaigns import Campaigns
 from orchestrator.campaigns.inputs import Inputs
@@ -29,6 +30,7 @@ from orchestrator.notify.campaign_feed import CampaignFeed
 from orchestrator.notify.feed import Feed
 from orchestrator.notify.subscriptions import Subscriptions
 from orchestrator.ports import KeyStore, ObjectStore, WebhookStore
+from orchestrator.ports.audit import AuditStore
 from orchestrator.ports.batches import BatchStore
 from orchestrator.ports.campaigns import CampaignStore
 from orchestrator.ports.forecasts import ForecastStore
@@ -58,7 +60,16 @@ _UPLOADS = 8
 
 
 class ApiStore(
-    FrontdoorStore, BatchStore, CampaignStore, ForecastStore, LedgerStore, FleetReader, KeyStore, WebhookStore, Protocol
+    FrontdoorStore,
+    BatchStore,
+    CampaignStore,
+    ForecastStore,
+    LedgerStore,
+    FleetReader,
+    KeyStore,
+    WebhookStore,
+    AuditStore,
+    Protocol,
 ):
     """What the API asks of the store."""
 
@@ -107,6 +118,7 @@ class Services:
     predictions: Listing
     keyring: Keyring
     uses: Uses
+    refusals: Refusals
     keys: Issuing
     rates: RequestRates
     readiness: Readiness
@@ -148,6 +160,7 @@ class Services:
             Listing(settings, store),
             keyring,
             uses,
+            Refusals(store),
             Issuing(store, master_key, changed=keyring.forget),
             rates,
             readiness,

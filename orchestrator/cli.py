@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.commands import (
+    audit,
     campaigns,
     clusters,
     fleet,
@@ -61,6 +62,7 @@ app.add_typer(parked.parked, name="parked")
 app.add_typer(pools.pools, name="pools")
 app.command("fleet")(fleet.fleet)
 app.add_typer(clusters.clusters, name="clusters")
+app.add_typer(audit.audit, name="audit")
 app.command("predictions")(predictions.predictions)
 app.add_typer(webhooks.webhooks, name="webhooks")
 app.add_typer(manifest.manifest, name="manifest")

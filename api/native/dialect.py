@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from api.native import (
+    audit,
     campaign_commands,
     campaign_events,
     campaign_input,
@@ -47,6 +48,7 @@ DIALECT = Dialect(
         pools.router,
         fleet.router,
         predictions.router,
+        audit.router,
     ),
     bodies={"/v1/campaigns/{campaign_id}/input": _input},
 )

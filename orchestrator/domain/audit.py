@@ -46,6 +46,13 @@ class Action(StrEnum):
     PARKED_RESUME = "parked.resume"
     ROLL_RETRY = "roll.retry"
     DATABASE_MIGRATE = "database.migrate"
+    TENANT_ERASE = "tenant.erase"
+    # Of the log itself.
+    AUDIT_PRUNE = "audit.prune"
+    AUDIT_ACCEPT = "audit.accept"
+    # Counted together: a row for many (`orchestrator/audit/refusals.py`).
+    AUTHENTICATION_FAIL = "authentication.fail"
+    REQUEST_REFUSE = "request.refuse"
 
 
 class Outcome(StrEnum):
@@ -99,8 +106,10 @@ def without_secrets(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-# The values of an entry, which may be erased.
-VALUES = ("actor", "actor_tenant", "address", "request_id", "tenant", "object", "before", "after")
+# The values of an entry, which may be erased: those of the object of an action, and those of whoever acted.
+OF_OBJECT = ("tenant", "object", "before", "after")
+OF_ACTOR = ("actor", "actor_tenant", "address", "request_id")
+VALUES = (*OF_ACTOR, *OF_OBJECT)
 
 
 def values_of(change: Change, actor: Actor) -> dict[str, str]:

@@ -30,8 +30,6 @@ audit = Table(
     Column("digests", JSONB, nullable=False),
     # None: until it is sealed.
     Column("seal", BigInteger),
-    # The entry of the erasure that took values of it.
-    Column("erased_by", BigInteger),
     Index("audit_at", "at", "id"),
     Index("audit_tenant", "tenant", "id"),
     Index("audit_actor", "actor", "id"),
@@ -56,7 +54,8 @@ audit_seals = Table(
     CheckConstraint("number > 0 AND cardinality(ids) = cardinality(digests)", name="audit_seals_entries"),
 )
 
-# What retention has deleted: everything up to the seal `number`, whose link the next seal goes on from.
+# Marks that vouch for the seal `number`, and so for all before it: left by retention, which has deleted these, and made
+# by an operator who goes on with other keys.
 audit_checkpoints = Table(
     "audit_checkpoints",
     metadata,

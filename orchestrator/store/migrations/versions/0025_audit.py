@@ -33,8 +33,7 @@ def upgrade() -> None:
             after text,
             salts jsonb NOT NULL,
             digests jsonb NOT NULL,
-            seal bigint,
-            erased_by bigint
+            seal bigint
         )
     """)
     op.execute("CREATE INDEX audit_at ON audit (at, id)")
