@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -115,8 +114,8 @@ def _shown(entry: Entry) -> AuditEntry:
         request_id=values.get("request_id"),
         tenant=values.get("tenant"),
         subject=values.get("object"),
-        before=json.loads(values["before"]) if "before" in values else None,
-        after=json.loads(values["after"]) if "after" in values else None,
+        before=entry.before,
+        after=entry.after,
         erased=sorted(entry.erased),
         seal=entry.seal,
     )

@@ -16,7 +16,7 @@ from typing import Protocol
 from orchestrator.domain.addresses import IPAddress
 from orchestrator.domain.audit import NOBODY, Action, Actor, Change, Outcome
 from orchestrator.ports import ApiKey
-from orchestrator.telemetry import acting, logs, metrics
+from orchestrator.telemetry import acting, aside, logs, metrics
 
 _log = logs.get("audit")
 
@@ -82,7 +82,8 @@ class Refusals:
         seconds, self._begun = round(self._monotonic() - self._begun), self._monotonic()
         try:
             for group, count, of in _summed(left):
-                await self._write(group, count, seconds)
+                with aside.unless_it_breaks("refusals", object=group.object):
+                    await self._write(group, count, seconds)
                 for each in of:
                     del left[each]
         except BaseException:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -169,6 +168,7 @@ def _check_entries(
     for entry in its_own:
         if entry.id not in named:
             report.found(f"entry {entry.id} was inserted (seal {seal.number} does not have it)")
+            _check_values(report, entry, lawful)
 
 
 def _check_loose(report: Report, entry: Entry, lawful: Mapping[int, frozenset[str]]) -> None:
@@ -192,9 +192,8 @@ def _lawful(erasures: Sequence[Entry]) -> dict[int, frozenset[str]]:
     """Which values of which entries were erased, as the entries of erasures say, which are sealed like any others."""
     found: dict[int, frozenset[str]] = {}
     for erasure in erasures:
-        try:
-            blanked = json.loads(erasure.values.get("after", "{}")).get("blanked", {})
-        except (ValueError, AttributeError):
+        blanked = (erasure.after or {}).get("blanked")
+        if not isinstance(blanked, dict):
             continue  # it was changed, and is found to be
         for names, ids in ((OF_OBJECT, blanked.get("object", ())), (OF_ACTOR, blanked.get("actor", ()))):
             for each in ids:

@@ -155,6 +155,7 @@ def accept(data_dir: DataDirOption = None) -> None:
 
 def read_heads(text: str) -> list[Head]:
     """Heads from lines of `cogmill audit heads`. Raises `CogmillError`."""
+    from orchestrator.domain import jsontext
     from orchestrator.domain.audit_chain import Head
 
     found = []
@@ -162,7 +163,7 @@ def read_heads(text: str) -> list[Head]:
         if not line.strip():
             continue
         try:
-            said = json.loads(line)
+            said = jsontext.parse(line)
             found.append(Head(deployment=said["deployment"], number=int(said["number"]), link=said["link"]))
         except (ValueError, KeyError, TypeError):
             raise CogmillError(f"line {number} of the heads is no line of `cogmill audit heads`") from None
@@ -175,14 +176,14 @@ def document(entry: Entry) -> dict[str, Any]:
     """An entry for machines. What was erased is named, and null."""
     values = {name: entry.values.get(name) for name in ("actor", "actor_tenant", "address", "request_id")}
     values |= {name: entry.values.get(name) for name in ("tenant", "object")}
-    changes = {name: json.loads(entry.values[name]) if name in entry.values else None for name in ("before", "after")}
     return {
         "id": entry.id,
         "at": entry.at.isoformat(),
         "action": entry.action,
         "outcome": entry.outcome,
         **values,
-        **changes,
+        "before": entry.before,
+        "after": entry.after,
         "erased": sorted(entry.erased),
         "seal": entry.seal,
     }

@@ -14,7 +14,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from orchestrator.domain import canonical
+from orchestrator.domain import canonical, jsontext
 from orchestrator.domain.audit import VALUES, digest_of, moment
 
 # What the first seal goes on from.
@@ -37,6 +37,16 @@ class Entry:
     seal: int | None = None
 
     @property
+    def before(self) -> dict[str, Any] | None:
+        """What has changed, as it was."""
+        return self._document("before")
+
+    @property
+    def after(self) -> dict[str, Any] | None:
+        """What has changed, as it is."""
+        return self._document("after")
+
+    @property
     def digest(self) -> str:
         """What its seal holds: of all that it says, erased or not."""
         said = {"id": self.id, "at": moment(self.at), "action": self.action, "outcome": self.outcome}
@@ -50,6 +60,17 @@ class Entry:
     def changed(self) -> list[str]:
         """The names of values that are not what was recorded."""
         return [name for name in VALUES if name not in self.erased and not self._as_recorded(name)]
+
+    def _document(self, name: str) -> dict[str, Any] | None:
+        """What a value says; whoever has changed it may have left no JSON there."""
+        text = self.values.get(name)
+        if text is None:
+            return None
+        try:
+            value = jsontext.parse(text)
+        except ValueError:
+            value = None
+        return value if isinstance(value, dict) else {"not_json": text}
 
     def _as_recorded(self, name: str) -> bool:
         value, salt, digest = self.values.get(name), self.salts.get(name), self.digests.get(name)

@@ -80,10 +80,15 @@ def entry_of(row: Row[Any]) -> Entry:
         action=row.action,
         outcome=row.outcome,
         values={name: value for name in VALUES if (value := getattr(row, name)) is not None},
-        salts=row.salts,
-        digests=row.digests,
+        salts=_texts(row.salts),
+        digests=_texts(row.digests),
         seal=row.seal,
     )
+
+
+def _texts(value: Any) -> dict[str, str]:
+    """What of it can be salts or digests, whatever somebody has made of the column."""
+    return {name: text for name, text in value.items() if isinstance(text, str)} if isinstance(value, dict) else {}
 
 
 def seal_of(row: Row[Any]) -> Seal:
