@@ -17,8 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import errors
 from api.wire.problem import problem_of
+from orchestrator.domain.audit import NOBODY, Actor
 from orchestrator.domain.errors import CogmillError, TooLarge
-from orchestrator.telemetry import logs, metrics
+from orchestrator.telemetry import acting, logs, metrics
 
 log = logs.get("api")
 access = logs.get("access")
@@ -68,7 +69,9 @@ class Edge:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_id)
+            # Until its key is known, and for as long as it goes on: what comes after it is another's.
+            with acting.acting(Actor(name=NOBODY.name, request_id=request_id)):
+                await self._app(scope, receive, send_with_id)
         except ClientDisconnect:
             status = _CLIENT_GONE
         except Exception as error:

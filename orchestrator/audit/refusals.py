@@ -136,8 +136,8 @@ def _summed(counts: Mapping[_Group, int]) -> list[tuple[_Group, int, list[_Group
     others: dict[_Group, list[_Group]] = {}
     written: Counter[Action] = Counter()
     for group, count in Counter(counts).most_common():
-        written[group.action] += 1
-        if written[group.action] <= _WRITTEN:
+        if group != group.together and written[group.action] < _WRITTEN:
+            written[group.action] += 1
             told.append((group, count, [group]))
         else:
             others.setdefault(group.together, []).append(group)
