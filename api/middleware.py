@@ -22,7 +22,6 @@ from orchestrator.domain.errors import CogmillError, TooLarge
 from orchestrator.telemetry import acting, logs, metrics
 
 log = logs.get("api")
-access = logs.get("access")
 
 # A caller's own id is echoed when it is harmless in a header and a log line.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -96,7 +95,8 @@ def _log_access(scope: Scope, method: str, template: str, status: int, seconds: 
     """
     state = scope["state"]
     key, address = state.get("key"), state.get("address")
-    access.info(
+    logs.often(
+        "access",
         "request",
         request_id=state["request_id"],
         key=None if key is None else key.id,
