@@ -30,7 +30,7 @@ from orchestrator.notify.campaign_feed import CampaignFeed
 from orchestrator.notify.feed import Feed
 from orchestrator.notify.subscriptions import Subscriptions
 from orchestrator.ports import KeyStore, ObjectStore, WebhookStore
-from orchestrator.ports.audit import AuditStore
+from orchestrator.ports.audit import AuditTrail
 from orchestrator.ports.batches import BatchStore
 from orchestrator.ports.campaigns import CampaignStore
 from orchestrator.ports.forecasts import ForecastStore
@@ -68,7 +68,7 @@ class ApiStore(
     FleetReader,
     KeyStore,
     WebhookStore,
-    AuditStore,
+    AuditTrail,
     Protocol,
 ):
     """What the API asks of the store."""

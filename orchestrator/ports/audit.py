@@ -48,8 +48,8 @@ MakeSeal = Callable[[Sequence[Entry], Seal | Checkpoint | None, datetime], Seal]
 MakeCheckpoint = Callable[[Seal, int, datetime], Checkpoint]
 
 
-class AuditStore(Protocol):
-    """Every method may raise `StoreUnavailable`; none is half done then."""
+class AuditTrail(Protocol):
+    """What is written and read of it. Every method may raise `StoreUnavailable`."""
 
     async def note(self, change: Change) -> None:
         """Record what changes nothing else, such as what was refused."""
@@ -60,6 +60,10 @@ class AuditStore(Protocol):
     ) -> AuditPage:
         """Entries in the order of their ids, newest first unless told otherwise, behind the entry `after`."""
         ...
+
+
+class AuditStore(AuditTrail, Protocol):
+    """All of it. Every method may raise `StoreUnavailable`; none is half done then."""
 
     # sealing
     async def seal_audit(self, make: MakeSeal, *, at_most: int) -> Seal | None:

@@ -11,13 +11,15 @@ import asyncpg
 import pytest
 import pytest_asyncio
 from fastapi import FastAPI
+from fastapi.routing import APIRoute, iter_route_contexts
 from structlog.testing import capture_logs
 
+from api.wire.scopes import scope_of
 from orchestrator.audit.refusals import Refusals
 from orchestrator.config import Settings
 from orchestrator.domain.audit import Change
 from orchestrator.domain.errors import StoreUnavailable
-from orchestrator.domain.rights import USUAL, Scope
+from orchestrator.domain.rights import ADMINISTRATIVE, USUAL, Scope
 from orchestrator.telemetry import metrics
 from orchestrator.tenants import keys
 from tests.support.api import Api, api_settings, id_of, in_process, serving
@@ -246,3 +248,47 @@ class TestAccessLog:
             ("unmatched", None, 404),
         ]
         assert whole.split(".")[1] not in repr(logged)
+
+
+async def test_every_route_that_changes_what_administrators_guard_is_recorded(
+    api: Api, subtests: pytest.Subtests
+) -> None:
+    """Whoever adds such a route says here what it records, and sees that it does."""
+    endpoint = {"name": "ops", "url": "https://hooks.example.com/in", "event_types": ["video.completed"]}
+    hook = (await api.http.post("/v1/webhook_endpoints", json=endpoint)).json()["id"]
+    key = id_of(await api.key())
+    operator = await api.key(scopes=frozenset(Scope))
+    recorded: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
+        ("POST", "/v1/keys"): ("key.create", {}),
+        ("POST", "/v1/keys/{key_id}/rotate"): ("key.rotate", {}),
+        ("POST", "/v1/keys/{key_id}/revoke"): ("key.revoke", {}),
+        ("POST", "/v1/webhook_endpoints"): ("webhook.create", endpoint),
+        ("POST", "/v1/webhook_endpoints/{endpoint_id}"): ("webhook.update", {"name": "another"}),
+        ("POST", "/v1/webhook_endpoints/{endpoint_id}/rotate_secret"): ("webhook.rotate", {}),
+        ("DELETE", "/v1/webhook_endpoints/{endpoint_id}"): ("webhook.delete", {}),
+        ("POST", "/v1/webhook_secret/rotate"): ("webhook.rotate", {}),
+        ("POST", "/v1/pools/{pool}/pause"): ("pool.pause", {"reason": "new driver"}),
+        ("POST", "/v1/pools/{pool}/resume"): ("pool.resume", {}),
+        ("POST", "/v1/queue/pause"): ("pool.pause", {"reason": "new driver"}),
+        ("POST", "/v1/queue/resume"): ("pool.resume", {}),
+    }
+    sends_only = {
+        ("POST", "/v1/webhook_endpoints/{endpoint_id}/test"),
+        ("POST", "/v1/webhook_deliveries/{delivery_id}/resend"),
+    }
+    guarded = {
+        (method, route.path)
+        for context in iter_route_contexts(api.app.routes)
+        if isinstance(route := context.original_route, APIRoute)
+        for method in (route.methods or set()) - {"GET", "HEAD"}
+        if (route.openapi_extra or {}).get("security") and scope_of(route.openapi_extra) in ADMINISTRATIVE
+    }
+    assert guarded == recorded.keys() | sends_only
+    async with in_process(api.app, operator) as http:
+        for (method, path), (action, body) in recorded.items():
+            with subtests.test(f"{method} {path}"):
+                url = path.format(key_id=key, endpoint_id=hook, pool="small")
+                answer = await http.request(method, url, json=body if method == "POST" else None)
+                assert answer.status_code == 200, answer.text
+                (newest, *_) = (await trail(api, actor=f"key:{id_of(operator)}"))[::-1]
+                assert newest["action"] == action
