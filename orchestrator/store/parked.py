@@ -17,7 +17,7 @@ from orchestrator.store.tables import parked
 # A batch or a campaign is due again at once; an event goes back into the outbox.
 _RESUME = text("""
     WITH gone AS (
-        DELETE FROM parked WHERE subject = :subject RETURNING kind, subject, tenant, detail
+        DELETE FROM parked WHERE subject = :subject RETURNING kind, subject, tenant, detail, error
     ), woken AS (
         UPDATE campaigns SET leased_until = NULL
         WHERE id IN (SELECT subject FROM gone WHERE kind IN ('batch', 'campaign')) AND lease IS NULL
