@@ -97,6 +97,25 @@ async def test_a_webhooks_url_is_told_without_what_opens_a_door_and_its_secret_n
     assert made["signing_secret"].removeprefix("whsec_") not in json.dumps(told)
 
 
+async def test_what_a_campaign_may_use_and_that_it_ends_is_told_and_none_of_its_words(api: Api) -> None:
+    asked = {"prompt": "a secret {thing}", "webhook_url": "https://hooks.example.com/in?token=s3cret"}
+    made = (await api.http.post("/v1/campaigns", json=asked)).json()
+    path = f"/v1/campaigns/{made['id']}"
+    for change in (
+        {"budget": {"amount": 60, "unit": "gpu_seconds"}},
+        {"name": "of no interest"},
+        {"prompt": "another {thing}"},
+    ):
+        assert (await api.http.patch(path, json=change)).status_code == 200
+    assert (await api.http.post(f"{path}/cancel")).status_code == 200
+    told = await trail(api, subject=f"campaign:{made['id']}")
+    assert [(entry["action"], entry["before"], entry["after"]) for entry in told] == [
+        ("campaign.update", {"budget": None}, {"budget": "60 gpu_seconds"}),
+        ("campaign.update", {"template": 1}, {"template": 2}),
+        ("campaign.cancel", {"state": "draft"}, {"state": "cancelled"}),
+    ]
+
+
 async def test_only_who_may_see_what_concerns_every_tenant_sees_it(api: Api) -> None:
     assert (await api.http.get(AUDIT)).status_code == 403
 
