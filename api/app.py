@@ -16,6 +16,7 @@ from api.middleware import BasePath, BodyLimit, Edge
 from api.shared.dialect import Bound, Dialect
 from api.wire.docs import complete
 from api.wire.holding import Holding
+from orchestrator.audit.refusals import FLUSH_EVERY_S as REFUSALS_EVERY_S
 from orchestrator.config import Settings
 from orchestrator.domain.errors import Unavailable
 from orchestrator.kit.loops import Loop, running
@@ -58,9 +59,11 @@ def create_app(
             loops.start(Loop("feed", _READ_EVERY_S, services.feed.run_once))
             loops.start(Loop("campaign_feed", _READ_CAMPAIGNS_EVERY_S, services.campaign_feed.run_once))
             loops.start(Loop("key_uses", FLUSH_EVERY_S, services.uses.flush))
+            loops.start(Loop("refusals", REFUSALS_EVERY_S, services.refusals.flush))
             yield
-            with suppress(Unavailable):  # when a key was used is no reason not to stop
+            with suppress(Unavailable):  # when a key was used, and who was refused, is no reason not to stop
                 await services.uses.flush()
+                await services.refusals.flush()
 
     base = settings.api.base_path
     app = _App(
@@ -85,7 +88,7 @@ def _surround(app: FastAPI, settings: Settings, dialects: Sequence[Dialect]) -> 
     bounds = {path: bound for dialect in dialects for path, bound in dialect.bodies.items()}
     app.add_middleware(BodyLimit, limit=partial(_largest_body, settings, bounds), hold=deps.hold_body)
     app.add_middleware(Holding)
-    app.add_middleware(Edge)
+    app.add_middleware(Edge, access=settings.log.access)
     app.add_middleware(BasePath, base=settings.api.base_path)
     if settings.api.cors_origins:
         app.add_middleware(

@@ -15,9 +15,12 @@ from api.wire.holding import Held, held
 from api.wire.scopes import scope_of
 from orchestrator.domain import callers, rights
 from orchestrator.domain.addresses import IPAddress
-from orchestrator.domain.errors import InvalidField, LimitExceeded, NotFound
+from orchestrator.domain.audit import Actor
+from orchestrator.domain.errors import AddressRefused, InvalidField, LimitExceeded, NotFound, Unauthenticated
 from orchestrator.domain.job import Artifact
 from orchestrator.ports import ApiKey
+from orchestrator.telemetry import acting
+from orchestrator.tenants import keys
 from orchestrator.tenants.turns import Turns
 
 
@@ -43,15 +46,35 @@ def address_of(request: Request) -> IPAddress | None:
     return callers.address_of(peer, request.headers.getlist("x-forwarded-for") if trusted else (), trusted)
 
 
+def actor_of(key: ApiKey, address: IPAddress | None, request_id: str) -> Actor:
+    """Who acts with a key, for the audit log. What an issuer named has its own prefix already."""
+    name = key.id if ":" in key.id else f"key:{key.id}"
+    where = None if address is None else str(address)
+    return Actor(name=name, key=key.id, tenant=key.tenant, address=where, request_id=request_id)
+
+
 async def _key(request: Request) -> ApiKey:
     mine = held(request)
     if mine.key is None:
-        opened = services(request)
-        key = await opened.keyring.key(request.headers.get("authorization"), address_of(request))
-        await _admit(request, key.tenant)
-        rights.need(key.rights, scope_of(request.scope["route"].openapi_extra))
-        mine.key = key
+        mine.key = await _found(request)
     return mine.key
+
+
+async def _found(request: Request) -> ApiKey:
+    opened = services(request)
+    authorization = request.headers.get("authorization")
+    request.state.address = address = address_of(request)
+    try:
+        key = await opened.keyring.key(authorization, address)
+    except (Unauthenticated, AddressRefused) as error:
+        reason = error.reason if isinstance(error, Unauthenticated) else "address"
+        opened.refusals.unauthenticated(reason, address, keys.claimed_id(authorization), request.state.request_id)
+        raise
+    request.state.key = key
+    acting.act_as(actor_of(key, address, request.state.request_id))
+    await _admit(request, key.tenant)
+    rights.need(key.rights, scope_of(request.scope["route"].openapi_extra))
+    return key
 
 
 # These call each other, and do not depend on each other: FastAPI resolves each dependency at some 5% of a submit.

@@ -15,8 +15,10 @@ from starlette.types import Scope
 
 from api.shared.dialect import Dialect
 from api.wire.problem import Problem, problem_of
+from api.wire.scopes import scope_of
 from orchestrator.domain.errors import CogmillError, Unavailable
-from orchestrator.telemetry import logs
+from orchestrator.domain.rights import ADMINISTRATIVE
+from orchestrator.telemetry import acting, logs
 
 log = logs.get("api")
 
@@ -33,6 +35,8 @@ def install(app: FastAPI, dialects: Sequence[Dialect]) -> None:
 async def _answer(request: Request, error: Exception) -> Response:
     problem = problem_of(error)
     path = request.url.path
+    if problem.status == 403:
+        _note_refusal(request, problem.code)
     if isinstance(error, Unavailable):
         log.warning("unavailable", part=type(error).__name__, error=str(error), path=path)
     elif problem.status >= 500:
@@ -40,6 +44,14 @@ async def _answer(request: Request, error: Exception) -> Response:
     if problem.status == 405:
         problem = replace(problem, headers={"allow": _methods(request)})
     return response(request.scope, problem)
+
+
+def _note_refusal(request: Request, reason: str) -> None:
+    """Count what a good key may not do, where it is an administrator's request."""
+    key, route = getattr(request.state, "key", None), request.scope.get("route")
+    if key is not None and scope_of(getattr(route, "openapi_extra", None)) in ADMINISTRATIVE:
+        what = f"{request.method} {getattr(route, 'path', '')}"
+        request.app.state.services.refusals.refused(reason, key, acting.current(), what)
 
 
 def _methods(request: Request) -> str:

@@ -17,14 +17,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import errors
 from api.wire.problem import problem_of
+from orchestrator.domain.audit import NOBODY, Actor
 from orchestrator.domain.errors import CogmillError, TooLarge
-from orchestrator.telemetry import logs, metrics
+from orchestrator.telemetry import acting, logs, metrics
 
 log = logs.get("api")
 
 # A caller's own id is echoed when it is harmless in a header and a log line.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _CLIENT_GONE = 499
+_UNMATCHED = "unmatched"
+_LONGEST_PATH = 200
+# What looks every few seconds whether the process lives.
+_PROBED = ("/healthz", "/readyz", "/metrics")
 IDLE_S = 30.0
 WHOLE_S = 300.0
 # Bytes a second. Who sends so many may send as many as a body may have.
@@ -38,8 +43,9 @@ class Edge:
     The id is also `scope["state"]["request_id"]`.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, access: bool = False) -> None:
         self._app = app
+        self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -48,19 +54,23 @@ class Edge:
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         started = time.perf_counter()
-        status = 0
+        status = sent = 0
         seconds: float | None = None  # until the answer begins: a stream of events goes on for as long as its hearer
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status, seconds
+            nonlocal status, seconds, sent
             if message["type"] == "http.response.start":
                 status = message["status"]
                 seconds = time.perf_counter() - started
                 MutableHeaders(raw=message["headers"])["x-request-id"] = request_id
+            else:
+                sent += len(message.get("body", b""))
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_id)
+            # Until its key is known, and for as long as it goes on: what comes after it is another's.
+            with acting.acting(Actor(name=NOBODY.name, request_id=request_id)):
+                await self._app(scope, receive, send_with_id)
         except ClientDisconnect:
             status = _CLIENT_GONE
         except Exception as error:
@@ -72,7 +82,33 @@ class Edge:
             method = scope["method"] if scope["method"] in errors.METHODS else "other"
             if seconds is None:
                 seconds = time.perf_counter() - started
-            metrics.http_seconds.labels(method, _template(scope), status).observe(seconds)
+            template = _template(scope)
+            metrics.http_seconds.labels(method, template, status).observe(seconds)
+            if self._access and template not in _PROBED:
+                _log_access(scope, method, template, status, time.perf_counter() - started, sent)
+
+
+def _log_access(scope: Scope, method: str, template: str, status: int, seconds: float, sent: int) -> None:
+    """One line, with the ids that the audit log has. Nothing of it is secret: no query, no header, no body.
+
+    The path of no route is whatever a stranger likes, and is left out.
+    """
+    state = scope["state"]
+    key, address = state.get("key"), state.get("address")
+    logs.often(
+        "access",
+        "request",
+        request_id=state["request_id"],
+        key=None if key is None else key.id,
+        tenant=None if key is None else key.tenant,
+        address=None if address is None else str(address),
+        method=method,
+        route=template,
+        path=None if template == _UNMATCHED else scope["path"][:_LONGEST_PATH],
+        status=status,
+        seconds=round(seconds, 6),
+        bytes=sent,
+    )
 
 
 def _request_id(scope: Scope) -> str:
@@ -89,7 +125,7 @@ def _header(scope: Scope, name: bytes) -> str:
 
 def _template(scope: Scope) -> str:
     """The route's path with its parameters unfilled, so that ids do not become labels."""
-    return getattr(scope.get("route"), "path", "unmatched")
+    return getattr(scope.get("route"), "path", _UNMATCHED)
 
 
 class BasePath:

@@ -11,6 +11,7 @@ from api.openai.lines import OpenAILines
 from api.readiness import Readiness
 from api.wire.downloads import DEADLINE_S, Downloads
 from orchestrator.adapters.s3 import S3Objects
+from orchestrator.audit.refusals import Refusals
 from orchestrator.batches.batches import Batches
 from orchestrator.campaigns.campaigns import Campaigns
 from orchestrator.campaigns.inputs import Inputs
@@ -33,6 +34,7 @@ from orchestrator.notify.feed import Feed
 from orchestrator.notify.subscriptions import Subscriptions
 from orchestrator.ports import KeyStore, ObjectStore, WebhookStore
 from orchestrator.ports.any_jobs import AnyJobStore
+from orchestrator.ports.audit import AuditTrail
 from orchestrator.ports.batches import BatchStore
 from orchestrator.ports.campaigns import CampaignStore
 from orchestrator.ports.forecasts import ForecastStore
@@ -72,7 +74,7 @@ class AdminStore(AnyJobStore, WorkerAdmin, ParkedStore, Protocol):
 
 class ApiStore(
     FrontdoorStore, BatchStore, CampaignStore, ForecastStore, LedgerStore, FleetReader, KeyStore, WebhookStore,
-    AdminStore, Protocol,
+    AdminStore, AuditTrail, Protocol,
 ):  # fmt: skip
     """What the API asks of the store."""
 
@@ -133,6 +135,7 @@ class Services:
     masters: Masters
     keyring: Keyring
     uses: Uses
+    refusals: Refusals
     keys: Issuing
     rates: RequestRates
     readiness: Readiness
@@ -177,6 +180,7 @@ class Services:
             masters,
             keyring,
             uses,
+            Refusals(store),
             Issuing(store, masters, changed=keyring.forget),
             rates,
             readiness,

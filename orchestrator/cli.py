@@ -19,6 +19,7 @@ import typer
 
 from orchestrator.commands import (
     any_jobs,
+    audit,
     campaigns,
     clusters,
     fleet,
@@ -68,6 +69,7 @@ app.add_typer(workers.workers, name="workers")
 app.add_typer(any_jobs.any_jobs, name="any-jobs")
 app.add_typer(any_jobs.dead_letters, name="dead-letters")
 app.add_typer(clusters.clusters, name="clusters")
+app.add_typer(audit.audit, name="audit")
 app.command("predictions")(predictions.predictions)
 app.add_typer(webhooks.webhooks, name="webhooks")
 app.add_typer(manifest.manifest, name="manifest")
@@ -79,6 +81,8 @@ app.add_typer(profiles.profile, name="profile")
 app.command()(simulate.simulate)
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+# Commands that act by themselves; with every other one it is whoever called it.
+_SERVICES = ("api", "dispatch", "maintain")
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -113,11 +117,16 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version this is, and exit.")
     ] = False,
 ) -> None:
     """Render video with CogVideoX at high volume."""
+    from orchestrator.telemetry import acting
+
+    name = context.invoked_subcommand or ""
+    context.with_resource(acting.acting(acting.service(name) if name in _SERVICES else acting.command_line()))
 
 
 @app.command()

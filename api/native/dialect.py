@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from api.admin.routers import ROUTERS as ADMINISTRATION
 from api.native import (
+    audit,
     campaign_commands,
     campaign_events,
     campaign_input,
@@ -49,6 +50,7 @@ DIALECT = Dialect(
         fleet.router,
         predictions.router,
         *ADMINISTRATION,
+        audit.router,
     ),
     bodies={"/v1/campaigns/{campaign_id}/input": _input},
 )

@@ -17,6 +17,7 @@ from orchestrator.campaigns.quoting import Plan, Quoting, Repricing
 from orchestrator.campaigns.reading.values import MAX_CUSTOM_ID
 from orchestrator.capacity.forecasting import Admission
 from orchestrator.config import Settings
+from orchestrator.domain.audit import Action
 from orchestrator.domain.campaign import (
     Ask,
     Campaign,
@@ -30,6 +31,7 @@ from orchestrator.domain.request import fingerprint_of
 from orchestrator.domain.texts import check_key, check_text
 from orchestrator.ports.campaign_values import CampaignPage, Change, NewCampaign, RowFilter, RowPage
 from orchestrator.ports.campaigns import CampaignStore
+from orchestrator.telemetry import acting
 from orchestrator.tenants.rates import TenantLimits
 
 _PREFIX = "campaign_"
@@ -115,6 +117,7 @@ class Campaigns:
             next_run_at=None if run_at is None else next_of(wish.cron, wish.time_zone, run_at),
             idempotency_key=idempotency_key,
             request_hash=None if idempotency_key is None else asked,
+            made_by=acting.current().key,
         )
         return await self._store.add_campaign(new)
 
@@ -193,7 +196,7 @@ class Campaigns:
                 raise Outdated("the campaign's template has been changed at this moment: look, and ask again")
             return amend(now, changes, revisions=self._settings.revisions)
 
-        return await self._change(tenant, campaign_id, decide)
+        return await self._change(tenant, campaign_id, decide, Action.CAMPAIGN_UPDATE)
 
     async def approve(self, tenant: str, campaign_id: str, token: str, *, version: int | None = None) -> Campaign:
         """Pay for the rest, at most the quoted upper bound.
@@ -209,7 +212,7 @@ class Campaigns:
             commands.check_version(now, version)
             return commands.approve(now, token, cap=quoted.gpu_seconds.high + now.used)
 
-        return await self._change(tenant, campaign_id, decide)
+        return await self._change(tenant, campaign_id, decide, Action.CAMPAIGN_APPROVE)
 
     async def reject(self, tenant: str, campaign_id: str, rows: Sequence[str], *, drop: bool) -> Campaign:
         """Leave rows of the sample out, or have them rendered with another seed."""
@@ -228,7 +231,7 @@ class Campaigns:
         return await self._change(tenant, campaign_id, commands.resume)
 
     async def cancel(self, tenant: str, campaign_id: str) -> Campaign:
-        return await self._change(tenant, campaign_id, commands.cancel)
+        return await self._change(tenant, campaign_id, commands.cancel, Action.CAMPAIGN_CANCEL)
 
     async def retry(self, tenant: str, campaign_id: str, chosen: Chosen) -> Campaign:
         places = await self._places(tenant, campaign_id, chosen, of=Outcome.FAILED)
@@ -263,8 +266,9 @@ class Campaigns:
             raise InvalidField(f"no row has failed with {chosen.code[:80]!r}", param="code")
         return tuple(found)
 
-    async def _change(self, tenant: str, campaign_id: str, decide: Decide) -> Campaign:
-        return _found(await self._store.change_campaign(_checked(campaign_id), tenant, decide), campaign_id)
+    async def _change(self, tenant: str, campaign_id: str, decide: Decide, action: Action | None = None) -> Campaign:
+        changed = await self._store.change_campaign(_checked(campaign_id), tenant, decide, action=action)
+        return _found(changed, campaign_id)
 
 
 def _unread(like: Campaign) -> Input | None:

@@ -49,6 +49,7 @@ class Scheduler:
             schedule_of=campaign.id,
             idempotency_key=f"schedule:{campaign.id}:{moment.isoformat()}",
             request_hash="schedule",
+            made_by=campaign.made_by,
         )
         try:
             begun = await self._store.add_campaign(new)

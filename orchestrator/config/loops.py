@@ -269,6 +269,14 @@ class RetentionSettings(Section):
     every_s: Seconds = 60
 
 
+class AuditSettings(Section):
+    """How the audit log is sealed, and for how long it is kept."""
+
+    # Between two seals: what is done to an entry before it has one leaves no trace.
+    every_s: Seconds = 5
+    keep_days: float = Field(default=400, gt=0, allow_inf_nan=False)
+
+
 class MetricsSettings(Section):
     """Where processes serve `/metrics` and `/healthz`."""
 

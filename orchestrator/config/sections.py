@@ -243,3 +243,5 @@ class ModerationSettings(Section):
 class LogSettings(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["json", "console"] = "json"
+    # A line for each request that the API answers, but for those of probes.
+    access: bool = True

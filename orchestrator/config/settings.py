@@ -61,6 +61,7 @@ class Settings(BaseSettings):
     autoscale: loops.AutoscaleSettings = loops.AutoscaleSettings()
     billing: loops.BillingSettings = loops.BillingSettings()
     retention: loops.RetentionSettings = loops.RetentionSettings()
+    audit: loops.AuditSettings = loops.AuditSettings()
     metrics: loops.MetricsSettings = loops.MetricsSettings()
     log: sections.LogSettings = sections.LogSettings()
     # The files that keys came from, by their names as files.

@@ -365,6 +365,8 @@ class Campaign:
     ended_at: datetime | None
     # Nothing of it waits or lives any more.
     drained: bool
+    # The key that made it, and with it its jobs.
+    made_by: str | None = None
 
     @property
     def template(self) -> TemplateVersion:

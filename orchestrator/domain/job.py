@@ -281,6 +281,9 @@ class NewJob:
     def charged(self) -> float:
         return self.cost if self.charge is None else self.charge
 
+    # The id of the key that it was asked for with.
+    made_by: str | None = None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:

@@ -51,6 +51,9 @@ ROLES = {
     Role.ADMIN: frozenset({Scope.VIEW, Scope.OPERATE, Scope.ADMIN}),
 }
 
+# What is asked for with these is recorded, and also where it is refused.
+ADMINISTRATIVE = frozenset({Scope.WEBHOOKS, Scope.KEYS, Scope.OPERATE, Scope.VIEW, Scope.ADMIN})
+
 MAX_NETWORKS = 50
 
 

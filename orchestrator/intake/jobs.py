@@ -29,7 +29,7 @@ from orchestrator.intake.waiting import Waiting
 from orchestrator.learning.book import Book
 from orchestrator.policy.prediction import Predictions
 from orchestrator.ports import Inputs, JobStore, Moderator, Page
-from orchestrator.telemetry import logs, metrics
+from orchestrator.telemetry import acting, logs, metrics
 from orchestrator.tenants.rates import TenantLimits
 
 _log = logs.get("submit")
@@ -92,7 +92,8 @@ class Jobs:
         known = await self._book.known()
         planned = plan(self._settings, tenant, request, job_id=job_id, seed=seed, predictions=known)
         limits = await self._limits.of(tenant)
-        planned = replace(planned, priority=limits.urgency(request.priority, planned.priority))
+        priority = limits.urgency(request.priority, planned.priority)
+        planned = replace(planned, priority=priority, made_by=acting.current().key)
         if request.image is None or request.size is not None:  # else the picture decides how much is rendered
             limits.check_size(planned.charged)
         picture = None
@@ -212,7 +213,8 @@ class Jobs:
         limits.check_size(like.charged)
         # What is more urgent than usual was somebody's wish, and is wished for again.
         wished = source.priority if source.priority < DEFAULT_PRIORITY else None
-        return replace(like, priority=limits.urgency(wished, source.priority))
+        priority = limits.urgency(wished, source.priority)
+        return replace(like, priority=priority, made_by=acting.current().key)
 
     async def _insert(self, planned: NewJob) -> Job:
         try:

@@ -29,6 +29,8 @@ class NewBatch:
     delete_input: bool
     output_lifetime_s: float | None
     metadata: Mapping[str, str] | None
+    # The key that makes it, and with it its jobs.
+    made_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,6 +53,7 @@ class NewCampaign:
     next_run_at: datetime | None = None
     idempotency_key: str | None = None
     request_hash: str | None = None
+    made_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from orchestrator.domain.audit import Action
 from orchestrator.domain.campaign import (
     Campaign,
     CampaignState,
@@ -68,7 +69,9 @@ class CampaignStore(Protocol):
         self, tenant: str, *, limit: int, after: str | None = None, state: CampaignState | None = None
     ) -> CampaignPage: ...
 
-    async def change_campaign(self, campaign_id: str, tenant: str, decide: Decide) -> Campaign | None:
+    async def change_campaign(
+        self, campaign_id: str, tenant: str, decide: Decide, *, action: Action | None = None
+    ) -> Campaign | None:
         """Lock it, ask what becomes of it as it is then, carry that out. What `decide` raises changes nothing."""
         ...
 

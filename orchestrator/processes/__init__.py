@@ -1,5 +1,5 @@
 """What each process is made of: its parts, and its loops with their pace.
 
-Imports adapters, batches, campaigns, capacity, config, dispatch, domain, intake, kit, learning, notify, objects,
+Imports adapters, audit, batches, campaigns, capacity, config, dispatch, domain, intake, kit, learning, notify, objects,
 ports, rolling, rows, store, telemetry, tenants.
 """

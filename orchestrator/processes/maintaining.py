@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.adapters.webhook_http import HttpSender
+from orchestrator.audit.sealing import Sealer
 from orchestrator.batches.kind import BatchKind
 from orchestrator.campaigns.finishing import Finishing
 from orchestrator.campaigns.ingest import Ingest
@@ -31,6 +32,7 @@ from orchestrator.objects.inputs import InputSweeper
 from orchestrator.objects.manifests import ManifestSweeper
 from orchestrator.objects.videos import Retention
 from orchestrator.ports import ObjectStore, WebhookStore
+from orchestrator.ports.audit import AuditStore
 from orchestrator.ports.batches import Lines
 from orchestrator.processes.frontdoor import open_front_door
 from orchestrator.processes.shared import PATIENCE_S, settler_of, showing
@@ -77,6 +79,7 @@ async def run_maintainer(settings: Settings, dialects: Mapping[str, Lines], word
                     *sweeping(settings, store, objects),
                     *moving_rows(settings, store, objects, dialects, wording),
                     *delivering(settings, store, deliverer),
+                    *auditing(settings, store),
                     *showing(settings, store),
                 ]
                 for loop in table:
@@ -194,6 +197,15 @@ def delivering(settings: Settings, store: WebhookStore, deliverer: Deliverer) ->
         Loop("deliver", landed_or_soon, deliverer.run_once, Life.GOES_ROUND),
         Loop("prune_deliveries", settings.retention.every_s, prune),
         Loop("webhook_backlog", settings.metrics.queue_every_s, show, Life.GOES_ROUND),
+    ]
+
+
+def auditing(settings: Settings, store: AuditStore) -> list[Loop]:
+    """What the audit log has come to is sealed, and what is too old goes."""
+    sealer = Sealer(store, MasterFiles(settings), keep_s=settings.audit.keep_days * 24 * 3600)
+    return [
+        Loop("audit_seal", settings.audit.every_s, sealer.run_once),
+        Loop("audit_prune", settings.retention.every_s, sealer.prune),
     ]
 
 

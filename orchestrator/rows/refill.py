@@ -115,7 +115,8 @@ class Refill:
             campaign.id, campaign.created_at, row.place, number=wanted.number, generation=campaign.generation
         )
         try:
-            return replace(await prepare(hold, wanted, row, job_id), campaign=campaign.id)
+            job = await prepare(hold, wanted, row, job_id)
+            return replace(job, campaign=campaign.id, made_by=campaign.made_by)
         except LimitExceeded as error:
             return row_error(error) if error.retry_after_s is None else Later(max(error.retry_after_s, WATCH_S))
         except RequestError as error:

@@ -200,6 +200,7 @@ def _rows_of(batch: NewBatch, expires_at: Any, priority: int) -> Any:
         kind=Kind.BATCH,
         tenant=batch.tenant,
         state=CampaignState.INGESTING,
+        made_by=batch.made_by,
         priority=priority,
         deadline=expires_at,
         **{name: bindparam(f"new_{name}", value, type_=JSONB) for name, value in plain.items()},

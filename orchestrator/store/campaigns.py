@@ -12,10 +12,12 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from uuid_utils.compat import uuid7
 
+from orchestrator.domain.audit import Action, Change
 from orchestrator.domain.campaign import Campaign, CampaignState, Kind, ManifestMark
 from orchestrator.domain.errors import KeyReused, LeaseLost, LimitExceeded
 from orchestrator.ports.campaign_values import CampaignPage, Hold, NewCampaign, Work
 from orchestrator.store import quotas
+from orchestrator.store.audit import record
 from orchestrator.store.batches import batch_of
 from orchestrator.store.campaign_values import COLUMNS, LIVE, NO_LIVE, campaign
 from orchestrator.store.part import Part
@@ -70,7 +72,7 @@ _LIST = text(f"""
 _DELETE = text("""
     UPDATE campaigns SET deleted_at = cogmill_now(), next_run_at = NULL, idempotency_key = NULL
     WHERE id = :id AND tenant = :tenant AND kind = 'campaign' AND deleted_at IS NULL AND ended_at IS NOT NULL
-    RETURNING 1
+    RETURNING state
 """)
 
 # What breaks stays until somebody resumes it, or its owner changes it.
@@ -168,7 +170,15 @@ class Campaigns(Part):
         return CampaignPage(campaigns=[campaign(row) for row in found[:limit]], has_more=len(found) > limit)
 
     async def delete_campaign(self, campaign_id: str, tenant: str) -> bool:
-        return bool(await self._database.fetch(_DELETE, {"id": campaign_id, "tenant": tenant}))
+        async def drop(connection: AsyncConnection) -> bool:
+            gone = (await connection.execute(_DELETE, {"id": campaign_id, "tenant": tenant})).one_or_none()
+            if gone is not None:
+                of, before = f"campaign:{campaign_id}", {"state": gone.state}
+                change = Change(action=Action.CAMPAIGN_DELETE, object=of, tenant=tenant, before=before)
+                await record(connection, change)
+            return gone is not None
+
+        return await self._database.transact(drop)
 
     async def lease_campaign(self, work: Work, lease_s: float) -> Hold | None:
         while True:
@@ -230,7 +240,7 @@ class Campaigns(Part):
 _JSON = ("ask", "input")
 _PLAIN = (
     "id", "tenant", "state", "priority", "max_running", "run_at", "deadline", "schedule_of", "next_run_at",
-    "idempotency_key", "request_hash",
+    "idempotency_key", "request_hash", "made_by",
 )  # fmt: skip
 
 

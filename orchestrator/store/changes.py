@@ -9,10 +9,12 @@ from sqlalchemy import ARRAY, Integer, Text, bindparam, insert, text, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orchestrator.domain.audit import Action, without_secrets
 from orchestrator.domain.campaign import Campaign, CampaignState, Kind, ManifestMark, require
 from orchestrator.domain.errors import LeaseLost
 from orchestrator.ports.campaign_values import NOW, Change, Hold, NewPass, RowEdit, Window
 from orchestrator.ports.campaigns import Decide
+from orchestrator.store.audit import record_difference
 from orchestrator.store.campaign_values import COLUMNS, LIVE, NO_LIVE, campaign
 from orchestrator.store.part import Part
 from orchestrator.store.tables import batches, campaigns, outbox
@@ -143,7 +145,9 @@ _DOCUMENTS = ("ask", "templates", "input", "estimate", "error", "history", "mani
 
 
 class Changes(Part):
-    async def change_campaign(self, campaign_id: str, tenant: str, decide: Decide) -> Campaign | None:
+    async def change_campaign(
+        self, campaign_id: str, tenant: str, decide: Decide, *, action: Action | None = None
+    ) -> Campaign | None:
         async def turn(connection: AsyncConnection) -> Campaign | None:
             owned = {"id": campaign_id, "tenant": tenant}
             row = (await connection.execute(_LOCK_OWNED, owned)).one_or_none()
@@ -155,7 +159,11 @@ class Changes(Part):
             if change is not None:
                 # Whoever works on it works on what is no more: the lease is over, and somebody looks at once.
                 await apply(connection, before, change, rested=False)
-            return campaign((await connection.execute(_READ, {"id": campaign_id})).one())
+            after = campaign((await connection.execute(_READ, {"id": campaign_id})).one())
+            if action is not None:
+                of = f"campaign:{campaign_id}"
+                await record_difference(connection, action, of, recorded(before), recorded(after), tenant=tenant)
+            return after
 
         changed = await self._database.transact(turn)
         if changed is not None:
@@ -224,6 +232,24 @@ async def apply(connection: AsyncConnection, before: Campaign, change: Change, *
         of = {"tenant": budget.tenant, "period": budget.period, "unit": budget.unit, "told": list(percents)}
         await connection.execute(_TOLD, of)
     await tell(connection, before, change.events)
+
+
+def recorded(of: Campaign) -> dict[str, Any]:
+    """What the audit log says of a campaign: what it may use, and who hears of it; of its words only which hold."""
+    budget, webhook_url = of.ask.budget, of.ask.webhook_url
+    return {
+        "state": of.state,
+        "approval": of.ask.approval,
+        "approved": of.approved_token,
+        "most_gpu_seconds": of.cap,
+        "budget": None if budget is None else f"{budget.amount:g} {budget.unit}",
+        "priority": of.priority,
+        "max_running": of.max_running,
+        "deadline": of.deadline,
+        "template": of.template.version,
+        "schedule": of.ask.cron,
+        "webhook_url": None if webhook_url is None else without_secrets(webhook_url),
+    }
 
 
 def _value(name: str, value: Any) -> Any:

@@ -7,10 +7,13 @@ from datetime import timedelta
 
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orchestrator.domain.audit import Action, Change
 from orchestrator.domain.clusters import ClusterState, Wish
 from orchestrator.policy.rolling import FENCE_S
 from orchestrator.ports.clusters import ClusterRow
+from orchestrator.store.audit import record
 from orchestrator.store.part import Part
 
 # Dispatchers tell of their workers once a minute, or when something changes: what is older says nothing of now.
@@ -135,7 +138,13 @@ class Clusters(Part):
         return bool(await self._database.fetch(_FORGET, {"name": name, "version": version}))
 
     async def retry_roll(self, release: str | None = None) -> list[str]:
-        return [row.name for row in await self._database.fetch(_RETRY, {"release": release})]
+        async def retry(connection: AsyncConnection) -> list[str]:
+            names = [row.name for row in await connection.execute(_RETRY, {"release": release})]
+            for name in names:
+                await record(connection, Change(action=Action.ROLL_RETRY, object=f"cluster:{name}"))
+            return names
+
+        return await self._database.transact(retry)
 
     async def cluster_wish(self, name: str) -> Wish:
         found = await self._database.fetch(_WISH, {"name": name})

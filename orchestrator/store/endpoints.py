@@ -6,16 +6,18 @@ nothing pending, then or later.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, bindparam, delete, func, select, text
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orchestrator.domain.audit import Action, Change, without_secrets
 from orchestrator.domain.masters import FIRST
 from orchestrator.domain.webhooks import EventType
 from orchestrator.ports import Endpoint, EndpointPage, NewEndpoint, SecretMark
+from orchestrator.store.audit import record, record_difference
 from orchestrator.store.part import Part
 from orchestrator.store.tables import tenants, webhook_endpoints
 from orchestrator.store.tenants import new_tenant
@@ -73,7 +75,9 @@ class Endpoints(Part):
             if (await connection.scalar(count) or 0) >= at_most:
                 return None
             values = {name: getattr(endpoint, name) for name in endpoint.__slots__}
-            return (await connection.execute(insert(webhook_endpoints).values(values).returning(*_COLUMNS))).one()
+            row = (await connection.execute(insert(webhook_endpoints).values(values).returning(*_COLUMNS))).one()
+            await record(connection, _change(Action.WEBHOOK_CREATE, row, after=_told(row)))
+            return row
 
         row = await self._database.transact(add)
         return None if row is None else endpoint_of(row)
@@ -103,9 +107,15 @@ class Endpoints(Part):
         values = {"id": endpoint_id, "tenant": tenant, "name": name, "url": url, "host": host}
 
         async def change(connection: AsyncConnection) -> Row[Any] | None:
+            query = select(*_COLUMNS).where(*_owned(endpoint_id, tenant))
+            before = (await connection.execute(query.with_for_update())).one_or_none()
             row = (await connection.execute(_UPDATE, values | {"event_types": event_types})).one_or_none()
             if row is not None and url is not None:
                 await connection.execute(_MOVE, {"id": row.id, "url": row.url, "host": row.host})
+            if row is not None and before is not None:
+                await record_difference(
+                    connection, Action.WEBHOOK_UPDATE, f"webhook:{row.id}", _told(before), _told(row), tenant=tenant
+                )
             return row
 
         row = await self._database.transact(change)
@@ -113,9 +123,11 @@ class Endpoints(Part):
 
     async def delete_endpoint(self, endpoint_id: str, tenant: str) -> bool:
         async def drop(connection: AsyncConnection) -> bool:
-            gone = delete(webhook_endpoints).where(*_owned(endpoint_id, tenant)).returning(webhook_endpoints.c.id)
-            if (await connection.execute(gone)).one_or_none() is None:
+            gone = delete(webhook_endpoints).where(*_owned(endpoint_id, tenant)).returning(*_COLUMNS)
+            row = (await connection.execute(gone)).one_or_none()
+            if row is None:
                 return False
+            await record(connection, _change(Action.WEBHOOK_DELETE, row, before=_told(row)))
             await close_endpoint(connection, endpoint_id, "the endpoint was deleted")
             return True
 
@@ -125,8 +137,16 @@ class Endpoints(Part):
         self, endpoint_id: str, tenant: str, *, overlap_s: float, master: int = FIRST
     ) -> Endpoint | None:
         values = {"id": endpoint_id, "tenant": tenant, "overlap_s": overlap_s, "master": master}
-        rotated = await self._database.fetch(_ROTATE_ENDPOINT, values)
-        return endpoint_of(rotated[0]) if rotated else None
+
+        async def rotate(connection: AsyncConnection) -> Row[Any] | None:
+            row = (await connection.execute(_ROTATE_ENDPOINT, values)).one_or_none()
+            if row is not None:
+                after = {"generation": row.secret_generation, "overlap_s": overlap_s}
+                await record(connection, _change(Action.WEBHOOK_ROTATE, row, after=after))
+            return row
+
+        row = await self._database.transact(rotate)
+        return None if row is None else endpoint_of(row)
 
     async def show_secret(self, tenant: str, *, master: int = FIRST) -> SecretMark:
         async def show(connection: AsyncConnection) -> SecretMark:
@@ -138,8 +158,15 @@ class Endpoints(Part):
 
     async def rotate_tenant(self, tenant: str, *, overlap_s: float, master: int = FIRST) -> SecretMark:
         values = {"tenant": tenant, "overlap_s": overlap_s, "master": master}
-        (row,) = await self._database.fetch(_ROTATE_TENANT, values)
-        return SecretMark(**row._mapping)
+
+        async def rotate(connection: AsyncConnection) -> SecretMark:
+            mark = SecretMark(**(await connection.execute(_ROTATE_TENANT, values)).one()._mapping)
+            after = {"generation": mark.generation, "overlap_s": overlap_s}
+            of = f"tenant:{tenant}"
+            await record(connection, Change(action=Action.WEBHOOK_ROTATE, object=of, tenant=tenant, after=after))
+            return mark
+
+        return await self._database.transact(rotate)
 
 
 async def close_endpoint(connection: AsyncConnection, endpoint_id: str, reason: str) -> None:
@@ -183,6 +210,21 @@ def endpoint_of(row: Row[Any]) -> Endpoint:
         updated_at=row.updated_at,
         disabled_at=row.disabled_at,
     )
+
+
+def _change(
+    action: Action, row: Row[Any], *, before: Mapping[str, Any] | None = None, after: Mapping[str, Any] | None = None
+) -> Change:
+    return Change(action=action, object=f"webhook:{row.id}", tenant=row.tenant, before=before, after=after)
+
+
+def _told(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "url": without_secrets(row.url),
+        "event_types": list(row.event_types),
+        "disabled_at": row.disabled_at,
+    }
 
 
 def _owned(endpoint_id: str, tenant: str) -> tuple[ColumnElement[bool], ...]:

@@ -9,13 +9,15 @@ from collections.abc import Callable, Mapping
 from ipaddress import ip_network
 from typing import Any
 
-from sqlalchemy import Row, func, or_, select, text, tuple_, update
+from sqlalchemy import ColumnElement, Row, func, or_, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orchestrator.domain.audit import Action, Change
 from orchestrator.domain.masters import FIRST
 from orchestrator.domain.rights import USUAL, Rights, Scope, known_scopes, with_operators
 from orchestrator.ports import ApiKey, KeyPage, NewKey, Successor
+from orchestrator.store.audit import record
 from orchestrator.store.part import Part
 from orchestrator.store.tables import keys, tenants
 from orchestrator.store.tenants import new_tenant
@@ -50,7 +52,9 @@ class Keys(Part):
 
         async def add(connection: AsyncConnection) -> ApiKey:
             await connection.execute(insert(tenants).values(new_tenant(tenant)).on_conflict_do_nothing())
-            return await _insert(connection, key, tenant)
+            made = await _insert(connection, key, tenant)
+            await record(connection, _made(Action.KEY_CREATE, made))
+            return made
 
         return await self._database.transact(add)
 
@@ -65,7 +69,9 @@ class Keys(Part):
             await connection.execute(insert(tenants).values(new_tenant(whose)).on_conflict_do_nothing())
             if await _full(connection, whose, at_most):
                 return None
-            return await _insert(connection, key, whose, made_by=by)
+            made = await _insert(connection, key, whose, made_by=by)
+            await record(connection, _made(Action.KEY_CREATE, made))
+            return made
 
         return await self._database.transact(mint)
 
@@ -88,7 +94,9 @@ class Keys(Part):
             ends = {"replaced_by": successor.key.id, "expires_at": func.least(keys.c.expires_at, successor.until)}
             await connection.execute(update(keys).where(keys.c.id == key_id).values(ends))
             # As if its maker had made this one, too: it goes where that one's keys go.
-            return await _insert(connection, successor.key, old.tenant, made_by=by or old.made_by)
+            made = await _insert(connection, successor.key, old.tenant, made_by=by or old.made_by)
+            await record(connection, _replaced(old, made, successor))
+            return made
 
         return await self._database.transact(replace)
 
@@ -107,13 +115,10 @@ class Keys(Part):
         return KeyPage(keys=[_key(row) for row in found[:limit]], has_more=len(found) > limit)
 
     async def revoke_key(self, key_id: str) -> bool:
-        revoke = (
-            update(keys)
-            .where(keys.c.id == key_id, keys.c.revoked_at.is_(None))
-            .values(revoked_at=func.cogmill_now())
-            .returning(keys.c.id)
-        )
-        return bool(await self._database.fetch(revoke))
+        async def revoke(connection: AsyncConnection) -> bool:
+            return bool(await _revoke(connection, keys.c.id == key_id))
+
+        return await self._database.transact(revoke)
 
     async def revoke_made_by(self, key_id: str) -> list[str]:
         async def revoke(connection: AsyncConnection) -> list[str]:
@@ -122,8 +127,7 @@ class Keys(Part):
             while makers:
                 # Each generation in statements of its own, which see all that the one before made until it ended.
                 children = keys.c.made_by.in_(makers)
-                ending = update(keys).where(children, keys.c.revoked_at.is_(None)).values(revoked_at=func.cogmill_now())
-                revoked += await connection.scalars(ending.returning(keys.c.id))
+                revoked += await _revoke(connection, children)
                 known = await connection.scalars(select(keys.c.id).where(children))
                 makers = [child for child in known if child not in seen]
                 seen.update(makers)
@@ -172,6 +176,44 @@ async def _insert(connection: AsyncConnection, key: NewKey, tenant: str, *, made
         "master": key.master,
     }
     return _key((await connection.execute(insert(keys).values(values).returning(keys))).one())
+
+
+async def _revoke(connection: AsyncConnection, which: ColumnElement[bool]) -> list[str]:
+    """End those of these keys that were not ended before; their ids."""
+    ending = update(keys).where(which, keys.c.revoked_at.is_(None)).values(revoked_at=func.cogmill_now())
+    ended = (await connection.execute(ending.returning(keys))).all()
+    for key in map(_key, ended):
+        after = {"revoked_at": key.revoked_at}
+        await record(
+            connection, Change(action=Action.KEY_REVOKE, object=f"key:{key.id}", tenant=key.tenant, after=after)
+        )
+    return [row.id for row in ended]
+
+
+def _made(action: Action, key: ApiKey) -> Change:
+    return Change(action=action, object=f"key:{key.id}", tenant=key.tenant, after=_told(key))
+
+
+def _replaced(old: ApiKey, new: ApiKey, successor: Successor) -> Change:
+    """The entry of the old key; of the new one, which `replaced_by` names, it says all."""
+    ends = min(filter(None, (old.rights.expires_at, successor.until)))
+    return Change(
+        action=Action.KEY_ROTATE,
+        object=f"key:{old.id}",
+        tenant=old.tenant,
+        before={"expires_at": old.rights.expires_at},
+        after={"expires_at": ends, "replaced_by": new.id, "new": _told(new)},
+    )
+
+
+def _told(key: ApiKey) -> dict[str, Any]:
+    return {
+        "name": key.name,
+        "scopes": sorted(key.rights.scopes),
+        "allow": [str(network) for network in key.rights.allow],
+        "expires_at": key.rights.expires_at,
+        "made_by": key.made_by,
+    }
 
 
 def _key(row: Row[Any]) -> ApiKey:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from sqlalchemy import bindparam, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orchestrator.domain.audit import Action, Change
 from orchestrator.ports.parked import Parked, ParkedKind
+from orchestrator.store.audit import record
 from orchestrator.store.part import Part
 from orchestrator.store.tables import parked
 
 # A batch or a campaign is due again at once; an event goes back into the outbox.
 _RESUME = text("""
     WITH gone AS (
-        DELETE FROM parked WHERE subject = :subject RETURNING kind, subject, tenant, detail
+        DELETE FROM parked WHERE subject = :subject RETURNING kind, subject, tenant, detail, error
     ), woken AS (
         UPDATE campaigns SET leased_until = NULL
         WHERE id IN (SELECT subject FROM gone WHERE kind IN ('batch', 'campaign')) AND lease IS NULL
@@ -21,7 +24,7 @@ _RESUME = text("""
                detail ->> 'webhook_url', CAST(detail ->> 'at' AS timestamptz), detail -> 'detail'
         FROM gone WHERE kind = 'event'
     )
-    SELECT subject FROM gone
+    SELECT kind, tenant, error FROM gone
 """).bindparams(bindparam("subject"))
 
 
@@ -34,4 +37,13 @@ class ParkedThings(Part):
 
     async def resume_parked(self, subject: str) -> bool:
         """Let its loop meet it again; False when nothing of that id is parked."""
-        return bool(await self._database.fetch(_RESUME, {"subject": subject}))
+
+        async def resume(connection: AsyncConnection) -> bool:
+            gone = (await connection.execute(_RESUME, {"subject": subject})).all()
+            for row in gone:
+                of, before = f"{row.kind}:{subject}", {"error": row.error}
+                change = Change(action=Action.PARKED_RESUME, object=of, tenant=row.tenant, before=before)
+                await record(connection, change)
+            return bool(gone)
+
+        return await self._database.transact(resume)

@@ -16,6 +16,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.pool import NullPool
 
 from orchestrator.config.database import Access
+from orchestrator.domain.audit import Action, Change
+from orchestrator.store.audit import insertion
 from orchestrator.store.connecting import LOOPS
 from orchestrator.store.engine import engine_of, unavailable
 
@@ -32,7 +34,17 @@ def migrate(database: str | Access) -> None:
         connection.execute(_LOCK)
         config = _config()
         config.attributes["connection"] = connection
+        before = _current(connection)
         command.upgrade(config, "head")
+        after = _current(connection)
+        if after != before:
+            change = Change(
+                action=Action.DATABASE_MIGRATE,
+                object="database:schema",
+                before={"revision": before},
+                after={"revision": after},
+            )
+            connection.execute(insertion(change))
         connection.commit()
 
     asyncio.run(_with_connection(database, upgrade))
@@ -41,12 +53,13 @@ def migrate(database: str | Access) -> None:
 def schema_version(database: str | Access) -> tuple[str | None, str]:
     """The database's revision (None before the first migration) and this package's newest one."""
 
-    def current(connection: Connection) -> str | None:
-        return MigrationContext.configure(connection).get_current_revision()
-
     head = ScriptDirectory.from_config(_config()).get_current_head()
     assert head is not None, "the package holds no migrations"
-    return asyncio.run(_with_connection(database, current)), head
+    return asyncio.run(_with_connection(database, _current)), head
+
+
+def _current(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
 
 
 def _config() -> Config:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from sqlalchemy import Double, bindparam, delete, select, text
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orchestrator.domain.audit import Action
 from orchestrator.policy.guarantees import Standing
 from orchestrator.ports import Share
+from orchestrator.store.audit import record_difference
 from orchestrator.store.part import Part
 from orchestrator.store.tables import shares, tenants
 from orchestrator.store.tenants import new_tenant
@@ -39,13 +42,22 @@ class Shares(Part):
     async def set_share(self, share: Share) -> None:
         """Give a tenant this much of a pool; nothing of it, and it has none of its own."""
         given = {"guaranteed": share.guaranteed, "running": share.running}
-        if share.guaranteed == 0 and share.running is None:
-            where = (shares.c.tenant == share.tenant, shares.c.pool == share.pool)
-            await self._database.fetch(delete(shares).where(*where).returning(shares.c.pool))
-        else:
-            await self._database.fetch(insert(tenants).values(new_tenant(share.tenant)).on_conflict_do_nothing())
-            one = insert(shares).values(tenant=share.tenant, pool=share.pool, **given)
-            await self._database.fetch(one.on_conflict_do_update(index_elements=["tenant", "pool"], set_=given))
+        where = (shares.c.tenant == share.tenant, shares.c.pool == share.pool)
+
+        async def change(connection: AsyncConnection) -> None:
+            row = (await connection.execute(select(shares).where(*where).with_for_update())).one_or_none()
+            before = {name: None if row is None else getattr(row, name) for name in given}
+            if share.guaranteed == 0 and share.running is None:
+                await connection.execute(delete(shares).where(*where))
+            else:
+                await connection.execute(insert(tenants).values(new_tenant(share.tenant)).on_conflict_do_nothing())
+                one = insert(shares).values(tenant=share.tenant, pool=share.pool, **given)
+                await connection.execute(one.on_conflict_do_update(index_elements=["tenant", "pool"], set_=given))
+            before["guaranteed"] = before["guaranteed"] or 0
+            of = f"tenant:{share.tenant} pool:{share.pool}"
+            await record_difference(connection, Action.TENANT_SHARE, of, before, given, tenant=share.tenant)
+
+        await self._database.transact(change)
         self._notifier.announce()  # jobs that were held back may have room now
 
     async def list_shares(self) -> list[Share]:

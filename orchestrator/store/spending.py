@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from sqlalchemy import BindParameter, Double, Row, bindparam, delete, text
+from sqlalchemy import BindParameter, Double, Row, bindparam, delete, select, text
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orchestrator.domain.audit import Action, Change
 from orchestrator.domain.campaign import BudgetAction, Campaign
 from orchestrator.policy import budget as policy
 from orchestrator.policy.budget import Spending
 from orchestrator.ports.campaign_values import Budget, Submission
+from orchestrator.store.audit import record
 from orchestrator.store.part import Part
 from orchestrator.store.tables import budgets
 
@@ -149,15 +151,46 @@ class Budgets(Part):
         }
         keys = {"tenant": budget.tenant, "period": budget.period, "unit": budget.unit}
         add = insert(budgets).values(**keys, **values)
-        await self._database.fetch(add.on_conflict_do_update(index_elements=list(keys), set_=values))
+
+        async def change(connection: AsyncConnection) -> None:
+            before = await _amount(connection, budget.tenant, budget.period, budget.unit)
+            await connection.execute(add.on_conflict_do_update(index_elements=list(keys), set_=values))
+            acts = [f"{action.percent}:{action.do}" for action in budget.actions]
+            await record(connection, _told(keys, before, {"amount": budget.amount, "actions": acts}))
+
+        await self._database.transact(change)
 
     async def drop_budget(self, tenant: str, period: str, unit: str) -> bool:
         of = budgets.c
-        drop = delete(budgets).where(of.tenant == tenant, of.period == period, of.unit == unit)
-        return bool(await self._database.fetch(drop.returning(of.tenant)))
+        which = delete(budgets).where(of.tenant == tenant, of.period == period, of.unit == unit)
+
+        async def drop(connection: AsyncConnection) -> bool:
+            before = await _amount(connection, tenant, period, unit)
+            await connection.execute(which)
+            if before is not None:
+                keys = {"tenant": tenant, "period": period, "unit": unit}
+                await record(connection, _told(keys, before, None))
+            return before is not None
+
+        return await self._database.transact(drop)
 
     async def budgets_of(self, tenant: str) -> list[Budget]:
         return [budget_of(row) for row in await self._database.fetch(_LIST, {"tenant": tenant})]
+
+
+async def _amount(connection: AsyncConnection, tenant: str, period: str, unit: str) -> Mapping[str, Any] | None:
+    """A budget as it stands, until the transaction ends."""
+    of = budgets.c
+    query = select(of.amount, of.actions).where(of.tenant == tenant, of.period == period, of.unit == unit)
+    row = (await connection.execute(query.with_for_update())).one_or_none()
+    if row is None:
+        return None
+    return {"amount": row.amount, "actions": [f"{action['percent']}:{action['do']}" for action in row.actions]}
+
+
+def _told(keys: Mapping[str, str], before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> Change:
+    of = f"tenant:{keys['tenant']} per {keys['period']} {keys['unit']}"
+    return Change(action=Action.TENANT_BUDGET, object=of, tenant=keys["tenant"], before=before, after=after)
 
 
 def budget_of(row: Row[Any]) -> Budget:

@@ -9,6 +9,9 @@ from typing import Self
 from orchestrator.config.database import Access
 from orchestrator.policy.limits import NO_LIMITS, Limits
 from orchestrator.ports import Wakeups
+from orchestrator.store.audit import Audit
+from orchestrator.store.audit_log import AuditLog
+from orchestrator.store.audit_sealing import AuditSealing
 from orchestrator.store.batches import Batches
 from orchestrator.store.campaign_house import CampaignHouse
 from orchestrator.store.campaign_rows import CampaignRows
@@ -55,7 +58,7 @@ class Store(
     Jobs, Turns, Claims, Settlements, WorkerRows, Housekeeping, Tenants, Keys, Files, Inputs, Endpoints,
     Deliveries, DeliveryLog, Batches, Campaigns, Changes, CampaignRows, Windows, RowEnds, Rivals, Budgets,
     CampaignHouse, Ledger, Loads, Pauses, ParkedThings, WorkerTime, PredictionRows, Shares, Forecasts, Fleets, Clusters,
-    Masters, Quotas, WorkerOrders, DeadLetters,
+    Masters, Quotas, WorkerOrders, DeadLetters, Audit, AuditLog, AuditSealing,
 ):  # fmt: skip
     """Jobs, keys, inputs, files, batches, campaigns, webhooks, as the ports ask. One per process and event loop."""
 

@@ -27,6 +27,16 @@ http_seconds = Histogram(
     buckets=_HTTP_BUCKETS,
 )
 submitted = Counter("cogmill_jobs_submitted_total", "Jobs accepted, by pool.", ("pool",))
+unauthenticated = Counter(
+    "cogmill_authentication_failures_total",
+    "Requests without a good key, by reason: missing, malformed, invalid, unverified, revoked, expired or address.",
+    ("reason",),
+)
+audit_seals = Counter("cogmill_audit_seals_total", "Seals made of the audit log.")
+audit_unsealed = Gauge("cogmill_audit_unsealed", "Entries of the audit log that wait for a seal.")
+audit_unsealed_age = Gauge(
+    "cogmill_audit_unsealed_age_seconds", "For how long the oldest of them has; 0 where none waits."
+)
 uncounted_requests = Counter(
     "cogmill_uncounted_requests_total", "Requests that passed because the storage of request rates did not answer."
 )
@@ -199,6 +209,12 @@ def show_queue(depths: Sequence[QueueDepth]) -> None:
 def show_learned(ratios: Mapping[tuple[str, str], float]) -> None:
     """Set the ratio of each (model, pool) of which something is known, and forget the others."""
     _replace(learned_ratio, {(pool, model): ratio for (model, pool), ratio in ratios.items()})
+
+
+def show_unsealed(count: int, age_s: float) -> None:
+    """What of the audit log waits for a seal."""
+    audit_unsealed.set(count)
+    audit_unsealed_age.set(age_s)
 
 
 def show_pauses(paused: Mapping[str, bool]) -> None:

@@ -127,6 +127,14 @@ def parse(authorization: str | None) -> Key | Token:
     return Key(match["id"], match["secret"]) if match["token"] is None else _token(match["token"])
 
 
+def claimed_id(authorization: str | None) -> str | None:
+    """Whose key an Authorization header claims to hold; None where it holds none. Nothing is verified."""
+    try:
+        return parse(authorization).id
+    except Unauthenticated:
+        return None
+
+
 def _token(text: str) -> Token:
     try:
         for part in text.split(".")[:2]:  # PyJWT reads both as JSON, now and when the signature is verified

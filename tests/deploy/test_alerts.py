@@ -81,6 +81,7 @@ TROUBLE = {
     "CogmillOutboxStuck": {'cogmill_outbox_oldest_age_seconds{job="cogmill-maintainer"}': "0+60x90"},
     "CogmillClustersDown": {'up{job="cogmill-clusters"}': "1x60 0x29"},
     "CogmillRollHangs": {'cogmill_roll_overdue{job="cogmill-clusters"}': "0x60 1x29"},
+    "CogmillAuditUnsealed": {'cogmill_audit_unsealed_age_seconds{job="cogmill-maintainer"}': "0+60x90"},
     "CogmillRatesUncounted": {"cogmill_uncounted_requests_total": "0+1x90"},
 }
 

@@ -58,6 +58,7 @@ def api_settings(database_url: str, s3: S3Settings | None = None, **api: Any) ->
             "aliases": {"cogvideox-3": "tiny-2b", "sora-2": "tiny-2b"},
             "s3": s3 or S3Settings(access_key="unused", secret_key="unused"),
             "api": {"key_cache_s": 0, **api},
+            "log": {"access": False},
         }
     )
 

@@ -3,6 +3,7 @@
 Every time comes from `cogmill_now()`, the one clock of leases and queues; a test may replace the function.
 """
 
+from orchestrator.store.tables.audit import audit, audit_checkpoints, audit_seals
 from orchestrator.store.tables.base import metadata
 from orchestrator.store.tables.campaigns import (
     budgets,
@@ -24,9 +25,10 @@ from orchestrator.store.tables.uploads import batch_items, batches, files, input
 from orchestrator.store.tables.webhooks import deliveries, outbox, webhook_endpoints
 
 __all__ = [
-    "attempts", "batch_items", "batches", "budgets", "campaign_bad_rows", "campaign_jobs", "campaign_passes",
-    "campaign_rows", "campaigns", "dead_letters", "deliveries", "deployment", "dispatchers", "files", "fleet_kinds",
-    "forecasts", "inputs", "jobs", "keys", "lane_forecasts", "lanes", "leaders", "learned_ratios", "metadata",
-    "outbox", "parked", "pauses", "ray_clusters", "scale_decisions", "shares", "spending", "stored", "stored_changes",
-    "tenants", "usage", "webhook_endpoints", "worker_loads", "worker_orders", "worker_time", "workers",
+    "attempts", "audit", "audit_checkpoints", "audit_seals", "batch_items", "batches", "budgets", "campaign_bad_rows",
+    "campaign_jobs", "campaign_passes", "campaign_rows", "campaigns", "dead_letters", "deliveries", "deployment",
+    "dispatchers", "files", "fleet_kinds", "forecasts", "inputs", "jobs", "keys", "lane_forecasts", "lanes", "leaders",
+    "learned_ratios", "metadata", "outbox", "parked", "pauses", "ray_clusters", "scale_decisions", "shares", "spending",
+    "stored", "stored_changes", "tenants", "usage", "webhook_endpoints", "worker_loads", "worker_orders", "worker_time",
+    "workers",
 ]  # fmt: skip

@@ -91,6 +91,7 @@ campaigns = Table(
     # Who works on it, and until when nobody else does. Without a lease that is until when it rests.
     Column("lease", Uuid),
     moment("leased_until"),
+    Column("made_by", Text),
     CheckConstraint("kind IN ('batch', 'campaign')", name="campaigns_kind"),
     CheckConstraint(
         "state IN ('draft', 'ingesting', 'planned', 'sampling', 'awaiting_approval', 'running', 'paused', 'finishing', "

@@ -76,6 +76,8 @@ jobs = Table(
     moment("avoid_until"),
     # What its lane and its tenant's limits count for it; null is its cost.
     Column("charge", Double),
+    # The id of the key that it was asked for with, as with the campaign or batch that it is a row of.
+    Column("made_by", Text),
     CheckConstraint("state IN ('held', 'queued', 'running', 'succeeded', 'failed', 'cancelled')", name="jobs_state"),
     CheckConstraint("NOT ready OR state = 'queued'", name="jobs_ready_is_queued"),
     CheckConstraint("num_nulls(token, cluster, worker, incarnation, claimed_at) IN (0, 5)", name="jobs_claim_is_whole"),

@@ -13,6 +13,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from orchestrator.audit.refusals import Refusals
+from orchestrator.domain.audit import Change
 from orchestrator.domain.clusters import ClusterState
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.notify.campaign_feed import CampaignFeed
@@ -30,9 +32,11 @@ ROOT = Path(__file__).parents[3]
 
 # These read or write in one statement of their own, and have no items that one could break.
 NO_ITEMS = {"beat", "wake_due", "queue_depth", "pauses", "prune_deliveries", "webhook_backlog", "listen", "look"}
-NO_ITEMS |= {"campaigns", "worker_time", "learned", "prune_learned", "key_uses", "secrets", "stored"}
+NO_ITEMS |= {"campaigns", "worker_time", "learned", "prune_learned", "key_uses", "secrets", "stored", "audit_prune"}
 # With the database that they need: `tests/contract/orchestrator/test_bad_rows.py`.
 ELSEWHERE = {"ingest", "refill", "finish", "adopt_batches", "announce", "deliver"}
+# `tests/security/test_audit.py`.
+ELSEWHERE |= {"audit_seal"}
 
 
 async def feed() -> object:
@@ -99,7 +103,27 @@ async def clusters() -> object:
     return done.saw
 
 
-CASES: dict[str, Callable[[], Awaitable[object]]] = {"feed": feed, "campaign_feed": campaign_feed, "clusters": clusters}
+async def refusals() -> object:
+    done = Done()
+
+    async def note(change: Change) -> None:
+        await done(change.object.removeprefix("key:"))
+
+    async def find_key(key_id: str) -> None: ...
+
+    told = Refusals(fake(note=note, find_key=find_key))
+    for key_id in (BAD, GOOD):
+        told.unauthenticated("invalid", None, key_id, "r")
+    await told.flush()
+    return done.saw
+
+
+CASES: dict[str, Callable[[], Awaitable[object]]] = {
+    "feed": feed,
+    "campaign_feed": campaign_feed,
+    "clusters": clusters,
+    "refusals": refusals,
+}
 
 
 @pytest.mark.parametrize("loop", CASES)
