@@ -20,6 +20,7 @@ import typer
 from orchestrator.commands import (
     campaigns,
     clusters,
+    database,
     fleet,
     jobs,
     keys,
@@ -61,6 +62,7 @@ app.add_typer(parked.parked, name="parked")
 app.add_typer(pools.pools, name="pools")
 app.command("fleet")(fleet.fleet)
 app.add_typer(clusters.clusters, name="clusters")
+app.add_typer(database.database, name="database")
 app.command("predictions")(predictions.predictions)
 app.add_typer(webhooks.webhooks, name="webhooks")
 app.add_typer(manifest.manifest, name="manifest")
@@ -238,10 +240,11 @@ def maintain() -> None:
 
 @app.command()
 def migrate(data_dir: DataDirOption = None) -> None:
-    """Bring the database to this version's schema."""
+    """Bring the database to this version's schema, and give its roles what they need."""
     from orchestrator.store import migrate as to_newest
 
-    to_newest(settings_of(data_dir).database)
+    for role in to_newest(settings_of(data_dir).database):
+        typer.echo(f"{role} has got what this version needs")
 
 
 @app.command()

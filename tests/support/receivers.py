@@ -14,12 +14,14 @@ import asyncpg
 
 from orchestrator.adapters.webhook_http import HttpSender
 from orchestrator.config import FetchSettings, Settings, WebhookSettings
+from orchestrator.config.logins import Login
 from orchestrator.domain.webhooks import EventType, secret, secret_owner
 from orchestrator.kit.clock import SystemClock
 from orchestrator.notify.outbox import Announcer, Deliverer
 from orchestrator.notify.subscriptions import Signed, Subscriptions
 from orchestrator.store import Store
 from tests.support.api import MASTER_KEY, api_settings
+from tests.support.logins import acting
 
 LOOPBACK = FetchSettings.model_validate({"allow_networks": ["127.0.0.0/8"]})
 RESET = -1
@@ -169,11 +171,12 @@ async def posting(database_url: str, **webhooks: Any) -> AsyncIterator[Post]:
     settings = webhook_settings(database_url, **webhooks)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(Store.open(database_url))
+        asked, moved = acting(store, Login.API), acting(store, Login.MAINTAIN)
         sender = HttpSender(timeout_s=settings.webhooks.timeout_s, allow_networks=settings.fetch.allow_networks)
         stack.push_async_callback(sender.close)
-        deliverer = Deliverer(store, sender, settings, SystemClock(), random.Random(1))
+        deliverer = Deliverer(moved, sender, settings, SystemClock(), random.Random(1))
         stack.push_async_callback(deliverer.close, 0)
-        yield Post(store, settings, Announcer(store, settings), deliverer, Subscriptions(settings, store))
+        yield Post(moved, settings, Announcer(moved, settings), deliverer, Subscriptions(settings, asked))
 
 
 async def happen(database: asyncpg.Connection, count: int = 1, *, tenant: str = "acme", url: str | None = None) -> None:
