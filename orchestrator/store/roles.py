@@ -13,13 +13,97 @@ from dataclasses import dataclass
 from orchestrator.config.logins import Login, names
 
 _API, _DISPATCH, _MAINTAIN, _CLUSTERS = Login
-_ALL = tuple(Login)
 
-# A line for each table: who may what, in SQL's own words. An entry that is missing is a right that is not given.
-# `UPDATE (column)` of a column that nobody writes is what a row lock takes (PostgreSQL: SELECT, "The Locking Clause").
-# After a change `cogmill migrate` gives what is new; what is not needed any more stays until somebody revokes it, since
-# processes of the release before go on meanwhile.
-GRANTS: Mapping[str, Mapping[Login, str]] = {}
+_ALL = "SELECT, INSERT, UPDATE, DELETE"
+_WRITTEN = "SELECT, INSERT, UPDATE"
+# What a row lock takes (PostgreSQL: SELECT, "The Locking Clause") of a table that is only read: the right to write a
+# column that can have one value only.
+_PROBED = "SELECT, UPDATE (singleton)"
+
+# A line for each table: who may what, in SQL's own words. Who is not named may nothing, and the migration everything.
+# The dispatcher has columns of what tells about tenants: whoever holds Ray's token has its URL (SECURITY.md). A column
+# that it comes to need is named here; the others have those to come, too. After a change here `cogmill migrate` gives
+# what is new. It takes nothing away, since processes of the release before go on meanwhile: `cogmill database roles`
+# shows what is left over.
+GRANTS: Mapping[str, Mapping[Login, str]] = {
+    "alembic_version": dict.fromkeys(Login, "SELECT"),
+    "attempts": {
+        _DISPATCH: "SELECT (job_id, token), INSERT",
+        _MAINTAIN: "SELECT, INSERT, DELETE",
+    },
+    "batch_items": {_MAINTAIN: "SELECT, DELETE"},
+    "batches": {_API: _WRITTEN, _MAINTAIN: "SELECT, UPDATE, DELETE"},
+    "budgets": {_API: _ALL, _MAINTAIN: "SELECT"},
+    "campaign_bad_rows": {_API: "SELECT", _MAINTAIN: "SELECT, INSERT, DELETE"},
+    "campaign_jobs": {
+        _API: "SELECT, DELETE",
+        _DISPATCH: "SELECT (campaign, job_id)",
+        _MAINTAIN: _ALL,
+    },
+    "campaign_passes": {_API: _WRITTEN, _MAINTAIN: _ALL},
+    "campaign_rows": {_API: "SELECT, UPDATE", _MAINTAIN: _ALL},
+    "campaigns": {
+        _API: _WRITTEN,
+        _DISPATCH: "SELECT (id, number, state, priority, rows, succeeded, failed, cancelled, dropped, waived, "
+        "estimate, run_at, deadline, ended_at)",
+        _MAINTAIN: _ALL,
+    },
+    "deliveries": {_API: _WRITTEN, _MAINTAIN: _ALL},
+    "deployment": {_API: _PROBED, _DISPATCH: _PROBED, _MAINTAIN: _PROBED},
+    "dispatchers": {_DISPATCH: _WRITTEN},
+    "files": {_API: _WRITTEN, _MAINTAIN: _ALL},
+    "fleet_kinds": {_API: "SELECT", _DISPATCH: _ALL, _MAINTAIN: "SELECT", _CLUSTERS: "SELECT (cluster, told_at)"},
+    "forecasts": {_API: "SELECT", _MAINTAIN: "SELECT, INSERT, DELETE"},
+    "inputs": {_API: _WRITTEN, _MAINTAIN: _ALL},
+    "jobs": {
+        _API: _ALL,
+        _DISPATCH: "SELECT (id, tenant, pool, priority, state, ready, cost, max_attempts, claims, failures, evictions, "
+        "step, token, cluster, worker, incarnation, claimed_at, created_at, run_at, deadline, started_at, finished_at, "
+        "cancel_requested_at, spec, request, preview, checkpoint, campaign, quiet, avoid, avoid_until), "
+        "UPDATE (state, ready, claims, failures, evictions, step, stage, token, cluster, worker, incarnation, "
+        "claimed_at, run_at, started_at, finished_at, failure, result, preview, incidents, checkpoint, avoid, "
+        "avoid_until)",
+        _MAINTAIN: _ALL,
+        _CLUSTERS: "SELECT (cluster, state)",
+    },
+    "keys": {_API: _WRITTEN},
+    "lane_forecasts": {_API: "SELECT", _MAINTAIN: "SELECT, INSERT, DELETE"},
+    "lanes": {
+        _API: "SELECT, INSERT, UPDATE (weight)",
+        _DISPATCH: "SELECT, UPDATE (vtime, served, cursor_deadline, cursor_id, cursor_at, active)",
+        _MAINTAIN: "SELECT, INSERT, UPDATE (vtime)",
+    },
+    "leaders": {_MAINTAIN: _WRITTEN},
+    "learned_ratios": {_API: "SELECT", _DISPATCH: _WRITTEN, _MAINTAIN: "SELECT, DELETE"},
+    "outbox": {
+        _API: "SELECT, INSERT",
+        _DISPATCH: "INSERT (job_id, tenant, event, webhook_url)",
+        # Nobody writes an id that the database gives: the lock of who announces it.
+        _MAINTAIN: "SELECT, INSERT, UPDATE (id), DELETE",
+    },
+    "parked": {_API: "SELECT, DELETE", _MAINTAIN: _ALL},
+    "pauses": {_API: _WRITTEN, _DISPATCH: "SELECT", _MAINTAIN: "SELECT"},
+    "ray_clusters": {
+        _API: "SELECT",
+        _DISPATCH: "SELECT (name, state, grace_s, version, since, gives), UPDATE (obeyed, hosts)",
+        _CLUSTERS: _ALL,
+    },
+    "scale_decisions": {_API: "SELECT", _DISPATCH: "SELECT, INSERT, DELETE"},
+    "shares": {_API: _WRITTEN, _DISPATCH: "SELECT", _MAINTAIN: "SELECT"},
+    "spending": {_API: "SELECT, UPDATE", _MAINTAIN: _WRITTEN},
+    "tenants": {_API: _WRITTEN, _DISPATCH: "SELECT (name, running)", _MAINTAIN: "SELECT"},
+    # What was used is never changed, and deleted by nobody.
+    "usage": {_API: "SELECT", _DISPATCH: "INSERT", _MAINTAIN: "SELECT, INSERT"},
+    "webhook_endpoints": {_API: _ALL, _MAINTAIN: "SELECT, UPDATE (disabled_at)"},
+    "worker_loads": {
+        _API: "SELECT",
+        _DISPATCH: _ALL,
+        _MAINTAIN: "SELECT",
+        _CLUSTERS: "SELECT (cluster, pool, state, told_at)",
+    },
+    "worker_time": {_API: "SELECT", _DISPATCH: _WRITTEN, _MAINTAIN: "SELECT"},
+    "workers": {_API: "SELECT", _DISPATCH: _WRITTEN, _MAINTAIN: "SELECT, UPDATE (alive), DELETE"},
+}
 
 _PRIVILEGE = re.compile(r"(SELECT|INSERT|UPDATE|DELETE)(?: \(([a-z0-9_, ]+)\))?(?:, |$)")
 

@@ -152,6 +152,12 @@ class Api:
         found: Store = acting(self.services.store, Login.DISPATCH)
         return found
 
+    @cached_property
+    def maintaining(self) -> Store:
+        """The store as a maintainer has it."""
+        found: Store = acting(self.services.store, Login.MAINTAIN)
+        return found
+
     async def claim(self, video_id: str) -> Claim:
         """Claim as a dispatcher does, until it is this job's turn."""
         await self.dispatching.beat(CLUSTER, {WORKER: POOL})

@@ -18,6 +18,9 @@ PASSWORD = "a-role-of-the-tests"
 # Ports of servers that have the roles.
 _SERVERS: set[int | None] = set()
 
+# Stores that act for others, one for each role.
+_OPEN: dict[tuple[Store, Login], Store] = {}
+
 
 def make_logins(owner_url: str) -> Access:
     """Make the roles on this server; the way to the database with which a migration finds them."""
@@ -47,12 +50,17 @@ def acting(store: Any, login: Login) -> Any:
     access = replace(store._access, url=url_of(login, store._access.url))
     if access == store._access:
         return store
-    other = Store(access, limits=store._defaults)
+    if (store, login) not in _OPEN:
+        _OPEN[store, login] = Store(access, limits=store._defaults)
+        _close_with(store, login)
+    return _OPEN[store, login]
+
+
+def _close_with(store: Store, login: Login) -> None:
     close = store.close
 
     async def both() -> None:
-        await other.close()
+        await _OPEN.pop((store, login)).close()
         await close()
 
     store.close = both  # type: ignore[method-assign]
-    return other

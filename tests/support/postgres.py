@@ -222,6 +222,7 @@ class Clock:
     async def install(cls, connection: asyncpg.Connection) -> Clock:
         await connection.execute("""
             CREATE TABLE IF NOT EXISTS test_clock AS SELECT timestamptz '2030-01-01 00:00:00Z' AS now;
+            GRANT SELECT ON test_clock TO PUBLIC;
             CREATE OR REPLACE FUNCTION cogmill_now() RETURNS timestamptz LANGUAGE sql STABLE
                 RETURN (SELECT now FROM test_clock);
         """)

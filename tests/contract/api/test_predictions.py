@@ -81,7 +81,7 @@ def test_the_command_is_a_table_or_json(database_url: str, monkeypatch: Any) -> 
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_an_operator_reads_them_and_nobody_else_does(api: Api) -> None:
-    await api.services.store.learn(LESSONS, keep=31)  # type: ignore[attr-defined]
+    await api.dispatching.learn(LESSONS, keep=31)
     staff = {"authorization": f"Bearer {await api.key('staff', scopes=frozenset(Scope))}"}
     async with in_process(api.app) as http:
         answer = (await http.get("/v1/predictions", params={"model": "gone"}, headers=staff)).json()
