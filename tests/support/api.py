@@ -33,7 +33,7 @@ from orchestrator.ports import Progress, Settled
 from orchestrator.store import Store
 from orchestrator.tenants import keys
 from tests.support.builders import prefix_of
-from tests.support.logins import acting, settings_of
+from tests.support.logins import acting, as_api
 
 if TYPE_CHECKING:
     from tests.support.postgres import Server as PostgresServer
@@ -96,7 +96,7 @@ def id_of(key: str) -> str:
 @asynccontextmanager
 async def serving(settings: Settings, dialects: Sequence[Dialect] = DIALECTS) -> AsyncIterator[FastAPI]:
     """The app between its startup and its shutdown, with the rights of the API's role."""
-    app = create_app(settings_of(Login.API, settings), dialects=dialects)
+    app = create_app(as_api(settings), dialects=dialects)
     async with app.router.lifespan_context(app):
         yield app
 

@@ -39,8 +39,9 @@ def url_of(login: Login, database_url: str) -> str:
     return parts._replace(netloc=f"{names(DEPLOYMENT)[login]}:{PASSWORD}@{at}").geturl()
 
 
-def settings_of(login: Login, settings: Settings) -> Settings:
-    return settings.model_copy(update={"database_url": url_of(login, settings.database_url)})
+def as_api(settings: Settings) -> Settings:
+    """Settings as an API process has them, and the commands that are run beside it."""
+    return settings.model_copy(update={"database_url": url_of(Login.API, settings.database_url)})
 
 
 def acting(store: Any, login: Login) -> Any:
