@@ -28,6 +28,7 @@ _PROBED = "SELECT, UPDATE (singleton)"
 GRANTS: Mapping[str, Mapping[Login, str]] = {
     "alembic_version": dict.fromkeys(Login, "SELECT"),
     "attempts": {
+        _API: "SELECT",
         _DISPATCH: "SELECT (job_id, token), INSERT",
         _MAINTAIN: "SELECT, INSERT, DELETE",
     },
@@ -89,7 +90,7 @@ GRANTS: Mapping[str, Mapping[Login, str]] = {
         _CLUSTERS: _ALL,
     },
     "scale_decisions": {_API: "SELECT", _DISPATCH: "SELECT, INSERT, DELETE"},
-    "shares": {_API: _WRITTEN, _DISPATCH: "SELECT", _MAINTAIN: "SELECT"},
+    "shares": {_API: _ALL, _DISPATCH: "SELECT", _MAINTAIN: "SELECT"},
     "spending": {_API: "SELECT, UPDATE", _MAINTAIN: _WRITTEN},
     "tenants": {_API: _WRITTEN, _DISPATCH: "SELECT (name, running)", _MAINTAIN: "SELECT"},
     # What was used is never changed, and deleted by nobody.
