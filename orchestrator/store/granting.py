@@ -31,27 +31,34 @@ _MISSING = text("""
 _HELD = text("""
     SELECT r.role, c.relname AS name, v.verb, NULL AS col
     FROM unnest(:roles) AS r(role)
-    CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS v(verb)
-    JOIN pg_class AS c ON c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
+    CROSS JOIN unnest(:of_tables) AS v(verb)
+    JOIN pg_class AS c ON c.relnamespace = current_schema()::regnamespace AND CAST(c.relkind AS text) = ANY (:kinds)
     WHERE has_table_privilege(r.role, c.oid, v.verb)
     UNION ALL
     SELECT r.role, c.relname, v.verb, a.attname
     FROM unnest(:roles) AS r(role)
-    CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'REFERENCES']) AS v(verb)
-    JOIN pg_class AS c ON c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
+    CROSS JOIN unnest(:of_columns) AS v(verb)
+    JOIN pg_class AS c ON c.relnamespace = current_schema()::regnamespace AND CAST(c.relkind AS text) = ANY (:kinds)
     JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
     WHERE has_column_privilege(r.role, c.oid, a.attnum, v.verb) AND NOT has_table_privilege(r.role, c.oid, v.verb)
     UNION ALL
-    SELECT r.role, current_schema(), 'CREATE', NULL FROM unnest(:roles) AS r(role)
-    WHERE has_schema_privilege(r.role, current_schema(), 'CREATE')
-""").bindparams(_NAMED)
+    SELECT r.role, current_schema(), :create, NULL FROM unnest(:roles) AS r(role)
+    WHERE has_schema_privilege(r.role, current_schema(), :create)
+""").bindparams(
+    _NAMED,
+    bindparam("of_tables", ["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"], ARRAY(Text)),
+    bindparam("of_columns", ["SELECT", "INSERT", "UPDATE", "REFERENCES"], ARRAY(Text)),
+    bindparam("create", "CREATE", Text),
+    # Tables, those in parts, views, and those that are kept (PostgreSQL: pg_class).
+    bindparam("kinds", ["r", "p", "v", "m"], ARRAY(Text)),
+)
 
 # Whoever owns a table does with it what he likes.
 _ME = text("""
     SELECT current_user AS name, current_database() AS database,
            (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
-           OR EXISTS (SELECT FROM pg_class AS c WHERE c.relnamespace = current_schema()::regnamespace
-                      AND c.relkind = 'r' AND pg_has_role(c.relowner, 'USAGE')) AS owns
+           OR EXISTS (SELECT FROM pg_tables WHERE schemaname = current_schema()
+                      AND pg_has_role(tableowner, 'USAGE')) AS owns
 """)
 
 _FUNCTIONS = text("""
