@@ -22,6 +22,7 @@ from orchestrator.commands import (
     audit,
     campaigns,
     clusters,
+    database,
     fleet,
     jobs,
     keys,
@@ -70,6 +71,7 @@ app.add_typer(any_jobs.any_jobs, name="any-jobs")
 app.add_typer(any_jobs.dead_letters, name="dead-letters")
 app.add_typer(clusters.clusters, name="clusters")
 app.add_typer(audit.audit, name="audit")
+app.add_typer(database.database, name="database")
 app.command("predictions")(predictions.predictions)
 app.add_typer(webhooks.webhooks, name="webhooks")
 app.add_typer(manifest.manifest, name="manifest")
@@ -254,10 +256,11 @@ def maintain() -> None:
 
 @app.command()
 def migrate(data_dir: DataDirOption = None) -> None:
-    """Bring the database to this version's schema."""
+    """Bring the database to this version's schema, and give its roles what they need."""
     from orchestrator.store import migrate as to_newest
 
-    to_newest(settings_of(data_dir).database)
+    for role in to_newest(settings_of(data_dir).database):
+        typer.echo(f"{role} has got what this version needs")
 
 
 @app.command()

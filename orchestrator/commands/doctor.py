@@ -7,14 +7,15 @@ import queue
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Protocol
 
 from orchestrator.adapters.s3 import S3Objects
+from orchestrator.commands.findings import ROLES, role_findings
+from orchestrator.commands.findings import Finding as Finding
+from orchestrator.commands.findings import Health as Health
 from orchestrator.commands.shares import over
 from orchestrator.config import AdapterSettings, ModelSettings, S3Settings, Settings
 from orchestrator.config.database import Access
@@ -24,35 +25,11 @@ from orchestrator.domain.waiting import unavailable, worst
 from orchestrator.ports import Share
 from orchestrator.ports.masters import MasterUse
 from orchestrator.store import Store, schema_version
+from orchestrator.store.granting import Standing, standing
 
 # No check takes longer, whatever does not answer it; to join Ray, and to read model files, may take more.
 WITHIN_S = 12.0
 _SLOW_S = 30.0
-
-
-class Health(StrEnum):
-    """How a part fares."""
-
-    OK = "ok"
-    # This could not be checked from here, and nothing says that it is wrong.
-    NOTE = "note"
-    FAIL = "FAIL"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What came of one check."""
-
-    part: str
-    health: Health
-    detail: str
-    # How to put right what failed.
-    mend: str = ""
-
-    def line(self) -> str:
-        """One line for a terminal."""
-        advice = f" -> {self.mend}" if self.health is Health.FAIL else ""
-        return f"{self.health:<4}  {self.part:<20} {self.detail}{advice}"
 
 
 class RayCluster(Protocol):
@@ -89,6 +66,7 @@ def examine(settings: Settings, connect: Connect, files: ModelFiles) -> Iterator
     if answers:
         yield _check("schema", partial(_schema, settings.database), "run `cogmill migrate`")
         yield masters_finding(settings)
+        yield from _roles(settings.database)
     advice = "correct endpoint, keys or bucket in the section s3; where S3 itself failed, look at its log and its disk"
     yield _check("bucket", partial(_bucket, settings.s3), advice)
     joined: list[RayCluster] = []
@@ -161,6 +139,22 @@ def _check(part: str, attempt: Callable[[], str], mend: str, *, within_s: float 
 
 def _line(said: object) -> str:
     return " ".join(str(said).split())[:300]
+
+
+def _roles(database: Access) -> Iterator[Finding]:
+    """Whether each role may do what its process needs, and what more."""
+    told: list[Standing] = []
+
+    def ask() -> str:
+        told.append(standing(database))
+        return ""
+
+    asked = _check(ROLES, ask, "run `cogmill migrate`")
+    if asked.health is Health.FAIL:
+        yield asked
+        return
+    for finding in role_findings(told[0]):
+        yield Finding(finding.part, finding.health, _line(finding.detail), finding.mend)
 
 
 def _pools(settings: Settings) -> Iterator[Finding]:

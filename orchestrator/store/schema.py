@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
-from sqlalchemy.pool import NullPool
 
 from orchestrator.config.database import Access
 from orchestrator.domain.audit import Action, Change
 from orchestrator.store.audit import insertion
-from orchestrator.store.connecting import LOOPS
-from orchestrator.store.engine import engine_of, unavailable
-
-T = TypeVar("T")
+from orchestrator.store.errand import with_connection
+from orchestrator.store.granting import grant
 
 # One migration at a time, whoever starts it: the chart's hook, the local stack, a person.
 _LOCK = text("SELECT pg_advisory_lock(hashtextextended('cogmill:migrate', 0))")
 
 
-def migrate(database: str | Access) -> None:
-    """Upgrade to the newest schema, all of it in one transaction. Raises `StoreUnavailable`. Call it outside a loop."""
+def migrate(database: str | Access) -> list[str]:
+    """Upgrade to the newest schema and give roles what it takes, all of it in one transaction; who got something.
 
-    def upgrade(connection: Connection) -> None:
+    Raises `StoreUnavailable`. Call it outside a loop.
+    """
+    access = Access.to(database)
+
+    def upgrade(connection: Connection) -> list[str]:
         connection.execute(_LOCK)
         config = _config()
         config.attributes["connection"] = connection
@@ -45,17 +43,18 @@ def migrate(database: str | Access) -> None:
                 after={"revision": after},
             )
             connection.execute(insertion(change))
+        given = grant(connection, access.roles)
         connection.commit()
+        return given
 
-    asyncio.run(_with_connection(database, upgrade))
+    return asyncio.run(with_connection(access, upgrade))
 
 
 def schema_version(database: str | Access) -> tuple[str | None, str]:
     """The database's revision (None before the first migration) and this package's newest one."""
-
     head = ScriptDirectory.from_config(_config()).get_current_head()
     assert head is not None, "the package holds no migrations"
-    return asyncio.run(_with_connection(database, _current)), head
+    return asyncio.run(with_connection(database, _current)), head
 
 
 def _current(connection: Connection) -> str | None:
@@ -67,16 +66,3 @@ def _config() -> Config:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config
-
-
-async def _with_connection(database: str | Access, work: Callable[[Connection], T]) -> T:
-    # No limit on statements, which a change of a large table may need, nor on the silence while one runs.
-    patience = replace(LOOPS, silence_s=None)
-    access = Access.to(database)
-    engine = engine_of(lambda: access.direct, patience=patience, settings={}, poolclass=NullPool)
-    try:
-        with unavailable():
-            async with engine.connect() as connection:
-                return await connection.run_sync(work)
-    finally:
-        await engine.dispose()

@@ -80,6 +80,8 @@ OTHERS = {"infinity", "-infinity", "epoch", "null", "off", "synchronous_commit",
 # What budgets are counted in, and by; their columns stand beside others of the same words.
 OTHERS |= {*Period, *Unit}
 OTHERS |= {"plan_cache_mode", "force_generic_plan", "job.", "_"}
+# Rights, in the catalogue's words.
+OTHERS |= {"USAGE", "EXECUTE"}
 
 _LITERAL = r"'([^']*)'"
 _LIST = re.compile(rf"^(\w+) IN \(({_LITERAL}(?:, {_LITERAL})*)\)$")

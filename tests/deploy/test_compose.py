@@ -108,6 +108,20 @@ def test_secrets_are_made_once_and_for_their_owner_alone(tmp_path: Path) -> None
     assert "deploy/secrets/" in (DEPLOY.parent / ".gitignore").read_text().splitlines()
 
 
+def test_roles_of_their_own_stand_in_for_the_url_of_all_and_the_migration_s_stays() -> None:
+    """Compose merges `secrets` of a service by their targets (Compose specification, "Merge and override")."""
+    over = yaml.safe_load((DEPLOY / "compose.roles.yaml").read_text())
+    assert over["services"].keys() == SECRETS.keys() - {"migrate"}
+    for name, service in over["services"].items():
+        [entry] = service["secrets"]
+        before = {each["target"] for each in SERVICES[name]["secrets"] if isinstance(each, dict)}
+        assert entry == {"source": f"{name}_database_url", "target": "/run/secrets/cogmill/database_url"}
+        assert entry["target"] in before
+    assert over["secrets"] == {
+        f"{name}_database_url": {"file": f"secrets/{name}_database_url"} for name in over["services"]
+    }
+
+
 def test_a_deployment_that_had_its_secrets_in_the_environment_keeps_them(tmp_path: Path) -> None:
     old = (
         "POSTGRES_PASSWORD=old\nCOGMILL_MASTER_KEY='of the first day, kept'\nS3_ACCESS_KEY=\"them\"\nRAY_AUTH_TOKEN=t\n"

@@ -27,6 +27,7 @@ VALUES = least(
     {
         "config": {"pools": {"more": {"model": "cogvideox-2b", "kinds": {"spot": {"max": 1, "resource": "spot"}}}}},
         "clusters": {"database": {"urlKey": "narrow"}},
+        "dispatcher": {"database": {"existingSecret": "dispatch-db"}},
         "caBundle": {"configMap": "our-ca", "key": "bundle.pem"},
         "extraEnv": [variable("PASSWORD", "proxy", "url"), variable("MAYBE", "none", "x", optional=True)],
         "extraVolumes": [
@@ -51,6 +52,7 @@ VALUES = least(
 VARIABLES = {
     ("proxy", "url"): "Secret proxy has no key url, or is not there at all (extraEnv).",
     ("cogmill-db", "narrow"): "Secret cogmill-db has no key narrow, or is not there at all (clusters.database).",
+    ("dispatch-db", "url"): "Secret dispatch-db has no key url, or is not there at all (dispatcher.database).",
     ("hub", "token"): "Secret hub has no key token, or is not there at all (ray.worker.env).",
     ("hub", "spot-token"): "Secret hub has no key spot-token, or is not there at all (ray.kinds.spot.env).",
     ("gcs", "password"): "Secret gcs has no key password, or is not there at all (ray.gcsFaultTolerance.redis).",

@@ -121,6 +121,25 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "externalSecrets.remote.clustersDatabaseUrl has a key that nothing reads: name the Secret that it becomes"
         " (clusters.database.existingSecret)",
     ),
+    (
+        made(URL | {"dispatcherDatabaseUrl": {"key": "k"}}),
+        "externalSecrets.remote.dispatcherDatabaseUrl has a key that nothing reads: name the Secret that it becomes"
+        " (dispatcher.database)",
+    ),
+    (
+        least({"database": {"listenUrlKey": "direct"}, "dispatcher": {"database": {"urlKey": "narrow"}}}),
+        "dispatcher.database.listenUrlKey is needed: what database.listenUrlKey names is the URL of another role",
+    ),
+    (
+        least({"database": {"listenUrlKey": "direct"}, "api": {"database": {"listenUrlKey": "narrow"}}}),
+        "api.database.listenUrlKey needs api.database.existingSecret or urlKey beside it, and database.listenUrlKey"
+        " for the migration",
+    ),
+    (
+        least({"maintainer": {"database": {"existingSecret": "m", "listenUrlKey": "direct"}}}),
+        "maintainer.database.listenUrlKey needs maintainer.database.existingSecret or urlKey beside it, and"
+        " database.listenUrlKey for the migration",
+    ),
     *(
         (
             made(URL, more),

@@ -72,6 +72,43 @@ def test_processes_find_their_secrets_as_files_and_not_in_their_environment(helm
         assert "secrets" not in {volume["name"] for volume in pods[name].get("volumes", ())}, name
 
 
+SPLIT = merged(
+    SECRETS,
+    {
+        "database": {"listenUrlKey": "direct"},
+        "api": {"database": {"urlKey": "api", "listenUrlKey": "api-direct"}},
+        "dispatcher": {"database": {"existingSecret": "narrow", "urlKey": "u", "listenUrlKey": "l"}},
+        "clusters": {"database": {"urlKey": "clusters"}},
+    },
+)
+
+
+@pytest.mark.parametrize("as_files", [True, False], ids=["files", "variables"])
+def test_each_component_may_have_urls_of_its_own_role_and_sees_no_others(helm: Helm, as_files: bool) -> None:
+    pods = processes(helm.render(merged(SPLIT, {"secretsAsFiles": as_files})))
+
+    def read(component: str) -> dict[str, tuple[str, str]]:
+        """Under which name each URL is found: its Secret and key."""
+        [pod] = [pod for name, pod in pods.items() if name.endswith(component) and "ray" not in name]
+        if as_files:
+            return {
+                path: (source["name"], source["items"])
+                for path, source in files_of(pod).items()
+                if path.endswith("url")
+            }
+        refs = {name: each.get("valueFrom", {}).get("secretKeyRef") for name, each in env_of(pod).items()}
+        found = {name: ref for name, ref in refs.items() if ref and "URL" in name}
+        return {name.removeprefix("COGMILL_").lower(): (ref["name"], ref["key"]) for name, ref in found.items()}
+
+    everybody = SECRETS["database"]["existingSecret"]
+    usual = {"database_url": (everybody, "url"), "listen_url": (everybody, "direct")}
+    assert read("-api") == {"database_url": (everybody, "api"), "listen_url": (everybody, "api-direct")}
+    assert read("-dispatcher") == {"database_url": ("narrow", "u"), "listen_url": ("narrow", "l")}
+    assert read("-maintainer") == usual
+    assert read("-clusters") == {"database_url": (everybody, "clusters")}
+    assert usual.items() <= read("-migrate").items()
+
+
 def test_those_files_are_the_settings_of_a_process(helm: Helm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rendered = helm.render(FILES)
     folder = tmp_path / "secrets"

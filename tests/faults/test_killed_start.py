@@ -6,7 +6,7 @@ import multiprocessing
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -20,9 +20,7 @@ from orchestrator.local.supervisor import Supervisor
 from tests.support.sockets import free_port
 from tests.support.stack import data_dirs
 
-_PRIVATE = Secrets(
-    master_key="m" * 32, database_password="test", s3_access_key="test", s3_secret_key="test", ray_token="test"
-)
+_PRIVATE = Secrets(**{secret.name: "test" for secret in fields(Secrets)} | {"master_key": "m" * 32})
 
 
 def _database(directory: Path) -> StackPart:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from contextlib import AbstractAsyncContextManager
+from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy import TextClause, text
 
 from orchestrator.config.database import Access
+from orchestrator.config.logins import Login
 from orchestrator.domain.errors import InvalidField, StoreReadOnly, StoreRefused, StoreUnavailable
 from orchestrator.kit.loops import Life, Loop, running
 from orchestrator.store import Store
@@ -19,6 +22,7 @@ from orchestrator.tenants import keys
 from tests.support.api import MASTER_KEY, api_settings, in_process, serving
 from tests.support.builders import a_spec
 from tests.support.jobs import CLUSTER, POOL, new_job, success, workers
+from tests.support.logins import url_of
 from tests.support.moving import pgbouncer, road_to, standby
 from tests.support.postgres import Server
 
@@ -131,6 +135,33 @@ async def test_a_job_s_whole_life_goes_through_a_transaction_pooler(database_url
                 await store.submit(new_job(spec=a_spec(prompt="a\x00b")))
             plan = (await store._database.fetch(_setting("plan_cache_mode")))[0]
             assert plan[0] == "force_generic_plan"
+
+
+async def test_through_one_pooler_each_process_has_the_rights_of_its_role_and_no_other_s(database_url: str) -> None:
+    """A session of the server serves one transaction after the other: of one role, since nobody says SET ROLE."""
+    with pgbouncer(database_url) as pooled:
+        ours, theirs = urlsplit(database_url).netloc.rpartition("@")[2], urlsplit(pooled).netloc.rpartition("@")[2]
+
+        def opened(login: Login) -> AbstractAsyncContextManager[Store]:
+            direct = url_of(login, database_url)
+            return Store.open(Access(url=direct.replace(ours, theirs), transaction_pooling=True, listen_url=direct))
+
+        async with (
+            opened(Login.API) as api, opened(Login.DISPATCH) as dispatch, opened(Login.MAINTAIN) as maintain,
+            dispatch.wakeups() as wakeups,
+        ):  # fmt: skip
+            assert await wakeups.wait(5)
+            for round_ in range(4):
+                await api.add_key(f"k{round_}", "acme", "a test")
+                await api.submit(new_job("acme"))
+                assert await wakeups.wait(5)
+                (claim,) = await dispatch.claim(POOL, CLUSTER, workers(1))
+                await dispatch.settle([success(claim)])
+                assert await maintain.orphaned() == []
+                for store in (dispatch, maintain):
+                    with pytest.raises(StoreUnavailable, match="permission denied for table keys"):
+                        await store.find_key(f"k{round_}")
+            assert len(await api.list_keys("acme")) == 4
 
 
 def _setting(name: str) -> TextClause:

@@ -48,8 +48,8 @@ async def test_twelve_wishes_to_be_first_are_refused_and_twelve_usual_jobs_share
                 await greedy.post(VIDEOS, json={"prompt": "sea", "priority": 10})
             assert await api.rows() == 12
             await modest.post(VIDEOS, json={"prompt": "sea"})
-        await api.services.store.beat(CLUSTER, {WORKER: POOL})
-        first = await api.services.store.claim(POOL, CLUSTER, [WORKER, WORKER])
+        await api.dispatching.beat(CLUSTER, {WORKER: POOL})
+        first = await api.dispatching.claim(POOL, CLUSTER, [WORKER, WORKER])
         assert {claim.tenant for claim in first} == {"greedy", "modest"}
 
 

@@ -8,7 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -23,14 +23,17 @@ from api.services import Services
 from api.serving import Server
 from api.shared.dialect import Dialect
 from orchestrator.config import ApiSettings, S3Settings, Settings
+from orchestrator.config.logins import Login
 from orchestrator.domain.job import Artifact, Claim, Failure, VideoResult, WorkerRef, parse_public_id
 from orchestrator.domain.outcome import Ending, settle
 from orchestrator.domain.protocol import Broke, Rendered
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.rights import Rights
 from orchestrator.ports import Progress, Settled
+from orchestrator.store import Store
 from orchestrator.tenants import keys
 from tests.support.builders import prefix_of
+from tests.support.logins import acting, as_api
 
 if TYPE_CHECKING:
     from tests.support.postgres import Server as PostgresServer
@@ -93,8 +96,8 @@ def id_of(key: str) -> str:
 
 @asynccontextmanager
 async def serving(settings: Settings, dialects: Sequence[Dialect] = DIALECTS) -> AsyncIterator[FastAPI]:
-    """The app between its startup and its shutdown."""
-    app = create_app(settings, dialects=dialects)
+    """The app between its startup and its shutdown, with the rights of the API's role."""
+    app = create_app(as_api(settings), dialects=dialects)
     async with app.router.lifespan_context(app):
         yield app
 
@@ -144,22 +147,34 @@ class Api:
         finally:
             await connection.close()
 
+    @cached_property
+    def dispatching(self) -> Store:
+        """The store as a dispatcher has it."""
+        found: Store = acting(self.services.store, Login.DISPATCH)
+        return found
+
+    @cached_property
+    def maintaining(self) -> Store:
+        """The store as a maintainer has it."""
+        found: Store = acting(self.services.store, Login.MAINTAIN)
+        return found
+
     async def claim(self, video_id: str) -> Claim:
         """Claim as a dispatcher does, until it is this job's turn."""
-        await self.services.store.beat(CLUSTER, {WORKER: POOL})
+        await self.dispatching.beat(CLUSTER, {WORKER: POOL})
         while True:
-            (claim,) = await self.services.store.claim(POOL, CLUSTER, [WORKER])
+            (claim,) = await self.dispatching.claim(POOL, CLUSTER, [WORKER])
             if claim.job_id == parse_public_id(video_id):
                 return claim
 
     async def step(self, claim: Claim, step: int) -> None:
-        await self.services.store.record_progress(
+        await self.dispatching.record_progress(
             [Progress(job_id=claim.job_id, token=claim.token, stage="denoising", step=step)]
         )
 
     async def end(self, claim: Claim, ending: Ending) -> None:
         settlement = settle(claim, ending, RetryPolicy(), jitter=0)
-        (result,) = await self.services.store.settle([settlement])
+        (result,) = await self.dispatching.settle([settlement])
         assert result.settled is Settled.APPLIED
 
     async def succeed(self, video_id: str) -> VideoResult:

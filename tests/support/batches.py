@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from orchestrator.adapters.s3 import S3Objects
 from orchestrator.batches.batches import Batches
 from orchestrator.batches.kind import BatchKind
 from orchestrator.config import S3Settings, Settings
+from orchestrator.config.logins import Login
 from orchestrator.domain.batch import Batch
 from orchestrator.domain.campaign import Kind
 from orchestrator.domain.errors import LeaseLost, Unavailable
@@ -34,6 +36,7 @@ from orchestrator.store import Store
 from tests.support import third_dialect
 from tests.support.api import CLUSTER, POOL, WORKER, api_settings
 from tests.support.builders import a_result, prefix_of
+from tests.support.logins import acting
 
 ENDPOINTS = {"openai": "/v1/videos", "bigmodel": "/v4/videos/generations", "films": third_dialect.ENDPOINT}
 FAILS = "this one fails"
@@ -83,12 +86,18 @@ class Scene:
     async def batch(self, batch: Batch) -> Batch:
         return await self.batches.get(self.tenant, batch.id)
 
+    @cached_property
+    def dispatching(self) -> Store:
+        """The store as a dispatcher has it."""
+        found: Store = acting(self.store, Login.DISPATCH)
+        return found
+
     async def render(self) -> int:
         """Claim and end everything in the queue; how many jobs. Prompts that say so fail."""
         ended = 0
         while True:
-            await self.store.beat(CLUSTER, {WORKER: POOL})
-            claims = await self.store.claim(POOL, CLUSTER, [WORKER] * 32)
+            await self.dispatching.beat(CLUSTER, {WORKER: POOL})
+            claims = await self.dispatching.claim(POOL, CLUSTER, [WORKER] * 32)
             if not claims:
                 return ended
             for claim in claims:
@@ -100,7 +109,7 @@ class Scene:
                     if claim.spec.prompt == FAILS
                     else Rendered(result=a_result(prefix_of(claim)))
                 )
-                await self.store.settle([settle(claim, ending, RetryPolicy(), 0.0)])
+                await self.dispatching.settle([settle(claim, ending, RetryPolicy(), 0.0)])
                 ended += 1
 
     async def step(self) -> None:
@@ -147,12 +156,13 @@ async def ended_in_spite_of(scene: Scene, batch: Batch, *, rounds: int = 60) -> 
 
 def a_scene(store: Store, objects: S3Objects, settings: Settings, dialects: Sequence[Dialect] = DIALECTS) -> Scene:
     """A tenant of its own on these parts."""
-    door = open_front_door(settings, store, objects)
+    asked, moved = acting(store, Login.API), acting(store, Login.MAINTAIN)
+    back, door = open_front_door(settings, moved, objects), open_front_door(settings, asked, objects)
     lines = lines_of(settings, dialects)
-    kind = BatchKind(settings, store, objects, jobs=door.jobs, files=door.files, limits=door.limits, dialects=lines)
-    engine = RowEngine(store, {Kind.BATCH: kind})
-    batches = Batches(store, door.files, door.limits, priority=settings.batches.priority)
-    pruner = RowPruner(store, door.jobs, keep_s=settings.retention.jobs_s)
+    kind = BatchKind(settings, moved, objects, jobs=back.jobs, files=back.files, limits=back.limits, dialects=lines)
+    engine = RowEngine(moved, {Kind.BATCH: kind})
+    batches = Batches(asked, door.files, door.limits, priority=settings.batches.priority)
+    pruner = RowPruner(moved, back.jobs, keep_s=settings.retention.jobs_s)
     return Scene(store, objects, kind, engine, pruner, door.files, batches, settings, uuid4().hex)
 
 

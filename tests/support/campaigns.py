@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +23,7 @@ from orchestrator.campaigns.quoting import Quoting, Repricing
 from orchestrator.campaigns.requests import Requests
 from orchestrator.capacity.forecasting import Admission
 from orchestrator.config import S3Settings, Settings
+from orchestrator.config.logins import Login
 from orchestrator.domain.campaign import Campaign, CampaignState, Kind
 from orchestrator.domain.job import Claim, Failure, Job
 from orchestrator.domain.objects import file_key
@@ -38,6 +40,7 @@ from orchestrator.rows.pruning import RowPruner
 from orchestrator.store import Store
 from tests.support.api import CLUSTER, POOL, WORKER, api_settings
 from tests.support.builders import a_result, prefix_of
+from tests.support.logins import acting
 
 FAILS = "this one fails"
 
@@ -96,17 +99,23 @@ class CampaignScene:
     async def jobs(self) -> Sequence[Job]:
         return (await self.store.list_jobs(self.tenant, limit=1000, order="asc")).jobs
 
+    @cached_property
+    def dispatching(self) -> Store:
+        """The store as a dispatcher has it."""
+        found: Store = acting(self.store, Login.DISPATCH)
+        return found
+
     async def render(self, ending: Ending | None = None, *, slots: int = 32, most: int = 10**9) -> int:
         """Claim and end what is in the queue, at most so many; how many jobs. Prompts that say so fail."""
         ended = 0
         while ended < most:
-            await self.store.beat(CLUSTER, {WORKER: POOL})
-            claims = await self.store.claim(POOL, CLUSTER, [WORKER] * min(slots, most - ended))
+            await self.dispatching.beat(CLUSTER, {WORKER: POOL})
+            claims = await self.dispatching.claim(POOL, CLUSTER, [WORKER] * min(slots, most - ended))
             if not claims:
                 return ended
             for claim in claims:
                 how = (ending or usual)(claim)
-                await self.store.settle([settle(claim, how, RetryPolicy(base_s=0.0, cap_s=0.0), 0.0)])
+                await self.dispatching.settle([settle(claim, how, RetryPolicy(base_s=0.0, cap_s=0.0), 0.0)])
                 ended += 1
         return ended
 
@@ -169,19 +178,20 @@ def fails(claim: Claim) -> Any:
 
 def a_campaign_scene(store: Store, objects: S3Objects, settings: Settings, tenant: str | None = None) -> CampaignScene:
     """A tenant of its own on these parts."""
-    door = open_front_door(settings, store, objects)
-    finishing = finishing_of(settings, store, objects)
-    kind = campaigns_of(settings, store, objects, door.jobs, wording_of(settings), finishing)
+    asked, moved = acting(store, Login.API), acting(store, Login.MAINTAIN)
+    back, door = open_front_door(settings, moved, objects), open_front_door(settings, asked, objects)
+    finishing = finishing_of(settings, moved, objects)
+    kind = campaigns_of(settings, moved, objects, back.jobs, wording_of(settings), finishing)
     lines = lines_of(settings)
-    batch = BatchKind(settings, store, objects, jobs=door.jobs, files=door.files, limits=door.limits, dialects=lines)
-    engine = RowEngine(store, {Kind.CAMPAIGN: kind, Kind.BATCH: batch})
+    batch = BatchKind(settings, moved, objects, jobs=back.jobs, files=back.files, limits=back.limits, dialects=lines)
+    engine = RowEngine(moved, {Kind.CAMPAIGN: kind, Kind.BATCH: batch})
     inputs = Inputs(settings, objects, door.files)
     requests = Requests(settings, wording_of(settings))
-    quoting = Quoting(settings, store, requests, door.book)
-    repricing = Repricing(store, requests)
-    admission = Admission(settings, store, door.book)
-    campaigns = Campaigns(settings, store, inputs, quoting, repricing, admission, door.limits)
-    pruner = RowPruner(store, door.jobs, keep_s=settings.retention.jobs_s)
+    quoting = Quoting(settings, asked, requests, door.book)
+    repricing = Repricing(asked, requests)
+    admission = Admission(settings, asked, door.book)
+    campaigns = Campaigns(settings, asked, inputs, quoting, repricing, admission, door.limits)
+    pruner = RowPruner(moved, back.jobs, keep_s=settings.retention.jobs_s)
     name = tenant or uuid4().hex
     return CampaignScene(store, objects, settings, engine, finishing, pruner, door.files, campaigns, name)
 

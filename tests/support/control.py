@@ -14,6 +14,7 @@ from orchestrator.capacity.scaler import Scaler
 from orchestrator.capacity.swapper import Swapper
 from orchestrator.capacity.yielding import Yielding
 from orchestrator.config import PoolSettings, S3Settings, Settings
+from orchestrator.config.logins import Login
 from orchestrator.dispatch.claims import Claims
 from orchestrator.dispatch.cluster import Cluster
 from orchestrator.dispatch.dispatcher import Dispatcher
@@ -37,6 +38,7 @@ from orchestrator.ports.clusters import WishStore
 from orchestrator.ports.fleet import FleetStore
 from orchestrator.processes.dispatching import DispatcherStore
 from tests.support.builders import a_result
+from tests.support.logins import acting
 from tests.support.simulated_workers import SimulatedWorkers
 
 GRACE_S = 10.0
@@ -147,6 +149,7 @@ class Control:
         yields: bool = False,
     ) -> Control:
         """`shared` are the settings of pools that share workers, `name` is the cluster's; it `yields` when asked to."""
+        store = acting(store, Login.DISPATCH)
         claims = Claims()
         settler = a_settler(store, jitter, claims.used, kind_of)
         cluster = Cluster(

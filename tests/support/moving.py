@@ -15,7 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from orchestrator.config.logins import names
 from orchestrator.local import postgres, process
+from tests.support import logins
+from tests.support.logins import DEPLOYMENT
 from tests.support.postgres import PASSWORD, Server
 from tests.support.sockets import free_port
 from tests.support.tools import need
@@ -153,7 +156,8 @@ def pgbouncer(database_url: str, more: str = "") -> Iterator[str]:
     port = free_port()
     directory = Path(tempfile.mkdtemp(prefix="cogmill-pooler-"))
     directory.chmod(0o755)
-    (directory / "users").write_text(f'"{postgres.ROLE}" "{PASSWORD}"\n')
+    users = {postgres.ROLE: PASSWORD} | dict.fromkeys(names(DEPLOYMENT).values(), logins.PASSWORD)
+    (directory / "users").write_text("".join(f'"{user}" "{password}"\n' for user, password in users.items()))
     config = directory / "pgbouncer.ini"
     config.write_text(_CONFIG.format(target=parts.port, port=port, directory=directory, more=more))
     for path in (directory / "users", config):

@@ -19,6 +19,7 @@ import pytest_asyncio
 from orchestrator.local import postgres
 from orchestrator.local.process import ProcessId
 from orchestrator.store import Store, migrate
+from tests.support.logins import make_logins
 from tests.support.sockets import free_port
 
 PASSWORD = "tests-only"
@@ -181,7 +182,7 @@ def postgres_server() -> Iterator[Server]:
 def migrated_template(postgres_server: Server) -> str:
     """A database with the newest schema, from which each test's own is cloned."""
     postgres_server.execute("CREATE DATABASE migrated")
-    migrate(postgres_server.url("migrated"))
+    migrate(make_logins(postgres_server.url("migrated")))
     return "migrated"
 
 
@@ -221,6 +222,7 @@ class Clock:
     async def install(cls, connection: asyncpg.Connection) -> Clock:
         await connection.execute("""
             CREATE TABLE IF NOT EXISTS test_clock AS SELECT timestamptz '2030-01-01 00:00:00Z' AS now;
+            GRANT SELECT ON test_clock TO PUBLIC;
             CREATE OR REPLACE FUNCTION cogmill_now() RETURNS timestamptz LANGUAGE sql STABLE
                 RETURN (SELECT now FROM test_clock);
         """)

@@ -14,6 +14,7 @@ import asyncpg
 
 from orchestrator.adapters.webhook_http import HttpSender
 from orchestrator.config import FetchSettings, Settings, WebhookSettings
+from orchestrator.config.logins import Login
 from orchestrator.domain.masters import Ring
 from orchestrator.domain.webhooks import EventType, secret, secret_owner
 from orchestrator.kit.clock import SystemClock
@@ -22,6 +23,7 @@ from orchestrator.notify.subscriptions import Signed, Subscriptions
 from orchestrator.store import Store
 from orchestrator.tenants.rates import TenantLimits
 from tests.support.api import MASTER_KEY, api_settings
+from tests.support.logins import acting
 
 LOOPBACK = FetchSettings.model_validate({"allow_networks": ["127.0.0.0/8"]})
 RESET = -1
@@ -172,12 +174,13 @@ async def posting(database_url: str, *, ring: Ring | None = None, **webhooks: An
     ring = ring or settings.needed_ring
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(Store.open(database_url, limits=settings.limits.defaults))
+        asked, moved = acting(store, Login.API), acting(store, Login.MAINTAIN)
         sender = HttpSender(timeout_s=settings.webhooks.timeout_s, allow_networks=settings.fetch.allow_networks)
         stack.push_async_callback(sender.close)
-        deliverer = Deliverer(store, sender, settings, SystemClock(), random.Random(1), masters=ring)
+        deliverer = Deliverer(moved, sender, settings, SystemClock(), random.Random(1), masters=ring)
         stack.push_async_callback(deliverer.close, 0)
-        subscriptions = Subscriptions(settings, store, TenantLimits(store, cache_s=0), masters=ring)
-        yield Post(store, settings, Announcer(store, settings), deliverer, subscriptions)
+        subscriptions = Subscriptions(settings, asked, TenantLimits(asked, cache_s=0), masters=ring)
+        yield Post(moved, settings, Announcer(moved, settings), deliverer, subscriptions)
 
 
 async def happen(database: asyncpg.Connection, count: int = 1, *, tenant: str = "acme", url: str | None = None) -> None:

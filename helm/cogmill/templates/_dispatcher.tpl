@@ -77,7 +77,7 @@ spec:
         - name: config
           configMap: {name: "@CONFIG@"}
         {{- include "cogmill.extraVolumes" (dict "root" . "component" "dispatcher") | nindent 8 }}
-        {{- include "cogmill.secretVolumes" (dict "root" . "keyless" true) | nindent 8 }}
+        {{- include "cogmill.secretVolumes" (dict "root" . "component" "dispatcher" "keyless" true) | nindent 8 }}
         - name: tmp
           emptyDir: {sizeLimit: 5Gi}
         - name: home

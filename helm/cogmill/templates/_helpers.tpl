@@ -73,6 +73,26 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- dict "secret" $secret "key" $key "own" (not $shared) | toJson -}}
 {{- end -}}
 
+{{/* URLs of components whose database role is their own, as JSON: the component, what each becomes there, the Secret, its
+     key, the values that name them, and the name of where External Secrets finds it. */}}
+{{- define "cogmill.ownUrls" -}}
+{{- $read := list -}}
+{{- $all := .Values.database -}}
+{{- range $component := list "api" "dispatcher" "maintainer" -}}
+{{- $said := (get $.Values $component).database | default dict -}}
+{{- $secret := $said.existingSecret | default $all.existingSecret -}}
+{{- $key := $said.urlKey | default $all.urlKey -}}
+{{- $where := printf "%s.database" $component -}}
+{{- if not (and (eq $secret $all.existingSecret) (eq $key $all.urlKey)) -}}
+{{- $read = append $read (dict "component" $component "file" "database_url" "variable" (printf "%s_DATABASE_URL" (upper $component)) "secret" $secret "key" $key "values" $where "remote" (printf "%sDatabaseUrl" $component)) -}}
+{{- with $said.listenUrlKey -}}
+{{- $read = append $read (dict "component" $component "file" "listen_url" "variable" (printf "%s_LISTEN_URL" (upper $component)) "secret" $secret "key" . "values" $where "remote" (printf "%sListenUrl" $component)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $read -}}
+{{- end -}}
+
 {{/* Environment of a process. Arguments: dict "root" $ "component" "api", "asks" true for one that says itself what is
      missing, "keyless" true for one that needs no master key */}}
 {{- define "cogmill.env" -}}

@@ -50,7 +50,7 @@ template:
         configMap: {name: {{ include "cogmill.fullname" . }}{{ if .Values.migration.hook }}-migrate{{ end }}}
       {{- include "cogmill.extraVolumes" (dict "root" . "component" "migrate" "asks" true) | nindent 6 }}
       {{- include "cogmill.otherVolumes" . | nindent 6 }}
-      {{- include "cogmill.secretVolumes" (dict "root" . "asks" true) | nindent 6 }}
+      {{- include "cogmill.secretVolumes" (dict "root" . "component" "migrate" "asks" true) | nindent 6 }}
       - name: tmp
         emptyDir: {}
 {{- end -}}

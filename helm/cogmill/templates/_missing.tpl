@@ -12,6 +12,7 @@
 {{- if $url.own -}}
 {{- $read = append $read (dict "variable" "CLUSTERS_DATABASE_URL" "secret" $url.secret "key" $url.key "values" "clusters.database") -}}
 {{- end -}}
+{{- range include "cogmill.ownUrls" . | fromJsonArray -}}{{- $read = append $read (omit . "file") -}}{{- end -}}
 {{- $redis := .Values.ray.gcsFaultTolerance.redis -}}
 {{- if and (eq .Values.ray.gcsFaultTolerance.backend "redis") $redis.existingSecret -}}
 {{- range compact (list $redis.passwordKey $redis.usernameKey) -}}

@@ -7,6 +7,7 @@
 {{- if $url.own -}}
 {{- $read = append $read (dict "secret" $url.secret "key" $url.key "remote" "clustersDatabaseUrl") -}}
 {{- end -}}
+{{- range include "cogmill.ownUrls" . | fromJsonArray -}}{{- $read = append $read . -}}{{- end -}}
 {{- with .Values.ray.authSecret -}}
 {{- $read = append $read (dict "secret" . "key" "auth_token" "remote" "rayToken") -}}
 {{- end -}}
@@ -78,7 +79,7 @@ spec:
 {{- end -}}
 
 {{/* What a process reads, as JSON: as `cogmill.secrets`, with the name of the Secret that it finds it in, and whether the
-     pod may start without. Arguments: dict "root" $; "asks" true for the migration, which says itself what is missing but
+     pod may start without. Arguments: dict "root" $ "component" "api", whose database role may be its own; "asks" true for the migration, which says itself what is missing but
      for what External Secrets has yet to make: for that its pod waits; "keyless" true for who needs no master key. */}}
 {{- define "cogmill.secretsRead" -}}
 {{- $root := .root -}}
@@ -86,8 +87,13 @@ spec:
 {{- $made := include "cogmill.externalSecrets" $root | fromJson -}}
 {{- $read := list -}}
 {{- $keyless := .keyless -}}
+{{- $own := dict -}}
+{{- range include "cogmill.ownUrls" $root | fromJsonArray -}}
+{{- if eq .component $.component -}}{{- $_ := set $own .file (pick . "secret" "key") -}}{{- end -}}
+{{- end -}}
 {{- range include "cogmill.secrets" $root | fromJsonArray -}}
 {{- if not (and $keyless (has .file (list "master_key" "master_keys"))) -}}
+{{- $_ := mergeOverwrite . (get $own .file | default dict) -}}
 {{- $name := .secret -}}
 {{- if $asks -}}{{- $name = include "cogmill.foundEarly" (dict "root" $root "secret" .secret) -}}{{- end -}}
 {{- $read = append $read (merge (dict "from" $name "optional" (and $asks (not (hasKey $made .secret)))) .) -}}

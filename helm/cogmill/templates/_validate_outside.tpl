@@ -3,6 +3,7 @@
 {{- include "cogmill.validateExternalSecrets" . -}}
 {{- include "cogmill.validateEgress" . -}}
 {{- include "cogmill.validateIdentity" . -}}
+{{- include "cogmill.validateOwnUrls" . -}}
 {{- include "cogmill.validateModels" . -}}
 {{- $ft := .Values.ray.gcsFaultTolerance -}}
 {{- if and (eq $ft.backend "redis") (not $ft.redis.address) -}}
@@ -25,6 +26,21 @@
 {{- end -}}
 {{- end -}}
 
+{{/* A component that has a role of its own must not get another's way past the pooler. */}}
+{{- define "cogmill.validateOwnUrls" -}}
+{{- range $component := list "api" "dispatcher" "maintainer" -}}
+{{- $said := (get $.Values $component).database | default dict -}}
+{{- $where := printf "%s.database.listenUrlKey" $component -}}
+{{- $own := or $said.existingSecret $said.urlKey -}}
+{{- if and $own $.Values.database.listenUrlKey (not $said.listenUrlKey) -}}
+{{- fail (printf "%s is needed: what database.listenUrlKey names is the URL of another role" $where) -}}
+{{- end -}}
+{{- if and $said.listenUrlKey (not (and $own $.Values.database.listenUrlKey)) -}}
+{{- fail (printf "%s needs %s.database.existingSecret or urlKey beside it, and database.listenUrlKey for the migration" $where $component) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "cogmill.validateExternalSecrets" -}}
 {{- if .Values.externalSecrets.enabled -}}
 {{- if not .Values.externalSecrets.secretStoreRef.name -}}
@@ -43,7 +59,7 @@
 {{- end -}}
 {{- range $remote, $ref := .Values.externalSecrets.remote -}}
 {{- if and $ref.key (not (has $remote $read)) -}}
-{{- fail (printf "externalSecrets.remote.%s has a key that nothing reads: name the Secret that it becomes (%s)" $remote (get (dict "clustersDatabaseUrl" "clusters.database.existingSecret" "listenUrl" "database.listenUrlKey" "s3AccessKey" "s3.existingSecret" "s3SecretKey" "s3.existingSecret" "rayToken" "ray.authSecret") $remote)) -}}
+{{- fail (printf "externalSecrets.remote.%s has a key that nothing reads: name the Secret that it becomes (%s)" $remote (get (dict "apiDatabaseUrl" "api.database" "apiListenUrl" "api.database.listenUrlKey" "dispatcherDatabaseUrl" "dispatcher.database" "dispatcherListenUrl" "dispatcher.database.listenUrlKey" "maintainerDatabaseUrl" "maintainer.database" "maintainerListenUrl" "maintainer.database.listenUrlKey" "clustersDatabaseUrl" "clusters.database.existingSecret" "listenUrl" "database.listenUrlKey" "s3AccessKey" "s3.existingSecret" "s3SecretKey" "s3.existingSecret" "rayToken" "ray.authSecret") $remote)) -}}
 {{- end -}}
 {{- end -}}
 {{- range include "cogmill.keysRead" . | fromJsonArray -}}

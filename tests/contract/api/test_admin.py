@@ -234,7 +234,7 @@ async def test_what_no_key_can_be_is_refused_by_name(admin: httpx.AsyncClient, b
 async def test_a_worker_is_asked_to_leave_called_back_and_replaced(api: Api, admin: httpx.AsyncClient) -> None:
     name = f"small-{int(api.tenant[:6], 16)}"
     worker = f"{ADMIN}/workers/{CLUSTER}:{name}"
-    store: Any = api.services.store
+    store: Any = api.dispatching
     assert error(await admin.post(f"{worker}/drain"), 404)[0] == "not_found"
     assert error(await admin.get(f"{ADMIN}/workers/{name}"), 404)[0] == "not_found"
     await store.beat(CLUSTER, {WorkerRef(name=name, incarnation="first"): POOL})
@@ -365,7 +365,7 @@ async def test_a_dead_letters_fate_goes_with_its_job(
     await admin.post(f"{ADMIN}/dead_letters/{video_id}/forget")
     job_id = video_id.removeprefix("video_")
     await database.execute("UPDATE jobs SET finished_at = cogmill_now() - interval '999 days' WHERE id = $1", job_id)
-    store: Any = api.services.store
+    store: Any = api.maintaining
     due = await store.objects_to_sweep(keep_s=900 * 86400, losers_after_s=60, limit=1000)
     await store.swept([each for each in due if each.job_id.hex == job_id and each.keep is None])
     assert not await database.fetchval("SELECT count(*) FROM dead_letters WHERE job_id = $1", job_id)

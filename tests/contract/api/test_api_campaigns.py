@@ -88,7 +88,7 @@ async def test_a_campaign_and_its_pool_are_told_with_their_forecast(api: Api, sc
     made = await planned(api, scene, approval="none", deadline=deadline)
     await scene.engine.move()
     pool = api.settings.pool_of("tiny-2b", Profile.EXACT)
-    forecasting = Forecasting(api.settings, cast(Any, api.services.store), api.services.book)
+    forecasting = Forecasting(api.settings, api.maintaining, api.services.book)
     assert await forecasting.run_once()
     api.services.forecasts._known.expire()
     found = (await read(api, made))["forecast"]

@@ -90,7 +90,7 @@ async def a_video(api: Api) -> str:
 async def step(api: Api, claim: Claim, step: int, *, preview: bool = False) -> None:
     key = f"{prefix_of(claim)}preview.webp"
     shown = Artifact(key=key, size=1, sha256="0" * 64, content_type="image/webp") if preview else None
-    await api.services.store.record_progress(
+    await api.dispatching.record_progress(
         [Progress(job_id=claim.job_id, token=claim.token, stage="denoising", step=step, preview=shown)]
     )
 
@@ -149,7 +149,7 @@ async def test_a_render_that_is_preempted_says_so_and_another_replica_repeats_no
     waiting = Progress(
         job_id=claim.job_id, token=claim.token, stage="preempted", step=3, incidents=(Incident.PREEMPTED,)
     )
-    await api.services.store.record_progress([waiting])
+    await api.dispatching.record_progress([waiting])
     async with following(api, replicas[0], video_id) as stream:
         told = await stream.until("stage")
     assert [event.data for event in told[-3:]] == [
@@ -159,7 +159,7 @@ async def test_a_render_that_is_preempted_says_so_and_another_replica_repeats_no
     ]
     async with following(api, replicas[1], video_id, told[-3].id) as stream:
         assert await stream.until("stage") == told[-2:]
-    await api.services.store.record_progress([replace(waiting, stage="denoising", step=4)])
+    await api.dispatching.record_progress([replace(waiting, stage="denoising", step=4)])
     async with following(api, replicas[1], video_id, told[-1].id) as stream:
         assert [event.data.get("stage") for event in await stream.until("step")] == ["denoising", None]
 

@@ -51,7 +51,7 @@ async def test_a_file_comes_back_as_it_was_sent_and_goes_when_it_is_deleted(api:
     assert (await api.http.delete(f"{base}/files/{file['id']}")).status_code == 404
     keys = [key for key in api.services.objects.list_keys("files/") if key.endswith(file["id"])]
     assert len(keys) == 1
-    await FileSweeper(api.services.files._store, api.services.objects).run_once()
+    await FileSweeper(api.maintaining, api.services.objects).run_once()
     assert keys[0] not in api.services.objects.list_keys("files/")
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from io import BytesIO
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
@@ -334,7 +334,7 @@ async def test_a_finished_video_says_what_befell_it_and_under_which_numerics_it_
     claim = await api.claim(video_id)
     stored = Artifact(key=f"{prefix_of(claim)}checkpoints/5", size=1, sha256="0" * 64, content_type="application/x")
     checkpoint = Checkpoint(artifact=stored, step=5, numerics="0123456789abcdef")
-    await api.services.store.record_progress(
+    await api.dispatching.record_progress(
         [
             Progress(
                 job_id=claim.job_id, token=claim.token, stage="preempted", step=7, checkpoint=checkpoint,
@@ -375,7 +375,7 @@ async def test_a_prompt_that_was_cut_is_told_as_soon_as_it_is_known_and_afterwar
     created = (await api.http.post(OPENAI, json={"prompt": "sea"})).json()
     assert (created["strict_prompt"], created["prompt_tokens"], created["prompt_cut"]) == (False, None, None)
     claim, befell = await api.claim(created["id"]), (Incident.PROMPT_CUT,)
-    await api.services.store.record_progress(
+    await api.dispatching.record_progress(
         [Progress(job_id=claim.job_id, token=claim.token, stage="denoising", step=1, incidents=befell)]
     )
     going = (await api.http.get(f"{OPENAI}/{created['id']}")).json()
@@ -499,14 +499,14 @@ async def test_models_say_what_they_can_make_under_each_of_their_names(api: Api)
 
 
 async def test_a_video_that_waits_tells_when_it_is_expected_to_start_and_to_end(api: Api) -> None:
-    store = api.services.store
     videos = [(await api.http.post(OPENAI, json={"prompt": "sea"})).json() for _ in range(3)]
     assert [video["forecast"] for video in videos] == [None] * 3
     url = f"{OPENAI}/{videos[-1]['id']}"
     assert (await api.http.get(url)).json()["forecast"] is None
-    await store.beat(CLUSTER, {WorkerRef(name="w0", incarnation="first"): POOL})
-    await store.record_loads(CLUSTER, [WorkerLoad(worker="w0", pool=POOL, model="tiny-2b", state=LoadState.LOADED)])
-    assert await Forecasting(api.settings, cast(Any, store), api.services.book).run_once()
+    await api.dispatching.beat(CLUSTER, {WorkerRef(name="w0", incarnation="first"): POOL})
+    loaded = WorkerLoad(worker="w0", pool=POOL, model="tiny-2b", state=LoadState.LOADED)
+    await api.dispatching.record_loads(CLUSTER, [loaded])
+    assert await Forecasting(api.settings, api.maintaining, api.services.book).run_once()
     shown = (await api.http.get(url)).json()
     told = shown["forecast"]
     assert (told["reason"], abs(told["made_at"] - time.time()) < 60) == (None, True)
@@ -520,14 +520,14 @@ async def test_a_video_that_waits_tells_when_it_is_expected_to_start_and_to_end(
     )
     # Lists are read often, and cost no statement for each.
     assert [video["forecast"] for video in (await api.http.get(OPENAI)).json()["data"]] == [None] * 3
-    await store.record_loads(CLUSTER, [])
+    await api.dispatching.record_loads(CLUSTER, [])
 
 
 async def test_who_waits_for_a_worker_that_cannot_load_is_told_why_in_every_answer(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api.services.waiting._known, "_fresh_s", 0.0)
-    store, load = api.services.store, WorkerLoad(worker="s-0", pool=POOL, model="tiny-2b", state=LoadState.BROKEN)
+    store, load = api.dispatching, WorkerLoad(worker="s-0", pool=POOL, model="tiny-2b", state=LoadState.BROKEN)
     reason = "no worker of pool small has loaded tiny-2b: its files are not whole"
     broken = replace(load, failures=2, reason="its files are not whole", detail="ConfigError: /models/tiny-2b is not")
     await store.record_loads(CLUSTER, [broken])
@@ -559,4 +559,4 @@ async def test_who_waits_for_a_worker_that_cannot_load_is_told_why_in_every_answ
     assert first == "its turn: it is next, when a worker is free"
     assert second.startswith("its turn: before it go 1 of its own tenant's (")
     assert (await api.http.get("/v1/models/tiny-2b")).json()["available"] is True
-    await store.record_loads(CLUSTER, [])
+    await api.dispatching.record_loads(CLUSTER, [])

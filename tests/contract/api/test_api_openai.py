@@ -260,4 +260,4 @@ async def test_a_deleted_video_is_gone_whatever_it_was_doing(api: Api, stage: st
     assert (await api.http.delete(f"/v1/videos/{video_id}")).status_code == 404
     assert (await api.http.get("/v1/videos")).json()["data"] == []
     if stage == "running":
-        assert claim.token in await api.services.store.cancel_requests(CLUSTER)
+        assert claim.token in await api.dispatching.cancel_requests(CLUSTER)

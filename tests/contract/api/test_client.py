@@ -368,7 +368,7 @@ async def test_use_and_the_keys_of_manifests_are_read(cogmill: AsyncCogmill) -> 
 
 async def test_an_operator_reads_the_fleet_and_what_was_decided_about_it(api: Api, base_url: str) -> None:
     decision = a_decision("main", "spot")
-    await api.services.store.record_fleet("here", [], [decision])
+    await api.dispatching.record_fleet("here", [], [decision])
     async with AsyncCogmill(await api.key("staff", scopes=frozenset(Scope)), base_url) as staff:
         shown = await staff.fleet()
     assert {kind.kind for kind in shown.kinds} == {"default"}

@@ -14,6 +14,7 @@ from orchestrator.config import Settings
 from orchestrator.ports.fleet import KindState, ScaleDecision
 from orchestrator.store import Store
 from tests.support.api import api_settings
+from tests.support.logins import as_api
 from tests.support.scaling import a_decision
 
 KINDS = {"spot": {"max": 9, "price_per_gpu_hour": 1.5, "may_vanish": True}, "firm": {"min": 1, "max": 2}}
@@ -44,7 +45,7 @@ async def test_a_kind_is_summed_over_clusters_and_a_pool_without_kinds_has_one(s
 
 
 def test_the_command_shows_kinds_and_decisions(database_url: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr("orchestrator.commands.fleet.settings_of", lambda _: with_kinds(database_url))
+    monkeypatch.setattr("orchestrator.commands.fleet.settings_of", lambda _: as_api(with_kinds(database_url)))
 
     async def write() -> None:
         async with Store.open(database_url) as store:

@@ -18,6 +18,7 @@ from orchestrator.policy.prediction import Key, Lesson
 from orchestrator.store import Store
 from tests.support.api import Api, api_settings, in_process
 from tests.support.builders import a_spec
+from tests.support.logins import as_api
 
 LESSONS = [
     *[Lesson(key=Key.of(a_spec(), kind="small/spot", revision="tiny-2b:here"), ratio=2.0)] * 5,
@@ -54,7 +55,7 @@ async def test_each_kind_of_render_has_its_line_and_each_kind_of_worker_its_spee
 
 
 def test_the_command_is_a_table_or_json(database_url: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr("orchestrator.commands.predictions.settings_of", lambda _: with_kinds(database_url))
+    monkeypatch.setattr("orchestrator.commands.predictions.settings_of", lambda _: as_api(with_kinds(database_url)))
 
     async def write() -> None:
         async with Store.open(database_url) as store:
@@ -81,7 +82,7 @@ def test_the_command_is_a_table_or_json(database_url: str, monkeypatch: Any) -> 
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_an_operator_reads_them_and_nobody_else_does(api: Api) -> None:
-    await api.services.store.learn(LESSONS, keep=31)  # type: ignore[attr-defined]
+    await api.dispatching.learn(LESSONS, keep=31)
     staff = {"authorization": f"Bearer {await api.key('staff', scopes=frozenset(Scope))}"}
     async with in_process(api.app) as http:
         answer = (await http.get("/v1/predictions", params={"model": "gone"}, headers=staff)).json()

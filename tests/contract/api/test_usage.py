@@ -135,7 +135,7 @@ async def test_an_operator_sees_what_the_hours_of_workers_went_into_and_cost(api
     spent = [(Spell.BUSY, 30.0), (Spell.IDLE, 20.0), (Spell.LOADING, 10.0)]
     for _ in range(2):
         sums = [Spent(pool="small", spell=spell, seconds=seconds) for spell, seconds in spent]
-        await api.services.store.record_worker_time(sums)
+        await api.dispatching.record_worker_time(sums)
     staff = await an_operator(api)
     answer = (await api.http.get(f"{USAGE}/workers", params={"by": "hour,pool"}, headers=staff)).json()
     (line,) = answer["data"]
@@ -152,7 +152,7 @@ async def test_an_operator_sees_what_the_hours_of_workers_went_into_and_cost(api
 async def test_workers_hours_and_what_came_to_nothing_come_as_csv_too(api: Api) -> None:
     await a_video(api)
     sums = [Spent(pool="small", kind="night", spell=spell, seconds=12.0) for spell in (Spell.BUSY, Spell.IDLE)]
-    await api.services.store.record_worker_time(sums)
+    await api.dispatching.record_worker_time(sums)
     staff = await an_operator(api)
     answer = await api.http.get(f"{USAGE}/workers", params={"by": "kind", "format": "csv"}, headers=staff)
     assert answer.headers["content-disposition"] == 'attachment; filename="workers.csv"'
@@ -171,7 +171,7 @@ async def test_workers_hours_and_what_came_to_nothing_come_as_csv_too(api: Api) 
 
 async def test_an_operator_sees_what_came_to_nothing_by_cause(api: Api) -> None:
     staff = await an_operator(api)
-    await api.services.store.record_worker_time([Spent(pool="small", spell=Spell.LOADING, seconds=10.0)])
+    await api.dispatching.record_worker_time([Spent(pool="small", spell=Spell.LOADING, seconds=10.0)])
     answer = (await api.http.get(f"{USAGE}/waste", params={"by": "pool"}, headers=staff)).raise_for_status().json()
     (loading,) = [line for line in answer["data"] if (line["pool"], line["cause"]) == ("small", "loading")]
     assert loading["seconds"] >= 10.0

@@ -16,6 +16,7 @@ from orchestrator.store import Store
 from tests.support.api import api_settings
 from tests.support.batches import Scene, a_scene, line
 from tests.support.jobs import CLUSTER, POOL, new_job, success, workers
+from tests.support.logins import as_api
 
 
 @pytest.mark.parametrize("depth", [70, 975, 980, 1500])
@@ -64,7 +65,7 @@ async def test_a_batch_that_breaks_us_is_parked_with_evidence_and_resumed_and_ot
         await scene.run_once()
         assert (await other.batch(theirs)).status is BatchStatus.IN_PROGRESS
         assert await scene.run_once() == 0, "nobody looks at a parked batch again and again"
-    monkeypatch.setattr("orchestrator.commands.parked.settings_of", lambda _: api_settings(database_url))
+    monkeypatch.setattr("orchestrator.commands.parked.settings_of", lambda _: as_api(api_settings(database_url)))
     parked = await scene.store.list_parked()
     assert {each.subject for each in parked} == {batch.id for batch in poison}
     assert all(each.error.startswith("ZeroDivisionError: by zero (test_bad_rows.py:") for each in parked)
@@ -129,7 +130,7 @@ def test_what_is_parked_is_listed_and_resumed_by_command(
         "INSERT INTO parked (kind, subject, tenant, error, detail) VALUES ('batch', 'batch_1', 'acme', 'Broken', '{}')",
         database_url.rpartition("/")[2].partition("?")[0],
     )
-    monkeypatch.setattr("orchestrator.commands.parked.settings_of", lambda _: api_settings(database_url))
+    monkeypatch.setattr("orchestrator.commands.parked.settings_of", lambda _: as_api(api_settings(database_url)))
 
     def run(*arguments: str, code: int = 0) -> str:
         done = CliRunner().invoke(cli.app, ["parked", *arguments])

@@ -18,6 +18,7 @@ from orchestrator.ports import ApiKey
 from orchestrator.store import Store
 from orchestrator.tenants import keys
 from tests.support.api import MASTER_KEY, api_settings
+from tests.support.logins import as_api
 
 Run = Callable[..., str]
 
@@ -25,7 +26,7 @@ Run = Callable[..., str]
 @pytest.fixture
 def run(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Run:
     """`cogmill keys` with these arguments: what it prints."""
-    monkeypatch.setattr("orchestrator.commands.keys.settings_of", lambda _: api_settings(database_url))
+    monkeypatch.setattr("orchestrator.commands.keys.settings_of", lambda _: as_api(api_settings(database_url)))
 
     def invoke(*arguments: str, code: int = 0) -> str:
         done = CliRunner().invoke(cli.app, ["keys", *arguments])

@@ -113,6 +113,29 @@ def test_a_directory_that_would_have_to_be_opened_is_refused_and_not_opened(tmp_
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as somebody else")
+def test_roots_server_has_a_user_of_its_own_where_there_is_one_and_keeps_the_one_that_it_was_made_by(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`daemon` is on every machine: here it stands for a user of the server's own."""
+    monkeypatch.setattr(postgres, "_OWN", ("no-such-user", "daemon"))
+    own, shared = server.directory / "own", server.directory / "shared"
+    postgres.initialise(own, PASSWORD, durable=False)
+    assert (own.owner(), own.stat().st_mode & 0o777, postgres.shared_user(own)) == ("daemon", 0o700, None)
+    monkeypatch.setattr(postgres, "_OWN", ("no-such-user",))
+    postgres.initialise(shared, PASSWORD, durable=False)
+    assert (shared.owner(), postgres.shared_user(shared)) == ("nobody", "nobody")
+    monkeypatch.undo()
+    for directory, user in ((own, "daemon"), (shared, "nobody")):
+        log = server.directory / f"{user}.log"
+        started = postgres.start(directory, free_port(), log, settings=FAST)
+        postgres.wait_ready(started, directory, log)
+        running = started.process()
+        assert running is not None
+        assert running.username() == user
+        postgres.stop(started)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as somebody else")
 def test_programs_in_a_closed_place_are_copied_beside_the_data(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

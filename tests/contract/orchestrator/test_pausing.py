@@ -33,6 +33,7 @@ from tests.support.api import POOL as API_POOL
 from tests.support.builders import a_render, a_status
 from tests.support.control import hears
 from tests.support.jobs import CLUSTER, POOL, new_job, success, workers
+from tests.support.logins import as_api
 
 WHY = "the storage moves"
 
@@ -170,7 +171,7 @@ async def test_every_pool_shows_whether_it_is_paused_and_each_change_is_logged_o
 class TestCommands:
     @pytest.fixture
     def run(self, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-        monkeypatch.setattr("orchestrator.commands.pools.settings_of", lambda _: two_pools(database_url))
+        monkeypatch.setattr("orchestrator.commands.pools.settings_of", lambda _: as_api(two_pools(database_url)))
 
         def run(*arguments: str, code: int = 0) -> str:
             done = CliRunner().invoke(cli.app, ["pools", *arguments])

@@ -10,11 +10,13 @@ from orchestrator.commands.shares import over
 from orchestrator.config import LimitSettings
 from orchestrator.ports import Share
 from tests.support.api import api_settings
+from tests.support.logins import as_api
 
 
 @pytest.fixture
 def tenants(database_url: str, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
     settings = api_settings(database_url).model_copy(update={"limits": LimitSettings(queued=100, running=8)})
+    settings = as_api(settings)
     for module in ("tenants", "shares"):
         monkeypatch.setattr(f"orchestrator.commands.{module}.settings_of", lambda _: settings)
     return CliRunner()

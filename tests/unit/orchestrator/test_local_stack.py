@@ -258,7 +258,7 @@ class TestRefusedStarts:
     """What is in the way is said before a new directory is made."""
 
     def test_a_taken_port_leaves_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(postgres, "server_user", lambda: None)
+        monkeypatch.setattr(postgres, "server_user", lambda *_: None)
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
             with pytest.raises(ConfigError, match=f"port {port} is taken by another program.* api needs it"):
@@ -279,7 +279,7 @@ class TestRefusedStarts:
     def test_a_damaged_api_key_is_named_and_nothing_is_started(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
     ) -> None:
-        monkeypatch.setattr(postgres, "server_user", lambda: None)
+        monkeypatch.setattr(postgres, "server_user", lambda *_: None)
         data = DataDir(tmp_path)
         data.create()
         data.api_key.write_bytes(content)
@@ -297,7 +297,7 @@ class TestTakeDown:
     def test_what_runs_is_ended_also_when_its_notes_cannot_be_written(self, tmp_path: Path) -> None:
         notes = StateFile(tmp_path / "gone" / "stack.json")
         running = [process.spawn(["sleep", "60"], log=tmp_path / "log") for _ in range(2)]
-        parts = [ControlPlane(name=name, port=1, log=tmp_path / "log") for name in ("api", "maintain")]
+        parts = [ControlPlane(name=name, port=1, log=tmp_path / "log", database_url="") for name in ("api", "maintain")]
         for part, identity in zip(parts, running, strict=True):
             with pytest.raises(ConfigError, match=r"cannot write .*stack\.json: No such file"):
                 notes.started(part.name, identity)
@@ -308,7 +308,12 @@ class TestTakeDown:
     def test_a_part_that_only_somebody_else_serves_is_not_ready(self, tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as stranger:
             part = ControlPlane(
-                name="api", port=stranger.getsockname()[1], log=tmp_path / "log", start_timeout_s=0.1, stop_grace_s=1
+                name="api",
+                port=stranger.getsockname()[1],
+                log=tmp_path / "log",
+                database_url="",
+                start_timeout_s=0.1,
+                stop_grace_s=1,
             )
             stranger.settimeout(0.0)
             identity = process.spawn(["sleep", "60"], log=part.log)

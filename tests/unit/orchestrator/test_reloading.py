@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from threading import Event, Thread
 
@@ -21,9 +22,7 @@ from tests.support.sources import ROOT, trees
 from tests.support.sources import imports as imported
 from tests.support.stack import data_dirs
 
-_PRIVATE = Secrets(
-    master_key="m" * 32, database_password="test", s3_access_key="test", s3_secret_key="test", ray_token="test"
-)
+_PRIVATE = Secrets(**{secret.name: "test" for secret in fields(Secrets)} | {"master_key": "m" * 32})
 
 
 @pytest.mark.parametrize(
