@@ -13,13 +13,16 @@ from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Protocol
+from uuid import uuid4
 
 from orchestrator.adapters.s3 import S3Objects
+from orchestrator.adapters.s3_urls import UrlObjects, Wallet
 from orchestrator.commands.shares import over
 from orchestrator.config import AdapterSettings, ModelSettings, S3Settings, Settings
 from orchestrator.config.database import Access
 from orchestrator.domain.errors import CogmillError
 from orchestrator.domain.loading import LoadState, WorkerLoad
+from orchestrator.domain.objects import PROBES
 from orchestrator.domain.waiting import unavailable, worst
 from orchestrator.ports import Share
 from orchestrator.store import Store, schema_version
@@ -265,9 +268,20 @@ def _schema(database: Access) -> str:
 
 def _bucket(settings: S3Settings) -> str:
     # A doctor reports what retries would ride over, and does not wait as long as a worker would.
-    impatient = {"max_attempts": 1, "read_timeout_s": min(settings.read_timeout_s, WITHIN_S / 2)}
-    S3Objects(settings.model_copy(update=impatient)).check()
-    return f"{settings.bucket}: written, read, listed, deleted"
+    changes = {"max_attempts": 1, "read_timeout_s": min(settings.read_timeout_s, WITHIN_S / 2)}
+    impatient = settings.model_copy(update=changes)
+    objects = S3Objects(impatient)
+    objects.check()
+    told = f"{settings.bucket}: written, read, listed, deleted"
+    if settings.worker_access == "shared":
+        return f"{told}; workers have these keys, too (s3.worker_access)"
+    # As a worker does, who has no keys.
+    key, wallet = f"{PROBES}{uuid4().hex}", Wallet()
+    signed = objects.sign([key], [key], lifetime_s=60)
+    wallet.take(uuid4(), signed.reads, signed.writes)
+    UrlObjects(impatient.for_workers, wallet).put(key, b"cogmill doctor", "text/plain")
+    objects.delete([key])
+    return f"{told}; written and read by signed URLs, as workers do"
 
 
 def _ray(address: str | None, connect: Connect, joined: list[RayCluster]) -> str:

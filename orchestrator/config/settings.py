@@ -88,6 +88,7 @@ class Settings(BaseSettings):
                 pool.check_dtype(self.family_of(pool.model))
             except ValueError as error:
                 raise ValueError(f"pools.{name}.{error}") from None
+        _check_sources(self.s3, {"models": self.models, "adapters": self.adapters})
         _check_shared(self.shared, self.pools)
         _check_names(self.pools, self.shared)
         _check_caps(self.pools, self.autoscale)
@@ -281,6 +282,19 @@ def load(**overrides: Any) -> Settings:
         raise ConfigError(_unparsed(error)) from None
     except ValueError as error:  # a TOML file that does not parse
         raise ConfigError(f"COGMILL_CONFIG {path}: {error}") from None
+
+
+def _check_sources(
+    s3: sections.S3Settings, named: Mapping[str, Mapping[str, rendering.ModelSettings | rendering.AdapterSettings]]
+) -> None:
+    """Raise `ValueError` for what workers would fetch from S3 without keys of it."""
+    for section, items in named.items():
+        for name, item in items.items():
+            if s3.worker_access == "presigned" and item.source.startswith("s3://"):
+                raise ValueError(
+                    f"{section}.{name}.source is fetched from S3, and with s3.worker_access = presigned workers have no"
+                    " keys of it: put the files on a volume, or fetch them from elsewhere"
+                )
 
 
 def _check_shared(shared: Mapping[str, loops.SharedSettings], pools: Mapping[str, rendering.PoolSettings]) -> None:
