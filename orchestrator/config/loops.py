@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, IPvAnyNetwork, field_validator, model_validator
 
-from orchestrator.config.section import Seconds, Section
+from orchestrator.config.section import Port, Seconds, Section
 from orchestrator.domain.campaign import StopRule
 from orchestrator.policy.affinity import Swapping, at_once_of
 from orchestrator.policy.prediction import KEPT
@@ -34,6 +34,10 @@ class WebhookSettings(Section):
     overlap_s: Seconds = 24 * 3600
     # Deliveries that ended so long ago are pruned.
     keep_s: Seconds = 30 * 24 * 3600
+    # As those of `fetch`, which hold where these are None.
+    allow_networks: tuple[IPvAnyNetwork, ...] | None = None
+    deny_networks: tuple[IPvAnyNetwork, ...] | None = None
+    ports: tuple[Port, ...] | None = Field(default=None, min_length=1)
 
 
 class BatchSettings(Section):

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 
-from orchestrator.config.section import Seconds, Section
+from orchestrator.config.section import Port, Seconds, Section
+from orchestrator.domain.addresses import Reach
 from orchestrator.domain.picture import MAX_PIXELS
 from orchestrator.domain.request import DEFAULT_PRIORITY, MAX_PRIORITY
 from orchestrator.policy.limits import Limits
@@ -151,8 +152,17 @@ class FetchSettings(Section):
     max_redirects: int = Field(default=3, ge=0, le=10)
     # In CIDR; let through although they are private, loopback or otherwise reserved.
     allow_networks: tuple[IPvAnyNetwork, ...] = ()
+    # In CIDR; never reached, though they be public or among the former.
+    deny_networks: tuple[IPvAnyNetwork, ...] = ()
+    # None: every port.
+    ports: tuple[Port, ...] | None = Field(default=None, min_length=1)
     # `http://user:password@host:port`, or https. It is asked to connect to the addresses that were checked.
     proxy_url: SecretStr | None = None
+
+    @property
+    def reach(self) -> Reach:
+        """Where pictures are fetched from."""
+        return Reach(allow=self.allow_networks, deny=self.deny_networks, ports=self.ports)
 
     @property
     def proxy(self) -> str | None:

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from orchestrator.config import loops, rendering, sections, sources
 from orchestrator.config.database import Access, DatabaseAddress
+from orchestrator.domain.addresses import Reach
 from orchestrator.domain.catalog import FAMILIES, ModelFamily, Profile
 from orchestrator.domain.errors import ConfigError, UnknownModel
 from orchestrator.domain.pausing import EVERY
@@ -140,6 +141,16 @@ class Settings(BaseSettings):
             listen_url=self.listen_url,
             url_file=self._files.get("database_url"),
             listen_file=self._files.get("listen_url"),
+        )
+
+    @property
+    def webhook_reach(self) -> Reach:
+        """Where webhooks are sent: what is said of them, and for the rest what is said of pictures."""
+        own, usual = self.webhooks, self.fetch
+        return Reach(
+            allow=usual.allow_networks if own.allow_networks is None else own.allow_networks,
+            deny=usual.deny_networks if own.deny_networks is None else own.deny_networks,
+            ports=usual.ports if own.ports is None else own.ports,
         )
 
     @property

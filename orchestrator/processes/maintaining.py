@@ -196,7 +196,7 @@ async def _deliverer(settings: Settings, store: WebhookStore) -> AsyncIterator[D
     """A deliverer; what it has in flight at the block's end may land for a while."""
     sender = HttpSender(
         timeout_s=settings.webhooks.timeout_s,
-        allow_networks=settings.fetch.allow_networks,
+        reach=settings.webhook_reach,
         proxy_url=settings.fetch.proxy,
     )
     deliverer = Deliverer(store, sender, settings, SystemClock(), random.Random())

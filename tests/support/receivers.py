@@ -169,7 +169,7 @@ async def posting(database_url: str, **webhooks: Any) -> AsyncIterator[Post]:
     settings = webhook_settings(database_url, **webhooks)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(Store.open(database_url))
-        sender = HttpSender(timeout_s=settings.webhooks.timeout_s, allow_networks=settings.fetch.allow_networks)
+        sender = HttpSender(timeout_s=settings.webhooks.timeout_s, reach=settings.webhook_reach)
         stack.push_async_callback(sender.close)
         deliverer = Deliverer(store, sender, settings, SystemClock(), random.Random(1))
         stack.push_async_callback(deliverer.close, 0)
