@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from orchestrator.config import loops, rendering, sections, sources
+from orchestrator.config import loops, placeholders, rendering, sections, sources
 from orchestrator.config.database import Access, DatabaseAddress
 from orchestrator.domain.addresses import Reach
 from orchestrator.domain.catalog import FAMILIES, ModelFamily, Profile
@@ -66,6 +66,7 @@ class Settings(BaseSettings):
     def _names_resolve(self) -> Self:
         if self.master_key is not None and len(self.master_key.get_secret_value()) < 16:
             raise ValueError("master_key must have at least 16 characters")
+        placeholders.refuse(self._secrets)
         room = min(self.api.max_bodies_bytes, self.api.max_bodies_bytes_per_tenant)
         if room < self.max_request_bytes:
             raise ValueError(
@@ -112,6 +113,22 @@ class Settings(BaseSettings):
             if target not in self.models:
                 raise ValueError(f"{where} {target!r} is none of models: {', '.join(self.models)}")
         return self
+
+    @property
+    def _secrets(self) -> dict[str, str | SecretStr | None]:
+        """Whatever must be nobody else's, by its setting; and Ray's token."""
+        return {
+            "database_url": self.database_url,
+            "listen_url": self.listen_url,
+            "master_key": self.master_key,
+            "s3.access_key": self.s3.access_key,
+            "s3.secret_key": self.s3.secret_key,
+            "s3.signing_secret_key": self.s3.signing_secret_key,
+            "fetch.proxy_url": self.fetch.proxy_url,
+            "limits.storage": self.limits.storage,
+            "metrics.token": self.metrics.token,
+            **placeholders.rays(),
+        }
 
     @property
     def needed_master_key(self) -> str:

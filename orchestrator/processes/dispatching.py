@@ -80,7 +80,7 @@ async def run_dispatcher(
         pulse = health.Pulse(PATIENCE_S)
         with (
             stop_signals() as stopping,  # after ray.init, which installs a handler of its own
-            health.serve(settings.metrics.host, settings.metrics.dispatch_port, pulse),
+            health.serve(settings.metrics.host, settings.metrics.dispatch_port, pulse, settings.metrics.bearer),
         ):
             caller = Caller(epoch=await store.next_epoch(settings.ray.cluster))
             objects = S3Objects(settings.s3, settings.s3_files)

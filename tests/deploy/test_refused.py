@@ -34,6 +34,10 @@ SCALED_API = {"api": {"autoscaling": {"enabled": True}}, "config": {"limits": {"
 # What the templates say, in the order of _validate.tpl; what stands above it is the schema's.
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({}, "/database/existingSecret"),
+    (least({"extraEnv": [{"name": "PGPASSWORD", "value": "Change-Me!"}]}), "extraEnv.0.value is still the placeholder"),
+    (least({"config": {"aliases": {"x": "change_me"}}}), "config.aliases.x is still the placeholder"),
+    (least({"metricsToken": {"existingSecret": "change-me"}}), "metricsToken.existingSecret is still the placeholder"),
+    (least({"config": {"metrics": {"token": "x" * 20}}}), "/config/metrics/token"),
     (least({"databse": {}}), "databse"),
     (least({"config": {"database_url": "postgresql://u:p@h/d"}}), "/config/database_url"),
     (least({"config": {"adapters": {"ink": {"source": "/x"}}}}), "/config/adapters/ink"),
