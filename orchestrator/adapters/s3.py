@@ -238,12 +238,16 @@ class S3Objects:
         with _our_errors(self._bucket), suppress(*already):
             self._client.create_bucket(Bucket=self._bucket)
 
-    def check(self) -> None:
-        """Write, read back, list and delete one small object: all that Cogmill needs of the bucket. Raises as usual."""
+    def check(self, also: Callable[[str], object] = lambda key: None) -> None:
+        """Write, read back, list and delete one small object: all that Cogmill needs of the bucket. Raises as usual.
+
+        `also` is asked what else should go with it while it is there.
+        """
         key = f"{PROBES}{uuid4().hex}"
         self.put(key, b"cogmill doctor", "text/plain")
         if key not in self.list_keys(key):
             raise IntegrityError(f"{key} was written but is not listed")
+        also(key)
         self.delete([key])
 
     @property

@@ -22,7 +22,6 @@ from orchestrator.config import AdapterSettings, ModelSettings, S3Settings, Sett
 from orchestrator.config.database import Access
 from orchestrator.domain.errors import CogmillError
 from orchestrator.domain.loading import LoadState, WorkerLoad
-from orchestrator.domain.objects import PROBES
 from orchestrator.domain.waiting import unavailable, worst
 from orchestrator.ports import Share
 from orchestrator.store import Store, schema_version
@@ -271,16 +270,17 @@ def _bucket(settings: S3Settings) -> str:
     changes = {"max_attempts": 1, "read_timeout_s": min(settings.read_timeout_s, WITHIN_S / 2)}
     impatient = settings.model_copy(update=changes)
     objects = S3Objects(impatient)
-    objects.check()
     told = f"{settings.bucket}: written, read, listed, deleted"
     if settings.worker_access == "shared":
+        objects.check()
         return f"{told}; workers have these keys, too (s3.worker_access)"
-    # As a worker does, who has no keys.
-    key, wallet = f"{PROBES}{uuid4().hex}", Wallet()
-    signed = objects.sign([key], [key], lifetime_s=60)
-    wallet.take(uuid4(), signed.reads, signed.writes)
-    UrlObjects(impatient.for_workers, wallet).put(key, b"cogmill doctor", "text/plain")
-    objects.delete([key])
+
+    def as_a_worker(key: str) -> None:
+        wallet, signed = Wallet(), objects.sign([key], [key], lifetime_s=60)
+        wallet.take(uuid4(), signed.reads, signed.writes)
+        UrlObjects(impatient.for_workers, wallet).put(key, b"cogmill doctor", "text/plain")
+
+    objects.check(as_a_worker)
     return f"{told}; written and read by signed URLs, as workers do"
 
 

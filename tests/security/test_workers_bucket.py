@@ -19,6 +19,7 @@ import pytest
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.adapters.s3_urls import UrlObjects, Wallet
 from orchestrator.capacity.plans import plans
+from orchestrator.commands import doctor
 from orchestrator.config import S3Settings, Settings
 from orchestrator.dispatch.grants import keys_of
 from orchestrator.domain.errors import IntegrityError, ObjectsRefused, ObjectsUnavailable
@@ -219,3 +220,11 @@ def test_an_s3_that_is_away_is_one_that_does_not_answer(own_s3_server: S3Server)
     assert not isinstance(failed.value, ObjectsRefused)
     own_s3_server.start()
     assert objects.get("inputs/picture") == b"a picture"
+
+
+def test_the_doctor_comes_to_the_bucket_as_workers_do_and_says_what_they_have(
+    s3: S3Settings, bucket: S3Objects
+) -> None:
+    assert "by signed URLs, as workers do" in doctor._bucket(s3)
+    assert "workers have these keys" in doctor._bucket(s3.model_copy(update={"worker_access": "shared"}))
+    assert not list(bucket.list_keys("doctor/"))
