@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from types import SimpleNamespace
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from orchestrator.adapters.s3_urls import Wallet
+from orchestrator.dispatch.claims import Claims
+from orchestrator.dispatch.dispatcher import Dispatcher
+from orchestrator.dispatch.fleet import Fleet
 from orchestrator.dispatch.grants import Grants, keys_of
 from orchestrator.domain.errors import ObjectsRefused
+from orchestrator.domain.job import Claim
 from orchestrator.domain.objects import checkpoint_key, claim_prefix
-from orchestrator.domain.protocol import Assignment
+from orchestrator.domain.protocol import Answer, Assignment
 from orchestrator.ports.objects import Signed
-from tests.support.builders import a_checkpoint, a_claim, a_result, a_spec
+from tests.support.bad_items import fake
+from tests.support.builders import a_checkpoint, a_claim, a_result, a_spec, a_status
+from tests.support.control import hears
 
 
 def sign(reads: Collection[str], writes: Collection[str]) -> Signed:
@@ -41,6 +49,33 @@ async def test_urls_are_renewed_at_half_of_their_time_and_at_once_when_another_d
     assert grants.due([claim], now=130.0) == []
     grants.missed(claim.token)
     assert grants.due([claim], now=130.0) == [claim]
+
+
+async def test_a_dispatcher_sends_the_urls_of_a_claim_with_it_and_newer_ones_as_such() -> None:
+    claim, sent = a_claim(), list[Assignment]()
+
+    async def claims(*_: object, **__: object) -> list[Claim]:
+        return [claim]
+
+    async def assign(name: str, caller: object, assignment: Assignment) -> Answer:
+        sent.append(assignment)
+        return Answer.ACCEPTED
+
+    now = [100.0]
+    cluster: Any = SimpleNamespace(
+        name="c", caller=None, clock=fake(monotonic=lambda: now[0]), fleet=Fleet(), claims=Claims(),
+        store=fake(claim=claims), workers=fake(assign=assign), grants=Grants(sign),
+    )  # fmt: skip
+    hears(cluster.fleet, a_status(worker=claim.worker, pool=claim.pool))
+    dispatcher = Dispatcher(cluster, (claim.pool,))
+    await dispatcher.run_once()
+    await dispatcher.assigned()
+    assert await dispatcher.renew_urls() == 0
+    now[0] = 130.0
+    assert await dispatcher.renew_urls() == 1
+    _, writes = keys_of(Assignment.of(claim))
+    assert [set(each.writes or ()) for each in sent] == [set(writes)] * 2
+    assert [each.renews for each in sent] == [False, True]
 
 
 async def test_workers_with_keys_are_sent_no_urls() -> None:
