@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from api import deps
 from api.dialects import DIALECTS
+from orchestrator.telemetry import health
 
 router = APIRouter(tags=["operations"])
 # Only where `/metrics` has no port of its own.
@@ -43,8 +44,15 @@ async def ready(request: Request) -> Health:
     "/metrics",
     response_class=Response,
     summary="What does it measure?",
-    responses={200: {"content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}}},
+    responses={
+        200: {"content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}},
+        401: {"description": "`metrics.token` is set, and was not sent", "content": {"text/plain": {}}},
+    },
 )
-def metrics() -> Response:
-    """Prometheus metrics of this process."""
+def metrics(request: Request) -> Response:
+    """Prometheus metrics of this process; where `metrics.token` is set, for `Authorization: Bearer` with it."""
+    token = deps.services(request).settings.metrics.bearer
+    if not health.lets_in(token, request.headers.get("authorization")):
+        refused = "metrics.token is missing or wrong\n"
+        return Response(refused, 401, {"WWW-Authenticate": "Bearer"}, media_type="text/plain")
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -39,7 +39,9 @@ def serve(settings: Settings) -> None:
     """Serve the API until SIGTERM or SIGINT."""
     server = Server(create_app(settings), settings.api)
     own = settings.metrics
-    measures = nullcontext() if own.api_port is None else health.serve(own.host, own.api_port, health.Pulse(0))
+    measures = (
+        nullcontext() if own.api_port is None else health.serve(own.host, own.api_port, health.Pulse(0), own.bearer)
+    )
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from orchestrator.domain.delivery import Delivery
@@ -27,6 +27,9 @@ from workers.engine.parts import Model, Parts
 from workers.engine.roster import Roster
 from workers.importing import quickly
 from workers.scratch import Scratch
+
+if TYPE_CHECKING:
+    from orchestrator.adapters.s3_urls import Wallet
 
 Assemble = Callable[[WorkerPlan, Path], Parts[Any]]
 
@@ -82,6 +85,8 @@ class RenderActor:
             checkpoint_every_s=plan.engine.checkpoint_every_s,
         )
         self._model: Model[Any] | None = None
+        # The URLs of what it holds, where it has no keys of S3.
+        self._wallet: Wallet | None = None
         self._numerics = ""
         self._epoch = 0
         self._draining = False
@@ -103,7 +108,10 @@ class RenderActor:
         """Hold a render, or say why not. A token that is held, also one that has ended, is accepted again."""
         self._admit(caller)
         if self._roster.holds(assignment.token):
+            self._take(assignment)
             return Answer.ACCEPTED
+        if assignment.renews:
+            return Answer.FULL  # it has ended here: newer URLs are no reason to begin again
         if assignment.incarnation != self._ref.incarnation:
             return Answer.WRONG_INCARNATION
         if assignment.spec.model != self._plan.model:
@@ -114,7 +122,11 @@ class RenderActor:
             case WorkerState.DRAINING:
                 return Answer.DRAINING
             case WorkerState.READY:
-                return Answer.ACCEPTED if self._roster.assign(assignment) else Answer.FULL
+                self._take(assignment)  # first: fetching begins at once
+                if self._roster.assign(assignment):
+                    return Answer.ACCEPTED
+                self._drop(assignment.token)
+                return Answer.FULL
 
     async def release(self, caller: Caller, token: UUID) -> bool:
         """Called by nobody: workers of the release before have it (`HostedRenderActor` says why that counts).
@@ -132,6 +144,8 @@ class RenderActor:
         """Drop a render that has ended. Ignores unknown tokens, and renders that go on."""
         self._admit(caller)
         self._roster.forget(token)
+        if not self._roster.holds(token):
+            self._drop(token)
 
     async def evict(self, caller: Caller, token: UUID) -> None:
         """Hand a render back at the next step, with a checkpoint; it ends as `HandedBack`. Ignores unknown tokens.
@@ -173,6 +187,7 @@ class RenderActor:
             parts = self._assemble(self._plan, self._scratch.path)
             self._log.info("worker_ready", model=self._plan.model, seconds=round(time.monotonic() - started, 3))
             self._numerics = parts.model.numerics(_exact(self._plan))
+            self._wallet = parts.wallet
             self._model = parts.model
             self._changes.urgent()
             Engine(self._roster, parts, self._log).run()
@@ -180,6 +195,14 @@ class RenderActor:
             self._log.exception("worker_broken")
             self._error = f"{type(error).__name__}: {error}"
             self._changes.urgent()
+
+    def _take(self, assignment: Assignment) -> None:
+        if self._wallet is not None:
+            self._wallet.take(assignment.token, assignment.reads, assignment.writes)
+
+    def _drop(self, token: UUID) -> None:
+        if self._wallet is not None:
+            self._wallet.drop(token)
 
     def _drain(self) -> None:
         if not self._draining:

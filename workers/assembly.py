@@ -11,9 +11,11 @@ import torch
 
 from orchestrator.adapters.moderation import Moderation
 from orchestrator.adapters.s3 import S3Objects
+from orchestrator.adapters.s3_urls import UrlObjects, Wallet
 from orchestrator.domain.job import Incident, VideoResult
 from orchestrator.domain.protocol import Assignment, Stage
-from orchestrator.ports import ObjectStore, WorkerPlan
+from orchestrator.ports import WorkerPlan
+from orchestrator.ports.objects import ClaimObjects
 from workers.architectures import ARCHITECTURES, Meet
 from workers.bucket import artifacts, checkpoints, inputs, previews
 from workers.cogvideox import loading
@@ -34,7 +36,8 @@ def assemble(plan: WorkerPlan, scratch: Path, meet: Meet | None = None) -> Parts
     if device.type == "cpu":
         # The actors of one machine share its cores; more than one thread each only makes them wait for each other.
         torch.set_num_threads(1)
-    objects = S3Objects(plan.s3)
+    wallet = Wallet() if plan.s3.worker_access == "presigned" else None
+    objects = S3Objects(plan.s3) if wallet is None else UrlObjects(plan.s3, wallet)
     # Before the model: a setting that cannot work is said at once, not after minutes.
     finish = publisher(objects, Finisher.load(plan.finish, device), Moderation(plan.moderation), scratch)
     model = model_of(plan, device, meet)
@@ -44,6 +47,7 @@ def assemble(plan: WorkerPlan, scratch: Path, meet: Meet | None = None) -> Parts
         finish=finish,
         show=partial(previews.show, objects),
         save=partial(checkpoints.save, objects),
+        wallet=wallet,
     )
 
 
@@ -52,7 +56,7 @@ def model_of(plan: WorkerPlan, device: torch.device, meet: Meet | None = None) -
     return ARCHITECTURES[plan.promised.architecture](plan, device, meet)
 
 
-def publisher(objects: ObjectStore, finisher: Finisher, moderation: Moderation, scratch: Path) -> Finish:
+def publisher(objects: ClaimObjects, finisher: Finisher, moderation: Moderation, scratch: Path) -> Finish:
     """What turns a render's frames into objects of its claim."""
 
     def publish(assignment: Assignment, frames: NDArray[np.uint8], watch: Watch) -> VideoResult:

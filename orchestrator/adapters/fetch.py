@@ -14,7 +14,7 @@ import httpx
 
 from orchestrator.adapters.tunnel import ProxyUnavailable, Tunnels
 from orchestrator.config import FetchSettings
-from orchestrator.domain.addresses import IPAddress, IPNetwork, may_reach
+from orchestrator.domain.addresses import IPAddress, Reach, may_reach
 from orchestrator.domain.errors import InvalidField, TooLarge, Unavailable
 from orchestrator.kit.threads import Threads
 
@@ -33,6 +33,11 @@ _HEADERS = {
     "user-agent": "cogmill",
 }
 
+_PORTS = {"http": 80, "https": 443}
+
+# What an operator who says nothing wants.
+PUBLIC = Reach()
+
 Resolve = Callable[[str], Awaitable[Sequence[IPAddress]]]
 
 
@@ -40,7 +45,7 @@ class ForbiddenAddress(httpx.ConnectError):
     """The host has no address, or one that is not public. Which of the two is for nobody outside to know."""
 
 
-def check_url(url: str, param: str, *, allow_networks: Iterable[IPNetwork] = ()) -> httpx.URL:
+def check_url(url: str, param: str, *, reach: Reach = PUBLIC) -> httpx.URL:
     """The URL, parsed as it will be opened. Raises `InvalidField` for one that `GuardedTransport` could never open.
 
     A host name is not resolved here: what it stands for now says nothing of what it stands for later.
@@ -60,9 +65,12 @@ def check_url(url: str, param: str, *, allow_networks: Iterable[IPNetwork] = ())
         raise InvalidField("must not carry a user name or a password", param=param)
     if parsed.port is not None and parsed.port > 0xFFFF:
         raise InvalidField("is a URL with a port that there is not", param=param)
+    if not reach.calls(parsed.port or _PORTS[parsed.scheme]):
+        raise InvalidField(f"must have one of the ports {', '.join(map(str, reach.ports or ()))}", param=param)
     literal = _literal(parsed.raw_host.decode("ascii"))
-    if literal is not None and not may_reach(literal, allow_networks):
-        raise InvalidField("is a URL with an address that is not public", param=param)
+    if literal is not None and not reach.takes(literal):
+        what = "that is not reached from here" if may_reach(literal, reach.allow) else "that is not public"
+        raise InvalidField(f"is a URL with an address {what}", param=param)
     return parsed
 
 
@@ -76,7 +84,7 @@ class Fetcher:
     def __init__(self, settings: FetchSettings, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._settings = settings
         self._transport = transport or GuardedTransport(
-            settings.allow_networks, proxy_url=settings.proxy, max_connections=_FETCHES
+            settings.reach, proxy_url=settings.proxy, max_connections=_FETCHES
         )
 
     async def image(self, url: str) -> bytes:
@@ -87,7 +95,7 @@ class Fetcher:
         limit_s = self._settings.timeout_s
         try:
             async with asyncio.timeout(limit_s):
-                return await self._follow(check_url(url, _PARAM, allow_networks=self._settings.allow_networks))
+                return await self._follow(check_url(url, _PARAM, reach=self._settings.reach))
         except TimeoutError:
             raise _unreachable(f"did not arrive within {limit_s:g} s") from None
         except httpx.PoolTimeout:
@@ -118,7 +126,7 @@ class Fetcher:
 
     def _next(self, url: httpx.URL, location: str) -> httpx.URL:
         try:
-            return check_url(str(url.join(location)), _PARAM, allow_networks=self._settings.allow_networks)
+            return check_url(str(url.join(location)), _PARAM, reach=self._settings.reach)
         except InvalidField as error:
             raise _unreachable(f"redirects to a URL that is refused: it {error.message}") from None
         except (httpx.InvalidURL, ValueError):
@@ -146,7 +154,7 @@ def _unreachable(message: str) -> InvalidField:
 
 
 class GuardedTransport(httpx.AsyncBaseTransport):
-    """HTTP to public addresses only, and to `allow_networks`; anything else raises `ForbiddenAddress`.
+    """HTTP to where `reach` goes only; anything else raises `ForbiddenAddress`.
 
     With `proxy_url` the addresses are found and checked here all the same, and it is asked to connect to them.
     A client on it must be made with `trust_env=False`: a proxy from the environment would go around it. And it must
@@ -155,7 +163,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
 
     def __init__(
         self,
-        allow_networks: Iterable[IPNetwork] = (),
+        reach: Reach = PUBLIC,
         *,
         proxy_url: str | None = None,
         max_connections: int | None = None,
@@ -169,7 +177,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             max_connections=max_connections,
             max_keepalive_connections=max_idle,
             keepalive_expiry=5.0,
-            network_backend=_GuardedBackend(tuple(allow_networks), resolve or Resolver(), network),
+            network_backend=_GuardedBackend(reach, resolve or Resolver(), network),
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -216,8 +224,8 @@ class _Body(httpx.AsyncByteStream):
 class _GuardedBackend(httpcore.AsyncNetworkBackend):
     """Connects by name only to an address that it has checked. TLS still asks for the name, and so does `Host`."""
 
-    def __init__(self, allowed: tuple[IPNetwork, ...], resolve: Resolve, network: httpcore.AsyncNetworkBackend) -> None:
-        self._allowed = allowed
+    def __init__(self, reach: Reach, resolve: Resolve, network: httpcore.AsyncNetworkBackend) -> None:
+        self._reach = reach
         self._resolve = resolve
         self._network = network
 
@@ -231,10 +239,12 @@ class _GuardedBackend(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         try:
             async with asyncio.timeout(timeout) as deadline:
+                if not self._reach.calls(port):
+                    raise ForbiddenAddress("the port is none of those that may be called")
                 literal = _literal(host)
                 addresses = [literal] if literal is not None else await self._resolve(host)
                 # One bad address condemns the name: whose name it is chooses which of them answers.
-                if not addresses or not all(may_reach(address, self._allowed) for address in addresses):
+                if not addresses or not all(map(self._reach.takes, addresses)):
                     raise ForbiddenAddress("the host leads to no public address")
                 return await self._connect_one(addresses, port, deadline, socket_options)
         except TimeoutError:

@@ -24,12 +24,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.loaders import JSONFileLoader
 from botocore.session import Session as BotocoreSession
 
+from orchestrator.adapters import read_back
 from orchestrator.adapters.s3_keys import KeysOfFiles, keys_of
 from orchestrator.config import S3Settings
 from orchestrator.domain.addresses import is_loopback
 from orchestrator.domain.errors import IntegrityError, InvalidField, NotFound, ObjectsRefused, ObjectsUnavailable
 from orchestrator.domain.job import Artifact
 from orchestrator.domain.objects import PROBES
+from orchestrator.ports.objects import Signed
 
 if TYPE_CHECKING:
     from botocore.model import OperationModel
@@ -86,7 +88,7 @@ class S3Objects:
     # ------------------------------------------------------------ writing
 
     def put(self, key: str, data: bytes, content_type: str) -> Artifact:
-        artifact = Artifact(key=key, size=len(data), sha256=hashlib.sha256(data).hexdigest(), content_type=content_type)
+        artifact = read_back.of_bytes(key, data, content_type)
         with _our_errors(key):
             self._client.put_object(Bucket=self._bucket, Key=key, Body=data, ContentType=content_type)
         self.verify(artifact)
@@ -95,11 +97,7 @@ class S3Objects:
     def upload(
         self, key: str, path: Path, content_type: str, *, on_progress: Callable[[], None] | None = None
     ) -> Artifact:
-        # Hashed in a pass of its own: the parts are then read concurrently and again on a retry, and what matters is
-        # the file as it was handed over, whatever becomes of it on its way.
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        artifact = Artifact(key=key, size=path.stat().st_size, sha256=sha256, content_type=content_type)
+        artifact = read_back.of_file(key, path, content_type)
         with _our_errors(key):
             self._client.upload_file(
                 str(path),
@@ -181,17 +179,7 @@ class S3Objects:
                     raise ObjectsUnavailable(f"S3 broke off {key} at byte {position}: {error}") from error
 
     def verify(self, artifact: Artifact, *, on_progress: Callable[[], None] | None = None) -> None:
-        digest, size = hashlib.sha256(), 0
-        for chunk in self.stream(artifact.key):
-            digest.update(chunk)
-            size += len(chunk)
-            if on_progress is not None:
-                on_progress()
-        if (size, digest.hexdigest()) != (artifact.size, artifact.sha256):
-            raise IntegrityError(
-                f"{artifact.key} reads back as {size} bytes with SHA-256 {digest.hexdigest()}; "
-                f"written were {artifact.size} bytes with {artifact.sha256}"
-            )
+        read_back.compare(artifact, self.stream(artifact.key), on_progress)
 
     def list_keys(self, prefix: str) -> Iterator[str]:
         return (listed.key for listed in self.list_objects(prefix))
@@ -222,19 +210,25 @@ class S3Objects:
                 ExpiresIn=self._signed_for_s(lifetime_s),
             )
 
-    def _signed_for_s(self, wanted_s: int) -> int:
-        """Seconds that a URL signed now may claim: as wanted, or less with credentials that end sooner."""
-        left_s = self._session_s()
-        return wanted_s if left_s is None else max(1, min(wanted_s, int(left_s)))
+    def sign(self, reads: Iterable[str], writes: Iterable[str], *, lifetime_s: int) -> Signed:
+        """URLs on the inner endpoint that GET and PUT these keys and no other, for whoever has no keys of S3."""
+        lifetime_s = self._signed_for_s(lifetime_s, self._client)
 
-    def _session_s(self) -> float | None:
-        """Seconds that the signing credentials are good for, renewed first if that is soon over; None: for ever."""
-        credentials = self._signing_client._request_signer._credentials  # type: ignore[attr-defined]
-        if not isinstance(credentials, RefreshableCredentials):
-            return None
-        credentials.get_frozen_credentials()  # renews what ends within a quarter of an hour
-        ends: datetime = credentials._expiry_time  # type: ignore[attr-defined]
-        return (ends - datetime.now(UTC)).total_seconds()
+        def signed(call: str, key: str) -> str:
+            params = {"Bucket": self._bucket, "Key": key}
+            return self._client.generate_presigned_url(call, Params=params, ExpiresIn=lifetime_s)
+
+        with _our_errors(self._bucket):
+            return Signed(
+                reads={key: signed("get_object", key) for key in reads},
+                writes={key: signed("put_object", key) for key in writes},
+                lifetime_s=lifetime_s,
+            )
+
+    def _signed_for_s(self, wanted_s: int, client: S3Client | None = None) -> int:
+        """Seconds that a URL signed now may claim: as wanted, or less with credentials that end sooner."""
+        left_s = _session_s(client or self._signing_client)
+        return wanted_s if left_s is None else max(1, min(wanted_s, int(left_s)))
 
     # ------------------------------------------------------------ the bucket itself
 
@@ -244,12 +238,16 @@ class S3Objects:
         with _our_errors(self._bucket), suppress(*already):
             self._client.create_bucket(Bucket=self._bucket)
 
-    def check(self) -> None:
-        """Write, read back, list and delete one small object: all that Cogmill needs of the bucket. Raises as usual."""
+    def check(self, also: Callable[[str], object] = lambda key: None) -> None:
+        """Write, read back, list and delete one small object: all that Cogmill needs of the bucket. Raises as usual.
+
+        `also` is asked what else should go with it while it is there.
+        """
         key = f"{PROBES}{uuid4().hex}"
         self.put(key, b"cogmill doctor", "text/plain")
         if key not in self.list_keys(key):
             raise IntegrityError(f"{key} was written but is not listed")
+        also(key)
         self.delete([key])
 
     @property
@@ -262,6 +260,16 @@ class S3Objects:
                 return self._client.get_object(Bucket=self._bucket, Key=key)
             span = f"bytes={start}-{'' if end is None else end}"
             return self._client.get_object(Bucket=self._bucket, Key=key, Range=span)
+
+
+def _session_s(client: S3Client) -> float | None:
+    """Seconds that a client's credentials are good for, renewed first if that is soon over; None: for ever."""
+    credentials = client._request_signer._credentials  # type: ignore[attr-defined]
+    if not isinstance(credentials, RefreshableCredentials):
+        return None
+    credentials.get_frozen_credentials()  # renews what ends within a quarter of an hour
+    ends: datetime = credentials._expiry_time  # type: ignore[attr-defined]
+    return (ends - datetime.now(UTC)).total_seconds()
 
 
 def transfer_config(size: int, multipart_threshold: int) -> TransferConfig:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
 
 import httpx
 
-from orchestrator.adapters.fetch import ForbiddenAddress, GuardedTransport, check_url
+from orchestrator.adapters.fetch import PUBLIC, ForbiddenAddress, GuardedTransport, check_url
 from orchestrator.adapters.tunnel import ProxyUnavailable
-from orchestrator.domain.addresses import IPNetwork
+from orchestrator.domain.addresses import Reach
 from orchestrator.domain.errors import InvalidField
 from orchestrator.domain.webhooks import Answer, Reply, Silence, asked_pause_s
 
@@ -27,19 +27,19 @@ class HttpSender:
         self,
         *,
         timeout_s: float,
-        allow_networks: Iterable[IPNetwork] = (),
+        reach: Reach = PUBLIC,
         proxy_url: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._timeout_s = timeout_s
-        self._allow_networks = tuple(allow_networks)
-        self._transport = transport or GuardedTransport(self._allow_networks, proxy_url=proxy_url, max_idle=_MAX_IDLE)
+        self._reach = reach
+        self._transport = transport or GuardedTransport(reach, proxy_url=proxy_url, max_idle=_MAX_IDLE)
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         answer: Answer = Silence(error=f"no answer within {self._timeout_s:g} s")
         try:
             async with asyncio.timeout(self._timeout_s):
-                checked = check_url(url, "url", allow_networks=self._allow_networks)
+                checked = check_url(url, "url", reach=self._reach)
                 request = httpx.Request("POST", checked, headers=headers, content=body)
                 async with aclosing(await self._transport.handle_async_request(request)) as response:
                     pause_s = asked_pause_s(response.headers.get("retry-after", ""), datetime.now(UTC))

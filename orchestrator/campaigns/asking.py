@@ -89,7 +89,7 @@ def check(wish: Wish, settings: Settings, tenant: str) -> None:
     if wish.stop is not None:
         failing.check(wish.stop)
     if wish.webhook_url is not None:
-        check_url(wish.webhook_url, "webhook_url", allow_networks=settings.fetch.allow_networks)
+        check_url(wish.webhook_url, "webhook_url", reach=settings.webhook_reach)
     if wish.output is not None:
         pattern_of(wish.output, settings, tenant)
     check_metadata(wish.metadata or {})

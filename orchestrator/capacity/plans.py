@@ -45,7 +45,7 @@ def plan_of(settings: Settings, pool_name: str, kind: str | None, index: int) ->
         settings=pool.as_sent,
         engine=settings.engine,
         adapters={name: it for name, it in settings.adapters.items() if pool.model in it.models},
-        s3=settings.s3,
+        s3=settings.s3.for_workers,
         log=settings.log,
         finish=settings.finish,
         moderation=settings.moderation,

@@ -11,8 +11,10 @@ from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Protocol
+from uuid import uuid4
 
 from orchestrator.adapters.s3 import S3Objects
+from orchestrator.adapters.s3_urls import UrlObjects, Wallet
 from orchestrator.commands.findings import ROLES, role_findings
 from orchestrator.commands.findings import Finding as Finding
 from orchestrator.commands.findings import Health as Health
@@ -287,9 +289,21 @@ def _schema(database: Access) -> str:
 
 def _bucket(settings: S3Settings) -> str:
     # A doctor reports what retries would ride over, and does not wait as long as a worker would.
-    impatient = {"max_attempts": 1, "read_timeout_s": min(settings.read_timeout_s, WITHIN_S / 2)}
-    S3Objects(settings.model_copy(update=impatient)).check()
-    return f"{settings.bucket}: written, read, listed, deleted"
+    changes = {"max_attempts": 1, "read_timeout_s": min(settings.read_timeout_s, WITHIN_S / 2)}
+    impatient = settings.model_copy(update=changes)
+    objects = S3Objects(impatient)
+    told = f"{settings.bucket}: written, read, listed, deleted"
+    if settings.worker_access == "shared":
+        objects.check()
+        return f"{told}; workers have these keys, too (s3.worker_access)"
+
+    def as_a_worker(key: str) -> None:
+        wallet, signed = Wallet(), objects.sign([key], [key], lifetime_s=60)
+        wallet.take(uuid4(), signed.reads, signed.writes)
+        UrlObjects(impatient.for_workers, wallet).put(key, b"cogmill doctor", "text/plain")
+
+    objects.check(as_a_worker)
+    return f"{told}; written and read by signed URLs, as workers do"
 
 
 def _ray(address: str | None, connect: Connect, joined: list[RayCluster]) -> str:

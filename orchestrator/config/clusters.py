@@ -8,8 +8,9 @@ from typing import Literal, Self
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from orchestrator.config import sources
+from orchestrator.config import placeholders, sources
 from orchestrator.config.database import Access, DatabaseAddress
+from orchestrator.config.loops import MetricsSettings
 from orchestrator.config.section import Seconds, Section
 from orchestrator.config.sections import LogSettings
 from orchestrator.domain.errors import ConfigError
@@ -58,6 +59,8 @@ class _Environment(BaseSettings):
     database_url: str
     database_pooling: Literal["session", "transaction"] = "session"
     log: LogSettings = LogSettings()
+    # Of these the token alone: where the controller listens is its own section's.
+    metrics: MetricsSettings = MetricsSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -73,6 +76,7 @@ class _Environment(BaseSettings):
     @model_validator(mode="after")
     def _readable(self) -> Self:
         DatabaseAddress.parse(self.database_url)
+        placeholders.refuse({"database_url": self.database_url, "metrics.token": self.metrics.token})
         return self
 
     @property

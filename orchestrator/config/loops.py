@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 
-from orchestrator.config.section import Seconds, Section
+from orchestrator.config.section import Port, Seconds, Section
 from orchestrator.domain.campaign import StopRule
 from orchestrator.policy.affinity import Swapping, at_once_of
 from orchestrator.policy.prediction import KEPT
@@ -34,6 +34,10 @@ class WebhookSettings(Section):
     overlap_s: Seconds = 24 * 3600
     # Deliveries that ended so long ago are pruned.
     keep_s: Seconds = 30 * 24 * 3600
+    # As those of `fetch`, which hold where these are None.
+    allow_networks: tuple[IPvAnyNetwork, ...] | None = None
+    deny_networks: tuple[IPvAnyNetwork, ...] | None = None
+    ports: tuple[Port, ...] | None = Field(default=None, min_length=1)
 
 
 class BatchSettings(Section):
@@ -287,3 +291,17 @@ class MetricsSettings(Section):
     maintain_port: int = Field(default=9102, ge=0, le=65535)
     # Between two looks at the queue.
     queue_every_s: Seconds = 5
+    # What a scraper must present as `Authorization: Bearer`; None lets in whoever comes.
+    token: SecretStr | None = None
+
+    @property
+    def bearer(self) -> str | None:
+        """The token, readable."""
+        return None if self.token is None else self.token.get_secret_value()
+
+    @field_validator("token")
+    @classmethod
+    def _sendable(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is not None and not re.fullmatch(r"[A-Za-z0-9._~+/-]{16,}=*", token.get_secret_value()):
+            raise ValueError("must have at least 16 characters, of letters, digits and ._~+/- (RFC 6750)")
+        return token

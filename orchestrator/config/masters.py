@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr, TypeAdapter, ValidationError
 
+from orchestrator.config import placeholders
 from orchestrator.config.section import Section
 from orchestrator.domain.masters import FIRST, Master, Ring, check
 
@@ -34,6 +35,7 @@ def ring_of(master_key: SecretStr | None, master_keys: Sequence[MasterKeySetting
         first = Master(FIRST, master_key.get_secret_value())
         if first not in (master for _, master in named):
             named.append(("master_key", first))
+    placeholders.refuse({name: master.key for name, master in named})
     return check(named) if named else None
 
 

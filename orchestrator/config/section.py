@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 # Up to a hundred years: PostgreSQL's intervals and the system's timers take no infinity.
 Seconds = Annotated[float, Field(gt=0, le=100 * 365.25 * 24 * 3600, allow_inf_nan=False)]
 
+# Of somebody's server.
+Port = Annotated[int, Field(ge=1, le=65535)]
+
 
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -9,13 +9,17 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 
-from orchestrator.config.section import Seconds, Section
+from orchestrator.config.section import Port, Seconds, Section
+from orchestrator.domain.addresses import Reach
 from orchestrator.domain.picture import MAX_PIXELS
 from orchestrator.domain.request import DEFAULT_PRIORITY, MAX_PRIORITY
 from orchestrator.policy.limits import Limits
 
 # What the paths of the API begin with. A base path that began so, too, could not be told from them.
 _OWN_PATHS = ("v1", "api", "docs", "openapi.json", "healthz", "readyz", "metrics", ".well-known")
+
+
+WORKER_URLS_S = 3600
 
 
 class S3Settings(Section):
@@ -42,6 +46,14 @@ class S3Settings(Section):
     # `supported`: boto3's checksums of every body, as trailers, which not every server takes. `required`: only where S3
     # itself demands one, the oldest kind among them, which all take. What is written is read back either way.
     checksums: Literal["required", "supported"] = "required"
+    # How workers reach the bucket. `shared`: with the keys above. `presigned`: with none, by URLs that the dispatcher
+    # signs for each claim, for what it reads and for its own outputs. Left out of dumps as it is, like the next one, so
+    # that the plans of running workers stay theirs.
+    worker_access: Literal["shared", "presigned"] = Field(default="shared", exclude_if=lambda it: it == "shared")
+    # For how long these URLs open; renewed at half of it for as long as the render goes on.
+    worker_urls_s: int = Field(
+        default=WORKER_URLS_S, ge=60, le=7 * 24 * 3600, exclude_if=lambda it: it == WORKER_URLS_S
+    )
 
     @model_validator(mode="after")
     def _signs_with_both(self) -> Self:
@@ -62,6 +74,14 @@ class S3Settings(Section):
             if name == "public_url" and "/" in rest.rstrip("/"):
                 raise ValueError("public_url must be a host without a path: presigned URLs under a path do not verify")
         return self
+
+    @property
+    def for_workers(self) -> Self:
+        """What workers are told: no keys, where they need none."""
+        if self.worker_access == "shared":
+            return self
+        keys = ("access_key", "secret_key", "signing_access_key", "signing_secret_key")
+        return self.model_copy(update=dict.fromkeys(keys) | {"worker_urls_s": WORKER_URLS_S})
 
 
 class ApiSettings(Section):
@@ -132,8 +152,17 @@ class FetchSettings(Section):
     max_redirects: int = Field(default=3, ge=0, le=10)
     # In CIDR; let through although they are private, loopback or otherwise reserved.
     allow_networks: tuple[IPvAnyNetwork, ...] = ()
+    # In CIDR; never reached, though they be public or among the former.
+    deny_networks: tuple[IPvAnyNetwork, ...] = ()
+    # None: every port.
+    ports: tuple[Port, ...] | None = Field(default=None, min_length=1)
     # `http://user:password@host:port`, or https. It is asked to connect to the addresses that were checked.
     proxy_url: SecretStr | None = None
+
+    @property
+    def reach(self) -> Reach:
+        """Where pictures are fetched from."""
+        return Reach(allow=self.allow_networks, deny=self.deny_networks, ports=self.ports)
 
     @property
     def proxy(self) -> str | None:

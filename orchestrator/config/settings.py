@@ -13,10 +13,11 @@ from typing import Any, Literal, Self
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from orchestrator.config import loops, rendering, sections, sources
+from orchestrator.config import loops, placeholders, rendering, sections, sources
 from orchestrator.config.database import Access, DatabaseAddress
 from orchestrator.config.logins import DEPLOYMENT
 from orchestrator.config.masters import MasterKeySettings, ring_of
+from orchestrator.domain.addresses import Reach
 from orchestrator.domain.catalog import FAMILIES, ModelFamily, Profile
 from orchestrator.domain.errors import ConfigError, UnknownModel
 from orchestrator.domain.masters import Ring
@@ -72,6 +73,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _names_resolve(self) -> Self:
         ring_of(self.master_key, self.master_keys)
+        placeholders.refuse(self._secrets)
         room = min(self.api.max_bodies_bytes, self.api.max_bodies_bytes_per_tenant)
         if room < self.max_request_bytes:
             raise ValueError(
@@ -95,6 +97,7 @@ class Settings(BaseSettings):
                 pool.check_dtype(self.family_of(pool.model))
             except ValueError as error:
                 raise ValueError(f"pools.{name}.{error}") from None
+        _check_sources(self.s3, {"models": self.models, "adapters": self.adapters})
         _check_shared(self.shared, self.pools)
         _check_names(self.pools, self.shared)
         _check_caps(self.pools, self.autoscale)
@@ -117,6 +120,21 @@ class Settings(BaseSettings):
             if target not in self.models:
                 raise ValueError(f"{where} {target!r} is none of models: {', '.join(self.models)}")
         return self
+
+    @property
+    def _secrets(self) -> dict[str, str | SecretStr | None]:
+        """Whatever must be nobody else's, by its setting, but master keys (`config/masters.py`); and Ray's token."""
+        return {
+            "database_url": self.database_url,
+            "listen_url": self.listen_url,
+            "s3.access_key": self.s3.access_key,
+            "s3.secret_key": self.s3.secret_key,
+            "s3.signing_secret_key": self.s3.signing_secret_key,
+            "fetch.proxy_url": self.fetch.proxy_url,
+            "limits.storage": self.limits.storage,
+            "metrics.token": self.metrics.token,
+            **placeholders.rays(),
+        }
 
     @property
     def needed_ring(self) -> Ring:
@@ -153,6 +171,16 @@ class Settings(BaseSettings):
             roles=self.database_roles,
             url_file=self._files.get("database_url"),
             listen_file=self._files.get("listen_url"),
+        )
+
+    @property
+    def webhook_reach(self) -> Reach:
+        """Where webhooks are sent: what is said of them, and for the rest what is said of pictures."""
+        own, usual = self.webhooks, self.fetch
+        return Reach(
+            allow=usual.allow_networks if own.allow_networks is None else own.allow_networks,
+            deny=usual.deny_networks if own.deny_networks is None else own.deny_networks,
+            ports=usual.ports if own.ports is None else own.ports,
         )
 
     @property
@@ -295,6 +323,19 @@ def load(**overrides: Any) -> Settings:
         raise ConfigError(_unparsed(error)) from None
     except ValueError as error:  # a TOML file that does not parse
         raise ConfigError(f"COGMILL_CONFIG {path}: {error}") from None
+
+
+def _check_sources(
+    s3: sections.S3Settings, named: Mapping[str, Mapping[str, rendering.ModelSettings | rendering.AdapterSettings]]
+) -> None:
+    """Raise `ValueError` for what workers would fetch from S3 without keys of it."""
+    for section, items in named.items():
+        for name, item in items.items():
+            if s3.worker_access == "presigned" and item.source.startswith("s3://"):
+                raise ValueError(
+                    f"{section}.{name}.source is fetched from S3, and with s3.worker_access = presigned workers have no"
+                    " keys of it: put the files on a volume, or fetch them from elsewhere"
+                )
 
 
 def _check_shared(shared: Mapping[str, loops.SharedSettings], pools: Mapping[str, rendering.PoolSettings]) -> None:

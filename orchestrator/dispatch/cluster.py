@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from orchestrator.dispatch.claims import Claims
 from orchestrator.dispatch.fleet import Fleet
+from orchestrator.dispatch.grants import Grants
 from orchestrator.dispatch.recovery import Recovery
 from orchestrator.dispatch.settler import Settler
 from orchestrator.dispatch.verdict import Death, Rules
@@ -41,6 +42,8 @@ class Cluster:
     ttl_s: float
     # What finished renders teach.
     lessons: Lessons
+    # What workers without keys of S3 may do.
+    grants: Grants = field(default_factory=Grants)
 
     def expected_s(self, claims: Iterable[Claim]) -> dict[UUID, float]:
         """GPU seconds that these claims' renders take, by token and by all that is known now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from orchestrator.domain.errors import CogmillError, WorkerError
 from orchestrator.domain.job import Claim, WorkerRef
 from orchestrator.domain.outcome import Evicted, Released
 from orchestrator.domain.pausing import pause_over
-from orchestrator.domain.protocol import Answer, Assignment
+from orchestrator.domain.protocol import Answer
 from orchestrator.policy import placement
 from orchestrator.policy.guarantees import Standing, give_back
 from orchestrator.telemetry import aside, logs, metrics
@@ -110,7 +111,8 @@ class Dispatcher:
     async def _assign(self, claim: Claim) -> None:
         cluster = self._cluster
         try:
-            answer = await cluster.workers.assign(claim.worker.name, cluster.caller, Assignment.of(claim))
+            assignment = await cluster.grants.assignment(claim, cluster.clock.monotonic())
+            answer = await cluster.workers.assign(claim.worker.name, cluster.caller, assignment)
             _log.info("assigned", answer=answer, **logs.fields(claim))
             if answer is not Answer.ACCEPTED:
                 await self._refused(claim, answer)
@@ -127,6 +129,29 @@ class Dispatcher:
             worker.status = None  # it is not what we took it for: nothing more for it before its next answer
         await cluster.settler.end([(claim, Released(reason=f"refused: {answer}"))])
         cluster.claims.drop(claim.token)
+
+    async def renew_urls(self) -> int:
+        """Send workers without keys of S3 newer URLs for what they hold, before those that they have end; how many."""
+        cluster = self._cluster
+        due = cluster.grants.due(cluster.claims.by_token.values(), cluster.clock.monotonic())
+        return sum(await asyncio.gather(*(self._renew(claim) for claim in due)))
+
+    async def _renew(self, claim: Claim) -> bool:
+        cluster = self._cluster
+        try:
+            assignment = await cluster.grants.assignment(claim, cluster.clock.monotonic())
+            renewed = replace(assignment, renews=True)
+            # Whatever it answers: the watcher sees what it holds.
+            await cluster.workers.assign(claim.worker.name, cluster.caller, renewed)
+        except CogmillError as error:
+            cluster.grants.missed(claim.token)
+            _log.warning("renewal_unanswered", error=f"{type(error).__name__}: {error}"[:200], **logs.fields(claim))
+            return False
+        except Exception as error:
+            cluster.grants.missed(claim.token)
+            aside.put("grants", error, **logs.fields(claim))
+            return False
+        return True
 
     async def beat(self) -> int:
         """Renew the leases of the workers that were heard from since their last beat; how many."""

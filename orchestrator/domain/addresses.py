@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 IPAddress = IPv4Address | IPv6Address
@@ -29,10 +30,34 @@ _REFUSED = tuple(
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """Where strangers' URLs may lead us: to what is public, and what an operator adds to that or takes from it."""
+
+    # Let through although they are not public.
+    allow: tuple[IPNetwork, ...] = ()
+    # Not reached, whatever else is said of them.
+    deny: tuple[IPNetwork, ...] = ()
+    # None: all of them.
+    ports: tuple[int, ...] | None = None
+
+    def takes(self, address: IPAddress) -> bool:
+        """Whether a connection may go to this address."""
+        return not _within(address, self.deny) and may_reach(address, self.allow)
+
+    def calls(self, port: int) -> bool:
+        """Whether a connection may go to this port."""
+        return self.ports is None or port in self.ports
+
+
 def may_reach(address: IPAddress, allowed: Iterable[IPNetwork]) -> bool:
     """Whether a connection may go there: it is public, or in one of the networks that the operator lets through."""
+    return is_public(address) or _within(address, allowed)
+
+
+def _within(address: IPAddress, networks: Iterable[IPNetwork]) -> bool:
     meant = _meant(address)
-    return is_public(meant) or any(meant in network or address in network for network in allowed)
+    return any(meant in network or address in network for network in networks)
 
 
 def is_public(address: IPAddress) -> bool:

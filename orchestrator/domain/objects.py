@@ -25,6 +25,9 @@ FILES = "files/"
 PROBES = "doctor/"
 MANIFESTS = "manifests/"
 
+# The names of a finished render's files.
+OUTPUTS = ("video.mp4", "cover.png", "thumbnail.webp", "spritesheet.jpg")
+
 # Nobody else may write below these.
 OWN = ("videos/", INPUTS, FILES, PROBES, MANIFESTS)
 
@@ -53,6 +56,13 @@ def result_key(job_id: UUID, claim: int) -> str:
 def preview_key(job_id: UUID, claim: int) -> str:
     """Where the preview of a claim's render lives."""
     return f"{claim_prefix(job_id, claim)}preview.webp"
+
+
+def output_keys(job_id: UUID, claim: int, steps: int) -> list[str]:
+    """Every key that a claim's render of so many steps may write: no other is its worker's business."""
+    names = [claim_prefix(job_id, claim) + name for name in OUTPUTS]
+    checkpoints = (checkpoint_key(job_id, claim, step) for step in range(steps + 1))
+    return [*names, result_key(job_id, claim), preview_key(job_id, claim), *checkpoints]
 
 
 def checkpoint_prefix(job_id: UUID, claim: int) -> str:

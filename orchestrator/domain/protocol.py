@@ -96,6 +96,12 @@ class Assignment:
     checkpoint: Checkpoint | None = None
     # Whose it is: tenants share a worker's finishers. Dispatchers of earlier releases do not say.
     tenant: str = ""
+    # Signed URLs by key, the only way to the bucket for a worker without keys: of what the render may read, and write.
+    # None where workers have keys. Plain values, so that earlier releases can read the rest.
+    reads: Mapping[str, str] | None = field(default=None, repr=False)
+    writes: Mapping[str, str] | None = field(default=None, repr=False)
+    # It only brings newer URLs: whoever does not hold the render does not begin it.
+    renews: bool = False
 
     def __setstate__(self, state: list[Any]) -> None:
         fill(self, state)

@@ -86,7 +86,7 @@ class Jobs:
         Raises a `RequestError`, or `Unavailable` when what it takes to check does not answer.
         """
         if request.webhook_url is not None:
-            check_url(request.webhook_url, "webhook_url", allow_networks=self._settings.fetch.allow_networks)
+            check_url(request.webhook_url, "webhook_url", reach=self._settings.webhook_reach)
         seed = random.getrandbits(_RANDOM_SEED_BITS) if request.seed is None else request.seed
         # Everything that costs nothing to check comes before what does: a fetch, a review, an upload.
         known = await self._book.known()

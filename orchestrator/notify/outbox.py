@@ -79,7 +79,7 @@ class Announcer:
 
     def _to_url(self, tenant: str, url: str, event_id: str, event_type: EventType, body: str) -> list[NewDelivery]:
         try:
-            host = host_of(check_url(url, "webhook_url", allow_networks=self._settings.fetch.allow_networks))
+            host = host_of(check_url(url, "webhook_url", reach=self._settings.webhook_reach))
         except InvalidField as error:  # the rules have changed since its request was accepted
             _log.warning("webhook_url_refused", tenant=tenant, event_type=event_type, error=error.message)
             return []

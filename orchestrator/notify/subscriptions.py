@@ -215,7 +215,7 @@ class Subscriptions:
         return self._settings.webhooks.overlap_s if overlap else 0.0
 
     def _host(self, url: str) -> str:
-        return host_of(check_url(url, "url", allow_networks=self._settings.fetch.allow_networks))
+        return host_of(check_url(url, "url", reach=self._settings.webhook_reach))
 
 
 def delivery_id_of(delivery: WebhookDelivery) -> str:

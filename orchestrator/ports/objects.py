@@ -4,9 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from orchestrator.domain.job import Artifact
+
+
+class Signed(NamedTuple):
+    """URLs by key, and the seconds for which they open."""
+
+    reads: dict[str, str]
+    writes: dict[str, str]
+    lifetime_s: float
+
+
+class ClaimObjects(Protocol):
+    """The bucket as a render needs it: its inputs, and its claim's outputs. The calls are those of `ObjectStore`."""
+
+    def put(self, key: str, data: bytes, content_type: str) -> Artifact: ...
+
+    def upload(
+        self, key: str, path: Path, content_type: str, *, on_progress: Callable[[], None] | None = None
+    ) -> Artifact: ...
+
+    def get(self, key: str) -> bytes: ...
 
 
 class ObjectStore(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Protocol
 
 from orchestrator.adapters.s3 import S3Objects
@@ -15,11 +16,12 @@ from orchestrator.capacity.plans import plans
 from orchestrator.capacity.scaler import Scaler
 from orchestrator.capacity.swapper import Swapper
 from orchestrator.capacity.yielding import Yielding
-from orchestrator.config import Settings
+from orchestrator.config import S3Settings, Settings
 from orchestrator.dispatch.claims import Claims
 from orchestrator.dispatch.cluster import Cluster
 from orchestrator.dispatch.dispatcher import Dispatcher
 from orchestrator.dispatch.fleet import Fleet, Worker
+from orchestrator.dispatch.grants import Grants, Sign
 from orchestrator.dispatch.recovery import Recovery
 from orchestrator.dispatch.retirement import Retirement
 from orchestrator.dispatch.timekeeper import Timekeeper
@@ -46,6 +48,8 @@ _log = logs.get("dispatching")
 _BOOKED_EVERY_S = 5.0
 # Between two looks for what is held for no worker: it costs a node each, and happens when a dispatcher is killed.
 _LEFTOVERS_EVERY_S = 20.0
+# Between two looks for URLs of workers that must be renewed: they open for a minute at least.
+_RENEWED_EVERY_S = 5.0
 
 
 class DispatcherStore(JobStore, PredictionStore, Protocol):
@@ -78,10 +82,11 @@ async def run_dispatcher(
         pulse = health.Pulse(PATIENCE_S)
         with (
             stop_signals() as stopping,  # after ray.init, which installs a handler of its own
-            health.serve(settings.metrics.host, settings.metrics.dispatch_port, pulse),
+            health.serve(settings.metrics.host, settings.metrics.dispatch_port, pulse, settings.metrics.bearer),
         ):
             caller = Caller(epoch=await store.next_epoch(settings.ray.cluster))
-            cluster = cluster_of(settings, store, S3Objects(settings.s3, settings.s3_files), workers, caller)
+            objects = S3Objects(settings.s3, settings.s3_files)
+            cluster = cluster_of(settings, store, objects, workers, caller, _signer(settings.s3, objects))
             dispatcher = Dispatcher(cluster, tuple(settings.pools))
             await cluster.reconcile()
             _log.info("dispatching", cluster=cluster.name, epoch=caller.epoch, adopted=len(cluster.claims.by_token))
@@ -95,7 +100,12 @@ async def run_dispatcher(
 
 
 def cluster_of(
-    settings: Settings, store: DispatcherStore, objects: ObjectStore, workers: Workers, caller: Caller
+    settings: Settings,
+    store: DispatcherStore,
+    objects: ObjectStore,
+    workers: Workers,
+    caller: Caller,
+    sign: Sign | None = None,
 ) -> Cluster:
     """What every loop of the dispatcher works on."""
     claims = Claims()
@@ -120,7 +130,13 @@ def cluster_of(
         poll_s=settings.lease.poll_timeout_s,
         ttl_s=settings.lease.ttl_s,
         lessons=Lessons(Book.of(settings, store), store, keep=settings.prediction.keep),
+        grants=Grants(sign),
     )
+
+
+def _signer(s3: S3Settings, objects: S3Objects) -> Sign | None:
+    """What signs for workers that have no keys; None where they have them."""
+    return partial(objects.sign, lifetime_s=s3.worker_urls_s) if s3.worker_access == "presigned" else None
 
 
 class Watchers:
@@ -206,6 +222,7 @@ def dispatching(
         Loop("retire", 1.0, Retirement(cluster, dispatcher, fleets).run_once),
         Loop("beat", lease.beat_s, dispatcher.beat, Life.GOES_ROUND),
         Loop("cancel", lease.cancel_poll_s, dispatcher.cancel, Life.GOES_ROUND),
+        Loop("grants", _RENEWED_EVERY_S, dispatcher.renew_urls),
         Loop("reconcile", lease.unheld_grace_s / 3, cluster.reconcile, Life.GOES_ROUND),
         Loop("loads", 0.5, loads.write),
         Loop("worker_time", _BOOKED_EVERY_S, Timekeeper(cluster, settings.kind_of).run_once),

@@ -72,7 +72,8 @@ async def run_maintainer(settings: Settings, dialects: Mapping[str, Lines], word
     async with Store.open(settings.database, limits=settings.limits.defaults) as store:
         pulse = health.Pulse(PATIENCE_S)
         objects = S3Objects(settings.s3, settings.s3_files)
-        with stop_signals() as stopping, health.serve(settings.metrics.host, settings.metrics.maintain_port, pulse):
+        own = settings.metrics
+        with stop_signals() as stopping, health.serve(own.host, own.maintain_port, pulse, own.bearer):
             async with _deliverer(settings, store) as deliverer, running(pulse) as loops:
                 table = [
                     *rescuing(settings, store, objects),
@@ -214,7 +215,7 @@ async def _deliverer(settings: Settings, store: WebhookStore) -> AsyncIterator[D
     """A deliverer; what it has in flight at the block's end may land for a while."""
     sender = HttpSender(
         timeout_s=settings.webhooks.timeout_s,
-        allow_networks=settings.fetch.allow_networks,
+        reach=settings.webhook_reach,
         proxy_url=settings.fetch.proxy,
     )
     deliverer = Deliverer(store, sender, settings, SystemClock(), random.Random(), masters=MasterFiles(settings))

@@ -18,7 +18,7 @@ async def run_clusters(settings: ClustersSettings, api: KubernetesApi | None = N
     async with Store.open(settings.database, connections=2) as store:
         pulse = health.Pulse(PATIENCE_S)
         try:
-            with stop_signals() as stopping, health.serve(asked.host, asked.port, pulse):
+            with stop_signals() as stopping, health.serve(asked.host, asked.port, pulse, settings.metrics.bearer):
                 controller = Controller(kubernetes, store, asked, kubernetes.namespace)
                 async with running(pulse) as loops:
                     loops.start(Loop("clusters", asked.every_s, controller.run_once, Life.GOES_ROUND))

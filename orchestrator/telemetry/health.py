@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hmac
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -28,16 +29,26 @@ class Pulse:
         return sorted(loop for loop, last in self._last.items() if now - last > self._patience_s)
 
 
+def lets_in(token: str | None, authorization: str | None) -> bool:
+    """Whether `/metrics` is for whoever sends this header: always, where no token is asked for."""
+    if token is None:
+        return True
+    scheme, _, sent = (authorization or "").partition(" ")
+    return hmac.compare_digest(sent.strip().encode(), token.encode()) and scheme.lower() == "bearer"
+
+
 @contextmanager
-def serve(host: str, port: int, pulse: Pulse) -> Iterator[int]:
+def serve(host: str, port: int, pulse: Pulse, token: str | None = None) -> Iterator[int]:
     """Serve until the block ends; yields the port. `/healthz` is 503 while a watched loop is silent.
 
-    Raises `OSError` when the port is taken.
+    `/metrics` is 401 without `token`, where there is one. Raises `OSError` when the port is taken.
     """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if self.path == "/metrics":
+            if self.path == "/metrics" and not lets_in(token, self.headers.get("Authorization")):
+                self._answer(401, "text/plain", b"metrics.token is missing or wrong\n", {"WWW-Authenticate": "Bearer"})
+            elif self.path == "/metrics":
                 self._answer(200, CONTENT_TYPE_LATEST, generate_latest(REGISTRY))
             elif self.path == "/healthz":
                 silent = pulse.silent()
@@ -46,8 +57,10 @@ def serve(host: str, port: int, pulse: Pulse) -> Iterator[int]:
             else:
                 self._answer(404, "text/plain", b"not found\n")
 
-        def _answer(self, status: int, content_type: str, body: bytes) -> None:
+        def _answer(self, status: int, content_type: str, body: bytes, more: Mapping[str, str] | None = None) -> None:
             self.send_response(status)
+            for name, value in (more or {}).items():
+                self.send_header(name, value)
             self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

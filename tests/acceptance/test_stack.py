@@ -10,12 +10,14 @@ import re
 import signal
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
 import av
 import httpx
+import psutil
 import pytest
 
 from orchestrator.local.process import ProcessId
@@ -87,6 +89,19 @@ def test_nobody_else_on_the_machine_can_look_into_it(stack: Up) -> None:
     ours = [Path(state["ray_temp_dir"]), *(stack.data_dir / name for name in ("s3", "logs", "models", "secrets"))]
     assert {path.name: path.stat().st_mode & 0o777 for path in ours} == {path.name: 0o700 for path in ours}
     assert list((ours[0] / "ray").glob("session_*"))
+
+
+def test_no_secret_of_it_is_in_any_process_s_arguments(stack: Up) -> None:
+    """`ps` shows them to everybody: those of the servers for PostgreSQL and S3, of Ray's, and of our own processes."""
+    secrets = {path.name: path.read_text().strip() for path in (stack.data_dir / "secrets").iterdir()}
+    assert len(secrets) >= 6
+    arguments = dict[int, str]()
+    for found in psutil.process_iter():
+        with suppress(psutil.Error):  # gone meanwhile
+            arguments[found.pid] = "\0".join(found.cmdline())
+    assert str(stack.data_dir) in " ".join(arguments.values())
+    shown = {name for name, secret in secrets.items() for said in arguments.values() if secret in said}
+    assert shown == set()
 
 
 def test_a_second_up_on_its_directory_is_refused_in_one_line(stack: Up) -> None:

@@ -128,3 +128,38 @@ def open_to_all(rendered: Rendered, labels: dict[str, str]) -> set[str]:
         if "from" not in rule
         for port in rule["ports"]
     }
+
+
+@pytest.mark.parametrize("as_files", [False, True])
+def test_the_token_of_metrics_is_known_to_all_that_ask_for_it_and_to_all_that_read_them(
+    helm: Helm, as_files: bool
+) -> None:
+    wanted = {"name": "our-token", "key": "bearer"}
+    token = {"metricsToken": {"existingSecret": "our-token", "key": "bearer"}, "secretsAsFiles": as_files}
+    rendered = helm.render(MONITORED | {"config": SCALED} | token)
+    endpoints = {
+        monitor["metadata"]["name"]: monitor["spec"]["podMetricsEndpoints"][0]
+        for monitor in rendered.objects
+        if monitor["kind"] == "PodMonitor"
+    }
+    assert "authorization" not in endpoints.pop("cogmill-autoscaler"), "Ray's own asks for none"
+    assert len(endpoints) == 4
+    assert all(endpoint["authorization"] == {"credentials": wanted} for endpoint in endpoints.values())
+
+    def knows(pod: dict[str, Any]) -> bool:
+        variables = {each["name"]: each.get("valueFrom") for each in pod["containers"][0].get("env", ())}
+        sources = [
+            source for volume in pod.get("volumes", ()) for source in volume.get("projected", {}).get("sources", ())
+        ]
+        secrets = [source["secret"] for source in sources if "secret" in source]
+        files = {item["path"]: secret["name"] for secret in secrets for item in secret["items"]}
+        said = variables.get("COGMILL_METRICS__TOKEN") or {}
+        return wanted.items() <= said.get("secretKeyRef", {}).items() or files.get("metrics__token") == "our-token"
+
+    pods = dict(rendered.pods())
+    known = {name for name in pods if knows(pods[name])}
+    assert {"cogmill-api", "cogmill-clusters", "cogmill-maintainer", "cogmill-test"} < known
+    assert sorted(name for name in known if "dispatcher" in name or "migrate" in name) == sorted(
+        name for name in pods if "dispatcher" in name or "migrate" in name
+    )
+    assert not [name for name in known if "ray" in name or " " in name]

@@ -70,6 +70,7 @@ CHANGES: list[dict[str, Any]] = [
     {"s3": {"existingSecret": "cogmill-s3"}},
     {"extraEnv": [{"name": "A", "value": "b"}]},
     {"extraVolumes": [{"name": "ca", "mountPath": "/ca", "volume": {"configMap": {"name": "ca"}}}]},
+    {"metricsToken": {"existingSecret": "cogmill-metrics"}},
     {"secretsAsFiles": True},
     {"externalSecrets": MADE},
     {"caBundle": {"configMap": "ca"}},

@@ -57,7 +57,7 @@ class Names:
 
 def fetcher(names: Names | None = None, **changes: Any) -> Fetcher:
     chosen = settings(**changes)
-    return Fetcher(chosen, GuardedTransport(chosen.allow_networks, resolve=names))
+    return Fetcher(chosen, GuardedTransport(chosen.reach, resolve=names))
 
 
 @asynccontextmanager
@@ -266,7 +266,7 @@ async def test_a_resolver_that_never_answers_is_left_at_the_deadline() -> None:
         return []
 
     chosen = settings()
-    refused = await refusal("http://pictures.example/", Fetcher(chosen, GuardedTransport((), resolve=never)))
+    refused = await refusal("http://pictures.example/", Fetcher(chosen, GuardedTransport(resolve=never)))
     assert refused.message == "is at a host that cannot be connected to"
 
 
@@ -280,7 +280,7 @@ async def test_no_proxy_of_the_environment_is_asked(monkeypatch: pytest.MonkeyPa
 async def test_more_fetches_than_there_is_room_for_are_our_fault_not_the_users() -> None:
     async with serving(hanging_at_once) as port:
         chosen = settings()
-        fetch = Fetcher(chosen, GuardedTransport(chosen.allow_networks, max_connections=1))
+        fetch = Fetcher(chosen, GuardedTransport(chosen.reach, max_connections=1))
         first = asyncio.create_task(fetch.image(f"http://{PUBLIC}:{port}/"))
         await asyncio.sleep(0)
         with pytest.raises(Unavailable):
@@ -347,8 +347,8 @@ async def test_a_server_that_breaks_its_tls_has_broken_off(certified: ssl.SSLCon
 
     with socket.create_server((PUBLIC, 0)) as listener:
         url = f"https://pictures.example:{listener.getsockname()[1]}/"
-        transport = GuardedTransport(settings().allow_networks, resolve=Names(pictures=[PUBLIC]))
-        sender = HttpSender(timeout_s=DEADLINE_S, allow_networks=settings().allow_networks, transport=transport)
+        transport = GuardedTransport(settings().reach, resolve=Names(pictures=[PUBLIC]))
+        sender = HttpSender(timeout_s=DEADLINE_S, reach=settings().reach, transport=transport)
         served = asyncio.create_task(asyncio.to_thread(answer, listener))
         assert "broke off" in (await refusal(url, fetcher(Names(pictures=[PUBLIC])))).message
         await served
@@ -409,7 +409,7 @@ async def proxying(answer: bytes | None = None, tls: ssl.SSLContext | None = Non
 
 def through(proxy: TunnelProxy, **names: Sequence[str]) -> Fetcher:
     chosen = settings(proxy_url=proxy.url)
-    return Fetcher(chosen, GuardedTransport(chosen.allow_networks, proxy_url=chosen.proxy, resolve=Names(**names)))
+    return Fetcher(chosen, GuardedTransport(chosen.reach, proxy_url=chosen.proxy, resolve=Names(**names)))
 
 
 @pytest.mark.parametrize("secured", [False, True], ids=["http", "https"])
@@ -447,7 +447,7 @@ async def test_a_proxy_is_not_asked_for_what_may_not_be_reached(inside: str) -> 
 
 async def test_a_webhook_goes_through_the_proxy() -> None:
     async with proxying() as proxy, serving(head("204 No Content")) as port:
-        sender = HttpSender(timeout_s=5, allow_networks=settings().allow_networks, proxy_url=proxy.url)
+        sender = HttpSender(timeout_s=5, reach=settings().reach, proxy_url=proxy.url)
         assert await sender.send(f"http://{PUBLIC}:{port}/hook", {}, b"{}") == Reply(status=204)
         await sender.close()
     assert proxy.asked[0].startswith(f"CONNECT {PUBLIC}:{port} ")
@@ -468,7 +468,7 @@ async def test_a_proxy_that_does_not_let_us_out_is_our_fault_and_its_password_is
             proxy.port = free_port(PUBLIC)
         with capture_logs() as logged, pytest.raises(Unavailable) as failed:
             await through(proxy).image(f"http://{PUBLIC}:1/")
-        sender = HttpSender(timeout_s=5, allow_networks=settings().allow_networks, proxy_url=proxy.url)
+        sender = HttpSender(timeout_s=5, reach=settings().reach, proxy_url=proxy.url)
         told = await sender.send(f"http://{PUBLIC}:1/hook", {}, b"{}")
     assert told == Silence(error="it could not be sent from here")
     assert [entry["event"] for entry in logged] == ["proxy_unavailable"]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 
+from orchestrator.dispatch.grants import Sign, keys_of
 from orchestrator.domain.errors import WorkerUnreachable
 from orchestrator.domain.protocol import Answer, Assignment, Caller, RenderStatus, WorkerState, WorkerStatus
 from orchestrator.ports import WorkerPlan, Workers
@@ -18,11 +20,12 @@ from tests.support.simulated_workers import SimulatedWorkers
 class Bench:
     """One worker of some pool, and a dispatcher's view of it."""
 
-    def __init__(self, pool: Workers, plan: WorkerPlan) -> None:
+    def __init__(self, pool: Workers, plan: WorkerPlan, sign: Sign | None = None) -> None:
         self.pool = pool
         self.plan = plan
         self.name = plan.name
         self.caller = Caller(epoch=1)
+        self._sign = sign
 
     async def status(self) -> WorkerStatus:
         return await self.pool.poll(self.name, self.caller, version=0, timeout_s=5)
@@ -69,8 +72,16 @@ class Bench:
             priority=10,
             incarnation=status.worker.incarnation,
         )
+        assignment = self.signed(assignment)
         assert await self.pool.assign(self.name, self.caller, assignment) is Answer.ACCEPTED
         return assignment
+
+    def signed(self, assignment: Assignment) -> Assignment:
+        """With the URLs that a worker without keys needs."""
+        if self._sign is None:
+            return assignment
+        signed = self._sign(*keys_of(assignment))
+        return replace(assignment, reads=signed.reads, writes=signed.writes)
 
     async def started(self, *, steps: int = 200) -> Assignment:
         """A render that is denoising."""

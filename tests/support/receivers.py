@@ -175,7 +175,7 @@ async def posting(database_url: str, *, ring: Ring | None = None, **webhooks: An
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(Store.open(database_url, limits=settings.limits.defaults))
         asked, moved = acting(store, Login.API), acting(store, Login.MAINTAIN)
-        sender = HttpSender(timeout_s=settings.webhooks.timeout_s, allow_networks=settings.fetch.allow_networks)
+        sender = HttpSender(timeout_s=settings.webhooks.timeout_s, reach=settings.webhook_reach)
         stack.push_async_callback(sender.close)
         deliverer = Deliverer(moved, sender, settings, SystemClock(), random.Random(1), masters=ring)
         stack.push_async_callback(deliverer.close, 0)

@@ -369,6 +369,8 @@ class SimulatedWorkers:
             return Answer.WRONG_INCARNATION
         if assignment.token in worker.renders:
             return Answer.ACCEPTED
+        if assignment.renews:
+            return Answer.FULL
         if worker.loading or worker.error is not None:
             return Answer.NOT_READY
         if worker.draining:

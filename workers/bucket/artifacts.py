@@ -16,7 +16,7 @@ from orchestrator.domain.protocol import Assignment
 from orchestrator.domain.retry import BELOW, Backoff
 from orchestrator.objects import results
 from orchestrator.policy.watchdog import UPLOAD_TRIED_S
-from orchestrator.ports import ObjectStore
+from orchestrator.ports.objects import ClaimObjects
 from orchestrator.telemetry import logs
 from workers.engine.parts import Watch
 from workers.finish import Finished
@@ -31,7 +31,7 @@ _log = logs.get("artifacts")
 
 
 def publish(
-    objects: ObjectStore,
+    objects: ClaimObjects,
     assignment: Assignment,
     finished: Finished,
     watch: Watch,

@@ -10,7 +10,7 @@ from orchestrator.domain.errors import IntegrityError, NotFound
 from orchestrator.domain.job import Checkpoint
 from orchestrator.domain.objects import checkpoint_key
 from orchestrator.domain.protocol import Assignment
-from orchestrator.ports import ObjectStore
+from orchestrator.ports.objects import ClaimObjects
 from workers.cogvideox.snapshots import unusable
 from workers.engine.parts import Snapshot
 
@@ -24,14 +24,14 @@ _CONTENT_TYPE = "application/octet-stream"
 _FORMAT = "cogmill-checkpoint-1"
 
 
-def save(objects: ObjectStore, assignment: Assignment, snapshot: Snapshot) -> Checkpoint:
+def save(objects: ClaimObjects, assignment: Assignment, snapshot: Snapshot) -> Checkpoint:
     """Store a snapshot among the objects of the assignment's claim, once. Raises what `ObjectStore.put` raises."""
     key = checkpoint_key(assignment.job_id, assignment.claim, snapshot.step)
     artifact = objects.put(key, dump(snapshot), _CONTENT_TYPE)
     return Checkpoint(artifact=artifact, step=snapshot.step, numerics=snapshot.numerics)
 
 
-def load(objects: ObjectStore, checkpoint: Checkpoint) -> Snapshot:
+def load(objects: ClaimObjects, checkpoint: Checkpoint) -> Snapshot:
     """Read a snapshot back, all of it, onto the CPU.
 
     Raises `RenderFailed` (`checkpoint_unusable`) when there is no such object, or it is not the one that was stored;

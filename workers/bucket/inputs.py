@@ -14,7 +14,7 @@ from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import Artifact, Checkpoint, Continuity, RenderSpec
 from orchestrator.domain.protocol import Assignment
 from orchestrator.domain.retry import BELOW, Backoff
-from orchestrator.ports import ObjectStore
+from orchestrator.ports.objects import ClaimObjects
 from orchestrator.telemetry import logs
 from workers.bucket import checkpoints, picture
 from workers.engine.parts import Material, Snapshot
@@ -34,7 +34,7 @@ _log = logs.get("inputs")
 
 
 def fetch(
-    objects: ObjectStore,
+    objects: ClaimObjects,
     numerics: Callable[[RenderSpec], str],
     assignment: Assignment,
     wanted: Callable[[], bool],
@@ -63,7 +63,7 @@ def fetch(
         return None
 
 
-def _snapshot(objects: ObjectStore, checkpoint: Checkpoint, patience: _Patience) -> Snapshot | None:
+def _snapshot(objects: ClaimObjects, checkpoint: Checkpoint, patience: _Patience) -> Snapshot | None:
     """The checkpoint's, or None when it is unusable."""
     try:
         return patience.read(
@@ -76,7 +76,7 @@ def _snapshot(objects: ObjectStore, checkpoint: Checkpoint, patience: _Patience)
         return None
 
 
-def _picture(objects: ObjectStore, spec: RenderSpec, patience: _Patience) -> NDArray[np.uint8] | None:
+def _picture(objects: ClaimObjects, spec: RenderSpec, patience: _Patience) -> NDArray[np.uint8] | None:
     """The spec's picture, [height, width, 3] RGB of its size, or None when it has none."""
     if spec.image is None:
         return None
@@ -84,7 +84,7 @@ def _picture(objects: ObjectStore, spec: RenderSpec, patience: _Patience) -> NDA
     return picture.fit(data, spec.width, spec.height)
 
 
-def _accepted(objects: ObjectStore, image: Artifact) -> bytes:
+def _accepted(objects: ClaimObjects, image: Artifact) -> bytes:
     """The very bytes that were accepted with the request."""
     try:
         data = objects.get(image.key)

@@ -11,7 +11,7 @@ from PIL import Image
 from orchestrator.domain.job import Artifact
 from orchestrator.domain.objects import preview_key
 from orchestrator.domain.protocol import Assignment
-from orchestrator.ports import ObjectStore
+from orchestrator.ports.objects import ClaimObjects
 from workers.finish.watermark import Watermark
 
 # The longest side in pixels, and WebP's quality: some 20 kB.
@@ -19,7 +19,7 @@ _SIDE = 512
 _QUALITY = 75
 
 
-def show(objects: ObjectStore, assignment: Assignment, frame: npt.NDArray[np.uint8]) -> Artifact:
+def show(objects: ClaimObjects, assignment: Assignment, frame: npt.NDArray[np.uint8]) -> Artifact:
     """Put a frame, [height, width, 3] RGB, beside the claim's other objects as `preview.webp`, marked if the video is.
 
     Raises what `ObjectStore.put` raises.

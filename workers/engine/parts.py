@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from orchestrator.adapters.s3_urls import Wallet
+
 R = TypeVar("R")
 
 
@@ -190,3 +192,5 @@ class Parts(Generic[R]):
     finish: Finish
     show: Show
     save: Save
+    # Where the URLs go by which all of that is done, where the worker has no keys of S3.
+    wallet: Wallet | None = None

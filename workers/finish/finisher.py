@@ -12,6 +12,7 @@ import torch
 
 from orchestrator.config import FinishSettings
 from orchestrator.domain.job import RenderSpec
+from orchestrator.domain.objects import OUTPUTS
 from orchestrator.domain.protocol import Assignment
 from workers.finish.encode import write_video
 from workers.finish.frames import Frame, Frames, Interpolator, check, nothing
@@ -72,7 +73,7 @@ class Finisher:
         """
         spec, wanted = assignment.spec, assignment.spec.delivery
         check(frames, spec)
-        names = ("video.mp4", "cover.png", "thumbnail.webp", "spritesheet.jpg", "unsigned.mp4")
+        names = (*OUTPUTS, "unsigned.mp4")
         video, cover, thumbnail, spritesheet, unsigned = paths = [directory / name for name in names]
         stills = Stills(wanted, cover=cover, thumbnail=thumbnail, spritesheet=spritesheet)
 

@@ -5,6 +5,7 @@ release's name. In a roll there is a dispatcher for each Ray cluster, and the na
 Workers of the old cluster do not stand for those of the new one: while that has not taken over, the test waits.
 """
 
+import os
 import re
 import socket
 import sys
@@ -19,8 +20,10 @@ LOOKS_S = 10.0
 
 
 def read(url: str) -> str:
-    """What a GET answers; raises `OSError` for anything but 200."""
-    with urllib.request.urlopen(url, timeout=10) as reply:
+    """What a GET answers, with the token of `/metrics` where there is one; raises `OSError` for anything but 200."""
+    token = os.environ.get("COGMILL_METRICS__TOKEN")
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
+    with urllib.request.urlopen(request, timeout=10) as reply:
         return str(reply.read().decode())
 
 

@@ -60,7 +60,18 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- $read = append $read (dict "variable" "COGMILL_S3__ACCESS_KEY" "secret" . "key" $.Values.s3.accessKeyKey "values" "s3.existingSecret, s3.accessKeyKey" "file" "s3__access_key" "remote" "s3AccessKey") -}}
 {{- $read = append $read (dict "variable" "COGMILL_S3__SECRET_KEY" "secret" . "key" $.Values.s3.secretKeyKey "values" "s3.existingSecret, s3.secretKeyKey" "file" "s3__secret_key" "remote" "s3SecretKey") -}}
 {{- end -}}
+{{- with .Values.metricsToken.existingSecret -}}
+{{- $read = append $read (dict "variable" "COGMILL_METRICS__TOKEN" "secret" . "key" $.Values.metricsToken.key "values" "metricsToken.existingSecret, metricsToken.key" "file" "metrics__token" "remote" "metricsToken") -}}
+{{- end -}}
 {{- toJson $read -}}
+{{- end -}}
+
+{{/* The token of /metrics as a variable, for who has no others. Arguments: $ */}}
+{{- define "cogmill.metricsToken" -}}
+{{- with .Values.metricsToken.existingSecret }}
+- name: COGMILL_METRICS__TOKEN
+  valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: {{ $.Values.metricsToken.key | quote }}}}
+{{- end }}
 {{- end -}}
 
 {{/* Where the controller finds its database's URL, as JSON: the Secret, its key, and whether that is another one than

@@ -4,6 +4,7 @@
 {{- if ne (int .Values.valuesVersion) 3 -}}
 {{- fail "these are the values of another version of this chart: helm upgrade --reuse-values keeps that one's defaults, without the keys that are new. Say --reset-then-reuse-values instead (in a values file of your own leave valuesVersion out)" -}}
 {{- end -}}
+{{- include "cogmill.validateChosen" (dict "path" "" "values" .Values) -}}
 {{- include "cogmill.validateConfig" . -}}
 {{- include "cogmill.validateKinds" . -}}
 {{- include "cogmill.validateClusters" . -}}
@@ -24,7 +25,7 @@
 {{- if not (or .Values.masterKey.key .Values.masterKey.ringKey) -}}
 {{- fail "masterKey.key or masterKey.ringKey is needed: where in masterKey.existingSecret the master key is, or its generations" -}}
 {{- end -}}
-{{- $own := list "COGMILL_CLUSTERS__HOST" "COGMILL_CLUSTERS__OWNER" "COGMILL_CLUSTERS__PORT" "COGMILL_CLUSTERS__TEMPLATE" "COGMILL_CONFIG" "COGMILL_DATABASE_URL" "COGMILL_LISTEN_URL" "COGMILL_MASTER_KEY" "COGMILL_MASTER_KEYS" "COGMILL_RAY__ADDRESS" "COGMILL_RAY__CLUSTER" "COGMILL_S3__ACCESS_KEY" "COGMILL_S3__SECRET_KEY" "RAY_AUTH_MODE" "RAY_AUTH_TOKEN" "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S" -}}
+{{- $own := list "COGMILL_CLUSTERS__HOST" "COGMILL_CLUSTERS__OWNER" "COGMILL_CLUSTERS__PORT" "COGMILL_CLUSTERS__TEMPLATE" "COGMILL_CONFIG" "COGMILL_DATABASE_URL" "COGMILL_LISTEN_URL" "COGMILL_MASTER_KEY" "COGMILL_MASTER_KEYS" "COGMILL_METRICS__TOKEN" "COGMILL_RAY__ADDRESS" "COGMILL_RAY__CLUSTER" "COGMILL_S3__ACCESS_KEY" "COGMILL_S3__SECRET_KEY" "RAY_AUTH_MODE" "RAY_AUTH_TOKEN" "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S" -}}
 {{- range $where, $env := include "cogmill.envLists" . | fromJson -}}
 {{- $seen := list -}}
 {{- range $env -}}
@@ -35,6 +36,21 @@
 {{- fail (printf "%s has %s twice" $where .name) -}}
 {{- end -}}
 {{- $seen = append $seen .name -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Nothing is still what an example says. The values of Secrets are the processes' to refuse, the migration first.
+     Arguments: dict "path" "config." "values" a map or a list */}}
+{{- define "cogmill.validateChosen" -}}
+{{- $path := .path -}}
+{{- range $key, $value := .values -}}
+{{- if kindIs "string" $value -}}
+{{- if regexMatch "(?i)(^|[^a-z])change[-_ ]?me([^a-z]|$)" $value -}}
+{{- fail (printf "%s%v is still the placeholder of an example (change-me): choose a value of your own" $path $key) -}}
+{{- end -}}
+{{- else if or (kindIs "map" $value) (kindIs "slice" $value) -}}
+{{- include "cogmill.validateChosen" (dict "path" (printf "%s%v." $path $key) "values" $value) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -7,6 +7,7 @@ import hashlib
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,6 +15,7 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
+from orchestrator.adapters.s3 import S3Objects
 from orchestrator.domain.errors import ProtocolMismatch, StaleEpoch, WorkerLost
 from orchestrator.domain.job import Artifact, VideoResult
 from orchestrator.domain.objects import claim_prefix
@@ -59,13 +61,14 @@ def publish(assignment: Assignment) -> VideoResult:
 async def worker(
     request: pytest.FixtureRequest, tiny_checkpoint: Callable[[str], Path], s3_server: S3Server
 ) -> AsyncIterator[Bench]:
-    path, s3 = tiny_checkpoint("tiny-2b"), s3_server.new_bucket()
-    plan = a_plan("tiny-2b", path, s3)
+    """The real one has no keys of S3: all that it reads and writes here goes through signed URLs."""
+    path, s3 = tiny_checkpoint("tiny-2b"), s3_server.new_bucket(worker_access="presigned")
+    plan = a_plan("tiny-2b", path, s3.for_workers)
     if request.param == "simulated":
         yield Bench(SimulatedWorkers(RealClock(), publish), plan)
         return
     async with joined(request.getfixturevalue("ray_address")) as pool:
-        yield Bench(pool, plan)
+        yield Bench(pool, plan, partial(S3Objects(s3).sign, lifetime_s=600))
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -99,6 +102,15 @@ async def test_assigning_the_same_token_twice_renders_once(bench: Bench) -> None
     assignment = await bench.assign(steps=20)
     assert await bench.pool.assign(NAME, bench.caller, assignment) is Answer.ACCEPTED
     assert len((await bench.status()).renders) == 1
+
+
+async def test_newer_urls_reach_what_is_held_and_begin_nothing(bench: Bench) -> None:
+    held_now = await bench.assign(steps=20)
+    renewal = replace(held_now, renews=True)
+    assert await bench.pool.assign(NAME, bench.caller, renewal) is Answer.ACCEPTED
+    unknown = replace(renewal, token=uuid4(), job_id=uuid4())
+    assert await bench.pool.assign(NAME, bench.caller, unknown) is Answer.FULL
+    assert [render.token for render in (await bench.status()).renders] == [held_now.token]
 
 
 async def test_a_cancelled_render_stops_and_the_next_one_is_whole(bench: Bench) -> None:

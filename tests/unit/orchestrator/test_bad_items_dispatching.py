@@ -21,6 +21,7 @@ from orchestrator.dispatch.claims import Claims
 from orchestrator.dispatch.cluster import Cluster
 from orchestrator.dispatch.dispatcher import Dispatcher
 from orchestrator.dispatch.fleet import Fleet
+from orchestrator.dispatch.grants import Grants
 from orchestrator.dispatch.recovery import Recovery
 from orchestrator.dispatch.retirement import Retirement
 from orchestrator.dispatch.settler import Settler
@@ -28,7 +29,7 @@ from orchestrator.domain.catalog import FAMILIES
 from orchestrator.domain.clusters import Wish
 from orchestrator.domain.job import WorkerRef
 from orchestrator.domain.loading import Trouble, WorkerLoad
-from orchestrator.domain.protocol import Stage
+from orchestrator.domain.protocol import Answer, Assignment, Stage
 from orchestrator.learning.book import Book, Models
 from orchestrator.learning.lessons import Lessons
 from orchestrator.policy.demand import Demand
@@ -36,6 +37,7 @@ from orchestrator.policy.guarantees import Standing
 from orchestrator.policy.prediction import Lesson
 from orchestrator.ports import Progress, Settled, SettleResult
 from orchestrator.ports.fleet import QueueLine
+from orchestrator.ports.objects import Signed
 from orchestrator.store import rows
 from tests.support.bad_items import BAD, GOOD, Broken, Done, fake
 from tests.support.builders import a_claim, a_render, a_result, a_spec, a_status, prefix_of
@@ -180,6 +182,30 @@ async def _told(verb: str) -> object:
     dispatcher._exhausted["small"] = float("inf")
     await (dispatcher.cancel() if verb == "cancel" else dispatcher.rebalance())
     assert done.saw == [good.token]
+    return [GOOD]
+
+
+async def grants() -> object:
+    """A claim that cannot be signed for, or whose worker breaks, keeps no other from newer URLs."""
+    unsigned, bad, good = (a_claim() for _ in range(3))
+    done = Done(bad.token)
+
+    def sign(reads: Collection[str], writes: Collection[str]) -> Signed:
+        if any(unsigned.job_id.hex in key for key in writes):
+            raise RuntimeError(BAD)
+        return Signed(dict.fromkeys(reads, "url"), dict.fromkeys(writes, "url"), 60.0)
+
+    async def assign(name: str, caller: object, assignment: Assignment) -> Answer:
+        assert assignment.renews
+        await done(assignment.token)
+        return Answer.ACCEPTED
+
+    cluster = _cluster(workers=fake(assign=assign), grants=Grants(sign))
+    cluster.claims.hold([unsigned, bad, good], 100.0)
+    dispatcher = Dispatcher(cluster, ("small",))
+    assert await dispatcher.renew_urls() == 1
+    assert done.saw == [good.token]
+    assert await dispatcher.renew_urls() == 0, "the others are tried again, and it is not"
     return [GOOD]
 
 
@@ -359,6 +385,7 @@ CASES: dict[str, Callable[[], Awaitable[object]]] = {
     "dispatch": dispatch,
     "cancel": lambda: _told("cancel"),
     "rebalance": lambda: _told("rebalance"),
+    "grants": grants,
     "retire": retire,
     "give_back": give_back,
     "progress": progress,

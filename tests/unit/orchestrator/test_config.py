@@ -325,6 +325,18 @@ def test_a_source_is_a_directory_or_what_workers_fetch(toml: Path) -> None:
         assert (model.source, model.directory) == (source, None)
 
 
+def test_workers_without_keys_of_s3_are_told_none_and_fetch_no_model_from_it(toml: Path) -> None:
+    toml.write_text(TOML.replace('path = "/models/small"', 'source = "s3://models/small"'))
+    (keyed,) = plans(config.load()).values()
+    assert "worker_" not in keyed.s3.model_dump_json(), "or the plans of every running worker would be others"
+    toml.write_text(f'{toml.read_text()}\n[s3]\nworker_access = "presigned"\naccess_key = "a"\nsecret_key = "b"')
+    with pytest.raises(ConfigError, match=r"models\.small\.source"):
+        config.load()
+    toml.write_text(toml.read_text().replace("s3://", "hf://"))
+    (plan,) = plans(config.load()).values()
+    assert (plan.s3.access_key, plan.s3.secret_key, plan.s3.worker_access) == (None, None, "presigned")
+
+
 def test_the_master_key_and_the_s3_secret_are_in_no_text(toml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COGMILL_S3__SECRET_KEY", "hush-hush")
     assert "sixteen" not in repr(config.load())

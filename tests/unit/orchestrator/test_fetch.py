@@ -12,9 +12,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator.adapters.fetch import MAX_URL_CHARS, Resolver, check_url
+from orchestrator.domain.addresses import Reach
 from orchestrator.domain.errors import InvalidField
 
-LOOPBACK = [ip_network("127.0.0.0/8")]
+LOOPBACK = (ip_network("127.0.0.0/8"),)
 
 
 @pytest.mark.parametrize(
@@ -66,9 +67,9 @@ def test_any_other_url_is_refused_by_the_name_of_its_field(url: str, why: str) -
 
 
 def test_a_network_that_the_operator_lets_through_may_be_named_by_address() -> None:
-    assert check_url("http://127.0.0.1:9000/x", "image", allow_networks=LOOPBACK).port == 9000
+    assert check_url("http://127.0.0.1:9000/x", "image", reach=Reach(allow=LOOPBACK)).port == 9000
     with pytest.raises(InvalidField):
-        check_url("http://10.0.0.1/x", "image", allow_networks=LOOPBACK)
+        check_url("http://10.0.0.1/x", "image", reach=Reach(allow=LOOPBACK))
 
 
 @given(st.text() | st.builds("http://{}".format, st.text()) | st.builds("https://{}/".format, st.ip_addresses()))
