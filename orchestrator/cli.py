@@ -20,6 +20,7 @@ import typer
 from orchestrator.commands import (
     campaigns,
     clusters,
+    erasures,
     fleet,
     jobs,
     keys,
@@ -56,7 +57,9 @@ model = typer.Typer(help="Checkpoints and LoRA adapters on this node.", no_args_
 app.add_typer(model, name="model")
 app.add_typer(keys.keys, name="keys")
 shares.join(tenants.tenants)
+erasures.join(tenants.tenants)
 app.add_typer(tenants.tenants, name="tenants")
+app.add_typer(erasures.receipts, name="receipts")
 app.add_typer(parked.parked, name="parked")
 app.add_typer(pools.pools, name="pools")
 app.command("fleet")(fleet.fleet)

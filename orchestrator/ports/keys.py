@@ -27,6 +27,8 @@ class ApiKey:
     # The key that made it, and the one that took its place; ids.
     made_by: str | None = None
     replaced_by: str | None = None
+    # Its tenant is being erased: the key is good for nothing.
+    erasing: bool = False
 
     @property
     def operator(self) -> bool:

@@ -14,6 +14,7 @@ from orchestrator.store.tables.campaigns import (
     spending,
 )
 from orchestrator.store.tables.clusters import ray_clusters
+from orchestrator.store.tables.erasures import erasure_rest, erasures
 from orchestrator.store.tables.fleet import fleet_kinds, scale_decisions
 from orchestrator.store.tables.forecasts import forecasts, lane_forecasts, leaders
 from orchestrator.store.tables.operators import parked, pauses, worker_time
@@ -25,8 +26,8 @@ from orchestrator.store.tables.webhooks import deliveries, outbox, webhook_endpo
 
 __all__ = [
     "attempts", "batch_items", "batches", "budgets", "campaign_bad_rows", "campaign_jobs", "campaign_passes",
-    "campaign_rows", "campaigns", "deliveries", "deployment", "dispatchers", "files", "fleet_kinds", "forecasts",
-    "inputs", "jobs", "keys", "lane_forecasts", "lanes", "leaders", "learned_ratios", "metadata", "outbox", "parked",
-    "pauses", "ray_clusters", "scale_decisions", "shares", "spending", "tenants", "usage", "webhook_endpoints",
-    "worker_loads", "worker_time", "workers",
+    "campaign_rows", "campaigns", "deliveries", "deployment", "dispatchers", "erasure_rest", "erasures", "files",
+    "fleet_kinds", "forecasts", "inputs", "jobs", "keys", "lane_forecasts", "lanes", "leaders", "learned_ratios",
+    "metadata", "outbox", "parked", "pauses", "ray_clusters", "scale_decisions", "shares", "spending", "tenants",
+    "usage", "webhook_endpoints", "worker_loads", "worker_time", "workers",
 ]  # fmt: skip
