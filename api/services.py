@@ -35,6 +35,7 @@ from orchestrator.ports.forecasts import ForecastStore
 from orchestrator.ports.ledger import LedgerStore
 from orchestrator.processes.frontdoor import FrontdoorStore, open_front_door
 from orchestrator.store import CALLERS, Store
+from orchestrator.tenants.erasing import AskedStore, Erasing
 from orchestrator.tenants.issuing import Issuing
 from orchestrator.tenants.keyring import Keyring
 from orchestrator.tenants.ledger import Reports
@@ -58,7 +59,16 @@ _UPLOADS = 8
 
 
 class ApiStore(
-    FrontdoorStore, BatchStore, CampaignStore, ForecastStore, LedgerStore, FleetReader, KeyStore, WebhookStore, Protocol
+    FrontdoorStore,
+    BatchStore,
+    CampaignStore,
+    ForecastStore,
+    LedgerStore,
+    FleetReader,
+    KeyStore,
+    WebhookStore,
+    AskedStore,
+    Protocol,
 ):
     """What the API asks of the store."""
 
@@ -108,6 +118,7 @@ class Services:
     keyring: Keyring
     uses: Uses
     keys: Issuing
+    erasing: Erasing
     rates: RequestRates
     readiness: Readiness
     rooms: Rooms
@@ -149,6 +160,7 @@ class Services:
             keyring,
             uses,
             Issuing(store, master_key, changed=keyring.forget),
+            Erasing(store),
             rates,
             readiness,
             rooms=Rooms.of(settings.api),

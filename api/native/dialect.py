@@ -9,6 +9,7 @@ from api.native import (
     campaign_results,
     campaign_rows,
     campaigns,
+    erasures,
     events,
     fleet,
     keys,
@@ -47,6 +48,7 @@ DIALECT = Dialect(
         pools.router,
         fleet.router,
         predictions.router,
+        erasures.router,
     ),
     bodies={"/v1/campaigns/{campaign_id}/input": _input},
 )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -88,7 +89,7 @@ _FORGET = text("""
         DELETE FROM attempts WHERE job_id IN (SELECT id FROM gone) RETURNING 1
     ), late AS (
         INSERT INTO erasure_rest (erasure, kind, subject, due_at)
-        SELECT :erasure, 'job', replace(id::text, '-', ''), finished_at + make_interval(secs => :late_s) FROM gone
+        SELECT :erasure, 'job', id::text, finished_at + make_interval(secs => :late_s) FROM gone
         WHERE claims > 0 AND finished_at > cogmill_now() - make_interval(secs => :late_s)
         ON CONFLICT DO NOTHING
     )
@@ -184,6 +185,13 @@ _ANY_LEFT = text(
 )
 
 
+class AgainKind(StrEnum):
+    """What an erasure comes back to."""
+
+    JOB = "job"
+    PICTURE = "picture"
+
+
 class Erasures(Part):
     async def request_erasure(self, tenant: str, *, by: str, keep_usage: bool) -> Erasure | None:
         asked = {"id": f"erasure_{uuid7().hex}", "tenant": tenant, "keep_usage": keep_usage, "by": by}
@@ -243,7 +251,7 @@ class Erasures(Part):
 
     async def late_jobs_swept(self, round_: Round, ids: Sequence[UUID], *, objects: int, size: int) -> None:
         async def drop(connection: AsyncConnection) -> None:
-            await _not_again(connection, round_, "job", [job_id.hex for job_id in ids])
+            await _not_again(connection, round_, AgainKind.JOB, [str(job_id) for job_id in ids])
             await _count(connection, round_, objects=objects, bytes=size)
 
         await self._database.transact(drop)
@@ -263,7 +271,7 @@ class Erasures(Part):
     async def pictures_swept(self, round_: Round, keys: Sequence[str], *, objects: int, size: int) -> None:
         async def drop(connection: AsyncConnection) -> None:
             await connection.execute(_PICTURES_GONE, {"subjects": list(keys)})
-            await _not_again(connection, round_, "picture", keys)
+            await _not_again(connection, round_, AgainKind.PICTURE, keys)
             await _count(connection, round_, pictures=len(keys), objects=objects, bytes=size)
 
         await self._database.transact(drop)
@@ -322,7 +330,7 @@ async def _count(connection: AsyncConnection, round_: Round, **counts: int) -> N
         await connection.execute(_COUNT, {"erasure": round_.erasure.id, "counts": counts})
 
 
-async def _not_again(connection: AsyncConnection, round_: Round, kind: str, subjects: Sequence[str]) -> None:
+async def _not_again(connection: AsyncConnection, round_: Round, kind: AgainKind, subjects: Sequence[str]) -> None:
     which = {"erasure": round_.erasure.id, "kind": kind, "subjects": list(subjects)}
     await connection.execute(_DROP, which)
 

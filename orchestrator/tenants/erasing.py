@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Protocol
 
-from orchestrator.domain.errors import InvalidField, NotFound, NotReady, WrongState
+from orchestrator.domain.errors import InvalidField, NotFound, WrongState
 from orchestrator.ports.erasures import Erasure
 
 ERASURE_ID = re.compile(r"erasure_[0-9a-f]{32}")
@@ -64,10 +64,10 @@ class Erasing:
         return found[:limit], len(found) > limit
 
     async def receipt(self, erasure_id: str) -> str:
-        """The signed receipt. Raises `NotFound`, and `NotReady` before the end."""
+        """The signed receipt. Raises `NotFound`, and `WrongState` before the end."""
         erasure = await self.get(erasure_id)
         if erasure.receipt is None:
-            raise NotReady(f"the erasure goes on: {erasure.waits_for or 'it is at work'}", param=None)
+            raise WrongState(f"the erasure goes on: {erasure.waits_for or 'it is at work'}")
         return erasure.receipt
 
 

@@ -20,6 +20,7 @@ from orchestrator.domain.protocol import Stage
 from orchestrator.domain.states import JobState
 from orchestrator.domain.webhooks import EVENT_TYPES, DeliveryState, Fate
 from orchestrator.domain.worker_time import Spell
+from orchestrator.store.erasures import AgainKind
 from orchestrator.store.parked import ParkedKind
 from orchestrator.store.tables import metadata
 from tests.support.sources import ROOT, trees
@@ -52,6 +53,7 @@ CHECKED: dict[tuple[str, str], type[StrEnum]] = {
     ("batch_items", "state"): ItemState,
     ("deliveries", "state"): DeliveryState,
     ("parked", "kind"): ParkedKind,
+    ("erasure_rest", "kind"): AgainKind,
     ("campaigns", "kind"): Kind,
     ("campaigns", "state"): CampaignState,
     ("campaign_rows", "outcome"): Outcome,

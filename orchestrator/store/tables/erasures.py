@@ -29,7 +29,7 @@ erasures = Table(
 )
 Index("erasures_open", erasures.c.tenant, unique=True, postgresql_where=text("finished_at IS NULL"))
 
-# What an erasure comes back to: jobs (hex digits) whose workers may be uploading still, and keys of pictures that
+# What an erasure comes back to: jobs whose workers may be uploading still, and keys of pictures that
 # others may be about to use.
 erasure_rest = Table(
     "erasure_rest",

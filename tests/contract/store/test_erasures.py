@@ -50,7 +50,7 @@ async def test_rows_go_a_bounded_number_at_a_time_and_what_leads_to_others_goes_
     await store.request_erasure("acme", by="tests", keep_usage=False)
     round_ = await store.next_erasure(hold_s=60)
     assert round_ is not None
-    gone = 0
+    gone, rows = 0, await rows_of(database, "acme")
     while done := await store.erase_rows(round_, limit=3):
         assert done <= 3
         gone += done
