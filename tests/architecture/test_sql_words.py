@@ -20,7 +20,7 @@ from orchestrator.domain.protocol import Stage
 from orchestrator.domain.states import JobState
 from orchestrator.domain.webhooks import EVENT_TYPES, DeliveryState, Fate
 from orchestrator.domain.worker_time import Spell
-from orchestrator.store.erasures import AgainKind
+from orchestrator.store.erased_objects import AgainKind
 from orchestrator.store.parked import ParkedKind
 from orchestrator.store.tables import metadata
 from tests.support.sources import ROOT, trees

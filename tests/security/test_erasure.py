@@ -304,6 +304,22 @@ async def test_whoever_has_the_name_next_sees_nothing_of_before(
     assert "usage" not in again.erased
 
 
+async def test_who_had_the_name_before_cannot_sign_webhooks_for_who_has_it_now(
+    store: Store, objects: S3Objects, clock: Clock
+) -> None:
+    """The secret follows from the name: without a generation of its own the new tenant's would be the old one's."""
+    await store.add_key("key", GONE, "tests")
+    known = {await store.secret_generation(GONE), await store.rotate_tenant(GONE, overlap_s=60)}
+    assert known == {1, 2}
+    await store.request_erasure(GONE, by="tests", keep_usage=False)
+    await finished(store, eraser(store, objects), clock)
+    await store.add_key("new", GONE, "tests")
+    assert await store.secret_generation(GONE) == 3
+    await store.set_limits("birch", {"queued": 5})
+    await store.set_limits("birch", {"queued": 6})
+    assert await store.secret_generation("birch") == 3
+
+
 async def test_a_job_that_ends_while_its_tenant_is_erased_leaves_no_trace(
     store: Store, database: asyncpg.Connection, objects: S3Objects, clock: Clock
 ) -> None:

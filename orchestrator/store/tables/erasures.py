@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, CheckConstraint, Column, Index, PrimaryKeyConstraint, Table, Text, text
+from sqlalchemy import Boolean, CheckConstraint, Column, Index, Integer, PrimaryKeyConstraint, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from orchestrator.store.tables.base import NOW, metadata, moment
+from orchestrator.store.tables.base import NOW, ZERO, metadata, moment
 
 # `ports/erasures.py` explains the columns. While one is not finished, triggers refuse new jobs, files, batches,
 # campaigns, keys and endpoints of its tenant (`cogmill_refuse_erased`, of the migration 0026).
@@ -22,6 +22,8 @@ erasures = Table(
     moment("due_at", nullable=False, server_default=NOW),
     Column("erased", JSONB, nullable=False, server_default=text("'{}'")),
     Column("waits_for", Text),
+    # Of the secret that signed its webhooks. A new tenant's begins behind all of these.
+    Column("secret_generation", Integer, nullable=False, server_default=ZERO),
     moment("finished_at"),
     Column("receipt", Text),
     CheckConstraint("num_nulls(finished_at, receipt) IN (0, 2)", name="erasures_finished_has_receipt"),

@@ -43,7 +43,8 @@ PLAIN = {
     "limit", "order", "variant", "purpose", "state", "last_event_id", "format", "from", "to", "by", "reason",
     "custom_id", "var", "model", "pool",
 }  # fmt: skip
-# Of a page within the path's thing, or of administrators'; and of a tenant, which is forbidden whoever that is (`test_usage.py`).
+# Of a page within the path's thing, or of administrators'; and of a tenant, which is forbidden whoever that is
+# (`test_usage.py`).
 WITHIN = {
     ("GET", "/v1/campaigns/{campaign_id}/rows", "after"), ("GET", "/v1/usage", "tenant"),
     ("GET", "/v1/admin/erasures", "after"),

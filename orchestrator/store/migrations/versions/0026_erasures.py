@@ -27,6 +27,7 @@ def upgrade() -> None:
             due_at timestamptz NOT NULL DEFAULT cogmill_now(),
             erased jsonb NOT NULL DEFAULT '{}',
             waits_for text,
+            secret_generation integer NOT NULL DEFAULT 0,
             finished_at timestamptz,
             receipt text,
             CONSTRAINT erasures_finished_has_receipt CHECK (num_nulls(finished_at, receipt) IN (0, 2)),
@@ -66,9 +67,22 @@ def upgrade() -> None:
             f"CREATE TRIGGER refuse_erased AFTER INSERT ON {table} REFERENCING NEW TABLE AS added "
             "FOR EACH STATEMENT EXECUTE FUNCTION cogmill_refuse_erased()"
         )
+    # The secret of a tenant's webhooks follows from its name and a generation: who has the name of one that was erased
+    # would sign with what that one knows.
+    op.execute("""
+        CREATE FUNCTION cogmill_new_secret() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            NEW.secret_generation := NEW.secret_generation
+                + coalesce((SELECT max(secret_generation) FROM erasures WHERE finished_at IS NOT NULL), 0);
+            RETURN NEW;
+        END $$
+    """)
+    op.execute("CREATE TRIGGER new_secret BEFORE INSERT ON tenants FOR EACH ROW EXECUTE FUNCTION cogmill_new_secret()")
 
 
 def downgrade() -> None:
+    op.execute("DROP TRIGGER new_secret ON tenants")
+    op.execute("DROP FUNCTION cogmill_new_secret()")
     for table in FENCED:
         op.execute(f"DROP TRIGGER refuse_erased ON {table}")
     op.execute("DROP FUNCTION cogmill_refuse_erased()")
