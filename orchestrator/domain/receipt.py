@@ -25,6 +25,9 @@ REMAINS: Final = (
                 "go when their own retention is over"),
     ("logs", "lines with the tenant's name and ids of its jobs go when the collector's retention is over"),
     ("audit log", "entries stay without their values, so that the chain still verifies"),
+    ("workers' memory", "a loaded model keeps its last 32 prompts until others push them out or it ends; nothing of a "
+                        "tenant's is on workers' disks once a render is over"),
+    ("LoRA adapters", "are the deployment's, as configured; no tenant has any"),
     ("what renders taught", "how long kinds of renders take, in numbers that name nobody"),
     ("signed URLs", "open nothing, since their objects are gone, and end by themselves"),
     ("this receipt", "says that and when it was done"),

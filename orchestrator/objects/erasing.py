@@ -15,6 +15,7 @@ from secrets import token_hex
 from typing import Protocol
 from uuid import UUID
 
+from orchestrator.domain.errors import ObjectsRefused, ObjectsUnavailable
 from orchestrator.domain.objects import job_prefix, tenant_prefixes
 from orchestrator.domain.receipt import REMAINS, Receipt, SignedReceipt, hashed
 from orchestrator.objects.inputs import GRACE_S
@@ -96,7 +97,11 @@ class Eraser:
         finished = 0
         while (round_ := await self._store.next_erasure(hold_s=HOLD_S)) is not None:
             with aside.unless_it_breaks("erasures", erasure=round_.erasure.id):
-                finished += await self.round(round_)
+                try:
+                    finished += await self.round(round_)
+                except ObjectsUnavailable:
+                    await self._store.rest(round_, for_s=HOLD_S, waits_for="S3 does not answer")
+                    raise
         return finished
 
     async def round(self, round_: Round) -> bool:
@@ -123,7 +128,7 @@ class Eraser:
         if left.running:
             return f"{left.running} renders are being stopped", _LOOKS_S
         if refused:
-            return f"S3 does not delete {refused} objects", _SELDOM_S
+            return f"S3 refuses to list or to delete {refused} of its objects", _SELDOM_S
         late_at = round_.erasure.requested_at + timedelta(seconds=self._late_s)
         if left.due_at is not None or round_.began_at < late_at:
             return "what may still be uploaded or used is looked for once more", _SELDOM_S
@@ -197,7 +202,11 @@ class Eraser:
 
     async def _some(self, prefix: str) -> Swept:
         """Delete a page of what lies below a prefix."""
-        page, skipped = await asyncio.to_thread(self._page, prefix)
+        try:
+            page, skipped = await asyncio.to_thread(self._page, prefix)
+        except ObjectsRefused as error:  # it may not even be listed
+            aside.put("erasures", error, prefix=prefix)
+            return Swept(refused=1)
         return await self._delete(page) + Swept(refused=skipped)
 
     def _page(self, prefix: str) -> tuple[list[Found], int]:

@@ -19,7 +19,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from orchestrator.ports.erasures import Round
 from orchestrator.store.part import Part
 
-_ENDED = text("SELECT id FROM jobs WHERE tenant = :tenant AND finished_at IS NOT NULL ORDER BY id LIMIT :n")
+# Two arms, each of which has an index that fits.
+_ENDED = text("""
+    (SELECT id FROM jobs WHERE tenant = :tenant AND deleted_at IS NULL AND finished_at IS NOT NULL
+     ORDER BY id LIMIT :n)
+    UNION ALL
+    (SELECT id FROM jobs WHERE tenant = :tenant AND deleted_at IS NOT NULL AND finished_at IS NOT NULL
+     ORDER BY deleted_at LIMIT :n)
+    LIMIT :n
+""")
 _FORGET = text("""
     WITH gone AS MATERIALIZED (
         DELETE FROM jobs WHERE id = ANY (:ids) AND tenant = :tenant AND finished_at IS NOT NULL

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from uuid_utils.compat import uuid7
 
 from orchestrator.ports.erasures import Erasure, Left, Round
-from orchestrator.store.belongings import LAST, OF_JOBS, OF_TENANT, ONCE_EMPTY
+from orchestrator.store.belongings import LAST, OF_TENANT, ONCE_EMPTY
 from orchestrator.store.erased_objects import count
 from orchestrator.store.part import Part
 from orchestrator.store.tables import erasures
@@ -102,9 +102,15 @@ def _drop(table: str, which: str) -> TextClause:
 
 
 _DROPS = {table: _drop(table, which) for table, which in (OF_TENANT | LAST).items()}
+# As with `ended_jobs`, each arm has its index; attempts go with their jobs.
 _ANY_LEFT = text(
     "SELECT "
-    + " OR ".join(f"EXISTS (SELECT FROM {table} WHERE {which})" for table, which in (OF_TENANT | OF_JOBS).items())
+    + " OR ".join(f"EXISTS (SELECT FROM {table} WHERE {which})" for table, which in OF_TENANT.items())
+    + """
+       OR EXISTS (SELECT FROM jobs WHERE tenant = :tenant AND deleted_at IS NULL)
+       OR EXISTS (SELECT FROM jobs WHERE tenant = :tenant AND deleted_at IS NOT NULL AND finished_at IS NOT NULL)
+       OR EXISTS (SELECT FROM jobs WHERE tenant = :tenant AND coalesce(finished_at, 'infinity') = 'infinity')
+    """
 )
 
 

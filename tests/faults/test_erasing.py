@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from orchestrator.adapters.s3 import S3Objects
+from orchestrator.adapters.s3 import Listed, S3Objects
 from orchestrator.domain.errors import ObjectsRefused, ObjectsUnavailable, StoreUnavailable
 from orchestrator.domain.receipt import SignedReceipt
 from orchestrator.objects.erasing import HOLD_S, Bucket
@@ -106,6 +106,7 @@ async def test_while_s3_is_away_nothing_counts_as_erased_that_is_there(
     for _ in range(2):
         with pytest.raises(ObjectsUnavailable):
             await its.run_once()
+        assert (await store.list_erasures(limit=1))[0].waits_for == "S3 does not answer"
         await clock.advance(LATE_S + HOLD_S)
     assert await database.fetchval("SELECT count(*) FROM jobs WHERE tenant = $1", TENANT) == 3
     own_s3_server.start()
@@ -123,6 +124,16 @@ class Refusing:
         self._whole = whole
         self.held: str | None = None
         self.list_objects = whole.list_objects
+
+    def refuse_lists(self, prefix: str) -> None:
+        """As to credentials that may not list there."""
+
+        def listed(wanted: str) -> Iterable[Listed]:
+            if wanted == prefix:
+                raise ObjectsRefused(f"S3 refused {prefix}: AccessDenied", keys=[prefix])
+            return self._whole.list_objects(wanted)
+
+        self.list_objects = listed  # type: ignore[method-assign]
 
     def delete(self, keys: Iterable[str]) -> None:
         wanted = list(keys)
@@ -144,12 +155,25 @@ async def test_what_s3_does_not_delete_keeps_it_open_and_holds_up_nothing_else(
         await clock.advance(LATE_S)
     assert list(contents(objects)) == [bucket.held]
     [going] = await store.list_erasures(limit=1)
-    assert going.waits_for == "S3 does not delete 1 objects"
+    assert going.waits_for == "S3 refuses to list or to delete 1 of its objects"
     bucket.held = None  # the hold is over
     its = eraser(store, bucket)
     while not await its.run_once():
         await clock.advance(max(LATE_S, GRACE_S))
     assert contents(objects) == {}
+
+
+async def test_what_may_not_be_listed_keeps_it_open_too(
+    store: Store, database: asyncpg.Connection, objects: S3Objects, clock: Clock
+) -> None:
+    await requested(store, database, objects)
+    bucket = Refusing(objects)
+    bucket.refuse_lists(f"exports/{TENANT}/")
+    its = eraser(store, bucket)
+    for _ in range(4):
+        assert not await its.run_once()
+        await clock.advance(LATE_S)
+    assert list(contents(objects)) == [f"exports/{TENANT}/a/b.csv"]
 
 
 class Away:

@@ -11,6 +11,7 @@ from uuid_utils.compat import uuid7
 
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.campaigns.signing import Keys, Signer
+from orchestrator.config import S3Settings
 from orchestrator.domain.campaign import Ask, CampaignState, TemplateVersion
 from orchestrator.domain.errors import IntegrityError, TenantErased, Unauthenticated
 from orchestrator.domain.job import Artifact, Job
@@ -22,9 +23,11 @@ from orchestrator.ports.batches import NewBatch
 from orchestrator.ports.campaign_values import NewCampaign
 from orchestrator.ports.erasures import Erasure
 from orchestrator.ports.files import NewFile
+from orchestrator.processes.maintaining import eraser_of
 from orchestrator.store import Store
 from orchestrator.tenants import keys
 from orchestrator.tenants.keyring import Keyring
+from tests.support.api import api_settings
 from tests.support.estates import (
     GRACE_S,
     LATE_S,
@@ -302,6 +305,25 @@ async def test_whoever_has_the_name_next_sees_nothing_of_before(
     again = await finished(store, its, clock)
     assert again.id != done.id
     assert "usage" not in again.erased
+
+
+async def test_the_maintainers_eraser_takes_the_prefixes_of_the_settings_that_are_the_tenants_alone(
+    store: Store, objects: S3Objects, database_url: str, s3_settings: S3Settings
+) -> None:
+    settings = api_settings(database_url, s3_settings)
+    outputs = ("exports/{tenant}/", "of/{tenant}-films/", "all/")
+    settings = settings.model_copy(update={"campaigns": settings.campaigns.model_copy(update={"s3_outputs": outputs})})
+    keys_ = [f"{first}{name}{rest}/a.mp4" for name in (GONE, "acme-films", "acme%2E") for first, rest in (
+        ("exports/", ""), ("imports/", ""), ("of/", "-films"), ("all/", ""),
+    )]  # fmt: skip
+    for key in keys_:
+        objects.put(key, b"x", "video/mp4")
+    await store.add_key("key", GONE, "tests")
+    await store.request_erasure(GONE, by="tests", keep_usage=False)
+    await eraser_of(settings, store, objects).run_once()
+    assert contents(objects).keys() == set(keys_) - {f"exports/{GONE}/a.mp4", f"imports/{GONE}/a.mp4"}
+    [going] = await store.list_erasures(limit=1)
+    assert going.waits_for == "what may still be uploaded or used is looked for once more"
 
 
 async def test_who_had_the_name_before_cannot_sign_webhooks_for_who_has_it_now(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import asyncpg
 import pytest
 
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.domain.errors import TenantErased
-from orchestrator.store import Store
+from orchestrator.store import Store, erased_objects, erasures
 from orchestrator.store.belongings import LAST, OF_JOBS, OF_NOBODY, OF_TENANT
+from orchestrator.store.connecting import SESSION
 from tests.support.estates import Estate, rows_of
 from tests.support.jobs import new_job
 from tests.support.postgres import Clock
@@ -90,3 +93,23 @@ async def test_a_tenant_is_not_closed_while_anything_of_its_is_left(store: Store
     assert key.erasing
     with pytest.raises(TenantErased):
         await store.add_key("another", "acme", "tests")
+
+
+@pytest.mark.parametrize("tenant", ["tenant7", "nobody"])
+async def test_what_a_round_asks_of_the_jobs_is_found_by_index_however_many_others_have(
+    store: Store, database_url: str, database: asyncpg.Connection, tenant: str
+) -> None:
+    await store.submit(new_job())
+    await database.execute(
+        "INSERT INTO jobs (id, tenant, pool, priority, state, ready, cost, max_attempts, spec, request, finished_at,"
+        " deleted_at) SELECT gen_random_uuid(), 'tenant' || n % 50, pool, 0, 'cancelled', false, 90, 3, spec, request,"
+        " now(), CASE WHEN n % 100 = 7 THEN now() END FROM jobs, generate_series(1, 20000) AS n"
+    )
+    await database.execute("ANALYZE jobs")
+    session = await asyncpg.connect(database_url, server_settings=SESSION)
+    given = {"tenant": f"'{tenant}'", "erasure": "'x'", "n": "100"}
+    for statement in (erased_objects._ENDED, erasures._STOP, erasures._LEFT, erasures._ANY_LEFT):
+        sql = re.sub(r"(?<!:):(\w+)", lambda found: given[found[1]], statement.text)
+        plan = "\n".join([row[0] for row in await session.fetch(f"EXPLAIN {sql}")])
+        assert not re.search(r"(Seq Scan on|jobs_pkey on) jobs\b(?!.*\n.*Index Cond)", plan), plan
+    await session.close()
