@@ -44,6 +44,7 @@ from orchestrator.ports.parked import ParkedStore
 from orchestrator.processes.frontdoor import FrontdoorStore, open_front_door
 from orchestrator.store import CALLERS, Store
 from orchestrator.tenants.administering import Tenants
+from orchestrator.tenants.erasing import AskedStore, Erasing
 from orchestrator.tenants.issuing import Issuing
 from orchestrator.tenants.issuing_for_all import IssuingForAll
 from orchestrator.tenants.keyring import Keyring
@@ -74,7 +75,7 @@ class AdminStore(AnyJobStore, WorkerAdmin, ParkedStore, Protocol):
 
 class ApiStore(
     FrontdoorStore, BatchStore, CampaignStore, ForecastStore, LedgerStore, FleetReader, KeyStore, WebhookStore,
-    AdminStore, AuditTrail, Protocol,
+    AdminStore, AuditTrail, AskedStore, Protocol,
 ):  # fmt: skip
     """What the API asks of the store."""
 
@@ -137,6 +138,7 @@ class Services:
     uses: Uses
     refusals: Refusals
     keys: Issuing
+    erasing: Erasing
     rates: RequestRates
     readiness: Readiness
     rooms: Rooms
@@ -182,6 +184,7 @@ class Services:
             uses,
             Refusals(store),
             Issuing(store, masters, changed=keyring.forget),
+            Erasing(store),
             rates,
             readiness,
             rooms=Rooms.of(settings.api),

@@ -23,6 +23,7 @@ from orchestrator.commands import (
     campaigns,
     clusters,
     database,
+    erasures,
     fleet,
     jobs,
     keys,
@@ -62,7 +63,9 @@ app.add_typer(model, name="model")
 masters.join(keys.keys)
 app.add_typer(keys.keys, name="keys")
 shares.join(tenants.tenants)
+erasures.join(tenants.tenants)
 app.add_typer(tenants.tenants, name="tenants")
+app.add_typer(erasures.receipts, name="receipts")
 app.add_typer(parked.parked, name="parked")
 app.add_typer(pools.pools, name="pools")
 app.command("fleet")(fleet.fleet)

@@ -11,6 +11,7 @@ from api.native import (
     campaign_results,
     campaign_rows,
     campaigns,
+    erasures,
     events,
     fleet,
     keys,
@@ -51,6 +52,7 @@ DIALECT = Dialect(
         predictions.router,
         *ADMINISTRATION,
         audit.router,
+        erasures.router,
     ),
     bodies={"/v1/campaigns/{campaign_id}/input": _input},
 )

@@ -155,6 +155,16 @@ def prefixes(patterns: Sequence[str], tenant: str) -> list[str]:
     return [pattern.replace("{tenant}", own) for pattern in patterns]
 
 
+def own_prefixes(patterns: Sequence[str], tenant: str) -> list[str]:
+    """Of those, the ones that no other tenant may use: whose pattern has the tenant as a whole step of its path."""
+    return prefixes([pattern for pattern in patterns if not shared(pattern)], tenant)
+
+
+def shared(pattern: str) -> bool:
+    """Whether what lies below a prefix may be of several tenants."""
+    return "{tenant}" not in pattern.split("/")
+
+
 def next_of(cron: str | None, zone: str | None, after: datetime) -> datetime | None:
     """When a recurring campaign begins next; None for one that does not recur. Raises `InvalidField`."""
     return None if cron is None or zone is None else next_run(cron, zone, after)

@@ -17,7 +17,7 @@ from orchestrator.kit.threads import Threads
 from orchestrator.ports import ObjectStore
 
 _PARAM = "input"
-_UPLOAD_S = 3600
+UPLOAD_S = 3600
 _DEADLINE_S = 20.0
 
 
@@ -55,8 +55,8 @@ class Inputs:
         """A URL to put an input to, once or several times, for an hour. Raises `LimitExceeded` without any room."""
         await self._files.check_room(tenant, files=0, size=1)
         key = file_key(tenant, new_file_id())
-        url = self._objects.presign_put(key, lifetime_s=_UPLOAD_S)
-        expires_at = datetime.now(UTC) + timedelta(seconds=_UPLOAD_S)
+        url = self._objects.presign_put(key, lifetime_s=UPLOAD_S)
+        expires_at = datetime.now(UTC) + timedelta(seconds=UPLOAD_S)
         return Upload(url=url, expires_at=expires_at, input=Input(source="upload", key=key))
 
     async def uploaded(self, tenant: str, offered: Input, form: str | None) -> Input:

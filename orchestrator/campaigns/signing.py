@@ -1,7 +1,7 @@
-"""Who vouches for a manifest: an Ed25519 key that follows from the newest master key, and its public half as a JWK.
+"""Who vouches for manifests and receipts of erasures: an Ed25519 key that follows from the newest master key.
 
-Each generation of the master key has a key, and a key id. The JWKS has those in the ring; what one signed that is there
-no more is checked with the JWKS of then.
+Each generation of the master key has a key, and a key id; its public half is a JWK. The JWKS has those in the ring;
+what one signed that is there no more is checked with the JWKS of then.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from orchestrator.domain.canonical import text_of
 from orchestrator.domain.errors import IntegrityError
 from orchestrator.domain.manifest import ManifestSignature
 from orchestrator.domain.masters import Masters, Ring
+from orchestrator.domain.receipt import Receipt, SignedReceipt
 
-# For this purpose alone: another one has another key.
+# For these purposes alone. What is signed of one is never what is signed of the other: a receipt says what it is.
 _INFO = b"cogmill:manifest:ed25519:v1"
 _KEY_BYTES = 32
 
@@ -37,7 +38,7 @@ class Signs(Protocol):
 
 
 class Signer:
-    """Signs manifests with one generation's key."""
+    """Signs with one generation's key."""
 
     def __init__(self, master_key: str) -> None:
         seed = HKDF(SHA256(), _KEY_BYTES, salt=None, info=_INFO).derive(master_key.encode())
@@ -57,11 +58,19 @@ class Signer:
         unsigned = ManifestSignature(
             campaign=campaign, revision=revision, final=final, rows=rows, sha256=sha256, key_id=self.key_id
         )
-        return replace(unsigned, signature=base64.b64encode(self._key.sign(unsigned.statement)).decode())
+        return replace(unsigned, signature=self._signature(unsigned.statement))
+
+    def sign_receipt(self, receipt: Receipt) -> SignedReceipt:
+        """Vouch for a receipt; the same each time."""
+        unsigned = SignedReceipt(receipt=receipt.document(self.key_id), signature="")
+        return replace(unsigned, signature=self._signature(unsigned.statement))
+
+    def _signature(self, statement: bytes) -> str:
+        return base64.b64encode(self._key.sign(statement)).decode()
 
 
 class NewestSigner:
-    """Signs manifests with the newest generation's key, whichever that is by then."""
+    """Signs with the newest generation's key, whichever that is by then."""
 
     def __init__(self, masters: Masters) -> None:
         self._masters = masters
@@ -70,6 +79,10 @@ class NewestSigner:
         """As `Signer` does."""
         signer = Signer(self._masters().newest.key)
         return signer.sign(campaign=campaign, revision=revision, final=final, rows=rows, sha256=sha256)
+
+    def sign_receipt(self, receipt: Receipt) -> SignedReceipt:
+        """As `Signer` does."""
+        return Signer(self._masters().newest.key).sign_receipt(receipt)
 
 
 def jwks_of(ring: Ring) -> dict[str, list[dict[str, str]]]:
@@ -106,7 +119,7 @@ class Keys:
         except ValueError as error:
             raise IntegrityError(f"the key set is no JSON: {error}") from None
 
-    def verify(self, signed: ManifestSignature) -> None:
+    def verify(self, signed: ManifestSignature | SignedReceipt) -> None:
         """Raises `IntegrityError` unless one of these keys signed this statement."""
         key = self._keys.get(signed.key_id)
         if key is None:
@@ -115,7 +128,8 @@ class Keys:
         try:
             key.verify(base64.b64decode(signed.signature, validate=True), signed.statement)
         except (InvalidSignature, ValueError):
-            raise IntegrityError("the signature is not of this manifest") from None
+            what = "manifest" if isinstance(signed, ManifestSignature) else "receipt"
+            raise IntegrityError(f"the signature is not of this {what}") from None
 
 
 def thumbprint(jwk: Mapping[str, Any]) -> str:

@@ -73,7 +73,7 @@ def verify(
     for needed in (file, beside):
         if not needed.is_file():
             raise typer.BadParameter(f"there is no file {needed}")
-    keys = _keys(jwks, data_dir)
+    keys = keys_of(jwks, data_dir)
     compare = None if objects is None else _comparing(objects, data_dir)
     try:
         found = checking.check(file, beside, keys, _telling("rows"))
@@ -86,7 +86,8 @@ def verify(
     typer.echo(f"{said}, {found.rows} rows" + ("" if compare is None else f", {videos} videos as they were made"))
 
 
-def _keys(jwks: str | None, data_dir: Path | None) -> Keys:
+def keys_of(jwks: str | None, data_dir: Path | None) -> Keys:
+    """The keys that a file or a URL holds, or the deployment's own."""
     from orchestrator.campaigns.signing import Keys, jwks_of
 
     if jwks is None:

@@ -9,7 +9,8 @@ CogmillError
 │   ├── Forbidden            the key is good, and may not do this
 │   │   ├── MissingScope     it lacks the scope that the route needs
 │   │   ├── AddressRefused   it may not be used from where the request comes from
-│   │   └── BeyondOwn        it would make, replace or revoke a key that may more than itself
+│   │   ├── BeyondOwn        it would make, replace or revoke a key that may more than itself
+│   │   └── TenantErased     its tenant is being erased: nothing new is taken for it
 │   ├── NotFound             no such job of this tenant (someone else's is not found either)
 │   ├── NotReady             the video is asked for before it is finished
 │   ├── TooLarge             the body, a file or an image is larger than this deployment accepts
@@ -124,6 +125,13 @@ class AddressRefused(Forbidden):
 
 class BeyondOwn(Forbidden):
     code = "beyond_own_rights"
+
+
+class TenantErased(Forbidden):
+    code = "tenant_erased"
+
+    def __init__(self) -> None:
+        super().__init__("the tenant is being erased: nothing new is taken for it")
 
 
 class NotFound(RequestError):

@@ -93,6 +93,11 @@ def manifest_prefix(tenant: str, campaign_id: str) -> str:
     return f"{MANIFESTS}{_hashed(tenant)}/{campaign_id}/"
 
 
+def tenant_prefixes(tenant: str) -> tuple[str, str]:
+    """Key prefixes of all files of a tenant and all manifests of its campaigns, with the closing slash."""
+    return f"{FILES}{_hashed(tenant)}/", f"{MANIFESTS}{_hashed(tenant)}/"
+
+
 def manifest_key(tenant: str, campaign_id: str, revision: int, sha256: str) -> str:
     """Where a revision of a manifest lives.
 

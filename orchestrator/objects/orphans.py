@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from itertools import islice
+from typing import Protocol
 from uuid import UUID
 
 from orchestrator.domain.errors import ObjectsRefused
@@ -21,6 +22,12 @@ _PAGE = 1000
 
 # Which of these keys, and when each was made, no row knows.
 Unknown = Callable[[Mapping[str, datetime]], Awaitable[Collection[str]]]
+
+
+class Deletes(Protocol):
+    """The one part of `ObjectStore` that deleting needs."""
+
+    def delete(self, keys: Iterable[str]) -> None: ...
 
 
 async def sweep_orphans(objects: ObjectStore, prefix: str, key: re.Pattern[str], unknown: Unknown) -> int:
@@ -39,7 +46,7 @@ async def sweep_orphans(objects: ObjectStore, prefix: str, key: re.Pattern[str],
     return total
 
 
-async def delete_all(objects: ObjectStore, keys: Collection[str], loop: str) -> frozenset[str]:
+async def delete_all(objects: Deletes, keys: Collection[str], loop: str) -> frozenset[str]:
     """Delete these keys, and count them; those that S3 refuses to delete. Raises `ObjectsUnavailable`."""
     refused: frozenset[str] = frozenset()
     try:

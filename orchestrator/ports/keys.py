@@ -31,6 +31,8 @@ class ApiKey:
     replaced_by: str | None = None
     # The generation of the master key that its secret follows from.
     master: int = FIRST
+    # Its tenant is being erased: the key is good for nothing.
+    erasing: bool = False
 
     @property
     def operator(self) -> bool:

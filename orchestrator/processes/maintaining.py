@@ -6,13 +6,16 @@ import gc
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.adapters.webhook_http import HttpSender
 from orchestrator.audit.sealing import Sealer
 from orchestrator.batches.kind import BatchKind
+from orchestrator.campaigns.asking import own_prefixes, shared
 from orchestrator.campaigns.finishing import Finishing
 from orchestrator.campaigns.ingest import Ingest
+from orchestrator.campaigns.inputs import UPLOAD_S
 from orchestrator.campaigns.kind import CampaignKind
 from orchestrator.campaigns.manifest import ManifestWriter
 from orchestrator.campaigns.requests import Requests, Wording
@@ -27,6 +30,7 @@ from orchestrator.intake.jobs import Jobs
 from orchestrator.kit.clock import SystemClock
 from orchestrator.kit.loops import Life, Loop, running, stop_signals
 from orchestrator.notify.outbox import Announcer, Deliverer
+from orchestrator.objects.erasing import Eraser
 from orchestrator.objects.files import FileSweeper
 from orchestrator.objects.inputs import InputSweeper
 from orchestrator.objects.manifests import ManifestSweeper
@@ -58,6 +62,8 @@ _LOOKS_AHEAD_S = 2.0
 
 # Between two times that what tenants store is added up.
 _ADDS_UP_S = 10.0
+# Between two looks whether a tenant is to be erased.
+_ERASES_EVERY_S = 2.0
 
 # How long webhooks in flight may take to land when the process stops.
 _LANDING_S = 5.0
@@ -78,6 +84,7 @@ async def run_maintainer(settings: Settings, dialects: Mapping[str, Lines], word
                 table = [
                     *rescuing(settings, store, objects),
                     *sweeping(settings, store, objects),
+                    Loop("erasures", _ERASES_EVERY_S, eraser_of(settings, store, objects).run_once),
                     *moving_rows(settings, store, objects, dialects, wording),
                     *delivering(settings, store, deliverer),
                     *auditing(settings, store),
@@ -125,6 +132,21 @@ def sweeping(settings: Settings, store: Store, objects: ObjectStore) -> list[Loo
         Loop("input_orphans", _ORPHANS_EVERY_S, inputs.orphans),
         Loop("file_orphans", _ORPHANS_EVERY_S, files.orphans),
     ]
+
+
+def eraser_of(settings: Settings, store: Store, objects: S3Objects) -> Eraser:
+    """What erases tenants."""
+    campaigns = settings.campaigns
+    patterns = tuple(dict.fromkeys((*campaigns.s3_inputs, *campaigns.s3_outputs)))
+    return Eraser(
+        store,
+        objects,
+        # A URL that was signed just before the fence takes uploads until then.
+        late_s=max(settings.retention.losers_s, UPLOAD_S),
+        own=partial(own_prefixes, patterns),
+        shared=[pattern for pattern in patterns if shared(pattern)],
+        sign=NewestSigner(MasterFiles(settings)).sign_receipt,
+    )
 
 
 def moving_rows(

@@ -19,7 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from orchestrator.config.database import Access, DatabaseAddress
-from orchestrator.domain.errors import InvalidField, StoreReadOnly, StoreUnavailable
+from orchestrator.domain.errors import InvalidField, StoreReadOnly, StoreUnavailable, TenantErased
 from orchestrator.domain.job import RenderSpec
 from orchestrator.store.connecting import LOOPS, Connection, Patience, connect, current, described, leave, settings_of
 
@@ -29,6 +29,8 @@ Parameters = Mapping[str, Any]
 _RETRYABLE = {"40001", "40P01"}  # serialization failure, deadlock: the transaction left nothing behind
 _TRIES = 10
 _READ_ONLY = "25006"
+# Raised by `cogmill_refuse_erased`, of the migration 0026.
+_ERASED = "ZE001"
 # The server is being stopped or has been: it is not asked again over any connection that is open.
 _GONE = (_READ_ONLY, "57P01", "57P02", "57P03")
 # Data exceptions and broken constraints: all that may blame what was to be written, and with it the caller.
@@ -183,6 +185,8 @@ def unavailable() -> Iterator[None]:
         yield
     except DBAPIError as error:
         state = _sqlstate(error) or ""
+        if state == _ERASED:
+            raise TenantErased from error
         if _unholdable(error):
             raise InvalidField(f"the database cannot hold this: {error.orig}", param=None) from error
         if state == _READ_ONLY:

@@ -6,6 +6,7 @@ Whoever makes a key with another holds the other's row by a share lock: a key th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
 
@@ -19,7 +20,7 @@ from orchestrator.domain.rights import USUAL, Rights, Scope, known_scopes, with_
 from orchestrator.ports import ApiKey, KeyPage, NewKey, Successor
 from orchestrator.store.audit import record
 from orchestrator.store.part import Part
-from orchestrator.store.tables import keys, tenants
+from orchestrator.store.tables import erasures, keys, tenants
 from orchestrator.store.tenants import new_tenant
 
 # Rows are locked in one order, since every process of the API writes those of the same keys.
@@ -136,8 +137,9 @@ class Keys(Part):
         return await self._database.transact(revoke)
 
     async def find_key(self, key_id: str) -> ApiKey | None:
-        found = await self._database.fetch(select(keys).where(keys.c.id == key_id))
-        return _key(found[0]) if found else None
+        going = select(erasures.c.id).where(erasures.c.tenant == keys.c.tenant, erasures.c.finished_at.is_(None))
+        found = await self._database.fetch(select(keys, going.exists().label("erasing")).where(keys.c.id == key_id))
+        return replace(_key(found[0]), erasing=found[0].erasing) if found else None
 
     async def record_uses(self, ages: Mapping[str, float]) -> None:
         await self._database.fetch(_USED, {"ids": list(ages), "ages": list(ages.values())})

@@ -25,6 +25,8 @@ from orchestrator.store.deliveries import Deliveries
 from orchestrator.store.delivery_log import DeliveryLog
 from orchestrator.store.endpoints import Endpoints
 from orchestrator.store.engine import Database
+from orchestrator.store.erased_objects import ErasedObjects
+from orchestrator.store.erasures import Erasures
 from orchestrator.store.files import Files
 from orchestrator.store.fleet import Fleets
 from orchestrator.store.forecasts import Forecasts
@@ -58,7 +60,7 @@ class Store(
     Jobs, Turns, Claims, Settlements, WorkerRows, Housekeeping, Tenants, Keys, Files, Inputs, Endpoints,
     Deliveries, DeliveryLog, Batches, Campaigns, Changes, CampaignRows, Windows, RowEnds, Rivals, Budgets,
     CampaignHouse, Ledger, Loads, Pauses, ParkedThings, WorkerTime, PredictionRows, Shares, Forecasts, Fleets, Clusters,
-    Masters, Quotas, WorkerOrders, DeadLetters, Audit, AuditLog, AuditSealing,
+    Masters, Quotas, WorkerOrders, DeadLetters, Audit, AuditLog, AuditSealing, Erasures, ErasedObjects,
 ):  # fmt: skip
     """Jobs, keys, inputs, files, batches, campaigns, webhooks, as the ports ask. One per process and event loop."""
 

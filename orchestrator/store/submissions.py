@@ -14,7 +14,7 @@ from typing import cast
 
 from sqlalchemy.exc import DBAPIError
 
-from orchestrator.domain.errors import CogmillError, InvalidField, StoreRefused, StoreUnavailable
+from orchestrator.domain.errors import CogmillError, InvalidField, StoreRefused, StoreUnavailable, TenantErased
 from orchestrator.domain.job import Job, NewJob
 from orchestrator.policy.limits import Limits
 from orchestrator.store import admission
@@ -69,7 +69,7 @@ class Submissions:
             for job, landed in seats:
                 _land(landed, fates[job.id])
             self._notifier.announce()
-        except InvalidField as error:
+        except (InvalidField, TenantErased) as error:
             await self._carry_singly(seats, error)
         except Exception as error:
             _refuse(seats, error)
@@ -82,7 +82,7 @@ class Submissions:
                 seats.append((job, landed))
         return seats
 
-    async def _carry_singly(self, seats: list[_Seat], error: InvalidField) -> None:
+    async def _carry_singly(self, seats: list[_Seat], error: InvalidField | TenantErased) -> None:
         """One row that PostgreSQL refuses fails the whole statement: give every row its own, so only that one fails."""
         if len(seats) == 1:
             _refuse(seats, error)

@@ -135,7 +135,9 @@ def _failed(task: asyncio.Task[ApiKey | None]) -> bool:
 
 
 def check_good(key: ApiKey, now: datetime) -> None:
-    """Raise `Unauthenticated` for a key that was revoked or has expired."""
+    """Raise `Unauthenticated` for a key that was revoked or has expired, or whose tenant is being erased."""
+    if key.erasing:
+        raise Unauthenticated("the tenant of this API key is being erased", reason="revoked")
     match key.standing(now):
         case rights.Standing.REVOKED:
             raise Unauthenticated("the API key was revoked", reason="revoked")

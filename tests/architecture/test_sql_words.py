@@ -23,6 +23,7 @@ from orchestrator.domain.webhooks import EVENT_TYPES, DeliveryState, Fate
 from orchestrator.domain.worker_time import Spell
 from orchestrator.ports.any_jobs import Fate as LetterFate
 from orchestrator.ports.parked import ParkedKind
+from orchestrator.store.erased_objects import AgainKind
 from orchestrator.store.tables import metadata
 from tests.support.sources import ROOT, trees
 
@@ -54,6 +55,7 @@ CHECKED: dict[tuple[str, str], type[StrEnum]] = {
     ("batch_items", "state"): ItemState,
     ("deliveries", "state"): DeliveryState,
     ("parked", "kind"): ParkedKind,
+    ("erasure_rest", "kind"): AgainKind,
     ("campaigns", "kind"): Kind,
     ("campaigns", "state"): CampaignState,
     ("campaign_rows", "outcome"): Outcome,

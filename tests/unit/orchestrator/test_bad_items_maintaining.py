@@ -19,6 +19,7 @@ from orchestrator.domain.campaign import CampaignState, Counts, Group, Kind
 from orchestrator.domain.errors import ObjectsRefused
 from orchestrator.domain.job import WorkerRef
 from orchestrator.learning.book import Book
+from orchestrator.objects.erasing import Eraser
 from orchestrator.objects.files import FileSweeper
 from orchestrator.objects.inputs import InputSweeper
 from orchestrator.objects.manifests import ManifestSweeper
@@ -230,6 +231,22 @@ async def forecasts() -> object:
     return kept
 
 
+async def erasures() -> object:
+    done, due = Done(), [BAD, GOOD]
+
+    async def next_erasure(*, hold_s: float) -> Any:
+        return fake(erasure=fake(id=due[0]), name=due.pop(0)) if due else None
+
+    async def over(round_: Any) -> bool:
+        return bool(await done(round_.name))
+
+    nothing: Any = None
+    eraser = Eraser(fake(next_erasure=next_erasure), nothing, late_s=1, own=nothing, shared=(), sign=nothing)
+    eraser.round = over  # type: ignore[method-assign]
+    assert await eraser.run_once() == 1
+    return done.saw
+
+
 CASES: dict[str, Callable[[], Awaitable[object]]] = {
     "expire": expire,
     "rescue": recover,
@@ -244,6 +261,7 @@ CASES: dict[str, Callable[[], Awaitable[object]]] = {
     "campaign_manifests": campaign_manifests,
     "schedules": schedules,
     "forecasts": forecasts,
+    "erasures": erasures,
 }
 
 
