@@ -54,6 +54,13 @@ async def _key(request: Request) -> ApiKey:
     return mine.key
 
 
+def key_of(request: Request) -> ApiKey:
+    """The key of a request whose route asked for it, for what goes on behind the answer."""
+    key = held(request).key
+    assert key is not None  # or the route was not begun
+    return key
+
+
 # These call each other, and do not depend on each other: FastAPI resolves each dependency at some 5% of a submit.
 async def _tenant(request: Request) -> str:
     return (await _key(request)).tenant

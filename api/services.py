@@ -10,6 +10,7 @@ from typing import Protocol
 from api.openai.lines import OpenAILines
 from api.readiness import Readiness
 from api.wire.downloads import DEADLINE_S, Downloads
+from orchestrator.adapters.issuers import fetch_of
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.batches.batches import Batches
 from orchestrator.campaigns.campaigns import Campaigns
@@ -38,6 +39,7 @@ from orchestrator.store import CALLERS, Store
 from orchestrator.tenants.issuing import Issuing
 from orchestrator.tenants.keyring import Keyring
 from orchestrator.tenants.ledger import Reports
+from orchestrator.tenants.oidc import People
 from orchestrator.tenants.rates import RequestRates
 from orchestrator.tenants.room import Room
 from orchestrator.tenants.turns import Turns
@@ -117,7 +119,8 @@ class Services:
     @classmethod
     def of(cls, settings: Settings, store: ApiStore, objects: ObjectStore) -> Services:
         master_key, uses = settings.needed_master_key, Uses(store)
-        keyring = Keyring(store, master_key, cache_s=settings.api.key_cache_s, used=uses.note)
+        people = People(settings.oidc, store, fetch_of, cache_s=settings.api.key_cache_s)
+        keyring = Keyring(store, master_key, cache_s=settings.api.key_cache_s, used=uses.note, people=people)
         door = open_front_door(settings, store, objects)
         rates = RequestRates(door.limits, settings.limits.storage)
         readiness = Readiness(settings.database, store)

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from orchestrator.config import loops, rendering, sections, sources
 from orchestrator.config.database import Access, DatabaseAddress
+from orchestrator.config.oidc import OidcSettings, check_issuers
 from orchestrator.domain.catalog import FAMILIES, ModelFamily, Profile
 from orchestrator.domain.errors import ConfigError, UnknownModel
 from orchestrator.domain.pausing import EVERY
@@ -41,6 +42,8 @@ class Settings(BaseSettings):
     engine: rendering.EngineSettings = rendering.EngineSettings()
     s3: sections.S3Settings = sections.S3Settings()
     api: sections.ApiSettings = sections.ApiSettings()
+    # Issuers of people's tokens, by the names that people have before theirs. None: keys alone are taken.
+    oidc: dict[str, OidcSettings] = Field(default_factory=dict)
     ray: loops.RaySettings = loops.RaySettings()
     lease: loops.LeaseSettings = loops.LeaseSettings()
     retry: loops.RetrySettings = loops.RetrySettings()
@@ -71,6 +74,7 @@ class Settings(BaseSettings):
                 f"api.max_bodies_bytes and api.max_bodies_bytes_per_tenant must be at least {self.max_request_bytes},"
                 " one request with its pictures (api.max_body_bytes, fetch.max_image_bytes)"
             )
+        check_issuers(self.oidc, max_head_bytes=self.api.max_head_bytes)
         DatabaseAddress.parse(self.database_url)
         if self.listen_url is not None:
             DatabaseAddress.parse(self.listen_url, "listen_url")

@@ -9,7 +9,8 @@ CogmillError
 │   ├── Forbidden            the key is good, and may not do this
 │   │   ├── MissingScope     it lacks the scope that the route needs
 │   │   ├── AddressRefused   it may not be used from where the request comes from
-│   │   └── BeyondOwn        it would make, replace or revoke a key that may more than itself
+│   │   ├── BeyondOwn        it would make, replace or revoke a key that may more than itself
+│   │   └── NoAccess         a person's token is good, and gives no role or no tenant here
 │   ├── NotFound             no such job of this tenant (someone else's is not found either)
 │   ├── NotReady             the video is asked for before it is finished
 │   ├── TooLarge             the body, a file or an image is larger than this deployment accepts
@@ -29,7 +30,8 @@ CogmillError
 │   │   └── ObjectsRefused   it answers, and does not do it to these objects: others may fare better
 │   ├── KubernetesUnavailable  its API does not answer; what was asked may be done
 │   ├── ScratchUnavailable   this process's own disk, full or broken
-│   └── ModerationUnavailable  the moderation hook, where no answer means no
+│   ├── ModerationUnavailable  the moderation hook, where no answer means no
+│   └── IssuerUnavailable    an issuer of people's tokens, whose public keys are not known
 ├── WorkerError              talking to a worker went wrong
 │   ├── WorkerLost           its process or node is gone for good; an actor of that name has a new incarnation
 │   ├── WorkerUnreachable    it does not answer now; it may yet
@@ -124,6 +126,12 @@ class AddressRefused(Forbidden):
 
 class BeyondOwn(Forbidden):
     code = "beyond_own_rights"
+
+
+class NoAccess(Forbidden):
+    """Who asks is known by an issuer's token, which stands for nothing here."""
+
+    code = "no_access"
 
 
 class NotFound(RequestError):
@@ -238,6 +246,10 @@ class ScratchUnavailable(Unavailable):
 
 class ModerationUnavailable(Unavailable):
     pass
+
+
+class IssuerUnavailable(Unavailable):
+    """The message names the issuer as the settings do, and is for callers, too."""
 
 
 class WorkerError(CogmillError):

@@ -12,6 +12,16 @@ from orchestrator.policy.limits import Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """Who asks with a token of an issuer, and not with a key."""
+
+    # Its name in the settings.
+    issuer: str
+    # How long a key lives that the person makes; None: the person makes none.
+    made_keys_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
     """A key as the database knows it: without its secret, which follows from the master key and `id`."""
 
@@ -27,6 +37,8 @@ class ApiKey:
     # The key that made it, and the one that took its place; ids.
     made_by: str | None = None
     replaced_by: str | None = None
+    # Whose token stands for it: then it is in no table, and its id is `oidc:ISSUER#SUBJECT`.
+    person: Person | None = None
 
     @property
     def operator(self) -> bool:
@@ -95,8 +107,10 @@ class KeyStore(Protocol):
         """Insert a key, and its tenant if it is new. Without `rights` it has the usual ones, as `operator` says."""
         ...
 
-    async def mint_key(self, by: str, draft: Callable[[ApiKey], NewKey], *, at_most: int) -> ApiKey | None:
-        """Insert what `draft` makes of the key `by` as it stands, which stays so until then.
+    async def mint_key(
+        self, by: str, draft: Callable[[ApiKey], NewKey], *, at_most: int, person: ApiKey | None = None
+    ) -> ApiKey | None:
+        """Insert what `draft` makes of the key `by` as it stands, which stays so until then; or of `person`, called so.
 
         None where its tenant has `at_most` that are good, or made within a day, however many arrive at once; and where
         there is no key `by`.
@@ -110,8 +124,9 @@ class KeyStore(Protocol):
         *,
         by: str | None = None,
         at_most: int | None = None,
+        person: ApiKey | None = None,
     ) -> ApiKey | None:
-        """Insert what `draft` makes of a key and of `by` as they stand, and end the former.
+        """Insert what `draft` makes of a key and of `by` as they stand, or of `person`, and end the former.
 
         None without such a key; and where its tenant has `at_most` as `mint_key` counts them.
         """
@@ -140,6 +155,8 @@ class KeyStore(Protocol):
     async def list_tenants(self) -> list[Tenant]:
         """All of them, by name."""
         ...
+
+    async def find_tenant(self, name: str) -> Tenant | None: ...
 
     async def set_weight(self, tenant: str, weight: float) -> None:
         """A tenant's share relative to others; 1 is the default. Holds from the next claim on."""

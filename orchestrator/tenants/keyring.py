@@ -14,6 +14,7 @@ from orchestrator.domain.addresses import IPAddress
 from orchestrator.domain.errors import Unauthenticated
 from orchestrator.ports import ApiKey
 from orchestrator.tenants import keys
+from orchestrator.tenants.oidc import People
 
 # One look-up that hangs does not hold up those who come later than this.
 _SHARED_S = 1.0
@@ -51,6 +52,7 @@ class Keyring:
         *,
         cache_s: float,
         used: Callable[[str], object] = lambda _: None,
+        people: People | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -58,6 +60,7 @@ class Keyring:
         self._master_key = master_key
         self._cache_s = cache_s
         self._used = used
+        self._people = people
         self._monotonic = monotonic
         self._wall = wall
         self._lookups: dict[str, _Lookup] = {}
@@ -67,10 +70,12 @@ class Keyring:
         return (await self.key(authorization, address)).tenant
 
     async def key(self, authorization: str | None, address: IPAddress | None = None) -> ApiKey:
-        """The key in an Authorization header, which is good, and may be used from there.
+        """The key in an Authorization header, which is good, and may be used from there; or whose token is in it.
 
-        Raises `Unauthenticated`, `AddressRefused` or `StoreUnavailable`.
+        Raises `Unauthenticated`, `AddressRefused`, `NoAccess`, `IssuerUnavailable` or `StoreUnavailable`.
         """
+        if self._people is not None and (claimed := self._people.claimed(authorization)) is not None:
+            return await self._people.person(claimed)
         credential = keys.parse(authorization)
         if isinstance(credential, keys.Token):
             credential.verify(self._master_key, self._wall())
@@ -92,10 +97,21 @@ class Keyring:
         check_good(key, datetime.fromtimestamp(self._wall(), UTC))
         return key
 
-    async def while_good(self, key_id: str, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """These pieces of an answer, each only if the key is good when it has come. Raises as `good` does."""
+    async def check_still(self, key: ApiKey) -> None:
+        """For what goes on behind the answer to a request with this key, or by this person: whether it may.
+
+        Raises as `good` does, and `NoAccess`.
+        """
+        if key.person is None or self._people is None:
+            await self.good(key.id)
+            return
+        check_good(key, datetime.fromtimestamp(self._wall(), UTC))
+        await self._people.check_tenant(key.tenant)
+
+    async def while_good(self, key: ApiKey, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """These pieces of an answer, each only if the key is good when it has come. Raises as `check_still` does."""
         async for piece in pieces:
-            await self.good(key_id)
+            await self.check_still(key)
             yield piece
 
     def forget(self, key_id: str) -> None:
@@ -123,9 +139,10 @@ def _failed(task: asyncio.Task[ApiKey | None]) -> bool:
 
 def check_good(key: ApiKey, now: datetime) -> None:
     """Raise `Unauthenticated` for a key that was revoked or has expired."""
+    kind = "API key" if key.person is None else "token"
     match key.standing(now):
         case rights.Standing.REVOKED:
-            raise Unauthenticated("the API key was revoked", reason="revoked")
+            raise Unauthenticated(f"the {kind} was revoked", reason="revoked")
         case rights.Standing.EXPIRED:
-            message = f"the API key expired at {key.rights.expires_at:%Y-%m-%d %H:%M:%S} UTC"
+            message = f"the {kind} expired at {key.rights.expires_at:%Y-%m-%d %H:%M:%S} UTC"
             raise Unauthenticated(message, reason="expired")
