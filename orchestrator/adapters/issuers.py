@@ -15,23 +15,37 @@ from orchestrator.config.oidc import OidcSettings, check_url
 from orchestrator.domain import jsontext
 from orchestrator.domain.addresses import is_loopback
 from orchestrator.domain.errors import ConfigError, IssuerUnavailable
-from orchestrator.tenants.jwks import Fetch
+from orchestrator.ports.issuers import Fetch
 
 # Those of large providers have some 10 KiB.
 _MAX_ANSWER_BYTES = 256 * 1024
 # OpenID Connect Discovery 1.0, section 4.
 _DISCOVERY = "/.well-known/openid-configuration"
-_HEADERS = {"accept": "application/json", "accept-encoding": "identity", "user-agent": "cogmill"}
+_CLIENT: dict[str, Any] = {
+    "headers": {"accept": "application/json", "accept-encoding": "identity", "user-agent": "cogmill"},
+    "timeout": None,  # there is one for all
+    "follow_redirects": False,
+    "limits": httpx.Limits(max_keepalive_connections=0),
+}
 
 
 def fetch_of(name: str, settings: OidcSettings) -> Fetch:
     """Reads the keys of this issuer. Raises `ConfigError` for `ca_file` that cannot be read."""
-    context = _context(name, settings)
+    address = settings.jwks_url or settings.issuer.rstrip("/") + _DISCOVERY
+    # An issuer on the loopback is reached without a proxy, whatever the environment names.
+    proxied = not is_loopback(urlsplit(address).hostname or "")
+    own = httpx.AsyncClient(verify=_context(name, settings), trust_env=proxied, **_CLIENT)
+    others = httpx.AsyncClient(transport=GuardedTransport(), trust_env=False, **_CLIENT)
 
     async def fetch() -> Mapping[str, Any]:
         try:
             async with asyncio.timeout(settings.timeout_s):
-                return await _keys(settings, context)
+                said = await _get(own, address)
+                if settings.jwks_url is not None:
+                    return said
+                place = _place(said, settings.issuer)
+                # What the settings name may lie inside. What a document names beyond its own server may not.
+                return await _get(own if urlsplit(place)[:2] == urlsplit(address)[:2] else others, place)
         except TimeoutError:
             raise IssuerUnavailable(f"no answer within {settings.timeout_s:g} s") from None
         except ForbiddenAddress:
@@ -51,12 +65,9 @@ def _context(name: str, settings: OidcSettings) -> ssl.SSLContext:
         raise ConfigError(f"oidc.{name}.ca_file: {settings.ca_file} cannot be used: {error}") from None
 
 
-async def _keys(settings: OidcSettings, context: ssl.SSLContext) -> Mapping[str, Any]:
-    if settings.jwks_url is not None:
-        return await _get(settings.jwks_url, context)
-    url = settings.issuer.rstrip("/") + _DISCOVERY
-    said = await _get(url, context)
-    if said.get("issuer") != settings.issuer:  # section 4.3: they must be the same
+def _place(said: Mapping[str, Any], issuer: str) -> str:
+    """Where a discovery document says that the keys are. Raises `IssuerUnavailable`."""
+    if said.get("issuer") != issuer:  # section 4.3: they must be the same
         raise IssuerUnavailable("its discovery document is another issuer's")
     place = said.get("jwks_uri")
     if not isinstance(place, str):
@@ -65,18 +76,12 @@ async def _keys(settings: OidcSettings, context: ssl.SSLContext) -> Mapping[str,
         check_url(place)
     except ValueError as error:
         raise IssuerUnavailable(f"its 'jwks_uri' {error}") from None
-    # What the settings name may lie inside. What a document names beyond its own server may not.
-    return await _get(place, context if urlsplit(place)[:2] == urlsplit(url)[:2] else None)
+    return place
 
 
-async def _get(url: str, context: ssl.SSLContext | None) -> Mapping[str, Any]:
-    """The object in JSON that is there. Without a context only public addresses are reached."""
-    client = (
-        httpx.AsyncClient(transport=GuardedTransport(), timeout=None, trust_env=False)
-        if context is None
-        else httpx.AsyncClient(verify=context, timeout=None, trust_env=not is_loopback(urlsplit(url).hostname or ""))
-    )
-    async with client, client.stream("GET", url, headers=_HEADERS, follow_redirects=False) as answer:
+async def _get(client: httpx.AsyncClient, url: str) -> Mapping[str, Any]:
+    """The object in JSON that is there."""
+    async with client.stream("GET", url) as answer:
         if answer.status_code != httpx.codes.OK:
             raise IssuerUnavailable(f"its server answers with status {answer.status_code}")
         if answer.headers.get("content-encoding", "identity").lower() != "identity":

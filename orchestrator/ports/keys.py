@@ -34,7 +34,7 @@ class ApiKey:
     rights: Rights = UNBOUND
     # Within a minute.
     last_used_at: datetime | None = None
-    # The key that made it, and the one that took its place; ids.
+    # The key or the person that made it, and the key that took its place; ids.
     made_by: str | None = None
     replaced_by: str | None = None
     # Whose token stands for it: then it is in no table, and its id is `oidc:ISSUER#SUBJECT`.

@@ -1,4 +1,4 @@
-"""Who the callers are and what they may have: keys, rates, turns.
+"""Who the callers are and what they may have: keys, people, rates, turns.
 
-Imports domain, policy, ports, telemetry.
+Imports config, domain, policy, ports, telemetry.
 """

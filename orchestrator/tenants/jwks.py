@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import jwt
 
 from orchestrator.domain.errors import IssuerUnavailable, Unauthenticated
+from orchestrator.ports.issuers import Fetch
 from orchestrator.telemetry import logs
 
 _log = logs.get("oidc")
@@ -24,8 +25,6 @@ _MAX_KEYS = 100
 _MIN_RSA_BITS = 2048
 # Which kinds of keys an algorithm has, by its first two letters (RFC 7518, section 6.1; RFC 8037).
 _KINDS = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}
-
-Fetch = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
 @dataclass(slots=True)
@@ -111,9 +110,10 @@ class KeySet:
         try:
             self._known = _Known(now, _entries(await self._fetch()))
             self._failed = False
-        except IssuerUnavailable as error:
+        except Exception as error:  # whatever it is, those who wait get an answer
             self._failed = True
-            _log.warning("issuer_unavailable", issuer=self._name, error=str(error))
+            said = str(error) if isinstance(error, IssuerUnavailable) else f"{type(error).__name__}: {error}"
+            _log.warning("issuer_unavailable", issuer=self._name, error=said[:200])
         finally:
             self._asking = None
 

@@ -21,7 +21,8 @@ from orchestrator.domain import jsontext, people
 from orchestrator.domain.errors import NoAccess, Unauthenticated
 from orchestrator.domain.rights import Rights
 from orchestrator.ports import ApiKey, Person, Tenant
-from orchestrator.tenants.jwks import Fetch, KeySet
+from orchestrator.ports.issuers import Fetch
+from orchestrator.tenants.jwks import KeySet
 
 # Ids of people begin so, and no key's does.
 PREFIX = "oidc:"

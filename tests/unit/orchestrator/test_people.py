@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import tomllib
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from orchestrator.config import OidcSettings, Settings
+from orchestrator.config import OidcSettings, Settings, load
 from orchestrator.domain.errors import IssuerUnavailable, NoAccess, Unauthenticated
 from orchestrator.domain.people import claim_of, scopes_of, tenant_of
 from orchestrator.domain.rights import ROLES, USUAL, Role, Scope
 from orchestrator.tenants.jwks import KeySet
 from tests.support.api import api_settings
 from tests.support.issuer import public_jwk, secret_key
+from tests.support.sources import ROOT
 
 LEAST = {"issuer": "https://id.example", "audience": ["cogmill"], "tenant": "acme", "everybody": ["usual"]}
 KEYCLOAK = {"realm_access": {"roles": ["viewer", "offline_access"]}, "a/b": {"~": "deep"}}
@@ -95,6 +98,25 @@ class TestSettings:
         with pytest.raises(ValidationError, match=named):
             OidcSettings.model_validate(LEAST | changes)
 
+    def test_the_examples_of_operations_md_are_valid_and_mean_what_is_said(self) -> None:
+        (example,) = re.findall(r"```toml\n(# Keycloak.+?)```", (ROOT / "OPERATIONS.md").read_text(), re.DOTALL)
+        told = tomllib.loads(example)
+        issuers = Settings.model_validate(api_settings("postgresql://nowhere/none").model_dump() | told).oidc
+        assert sorted(issuers) == ["entra", "google", "media"]
+        media, google = issuers["media"], issuers["google"]
+        claims = {"realm_access": {"roles": ["video", "offline_access"]}, "hd": "example.com"}
+        assert scopes_of(claims, media.role_claim, media.roles, media.everybody) == USUAL
+        assert scopes_of(claims, google.role_claim, google.roles, google.everybody) == USUAL
+        assert tenant_of(claims, google.tenant_claim or "", google.tenants) == "studio"
+
+    def test_they_come_from_the_environment_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("COGMILL_OIDC__CORP__ISSUER", "https://id.example")
+        monkeypatch.setenv("COGMILL_OIDC__CORP__AUDIENCE", '["cogmill"]')
+        monkeypatch.setenv("COGMILL_OIDC__CORP__TENANT", "acme")
+        monkeypatch.setenv("COGMILL_OIDC__CORP__ROLES", '{"Cogmill.Admin": ["admin"]}')
+        told = api_settings("postgresql://nowhere/none").model_dump(exclude={"oidc"})
+        assert load(**told).oidc["corp"].roles == {"Cogmill.Admin": ("admin",)}
+
     def test_http_is_for_the_loopback(self) -> None:
         assert OidcSettings.model_validate(LEAST | {"issuer": "http://127.0.0.1:8080/realms/x"}).issuer
 
@@ -138,6 +160,18 @@ class Asked:
 
 
 class TestKeys:
+    async def test_whatever_befalls_the_call_is_an_answer(self) -> None:
+        asked = Asked()
+        asked.keys = None  # type: ignore[assignment]
+        with pytest.raises(IssuerUnavailable, match="'corp'"):
+            await asked.key_set().key("first", "ES256")
+
+        async def breaks() -> Mapping[str, Any]:
+            raise RuntimeError("nobody foresaw it")
+
+        with pytest.raises(IssuerUnavailable, match="'corp'"):
+            await KeySet("corp", breaks, fresh_s=300, again_s=30, stale_s=3600).key("first", "ES256")
+
     async def test_those_who_ask_at_once_share_one_call_and_it_outlives_the_first_of_them(self) -> None:
         asked = Asked()
         keys = asked.key_set()
@@ -161,7 +195,7 @@ class TestKeys:
         assert asked.calls == 4  # at 0, 30, 60 and 90 seconds
         asked.keys.append(public_jwk(secret_key(), "second", "ES256"))
         asked.now += 30
-        assert await keys.key("second", "ES256")
+        await keys.key("second", "ES256")
 
     async def test_old_ones_are_read_again_so_that_one_taken_back_is_good_no_more(self) -> None:
         asked = Asked()
@@ -169,7 +203,7 @@ class TestKeys:
         await keys.key("first", "ES256")
         asked.keys = [public_jwk(secret_key(), "second", "ES256")]
         asked.now += 299
-        assert await keys.key("first", "ES256")
+        await keys.key("first", "ES256")
         asked.now += 1
         with pytest.raises(Unauthenticated):
             await keys.key("first", "ES256")
@@ -180,7 +214,7 @@ class TestKeys:
         await keys.key("first", "ES256")
         asked.away = True
         asked.now += 3599
-        assert await keys.key("first", "ES256")
+        await keys.key("first", "ES256")
         with pytest.raises(IssuerUnavailable):  # it may be one that came meanwhile
             await keys.key("second", "ES256")
         asked.now += 1
@@ -189,7 +223,7 @@ class TestKeys:
         assert asked.calls == 2
         asked.away = False
         asked.now += 30
-        assert await keys.key("first", "ES256")
+        await keys.key("first", "ES256")
 
     @pytest.mark.parametrize(
         "changes", [{"use": "enc"}, {"alg": "RS256"}, {"d": "AQAB"}, {"kty": "oct", "k": "AQAB"}, {"x": 7}, {"kid": 1}]
@@ -202,7 +236,7 @@ class TestKeys:
 
     async def test_a_token_without_a_keys_id_is_the_only_keys(self) -> None:
         asked = Asked()
-        assert await asked.key_set().key(None, "ES256")
+        await asked.key_set().key(None, "ES256")
         asked.keys.append(public_jwk(secret_key(), "second", "ES256"))
         with pytest.raises(Unauthenticated):
             await asked.key_set().key(None, "ES256")
