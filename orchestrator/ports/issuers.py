@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 # What it answers: a set of keys (RFC 7517, section 5), or whatever else. Raises `IssuerUnavailable` within its time.
-Fetch = Callable[[], Awaitable[Mapping[str, Any]]]
+Fetch = Callable[[], Coroutine[Any, Any, Mapping[str, Any]]]

@@ -156,7 +156,9 @@ class KeyStore(Protocol):
         """All of them, by name."""
         ...
 
-    async def find_tenant(self, name: str) -> Tenant | None: ...
+    async def has_tenant(self, name: str) -> bool:
+        """Whether there is this tenant, and it takes requests."""
+        ...
 
     async def set_weight(self, tenant: str, weight: float) -> None:
         """A tenant's share relative to others; 1 is the default. Holds from the next claim on."""

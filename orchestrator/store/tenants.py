@@ -34,19 +34,14 @@ class Tenants(Part):
 
     async def list_tenants(self) -> list[Tenant]:
         found = await self._database.fetch(select(tenants).order_by(tenants.c.name))
-        return [_tenant(row) for row in found]
+        return [Tenant(name=row.name, weight=row.weight, limits=_limits(row)) for row in found]
 
-    async def find_tenant(self, name: str) -> Tenant | None:
-        found = await self._database.fetch(select(tenants).where(tenants.c.name == name))
-        return _tenant(found[0]) if found else None
+    async def has_tenant(self, name: str) -> bool:
+        return bool(await self._database.fetch(select(tenants.c.name).where(tenants.c.name == name)))
 
     async def limits_of(self, tenant: str) -> Limits:
         found = await self._database.fetch(select(*_LIMITS).where(tenants.c.name == tenant))
         return _limits(found[0]).over(self._defaults) if found else self._defaults
-
-
-def _tenant(row: Row[Any]) -> Tenant:
-    return Tenant(name=row.name, weight=row.weight, limits=_limits(row))
 
 
 def _limits(row: Row[Any]) -> Limits:

@@ -75,8 +75,9 @@ class KeySet:
 
     async def key(self, kid: str | None, algorithm: str) -> jwt.PyJWK:
         """The issuer's key of this id. Raises `Unauthenticated`, or `IssuerUnavailable`."""
-        if self._age() >= self._fresh_s:
-            await self._ask()
+        if (age := self._age()) >= self._fresh_s:
+            # An issuer that was away when it was last asked holds nobody up again.
+            await self._ask(wait=not self._failed or age >= self._stale_s)
         found = self._find(kid, algorithm)
         if found is None:
             await self._ask()
@@ -96,13 +97,13 @@ class KeySet:
             raise self._away()
         return self._known.find(kid, algorithm)
 
-    async def _ask(self) -> None:
+    async def _ask(self, *, wait: bool = True) -> None:
         """Wait for what the issuer says now, if it is time to ask; who comes meanwhile waits for the same."""
         now = self._monotonic()
         if self._asking is None and (self._asked_at is None or now - self._asked_at >= self._again_s):
             self._asked_at = now
             self._asking = asyncio.create_task(self._refresh(now))
-        if self._asking is not None:
+        if self._asking is not None and wait:
             # Shielded: a caller that hangs up must not cancel what others wait for.
             await asyncio.shield(self._asking)
 

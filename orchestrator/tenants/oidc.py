@@ -20,7 +20,7 @@ from orchestrator.config.oidc import MAX_TOKEN_BYTES, OidcSettings
 from orchestrator.domain import jsontext, people
 from orchestrator.domain.errors import NoAccess, Unauthenticated
 from orchestrator.domain.rights import Rights
-from orchestrator.ports import ApiKey, Person, Tenant
+from orchestrator.ports import ApiKey, Person
 from orchestrator.ports.issuers import Fetch
 from orchestrator.tenants.jwks import KeySet
 
@@ -34,12 +34,14 @@ _TYPES = ("jwt", "at+jwt", "application/at+jwt")
 _MAX_KID = 255
 _REQUIRED = ["exp", "aud", "iss", "sub"]
 _LATEST = 253402300799  # the last second of the year 9999
+# Kept at once, of those that tokens name.
+_MAX_TENANTS = 10_000
 
 
 class TenantFinder(Protocol):
     """The one part of `KeyStore` that this needs."""
 
-    async def find_tenant(self, name: str) -> Tenant | None: ...
+    async def has_tenant(self, name: str) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +144,8 @@ class People:
             each.issuer: Issuer(name, each, _key_set(name, each, fetch_of(name, each), monotonic))
             for name, each in issuers.items()
         }
-        # Tenants that there are, until then in monotonic seconds: no more than there are in the table.
-        self._there: dict[str, float] = {}
+        # Until when it is known of a name, in monotonic seconds, whether it is a tenant's.
+        self._tenants: dict[str, tuple[float, bool]] = {}
 
     def claimed(self, authorization: str | None) -> Claimed | None:
         """The token of a configured issuer in an Authorization header, unverified; None where it holds none.
@@ -169,12 +171,14 @@ class People:
     async def check_tenant(self, tenant: str) -> None:
         """Raise `NoAccess` where there is no such tenant, or none any more; or `StoreUnavailable`."""
         now = self._monotonic()
-        if now < self._there.get(tenant, now):
-            return
-        if await self._store.find_tenant(tenant) is None:
-            self._there.pop(tenant, None)
+        until, there = self._tenants.get(tenant, (now, False))
+        if now >= until:
+            there = await self._store.has_tenant(tenant)
+            if len(self._tenants) >= _MAX_TENANTS:
+                self._tenants.clear()
+            self._tenants[tenant] = now + self._cache_s, there
+        if not there:
             raise NoAccess(f"there is no tenant {tenant[:80]!r}, for which the token stands")
-        self._there[tenant] = now + self._cache_s
 
 
 def _key_set(name: str, settings: OidcSettings, fetch: Fetch, monotonic: Callable[[], float]) -> KeySet:

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -23,9 +24,10 @@ from structlog.testing import capture_logs
 from api.native import events
 from orchestrator.adapters.issuers import fetch_of
 from orchestrator.config import OidcSettings, Settings
-from orchestrator.domain.errors import IssuerUnavailable
+from orchestrator.domain.errors import ConfigError, IssuerUnavailable
 from orchestrator.domain.rights import ROLES, USUAL, Role, Scope
 from tests.support.api import Api, api_settings, id_of, in_process, listening, reaching, serving
+from tests.support.certificates import certificate
 from tests.support.issuer import AUDIENCE, DISCOVERY, JWKS, Issuer, issuing, secret_key
 from tests.support.postgres import Server
 from tests.support.s3 import S3Server
@@ -147,6 +149,16 @@ class TestWhoSomebodyIs:
     @pytest.mark.parametrize("access", [None, {}, {"roles": []}, {"roles": "admin"}, ["admins"], {"roles": {"ops": 1}}])
     async def test_without_a_role_somebody_may_nothing(self, api: Api, corp: Issuer, access: object) -> None:
         assert "gives no role" in await refused(api, of_corp(corp, api, realm_access=access), status=403)
+
+    async def test_the_other_dialect_refuses_in_its_own_words(
+        self, api: Api, corp: Issuer, issuers: dict[str, Issuer]
+    ) -> None:
+        path = "/api/paas/v4/async-result/video_0"
+        nobody, gone = of_corp(corp, api, realm_access={}), issuers["gone"].token(tenant=api.tenant, roles="makers")
+        other = of_corp(corp, api, aud="another")
+        for token, status, code in ((other, 401, "1004"), (nobody, 403, "1220"), (gone, 503, "1234")):
+            answer = await asked(api, token, path)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
     async def test_scopes_and_ids_of_keys_in_a_token_mean_nothing(self, api: Api, corp: Issuer) -> None:
         key = id_of(await api.key(scopes=frozenset(Scope)))
@@ -335,6 +347,18 @@ class TestKeysOfIssuers:
             with pytest.raises(IssuerUnavailable, match=said):
                 await fetch_of("hostile", settings)()
             assert not inside.asked
+
+    async def test_over_https_its_certificate_must_be_vouched_for(self, tmp_path: Path) -> None:
+        made = certificate(tmp_path / "tls")
+        with issuing(certificate=made) as issuer:
+            settings = OidcSettings(issuer=issuer.url, audience=(AUDIENCE,), tenant="acme", everybody=("usual",))
+            with pytest.raises(IssuerUnavailable, match="ConnectError"):
+                await fetch_of("corp", settings)()
+            assert not issuer.asked
+            told = settings.model_copy(update={"ca_file": made[0]})
+            assert await fetch_of("corp", told)() == issuer.jwks
+        with pytest.raises(ConfigError, match=r"oidc\.corp\.ca_file"):
+            fetch_of("corp", settings.model_copy(update={"ca_file": tmp_path / "none"}))
 
 
 class TestWhatGoesOn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 import time
 from collections import Counter
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -92,8 +94,8 @@ class Issuer:
 
 
 @contextmanager
-def issuing(**options: Any) -> Iterator[Issuer]:
-    """An issuer for the block."""
+def issuing(*, certificate: tuple[Path, Path] | None = None, **options: Any) -> Iterator[Issuer]:
+    """An issuer for the block, over https where it has a certificate and its key."""
     issuer = Issuer(**options)
 
     class Handler(BaseHTTPRequestHandler):
@@ -117,7 +119,11 @@ def issuing(**options: Any) -> Iterator[Issuer]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    issuer.url = f"http://127.0.0.1:{server.server_port}"
+    issuer.url = f"http{'s' if certificate else ''}://127.0.0.1:{server.server_port}"
+    if certificate:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(*certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:

@@ -225,6 +225,19 @@ class TestKeys:
         asked.now += 30
         await keys.key("first", "ES256")
 
+    async def test_an_issuer_that_hangs_holds_known_ones_up_once(self) -> None:
+        asked = Asked()
+        keys = asked.key_set()
+        await keys.key("first", "ES256")
+        asked.away, asked.now = True, asked.now + 300
+        await keys.key("first", "ES256")
+        asked.open.clear()
+        asked.now += 30
+        await keys.key("first", "ES256")  # the call is under way, and never answered
+        await asyncio.sleep(0)
+        assert asked.calls == 3
+        asked.open.set()
+
     @pytest.mark.parametrize(
         "changes", [{"use": "enc"}, {"alg": "RS256"}, {"d": "AQAB"}, {"kty": "oct", "k": "AQAB"}, {"x": 7}, {"kid": 1}]
     )
