@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 
 from orchestrator import cli
 from orchestrator.domain.rights import USUAL, Scope
-from orchestrator.ports import ApiKey
+from orchestrator.ports import ApiKey, Person
 from orchestrator.store import Store
 from orchestrator.tenants import keys
+from orchestrator.tenants.issuing import Issuing, Wanted
 from tests.support.api import MASTER_KEY, api_settings
 
 Run = Callable[..., str]
@@ -119,3 +120,25 @@ def test_a_key_is_replaced_with_an_overlap_once_and_revoked_with_what_it_made(ru
     assert "no key has the id 'nobody'" in run("rotate", "nobody", code=1)
     run("revoke", new.id, "--descendants")
     assert "no valid key" in run("revoke", new.id, code=1)
+
+
+def test_what_a_person_made_is_revoked_by_the_persons_name(run: Run, database_url: str) -> None:
+    name = "oidc:corp#ada.l@example.com"
+    ada = ApiKey(
+        id=name,
+        tenant="acme",
+        name="",
+        created_at=datetime.now(UTC),
+        person=Person(issuer="corp", made_keys_s=3600),
+    )
+
+    async def make() -> None:
+        async with Store.open(database_url) as store:
+            await Issuing(store, MASTER_KEY).create(ada, name="by hand", wanted=Wanted())
+
+    run("create", "acme")
+    asyncio.run(make())
+    run("revoke", name, "--descendants")
+    listed = run("list").splitlines()
+    assert sorted("revoked 20" in line for line in listed) == [False, True]
+    assert "no valid key" in run("revoke", name, "--descendants", code=1)

@@ -247,6 +247,11 @@ class TestKeys:
         with pytest.raises(Unauthenticated):
             await asked.key_set().key("first", "ES256")
 
+    async def test_what_is_none_hides_no_key_of_the_same_id(self) -> None:
+        asked = Asked()
+        asked.keys.insert(0, {"kid": "first", "kty": "oct", "k": "AQAB"})
+        assert (await asked.key_set().key("first", "ES256")).key_type == "EC"
+
     async def test_a_token_without_a_keys_id_is_the_only_keys(self) -> None:
         asked = Asked()
         await asked.key_set().key(None, "ES256")
