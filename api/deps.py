@@ -16,7 +16,7 @@ from api.wire.scopes import scope_of
 from orchestrator.domain import callers, rights
 from orchestrator.domain.addresses import IPAddress
 from orchestrator.domain.audit import Actor
-from orchestrator.domain.errors import AddressRefused, InvalidField, LimitExceeded, NotFound, Unauthenticated
+from orchestrator.domain.errors import AddressRefused, InvalidField, LimitExceeded, NoAccess, NotFound, Unauthenticated
 from orchestrator.domain.job import Artifact
 from orchestrator.ports import ApiKey
 from orchestrator.telemetry import acting
@@ -53,6 +53,10 @@ def actor_of(key: ApiKey, address: IPAddress | None, request_id: str) -> Actor:
     return Actor(name=name, key=key.id, tenant=key.tenant, address=where, request_id=request_id)
 
 
+# Why a key, or a person, that is known may not come in.
+_REASONS: dict[type[Exception], str] = {AddressRefused: "address", NoAccess: "no_access"}
+
+
 async def _key(request: Request) -> ApiKey:
     mine = held(request)
     if mine.key is None:
@@ -66,14 +70,21 @@ async def _found(request: Request) -> ApiKey:
     request.state.address = address = address_of(request)
     try:
         key = await opened.keyring.key(authorization, address)
-    except (Unauthenticated, AddressRefused) as error:
-        reason = error.reason if isinstance(error, Unauthenticated) else "address"
+    except (Unauthenticated, AddressRefused, NoAccess) as error:
+        reason = error.reason if isinstance(error, Unauthenticated) else _REASONS[type(error)]
         opened.refusals.unauthenticated(reason, address, keys.claimed_id(authorization), request.state.request_id)
         raise
     request.state.key = key
     acting.act_as(actor_of(key, address, request.state.request_id))
     await _admit(request, key.tenant)
     rights.need(key.rights, scope_of(request.scope["route"].openapi_extra))
+    return key
+
+
+def key_of(request: Request) -> ApiKey:
+    """The key of a request whose route asked for it, for what goes on behind the answer."""
+    key = held(request).key
+    assert key is not None  # or the route was not begun
     return key
 
 

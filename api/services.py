@@ -10,6 +10,7 @@ from typing import Protocol
 from api.openai.lines import OpenAILines
 from api.readiness import Readiness
 from api.wire.downloads import DEADLINE_S, Downloads
+from orchestrator.adapters.issuers import fetch_of
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.audit.refusals import Refusals
 from orchestrator.batches.batches import Batches
@@ -50,6 +51,7 @@ from orchestrator.tenants.issuing_for_all import IssuingForAll
 from orchestrator.tenants.keyring import Keyring
 from orchestrator.tenants.ledger import Reports
 from orchestrator.tenants.masters import MasterFiles
+from orchestrator.tenants.oidc import People
 from orchestrator.tenants.rates import RequestRates, TenantLimits
 from orchestrator.tenants.room import Room
 from orchestrator.tenants.turns import Turns
@@ -150,7 +152,8 @@ class Services:
     @classmethod
     def of(cls, settings: Settings, store: ApiStore, objects: ObjectStore) -> Services:
         masters, uses = MasterFiles(settings), Uses(store)
-        keyring = Keyring(store, masters, cache_s=settings.api.key_cache_s, used=uses.note)
+        people = People(settings.oidc, store, fetch_of, cache_s=settings.api.key_cache_s)
+        keyring = Keyring(store, masters, cache_s=settings.api.key_cache_s, used=uses.note, people=people)
         door = open_front_door(settings, store, objects)
         rates = RequestRates(door.limits, settings.limits.storage)
         readiness = Readiness(settings.database, store)

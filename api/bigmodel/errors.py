@@ -19,6 +19,7 @@ _CODES = {
     "missing_scope": "1220",
     "operators_only": "1220",
     "address_not_allowed": "1220",
+    "no_access": "1220",
     "method_not_allowed": "1212",
     "unknown_route": "1222",
     "not_found": "1222",

@@ -26,7 +26,6 @@ from orchestrator.domain.objects import signature_key
 from orchestrator.domain.rights import Scope
 from orchestrator.domain.spreadsheet import csv_of
 from orchestrator.ports import ObjectStore
-from orchestrator.tenants.keys import parse
 
 router = APIRouter(tags=["campaigns"])
 
@@ -80,7 +79,7 @@ async def manifest(
     pieces = await services.downloads.made(make, gone=_GONE)
     if format == "links":
         # URLs are signed for the piece that has them: who reads slowly gets none any more once the key is revoked.
-        pieces = services.keyring.while_good(parse(request.headers.get("authorization")).id, pieces)
+        pieces = services.keyring.while_good(deps.key_of(request), pieces)
     name = f"{campaign_id}-{mark.revision}{'-links' if format == 'links' else ''}"
     ending, kind = ("csv", "text/csv; charset=utf-8") if format == "csv" else ("jsonl", CONTENT_TYPE)
     headers = {"content-disposition": f'attachment; filename="{name}.{ending}"', "cache-control": "no-store"}

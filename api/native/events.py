@@ -15,13 +15,12 @@ from api.openai.translate import progress_of, video_of
 from api.services import Services
 from api.wire.holding import held
 from api.wire.problem import problem_of
-from orchestrator.domain.errors import InvalidField, Unauthenticated, Unavailable
+from orchestrator.domain.errors import Forbidden, InvalidField, Unauthenticated, Unavailable
 from orchestrator.domain.events import Event, Kind, Place, gone, news, parse_id, stage_of
 from orchestrator.domain.job import public_id
 from orchestrator.domain.rights import Scope
 from orchestrator.notify.feed import Watch
 from orchestrator.ports import EndedAttempt, Snapshot
-from orchestrator.tenants.keys import parse
 
 router = APIRouter(tags=["native"])
 
@@ -118,12 +117,12 @@ Ended = Callable[[], Awaitable[str | None]]
 def ended_by_key(request: Request) -> Ended:
     """Looks again at the key of a request: one statement in `api.key_cache_s` seconds, however often it is called."""
     keyring = deps.services(request).keyring
-    key_id = parse(request.headers.get("authorization")).id
+    key = deps.key_of(request)
 
     async def look() -> str | None:
         try:
-            await keyring.good(key_id)
-        except Unauthenticated as error:
+            await keyring.check_still(key)
+        except (Unauthenticated, Forbidden) as error:
             body = DOCS.word(problem_of(error)).model_dump(mode="json")
             return f"event: {REVOKED}\ndata: {json.dumps(body)}\n\n"
         return None

@@ -54,7 +54,9 @@ class KeyObject(Identified):
     last_used_at: int | None = Field(description="Within a minute.")
     scopes: list[Scope]
     allow: list[str] = Field(description="Networks that it may be used from; none: from anywhere.")
-    made_by: str | None = Field(description="The key that made it; null where an operator did.")
+    made_by: str | None = Field(
+        description="The key that made it, or the person (`oidc:ISSUER#SUBJECT`); null where an operator did."
+    )
     replaced_by: str | None = Field(description="The key that took its place.")
 
 

@@ -15,6 +15,7 @@ from orchestrator.domain.errors import (
     Forbidden,
     IntegrityError,
     InvalidField,
+    IssuerUnavailable,
     LimitExceeded,
     MissingScope,
     NotFound,
@@ -72,6 +73,9 @@ def problem_of(error: Exception) -> Problem:
             headers = {"retry-after": str(_RETRY_AFTER_S), "x-should-retry": "true"}
             message = "too much is going on in this process at this moment, so nothing was begun; please try again"
             return Problem(status=503, code="unavailable", message=message, headers=headers)
+        case IssuerUnavailable():
+            headers = {"retry-after": str(_RETRY_AFTER_S), "x-should-retry": "true"}
+            return Problem(status=503, code="unavailable", message=str(error), headers=headers)
         case Unavailable():
             headers = {"retry-after": str(_RETRY_AFTER_S), "x-should-retry": "true"}
             message = "a part of the service does not answer; please try again"

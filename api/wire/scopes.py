@@ -26,7 +26,8 @@ SECURITY_SCHEMES = {
         "scheme": "bearer",
         "description": (
             "`Authorization: Bearer id.secret`, or a JSON Web Token signed with the secret (HS256; claims `api_key`, "
-            "`exp` and `timestamp` in milliseconds), as the bigmodel SDKs make it. `Bearer` may be left out.\n\n"
+            "`exp` and `timestamp` in milliseconds), as the bigmodel SDKs make it; or, where the deployment names "
+            "its issuer, a person's OpenID Connect token. `Bearer` may be left out.\n\n"
             "Each route names the scope that a key must have for it, of: "
             + ", ".join(f"`{scope}`" for scope in Scope)
             + "."

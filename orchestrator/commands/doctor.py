@@ -6,20 +6,21 @@ import asyncio
 import queue
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import uuid4
 
+from orchestrator.adapters.issuers import fetch_of
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.adapters.s3_urls import UrlObjects, Wallet
 from orchestrator.commands.findings import ROLES, role_findings
 from orchestrator.commands.findings import Finding as Finding
 from orchestrator.commands.findings import Health as Health
 from orchestrator.commands.shares import over
-from orchestrator.config import AdapterSettings, ModelSettings, S3Settings, Settings
+from orchestrator.config import AdapterSettings, ModelSettings, OidcSettings, S3Settings, Settings
 from orchestrator.config.database import Access
 from orchestrator.domain.errors import CogmillError
 from orchestrator.domain.loading import LoadState, WorkerLoad
@@ -85,10 +86,25 @@ def examine(settings: Settings, connect: Connect, files: ModelFiles) -> Iterator
             "behind a pooler in transaction mode, set database_pooling and listen_url (OPERATIONS.md, The database)"
         )
         yield _check("wake-ups", partial(_wakeups, settings), advice)
+    for name, issuer in settings.oidc.items():
+        yield issuer_finding(name, issuer)
     for name, model in settings.models.items():
         yield source_finding(f"model {name}", model, settings.ray.address, files.require_model)
     for name, lora in settings.adapters.items():
         yield source_finding(f"adapter {name}", lora, settings.ray.address, files.require_adapter)
+
+
+def issuer_finding(name: str, settings: OidcSettings) -> Finding:
+    """Whether an issuer of people's tokens shows its public keys."""
+    advice = f"correct oidc.{name}: issuer, jwks_url, ca_file; the API must reach it, too"
+    return _check(f"issuer {name}", lambda: _shown(asyncio.run(fetch_of(name, settings)())), advice)
+
+
+def _shown(said: Mapping[str, Any]) -> str:
+    keys = said.get("keys")
+    if not isinstance(keys, list) or not keys:
+        raise _Ill("it shows no public keys")
+    return f"shows {len(keys)} public keys"
 
 
 def source_finding(

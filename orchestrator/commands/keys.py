@@ -232,8 +232,8 @@ def _run(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
 
 
 def _id(key: str) -> str:
-    """Of a key, or of its id."""
-    return key.split(".")[0]
+    """Of a key, or of its id; or of a person, who may have made some."""
+    return key if ":" in key else key.split(".")[0]
 
 
 def _words(scopes: Iterable[str] | None) -> list[str] | None:

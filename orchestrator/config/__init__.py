@@ -21,6 +21,7 @@ from orchestrator.config.loops import (
     WatchdogSettings,
     WebhookSettings,
 )
+from orchestrator.config.oidc import OidcSettings
 from orchestrator.config.rendering import (
     ADAPTER_SCALES,
     AdapterSettings,
@@ -43,7 +44,7 @@ from orchestrator.config.settings import Settings, load
 __all__ = [
     "ADAPTER_SCALES", "AdapterSettings", "ApiSettings", "AutoscaleSettings", "BatchSettings", "BillingSettings",
     "CampaignSettings", "EngineSettings", "FetchSettings", "FinishSettings", "KindSettings", "LeaseSettings",
-    "LimitSettings", "LogSettings", "MetricsSettings", "ModelSettings", "ModerationSettings", "PoolSettings",
-    "PredictionSettings", "RaySettings", "RetentionSettings", "RetrySettings", "S3Settings", "Settings",
+    "LimitSettings", "LogSettings", "MetricsSettings", "ModelSettings", "ModerationSettings", "OidcSettings",
+    "PoolSettings", "PredictionSettings", "RaySettings", "RetentionSettings", "RetrySettings", "S3Settings", "Settings",
     "WatchdogSettings", "WebhookSettings", "load",
 ]  # fmt: skip

@@ -17,6 +17,7 @@ from orchestrator.config import loops, placeholders, rendering, sections, source
 from orchestrator.config.database import Access, DatabaseAddress
 from orchestrator.config.logins import DEPLOYMENT
 from orchestrator.config.masters import MasterKeySettings, ring_of
+from orchestrator.config.oidc import OidcSettings, check_issuers
 from orchestrator.domain.addresses import Reach
 from orchestrator.domain.catalog import FAMILIES, ModelFamily, Profile
 from orchestrator.domain.errors import ConfigError, UnknownModel
@@ -49,6 +50,8 @@ class Settings(BaseSettings):
     engine: rendering.EngineSettings = rendering.EngineSettings()
     s3: sections.S3Settings = sections.S3Settings()
     api: sections.ApiSettings = sections.ApiSettings()
+    # Issuers of people's tokens, by the names that people have before theirs. None: keys alone are taken.
+    oidc: dict[str, OidcSettings] = Field(default_factory=dict)
     ray: loops.RaySettings = loops.RaySettings()
     lease: loops.LeaseSettings = loops.LeaseSettings()
     retry: loops.RetrySettings = loops.RetrySettings()
@@ -80,6 +83,7 @@ class Settings(BaseSettings):
                 f"api.max_bodies_bytes and api.max_bodies_bytes_per_tenant must be at least {self.max_request_bytes},"
                 " one request with its pictures (api.max_body_bytes, fetch.max_image_bytes)"
             )
+        check_issuers(self.oidc, max_head_bytes=self.api.max_head_bytes)
         DatabaseAddress.parse(self.database_url)
         if self.listen_url is not None:
             DatabaseAddress.parse(self.listen_url, "listen_url")

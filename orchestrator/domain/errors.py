@@ -10,7 +10,8 @@ CogmillError
 │   │   ├── MissingScope     it lacks the scope that the route needs
 │   │   ├── AddressRefused   it may not be used from where the request comes from
 │   │   ├── BeyondOwn        it would make, replace or revoke a key that may more than itself
-│   │   └── TenantErased     its tenant is being erased: nothing new is taken for it
+│   │   ├── TenantErased     its tenant is being erased: nothing new is taken for it
+│   │   └── NoAccess         a person's token is good, and gives no role or no tenant here
 │   ├── NotFound             no such job of this tenant (someone else's is not found either)
 │   ├── NotReady             the video is asked for before it is finished
 │   ├── TooLarge             the body, a file or an image is larger than this deployment accepts
@@ -30,7 +31,8 @@ CogmillError
 │   │   └── ObjectsRefused   it answers, and does not do it to these objects: others may fare better
 │   ├── KubernetesUnavailable  its API does not answer; what was asked may be done
 │   ├── ScratchUnavailable   this process's own disk, full or broken
-│   └── ModerationUnavailable  the moderation hook, where no answer means no
+│   ├── ModerationUnavailable  the moderation hook, where no answer means no
+│   └── IssuerUnavailable    an issuer of people's tokens, whose public keys are not known
 ├── WorkerError              talking to a worker went wrong
 │   ├── WorkerLost           its process or node is gone for good; an actor of that name has a new incarnation
 │   ├── WorkerUnreachable    it does not answer now; it may yet
@@ -132,6 +134,12 @@ class TenantErased(Forbidden):
 
     def __init__(self) -> None:
         super().__init__("the tenant is being erased: nothing new is taken for it")
+
+
+class NoAccess(Forbidden):
+    """Who asks is known by an issuer's token, which stands for nothing here."""
+
+    code = "no_access"
 
 
 class NotFound(RequestError):
@@ -247,6 +255,10 @@ class ScratchUnavailable(Unavailable):
 
 class ModerationUnavailable(Unavailable):
     pass
+
+
+class IssuerUnavailable(Unavailable):
+    """The message names the issuer as the settings do, and is for callers, too."""
 
 
 class WorkerError(CogmillError):

@@ -21,7 +21,7 @@ from orchestrator.ports.jobs import (
     Sweep,
     Wakeups,
 )
-from orchestrator.ports.keys import ApiKey, KeyPage, KeyStore, NewKey, Share, Successor, Tenant, TenantPage
+from orchestrator.ports.keys import ApiKey, KeyPage, KeyStore, NewKey, Person, Share, Successor, Tenant, TenantPage
 from orchestrator.ports.objects import ObjectStore
 from orchestrator.ports.webhooks import (
     Backlog,
@@ -60,6 +60,7 @@ __all__ = [
     "NewKey",
     "ObjectStore",
     "Page",
+    "Person",
     "Picture",
     "Progress",
     "QueueDepth",

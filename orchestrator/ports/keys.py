@@ -14,6 +14,16 @@ from orchestrator.policy.quotas import Holding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """Who asks with a token of an issuer, and not with a key."""
+
+    # Its name in the settings.
+    issuer: str
+    # How long a key lives that the person makes; None: the person makes none.
+    made_keys_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
     """A key as the database knows it: without its secret, which follows from the master key and `id`."""
 
@@ -26,13 +36,15 @@ class ApiKey:
     rights: Rights = UNBOUND
     # Within a minute.
     last_used_at: datetime | None = None
-    # The key that made it, and the one that took its place; ids.
+    # The key or the person that made it, and the key that took its place; ids.
     made_by: str | None = None
     replaced_by: str | None = None
     # The generation of the master key that its secret follows from.
     master: int = FIRST
     # Its tenant is being erased: the key is good for nothing.
     erasing: bool = False
+    # Whose token stands for it: then it is in no table, and its id is `oidc:ISSUER#SUBJECT`.
+    person: Person | None = None
 
     @property
     def operator(self) -> bool:
@@ -119,9 +131,15 @@ class KeyStore(Protocol):
         ...
 
     async def mint_key(
-        self, by: str, draft: Callable[[ApiKey], NewKey], *, at_most: int, tenant: str | None = None
+        self,
+        by: str,
+        draft: Callable[[ApiKey], NewKey],
+        *,
+        at_most: int,
+        tenant: str | None = None,
+        person: ApiKey | None = None,
     ) -> ApiKey | None:
-        """Insert what `draft` makes of the key `by` as it stands, which stays so until then.
+        """Insert what `draft` makes of the key `by` as it stands, which stays so until then; or of `person`, called so.
 
         It is of the same tenant, or of `tenant`, which is made if it is new. None where that one has `at_most` that are
         good, or made within a day, however many arrive at once; and where there is no key `by`.
@@ -135,8 +153,9 @@ class KeyStore(Protocol):
         *,
         by: str | None = None,
         at_most: int | None = None,
+        person: ApiKey | None = None,
     ) -> ApiKey | None:
-        """Insert what `draft` makes of a key and of `by` as they stand, and end the former.
+        """Insert what `draft` makes of a key and of `by` as they stand, or of `person`, and end the former.
 
         None without such a key; and where its tenant has `at_most` as `mint_key` counts them.
         """
@@ -171,6 +190,10 @@ class KeyStore(Protocol):
         ...
 
     async def find_tenant(self, name: str) -> Tenant | None: ...
+
+    async def has_tenant(self, name: str) -> bool:
+        """Whether there is this tenant, and it takes requests."""
+        ...
 
     async def add_tenant(self, name: str) -> bool:
         """Make a tenant with nothing of its own; False when there is one."""

@@ -60,10 +60,16 @@ class Keys(Part):
         return await self._database.transact(add)
 
     async def mint_key(
-        self, by: str, draft: Callable[[ApiKey], NewKey], *, at_most: int, tenant: str | None = None
+        self,
+        by: str,
+        draft: Callable[[ApiKey], NewKey],
+        *,
+        at_most: int,
+        tenant: str | None = None,
+        person: ApiKey | None = None,
     ) -> ApiKey | None:
         async def mint(connection: AsyncConnection) -> ApiKey | None:
-            maker = await _held(connection, by, share=True)
+            maker = person or await _held(connection, by, share=True)
             if maker is None:
                 return None
             key, whose = draft(maker), maker.tenant if tenant is None else tenant
@@ -83,9 +89,12 @@ class Keys(Part):
         *,
         by: str | None = None,
         at_most: int | None = None,
+        person: ApiKey | None = None,
     ) -> ApiKey | None:
         async def replace(connection: AsyncConnection) -> ApiKey | None:
-            maker = None if by is None or by == key_id else await _held(connection, by, share=True)
+            maker = person
+            if maker is None and by is not None and by != key_id:
+                maker = await _held(connection, by, share=True)
             old = await _held(connection, key_id)
             if old is None:
                 return None

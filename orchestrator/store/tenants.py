@@ -15,7 +15,7 @@ from orchestrator.policy.limits import Limits
 from orchestrator.ports import Tenant, TenantPage
 from orchestrator.store.audit import record_difference
 from orchestrator.store.part import Part
-from orchestrator.store.tables import lanes, tenants
+from orchestrator.store.tables import erasures, lanes, tenants
 
 # As admission counts (`store/admission.py`), but whether it is limited or not.
 _USE = text("""
@@ -79,6 +79,11 @@ class Tenants(Part):
     async def use_of(self, tenant: str) -> Mapping[str, float]:
         (row,) = await self._database.fetch(_USE, {"tenant": tenant})
         return dict(row._mapping)
+
+    async def has_tenant(self, name: str) -> bool:
+        going = select(erasures.c.id).where(erasures.c.tenant == name, erasures.c.finished_at.is_(None))
+        there = select(tenants.c.name).where(tenants.c.name == name, ~going.exists())
+        return bool(await self._database.fetch(there))
 
     async def limits_of(self, tenant: str) -> Limits:
         found = await self._database.fetch(select(*_LIMITS).where(tenants.c.name == tenant))

@@ -1,4 +1,4 @@
-"""Who the callers are and what they may have: keys, limits, rates, turns.
+"""Who the callers are and what they may have: keys, people, limits, rates, turns.
 
 Imports config, domain, policy, ports, telemetry.
 """

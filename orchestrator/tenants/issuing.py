@@ -30,11 +30,23 @@ class KeysOfTenants(Protocol):
     """The parts of `KeyStore` that this needs."""
 
     async def mint_key(
-        self, by: str, draft: Callable[[ApiKey], NewKey], *, at_most: int, tenant: str | None = None
+        self,
+        by: str,
+        draft: Callable[[ApiKey], NewKey],
+        *,
+        at_most: int,
+        tenant: str | None = None,
+        person: ApiKey | None = None,
     ) -> ApiKey | None: ...
 
     async def replace_key(
-        self, key_id: str, draft: Callable[[ApiKey, ApiKey | None], Successor], *, by: str, at_most: int
+        self,
+        key_id: str,
+        draft: Callable[[ApiKey, ApiKey | None], Successor],
+        *,
+        by: str,
+        at_most: int,
+        person: ApiKey | None = None,
     ) -> ApiKey | None: ...
 
     async def page_keys(self, tenant: str | None, *, limit: int, after: str | None) -> KeyPage: ...
@@ -112,7 +124,7 @@ class Issuing:
             check_within(asked, self._gives(maker))
             return NewKey(id=key_id, name=name, rights=check_rights(asked, self._now()), master=master.generation)
 
-        made = await self._store.mint_key(by.id, draft, at_most=MAX_KEYS, tenant=tenant)
+        made = await self._store.mint_key(by.id, draft, at_most=MAX_KEYS, tenant=tenant, person=self._person(by))
         if made is None:
             raise _too_many()
         return Issued(made, keys.issue(master.key, made.id))
@@ -146,7 +158,7 @@ class Issuing:
             check_within(successor.key.rights, self._gives(maker))
             return successor
 
-        made = await self._store.replace_key(key_id, draft, by=by.id, at_most=MAX_KEYS)
+        made = await self._store.replace_key(key_id, draft, by=by.id, at_most=MAX_KEYS, person=self._person(by))
         if made is None:  # the key is there, since keys are never dropped
             raise _too_many()
         self._changed(key_id)
@@ -166,6 +178,20 @@ class Issuing:
             for descendant in await self._store.revoke_made_by(key_id):
                 self._changed(descendant)
         return await self._own(by, key_id)
+
+    def _person(self, by: ApiKey) -> ApiKey | None:
+        """A person as the maker of keys, which live as long as the settings say; None for a key.
+
+        Raises `Unauthenticated`, and `BeyondOwn` where people make none.
+        """
+        if by.person is None:
+            return None
+        if by.person.made_keys_s is None:
+            message = f"people of the issuer {by.person.issuer!r} make no keys (oidc.{by.person.issuer}.made_keys_s)"
+            raise BeyondOwn(message, param="expires_at")
+        now = self._now()
+        check_good(by, now)
+        return replace(by, rights=replace(by.rights, expires_at=now + timedelta(seconds=by.person.made_keys_s)))
 
     async def _own(self, by: ApiKey, key_id: str, *, param: str | None = None) -> ApiKey:
         key = await self._store.find_key(key_id) if keys.is_id(key_id) else None

@@ -16,6 +16,7 @@ from orchestrator.domain.errors import Unauthenticated
 from orchestrator.domain.masters import Masters
 from orchestrator.ports import ApiKey
 from orchestrator.tenants import keys
+from orchestrator.tenants.oidc import People
 
 # One look-up that hangs does not hold up those who come later than this.
 _SHARED_S = 1.0
@@ -55,6 +56,7 @@ class Keyring:
         *,
         cache_s: float,
         used: Callable[[str], object] = lambda _: None,
+        people: People | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -62,6 +64,7 @@ class Keyring:
         self._masters = masters
         self._cache_s = cache_s
         self._used = used
+        self._people = people
         self._monotonic = monotonic
         self._wall = wall
         self._lookups: dict[str, _Lookup] = {}
@@ -71,10 +74,12 @@ class Keyring:
         return (await self.key(authorization, address)).tenant
 
     async def key(self, authorization: str | None, address: IPAddress | None = None) -> ApiKey:
-        """The key in an Authorization header, which is good, and may be used from there.
+        """The key in an Authorization header, which is good, and may be used from there; or whose token is in it.
 
-        Raises `Unauthenticated`, `AddressRefused` or `StoreUnavailable`.
+        Raises `Unauthenticated`, `AddressRefused`, `NoAccess`, `IssuerUnavailable` or `StoreUnavailable`.
         """
+        if self._people is not None and (claimed := self._people.claimed(authorization)) is not None:
+            return await self._people.person(claimed)
         credential = keys.parse(authorization)
         if isinstance(credential, keys.Token):
             generation = credential.verify(self._masters(), self._wall())
@@ -98,10 +103,21 @@ class Keyring:
         check_good(key, datetime.fromtimestamp(self._wall(), UTC))
         return key
 
-    async def while_good(self, key_id: str, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """These pieces of an answer, each only if the key is good when it has come. Raises as `good` does."""
+    async def check_still(self, key: ApiKey) -> None:
+        """For what goes on behind the answer to a request with this key, or by this person: whether it may.
+
+        Raises as `good` does, and `NoAccess`.
+        """
+        if key.person is None or self._people is None:
+            await self.good(key.id)
+            return
+        check_good(key, datetime.fromtimestamp(self._wall(), UTC))
+        await self._people.check_tenant(key.tenant)
+
+    async def while_good(self, key: ApiKey, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """These pieces of an answer, each only if the key is good when it has come. Raises as `check_still` does."""
         async for piece in pieces:
-            await self.good(key_id)
+            await self.check_still(key)
             yield piece
 
     def forget(self, key_id: str) -> None:
@@ -136,11 +152,12 @@ def _failed(task: asyncio.Task[ApiKey | None]) -> bool:
 
 def check_good(key: ApiKey, now: datetime) -> None:
     """Raise `Unauthenticated` for a key that was revoked or has expired, or whose tenant is being erased."""
+    kind = "API key" if key.person is None else "token"
     if key.erasing:
-        raise Unauthenticated("the tenant of this API key is being erased", reason="revoked")
+        raise Unauthenticated(f"the tenant of this {kind} is being erased", reason="revoked")
     match key.standing(now):
         case rights.Standing.REVOKED:
-            raise Unauthenticated("the API key was revoked", reason="revoked")
+            raise Unauthenticated(f"the {kind} was revoked", reason="revoked")
         case rights.Standing.EXPIRED:
-            message = f"the API key expired at {key.rights.expires_at:%Y-%m-%d %H:%M:%S} UTC"
+            message = f"the {kind} expired at {key.rights.expires_at:%Y-%m-%d %H:%M:%S} UTC"
             raise Unauthenticated(message, reason="expired")

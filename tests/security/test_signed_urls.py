@@ -40,7 +40,7 @@ async def test_a_long_list_of_urls_breaks_off_when_its_readers_key_is_revoked(st
         await store.revoke_key(key.id)
         yield b"signed behind it"
 
-    listed = Keyring(store, Ring.of("the master key of the tests"), cache_s=0).while_good(key.id, pieces())
+    listed = Keyring(store, Ring.of("the master key of the tests"), cache_s=0).while_good(key, pieces())
     assert await anext(listed) == b"signed before"
     with pytest.raises(Unauthenticated, match="revoked"):
         await anext(listed)

@@ -16,12 +16,13 @@ from pydantic import SecretStr
 
 from orchestrator.commands import doctor, rayprobe
 from orchestrator.commands.doctor import Health
-from orchestrator.config import S3Settings, Settings
+from orchestrator.config import OidcSettings, S3Settings, Settings
 from orchestrator.config.masters import MasterKeySettings
 from orchestrator.domain.errors import WorkerUnreachable
 from orchestrator.domain.loading import LoadState, WorkerLoad
 from orchestrator.store import Store
 from tests.support.api import CLUSTER, POOL, api_settings
+from tests.support.issuer import JWKS, issuing
 from tests.support.swapping import shared_settings
 from workers import modelfiles
 
@@ -75,6 +76,18 @@ def test_every_check_ends_within_its_bound_where_nothing_answers(
         f"no Ray cluster has answered at 127.0.0.1:{holes[2]} within 3 s",
     ]
     assert capfd.readouterr() == ("", ""), "Ray's own lines"
+
+
+def test_it_asks_each_issuer_of_peoples_tokens_for_its_keys() -> None:
+    with issuing() as issuer:
+        settings = OidcSettings(issuer=issuer.url, audience=("cogmill",), tenant="acme", everybody=("usual",))
+        found = doctor.issuer_finding("corp", settings)
+        assert (found.health, found.detail) == (Health.OK, "shows 1 public keys")
+        issuer.instead[JWKS] = (200, b'{"keys": []}')
+        assert doctor.issuer_finding("corp", settings).health is Health.FAIL
+    found = doctor.issuer_finding("corp", settings)
+    assert found.health is Health.FAIL
+    assert "oidc.corp" in found.line()
 
 
 def test_a_cluster_that_cannot_be_joined_is_one_line_of_ours(capfd: pytest.CaptureFixture[str]) -> None:

@@ -13,10 +13,12 @@ from typer.testing import CliRunner
 
 from orchestrator import cli
 from orchestrator.config.masters import MasterKeySettings
+from orchestrator.domain.masters import Ring
 from orchestrator.domain.rights import USUAL, Scope
-from orchestrator.ports import ApiKey
+from orchestrator.ports import ApiKey, Person
 from orchestrator.store import Store
 from orchestrator.tenants import keys
+from orchestrator.tenants.issuing import Issuing, Wanted
 from tests.support.api import MASTER_KEY, api_settings
 from tests.support.logins import as_api
 
@@ -142,3 +144,25 @@ def test_generations_of_the_master_key_are_shown_with_what_lives_on_each(
     assert "k3" in run("retire-master", "3", code=1)
     assert "The ring does not hold it." in run("retire-master", "3", "--yes")
     assert "makes new secrets" in run("retire-master", "2", "--yes", code=1)
+
+
+def test_what_a_person_made_is_revoked_by_the_persons_name(run: Run, database_url: str) -> None:
+    name = "oidc:corp#ada.l@example.com"
+    ada = ApiKey(
+        id=name,
+        tenant="acme",
+        name="",
+        created_at=datetime.now(UTC),
+        person=Person(issuer="corp", made_keys_s=3600),
+    )
+
+    async def make() -> None:
+        async with Store.open(database_url) as store:
+            await Issuing(store, Ring.of(MASTER_KEY)).create(ada, name="by hand", wanted=Wanted())
+
+    run("create", "acme")
+    asyncio.run(make())
+    run("revoke", name, "--descendants")
+    listed = run("list").splitlines()
+    assert sorted("revoked 20" in line for line in listed) == [False, True]
+    assert "no valid key" in run("revoke", name, "--descendants", code=1)
