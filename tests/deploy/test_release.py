@@ -208,7 +208,8 @@ def test_a_bill_is_valid_by_the_schema_of_its_kind() -> None:
     """By CycloneDX's own schema, as its library carries it."""
     schemas = need_auditor() / "cyclonedx" / "schema" / "_res"
     read = {path.name: json.loads(path.read_text()) for path in schemas.glob("*.SNAPSHOT.schema.json")}
-    known = jsonschema_rs.Registry([(each["$id"], each) for each in read.values()], draft=jsonschema_rs.Draft7)
+    beside = [(f"http://cyclonedx.org/schema/{name}", each) for name, each in read.items()]
+    known = jsonschema_rs.Registry(beside, draft=jsonschema_rs.Draft7)
     command = [sys.executable, "-", "an-image", "1.2.3", "1767225600"]
     told = subprocess.check_output(command, input=(RELEASE / "sbom.py").read_text(), text=True)
     checker = jsonschema_rs.Draft7Validator(read["bom-1.6.SNAPSHOT.schema.json"], registry=known)
