@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Writes deploy/locks/: what the images install and what audits that, each file with its hashes, at the versions that constraints.txt names.
+# Writes deploy/locks/: what the images install and what audits that, each file with its hashes, at the versions that
+# constraints.txt names.
 #
 # Needs uv; `make locks` brings one. CPU_WHEELS is a folder or an index that has torch's CPU wheels, as PyTorch's own
 # index of them does: they are on no other. Run it after every change of constraints.txt or of pyproject.toml's
