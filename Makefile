@@ -4,8 +4,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 COMPLETED := .venv/.completed
+AUDITOR := .venv/audit/.installed
 
-.PHONY: help demo demo-campaign up dev test test-unit test-security rehearse profile check format locks release images-check toolchain
+.PHONY: help demo demo-campaign up dev test test-unit test-security rehearse profile check format locks audit sbom release images-check toolchain
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +21,8 @@ help:
 	@echo 'make profile    flame graphs of a stack under load, plans of its statements (PROFILE="--pid N")'
 	@echo 'make check      ruff, mypy and the import contracts'
 	@echo 'make format     mend layout and imports'
+	@echo 'make audit      ask about known vulnerabilities of all that is pinned (AUDIT="--osv-url URL")'
+	@echo 'make sbom       what is installed in .venv and beside it, as CycloneDX, into dist/'
 	@echo 'make release    images, SBOMs, chart and checksums of this commit, into dist/ (ENGINE=docker|podman|buildah)'
 	@echo 'make images-check  build both images here by buildah and try them (CHECK="--twice")'
 	@echo 'make locks      write deploy/locks/ anew (CPU_WHEELS=folder or index of torch for CPUs)'
@@ -66,8 +69,18 @@ format: $(INSTALLED)
 
 # uv writes hashes of all files of a release, which pip does not.
 locks: $(INSTALLED)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --target .venv/locks 'uv>=0.9'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --target .venv/locks 'uv==0.13.9'
 	@UV=.venv/locks/bin/uv CPU_WHEELS='$(CPU_WHEELS)' deploy/release/locks.sh
+
+# Fails also when the service cannot be asked; with AUDIT=--if-reachable it then says so and does not.
+audit: $(AUDITOR)
+	@PYTHONPATH=.venv/audit $(BIN)/python deploy/release/audit.py $(AUDIT)
+
+sbom: $(INSTALLED)
+	@mkdir -p dist
+	@$(BIN)/python deploy/release/sbom.py cogmill-environment "$$(git rev-parse HEAD)" "$$(git log -1 --format=%ct)" \
+		> dist/environment.cdx.json
+	@echo "dist/environment.cdx.json: $$(grep -c '"purl"' dist/environment.cdx.json) packages"
 
 # These two need no environment, only Python 3.11; CHECK has options of the script.
 release:
@@ -80,13 +93,20 @@ images-check:
 $(INSTALLED): pyproject.toml api/client/pyproject.toml constraints.txt | toolchain
 	@echo 'installing into .venv (the first time takes minutes: PyTorch is large)'
 	@$(PYTHON) -m venv .venv || { echo 'make: python has no venv module; on Debian: apt install python3.11-venv' >&2; exit 1; }
-	@$(BIN)/pip install --quiet --disable-pip-version-check 'pip>=25.1'
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[worker,local]' -e ./api/client --group dev
+	@$(BIN)/pip install --quiet --disable-pip-version-check 'pip==26.3'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --build-constraint constraints.txt \
+		-e '.[worker,local]' -e ./api/client --group dev
 	@touch $@
 
 # What only some tests use, in a folder that they look into: found by all, it would make every worker's start slower.
 $(COMPLETED): $(INSTALLED)
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps --upgrade --target .venv/extra torchao
+	@touch $@
+
+# In a folder of its own, since what it brings is not what we run.
+$(AUDITOR): deploy/locks/audit.txt | $(INSTALLED)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade --target .venv/audit \
+		--requirement deploy/locks/audit.txt
 	@touch $@
 
 toolchain:

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Writes deploy/locks/: what the images install, each file with its hashes, at the versions that constraints.txt names.
+# Writes deploy/locks/: what the images install and what audits that, each file with its hashes, at the versions that
+# constraints.txt names.
 #
 # Needs uv; `make locks` brings one. CPU_WHEELS is a folder or an index that has torch's CPU wheels, as PyTorch's own
 # index of them does: they are on no other. Run it after every change of constraints.txt or of pyproject.toml's
-# dependencies; tests/deploy/test_locks.py says when that was forgotten.
+# dependencies; tests/deploy/test_images.py says when that was forgotten.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 : "${UV:=uv}" "${CPU_WHEELS:?must be a folder or an index that has the CPU wheel of torch}"
@@ -31,6 +32,8 @@ write() {
 
 sed -n '/^\[build-system\]/,/^$/s/^requires = \["\(.*\)"\]/\1/p' pyproject.toml > "$work/build.in"
 lock "$work/build.in" --output-file "$work/build"
+echo 'pip-audit>=2.10' > "$work/audit.in"
+lock "$work/audit.in" --output-file "$work/audit"
 lock pyproject.toml --extra redis --extra parquet --output-file "$work/control-plane"
 lock pyproject.toml --extra redis --extra parquet --extra worker --extra upscale --output-file "$work/all"
 version=$(sed -n 's/^torch==//p' constraints.txt)
@@ -42,6 +45,7 @@ beyond "$work/control-plane" "$work/all" > "$work/worker"
 beyond "$work/control-plane" "$work/all-cpu" > "$work/worker-cpu"
 
 write build "What our own wheels are built with." "$work/build"
+write audit "What make audit runs: no image has it." "$work/audit"
 write control-plane "The control plane's image." "$work/control-plane"
 write worker "What the GPU worker's image has beyond the control plane's." "$work/worker"
 write worker-cpu "The same without CUDA and without upscalers: for trials without a GPU." "$work/worker-cpu"

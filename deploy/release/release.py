@@ -1,16 +1,18 @@
 """`make release`: both images, their SBOMs, the chart and checksums of one commit, into dist/VERSION.
 
-Refuses a working tree with changes, versions that differ, and images above their budgets. ENGINE names the engine
-(docker, podman, buildah); BUILD_OPTIONS are more options for its builds. It pushes nothing.
+Refuses a working tree with changes, versions that differ, a base without a digest, and images above their budgets.
+ENGINE names the engine (docker, podman, buildah); BUILD_OPTIONS are more options for its builds. It pushes nothing.
 """
 
 import argparse
 import hashlib
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +33,18 @@ def refuse_changes() -> None:
         raise Refused(f"the working tree has changes: {some}; commit them or put them aside (git stash -u)")
 
 
+def base(options: Sequence[str]) -> str:
+    """The image that both are built on, by its digest. Raises `Refused` where it is only named."""
+    given = re.findall(r"(?<!\S)(?:--build-arg[= ])PYTHON_IMAGE=(\S+)", " ".join(options))
+    default = re.findall(
+        r"^ARG PYTHON_IMAGE=(\S+)$", (ROOT / "deploy/control-plane.Dockerfile").read_text(), re.MULTILINE
+    )
+    image: str = [*default, *given][-1]
+    if not re.search(r"@sha256:[0-9a-f]{64}$", image):
+        raise Refused(f"PYTHON_IMAGE is {image}, which names no digest: what it is may change; add its @sha256:...")
+    return image
+
+
 def find_helm() -> str:
     found = shutil.which("helm", path=f"{os.environ.get('PATH', '')}:{TOOLS}")
     if found is None:
@@ -41,9 +55,9 @@ def find_helm() -> str:
 def release(engine: Engine, into: Path) -> list[str]:
     """Make everything in `into`, an empty folder; lines that say what was made."""
     refuse_changes()
-    number, helm = version(), find_helm()
+    number, helm, built_on = version(), find_helm(), base(engine.build_options)
     revision, moment = git("rev-parse", "HEAD"), int(git("log", "-1", "--format=%ct"))
-    said = [f"cogmill {number} of commit {revision}"]
+    said = [f"cogmill {number} of commit {revision}", f"base {built_on}"]
     build_both(engine, number, moment, {"REVISION": revision}, {"REVISION": revision})
     rows = []
     for name in ("cogmill", "cogmill-worker"):

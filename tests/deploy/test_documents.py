@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from orchestrator import cli
-from orchestrator.config import Settings
+from orchestrator.config import LimitSettings, Settings
 from tests.support.helm import CHART
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +24,7 @@ DOCUMENTS = [
     for path in sorted(ROOT.glob(places))
 ]
 OPERATIONS = (ROOT / "OPERATIONS.md").read_text()
+SECURITY = (ROOT / "SECURITY.md").read_text()
 
 
 def settings_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -52,6 +53,35 @@ def test_the_table_of_settings_is_complete_and_has_their_defaults() -> None:
     table = re.findall(r"^\| `([\w.]+)` \| (.+?) \|", section, re.MULTILINE)
 
     assert table == list(settings_of(Settings))
+
+
+def values_of(values: dict[str, Any], prefix: str = "chart: ") -> Iterator[tuple[str, str]]:
+    """Every value of the chart, with its default as a table writes it."""
+    for name, value in values.items():
+        yield f"{prefix}{name}", written(value)
+        if isinstance(value, dict):
+            yield from values_of(value, f"{prefix}{name}.")
+
+
+def test_the_table_of_safe_defaults_has_them_and_says_how_to_relax_each_and_what_that_costs() -> None:
+    section = SECURITY.split("## Defaults, and how to relax them")[1].split("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| `")]
+    known = dict(settings_of(Settings)) | dict(values_of(yaml.safe_load((CHART / "values.yaml").read_text())))
+
+    assert rows
+    assert {name.strip("`"): default for name, default, *_ in rows} == {
+        name: known[name] for name in (row[0].strip("`") for row in rows)
+    }
+    assert len({row[0] for row in rows}) == len(rows)
+    assert all(len(row) == 5 and all(cell.strip() for cell in row) for row in rows)
+
+
+def test_what_is_open_by_default_is_said_to_be() -> None:
+    told = SECURITY.split("Open until you close it")[1].split("\n## ")[0]
+    named = re.findall(r"`([a-z]+\.[a-z_]+)`", told)
+
+    assert {name: default for name, default in settings_of(Settings) if name in named} == dict.fromkeys(named, "none")
+    assert {f"limits.{name}" for name, default in settings_of(LimitSettings) if default == "none"} <= set(named)
 
 
 def test_every_alert_is_explained() -> None:

@@ -129,7 +129,7 @@ def test_a_worker_can_read_the_vocabulary_of_a_published_checkpoint() -> None:
         assert {"sentencepiece", "protobuf"} <= {*locked("control-plane"), *locked(lock)}
 
 
-@pytest.mark.parametrize("lock", ["build", "control-plane", "worker", "worker-cpu"])
+@pytest.mark.parametrize("lock", ["audit", "build", "control-plane", "worker", "worker-cpu"])
 def test_what_is_locked_has_hashes_and_the_version_that_is_pinned(lock: str) -> None:
     text = (ROOT / "deploy" / "locks" / f"{lock}.txt").read_text()
     pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
@@ -190,6 +190,28 @@ def test_every_module_that_a_process_imports_is_in_its_image() -> None:
                 for name in {each.split(".")[0] for each in names} - OWN - set(sys.stdlib_module_names):
                     brings = {normal(each) for each in modules.get(name, [name])}
                     assert brings & (have | elsewhere), f"{path.relative_to(ROOT)} imports {name}"
+
+
+@pytest.mark.parametrize("project", ["pyproject.toml", "api/client/pyproject.toml"])
+def test_our_wheels_are_built_by_one_version_that_is_pinned_wherever_they_are_built(project: str) -> None:
+    """In an image by its lock; elsewhere pip isolates the build, and installs what the project itself says."""
+    system = tomllib.loads((ROOT / project).read_text())["build-system"]
+    back_end = locked("build")["hatchling"]
+
+    assert system["requires"] == [f"hatchling=={back_end}"]
+    pins = (ROOT / "constraints.txt").read_text().splitlines()
+    for name, version in locked("build").items():
+        assert f"{name}=={version}" in [f"{normal(pin.partition('==')[0])}=={pin.partition('==')[2]}" for pin in pins]
+    assert "--build-constraint constraints.txt" in (ROOT / "Makefile").read_text()
+
+
+@pytest.mark.parametrize("path", ["deploy/compose.yaml", "deploy/trial/postgres.yaml", "deploy/trial/s3.yaml"])
+def test_images_of_others_are_named_by_their_digests(path: str) -> None:
+    images = re.findall(r"^\s*image: (\S+)$", (ROOT / path).read_text(), re.MULTILINE)
+    others = [image for image in images if "cogmill" not in image]
+
+    assert others
+    assert all(re.search(r"@sha256:[0-9a-f]{64}$", image) for image in others)
 
 
 def test_the_pins_fit_the_public_index() -> None:

@@ -12,14 +12,22 @@ import sys
 import tarfile
 from pathlib import Path
 
+import jsonschema_rs
 import pytest
 
-from tests.support.tools import need
+from tests.support.tools import need, need_auditor
 
 ROOT = Path(__file__).parents[2]
 RELEASE = ROOT / "deploy" / "release"
-# What the script reads of the repository besides the Dockerfiles, which only an engine reads.
-READS = ["deploy/release", "helm", "pyproject.toml", "api/client/pyproject.toml", ".gitignore"]
+# What the script reads of the repository; of the Dockerfiles the name of the base alone.
+READS = [
+    "deploy/control-plane.Dockerfile",
+    "deploy/release",
+    "helm",
+    "pyproject.toml",
+    "api/client/pyproject.toml",
+    ".gitignore",
+]
 # An engine that notes how it is called; `run` really runs the Python that it is given.
 ENGINE = """#!/bin/bash
 echo "$(basename "$0") $*" >> "$LOG"
@@ -134,6 +142,24 @@ def test_an_image_above_its_budget_is_refused(repository: Path, tools: Path) -> 
     assert not (repository / "dist" / "0.1.0").exists()
 
 
+@pytest.mark.parametrize("image", ["python:3.11-slim", "mirror.example/python@sha256:0123"])
+def test_a_base_that_is_not_named_by_its_digest_is_refused(repository: Path, tools: Path, image: str) -> None:
+    done = make_release(repository, tools, BUILD_OPTIONS=f"--build-arg PYTHON_IMAGE={image}")
+
+    assert done.returncode == 1
+    assert f"PYTHON_IMAGE is {image}, which names no digest" in done.stderr
+    assert not (tools / "log").exists()
+
+
+def test_another_base_is_built_on_by_its_digest(repository: Path, tools: Path) -> None:
+    image = f"mirror.example/python@sha256:{'01' * 32}"
+
+    done = make_release(repository, tools, BUILD_OPTIONS=f"--build-arg=PYTHON_IMAGE={image}")
+
+    assert done.returncode == 0, done.stderr
+    assert f"base {image}" in done.stdout
+
+
 def test_a_release_that_is_there_is_not_made_over(repository: Path, tools: Path) -> None:
     (repository / "dist" / "0.1.0").mkdir(parents=True)
 
@@ -176,6 +202,22 @@ def test_the_bill_of_what_is_installed_names_packages_versions_and_what_needs_wh
     (edges,) = [each["dependsOn"] for each in bill["dependencies"] if each["ref"] == fastapi["bom-ref"]]
     assert any(each.startswith("pkg:pypi/starlette@") for each in edges)
     assert all(ref in parts for each in bill["dependencies"] for ref in each["dependsOn"])
+
+
+def test_a_bill_is_valid_by_the_schema_of_its_kind() -> None:
+    """By CycloneDX's own schema, as its library carries it."""
+    schemas = need_auditor() / "cyclonedx" / "schema" / "_res"
+    read = {path.name: json.loads(path.read_text()) for path in schemas.glob("*.SNAPSHOT.schema.json")}
+    beside = [(f"http://cyclonedx.org/schema/{name}", each) for name, each in read.items()]
+    known = jsonschema_rs.Registry(beside, draft=jsonschema_rs.Draft7)
+    command = [sys.executable, "-", "an-image", "1.2.3", "1767225600"]
+    told = subprocess.check_output(command, input=(RELEASE / "sbom.py").read_text(), text=True)
+    checker = jsonschema_rs.Draft7Validator(read["bom-1.6.SNAPSHOT.schema.json"], registry=known)
+
+    bill = json.loads(told)
+    assert [error.message for error in checker.iter_errors(bill)] == []
+    bill["components"][0]["licenses"] = [{"expression": 1}]
+    assert not checker.is_valid(bill)
 
 
 def test_two_builds_are_compared_file_by_file(tmp_path: Path) -> None:

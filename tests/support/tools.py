@@ -12,6 +12,8 @@ import pytest
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cogmill-tools"
 # Packages that only some tests use, and that slow the start of every process that finds them.
 EXTRA = Path(sys.prefix) / "extra"
+# pip-audit and what comes with it.
+AUDITOR = Path(sys.prefix) / "audit"
 SHARED = Path(__file__).parents[2].parent / "shared"
 
 
@@ -21,6 +23,13 @@ def need(program: str) -> Path:
     if found is None:
         pytest.skip(f"{program} is not installed (.ci/run installs it)")
     return Path(found)
+
+
+def need_auditor() -> Path:
+    """The folder that has pip-audit; skips the test where `make audit` has not made it."""
+    if not (AUDITOR / "pip_audit").is_dir():
+        pytest.skip("pip-audit is not installed (make audit installs it)")
+    return AUDITOR
 
 
 def need_shared(name: str) -> Path:
