@@ -27,6 +27,7 @@ class Action(StrEnum):
     KEY_CREATE = "key.create"
     KEY_ROTATE = "key.rotate"
     KEY_REVOKE = "key.revoke"
+    TENANT_CREATE = "tenant.create"
     TENANT_LIMITS = "tenant.limits"
     TENANT_WEIGHT = "tenant.weight"
     TENANT_SHARE = "tenant.share"
@@ -38,6 +39,14 @@ class Action(StrEnum):
     CAMPAIGN_DELETE = "campaign.delete"
     POOL_PAUSE = "pool.pause"
     POOL_RESUME = "pool.resume"
+    WORKER_DRAIN = "worker.drain"
+    WORKER_REPLACE = "worker.replace"
+    WORKER_RESUME = "worker.resume"
+    # An administrator's, of any tenant's job.
+    JOB_CANCEL = "job.cancel"
+    JOB_RETRY = "job.retry"
+    DEAD_LETTER_RELEASE = "dead_letter.release"
+    DEAD_LETTER_FORGET = "dead_letter.forget"
     WEBHOOK_CREATE = "webhook.create"
     WEBHOOK_UPDATE = "webhook.update"
     WEBHOOK_DELETE = "webhook.delete"
@@ -46,6 +55,9 @@ class Action(StrEnum):
     PARKED_RESUME = "parked.resume"
     ROLL_RETRY = "roll.retry"
     DATABASE_MIGRATE = "database.migrate"
+    # A generation; each key that is revoked with it and each secret that is rotated has an entry of its own.
+    MASTER_RETIRE = "master.retire"
+    # Of a tenant as it is asked for, and of the erasure as it ends.
     TENANT_ERASE = "tenant.erase"
     # Of the log itself.
     AUDIT_PRUNE = "audit.prune"
@@ -84,7 +96,7 @@ class Change:
     """What was done, as whoever does it knows it."""
 
     action: Action
-    # What kind of thing, and which: `key:ID`, `tenant:NAME`, `pool:NAME`, `campaign:ID`.
+    # What kind of thing, and which: `key:ID`, `tenant:NAME`, `pool:NAME`, `worker:CLUSTER:NAME`, `job:ID`.
     object: str
     # Whose it is; None: the deployment's.
     tenant: str | None = None

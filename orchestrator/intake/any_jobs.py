@@ -11,9 +11,10 @@ from dataclasses import replace
 from typing import Protocol
 from uuid import UUID
 
+from orchestrator.domain.audit import Action, Change
 from orchestrator.domain.errors import KeyReused, NotFound, WrongState
 from orchestrator.domain.failure import FailureCode
-from orchestrator.domain.job import Artifact, parse_public_id, public_id
+from orchestrator.domain.job import Artifact, Job, parse_public_id, public_id
 from orchestrator.domain.states import JobState
 from orchestrator.intake.jobs import Jobs
 from orchestrator.ports.any_jobs import AnyJobStore, Chosen, Fate, JobSeen, JobsPage
@@ -29,6 +30,10 @@ class JobsAndInputs(AnyJobStore, Protocol):
     """The parts of the store that this needs."""
 
     async def use_input(self, sha256: str) -> Artifact | None: ...
+
+    async def find_submitted(self, tenant: str, idempotency_key: str) -> tuple[Job, str | None] | None: ...
+
+    async def note(self, change: Change) -> None: ...
 
 
 class AnyJobs:
@@ -51,7 +56,7 @@ class AnyJobs:
     async def cancel(self, job_id: str, *, by: str) -> JobSeen:
         """Cancel a waiting job at once, or ask for a running one to be cancelled; ended jobs stay as they are."""
         before = await self.get(job_id)
-        await self._jobs.cancel(before.job.tenant, job_id)
+        await self._jobs.cancel(before.job.tenant, job_id, recorded=True)
         if not before.job.state.terminal:
             _log.info("job_cancelled_by", job=before.job.id.hex, tenant=before.job.tenant, by=by)
         return await self.get(job_id)
@@ -60,7 +65,10 @@ class AnyJobs:
         """A new job of the same tenant like one that failed or was cancelled. Raises `WrongState` for any other."""
         source = await self.get(job_id)
         key = None if idempotency_key is None else f"admin:{idempotency_key}"  # beside those of its tenant
+        repeated = key is not None and await self._store.find_submitted(source.job.tenant, key) is not None
         again = await self._jobs.retry(source.job.tenant, job_id, idempotency_key=key)
+        if not repeated:
+            await self._store.note(_retried(source.job, again))
         _log.info("job_retried_by", job=source.job.id.hex, successor=again.id.hex, by=by)
         return await self.get(public_id(again.id))
 
@@ -109,6 +117,11 @@ class AnyJobs:
         if failure.code in THEIRS:
             raise WrongState(f"the job failed for what its request brought along: {failure.code}")
         return seen
+
+
+def _retried(source: Job, again: Job) -> Change:
+    after = {"successor": public_id(again.id)}
+    return Change(action=Action.JOB_RETRY, object=f"job:{public_id(source.id)}", tenant=source.tenant, after=after)
 
 
 def _behind(after: str | None) -> UUID | None:

@@ -158,12 +158,15 @@ class Jobs:
             raise _not_found(after or "", param="after") from None
         return replace(page, jobs=[await self._waiting.told(job) for job in page.jobs])
 
-    async def cancel(self, tenant: str, video_id: str) -> Job:
-        """Cancel a waiting job at once, or ask for a running one to be cancelled; ended jobs stay as they are."""
+    async def cancel(self, tenant: str, video_id: str, *, recorded: bool = False) -> Job:
+        """Cancel a waiting job at once, or ask for a running one to be cancelled; ended jobs stay as they are.
+
+        `recorded` in the audit log where it is not the tenant who asks.
+        """
         before = await self.get(tenant, video_id)
         if before.state.terminal:
             return before
-        after = _found(await self._store.request_cancel(before.id, tenant), video_id)
+        after = _found(await self._store.request_cancel(before.id, tenant, recorded=recorded), video_id)
         # One that was running is counted where its owner ends it.
         if before.state in WAITING and after.state is JobState.CANCELLED:
             metrics.jobs_ended.labels(after.pool, after.state).inc()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from orchestrator.domain.audit import Change
 from orchestrator.domain.audit_chain import Checkpoint, Entry, Seal
@@ -81,10 +81,6 @@ class AuditStore(AuditTrail, Protocol):
 
     async def accept_audit(self, make: MakeCheckpoint) -> Seal | None:
         """Vouch for the last seal, whoever made it; None where there is none."""
-        ...
-
-    async def erase_audit(self, tenant: str, told: Mapping[str, Any]) -> int:
-        """Take out what the log says of a tenant and its callers, and record that, with what else is `told` of it."""
         ...
 
     # checking

@@ -148,8 +148,11 @@ class JobStore(Protocol):
         """Jobs by creation order. Raises `NotFound` when `after` is no job of this tenant."""
         ...
 
-    async def request_cancel(self, job_id: UUID, tenant: str) -> Job | None:
-        """Cancel a waiting job at once, or leave a running one a request; the job as it stands then."""
+    async def request_cancel(self, job_id: UUID, tenant: str, *, recorded: bool = False) -> Job | None:
+        """Cancel a waiting job at once, or leave a running one a request; the job as it stands then.
+
+        `recorded` in the audit log where it changes anything: somebody else than its owner asks.
+        """
         ...
 
     async def delete(self, job_id: UUID, tenant: str) -> bool:

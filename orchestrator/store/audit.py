@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningInsert
 
-from orchestrator.domain.audit import Action, Change, differing, salted, values_of
+from orchestrator.domain.audit import VALUES, Action, Change, differing, salted, values_of
 from orchestrator.store.part import Part
 from orchestrator.store.tables import audit
 from orchestrator.telemetry import acting
@@ -46,9 +46,20 @@ async def record(connection: AsyncConnection, change: Change) -> int:
     return int((await connection.execute(insertion(change))).scalar_one())
 
 
+async def record_all(connection: AsyncConnection, changes: Sequence[Change]) -> None:
+    """Record many at once."""
+    if changes:
+        names = (*VALUES, "action", "outcome", "salts", "digests")
+        rows = [dict.fromkeys(names) | _row(change) for change in changes]
+        await connection.execute(insert(audit), rows)
+
+
 def insertion(change: Change) -> ReturningInsert[Any]:
     """The statement that records a change."""
+    return insert(audit).values(_row(change)).returning(audit.c.id)
+
+
+def _row(change: Change) -> dict[str, Any]:
     values = values_of(change, acting.current())
     salts, digests = salted(values, secrets.token_hex)
-    row = {"action": change.action, "outcome": change.outcome, **values, "salts": salts, "digests": digests}
-    return insert(audit).values(row).returning(audit.c.id)
+    return {"action": change.action, "outcome": change.outcome, **values, "salts": salts, "digests": digests}

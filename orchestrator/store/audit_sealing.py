@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -93,23 +92,17 @@ class AuditSealing(Part):
 
         return await self._database.transact(accept)
 
-    async def erase_audit(self, tenant: str, told: Mapping[str, Any]) -> int:
-        async def erase(connection: AsyncConnection) -> int:
-            return await blank(connection, tenant, told)
 
-        return await self._database.transact(erase)
+async def blank(connection: AsyncConnection, tenant: str, erasure: str) -> int:
+    """Erase what the log says of a tenant and of its callers, and record which values are gone; how many entries.
 
-
-async def blank(connection: AsyncConnection, tenant: str, told: Mapping[str, Any]) -> int:
-    """Erase what the log says of a tenant and of its callers, and record whose values are gone; how many entries.
-
-    For the transaction of an erasure. Run again, it takes what came since, and records that.
+    For the transaction that ends this erasure: what is recorded names that, and nobody.
     """
     objects = sorted(await connection.scalars(_BLANK_OBJECTS, {"tenant": tenant}))
     actors = sorted(await connection.scalars(_BLANK_ACTORS, {"tenant": tenant}))
-    # Without the tenant in its column: the next erasure would take this away, which says that the others were lawful.
-    after = {**told, "blanked": {"object": objects, "actor": actors}}
-    await record(connection, Change(action=Action.TENANT_ERASE, object=f"tenant:{tenant}", after=after))
+    # Of no tenant: an erasure would take this away, which says that this one was lawful.
+    after = {"blanked": {"object": objects, "actor": actors}}
+    await record(connection, Change(action=Action.TENANT_ERASE, object=f"erasure:{erasure}", after=after))
     return len({*objects, *actors})
 
 

@@ -1,6 +1,6 @@
 """Where every table stands when a tenant is erased: which of its rows are a tenant's, or why it has none.
 
-A table that is in neither list fails `tests/contract/store/test_erasures.py`.
+A table that is in no list fails `tests/contract/store/test_erasures.py`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ OF_TENANT: Final[dict[str, str]] = {
     "batch_items": "batch_id = ANY (ARRAY(SELECT id FROM batches WHERE tenant = :tenant))",
     "batches": "tenant = :tenant",
     "files": "tenant = :tenant",
+    # Behind files, of which each that goes is a change here, which may be added up at any time.
+    "stored_changes": "tenant = :tenant",
+    "stored": "tenant = :tenant",
     "outbox": "tenant = :tenant",
     "deliveries": "tenant = :tenant",
     "webhook_endpoints": "tenant = :tenant",
@@ -46,6 +49,7 @@ ONCE_EMPTY: Final[dict[str, str]] = {
 # These go with their objects, by `forget_jobs`.
 OF_JOBS: Final[dict[str, str]] = {
     "attempts": "job_id = ANY (ARRAY(SELECT id FROM jobs WHERE tenant = :tenant))",
+    "dead_letters": "job_id = ANY (ARRAY(SELECT id FROM jobs WHERE tenant = :tenant))",
     "jobs": "tenant = :tenant",
 }
 
@@ -55,9 +59,14 @@ LAST: Final[dict[str, str]] = {
     "tenants": "name = :tenant",
 }
 
+# Rows of these stay, without what they say of a tenant and of its callers: `blank` of `audit_sealing.py`.
+BLANKED: Final[dict[str, str]] = {"audit": "tenant = :tenant OR actor_tenant = :tenant"}
+
 # What has no rows of any one tenant, and why.
 OF_NOBODY: Final[dict[str, str]] = {
     "alembic_version": "the schema's revision",
+    "audit_checkpoints": "numbers and digests of seals",
+    "audit_seals": "ids and digests of the audit log's entries",
     "deployment": "the deployment's name",
     "dispatchers": "clusters' dispatchers",
     "erasures": "names its tenant until it is finished, and nobody then",
@@ -70,6 +79,7 @@ OF_NOBODY: Final[dict[str, str]] = {
     "ray_clusters": "clusters",
     "scale_decisions": "counts of workers and of what waits",
     "worker_loads": "workers",
+    "worker_orders": "workers, and ids of the keys of administrators",
     "worker_time": "seconds of workers",
     "workers": "workers",
 }

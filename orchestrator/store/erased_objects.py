@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.ports.erasures import Round
+from orchestrator.store.belongings import OF_JOBS
 from orchestrator.store.part import Part
 
 # Two arms, each of which has an index that fits.
@@ -34,6 +35,8 @@ _FORGET = text("""
         RETURNING id, claims, finished_at, input
     ), ended AS (
         DELETE FROM attempts WHERE job_id IN (SELECT id FROM gone) RETURNING 1
+    ), looked_after AS (
+        DELETE FROM dead_letters WHERE job_id IN (SELECT id FROM gone) RETURNING 1
     ), late AS (
         INSERT INTO erasure_rest (erasure, kind, subject, due_at)
         SELECT :erasure, 'job', id::text, finished_at + make_interval(secs => :late_s) FROM gone
@@ -41,6 +44,7 @@ _FORGET = text("""
         ON CONFLICT DO NOTHING
     )
     SELECT (SELECT count(*) FROM gone) AS jobs, (SELECT count(*) FROM ended) AS attempts,
+           (SELECT count(*) FROM looked_after) AS dead_letters,
            (SELECT array_agg(DISTINCT input) FROM gone WHERE input IS NOT NULL) AS contents
 """).bindparams(bindparam("ids", type_=ARRAY(Uuid)))
 # A statement of its own, which sees that the jobs are gone.
@@ -125,7 +129,8 @@ class ErasedObjects(Part):
             gone = (await connection.execute(_FORGET, which)).one()
             if gone.contents:
                 await connection.execute(_GIVE_UP, {**of, "contents": gone.contents, "grace_s": grace_s})
-            await count(connection, round_, jobs=gone.jobs, attempts=gone.attempts, objects=objects, bytes=size)
+            rows = {name: getattr(gone, name) for name in OF_JOBS}
+            await count(connection, round_, **rows, objects=objects, bytes=size)
             return int(gone.jobs)
 
         return await self._database.transact(forget)

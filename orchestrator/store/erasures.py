@@ -14,7 +14,10 @@ from sqlalchemy import Boolean, Row, Text, TextClause, bindparam, select, text, 
 from sqlalchemy.ext.asyncio import AsyncConnection
 from uuid_utils.compat import uuid7
 
+from orchestrator.domain.audit import Action, Change
 from orchestrator.ports.erasures import Erasure, Left, Round
+from orchestrator.store.audit import record
+from orchestrator.store.audit_sealing import blank
 from orchestrator.store.belongings import LAST, OF_TENANT, ONCE_EMPTY
 from orchestrator.store.erased_objects import count
 from orchestrator.store.part import Part
@@ -124,6 +127,9 @@ class Erasures(Part):
             if await connection.scalar(_BEGIN, asked) is not None:
                 for statement in _CLOSE:
                     await connection.execute(statement, {"tenant": tenant})
+                told = {"erasure": asked["id"], "keep_usage": keep_usage}
+                of = f"tenant:{tenant}"
+                await record(connection, Change(action=Action.TENANT_ERASE, object=of, tenant=tenant, after=told))
             going = select(erasures).where(erasures.c.tenant == tenant, erasures.c.finished_at.is_(None))
             return _erasure((await connection.execute(going)).one())
 
@@ -181,6 +187,8 @@ class Erasures(Part):
             await count(connection, round_, **counts)
             if _CHUNK in counts.values():  # there may be more: another round goes on
                 return None
+            # Behind the tenant's row: whoever was changing it has recorded that by now.
+            await count(connection, round_, audit_blanked=await blank(connection, round_.tenant, round_.erasure.id))
             found = await connection.execute(select(erasures).where(erasures.c.id == round_.erasure.id))
             return _erasure(found.one())
 

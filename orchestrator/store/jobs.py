@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Boolean, ColumnElement, Uuid, bindparam, func, select, text, update
+from sqlalchemy import ARRAY, Boolean, ColumnElement, Row, Uuid, bindparam, func, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orchestrator.domain.audit import Action
 from orchestrator.domain.errors import NotFound
-from orchestrator.domain.job import Failure, Job, NewJob
+from orchestrator.domain.job import Failure, Job, NewJob, public_id
 from orchestrator.domain.outcome import AttemptOutcome
 from orchestrator.domain.states import JobState
 from orchestrator.ports import EndedAttempt, Page, QueueDepth, Snapshot
 from orchestrator.store import rows
+from orchestrator.store.audit import record_difference
 from orchestrator.store.part import Part
 from orchestrator.store.tables import jobs
 
@@ -88,8 +91,18 @@ class Jobs(Part):
         found = await self._database.fetch(query)
         return Page(jobs=[rows.job(row) for row in found[:limit]], has_more=len(found) > limit)
 
-    async def request_cancel(self, job_id: UUID, tenant: str) -> Job | None:
-        changed = await self._database.fetch(_CANCEL, {"id": job_id, "tenant": tenant, "tombstone": False})
+    async def request_cancel(self, job_id: UUID, tenant: str, *, recorded: bool = False) -> Job | None:
+        which = {"id": job_id, "tenant": tenant, "tombstone": False}
+
+        async def cancel(connection: AsyncConnection) -> Sequence[Row[Any]]:
+            before = await _cancelled(connection, job_id, tenant)
+            done = (await connection.execute(_CANCEL, which)).all()
+            after = await _cancelled(connection, job_id, tenant)
+            of = f"job:{public_id(job_id)}"
+            await record_difference(connection, Action.JOB_CANCEL, of, before, after, tenant=tenant)
+            return done
+
+        changed = await (self._database.transact(cancel) if recorded else self._database.fetch(_CANCEL, which))
         return rows.job(changed[0]) if changed else await self.get(job_id, tenant)
 
     async def delete(self, job_id: UUID, tenant: str) -> bool:
@@ -109,6 +122,13 @@ class Jobs(Part):
         """A deleted job still marks a place in the listing, so that its owner can go on paging."""
         if not await self._database.fetch(select(jobs.c.id).where(jobs.c.id == job_id, jobs.c.tenant == tenant)):
             raise NotFound(f"no such job: {job_id}", param="after")
+
+
+async def _cancelled(connection: AsyncConnection, job_id: UUID, tenant: str) -> Mapping[str, Any]:
+    """What a cancel changes, which stays as it is until the transaction ends; nothing where there is no such job."""
+    query = select(jobs.c.state, jobs.c.cancel_requested_at).where(*_owned(job_id, tenant)).with_for_update()
+    row = (await connection.execute(query)).one_or_none()
+    return {} if row is None else dict(row._mapping)
 
 
 def _ended(attempt: Mapping[str, Any]) -> EndedAttempt:

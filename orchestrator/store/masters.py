@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select, text
+from typing import Any
+
+from sqlalchemy import Row, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orchestrator.domain.audit import Action, Change
 from orchestrator.domain.campaign import ManifestMark
 from orchestrator.ports.masters import MasterUse, Retired, SignedManifest, SigningSecret
+from orchestrator.store.audit import record_all
 from orchestrator.store.part import Part
 from orchestrator.store.tables import campaigns
 
@@ -55,20 +59,21 @@ _SECRETS = text(f"""
 # Locked in the order in which uses are written down.
 _REVOKE = text("""
     WITH held AS (SELECT id FROM keys WHERE master = :generation AND revoked_at IS NULL ORDER BY id FOR NO KEY UPDATE)
-    UPDATE keys SET revoked_at = cogmill_now() FROM held WHERE keys.id = held.id RETURNING keys.id
+    UPDATE keys SET revoked_at = cogmill_now() FROM held WHERE keys.id = held.id
+    RETURNING keys.id, keys.tenant, keys.revoked_at
 """)
 _ROTATE = """
     UPDATE {table} SET secret_generation = secret_generation + 1, master = :successor, previous_master = NULL,
         previous_secret_until = NULL
     WHERE master = :generation
-    RETURNING {name}
+    RETURNING {name} AS id, {tenant} AS tenant, secret_generation
 """
 _END_OVERLAP = """
     UPDATE {table} SET previous_secret_until = NULL, previous_master = NULL
     WHERE previous_secret_until IS NOT NULL AND coalesce(previous_master, 1) = :generation
 """
-# Where secrets that sign are, and what names each.
-_SECRETS_OF = {"webhook_endpoints": "id", "tenants": "name"}
+# Where secrets that sign are: what names each, whose it is, and what the audit log calls it.
+_SECRETS_OF = {"webhook_endpoints": ("id", "tenant", "webhook"), "tenants": ("name", "name", "tenant")}
 
 # The same manifest, which another key has signed.
 _RESIGNED = text("""
@@ -90,13 +95,21 @@ class Masters(Part):
         of = {"generation": generation}
 
         async def retire(connection: AsyncConnection) -> Retired:
-            revoked = (await connection.scalars(_REVOKE, of)).all()
-            rotated = {}
-            for table, name in _SECRETS_OF.items():
-                rotation = text(_ROTATE.format(table=table, name=name))
-                rotated[table] = (await connection.scalars(rotation, of | {"successor": successor})).all()
-                await connection.execute(text(_END_OVERLAP.format(table=table)), of)
-            return Retired(keys=revoked, endpoints=rotated["webhook_endpoints"], tenants=rotated["tenants"])
+            keys = (await connection.execute(_REVOKE, of)).all()
+            changes = [_revoked(row) for row in keys]
+            rotated, overlaps = dict[str, list[str]](), 0
+            for table, (name, tenant, kind) in _SECRETS_OF.items():
+                rotation = text(_ROTATE.format(table=table, name=name, tenant=tenant))
+                rows = (await connection.execute(rotation, of | {"successor": successor})).all()
+                rotated[table] = [row.id for row in rows]
+                changes += [_rotated(kind, row) for row in rows]
+                overlaps += (await connection.execute(text(_END_OVERLAP.format(table=table)), of)).rowcount
+            if changes or overlaps:
+                after = {"successor": successor, "keys": len(keys), "secrets": len(changes) - len(keys)}
+                changes.append(Change(action=Action.MASTER_RETIRE, object=f"master:{generation}", after=after))
+            await record_all(connection, changes)
+            ids = [row.id for row in keys]
+            return Retired(keys=ids, endpoints=rotated["webhook_endpoints"], tenants=rotated["tenants"])
 
         return await self._database.transact(retire)
 
@@ -110,3 +123,13 @@ class Masters(Part):
     async def note_signature(self, signed: SignedManifest, key_id: str) -> bool:
         told = {"id": signed.campaign, "key": signed.mark.key, "before": signed.mark.key_id, "key_id": key_id}
         return bool(await self._database.fetch(_RESIGNED, told))
+
+
+def _revoked(row: Row[Any]) -> Change:
+    after = {"revoked_at": row.revoked_at}
+    return Change(action=Action.KEY_REVOKE, object=f"key:{row.id}", tenant=row.tenant, after=after)
+
+
+def _rotated(kind: str, row: Row[Any]) -> Change:
+    after = {"generation": row.secret_generation, "overlap_s": 0}
+    return Change(action=Action.WEBHOOK_ROTATE, object=f"{kind}:{row.id}", tenant=row.tenant, after=after)

@@ -8,9 +8,11 @@ from sqlalchemy import Row, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orchestrator.domain.audit import Action, Change
 from orchestrator.domain.loading import LoadState
 from orchestrator.domain.orders import Order, OrderKind
 from orchestrator.ports.orders import Ordered, WorkerPage, WorkerSeen
+from orchestrator.store.audit import record
 from orchestrator.store.loads import STALE
 from orchestrator.store.part import Part
 from orchestrator.store.tables import worker_orders
@@ -59,6 +61,8 @@ _STANDING = text(f"""
 """)
 _POOL = text("SELECT pool FROM workers WHERE cluster = :cluster AND name = :worker AND incarnation = :incarnation")
 
+_ASKED = {OrderKind.DRAIN: Action.WORKER_DRAIN, OrderKind.REPLACE: Action.WORKER_REPLACE}
+
 
 class WorkerOrders(Part):
     async def page_workers(
@@ -87,7 +91,9 @@ class WorkerOrders(Part):
             }  # fmt: skip
             add = insert(worker_orders).values(**where, **values)
             await connection.execute(add.on_conflict_do_update(index_elements=list(where), set_=values))
-            return Ordered(before=before, after=await _standing(connection, cluster, name))
+            after = await _standing(connection, cluster, name)
+            await record(connection, _change(_ASKED[kind], cluster, name, before, after))
+            return Ordered(before=before, after=after)
 
         return await self._database.transact(ask)
 
@@ -96,6 +102,8 @@ class WorkerOrders(Part):
             before = await _standing(connection, cluster, name)
             of = worker_orders.c
             await connection.execute(delete(worker_orders).where(of.cluster == cluster, of.worker == name))
+            if before is not None:
+                await record(connection, _change(Action.WORKER_RESUME, cluster, name, before, None))
             return Ordered(before=before, after=None)
 
         return await self._database.transact(lift)
@@ -116,6 +124,16 @@ async def _standing(connection: AsyncConnection, cluster: str, name: str) -> Ord
     await connection.execute(select(of.worker).where(of.cluster == cluster, of.worker == name).with_for_update())
     row = (await connection.execute(_STANDING, {"cluster": cluster, "worker": name})).one_or_none()
     return None if row is None else _order(row)
+
+
+def _change(action: Action, cluster: str, name: str, before: Order | None, after: Order | None) -> Change:
+    return Change(action=action, object=f"worker:{cluster}:{name}", before=_told(before), after=_told(after))
+
+
+def _told(order: Order | None) -> dict[str, Any] | None:
+    if order is None:
+        return None
+    return {"order": order.kind, "incarnation": order.incarnation, "within_s": order.within_s, "by": order.asked_by}
 
 
 def _order(row: Row[Any]) -> Order:

@@ -10,10 +10,10 @@ from sqlalchemy import Row, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orchestrator.domain.audit import Action
+from orchestrator.domain.audit import Action, Change
 from orchestrator.policy.limits import Limits
 from orchestrator.ports import Tenant, TenantPage
-from orchestrator.store.audit import record_difference
+from orchestrator.store.audit import record, record_difference
 from orchestrator.store.part import Part
 from orchestrator.store.tables import erasures, lanes, tenants
 
@@ -73,8 +73,16 @@ class Tenants(Part):
         return _tenant(found[0]) if found else None
 
     async def add_tenant(self, name: str) -> bool:
-        new = insert(tenants).values(new_tenant(name)).on_conflict_do_nothing().returning(tenants.c.name)
-        return bool(await self._database.fetch(new))
+        new = insert(tenants).values(new_tenant(name)).on_conflict_do_nothing().returning(tenants.c.weight)
+
+        async def add(connection: AsyncConnection) -> bool:
+            weight = await connection.scalar(new)
+            if weight is not None:
+                of, after = f"tenant:{name}", {"weight": weight}
+                await record(connection, Change(action=Action.TENANT_CREATE, object=of, tenant=name, after=after))
+            return weight is not None
+
+        return await self._database.transact(add)
 
     async def use_of(self, tenant: str) -> Mapping[str, float]:
         (row,) = await self._database.fetch(_USE, {"tenant": tenant})

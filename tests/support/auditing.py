@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from orchestrator.audit.sealing import Sealer
 from orchestrator.audit.verifying import Report, verify
 from orchestrator.domain.audit import Actor
@@ -11,6 +13,7 @@ from orchestrator.domain.audit_chain import Entry, Head, Keys, sealed
 from orchestrator.domain.masters import Ring
 from orchestrator.ports.audit import AuditFilter
 from orchestrator.store import Store
+from orchestrator.store.audit_sealing import blank
 from orchestrator.telemetry import acting
 from tests.support.api import MASTER_KEY
 
@@ -45,6 +48,15 @@ async def sealed_log(store: Store) -> list[int]:
 async def entries(store: Store, **wanted: str) -> list[Entry]:
     """The oldest first."""
     return list((await store.page_audit(AuditFilter(**wanted), limit=1000, oldest_first=True)).entries)
+
+
+async def erased(store: Store, tenant: str) -> int:
+    """What the end of a tenant's erasure does to the log; how many entries it blanks."""
+
+    async def erase(connection: AsyncConnection) -> int:
+        return await blank(connection, tenant, "erasure_1")
+
+    return await store._database.transact(erase)
 
 
 async def verified(store: Store, *, keys: Keys = KEYS, kept: Sequence[Head] = ()) -> Report:

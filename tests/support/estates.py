@@ -15,12 +15,15 @@ from uuid_utils.compat import uuid7
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.campaigns.asking import own_prefixes
 from orchestrator.campaigns.signing import Signer
+from orchestrator.domain.audit import Actor
 from orchestrator.domain.job import Artifact, Claim
 from orchestrator.domain.objects import claim_prefix, file_key, manifest_key
 from orchestrator.objects.erasing import Bucket, Eraser
+from orchestrator.ports.any_jobs import Fate
 from orchestrator.ports.erasures import ErasureStore
 from orchestrator.store import Store
-from orchestrator.store.belongings import LAST, OF_JOBS, OF_TENANT
+from orchestrator.store.belongings import BLANKED, LAST, OF_JOBS, OF_TENANT
+from orchestrator.telemetry import acting
 from tests.support.builders import a_spec
 from tests.support.jobs import CLUSTER, new_job, success, worker
 
@@ -60,6 +63,7 @@ _ROWS = (
     "INSERT INTO budgets (tenant, period, unit, amount) VALUES ($1, 'day', 'gpu_seconds', 9)",
     "INSERT INTO spending (tenant, period, unit, since) VALUES ($1, 'day', 'gpu_seconds', now())",
     "INSERT INTO keys (id, tenant, name) VALUES ('key-of-' || $1, $1, 'tests')",
+    "INSERT INTO stored (tenant, files, bytes) VALUES ($1, 1, 3)",
 )
 
 
@@ -81,6 +85,9 @@ class Estate:
         ended = await store.submit(new_job(tenant, pool=pool))
         [first] = await store.claim(pool, CLUSTER, [its])
         await store.settle([success(first)])
+        await store.end_letter(ended.id, Fate.FORGOTTEN, by=tenant)
+        with acting.acting(Actor(name=f"key:key-of-{tenant}", tenant=tenant, address="203.0.113.9")):
+            await store.set_weight(tenant, 2)
         await store.submit(new_job(tenant, pool=pool))
         [second] = await store.claim(pool, CLUSTER, [its])
         await store.submit(new_job(tenant, pool=pool))
@@ -123,7 +130,7 @@ def eraser(store: ErasureStore, bucket: Bucket) -> Eraser:
 async def rows_of(database: asyncpg.Connection, tenant: str) -> Mapping[str, list[str]]:
     """Every row of a tenant by its table, as text."""
     found: dict[str, list[str]] = {}
-    for table, which in (OF_TENANT | OF_JOBS | LAST).items():
+    for table, which in (OF_TENANT | OF_JOBS | BLANKED | LAST).items():
         query = f"SELECT t::text FROM (SELECT * FROM {table} WHERE {which.replace(':tenant', '$1')}) AS t ORDER BY 1"
         found[table] = [row[0] for row in await database.fetch(query, tenant)]
     return found

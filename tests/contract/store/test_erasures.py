@@ -10,7 +10,7 @@ import pytest
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.domain.errors import TenantErased
 from orchestrator.store import Store, erased_objects, erasures
-from orchestrator.store.belongings import LAST, OF_JOBS, OF_NOBODY, OF_TENANT
+from orchestrator.store.belongings import BLANKED, LAST, OF_JOBS, OF_NOBODY, OF_TENANT
 from orchestrator.store.connecting import SESSION
 from tests.support.estates import Estate, rows_of
 from tests.support.jobs import new_job
@@ -26,7 +26,7 @@ async def test_every_table_says_which_of_its_rows_are_a_tenants_or_why_none_is(d
         WHERE table_schema = 'public' GROUP BY table_name
     """)
     found = {row["table_name"]: set(row["names"]) for row in columns}
-    owned = OF_TENANT | OF_JOBS | LAST
+    owned = OF_TENANT | OF_JOBS | BLANKED | LAST
     assert found.keys() == owned.keys() | OF_NOBODY.keys()
     assert not owned.keys() & OF_NOBODY.keys()
     # An erasure names its tenant until it is finished.

@@ -186,7 +186,6 @@ ABOUT_ITSELF: dict[str, Asking] = {
     "set_limits": lambda store, its, tenant: store.set_limits(tenant, {"queued": 7}),
     "set_weight": lambda store, its, tenant: store.set_weight(tenant, 9),
     "rotate_tenant": lambda store, its, tenant: store.rotate_tenant(tenant, overlap_s=60),
-    "erase_audit": lambda store, its, tenant: store.erase_audit(tenant, {}),
     "request_erasure": lambda store, its, tenant: store.request_erasure(tenant, by="tests", keep_usage=False),
 }
 NOTHING = (None, False)
