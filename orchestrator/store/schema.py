@@ -6,18 +6,20 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.pool import NullPool
 
 from orchestrator.config.database import Access
 from orchestrator.store.connecting import LOOPS
 from orchestrator.store.engine import engine_of, unavailable
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+# Alembic is imported by what migrates or asks how far: no process that serves does, and with Mako and Pygments, which
+# come with it, it is a tenth of what one imports.
 
 T = TypeVar("T")
 
@@ -27,6 +29,7 @@ _LOCK = text("SELECT pg_advisory_lock(hashtextextended('cogmill:migrate', 0))")
 
 def migrate(database: str | Access) -> None:
     """Upgrade to the newest schema, all of it in one transaction. Raises `StoreUnavailable`. Call it outside a loop."""
+    from alembic import command
 
     def upgrade(connection: Connection) -> None:
         connection.execute(_LOCK)
@@ -40,6 +43,8 @@ def migrate(database: str | Access) -> None:
 
 def schema_version(database: str | Access) -> tuple[str | None, str]:
     """The database's revision (None before the first migration) and this package's newest one."""
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
 
     def current(connection: Connection) -> str | None:
         return MigrationContext.configure(connection).get_current_revision()
@@ -50,6 +55,8 @@ def schema_version(database: str | Access) -> tuple[str | None, str]:
 
 
 def _config() -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.set_main_option("path_separator", "os")
