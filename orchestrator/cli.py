@@ -43,6 +43,7 @@ from orchestrator.commands import (
 from orchestrator.commands.connection import CODES
 from orchestrator.commands.options import DataDirOption, path, settings_of
 from orchestrator.domain.errors import CogmillError, ConfigError, StaleEpoch
+from orchestrator.kit.importing import quickly
 
 if TYPE_CHECKING:
     from orchestrator.config import Settings
@@ -214,8 +215,9 @@ def api() -> None:
     """Serve the HTTP API."""
     settings = _service_settings()
 
-    from api import serving
-    from orchestrator.processes import frontdoor
+    with quickly():
+        from api import serving
+        from orchestrator.processes import frontdoor
 
     frontdoor.check(settings)  # here, where it is one line; the server would end with a traceback
     serving.serve(settings)
@@ -236,10 +238,11 @@ def dispatch(
     renewal = Renewal()  # first: what changes from here on counts as changed, also while the settings are read
     settings = _service_settings()
 
-    import uvloop
+    with quickly():
+        import uvloop
 
-    from orchestrator.processes.dispatching import run_dispatcher
-    from workers.cluster import RayWorkers
+        from orchestrator.processes.dispatching import run_dispatcher
+        from workers.cluster import RayWorkers
 
     uvloop.run(run_dispatcher(settings, RayWorkers.connect, drain_s=drain, renewal=renewal))
 
@@ -249,10 +252,11 @@ def maintain() -> None:
     """Rescue what dead workers held, move batches on, deliver webhooks, and sweep the bucket."""
     settings = _service_settings()
 
-    import uvloop
+    with quickly():
+        import uvloop
 
-    from api.dialects import lines_of, wording_of
-    from orchestrator.processes.maintaining import run_maintainer
+        from api.dialects import lines_of, wording_of
+        from orchestrator.processes.maintaining import run_maintainer
 
     uvloop.run(run_maintainer(settings, lines_of(settings), wording_of(settings)))
 

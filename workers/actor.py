@@ -17,6 +17,7 @@ from orchestrator.domain.delivery import Delivery
 from orchestrator.domain.errors import ProtocolMismatch, StaleEpoch
 from orchestrator.domain.job import RenderSpec, WorkerRef
 from orchestrator.domain.protocol import PROTOCOL_VERSION, Answer, Assignment, Caller, WorkerState, WorkerStatus
+from orchestrator.kit.importing import quickly
 from orchestrator.ports import WorkerPlan
 from orchestrator.telemetry import logs
 from workers.engine.changes import Changes
@@ -25,7 +26,6 @@ from workers.engine.loop import Engine
 from workers.engine.meter import Meter
 from workers.engine.parts import Model, Parts
 from workers.engine.roster import Roster
-from workers.importing import quickly
 from workers.scratch import Scratch
 
 if TYPE_CHECKING:

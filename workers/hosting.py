@@ -20,12 +20,12 @@ from ray.exceptions import RayError
 from ray.util import get_node_ip_address, get_placement_group
 
 from orchestrator.domain.protocol import Answer, Assignment, Caller, WorkerStatus
+from orchestrator.kit.importing import quickly
 from orchestrator.ports import WorkerPlan
 from orchestrator.telemetry import logs
 from workers import placement
 from workers.actor import RenderActor
 from workers.engine.parts import Parts
-from workers.importing import quickly
 
 # How often a worker asks whether its node has to go. A spot notice is 30 s.
 DRAIN_LOOK_S = 2.0

@@ -229,9 +229,7 @@ def owners(faulty: Up) -> Iterator[list[Owner]]:
     made: dict[str, Cogmill] = {}
     for tenant, _, _ in wanted:
         if tenant not in made:
-            key = cogmill("keys", "create", tenant, "--data-dir", faulty.data_dir)
-            assert key.returncode == 0, key.stderr
-            made[tenant] = Cogmill(key.stdout.strip(), faulty.ready["api"], timeout=20, max_retries=0)
+            made[tenant] = Cogmill(faulty.key(tenant), faulty.ready["api"], timeout=20, max_retries=0)
     yield [Owner(made[tenant], tenant, rows, bad) for tenant, rows, bad in wanted]
     for client in made.values():
         client.close()

@@ -20,7 +20,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.stack import Up, cogmill
+from tests.support.stack import Up
 from tests.support.tools import CACHE, need
 
 SCRIPTS = Path(__file__).parents[1] / "acceptance" / "clients"
@@ -111,9 +111,7 @@ def caller(stack: Up, official_client: Callable[[str], Client]) -> NewCaller:
     """Makes callers: the client's name, its script and the root of its dialect."""
 
     def make(name: str, script: str, root: str) -> Caller:
-        made = cogmill("keys", "create", uuid4().hex, "--data-dir", stack.data_dir)
-        assert made.returncode == 0, made.stderr
-        return Caller(official_client(name), script, f"{stack.ready['api']}{root}", made.stdout.strip())
+        return Caller(official_client(name), script, f"{stack.ready['api']}{root}", stack.key(uuid4().hex))
 
     return make
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,8 +24,11 @@ import psutil
 import pytest
 
 from orchestrator.local import ray
+from orchestrator.local.layout import DataDir
 from orchestrator.local.process import kill_all
 from orchestrator.local.state import State
+from orchestrator.store import Store
+from orchestrator.tenants import keys
 
 COGMILL = [sys.executable, "-m", "orchestrator.cli"]
 START_S = 120
@@ -68,6 +73,18 @@ class Up:
         """A client of the API with the stack's key."""
         authorization = {"Authorization": f"Bearer {self.ready['key']}", **headers}
         return httpx.Client(base_url=self.ready["api"], headers=authorization, timeout=30)
+
+    def key(self, tenant: str) -> str:
+        """A key of a tenant, as `cogmill keys create` makes it: a process of its own would cost two seconds of CPU."""
+        told = tomllib.loads(DataDir(self.data_dir).config.read_text("utf-8"))
+        whole = keys.issue(told["master_key"], key_id := keys.new_id())
+
+        async def add() -> None:
+            async with Store.open(told["database_url"], connections=1) as store:
+                await store.add_key(key_id, tenant, "tests")
+
+        asyncio.run(add())
+        return whole
 
     def kill(self) -> None:
         """`kill -9` of `cogmill up` alone."""

@@ -1,4 +1,4 @@
-"""A worker's imports run without the garbage collector, and leave it as it was."""
+"""A process's imports run without the garbage collector, and leave it as it was."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from workers.importing import quickly
+from orchestrator.kit.importing import quickly
 
 
 def test_nothing_is_collected_meanwhile_nor_looked_at_afterwards() -> None:
