@@ -33,7 +33,7 @@ from tests.support.stack import Up, cogmill, one_model
 
 T = TypeVar("T")
 
-ROWS = int(os.environ.get("COGMILL_CRASH_ROWS", "60"))
+ROWS = int(os.environ.get("COGMILL_CRASH_ROWS", "40"))
 # Records that are no rows: reading them takes as long as reading others, and costs no render.
 BAD = 12_000
 # The cheapest video that there is.
@@ -108,7 +108,7 @@ class Owner:
         while not ready(campaign := self.now()):
             assert campaign.error is None, campaign.error
             assert time.monotonic() < deadline, campaign
-            time.sleep(0.05)
+            time.sleep(0.1)
         return campaign
 
     def steer(self, command: Callable[[], Any], done: Callable[[Campaign], bool]) -> None:
@@ -128,7 +128,7 @@ class Owner:
             assert time.monotonic() < deadline, campaign
             if "budget" in campaign.pause_reasons and not live(campaign):
                 self._pay(campaign)
-            time.sleep(0.1)
+            time.sleep(0.5)
         tell(f"{self.tenant}'s campaign of {self.rows} rows is {campaign.state}")
         return campaign
 

@@ -94,7 +94,7 @@ def eventually(look: Callable[[], Any], *, within_s: float = 60) -> Any:
     while time.monotonic() < deadline:
         if found := look():
             return found
-        time.sleep(0.05)
+        time.sleep(0.1)
     raise AssertionError("it never came")
 
 
@@ -137,6 +137,7 @@ def test_a_killed_dispatcher_costs_no_step(faulty: Up, client: httpx.Client) -> 
     steps = [before]
     while (seen := read(client, video))["status"] == "in_progress":
         steps.append(seen["step"])
+        time.sleep(0.1)
     assert steps == sorted(steps)
     wait_for(client, video)
     assert attempts(faulty, video) == [(1, "succeeded")]

@@ -144,7 +144,7 @@ def wait_for(
         if video["status"] == status:
             return video
         assert video["status"] not in ("failed", "completed"), video
-        time.sleep(0.05)
+        time.sleep(0.2)  # an answer costs the API and its client ten milliseconds of CPU, and renders need it
     raise AssertionError(f"{video_id} was not {status} within {within_s} s")
 
 
