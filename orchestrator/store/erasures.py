@@ -54,11 +54,11 @@ _CLOSE = (
     """),
 )
 
-_NEXT = text("""
+_NEXT = text(f"""
     UPDATE erasures SET due_at = cogmill_now() + make_interval(secs => :hold_s)
     WHERE id = (SELECT id FROM erasures WHERE finished_at IS NULL AND due_at <= cogmill_now()
                 ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED)
-    RETURNING *, cogmill_now() AS began_at
+    RETURNING {", ".join(column.name for column in erasures.columns)}, cogmill_now() AS began_at
 """)
 
 # As a cancel of its owner, but nobody is told.

@@ -45,7 +45,8 @@ class _NoUses:
 @asynccontextmanager
 async def nothing(settings: Settings) -> AsyncIterator[Services]:
     """Services without a database: enough to refuse everybody."""
-    parts = {"feed": _NoWatchers(), "campaign_feed": _NoWatchers(), "keyring": _NoKeys(), "uses": _NoUses()}
+    parts = {"feed": _NoWatchers(), "campaign_feed": _NoWatchers(), "keyring": _NoKeys()}
+    parts |= {"uses": _NoUses(), "refusals": _NoUses()}
     yield cast(Services, SimpleNamespace(settings=settings, **parts))
 
 
