@@ -42,11 +42,16 @@ class _NoUses:
         """There are none."""
 
 
+class _NoRefusals(_NoUses):
+    def unauthenticated(self, *refused: object) -> None:
+        """Counted nowhere."""
+
+
 @asynccontextmanager
 async def nothing(settings: Settings) -> AsyncIterator[Services]:
     """Services without a database: enough to refuse everybody."""
     parts = {"feed": _NoWatchers(), "campaign_feed": _NoWatchers(), "keyring": _NoKeys()}
-    parts |= {"uses": _NoUses(), "refusals": _NoUses()}
+    parts |= {"uses": _NoUses(), "refusals": _NoRefusals()}
     yield cast(Services, SimpleNamespace(settings=settings, **parts))
 
 
