@@ -12,6 +12,7 @@ from uuid_utils.compat import uuid7
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.campaigns.signing import Keys, Signer
 from orchestrator.config import S3Settings
+from orchestrator.domain.audit import Actor
 from orchestrator.domain.campaign import Ask, CampaignState, TemplateVersion
 from orchestrator.domain.errors import IntegrityError, TenantErased, Unauthenticated
 from orchestrator.domain.job import Artifact, Job
@@ -26,9 +27,11 @@ from orchestrator.ports.erasures import Erasure
 from orchestrator.ports.files import NewFile
 from orchestrator.processes.maintaining import eraser_of
 from orchestrator.store import Store
+from orchestrator.telemetry import acting
 from orchestrator.tenants import keys
 from orchestrator.tenants.keyring import Keyring
 from tests.support.api import api_settings
+from tests.support.auditing import ADMIN, changed, entries, seal, verified
 from tests.support.estates import (
     GRACE_S,
     LATE_S,
@@ -306,6 +309,33 @@ async def test_whoever_has_the_name_next_sees_nothing_of_before(
     again = await finished(store, its, clock)
     assert again.id != done.id
     assert "usage" not in again.erased
+
+
+async def test_the_audit_log_says_nothing_of_it_any_more_and_verifies(
+    store: Store, database: asyncpg.Connection, objects: S3Objects, clock: Clock
+) -> None:
+    """What was done to it, by whom it was asked for, and what its people did to others stays; its values do not."""
+    await store.add_key("key-of-theirs", GONE, "ci of theirs")
+    theirs = Actor(name="key:key-of-theirs", tenant=GONE, address="198.51.100.77")
+    await changed(store, "birch", 3.0, by=theirs)
+    await seal(store)
+    with acting.acting(ADMIN):
+        asked = await store.request_erasure(GONE, by="key cgm_admin", keep_usage=False)
+    assert asked is not None
+    (entry,) = await entries(store, action="tenant.erase")
+    assert (entry.values["object"], entry.values["tenant"]) == (f"tenant:{GONE}", GONE)
+    assert entry.after == {"erasure": asked.id, "keep_usage": False}
+    done = await finished(store, eraser(store, objects), clock)
+    await seal(store)
+    assert done.erased["audit_blanked"] == 3
+    for word in (GONE, "key-of-theirs", "of theirs", "198.51.100.77"):
+        assert await mentions(database, word) == {}, word
+    begun, ended = await entries(store, action="tenant.erase")
+    assert begun.values["actor"] == "key:cgm_admin"
+    assert ended.values["object"] == f"erasure:{asked.id}"
+    assert [each.values["object"] for each in await entries(store, action="tenant.weight")] == ["tenant:birch"]
+    report = await verified(store)
+    assert (report.findings, report.erased) == ([], 3)
 
 
 async def test_the_maintainers_eraser_takes_the_prefixes_of_the_settings_that_are_the_tenants_alone(
