@@ -11,12 +11,14 @@ import asyncpg
 import pytest
 
 from orchestrator.adapters.s3 import Listed, S3Objects
+from orchestrator.config.logins import Login
 from orchestrator.domain.errors import ObjectsRefused, ObjectsUnavailable, StoreUnavailable
 from orchestrator.domain.receipt import SignedReceipt
 from orchestrator.objects.erasing import HOLD_S, Bucket
 from orchestrator.ports.erasures import ErasureStore
 from orchestrator.store import Store
 from tests.support.estates import GRACE_S, LATE_S, Estate, contents, eraser, mentions
+from tests.support.logins import acting
 from tests.support.postgres import Clock
 from tests.support.s3 import S3Server
 
@@ -60,7 +62,7 @@ class Killing:
 
 async def requested(store: Store, database: asyncpg.Connection, objects: S3Objects) -> None:
     estate = await Estate.of(store, database, objects, TENANT)
-    await store.request_erasure(TENANT, by="tests", keep_usage=False)
+    await acting(store, Login.API).request_erasure(TENANT, by="tests", keep_usage=False)
     round_ = await store.next_erasure(hold_s=0)
     assert round_ is not None
     await store.stop_work(round_)
@@ -82,7 +84,7 @@ async def test_killed_at_every_call_it_goes_on_and_loses_no_count(
     await requested(store, database, objects)
     for at in count():
         left = count(at, -1)
-        if await run_until_killed(Killing(store, left, after=after), objects):
+        if await run_until_killed(Killing(acting(store, Login.MAINTAIN), left, after=after), objects):
             break
         if (await store.list_erasures(limit=1))[0].finished_at is not None:
             break
@@ -195,7 +197,7 @@ async def test_a_database_that_goes_away_is_asked_again(
     store: Store, database: asyncpg.Connection, objects: S3Objects, clock: Clock, name: str
 ) -> None:
     await requested(store, database, objects)
-    its = eraser(Away(store, name), objects)
+    its = eraser(Away(acting(store, Login.MAINTAIN), name), objects)
     failed = 0
     while True:
         try:

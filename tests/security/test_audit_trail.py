@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -22,7 +23,7 @@ from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.rights import ADMINISTRATIVE, USUAL, Scope
 from orchestrator.telemetry import metrics
 from orchestrator.tenants import keys
-from tests.support.api import Api, api_settings, id_of, in_process, serving
+from tests.support.api import CLUSTER, WORKER, Api, api_settings, id_of, in_process, serving
 from tests.support.bad_items import fake
 from tests.support.postgres import Server
 from tests.support.s3 import S3Server
@@ -269,6 +270,30 @@ class TestAccessLog:
         assert whole.split(".")[1] not in repr(logged)
 
 
+async def things_of(api: Api) -> dict[str, str]:
+    """What administrators do something to, by the names in their routes."""
+    video = {"prompt": "a mill"}
+    failed = (await api.http.post("/v1/videos", json=video)).json()["id"]
+    await api.fail(failed)
+    campaign = f"campaign_{api.tenant}"
+    database = await asyncpg.connect(api.settings.database_url)
+    await database.execute(
+        "INSERT INTO parked (kind, subject, tenant, error, detail) VALUES ('campaign', $1, $2, 'it broke', '{}')",
+        campaign, api.tenant,
+    )  # fmt: skip
+    await database.close()
+    return {
+        "tenant": f"of-{api.tenant[:9]}", "period": "day", "unit": "gpu_seconds", "key": id_of(await api.key()),
+        "worker_id": f"{CLUSTER}:{WORKER.name}", "failed": failed, "subject": campaign,
+        "waiting": (await api.http.post("/v1/videos", json=video)).json()["id"],
+    }  # fmt: skip
+
+
+def nameless(path: str) -> str:
+    """A route, whatever its places are called."""
+    return re.sub(r"\{\w+\}", "{}", path)
+
+
 async def test_every_route_that_changes_what_administrators_guard_is_recorded(
     api: Api, subtests: pytest.Subtests
 ) -> None:
@@ -277,6 +302,7 @@ async def test_every_route_that_changes_what_administrators_guard_is_recorded(
     hook = (await api.http.post("/v1/webhook_endpoints", json=endpoint)).json()["id"]
     key = id_of(await api.key())
     operator = await api.key(scopes=frozenset(Scope))
+    ids = {"key_id": key, "endpoint_id": hook, "pool": "small"} | await things_of(api)
     recorded: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
         ("POST", "/v1/keys"): ("key.create", {}),
         ("POST", "/v1/keys/{key_id}/rotate"): ("key.rotate", {}),
@@ -290,24 +316,44 @@ async def test_every_route_that_changes_what_administrators_guard_is_recorded(
         ("POST", "/v1/pools/{pool}/resume"): ("pool.resume", {}),
         ("POST", "/v1/queue/pause"): ("pool.pause", {"reason": "new driver"}),
         ("POST", "/v1/queue/resume"): ("pool.resume", {}),
+        ("POST", "/v1/admin/pools/{pool}/pause"): ("pool.pause", {"reason": "new driver"}),
+        ("POST", "/v1/admin/pools/{pool}/resume"): ("pool.resume", {}),
+        ("POST", "/v1/admin/queue/pause"): ("pool.pause", {"reason": "new driver"}),
+        ("POST", "/v1/admin/queue/resume"): ("pool.resume", {}),
+        ("PUT", "/v1/admin/tenants/{tenant}"): ("tenant.create", {}),
+        ("PATCH", "/v1/admin/tenants/{tenant}"): ("tenant.limits", {"limits": {"queued": 5}}),
+        ("PUT", "/v1/admin/tenants/{tenant}/shares/{pool}"): ("tenant.share", {"running": 3}),
+        ("PUT", "/v1/admin/tenants/{tenant}/budgets/{period}/{unit}"): ("tenant.budget", {"amount": 9}),
+        ("DELETE", "/v1/admin/tenants/{tenant}/budgets/{period}/{unit}"): ("tenant.budget", {}),
+        ("POST", "/v1/admin/keys"): ("key.create", {"tenant": ids["tenant"]}),
+        ("POST", "/v1/admin/keys/{key}/rotate"): ("key.rotate", {}),
+        ("POST", "/v1/admin/keys/{key}/revoke"): ("key.revoke", {}),
+        ("POST", "/v1/admin/workers/{worker_id}/drain"): ("worker.drain", {"within_s": 60}),
+        ("POST", "/v1/admin/workers/{worker_id}/replace"): ("worker.replace", {}),
+        ("POST", "/v1/admin/workers/{worker_id}/resume"): ("worker.resume", {}),
+        ("POST", "/v1/admin/jobs/{waiting}/cancel"): ("job.cancel", {}),
+        ("POST", "/v1/admin/jobs/{waiting}/retry"): ("job.retry", {}),
+        ("POST", "/v1/admin/dead_letters/{failed}/forget"): ("dead_letter.forget", {}),
+        ("POST", "/v1/admin/dead_letters/{failed}/release"): ("dead_letter.release", {}),
+        ("POST", "/v1/admin/parked/{subject}/resume"): ("parked.resume", {}),
+        ("POST", "/v1/admin/tenants/{tenant}/erasure"): ("tenant.erase", {"confirm": ids["tenant"]}),
     }
     sends_only = {
         ("POST", "/v1/webhook_endpoints/{endpoint_id}/test"),
         ("POST", "/v1/webhook_deliveries/{delivery_id}/resend"),
     }
     guarded = {
-        (method, route.path)
+        (method, nameless(route.path))
         for context in iter_route_contexts(api.app.routes)
         if isinstance(route := context.original_route, APIRoute)
         for method in (route.methods or set()) - {"GET", "HEAD"}
         if (route.openapi_extra or {}).get("security") and scope_of(route.openapi_extra) in ADMINISTRATIVE
     }
-    assert guarded == recorded.keys() | sends_only
+    assert guarded == {(method, nameless(path)) for method, path in recorded.keys() | sends_only}
     async with in_process(api.app, operator) as http:
         for (method, path), (action, body) in recorded.items():
             with subtests.test(f"{method} {path}"):
-                url = path.format(key_id=key, endpoint_id=hook, pool="small")
-                answer = await http.request(method, url, json=body if method == "POST" else None)
+                answer = await http.request(method, path.format(**ids), json=None if method == "DELETE" else body)
                 assert answer.status_code == 200, answer.text
                 (newest, *_) = (await trail(api, actor=f"key:{id_of(operator)}"))[::-1]
                 assert newest["action"] == action

@@ -12,6 +12,8 @@ from uuid_utils.compat import uuid7
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.campaigns.signing import Keys, Signer
 from orchestrator.config import S3Settings
+from orchestrator.config.logins import Login
+from orchestrator.domain.audit import Actor
 from orchestrator.domain.campaign import Ask, CampaignState, TemplateVersion
 from orchestrator.domain.errors import IntegrityError, TenantErased, Unauthenticated
 from orchestrator.domain.job import Artifact, Job
@@ -26,9 +28,11 @@ from orchestrator.ports.erasures import Erasure
 from orchestrator.ports.files import NewFile
 from orchestrator.processes.maintaining import eraser_of
 from orchestrator.store import Store
+from orchestrator.telemetry import acting
 from orchestrator.tenants import keys
 from orchestrator.tenants.keyring import Keyring
 from tests.support.api import api_settings
+from tests.support.auditing import ADMIN, changed, entries, seal, verified
 from tests.support.estates import (
     GRACE_S,
     LATE_S,
@@ -42,6 +46,7 @@ from tests.support.estates import (
     with_picture,
 )
 from tests.support.jobs import CLUSTER, POOL, new_job, success, worker
+from tests.support.logins import acting as acting_as
 from tests.support.postgres import Clock
 
 GONE = "acme"
@@ -73,7 +78,7 @@ async def test_nothing_of_the_tenant_is_left_and_not_a_byte_of_another_is_touche
     estate = await Estate.of(store, database, objects, GONE)
     mine = contents(objects).keys() - theirs.keys()
 
-    await store.request_erasure(GONE, by="tests", keep_usage=False)
+    await acting_as(store, Login.API).request_erasure(GONE, by="tests", keep_usage=False)
     its = eraser(store, objects)
     assert await its.run_once() == 0
     [going] = await store.list_erasures(limit=9)
@@ -135,7 +140,7 @@ async def test_from_the_request_on_nothing_new_comes_in_and_its_keys_open_nothin
     await store.add_key(key_id, GONE, "tests")
     keyring = Keyring(store, Ring.of(MASTER_KEY), cache_s=0)
     assert await keyring.tenant(keys.issue(MASTER_KEY, key_id)) == GONE
-    await store.request_erasure(GONE, by="tests", keep_usage=False)
+    await acting_as(store, Login.API).request_erasure(GONE, by="tests", keep_usage=False)
     with pytest.raises(Unauthenticated, match="the tenant of this API key is being erased"):
         await keyring.tenant(keys.issue(MASTER_KEY, key_id))
     for name, bring in BRINGING.items():
@@ -145,7 +150,7 @@ async def test_from_the_request_on_nothing_new_comes_in_and_its_keys_open_nothin
 
 async def test_who_submits_for_it_all_the_same_holds_up_no_other_of_the_same_transaction(store: Store) -> None:
     await store.add_key("key", GONE, "tests")
-    await store.request_erasure(GONE, by="tests", keep_usage=False)
+    await acting_as(store, Login.API).request_erasure(GONE, by="tests", keep_usage=False)
     tenants = [GONE, "birch", GONE, "cedar", "birch"] * 4
     ends = await asyncio.gather(*(store.submit(new_job(tenant)) for tenant in tenants), return_exceptions=True)
     assert [type(end) for end in ends] == [TenantErased if tenant == GONE else Job for tenant in tenants]
@@ -161,7 +166,7 @@ async def test_what_was_in_flight_at_the_request_goes_with_the_rest(
             " VALUES ('late', $1, 'batch', 'f', 1, '', '', '')",
             GONE,
         )
-        await store.request_erasure(GONE, by="tests", keep_usage=False)
+        await acting_as(store, Login.API).request_erasure(GONE, by="tests", keep_usage=False)
         its = eraser(store, objects)
         assert await its.run_once() == 0
     assert (await finished(store, its, clock)).erased["files"] == 1
@@ -172,7 +177,7 @@ async def test_what_a_worker_uploads_after_its_job_is_gone_and_a_signed_url_take
     store: Store, database: asyncpg.Connection, objects: S3Objects, clock: Clock
 ) -> None:
     estate = await Estate.of(store, database, objects, GONE)
-    await store.request_erasure(GONE, by="tests", keep_usage=False)
+    await acting_as(store, Login.API).request_erasure(GONE, by="tests", keep_usage=False)
     its = eraser(store, objects)
     await its.run_once()
     await estate.stopped(store)
@@ -201,7 +206,7 @@ async def a_picture(store: Store, objects: S3Objects) -> Artifact:
 async def test_a_picture_goes_with_its_last_tenant(store: Store, objects: S3Objects, clock: Clock) -> None:
     picture = await a_picture(store, objects)
     await with_picture(store, GONE, picture)
-    await store.request_erasure(GONE, by="tests", keep_usage=False)
+    await acting_as(store, Login.API).request_erasure(GONE, by="tests", keep_usage=False)
     its = eraser(store, objects)
     await its.run_once()
     assert contents(objects) == {picture.key: b"picture"}
@@ -218,7 +223,7 @@ async def test_a_picture_that_another_has_brought_too_stays_theirs(
     await with_picture(store, GONE, picture)
     assert await a_picture(store, objects) == picture
     await with_picture(store, "birch", picture)
-    await store.request_erasure(GONE, by="tests", keep_usage=False)
+    await acting_as(store, Login.API).request_erasure(GONE, by="tests", keep_usage=False)
     done = await finished(store, eraser(store, objects), clock)
     assert contents(objects) == {picture.key: b"picture"}
     assert await store.use_input(picture.sha256) == picture
@@ -233,7 +238,7 @@ async def test_a_picture_that_another_brings_at_that_moment_stays_theirs(
     picture = await a_picture(store, objects)
     await with_picture(store, GONE, picture)
     assert await a_picture(store, objects) == picture
-    await store.request_erasure(GONE, by="tests", keep_usage=False)
+    await acting_as(store, Login.API).request_erasure(GONE, by="tests", keep_usage=False)
     its = eraser(store, objects)
     await its.run_once()
     await with_picture(store, "birch", picture)
@@ -251,7 +256,7 @@ async def test_a_picture_whose_other_tenant_has_deleted_it_meanwhile_goes_too(
     picture = await a_picture(store, objects)
     await with_picture(store, GONE, picture)
     other = await with_picture(store, "birch", picture)
-    await store.request_erasure(GONE, by="tests", keep_usage=False)
+    await acting_as(store, Login.API).request_erasure(GONE, by="tests", keep_usage=False)
     its = eraser(store, objects)
     await its.run_once()
     await database.execute("DELETE FROM jobs WHERE id = $1", other)
@@ -264,7 +269,7 @@ async def test_the_receipt_is_signed_names_nobody_and_is_proven_without_us(
     store: Store, objects: S3Objects, clock: Clock
 ) -> None:
     await store.add_key("key", GONE, "tests")
-    await store.request_erasure(GONE, by="key:root", keep_usage=False)
+    await acting_as(store, Login.API).request_erasure(GONE, by="key:root", keep_usage=False)
     done = await finished(store, eraser(store, objects), clock)
     receipt, public = receipt_of(done), Keys.of(SIGNER.jwks)
     public.verify(receipt)
@@ -285,7 +290,7 @@ async def test_whoever_has_the_name_next_sees_nothing_of_before(
     store: Store, database: asyncpg.Connection, objects: S3Objects, clock: Clock
 ) -> None:
     estate = await Estate.of(store, database, objects, GONE)
-    await store.request_erasure(GONE, by="tests", keep_usage=True)
+    await acting_as(store, Login.API).request_erasure(GONE, by="tests", keep_usage=True)
     its = eraser(store, objects)
     await its.run_once()
     await estate.stopped(store)
@@ -302,10 +307,37 @@ async def test_whoever_has_the_name_next_sees_nothing_of_before(
     assert tuple(used) == (f"erased:{done.id}", None, "00000000-0000-0000-0000-000000000000")
     assert done.erased["usage_unnamed"] == 2
     # A second erasure is one of its own.
-    await store.request_erasure(GONE, by="tests", keep_usage=False)
+    await acting_as(store, Login.API).request_erasure(GONE, by="tests", keep_usage=False)
     again = await finished(store, its, clock)
     assert again.id != done.id
     assert "usage" not in again.erased
+
+
+async def test_the_audit_log_says_nothing_of_it_any_more_and_verifies(
+    store: Store, database: asyncpg.Connection, objects: S3Objects, clock: Clock
+) -> None:
+    """What was done to it, by whom it was asked for, and what its people did to others stays; its values do not."""
+    await store.add_key("key-of-theirs", GONE, "ci of theirs")
+    theirs = Actor(name="key:key-of-theirs", tenant=GONE, address="198.51.100.77")
+    await changed(store, "birch", 3.0, by=theirs)
+    await seal(store)
+    with acting.acting(ADMIN):
+        asked = await acting_as(store, Login.API).request_erasure(GONE, by="key cgm_admin", keep_usage=False)
+    assert asked is not None
+    (entry,) = await entries(store, action="tenant.erase")
+    assert (entry.values["object"], entry.values["tenant"]) == (f"tenant:{GONE}", GONE)
+    assert entry.after == {"erasure": asked.id, "keep_usage": False}
+    done = await finished(store, eraser(store, objects), clock)
+    await seal(store)
+    assert done.erased["audit_blanked"] == 3
+    for word in (GONE, "key-of-theirs", "of theirs", "198.51.100.77"):
+        assert await mentions(database, word) == {}, word
+    begun, ended = await entries(store, action="tenant.erase")
+    assert begun.values["actor"] == "key:cgm_admin"
+    assert ended.values["object"] == f"erasure:{asked.id}"
+    assert [each.values["object"] for each in await entries(store, action="tenant.weight")] == ["tenant:birch"]
+    report = await verified(store)
+    assert (report.findings, report.erased) == ([], 3)
 
 
 async def test_the_maintainers_eraser_takes_the_prefixes_of_the_settings_that_are_the_tenants_alone(
@@ -320,8 +352,8 @@ async def test_the_maintainers_eraser_takes_the_prefixes_of_the_settings_that_ar
     for key in keys_:
         objects.put(key, b"x", "video/mp4")
     await store.add_key("key", GONE, "tests")
-    await store.request_erasure(GONE, by="tests", keep_usage=False)
-    await eraser_of(settings, store, objects).run_once()
+    await acting_as(store, Login.API).request_erasure(GONE, by="tests", keep_usage=False)
+    await eraser_of(settings, acting_as(store, Login.MAINTAIN), objects).run_once()
     assert contents(objects).keys() == set(keys_) - {f"exports/{GONE}/a.mp4", f"imports/{GONE}/a.mp4"}
     [going] = await store.list_erasures(limit=1)
     assert going.waits_for == "what may still be uploaded or used is looked for once more"
@@ -334,7 +366,7 @@ async def test_who_had_the_name_before_cannot_sign_webhooks_for_who_has_it_now(
     await store.add_key("key", GONE, "tests")
     known = [await store.show_secret(GONE), await store.rotate_tenant(GONE, overlap_s=60)]
     assert [mark.generation for mark in known] == [1, 2]
-    await store.request_erasure(GONE, by="tests", keep_usage=False)
+    await acting_as(store, Login.API).request_erasure(GONE, by="tests", keep_usage=False)
     await finished(store, eraser(store, objects), clock)
     await store.add_key("new", GONE, "tests")
     assert (await store.show_secret(GONE)).generation == 3
@@ -350,7 +382,7 @@ async def test_a_job_that_ends_while_its_tenant_is_erased_leaves_no_trace(
     await store.add_key("key", GONE, "tests")
     await store.submit(new_job(GONE))
     [claim] = await store.claim(POOL, CLUSTER, [worker()])
-    await store.request_erasure(GONE, by="tests", keep_usage=False)
+    await acting_as(store, Login.API).request_erasure(GONE, by="tests", keep_usage=False)
     await store.settle([success(claim)])  # it was quicker than the cancel
     await finished(store, eraser(store, objects), clock)
     assert await mentions(database, GONE) == {}

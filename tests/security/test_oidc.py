@@ -160,6 +160,22 @@ class TestWhoSomebodyIs:
             answer = await asked(api, token, path)
             assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
+    async def test_an_administrator_does_what_a_key_does_and_is_in_the_audit_log_by_name(
+        self, api: Api, corp: Issuer
+    ) -> None:
+        """Whoever has the role `admin`; an operator of the same issuer may not, which is in there, too."""
+        path = f"/v1/admin/tenants/{api.tenant}"
+        admin, operator = (of_corp(corp, api, realm_access={"roles": [role]}) for role in ("admins", "ops"))
+        async with in_process(api.app, admin, headers={"x-request-id": "trace-7"}) as http:
+            assert (await http.patch(path, json={"weight": 4})).raise_for_status().json()["weight"] == 4
+            async with in_process(api.app, operator) as other:
+                assert (await other.patch(path, json={"weight": 9})).status_code == 403
+            trail = (await http.get("/v1/admin/audit", params={"actor": "oidc:corp#ada"})).raise_for_status().json()
+        (entry,) = [each for each in trail["data"] if each["tenant"] == api.tenant]
+        assert (entry["action"], entry["subject"]) == ("tenant.weight", f"tenant:{api.tenant}")
+        assert (entry["before"], entry["after"]) == ({"weight": 1.0}, {"weight": 4.0})
+        assert (entry["actor_tenant"], entry["request_id"]) == (api.tenant, "trace-7")
+
     async def test_scopes_and_ids_of_keys_in_a_token_mean_nothing(self, api: Api, corp: Issuer) -> None:
         key = id_of(await api.key(scopes=frozenset(Scope)))
         token = of_corp(corp, api, scope="operate admin", scopes=["admin"], api_key=key, timestamp=time.time() * 1000)

@@ -15,6 +15,7 @@ from uuid_utils.compat import uuid7
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.campaigns.asking import own_prefixes
 from orchestrator.campaigns.signing import Signer
+from orchestrator.config.logins import Login
 from orchestrator.domain.audit import Actor
 from orchestrator.domain.job import Artifact, Claim
 from orchestrator.domain.objects import claim_prefix, file_key, manifest_key
@@ -26,6 +27,7 @@ from orchestrator.store.belongings import BLANKED, LAST, OF_JOBS, OF_TENANT
 from orchestrator.telemetry import acting
 from tests.support.builders import a_spec
 from tests.support.jobs import CLUSTER, new_job, success, worker
+from tests.support.logins import acting as acting_as
 
 MASTER_KEY = "tests-only-master-key-0123456789abcdef"
 SIGNER = Signer(MASTER_KEY)
@@ -116,8 +118,9 @@ async def with_picture(store: Store, tenant: str, picture: Artifact) -> UUID:
 
 
 def eraser(store: ErasureStore, bucket: Bucket) -> Eraser:
+    """With the maintainer's rights in the database."""
     return Eraser(
-        store,
+        acting_as(store, Login.MAINTAIN),
         bucket,
         late_s=LATE_S,
         grace_s=GRACE_S,

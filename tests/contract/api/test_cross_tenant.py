@@ -167,8 +167,6 @@ LISTS: dict[str, Maker] = {
 }
 # Routes without a thing in their path that list nothing of a tenant's.
 LISTING_NOTHING = {
-    "/v1/admin/audit",
-    "/v1/admin/erasures",
     "/v1/fleet",
     "/v1/models",
     "/v1/pools",

@@ -14,6 +14,7 @@ from orchestrator.ports import NewEndpoint, NewKey, SecretMark, Successor
 from orchestrator.ports.campaigns import NewCampaign
 from orchestrator.ports.masters import MasterUse, Retired, SignedManifest
 from orchestrator.store import Store
+from tests.support.auditing import entries
 from tests.support.postgres import Clock
 
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
@@ -131,6 +132,13 @@ async def test_a_generation_ends_with_all_that_lives_on_it_and_nothing_else(
 
     ended = await store.retire_master(1, successor=2)
     assert (set(ended.keys), ended.endpoints, ended.tenants) == ({"k1", "expired"}, ["w1"], ["tenant-1"])
+    told = {(entry.action, entry.values["object"]): entry for entry in (await entries(store))[-5:]}
+    assert told.keys() == {
+        ("key.revoke", "key:k1"), ("key.revoke", "key:expired"), ("webhook.rotate", "webhook:w1"),
+        ("webhook.rotate", "tenant:tenant-1"), ("master.retire", "master:1"),
+    }  # fmt: skip
+    assert told["webhook.rotate", "tenant:tenant-1"].values["tenant"] == "tenant-1"
+    assert told["master.retire", "master:1"].after == {"successor": 2, "keys": 2, "secrets": 2}
     assert await store.masters_in_use() == [MasterUse(generation=2, keys=1, secrets=4, used_at=None)]
     assert await store.signing_secrets(1) == []
     assert {key.id for key in await store.list_keys() if key.revoked_at is None} == {"k2"}
@@ -142,6 +150,7 @@ async def test_a_generation_ends_with_all_that_lives_on_it_and_nothing_else(
     assert await store.show_secret("tenant-2") == SecretMark(generation=1, master=2)
     revoked = await database.fetchval("SELECT revoked_at FROM keys WHERE id = 'k1'")
     assert await store.retire_master(1, successor=2) == Retired(keys=[], endpoints=[], tenants=[])
+    assert len(await entries(store, action="master.retire")) == 1
     assert await database.fetchval("SELECT revoked_at FROM keys WHERE id = 'k1'") == revoked
 
 
