@@ -78,7 +78,7 @@ async def test_a_use_is_told_once_it_was_written_and_costs_its_request_no_write(
 async def test_one_key_too_many_is_a_limit_by_name(api: Api) -> None:
     store = api.services.store
     for number in range(MAX_KEYS - len(await store.list_keys(api.tenant))):
-        await store.add_key(f"{api.tenant}-{number}", api.tenant, "")
+        await store.add_key(f"{api.tenant}-{number}", api.tenant, "", master=1)
     answer = await api.http.post("/v1/keys")
     assert (answer.status_code, answer.json()["error"]["code"]) == (429, "limit_keys")
     assert str(MAX_KEYS) in answer.json()["error"]["message"]
