@@ -40,7 +40,7 @@ def _time(text: str) -> datetime:
 
 
 _Actor = Annotated[
-    str | None, typer.Option(metavar="WHO", help="As it is listed: key:ID, cli:USER@HOST, service:NAME, nobody.")
+    str | None, typer.Option(metavar="WHO", help="As it is listed: key:ID, oidc:ISSUER#SUBJECT, cli:USER@HOST, nobody.")
 ]
 _Action = Annotated[str | None, typer.Option(metavar="THING.VERB", help="As it is listed: key.create, pool.pause, ...")]
 _Tenant = Annotated[str | None, typer.Option(metavar="TENANT", help="What was done to it, and by its keys.")]
