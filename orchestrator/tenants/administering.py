@@ -19,7 +19,6 @@ from orchestrator.ports.campaign_values import Budget
 
 # What the table's integers hold.
 MOST_WORKERS = 2**31 - 1
-PERIODS = ("day", "month")
 
 _MORE_THAN_NOTHING = {"requests_per_s", "largest_request"}
 _FRACTIONS = {"requests_per_s", "gpu_seconds_per_day", "largest_request"}
@@ -116,9 +115,9 @@ class Tenants:
             for limit, own in asdict(tenant.limits).items()
         ]
 
-    async def shares(self, tenant: str | None = None) -> Sequence[Share]:
-        """What a tenant, or all, have of single pools."""
-        return [share for share in await self._store.list_shares() if tenant in (None, share.tenant)]
+    async def shares(self) -> Sequence[Share]:
+        """What all tenants have of single pools."""
+        return await self._store.list_shares()
 
     async def share(self, name: str, pool: str, changes: Mapping[str, int | None]) -> Share:
         """Change what a tenant has of a pool: `guaranteed`, `running` (None: as many as over all pools).
@@ -206,8 +205,8 @@ def _check(weight: float | None, limits: Mapping[str, float | None]) -> None:
 
 
 def _check_period(period: str) -> None:
-    if period not in PERIODS:
-        raise InvalidField(f"must be one of {', '.join(PERIODS)}", param="period")
+    if period not in budgets.PERIODS:
+        raise InvalidField(f"must be one of {', '.join(budgets.PERIODS)}", param="period")
 
 
 def _same(one: Budget, other: Budget) -> bool:
