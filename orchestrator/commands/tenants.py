@@ -50,16 +50,14 @@ def _option(text: str) -> Any:
 
 def _change(name: str, value: float) -> float | None:
     """What a limit is to be; None goes back to the configuration's."""
-    from orchestrator.tenants.administering import check_limit
+    from orchestrator.tenants.administering import checked_limit
 
     if math.isnan(value):
         return None
-    number = 0.0 if name == "most_urgent" and math.isinf(value) else value  # no limit: before all others
     try:
-        check_limit(name, number)
+        return checked_limit(name, value)
     except InvalidField as error:
         raise typer.BadParameter(error.message, param_hint=f"--{name.replace('_', '-')}") from None
-    return number
 
 
 @tenants.command("weight")
