@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.commands.options import DataDirOption, path, settings_of, with_store
+from orchestrator.commands.times import moment
 from orchestrator.domain.errors import CogmillError
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ _PAGE = 1_000
 
 def _time(text: str) -> datetime:
     """A date, or a time with its zone."""
-    from orchestrator.commands.times import moment
-
     if re.fullmatch(r"\d+[smhdw]", text):  # there it is a time to come
         raise typer.BadParameter(f"{text!r} is no date and no time with its zone")
     return moment(text)
