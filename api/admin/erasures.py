@@ -148,9 +148,9 @@ async def retrieve_erasure(request: Request, erasure_id: str, viewer: deps.Key) 
     "/v1/admin/erasures/{erasure_id}/receipt",
     response_model=SignedReceiptObject,
     summary="Download the receipt of an erasure",
-    **DOCS.route(Scope.VIEW, errors=(400, 403, 404), example=_RECEIPT),
+    **DOCS.route(Scope.ADMIN, errors=(400, 403, 404), example=_RECEIPT),
 )
-async def retrieve_receipt(request: Request, erasure_id: str, viewer: deps.Key) -> Response:
+async def retrieve_receipt(request: Request, erasure_id: str, admin: deps.Key) -> Response:
     """What was erased and what remains, signed with the key of `/.well-known/jwks.json`: the very bytes."""
     return Response(await deps.services(request).erasing.receipt(erasure_id), media_type="application/json")
 

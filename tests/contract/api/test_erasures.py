@@ -51,4 +51,4 @@ async def test_who_is_no_administrator_erases_nobody(api: Api, role: Role) -> No
         assert answer.status_code == 403
         assert (await other.get("/v1/admin/erasures")).is_success
         receipt = await other.get(f"/v1/admin/erasures/erasure_{'0' * 32}/receipt")
-        assert receipt.status_code == 404
+        assert receipt.status_code == 403
