@@ -47,10 +47,19 @@ def address_of(request: Request) -> IPAddress | None:
 
 
 def actor_of(key: ApiKey, address: IPAddress | None, request_id: str) -> Actor:
-    """Who acts with a key, for the audit log. What an issuer named has its own prefix already."""
-    name = key.id if ":" in key.id else f"key:{key.id}"
+    """Who acts with a key, for the audit log."""
     where = None if address is None else str(address)
-    return Actor(name=name, key=key.id, tenant=key.tenant, address=where, request_id=request_id)
+    return Actor(name=id_of(key), key=key.id, tenant=key.tenant, address=where, request_id=request_id)
+
+
+def id_of(key: ApiKey) -> str:
+    """Who acts with a key, for machines: `key:ID`, or the person, whose id has its own prefix."""
+    return f"key:{key.id}" if key.person is None else key.id
+
+
+def name_of(key: ApiKey) -> str:
+    """The same in words for people, which are kept beside what was done."""
+    return f"{key.tenant}/{key.name} (key {key.id})" if key.person is None else f"{key.tenant} ({key.id})"
 
 
 # Why a key, or a person, that is known may not come in.

@@ -42,7 +42,7 @@ from orchestrator.ports.forecasts import ForecastStore
 from orchestrator.ports.ledger import LedgerStore
 from orchestrator.ports.orders import WorkerAdmin
 from orchestrator.ports.parked import ParkedStore
-from orchestrator.processes.frontdoor import FrontdoorStore, open_front_door
+from orchestrator.processes.frontdoor import FrontDoor, FrontdoorStore, open_front_door
 from orchestrator.store import CALLERS, Store
 from orchestrator.tenants.administering import Tenants
 from orchestrator.tenants.erasing import AskedStore, Erasing
@@ -82,7 +82,7 @@ class ApiStore(
     """What the API asks of the store."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Administration:
     """What concerns every tenant."""
 
@@ -93,7 +93,7 @@ class Administration:
     parked: ParkedStore
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rooms:
     """What all callers of one process share."""
 
@@ -113,7 +113,7 @@ class Rooms:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """The open parts of one API process."""
 
@@ -151,45 +151,36 @@ class Services:
 
     @classmethod
     def of(cls, settings: Settings, store: ApiStore, objects: ObjectStore) -> Services:
-        masters, uses = MasterFiles(settings), Uses(store)
+        door, masters, uses = open_front_door(settings, store, objects), MasterFiles(settings), Uses(store)
         people = People(settings.oidc, store, fetch_of, cache_s=settings.api.key_cache_s)
         keyring = Keyring(store, masters, cache_s=settings.api.key_cache_s, used=uses.note, people=people)
-        door = open_front_door(settings, store, objects)
-        rates = RequestRates(door.limits, settings.limits.storage)
-        readiness = Readiness(settings.database, store)
-        batches = Batches(store, door.files, door.limits, priority=settings.batches.priority)
-        webhooks = Subscriptions(settings, store, door.limits, masters=masters)
-        feed, campaign_feed = Feed(store, watchers=_WATCHERS), CampaignFeed(store, watchers=_CAMPAIGN_WATCHERS)
-        inputs, requests = Inputs(settings, objects, door.files), Requests(settings, OpenAILines(settings))
-        quoting, repricing = Quoting(settings, store, requests, door.book), Repricing(store, requests)
-        downloads = Downloads(objects)
         return cls(
-            settings,
-            store,
-            objects,
-            downloads,
-            door.jobs,
-            door.files,
-            batches,
-            Campaigns(settings, store, inputs, quoting, repricing, Admission(settings, store, door.book), door.limits),
-            webhooks,
-            feed,
-            campaign_feed,
-            door.waiting,
-            door.book,
-            Forecasts(store),
-            Pools(settings, store),
-            Fleets(settings, store),
-            Reports(store, settings.worker_prices),
-            Listing(settings, store),
-            masters,
-            keyring,
-            uses,
-            Refusals(store),
-            Issuing(store, masters, changed=keyring.forget),
-            Erasing(store),
-            rates,
-            readiness,
+            settings=settings,
+            store=store,
+            objects=objects,
+            downloads=Downloads(objects),
+            jobs=door.jobs,
+            files=door.files,
+            batches=Batches(store, door.files, door.limits, priority=settings.batches.priority),
+            campaigns=_campaigns(settings, store, objects, door),
+            webhooks=Subscriptions(settings, store, door.limits, masters=masters),
+            feed=Feed(store, watchers=_WATCHERS),
+            campaign_feed=CampaignFeed(store, watchers=_CAMPAIGN_WATCHERS),
+            waiting=door.waiting,
+            book=door.book,
+            forecasts=Forecasts(store),
+            pools=Pools(settings, store),
+            fleets=Fleets(settings, store),
+            reports=Reports(store, settings.worker_prices),
+            predictions=Listing(settings, store),
+            masters=masters,
+            keyring=keyring,
+            uses=uses,
+            refusals=Refusals(store),
+            keys=Issuing(store, masters, changed=keyring.forget),
+            erasing=Erasing(store),
+            rates=RequestRates(door.limits, settings.limits.storage),
+            readiness=Readiness(settings.database, store),
             rooms=Rooms.of(settings.api),
             large_bodies=Turns(_LARGE_BODIES, wait_s=TURN_S),
             uploads=Turns(_UPLOADS, wait_s=TURN_S),
@@ -202,6 +193,19 @@ class Services:
             ),
             limits=door.limits,
         )
+
+
+def _campaigns(settings: Settings, store: ApiStore, objects: ObjectStore, door: FrontDoor) -> Campaigns:
+    requests = Requests(settings, OpenAILines(settings))
+    return Campaigns(
+        settings,
+        store,
+        Inputs(settings, objects, door.files),
+        Quoting(settings, store, requests, door.book),
+        Repricing(store, requests),
+        Admission(settings, store, door.book),
+        door.limits,
+    )
 
 
 Connect = Callable[[Settings], AbstractAsyncContextManager[Services]]

@@ -8,7 +8,6 @@ from fastapi.responses import Response
 from api import deps
 from api.admin.job_answers import JOB_EXAMPLE, JobObject, job_of
 from api.admin.jobs import QUEUED, JobList, Model, Pool, Tenant
-from api.native.pools import name_of
 from api.openai.errors import DOCS
 from api.wire.docs import listed
 from api.wire.paging import After, Limit
@@ -64,7 +63,7 @@ async def release(request: Request, job_id: str, operator: deps.Key) -> Response
     The letter stays as it is, with what befell it, and names its successor. Asked again, the answer is the same job.
     """
     jobs = deps.services(request).administration.jobs
-    return reply(job_of(await jobs.release(job_id, by=name_of(operator))))
+    return reply(job_of(await jobs.release(job_id, by=deps.name_of(operator))))
 
 
 @router.post(
@@ -76,4 +75,4 @@ async def release(request: Request, job_id: str, operator: deps.Key) -> Response
 async def forget(request: Request, job_id: str, operator: deps.Key) -> Response:
     """List it no more. Its tenant keeps the job. Asked again, it changes nothing."""
     jobs = deps.services(request).administration.jobs
-    return reply(job_of(await jobs.forget(job_id, by=name_of(operator))))
+    return reply(job_of(await jobs.forget(job_id, by=deps.name_of(operator))))

@@ -9,7 +9,6 @@ from fastapi.responses import Response
 
 from api import deps
 from api.admin.job_answers import JOB_EXAMPLE, JobObject, job_of
-from api.native.pools import name_of
 from api.openai.errors import DOCS
 from api.wire.docs import listed
 from api.wire.paging import After, Limit, Listing
@@ -80,7 +79,7 @@ async def retrieve_job(request: Request, job_id: str, viewer: deps.Key) -> Respo
 async def cancel_job(request: Request, job_id: str, operator: deps.Key) -> Response:
     """Cancel a waiting job at once, or a running one within a denoise step; one that has ended stays as it is."""
     jobs = deps.services(request).administration.jobs
-    return reply(job_of(await jobs.cancel(job_id, by=name_of(operator))))
+    return reply(job_of(await jobs.cancel(job_id, by=deps.name_of(operator))))
 
 
 @router.post(
@@ -97,5 +96,5 @@ async def retry_job(
     Asked again there is another one, unless both carry the same idempotency key.
     """
     jobs = deps.services(request).administration.jobs
-    again = await jobs.retry(job_id, by=name_of(operator), idempotency_key=idempotency_key or None)
+    again = await jobs.retry(job_id, by=deps.name_of(operator), idempotency_key=idempotency_key or None)
     return reply(job_of(again))

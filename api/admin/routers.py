@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from api.admin import budgets, dead_letters, jobs, keys, parked, pools, shares, tenants, usage, workers
+from api.admin import (
+    audit,
+    budgets,
+    dead_letters,
+    erasures,
+    jobs,
+    keys,
+    parked,
+    pools,
+    shares,
+    tenants,
+    usage,
+    workers,
+)
 
 ROUTERS = (
     tenants.router,
@@ -15,4 +28,6 @@ ROUTERS = (
     jobs.router,
     dead_letters.router,
     parked.router,
+    audit.router,
+    erasures.router,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -27,7 +27,8 @@ router = APIRouter(tags=["administration"])
 
 NAMES = tuple(field.name for field in fields(Limits))
 # A limit of one's own that says that there is none; and one that gives way to the deployment's.
-NONE, DEFAULT = "none", "default"
+NONE: Final = "none"
+DEFAULT: Final = "default"
 Shown = float | Literal["none"] | None
 
 _LIMITS: dict[str, JsonValue] = dict.fromkeys(NAMES)
@@ -188,4 +189,4 @@ def _seen(each: LimitSeen) -> LimitObject:
 
 
 def _shown(value: float | None) -> Shown:
-    return "none" if value is not None and math.isinf(value) else value
+    return NONE if value is not None and math.isinf(value) else value

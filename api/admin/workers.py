@@ -9,7 +9,6 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from api import deps
-from api.native.pools import name_of
 from api.openai.errors import DOCS
 from api.wire.bodies import Number, read_json, typed
 from api.wire.docs import Body, listed
@@ -164,13 +163,13 @@ async def replace(request: Request, worker_id: str, operator: deps.Key) -> Respo
 async def resume(request: Request, worker_id: str, operator: deps.Key) -> Response:
     """Lift what was asked of it: one that was drained is started again. Without effect where nothing was asked."""
     workers = deps.services(request).administration.workers
-    return reply(_worker(await workers.call_back(worker_id, by=name_of(operator))))
+    return reply(_worker(await workers.call_back(worker_id, by=deps.name_of(operator))))
 
 
 async def _asked(request: Request, worker_id: str, kind: OrderKind, operator: ApiKey) -> Response:
     fields = typed(AskWorker, await read_json(request) if await request.body() else {})
     seen = await deps.services(request).administration.workers.ask(
-        worker_id, kind, within_s=fields.within_s, incarnation=fields.incarnation, by=name_of(operator)
+        worker_id, kind, within_s=fields.within_s, incarnation=fields.incarnation, by=deps.name_of(operator)
     )
     return reply(_worker(seen))
 

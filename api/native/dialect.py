@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from api.admin.routers import ROUTERS as ADMINISTRATION
 from api.native import (
-    audit,
     campaign_commands,
     campaign_events,
     campaign_input,
     campaign_results,
     campaign_rows,
     campaigns,
-    erasures,
     events,
     fleet,
     keys,
@@ -51,8 +49,6 @@ DIALECT = Dialect(
         fleet.router,
         predictions.router,
         *ADMINISTRATION,
-        audit.router,
-        erasures.router,
     ),
     bodies={"/v1/campaigns/{campaign_id}/input": _input},
 )

@@ -137,7 +137,7 @@ class Fleet(BaseModel):
     **DOCS.route(Scope.OPERATE, errors=(403,), example=EXAMPLE),
 )
 async def show_fleet(request: Request, operator: deps.Key) -> Response:
-    """Kinds of workers: how many are wanted, requested, starting, ready and draining, and why. For operators."""
+    """Kinds of workers: how many are wanted, requested, starting, ready and draining, and why."""
     shown = await deps.services(request).fleets.show()
     return reply(Fleet(kinds=[_kind(it) for it in shown.kinds], decisions=[_decision(it) for it in shown.decisions]))
 

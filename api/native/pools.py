@@ -106,7 +106,7 @@ LIST_EXAMPLE: dict[str, JsonValue] = {"object": "list", "data": [EXAMPLE]}
     **DOCS.route(Scope.OPERATE, errors=(403,), example=LIST_EXAMPLE),
 )
 async def list_pools(request: Request, operator: deps.Key) -> Response:
-    """Every pool, whether it is paused, and what waits and runs there. For operators."""
+    """Every pool, whether it is paused, and what waits and runs there."""
     return await _listed(request)
 
 
@@ -117,7 +117,7 @@ async def list_pools(request: Request, operator: deps.Key) -> Response:
     **DOCS.route(Scope.OPERATE, errors=(403, 404), example=EXAMPLE, reads=READS),
 )
 async def pause(request: Request, pool: str, operator: deps.Key) -> Response:
-    """Begin nothing more on a pool. For operators."""
+    """Begin nothing more on a pool."""
     await _pause(request, _one(request, pool), operator)
     return await _shown(request, pool)
 
@@ -129,8 +129,8 @@ async def pause(request: Request, pool: str, operator: deps.Key) -> Response:
     **DOCS.route(Scope.OPERATE, errors=(403, 404), example=EXAMPLE),
 )
 async def resume(request: Request, pool: str, operator: deps.Key) -> Response:
-    """End the pool's own pause; one of the whole queue goes on. For operators."""
-    await deps.services(request).pools.resume(_one(request, pool), by=name_of(operator))
+    """End the pool's own pause; one of the whole queue goes on."""
+    await deps.services(request).pools.resume(_one(request, pool), by=deps.name_of(operator))
     return await _shown(request, pool)
 
 
@@ -141,7 +141,7 @@ async def resume(request: Request, pool: str, operator: deps.Key) -> Response:
     **DOCS.route(Scope.OPERATE, errors=(403,), example=LIST_EXAMPLE, reads=READS),
 )
 async def pause_queue(request: Request, operator: deps.Key) -> Response:
-    """Begin nothing more on any pool. For operators."""
+    """Begin nothing more on any pool."""
     await _pause(request, EVERY, operator)
     return await _listed(request)
 
@@ -153,14 +153,14 @@ async def pause_queue(request: Request, operator: deps.Key) -> Response:
     **DOCS.route(Scope.OPERATE, errors=(403,), example=LIST_EXAMPLE),
 )
 async def resume_queue(request: Request, operator: deps.Key) -> Response:
-    """End the pause of the whole queue; pools that were paused by themselves stay so. For operators."""
-    await deps.services(request).pools.resume(EVERY, by=name_of(operator))
+    """End the pause of the whole queue; pools that were paused by themselves stay so."""
+    await deps.services(request).pools.resume(EVERY, by=deps.name_of(operator))
     return await _listed(request)
 
 
 async def _pause(request: Request, pool: str, operator: ApiKey) -> None:
     fields = typed(PauseRequest, await read_json(request))
-    await deps.services(request).pools.pause(pool, reason=fields.reason, by=name_of(operator))
+    await deps.services(request).pools.pause(pool, reason=fields.reason, by=deps.name_of(operator))
 
 
 def _one(request: Request, pool: str) -> str:
@@ -207,8 +207,3 @@ def _forecast(outlook: KeptOutlook) -> PoolForecast:
         made_at=unix(outlook.made_at),
         reason=outlook.reason,
     )
-
-
-def name_of(key: ApiKey) -> str:
-    """Who does it, in words that are kept: a key by its tenant, its name and its id."""
-    return f"{key.tenant}/{key.name} (key {key.id})"

@@ -116,7 +116,7 @@ async def list_predictions(
     pool: Annotated[str | None, Query(description="Of this pool alone.")] = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="At most so many kinds of renders.")] = 200,
 ) -> Response:
-    """How long renders take: the catalogue's word, and what finished ones have taught. For operators."""
+    """How long renders take: the catalogue's word, and what finished ones have taught."""
     learned = await deps.services(request).predictions.show(model=model, pool=pool, most=limit)
     lines, speeds = [_line(line) for line in learned.lines], [_speed(speed) for speed in learned.speeds]
     return reply(PredictionsObject(data=lines, speeds=speeds))

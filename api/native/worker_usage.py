@@ -154,7 +154,7 @@ async def worker_usage(
     by: _By = None,
     format: _Format = "json",
 ) -> Response:
-    """Seconds of every worker, rendering or not. For operators."""
+    """Seconds of every worker, rendering or not."""
     services = deps.services(request)
     report = await services.reports.workers(since=since, until=until, by=by)
     currency = services.settings.billing.currency
@@ -189,7 +189,7 @@ async def waste(
     by: _By = None,
     format: _Format = "json",
 ) -> Response:
-    """Seconds of attempts that were of no use, and of workers that rendered nothing. For operators."""
+    """Seconds of attempts that were of no use, and of workers that rendered nothing."""
     services = deps.services(request)
     report = await services.reports.waste(since=since, until=until, by=by)
     currency = services.settings.billing.currency

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.commands.options import DataDirOption, path, settings_of
+from orchestrator.commands.options import DataDirOption, path, settings_of, with_store
+from orchestrator.commands.times import moment
 from orchestrator.domain.errors import CogmillError
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 # The rest is imported by the command that needs it, as in orchestrator.cli.
 
-T = TypeVar("T")
-
 audit = typer.Typer(help="The audit log of administrative and security actions.", no_args_is_help=True)
 
 _PAGE = 1_000
@@ -32,15 +30,13 @@ _PAGE = 1_000
 
 def _time(text: str) -> datetime:
     """A date, or a time with its zone."""
-    from orchestrator.commands.keys import moment
-
     if re.fullmatch(r"\d+[smhdw]", text):  # there it is a time to come
         raise typer.BadParameter(f"{text!r} is no date and no time with its zone")
     return moment(text)
 
 
 _Actor = Annotated[
-    str | None, typer.Option(metavar="WHO", help="As it is listed: key:ID, cli:USER@HOST, service:NAME, nobody.")
+    str | None, typer.Option(metavar="WHO", help="As it is listed: key:ID, oidc:ISSUER#SUBJECT, cli:USER@HOST, nobody.")
 ]
 _Action = Annotated[str | None, typer.Option(metavar="THING.VERB", help="As it is listed: key.create, pool.pause, ...")]
 _Tenant = Annotated[str | None, typer.Option(metavar="TENANT", help="What was done to it, and by its keys.")]
@@ -64,7 +60,7 @@ def list_entries(
     async def read(store: Store) -> list[Entry]:
         return list((await store.page_audit(wanted, limit=limit)).entries)
 
-    for entry in _run(settings_of(data_dir), read):
+    for entry in with_store(settings_of(data_dir), read):
         typer.echo(_line(entry))
 
 
@@ -87,7 +83,7 @@ def export(
         async for entry in _all(store, wanted):
             typer.echo(json.dumps(document(entry), ensure_ascii=False))
 
-    _run(settings_of(data_dir), write)
+    with_store(settings_of(data_dir), write)
 
 
 @audit.command()
@@ -101,7 +97,7 @@ def heads(data_dir: DataDirOption = None) -> None:
         head = {"deployment": await store.deployment_id(), "number": last.number, "link": last.link}
         return {**head, "at": f"{last.at:%Y-%m-%dT%H:%M:%SZ}"}
 
-    typer.echo(json.dumps(_run(settings_of(data_dir), read)))
+    typer.echo(json.dumps(with_store(settings_of(data_dir), read)))
 
 
 @audit.command()
@@ -122,7 +118,7 @@ def verify(
     async def read(store: Store) -> Report:
         return await check(store, keys, kept=known, deployment=await store.deployment_id())
 
-    report = _run(settings, read)
+    report = with_store(settings, read)
     for finding in report.findings:
         typer.echo(finding)
     if len(report.findings) == MOST_FINDINGS:
@@ -147,7 +143,7 @@ def accept(data_dir: DataDirOption = None) -> None:
     async def vouch(store: Store) -> Seal | None:
         return await store.accept_audit(lambda seal, entries, at: checkpoint_at(seal, entries, at, keys))
 
-    seal = _run(settings, vouch)
+    seal = with_store(settings, vouch)
     if seal is None:
         raise CogmillError("nothing is sealed yet")
     typer.echo(f"seal {seal.number} and all before it are vouched for as they are, which the log now says")
@@ -223,13 +219,3 @@ def _line(entry: Entry) -> str:
     if "after" in said:
         cells.append(f"is {said['after']}")
     return "  ".join(cells)
-
-
-def _run(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
-    from orchestrator.store import Store
-
-    async def opened() -> T:
-        async with Store.open(settings.database, connections=2) as store:
-            return await work(store)
-
-    return asyncio.run(opened())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.commands.manifest import keys_of
-from orchestrator.commands.options import DataDirOption, path, settings_of
+from orchestrator.commands.options import DataDirOption, path, settings_of, with_store
 from orchestrator.commands.tenants import Tenant, tenant_name
 from orchestrator.domain.errors import IntegrityError
 
 if TYPE_CHECKING:
     from orchestrator.ports.erasures import Erasure
+    from orchestrator.store import Store
 
 # The rest is imported by the command that needs it, as in orchestrator.cli.
 
@@ -43,18 +43,17 @@ def erase(
     data_dir: DataDirOption = None,
 ) -> None:
     """Erase all that is kept of TENANT, for good: its keys open nothing from now on, its renders are stopped."""
-    from orchestrator.store import Store
+    from orchestrator.telemetry import acting
     from orchestrator.tenants.erasing import Erasing
 
     confirm = tenant if yes else typer.prompt(f"Nothing brings it back. To erase {tenant}, write its name", err=True)
 
-    async def request() -> Erasure:
-        async with Store.open(settings_of(data_dir).database) as store:
-            return await Erasing(store).request(
-                tenant, by="the command line", own_tenant=None, keep_usage=keep_usage, confirm=confirm
-            )
+    async def request(store: Store) -> Erasure:
+        return await Erasing(store).request(
+            tenant, by=acting.current().name, own_tenant=None, keep_usage=keep_usage, confirm=confirm
+        )
 
-    erasure = asyncio.run(request())
+    erasure = with_store(settings_of(data_dir), request)
     typer.echo(erasure.id, err=wait)
     if wait:
         typer.echo(_waited_for(erasure.id, data_dir), nl=False)
@@ -74,15 +73,10 @@ def _waited_for(erasure_id: str, data_dir: Path | None) -> str:
 def list_erasures(data_dir: DataDirOption = None) -> None:
     """List erasures, newest first: what each waits for, or when it was finished."""
     from orchestrator.commands.tables import table
-    from orchestrator.store import Store
 
-    async def read() -> list[Erasure]:
-        async with Store.open(settings_of(data_dir).database) as store:
-            return list(await store.list_erasures(limit=_MOST))
-
+    found = with_store(settings_of(data_dir), lambda store: store.list_erasures(limit=_MOST))
     rows = (
-        (each.id, each.tenant, each.requested_at, each.requested_by, each.finished_at, each.waits_for)
-        for each in asyncio.run(read())
+        (each.id, each.tenant, each.requested_at, each.requested_by, each.finished_at, each.waits_for) for each in found
     )
     table(("id", "tenant", "requested", "by", "finished", "waits for"), rows)
 
@@ -90,14 +84,9 @@ def list_erasures(data_dir: DataDirOption = None) -> None:
 @receipts.command("show")
 def show(erasure: _Id, data_dir: DataDirOption = None) -> None:
     """Print the signed receipt of an erasure that is finished."""
-    from orchestrator.store import Store
     from orchestrator.tenants.erasing import Erasing
 
-    async def read() -> str:
-        async with Store.open(settings_of(data_dir).database) as store:
-            return await Erasing(store).receipt(erasure)
-
-    typer.echo(asyncio.run(read()), nl=False)
+    typer.echo(with_store(settings_of(data_dir), lambda store: Erasing(store).receipt(erasure)), nl=False)
 
 
 @receipts.command("verify")
@@ -135,11 +124,6 @@ def verify(
 
 
 def _read(erasure_id: str, data_dir: Path | None) -> Erasure:
-    from orchestrator.store import Store
     from orchestrator.tenants.erasing import Erasing
 
-    async def read() -> Erasure:
-        async with Store.open(settings_of(data_dir).database) as store:
-            return await Erasing(store).get(erasure_id)
-
-    return asyncio.run(read())
+    return with_store(settings_of(data_dir), lambda store: Erasing(store).get(erasure_id))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
-from collections.abc import Awaitable, Callable, Iterable
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,24 +12,19 @@ from orchestrator.commands import keys_by_api as by_api
 from orchestrator.commands import own_keys
 from orchestrator.commands.administration import ApiOption, over_api
 from orchestrator.commands.connection import UseOption
-from orchestrator.commands.options import DataDirOption, settings_of
+from orchestrator.commands.options import DataDirOption, settings_of, with_store
 from orchestrator.commands.tenants import tenant_name
+from orchestrator.commands.times import moment, seconds
 from orchestrator.domain.errors import CogmillError, InvalidField
 
 if TYPE_CHECKING:
-    from orchestrator.config import Settings
     from orchestrator.domain.rights import Rights
     from orchestrator.ports import ApiKey
     from orchestrator.store import Store
 
 # The rest is imported by the command that needs it, as in orchestrator.cli.
 
-T = TypeVar("T")
-
 keys = typer.Typer(help="API keys.", no_args_is_help=True)
-
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_LONGEST_S = 100 * 365 * 86400
 
 
 def _key_name(text: str) -> str:
@@ -42,29 +35,6 @@ def _key_name(text: str) -> str:
     except InvalidField as error:
         raise typer.BadParameter(error.message) from None
     return text
-
-
-def seconds(text: str) -> float:
-    """A time that lasts, as in 90d, 12h, 30m or 45s."""
-    match = re.fullmatch(r"(\d{1,10})([smhdw])", text)
-    if match is None or int(match[1]) * _SECONDS[match[2]] > _LONGEST_S:
-        raise typer.BadParameter(f"{text!r} is no time such as 90d, 12h, 30m or 45s")
-    return float(int(match[1]) * _SECONDS[match[2]])
-
-
-def moment(text: str) -> datetime:
-    """A time to come: a date, a time with its zone, or how long it is until then."""
-    if re.fullmatch(r"\d+[smhdw]", text):
-        return datetime.now(UTC) + timedelta(seconds=seconds(text))
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no date, no time with its zone, and nothing like 90d") from None
-    if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
-        return found.replace(tzinfo=UTC)
-    if found.tzinfo is None:
-        raise typer.BadParameter(f"{text!r} has no zone: write it as in 2030-01-01T12:00:00Z")
-    return found
 
 
 _Tenant = Annotated[str | None, typer.Argument(parser=tenant_name, metavar="TENANT")]
@@ -124,7 +94,7 @@ def create_key(
     settings = settings_of(data_dir)
     master = settings.needed_ring.newest
     whole = form.issue(master.key, key_id := form.new_id())
-    _run(settings, lambda store: store.add_key(key_id, made_of, name, rights=rights, master=master.generation))
+    with_store(settings, lambda store: store.add_key(key_id, made_of, name, rights=rights, master=master.generation))
     typer.echo(whole)
 
 
@@ -145,7 +115,7 @@ def list_keys(
     if over_api(api, data_dir):
         by_api.show(api, tenant)
         return
-    for key in _run(settings_of(data_dir), lambda store: store.list_keys(tenant)):
+    for key in with_store(settings_of(data_dir), lambda store: store.list_keys(tenant)):
         typer.echo(line(key))
 
 
@@ -188,7 +158,7 @@ def rotate_key(
     def draft(old: ApiKey, _: ApiKey | None) -> Successor:
         return succeed(old, fresh, now, overlap_s=overlap_s, expires_at=expires, master=master.generation)
 
-    if _run(settings, lambda store: store.replace_key(known, draft)) is None:
+    if with_store(settings, lambda store: store.replace_key(known, draft)) is None:
         raise CogmillError(f"no key has the id {known!r}")
     typer.echo(whole)
 
@@ -217,18 +187,8 @@ def revoke_key(
         revoked = await store.revoke_key(known)
         return bool(await store.revoke_made_by(known)) or revoked if descendants else revoked
 
-    if not _run(settings_of(data_dir), revoke):
+    if not with_store(settings_of(data_dir), revoke):
         raise CogmillError(f"no valid key has the id {known!r}")
-
-
-def _run(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
-    from orchestrator.store import Store
-
-    async def opened() -> T:
-        async with Store.open(settings.database) as store:
-            return await work(store)
-
-    return asyncio.run(opened())
 
 
 def _id(key: str) -> str:

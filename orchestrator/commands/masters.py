@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.commands import keys
-from orchestrator.commands.options import DataDirOption, settings_of
+from orchestrator.commands.options import DataDirOption, settings_of, with_store
 from orchestrator.commands.tables import table
 from orchestrator.domain.errors import CogmillError, Unavailable
 
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from orchestrator.store import Store
 
 # The rest is imported by the command that needs it, as in orchestrator.cli.
-
-T = TypeVar("T")
 
 # A key that was used since then is in use.
 _LATELY = timedelta(days=7)
@@ -44,7 +41,7 @@ def list_masters(data_dir: DataDirOption = None) -> None:
     async def read(store: Store) -> list[MasterUse]:
         return await store.masters_in_use()
 
-    uses = {use.generation: use for use in _run(settings, read)}
+    uses = {use.generation: use for use in with_store(settings, read)}
     table(
         ("generation", "ring", "keys", "webhook secrets", "last used"),
         [
@@ -80,7 +77,7 @@ def retire_master(
     newest = ring.newest.generation
     if generation == newest:
         raise CogmillError(f"the generation {generation} makes new secrets: put another one before it in master_keys")
-    lives = _run(settings, lambda store: _living(store, ring, generation))
+    lives = with_store(settings, lambda store: _living(store, ring, generation))
     lives.tell(descendants=descendants)
     if not lives.ends(descendants=descendants):
         typer.echo(f"Nothing lives on the generation {generation} any more. {_take_out(ring, generation)}")
@@ -90,7 +87,7 @@ def retire_master(
             f"nothing was changed: --yes revokes these keys, rotates these secrets to the generation {newest} without"
             " an overlap, and signs these manifests with it. Every process must have that one first in its ring by now"
         )
-    _run(settings, lambda store: _end(store, lives, generation, newest, descendants=descendants))
+    with_store(settings, lambda store: _end(store, lives, generation, newest, descendants=descendants))
     typer.echo("The keys are revoked, and the secrets rotated: who verifies deliveries needs the new ones.")
     _resign(settings, ring, generation)
     typer.echo(f"Nothing lives on the generation {generation} any more. {_take_out(ring, generation)}")
@@ -181,7 +178,9 @@ def _resign(settings: Settings, ring: Ring, generation: int) -> None:
         return
     key_id = Signer(master_key).key_id
     try:
-        done = _run(settings, lambda store: resign(store, S3Objects(settings.s3, settings.s3_files), ring, key_id))
+        done = with_store(
+            settings, lambda store: resign(store, S3Objects(settings.s3, settings.s3_files), ring, key_id)
+        )
     except Unavailable as error:
         raise CogmillError(f"manifests could not be signed anew, so do this again: {error}") from error
     if done:
@@ -192,13 +191,3 @@ def _take_out(ring: Ring, generation: int) -> str:
     if generation not in ring.generations:
         return "The ring does not hold it."
     return "Take it out of the ring: out of master_keys, or master_key where that is it."
-
-
-def _run(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
-    from orchestrator.store import Store
-
-    async def opened() -> T:
-        async with Store.open(settings.database) as store:
-            return await work(store)
-
-    return asyncio.run(opened())

@@ -1,10 +1,12 @@
-"""Whose settings a command takes that is no service: a local stack's, or those of its environment."""
+"""Whose settings a command takes that is no service, a local stack's or its environment's; and their database."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -12,6 +14,9 @@ from orchestrator.domain.errors import ConfigError
 
 if TYPE_CHECKING:
     from orchestrator.config import Settings
+    from orchestrator.store import Store
+
+T = TypeVar("T")
 
 
 def path(text: str) -> Path:
@@ -50,3 +55,14 @@ def settings_of(data_dir: Path | None) -> Settings:
     if data_dir is not None or (not os.environ.get("COGMILL_CONFIG") and data.config.is_file()):
         configuration.enter(data)
     return config.load()
+
+
+def with_store(settings: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
+    """What this makes of the database, which is open until it is done."""
+    from orchestrator.store import Store
+
+    async def opened() -> T:
+        async with Store.open(settings.database) as store:
+            return await work(store)
+
+    return asyncio.run(opened())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +12,6 @@ from orchestrator.commands import tenants_by_api as by_api
 from orchestrator.commands.administration import ApiOption, OnlyApiOption, over_api
 from orchestrator.commands.options import DataDirOption, settings_of
 from orchestrator.domain.errors import InvalidField
-from orchestrator.domain.request import MAX_PRIORITY
 from orchestrator.domain.texts import check_tenant
 
 # The rest is imported by the command that needs it, as in orchestrator.cli.
@@ -46,29 +44,20 @@ def _limit(text: str) -> float:
     return number
 
 
-def _positive(text: str) -> float:
-    number = _limit(text)
-    if number == 0:
-        raise typer.BadParameter("must be more than 0; 'none' lifts the limit")
-    return number
+def _option(text: str) -> Any:
+    return typer.Option(parser=_limit, metavar="NUMBER|none|default", help=text)
 
 
-def _count(text: str) -> float:
-    number = _limit(text)
-    if math.isfinite(number) and number != int(number):
-        raise typer.BadParameter("must be a whole number")
-    return number
+def _change(name: str, value: float) -> float | None:
+    """What a limit is to be; None goes back to the configuration's."""
+    from orchestrator.tenants.administering import checked_limit
 
-
-def _priority(text: str) -> float:
-    number = 0.0 if text == "none" else _count(text)
-    if number > MAX_PRIORITY:
-        raise typer.BadParameter(f"a priority is a whole number from 0 to {MAX_PRIORITY}, 'none' or 'default'")
-    return number if math.isnan(number) else int(number)
-
-
-def _option(parser: Callable[[str], float], text: str) -> Any:
-    return typer.Option(parser=parser, metavar="NUMBER|none|default", help=text)
+    if math.isnan(value):
+        return None
+    try:
+        return checked_limit(name, value)
+    except InvalidField as error:
+        raise typer.BadParameter(error.message, param_hint=f"--{name.replace('_', '-')}") from None
 
 
 @tenants.command("weight")
@@ -92,23 +81,23 @@ def set_weight(tenant: Tenant, weight: float, api: ApiOption = None, data_dir: D
 @tenants.command("limit")
 def set_limits(
     tenant: Tenant,
-    requests_per_s: Annotated[float | None, _option(_positive, "Requests per second.")] = None,
-    queued: Annotated[float | None, _option(_count, "Jobs that wait to be rendered.")] = None,
-    running: Annotated[float | None, _option(_count, "Jobs that run at once.")] = None,
-    gpu_seconds_per_day: Annotated[float | None, _option(_limit, "GPU seconds from midnight to midnight UTC.")] = None,
-    largest_request: Annotated[float | None, _option(_positive, "Predicted GPU seconds of one job.")] = None,
+    requests_per_s: Annotated[float | None, _option("Requests per second.")] = None,
+    queued: Annotated[float | None, _option("Jobs that wait to be rendered.")] = None,
+    running: Annotated[float | None, _option("Jobs that run at once.")] = None,
+    gpu_seconds_per_day: Annotated[float | None, _option("GPU seconds from midnight to midnight UTC.")] = None,
+    largest_request: Annotated[float | None, _option("Predicted GPU seconds of one job.")] = None,
     most_urgent: Annotated[
-        float | None, _option(_priority, "The least priority that it may ask for, 0 to 100; 0 goes before all others.")
+        float | None, _option("The least priority that it may ask for, 0 to 100; 0 goes before all others.")
     ] = None,
-    open_batches: Annotated[float | None, _option(_count, "Batches that have not ended.")] = None,
-    open_campaigns: Annotated[float | None, _option(_count, "Campaigns that have not ended.")] = None,
-    waiting_rows: Annotated[float | None, _option(_count, "Rows of both that have not ended.")] = None,
-    row_bytes: Annotated[float | None, _option(_count, "Bytes of campaigns' rows.")] = None,
-    files: Annotated[float | None, _option(_count, "Files.")] = None,
-    stored_bytes: Annotated[float | None, _option(_count, "Bytes of files.")] = None,
-    webhook_endpoints: Annotated[float | None, _option(_count, "Webhook endpoints.")] = None,
+    open_batches: Annotated[float | None, _option("Batches that have not ended.")] = None,
+    open_campaigns: Annotated[float | None, _option("Campaigns that have not ended.")] = None,
+    waiting_rows: Annotated[float | None, _option("Rows of both that have not ended.")] = None,
+    row_bytes: Annotated[float | None, _option("Bytes of campaigns' rows.")] = None,
+    files: Annotated[float | None, _option("Files.")] = None,
+    stored_bytes: Annotated[float | None, _option("Bytes of files.")] = None,
+    webhook_endpoints: Annotated[float | None, _option("Webhook endpoints.")] = None,
     event_streams: Annotated[
-        float | None, _option(_count, "Videos, and campaigns, that are followed in one API process.")
+        float | None, _option("Videos, and campaigns, that are followed in one API process.")
     ] = None,
     api: ApiOption = None,
     data_dir: DataDirOption = None,
@@ -130,7 +119,7 @@ def set_limits(
         "webhook_endpoints": webhook_endpoints,
         "event_streams": event_streams,
     }
-    changes = {name: None if math.isnan(value) else value for name, value in given.items() if value is not None}
+    changes = {name: _change(name, value) for name, value in given.items() if value is not None}
     if not changes:
         raise typer.BadParameter("name a limit", param_hint="--queued, --running, ...")
     if over_api(api, data_dir):
@@ -166,8 +155,8 @@ def set_budget(
     from orchestrator.ports.campaign_values import Budget
     from orchestrator.store import Store
 
-    if per not in ("day", "month"):
-        raise typer.BadParameter("must be day or month", param_hint="--per")
+    if per not in budgets.PERIODS:
+        raise typer.BadParameter(f"must be one of {', '.join(budgets.PERIODS)}", param_hint="--per")
     if lift == (gpu_seconds is not None or money is not None):
         raise typer.BadParameter("name an amount, or lift both", param_hint="--gpu-seconds, --money, --lift")
     actions = []

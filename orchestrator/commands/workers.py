@@ -9,7 +9,7 @@ import typer
 from orchestrator.commands import tables
 from orchestrator.commands.administration import OnlyApiOption, administrating
 from orchestrator.commands.connection import JsonOption
-from orchestrator.commands.keys import seconds
+from orchestrator.commands.times import seconds
 
 if TYPE_CHECKING:
     from cogmill_client.models.admin import Worker

@@ -16,6 +16,7 @@ from orchestrator.domain.people import USUAL_WORD, WORDS
 # What a token may have beside the rest of a request's head.
 MAX_TOKEN_BYTES = 8 * 1024
 LEAST_HEAD_BYTES = 12 * 1024
+MAX_LEEWAY_S = 300
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
@@ -47,7 +48,7 @@ class OidcSettings(Section):
     # What everybody may to whom the issuer gives a token for us.
     everybody: tuple[str, ...] = ()
     # By which the clocks of issuer and API may differ.
-    leeway_s: float = Field(default=30, ge=0, le=300)
+    leeway_s: float = Field(default=30, ge=0, le=MAX_LEEWAY_S)
     # One call of the issuer.
     timeout_s: Seconds = 5
     # Its public keys are read again when they are older than this, or do not hold a token's; but not so soon again.

@@ -78,7 +78,7 @@ class Outcome(StrEnum):
 class Actor:
     """Who acts, and in which request."""
 
-    # `key:ID`, `cli:USER@HOST`, `service:NAME`; the subject that an issuer named; or `nobody`.
+    # `key:ID`, `oidc:ISSUER#SUBJECT`, `cli:USER@HOST`, `service:NAME` or `nobody`.
     name: str
     # The id of its key, which is written on the jobs that it makes.
     key: str | None = None

@@ -29,7 +29,7 @@ class Scope(StrEnum):
     OPERATE = "operate"
     # See what concerns every tenant, and change none of it.
     VIEW = "view"
-    # Tenants, their limits and their keys.
+    # Make, change and erase tenants; their limits and their keys.
     ADMIN = "admin"
 
 

@@ -24,6 +24,8 @@ _MAX_ACTIONS = 10
 
 # The deployment's currency is money's.
 UNITS = ("gpu_seconds", "money")
+# In UTC.
+PERIODS = ("day", "month")
 
 # What happens at a percentage: its owner is told; nothing more begins, and what runs ends; what runs is cancelled, too.
 TELL, FINISH, CANCEL = ACTIONS = ("tell", "finish", "cancel")

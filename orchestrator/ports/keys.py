@@ -63,8 +63,8 @@ class NewKey:
     id: str
     name: str
     rights: Rights
-    # As `ApiKey` has it.
-    master: int = FIRST
+    # As `ApiKey` has it. Whoever forgets it would make a key that is refused once the first generation is gone.
+    master: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,17 +117,8 @@ class Share:
 class KeyStore(Protocol):
     """API keys and the tenants that they belong to."""
 
-    async def add_key(
-        self,
-        key_id: str,
-        tenant: str,
-        name: str,
-        *,
-        operator: bool = False,
-        rights: Rights | None = None,
-        master: int = FIRST,
-    ) -> ApiKey:
-        """Insert a key, and its tenant if it is new. Without `rights` it has the usual ones, as `operator` says."""
+    async def add_key(self, key_id: str, tenant: str, name: str, *, rights: Rights = UNBOUND, master: int) -> ApiKey:
+        """Insert a key, and its tenant if it is new. Without `rights` it has the usual ones."""
         ...
 
     async def mint_key(

@@ -15,8 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.domain.audit import Action, Change
-from orchestrator.domain.masters import FIRST
-from orchestrator.domain.rights import USUAL, Rights, Scope, known_scopes, with_operators
+from orchestrator.domain.rights import UNBOUND, USUAL, Rights, Scope, known_scopes, with_operators
 from orchestrator.ports import ApiKey, KeyPage, NewKey, Successor
 from orchestrator.store.audit import record
 from orchestrator.store.part import Part
@@ -38,18 +37,8 @@ _USED = text("""
 
 
 class Keys(Part):
-    async def add_key(
-        self,
-        key_id: str,
-        tenant: str,
-        name: str,
-        *,
-        operator: bool = False,
-        rights: Rights | None = None,
-        master: int = FIRST,
-    ) -> ApiKey:
-        given = rights or Rights(scopes=with_operators(USUAL, operator=operator))
-        key = NewKey(id=key_id, name=name, rights=given, master=master)
+    async def add_key(self, key_id: str, tenant: str, name: str, *, rights: Rights = UNBOUND, master: int) -> ApiKey:
+        key = NewKey(id=key_id, name=name, rights=rights, master=master)
 
         async def add(connection: AsyncConnection) -> ApiKey:
             await connection.execute(insert(tenants).values(new_tenant(tenant)).on_conflict_do_nothing())

@@ -19,7 +19,6 @@ from orchestrator.ports.campaign_values import Budget
 
 # What the table's integers hold.
 MOST_WORKERS = 2**31 - 1
-PERIODS = ("day", "month")
 
 _MORE_THAN_NOTHING = {"requests_per_s", "largest_request"}
 _FRACTIONS = {"requests_per_s", "gpu_seconds_per_day", "largest_request"}
@@ -86,18 +85,18 @@ class Tenants:
     async def put(self, name: str, *, weight: float | None, limits: Mapping[str, float | None]) -> Tenant:
         """Make it if it is new, and change what is named. Raises `InvalidField`; again, it changes nothing."""
         check_tenant(name)
-        _check(weight, limits)
+        _checked(weight, limits)
         await self._store.add_tenant(name)
         return await self.change(name, weight=weight, limits=limits)
 
     async def change(self, name: str, *, weight: float | None, limits: Mapping[str, float | None]) -> Tenant:
         """Change what is named; a limit of None goes back to the deployment's. Raises `InvalidField`."""
-        _check(weight, limits)
+        changes = _checked(weight, limits)
         await self.get(name)
         if weight is not None:
             await self._store.set_weight(name, weight)
-        if limits:
-            await self._store.set_limits(name, limits)
+        if changes:
+            await self._store.set_limits(name, changes)
         return await self.get(name)
 
     async def limits(self, name: str) -> Sequence[LimitSeen]:
@@ -116,9 +115,9 @@ class Tenants:
             for limit, own in asdict(tenant.limits).items()
         ]
 
-    async def shares(self, tenant: str | None = None) -> Sequence[Share]:
-        """What a tenant, or all, have of single pools."""
-        return [share for share in await self._store.list_shares() if tenant in (None, share.tenant)]
+    async def shares(self) -> Sequence[Share]:
+        """What all tenants have of single pools."""
+        return await self._store.list_shares()
 
     async def share(self, name: str, pool: str, changes: Mapping[str, int | None]) -> Share:
         """Change what a tenant has of a pool: `guaranteed`, `running` (None: as many as over all pools).
@@ -183,31 +182,37 @@ def check_share(share: Share, known: Mapping[str, Share], workers: int) -> None:
         )
 
 
-def check_limit(name: str, value: float) -> None:
-    """Raise `InvalidField`, which names it, for what is no limit. Infinity is none, but for priorities: 0 is there."""
+def checked_limit(name: str, value: float) -> float:
+    """A limit as it is kept: infinity is none, but for priorities, of which 0 goes before all others.
+
+    Raises `InvalidField`, which names it.
+    """
     param = f"limits.{name}"
+    if name == "most_urgent" and math.isinf(value):
+        return 0
     if math.isnan(value) or value < 0 or (value == 0 and name in _MORE_THAN_NOTHING):
         raise InvalidField("must be more than 0" if name in _MORE_THAN_NOTHING else "must be 0 or more", param=param)
     if math.isfinite(value) and name not in _FRACTIONS and value != int(value):
         raise InvalidField("must be a whole number", param=param)
     if name == "most_urgent" and value > MAX_PRIORITY:
         raise InvalidField(f"must be from 0 to {MAX_PRIORITY}", param=param)
+    return value
 
 
-def _check(weight: float | None, limits: Mapping[str, float | None]) -> None:
+def _checked(weight: float | None, limits: Mapping[str, float | None]) -> Mapping[str, float | None]:
+    """The limits as they are kept. Raises `InvalidField`."""
     if weight is not None and not 0 < weight < math.inf:
         raise InvalidField("must be a positive number", param="weight")
     known = {field.name for field in fields(Limits)}
-    for name, value in limits.items():
+    for name in limits:
         if name not in known:
             raise InvalidField(f"is no limit; there are: {', '.join(sorted(known))}", param=f"limits.{name[:80]}")
-        if value is not None:
-            check_limit(name, value)
+    return {name: None if value is None else checked_limit(name, value) for name, value in limits.items()}
 
 
 def _check_period(period: str) -> None:
-    if period not in PERIODS:
-        raise InvalidField(f"must be one of {', '.join(PERIODS)}", param="period")
+    if period not in budgets.PERIODS:
+        raise InvalidField(f"must be one of {', '.join(budgets.PERIODS)}", param="period")
 
 
 def _same(one: Budget, other: Budget) -> bool:

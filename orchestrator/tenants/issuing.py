@@ -12,7 +12,7 @@ from typing import Protocol
 
 from orchestrator.domain.addresses import IPNetwork
 from orchestrator.domain.errors import BeyondOwn, InvalidField, LimitExceeded, NotFound, WrongState
-from orchestrator.domain.masters import FIRST, Masters
+from orchestrator.domain.masters import Masters
 from orchestrator.domain.rights import Rights, Scope, Standing, check_within
 from orchestrator.domain.texts import check_text
 from orchestrator.ports import ApiKey, KeyPage, NewKey, Successor
@@ -126,6 +126,7 @@ class Issuing:
 
         made = await self._store.mint_key(by.id, draft, at_most=MAX_KEYS, tenant=tenant, person=self._person(by))
         if made is None:
+            await self._check_there(by)
             raise _too_many()
         return Issued(made, keys.issue(master.key, made.id))
 
@@ -150,7 +151,8 @@ class Issuing:
         fresh, master = keys.new_id(), self._masters().newest
 
         def draft(old: ApiKey, maker: ApiKey | None) -> Successor:
-            assert maker is not None  # keys are never dropped
+            if maker is None:
+                raise keys.invalid()
             check_good(maker, self._now())
             successor = succeed(
                 old, fresh, self._now(), overlap_s=overlap_s, expires_at=expires_at, master=master.generation
@@ -159,7 +161,8 @@ class Issuing:
             return successor
 
         made = await self._store.replace_key(key_id, draft, by=by.id, at_most=MAX_KEYS, person=self._person(by))
-        if made is None:  # the key is there, since keys are never dropped
+        if made is None:
+            await self._own(by, key_id)
             raise _too_many()
         self._changed(key_id)
         return Issued(made, keys.issue(master.key, made.id))
@@ -193,6 +196,11 @@ class Issuing:
         check_good(by, now)
         return replace(by, rights=replace(by.rights, expires_at=now + timedelta(seconds=by.person.made_keys_s)))
 
+    async def _check_there(self, by: ApiKey) -> None:
+        """Raise `Unauthenticated` for a key that has gone with its tenant since the request was let in."""
+        if by.person is None and await self._store.find_key(by.id) is None:
+            raise keys.invalid()
+
     async def _own(self, by: ApiKey, key_id: str, *, param: str | None = None) -> ApiKey:
         key = await self._store.find_key(key_id) if keys.is_id(key_id) else None
         if key is None or not self._reaches(by, key):
@@ -215,7 +223,7 @@ def succeed(
     *,
     overlap_s: float,
     expires_at: datetime | None = None,
-    master: int = FIRST,
+    master: int,
 ) -> Successor:
     """What takes a key's place. Raises `WrongState` for one that is good no more, or was replaced before."""
     standing = old.standing(now)

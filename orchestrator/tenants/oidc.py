@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import jwt
 from jwt.utils import base64url_decode
 
-from orchestrator.config.oidc import MAX_TOKEN_BYTES, OidcSettings
+from orchestrator.config.oidc import MAX_LEEWAY_S, MAX_TOKEN_BYTES, OidcSettings
 from orchestrator.domain import jsontext, people
 from orchestrator.domain.errors import NoAccess, Unauthenticated
 from orchestrator.domain.rights import Rights
@@ -211,6 +211,6 @@ def _subject(value: Any) -> str:
 
 
 def _moment(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LATEST - 300:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LATEST - MAX_LEEWAY_S:
         raise Unauthenticated("the token's 'exp' is no number of seconds", reason="malformed")
     return value

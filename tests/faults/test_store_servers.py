@@ -42,7 +42,7 @@ async def test_no_connection_stays_with_a_server_that_does_not_write(
             async with serving(settings) as app:
                 key_id = keys.new_id()
                 async with Store.open(database_url) as direct:
-                    await direct.add_key(key_id, "acme", "tests")
+                    await direct.add_key(key_id, "acme", "tests", master=1)
                 http = in_process(app, keys.issue(MASTER_KEY, key_id))
                 assert (await http.get("/readyz")).status_code == 503
                 refused = await http.post("/v1/videos", json=VIDEO)
@@ -152,7 +152,7 @@ async def test_through_one_pooler_each_process_has_the_rights_of_its_role_and_no
         ):  # fmt: skip
             assert await wakeups.wait(5)
             for round_ in range(4):
-                await api.add_key(f"k{round_}", "acme", "a test")
+                await api.add_key(f"k{round_}", "acme", "a test", master=1)
                 await api.submit(new_job("acme"))
                 assert await wakeups.wait(5)
                 (claim,) = await dispatch.claim(POOL, CLUSTER, workers(1))

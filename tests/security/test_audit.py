@@ -341,7 +341,7 @@ class TestErasure:
         self, store: Store, database: asyncpg.Connection
     ) -> None:
         await changed(store, "umbrella", 2.0)
-        await store.add_key("cgm_theirs", "umbrella", "of hers")
+        await store.add_key("cgm_theirs", "umbrella", "of hers", master=1)
         await seal(store)
         theirs = replace(ADMIN, name="key:cgm_theirs", tenant="umbrella", address="198.51.100.77")
         await changed(store, "acme", 3.0, by=theirs)

@@ -129,7 +129,7 @@ BRINGING: dict[str, Callable[[Store], Awaitable[object]]] = {
     "batch": _batch,
     "campaign": _campaign,
     "endpoint": _endpoint,
-    "key": lambda store: store.add_key("another", GONE, "tests"),
+    "key": lambda store: store.add_key("another", GONE, "tests", master=1),
 }
 
 
@@ -137,7 +137,7 @@ async def test_from_the_request_on_nothing_new_comes_in_and_its_keys_open_nothin
     store: Store, subtests: pytest.Subtests
 ) -> None:
     key_id = keys.new_id()
-    await store.add_key(key_id, GONE, "tests")
+    await store.add_key(key_id, GONE, "tests", master=1)
     keyring = Keyring(store, Ring.of(MASTER_KEY), cache_s=0)
     assert await keyring.tenant(keys.issue(MASTER_KEY, key_id)) == GONE
     await acting_as(store, Login.API).request_erasure(GONE, by="tests", keep_usage=False)
@@ -149,7 +149,7 @@ async def test_from_the_request_on_nothing_new_comes_in_and_its_keys_open_nothin
 
 
 async def test_who_submits_for_it_all_the_same_holds_up_no_other_of_the_same_transaction(store: Store) -> None:
-    await store.add_key("key", GONE, "tests")
+    await store.add_key("key", GONE, "tests", master=1)
     await acting_as(store, Login.API).request_erasure(GONE, by="tests", keep_usage=False)
     tenants = [GONE, "birch", GONE, "cedar", "birch"] * 4
     ends = await asyncio.gather(*(store.submit(new_job(tenant)) for tenant in tenants), return_exceptions=True)
@@ -159,7 +159,7 @@ async def test_who_submits_for_it_all_the_same_holds_up_no_other_of_the_same_tra
 async def test_what_was_in_flight_at_the_request_goes_with_the_rest(
     store: Store, database: asyncpg.Connection, objects: S3Objects, clock: Clock
 ) -> None:
-    await store.add_key("key", GONE, "tests")
+    await store.add_key("key", GONE, "tests", master=1)
     async with database.transaction():  # begun before the fence, committed behind it
         await database.execute(
             "INSERT INTO files (id, tenant, purpose, filename, size, sha256, content_type, key)"
@@ -268,7 +268,7 @@ async def test_a_picture_whose_other_tenant_has_deleted_it_meanwhile_goes_too(
 async def test_the_receipt_is_signed_names_nobody_and_is_proven_without_us(
     store: Store, objects: S3Objects, clock: Clock
 ) -> None:
-    await store.add_key("key", GONE, "tests")
+    await store.add_key("key", GONE, "tests", master=1)
     await acting_as(store, Login.API).request_erasure(GONE, by="key:root", keep_usage=False)
     done = await finished(store, eraser(store, objects), clock)
     receipt, public = receipt_of(done), Keys.of(SIGNER.jwks)
@@ -296,7 +296,7 @@ async def test_whoever_has_the_name_next_sees_nothing_of_before(
     await estate.stopped(store)
     done = await finished(store, its, clock)
     assert await mentions(database, GONE) == {}
-    await store.add_key("new", GONE, "tests")
+    await store.add_key("new", GONE, "tests", master=1)
     assert await store.find_key(f"key-of-{GONE}") is None
     assert (await store.list_jobs(GONE, limit=9)).jobs == []
     assert (await store.list_files(GONE, limit=9)).files == []
@@ -317,7 +317,7 @@ async def test_the_audit_log_says_nothing_of_it_any_more_and_verifies(
     store: Store, database: asyncpg.Connection, objects: S3Objects, clock: Clock
 ) -> None:
     """What was done to it, by whom it was asked for, and what its people did to others stays; its values do not."""
-    await store.add_key("key-of-theirs", GONE, "ci of theirs")
+    await store.add_key("key-of-theirs", GONE, "ci of theirs", master=1)
     theirs = Actor(name="key:key-of-theirs", tenant=GONE, address="198.51.100.77")
     await changed(store, "birch", 3.0, by=theirs)
     await seal(store)
@@ -351,7 +351,7 @@ async def test_the_maintainers_eraser_takes_the_prefixes_of_the_settings_that_ar
     )]  # fmt: skip
     for key in keys_:
         objects.put(key, b"x", "video/mp4")
-    await store.add_key("key", GONE, "tests")
+    await store.add_key("key", GONE, "tests", master=1)
     await acting_as(store, Login.API).request_erasure(GONE, by="tests", keep_usage=False)
     await eraser_of(settings, acting_as(store, Login.MAINTAIN), objects).run_once()
     assert contents(objects).keys() == set(keys_) - {f"exports/{GONE}/a.mp4", f"imports/{GONE}/a.mp4"}
@@ -363,12 +363,12 @@ async def test_who_had_the_name_before_cannot_sign_webhooks_for_who_has_it_now(
     store: Store, objects: S3Objects, clock: Clock
 ) -> None:
     """The secret follows from the name: without a generation of its own the new tenant's would be the old one's."""
-    await store.add_key("key", GONE, "tests")
+    await store.add_key("key", GONE, "tests", master=1)
     known = [await store.show_secret(GONE), await store.rotate_tenant(GONE, overlap_s=60)]
     assert [mark.generation for mark in known] == [1, 2]
     await acting_as(store, Login.API).request_erasure(GONE, by="tests", keep_usage=False)
     await finished(store, eraser(store, objects), clock)
-    await store.add_key("new", GONE, "tests")
+    await store.add_key("new", GONE, "tests", master=1)
     assert (await store.show_secret(GONE)).generation == 3
     await store.set_limits("birch", {"queued": 5})
     await store.set_limits("birch", {"queued": 6})
@@ -379,7 +379,7 @@ async def test_a_job_that_ends_while_its_tenant_is_erased_leaves_no_trace(
     store: Store, database: asyncpg.Connection, objects: S3Objects, clock: Clock
 ) -> None:
     await store.beat(CLUSTER, {worker(): POOL})
-    await store.add_key("key", GONE, "tests")
+    await store.add_key("key", GONE, "tests", master=1)
     await store.submit(new_job(GONE))
     [claim] = await store.claim(POOL, CLUSTER, [worker()])
     await acting_as(store, Login.API).request_erasure(GONE, by="tests", keep_usage=False)

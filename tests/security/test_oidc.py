@@ -26,7 +26,7 @@ from orchestrator.adapters.issuers import fetch_of
 from orchestrator.config import OidcSettings, Settings
 from orchestrator.domain.errors import ConfigError, IssuerUnavailable
 from orchestrator.domain.rights import ROLES, USUAL, Role, Scope
-from tests.support.api import Api, api_settings, id_of, in_process, listening, reaching, serving
+from tests.support.api import POOL, Api, api_settings, id_of, in_process, listening, reaching, serving
 from tests.support.certificates import certificate
 from tests.support.issuer import AUDIENCE, DISCOVERY, JWKS, Issuer, issuing, secret_key
 from tests.support.postgres import Server
@@ -127,9 +127,17 @@ class TestWhoSomebodyIs:
         key = await api.services.keyring.key(f"Bearer {token}")
         assert (key.id, key.tenant, key.rights.scopes) == ("oidc:corp#ada", api.tenant, scopes)
         assert (await asked(api, token)).status_code == (200 if Scope.READ in scopes else 403)
-        assert (await asked(api, token, "/v1/pools")).status_code in ((200,) if "ops" in roles else (200, 403))
-        if roles == ["makers"]:
-            assert (await asked(api, token, "/v1/pools")).status_code == 403
+        assert (await asked(api, token, "/v1/pools")).status_code == (200 if Scope.OPERATE in scopes else 403)
+
+    async def test_what_somebody_does_is_told_by_the_name_that_the_issuer_gives(self, api: Api, corp: Issuer) -> None:
+        async with in_process(api.app, of_corp(corp, api, realm_access={"roles": ["admins"]})) as http:
+            paused = (await http.post(f"/v1/admin/pools/{POOL}/pause", json={"reason": "a test"})).raise_for_status()
+            (await http.post(f"/v1/admin/pools/{POOL}/resume")).raise_for_status()
+            named = {"confirm": f"{api.tenant}-gone"}
+            (await http.put(f"/v1/admin/tenants/{named['confirm']}")).raise_for_status()
+            erased = await http.post(f"/v1/admin/tenants/{named['confirm']}/erasure", json=named)
+        assert paused.json()["pauses"][0]["paused_by"] == f"{api.tenant} (oidc:corp#ada)"
+        assert erased.raise_for_status().json()["requested_by"] == "oidc:corp#ada"
 
     async def test_somebody_makes_and_sees_the_tenants_videos_alone(self, api: Api, corp: Issuer) -> None:
         made = (await api.http.post(VIDEOS, json={"prompt": "a mill"})).raise_for_status().json()

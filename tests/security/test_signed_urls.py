@@ -33,7 +33,7 @@ async def test_urls_in_a_batchs_output_live_as_long_as_is_set(
 
 
 async def test_a_long_list_of_urls_breaks_off_when_its_readers_key_is_revoked(store: Store) -> None:
-    key = await store.add_key(uuid4().hex, "acme", "tests")
+    key = await store.add_key(uuid4().hex, "acme", "tests", master=1)
 
     async def pieces() -> AsyncIterator[bytes]:
         yield b"signed before"

@@ -133,7 +133,7 @@ class Api:
     async def key(self, tenant: str | None = None, **rights: Any) -> str:
         """A new key, whole, of this tenant or another, with the usual rights but for these."""
         key_id = keys.new_id()
-        await self.services.store.add_key(key_id, tenant or self.tenant, "tests", rights=Rights(**rights))
+        await self.services.store.add_key(key_id, tenant or self.tenant, "tests", rights=Rights(**rights), master=1)
         return keys.issue(MASTER_KEY, key_id)
 
     async def client(self, tenant: str) -> httpx.AsyncClient:

@@ -58,7 +58,7 @@ async def api_process(
     issued = {tenant: keys.issue(MASTER_KEY, f"k-{tenant}") for tenant in tenants}
     async with Store.open(url) as store:
         for tenant in issued:
-            await store.add_key(f"k-{tenant}", tenant, "tests")
+            await store.add_key(f"k-{tenant}", tenant, "tests", master=1)
     process = _started(told, directory / "log", files)
     headers = {"authorization": f"Bearer {next(iter(issued.values()))}"}
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=10) as client:

@@ -38,7 +38,8 @@ async def use(url: str, s3: S3Server) -> dict[str, object]:
         store = api.services.store
         made = {name: keys.new_id() for name in ("key", "operator", "revoked", "other")}
         for name, key_id in made.items():
-            await store.add_key(key_id, "other" if name == "other" else "acme", name, operator=name == "operator")
+            tenant = "other" if name == "other" else "acme"
+            await store.add_key(key_id, tenant, name, operator=name == "operator")  # type: ignore[call-arg]  # as it had
         await store.revoke_key(made["revoked"])
         held: dict[str, object] = {name: keys.issue(MASTER_KEY, key_id) for name, key_id in made.items()}
         api.http.headers["authorization"] = f"Bearer {held['key']}"

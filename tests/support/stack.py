@@ -81,7 +81,7 @@ class Up:
 
         async def add() -> None:
             async with Store.open(told["database_url"], connections=1) as store:
-                await store.add_key(key_id, tenant, "tests")
+                await store.add_key(key_id, tenant, "tests", master=1)
 
         asyncio.run(add())
         return whole

@@ -102,15 +102,15 @@ async def test_a_tenant_is_made_changed_and_listed(api: Api, admin: httpx.AsyncC
     assert error(await admin.patch(f"{ADMIN}/tenants/{name}", json={"weight": 2}), 404) == ("not_found", "tenant")
     first = (await admin.put(f"{ADMIN}/tenants/{name}")).raise_for_status().json()
     assert first == {"id": name, "object": "tenant", "weight": 1, "limits": {f.name: None for f in fields(Limits)}}
-    wish = {"weight": 2.5, "limits": {"queued": 5, "running": "none", "most_urgent": 0}}
+    wish = {"weight": 2.5, "limits": {"queued": 5, "running": "none", "most_urgent": 30}}
     changed: dict[str, Any] = {}
     for method in ("PUT", "PUT", "PATCH"):
         changed = (await admin.request(method, f"{ADMIN}/tenants/{name}", json=wish)).raise_for_status().json()
         assert changed["weight"] == 2.5
         assert {key: value for key, value in changed["limits"].items() if value is not None} == wish["limits"]
     assert (await admin.put(f"{ADMIN}/tenants/{name}")).json() == changed
-    back = await admin.patch(f"{ADMIN}/tenants/{name}", json={"limits": {"queued": "default"}})
-    assert back.json()["limits"]["queued"] is None
+    back = await admin.patch(f"{ADMIN}/tenants/{name}", json={"limits": {"queued": "default", "most_urgent": "none"}})
+    assert (back.json()["limits"]["queued"], back.json()["limits"]["most_urgent"]) == (None, 0)
     seen: list[str] = []
     page: dict[str, Any] = {"has_more": True}
     while page["has_more"]:

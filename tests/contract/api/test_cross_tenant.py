@@ -45,14 +45,10 @@ PLAIN = {
 }  # fmt: skip
 # Of a page within the path's thing, and of a tenant, which is forbidden whoever that is (`test_usage.py`).
 WITHIN = {("GET", "/v1/campaigns/{campaign_id}/rows", "after"), ("GET", "/v1/usage", "tenant")}
-# Of what concerns every tenant, which takes a scope of its own.
-WITHIN |= {("GET", "/v1/admin/audit", name) for name in ("after", "actor", "action", "tenant", "subject")}
-WITHIN |= {("GET", "/v1/admin/erasures", "after")}
 # Paths about things that are the same for every tenant.
 SHARED = {
     "/v1/models/{model_id:path}", "/v1/videos/characters/{character_id}", "/v1/pools/{pool}/pause",
-    "/v1/pools/{pool}/resume", "/v1/admin/tenants/{name}/erasure", "/v1/admin/erasures/{erasure_id}",
-    "/v1/admin/erasures/{erasure_id}/receipt",
+    "/v1/pools/{pool}/resume",
 }  # fmt: skip
 ROUTES = [
     (method, context.original_route)

@@ -7,8 +7,9 @@ import time
 import asyncpg
 import pytest
 
+from orchestrator.domain.errors import Unauthenticated
 from orchestrator.tenants import keys
-from orchestrator.tenants.issuing import MAX_KEYS
+from orchestrator.tenants.issuing import MAX_KEYS, Wanted
 from tests.support.api import MASTER_KEY, Api, id_of, in_process
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -78,7 +79,7 @@ async def test_a_use_is_told_once_it_was_written_and_costs_its_request_no_write(
 async def test_one_key_too_many_is_a_limit_by_name(api: Api) -> None:
     store = api.services.store
     for number in range(MAX_KEYS - len(await store.list_keys(api.tenant))):
-        await store.add_key(f"{api.tenant}-{number}", api.tenant, "")
+        await store.add_key(f"{api.tenant}-{number}", api.tenant, "", master=1)
     answer = await api.http.post("/v1/keys")
     assert (answer.status_code, answer.json()["error"]["code"]) == (429, "limit_keys")
     assert str(MAX_KEYS) in answer.json()["error"]["message"]
@@ -88,6 +89,22 @@ async def test_one_key_too_many_is_a_limit_by_name(api: Api) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (429, "limit_keys")
     kept = (await api.http.get(own)).raise_for_status().json()
     assert (kept["replaced_by"], kept["expires_at"]) == (None, None)
+
+
+async def test_a_key_that_has_gone_with_its_tenant_makes_and_replaces_none(api: Api) -> None:
+    """As where the erasure ends between a request and what it asks of the database."""
+    gone, own = id_of(await api.key(f"{api.tenant[:50]}-gone")), id_of(await api.key())
+    by = await api.services.store.find_key(gone)
+    assert by is not None
+    connection = await asyncpg.connect(api.settings.database_url)
+    try:
+        await connection.execute("DELETE FROM keys WHERE id = $1", gone)
+    finally:
+        await connection.close()
+    with pytest.raises(Unauthenticated):
+        await api.services.keys.create(by, name="", wanted=Wanted())
+    with pytest.raises(Unauthenticated):
+        await api.services.administration.keys.rotate(by, own, overlap_s=60)
 
 
 async def test_keys_of_the_release_before_open_all_that_they_did(api: Api) -> None:

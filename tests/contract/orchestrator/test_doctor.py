@@ -190,7 +190,7 @@ async def test_it_says_which_generation_of_the_master_key_is_missing(store: Stor
     )
     held = await asyncio.to_thread(finding, master_keys=newer)
     assert (held.health, held.detail) == (Health.OK, "generation 2 makes new secrets")
-    await store.add_key("k2", "acme", "")
+    await store.add_key("k2", "acme", "", master=1)
     held = await asyncio.to_thread(finding, master_keys=newer)
     assert held.detail == "generation 2 makes new secrets; 1 keys and 0 webhook secrets are on 1"
     assert (await asyncio.to_thread(finding, master_key=None)).health is Health.NOTE

@@ -22,6 +22,7 @@ from orchestrator.domain.errors import InvalidField, NotFound
 from orchestrator.domain.job import WorkerRef
 from orchestrator.domain.pausing import EVERY
 from orchestrator.domain.protocol import Stage
+from orchestrator.domain.rights import USUAL, Rights, Scope
 from orchestrator.domain.states import JobState
 from orchestrator.kit.clock import SystemClock
 from orchestrator.policy.limits import Limits
@@ -207,7 +208,9 @@ class TestCommands:
 class TestApi:
     async def operator(self, api: Api) -> Any:
         key_id = keys.new_id()
-        await api.services.store.add_key(key_id, "platform", "on call", operator=True)
+        await api.services.store.add_key(
+            key_id, "platform", "on call", rights=Rights(scopes=USUAL | {Scope.OPERATE}), master=1
+        )
         return in_process(api.app, keys.issue(MASTER_KEY, key_id))
 
     async def test_only_an_operators_key_may_look_at_pools_and_pause_them(self, api: Api) -> None:

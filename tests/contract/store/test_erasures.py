@@ -69,7 +69,7 @@ async def test_rows_go_a_bounded_number_at_a_time_and_what_leads_to_others_goes_
 async def test_who_asks_twice_asks_once_and_nobody_erases_who_is_not_there(
     store: Store, database: asyncpg.Connection, clock: Clock
 ) -> None:
-    await store.add_key("key", "acme", "tests")
+    await store.add_key("key", "acme", "tests", master=1)
     first = await store.request_erasure("acme", by="tests", keep_usage=False)
     assert first is not None
     assert await store.request_erasure("acme", by="another", keep_usage=True) == first
@@ -82,7 +82,7 @@ async def test_who_asks_twice_asks_once_and_nobody_erases_who_is_not_there(
 
 
 async def test_a_tenant_is_not_closed_while_anything_of_its_is_left(store: Store) -> None:
-    await store.add_key("key", "acme", "tests")
+    await store.add_key("key", "acme", "tests", master=1)
     await store.submit(new_job("acme"))
     await store.request_erasure("acme", by="tests", keep_usage=False)
     round_ = await store.next_erasure(hold_s=60)
@@ -92,7 +92,7 @@ async def test_a_tenant_is_not_closed_while_anything_of_its_is_left(store: Store
     assert key is not None
     assert key.erasing
     with pytest.raises(TenantErased):
-        await store.add_key("another", "acme", "tests")
+        await store.add_key("another", "acme", "tests", master=1)
 
 
 @pytest.mark.parametrize("tenant", ["tenant7", "nobody"])

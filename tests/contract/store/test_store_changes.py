@@ -64,7 +64,7 @@ async def test_text_that_no_column_holds_is_the_caller_s_mistake(store: Store, t
     for call in (
         store.get_batch(text, "acme"), store.list_jobs(text, limit=1), store.find_submitted("acme", text),
         store.find_endpoint(text, "acme"), store.list_batches("acme", limit=1, after=text),
-        store.add_key("k", "acme", text),
+        store.add_key("k", "acme", text, master=1),
     ):  # fmt: skip
         with pytest.raises(InvalidField):
             await call

@@ -18,8 +18,8 @@ from orchestrator.store import Store
 
 
 async def test_a_key_is_found_listed_and_revoked_once(store: Store) -> None:
-    added = await store.add_key("k1", "acme", "ci")
-    other = await store.add_key("k2", "other", "laptop")
+    added = await store.add_key("k1", "acme", "ci", master=1)
+    other = await store.add_key("k2", "other", "laptop", master=1)
     assert await store.find_key("k1") == added
     assert await store.find_key("k3") is None
     assert await store.list_keys() == [added, other]
@@ -33,17 +33,17 @@ async def test_a_key_is_found_listed_and_revoked_once(store: Store) -> None:
 
 
 async def test_only_a_key_that_was_made_for_an_operator_is_one(store: Store) -> None:
-    await store.add_key("k1", "acme", "ci")
-    operators = await store.add_key("k2", "acme", "on call", operator=True)
+    await store.add_key("k1", "acme", "ci", master=1)
+    operators = await store.add_key("k2", "acme", "on call", rights=Rights(scopes=USUAL | {Scope.OPERATE}), master=1)
     assert [key.operator for key in await store.list_keys()] == [False, True]
     assert await store.find_key("k2") == operators
 
 
 async def test_a_tenant_has_many_keys_and_an_id_is_used_once(store: Store) -> None:
-    await store.add_key("k1", "acme", "ci")
-    await store.add_key("k2", "acme", "laptop")
+    await store.add_key("k1", "acme", "ci", master=1)
+    await store.add_key("k2", "acme", "laptop", master=1)
     with pytest.raises(IntegrityError):
-        await store.add_key("k1", "other", "ci")
+        await store.add_key("k1", "other", "ci", master=1)
     assert len(await store.list_keys("acme")) == 2
 
 
@@ -55,7 +55,7 @@ NARROW = Rights(
 
 
 def drafted(key_id: str, rights: Rights = NARROW) -> Callable[[ApiKey], NewKey]:
-    return lambda maker: NewKey(id=key_id, name=f"of {maker.id}", rights=rights)
+    return lambda maker: NewKey(id=key_id, name=f"of {maker.id}", rights=rights, master=1)
 
 
 async def minted(store: Store, by: str, key_id: str) -> ApiKey:
@@ -65,7 +65,7 @@ async def minted(store: Store, by: str, key_id: str) -> ApiKey:
 
 
 async def test_rights_are_kept_as_they_were_given(store: Store) -> None:
-    added = await store.add_key("k1", "acme", "ci", rights=NARROW)
+    added = await store.add_key("k1", "acme", "ci", rights=NARROW, master=1)
     assert added.rights == NARROW
     assert await store.find_key("k1") == added
     made = await minted(store, "k1", "k2")
@@ -85,7 +85,7 @@ async def test_keys_of_the_release_before_may_what_they_always_might(
 
 
 async def test_a_scope_of_a_newer_release_is_no_right_here(store: Store, database: asyncpg.Connection) -> None:
-    await store.add_key("k1", "acme", "ci", rights=NARROW)
+    await store.add_key("k1", "acme", "ci", rights=NARROW, master=1)
     await database.execute("UPDATE keys SET scopes = '{read,everything}'")
     found = await store.find_key("k1")
     assert found is not None
@@ -94,8 +94,8 @@ async def test_a_scope_of_a_newer_release_is_no_right_here(store: Store, databas
 
 async def test_pages_hold_a_tenants_keys_newest_first(store: Store) -> None:
     for number in range(5):
-        await store.add_key(f"k{number}", "acme", "")
-    await store.add_key("theirs", "other", "")
+        await store.add_key(f"k{number}", "acme", "", master=1)
+    await store.add_key("theirs", "other", "", master=1)
     seen, after = [], None
     while True:
         page = await store.page_keys("acme", limit=2, after=after)
@@ -108,7 +108,7 @@ async def test_pages_hold_a_tenants_keys_newest_first(store: Store) -> None:
 
 
 async def test_a_tenant_has_so_many_keys_and_no_more_however_many_are_asked_for_at_once(store: Store) -> None:
-    await store.add_key("k0", "acme", "")
+    await store.add_key("k0", "acme", "", master=1)
     made = await asyncio.gather(*(store.mint_key("k0", drafted(f"m{n}"), at_most=4) for n in range(8)))
     assert sum(key is not None for key in made) == 3
     for key in made:
@@ -119,12 +119,12 @@ async def test_a_tenant_has_so_many_keys_and_no_more_however_many_are_asked_for_
 
 async def test_keys_that_replace_each_other_count_like_any_however_many_are_asked_for_at_once(store: Store) -> None:
     """Each goes on for its overlap beside the one that took its place, which can be replaced, too."""
-    await store.add_key("k0", "acme", "")
-    await store.add_key("theirs", "other", "")
+    await store.add_key("k0", "acme", "", master=1)
+    await store.add_key("theirs", "other", "", master=1)
     late = datetime(2100, 1, 1, tzinfo=UTC)
 
     async def replaced(key_id: str, by: str) -> ApiKey | None:
-        successor = Successor(key=NewKey(id=by, name="", rights=Rights()), until=late)
+        successor = Successor(key=NewKey(id=by, name="", rights=Rights(), master=1), until=late)
         return await store.replace_key(key_id, lambda old, maker: successor, by=key_id, at_most=4)
 
     chain = [await replaced(f"k{n}", f"k{n + 1}") is not None for n in range(2)]
@@ -143,7 +143,7 @@ async def test_keys_that_replace_each_other_count_like_any_however_many_are_aske
 
 async def test_old_keys_that_are_good_no_more_count_no_more(store: Store, database: asyncpg.Connection) -> None:
     for key_id in ("good", "revoked", "expired", "ending"):
-        await store.add_key(key_id, "acme", "")
+        await store.add_key(key_id, "acme", "", master=1)
     await store.revoke_key("revoked")
     await database.execute("UPDATE keys SET created_at = now() - interval '25 hours'")
     await database.execute("UPDATE keys SET expires_at = now() WHERE id = 'expired'")
@@ -153,7 +153,7 @@ async def test_old_keys_that_are_good_no_more_count_no_more(store: Store, databa
 
 
 async def test_what_is_refused_makes_nothing(store: Store) -> None:
-    await store.add_key("k0", "acme", "")
+    await store.add_key("k0", "acme", "", master=1)
 
     def refuse(maker: ApiKey) -> NewKey:
         raise BeyondOwn("no", param="scopes")
@@ -170,7 +170,7 @@ async def test_a_revocation_waits_for_what_is_being_made_and_takes_it_along(
     store: Store, database_url: str, database: asyncpg.Connection
 ) -> None:
     """Whoever holds a key that leaked makes no other one that outlives it."""
-    await store.add_key("k0", "acme", "")
+    await store.add_key("k0", "acme", "", master=1)
     drafting, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def draft(maker: ApiKey) -> NewKey:
@@ -200,7 +200,7 @@ async def test_a_revocation_waits_for_what_is_being_made_and_takes_it_along(
 
 async def test_a_family_of_keys_is_revoked_to_the_last_and_nobody_beside_it(store: Store) -> None:
     for key_id in ("root", "stranger"):
-        await store.add_key(key_id, "acme", "")
+        await store.add_key(key_id, "acme", "", master=1)
     for by, key_id in (("root", "a"), ("root", "b"), ("a", "aa"), ("aa", "aaa"), ("stranger", "s")):
         await minted(store, by, key_id)
     await store.revoke_key("a")
@@ -213,9 +213,9 @@ async def test_a_family_of_keys_is_revoked_to_the_last_and_nobody_beside_it(stor
 async def test_a_key_that_is_replaced_ends_when_it_was_told_to_and_no_later_than_it_would_have(store: Store) -> None:
     soon, late = datetime(2050, 1, 1, tzinfo=UTC), datetime(2150, 1, 1, tzinfo=UTC)
     for key_id in ("k1", "k2"):
-        await store.add_key(key_id, "acme", "ci", rights=NARROW)
+        await store.add_key(key_id, "acme", "ci", rights=NARROW, master=1)
     for key_id, until, ends in (("k1", soon, soon), ("k2", late, NARROW.expires_at)):
-        new = NewKey(id=f"new-{key_id}", name="ci", rights=NARROW)
+        new = NewKey(id=f"new-{key_id}", name="ci", rights=NARROW, master=1)
         successor = Successor(key=new, until=until)
         made = await store.replace_key(key_id, lambda old, maker, successor=successor: successor)  # type: ignore[misc]
         assert made is not None
@@ -228,7 +228,7 @@ async def test_a_key_that_is_replaced_ends_when_it_was_told_to_and_no_later_than
 
 async def test_uses_are_kept_and_an_earlier_one_takes_none_back(store: Store, database: asyncpg.Connection) -> None:
     for key_id in ("k1", "k2"):
-        await store.add_key(key_id, "acme", "")
+        await store.add_key(key_id, "acme", "", master=1)
     await store.record_uses({"k1": 10.0, "nobody": 1.0})
     await store.record_uses({"k1": 500.0})
     ages = {

@@ -55,7 +55,7 @@ async def signing(store: Store, generation: int) -> list[tuple[str, str | None, 
 
 
 async def test_a_key_keeps_its_generation_and_its_successor_has_its_own(store: Store) -> None:
-    assert (await store.add_key("k1", "acme", "")).master == 1
+    assert (await store.add_key("k1", "acme", "", master=1)).master == 1
     second = await store.add_key("k2", "acme", "", master=2)
     assert second.master == 2
     assert await store.find_key("k2") == second
@@ -85,7 +85,7 @@ async def test_what_was_there_before_there_were_generations_is_of_the_first(
 
 
 async def test_a_tenants_secret_is_of_the_generation_that_was_the_newest_when_it_was_first_shown(store: Store) -> None:
-    await store.add_key("k1", "acme", "")
+    await store.add_key("k1", "acme", "", master=1)
     await store.set_weight("heavy", 2)
     assert await living(store) == {1: (1, 0)}
     for tenant in ("acme", "heavy", "nobody"):
@@ -122,7 +122,7 @@ async def test_a_generation_ends_with_all_that_lives_on_it_and_nothing_else(
         await store.add_endpoint(an_endpoint(f"w{generation}", generation), at_most=9)
         await store.show_secret(f"tenant-{generation}", master=generation)
     past = datetime.now(UTC) - timedelta(days=1)
-    await store.add_key("expired", "acme", "", rights=Rights(expires_at=past))
+    await store.add_key("expired", "acme", "", rights=Rights(expires_at=past), master=1)
     await store.rotate_endpoint("w2", "acme", overlap_s=600, master=1)  # so one that overlaps is of the other
     await store.rotate_endpoint("w2", "acme", overlap_s=600, master=2)
     await store.record_uses({"k1": 0.0})

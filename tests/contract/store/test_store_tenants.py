@@ -46,7 +46,7 @@ class Things:
 
     @classmethod
     async def of(cls, store: Store, tenant: str) -> Things:
-        await store.add_key(f"key-of-{tenant}", tenant, "tests")
+        await store.add_key(f"key-of-{tenant}", tenant, "tests", master=1)
         await store.set_weight(tenant, 3)
         await store.set_limits(tenant, {"queued": 50})
         await store.beat(CLUSTER, {worker(): POOL})
@@ -175,10 +175,10 @@ ABOUT_ITSELF: dict[str, Asking] = {
     "beside": lambda store, its, tenant: store.beside(tenant, POOL, 10, [its.campaign], most=9),
     "lane_outlook": lambda store, its, tenant: store.lane_outlook(POOL, tenant, 10),
     "show_secret": lambda store, its, tenant: store.show_secret(tenant),
-    "add_key": lambda store, its, tenant: store.add_key(f"another-of-{tenant}", tenant, "tests"),
+    "add_key": lambda store, its, tenant: store.add_key(f"another-of-{tenant}", tenant, "tests", master=1),
     "mint_key": lambda store, its, tenant: store.mint_key(
         f"key-of-{tenant}",
-        lambda maker: NewKey(id=f"minted-of-{tenant}", name="", rights=Rights()),
+        lambda maker: NewKey(id=f"minted-of-{tenant}", name="", rights=Rights(), master=1),
         at_most=9,
         tenant=tenant,
     ),

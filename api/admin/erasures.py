@@ -1,4 +1,4 @@
-"""`/v1/admin/.../erasure`, which is ours: administrators erase a tenant, see how far that is, and get the receipt."""
+"""`/v1/admin/erasures`: tenants are erased, how far that is, and the receipt."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from orchestrator.domain.rights import Scope
 from orchestrator.domain.texts import check_text
 from orchestrator.ports.erasures import Erasure
 
-router = APIRouter(prefix="/v1/admin", tags=["administration"])
+router = APIRouter(tags=["administration"])
 
 _EXAMPLE: dict[str, JsonValue] = {
     "id": "erasure_01998f0e1c2b7d3aa1b2c3d4e5f60718",
@@ -27,7 +27,7 @@ _EXAMPLE: dict[str, JsonValue] = {
     "tenant": "acme",
     "usage": "erased",
     "requested_at": 1758941485,
-    "requested_by": "key cgm_7Qd2kLx0VbT9sYwE",
+    "requested_by": "key:cgm_7Qd2kLx0VbT9sYwE",
     "erased": {"jobs": 1200, "attempts": 1204, "objects": 3600, "bytes": 48318382080},
     "waits_for": "2 renders are being stopped",
     "finished_at": None,
@@ -41,7 +41,7 @@ _RECEIPT: JsonValue = {
         "erasure": "erasure_01998f0e1c2b7d3aa1b2c3d4e5f60718",
         "tenant": {"salt": "5f0c1a9be2d34786", "sha256": "b2a1f0c59d3e4876"},
         "requested_at": "2025-09-27T02:51:25Z",
-        "requested_by": "key cgm_7Qd2kLx0VbT9sYwE",
+        "requested_by": "key:cgm_7Qd2kLx0VbT9sYwE",
         "finished_at": "2025-09-27T04:02:11Z",
         "usage": "erased",
         "erased": {"jobs": 1200, "objects": 3600, "bytes": 48318382080},
@@ -101,7 +101,7 @@ class SignedReceiptObject(BaseModel):
 
 
 @router.post(
-    "/tenants/{name}/erasure",
+    "/v1/admin/tenants/{tenant}/erasure",
     response_model=ErasureObject,
     summary="Erase a tenant",
     **DOCS.route(
@@ -111,46 +111,46 @@ class SignedReceiptObject(BaseModel):
         example=_EXAMPLE,
     ),
 )
-async def erase_tenant(request: Request, name: str, by: deps.Key) -> Response:
+async def erase_tenant(request: Request, tenant: str, admin: deps.Key) -> Response:
     """Close a tenant at once, stop its renders, and erase all that is kept of it. Asked again: how far that is."""
     fields = typed(EraseTenant, await read_json(request))
-    check_text(name, "name", max_chars=_MAX_NAME)
+    check_text(tenant, "tenant", max_chars=_MAX_NAME)
     erasure = await deps.services(request).erasing.request(
-        name, by=f"key {by.id}", own_tenant=by.tenant, keep_usage=fields.keep_usage, confirm=fields.confirm
+        tenant, by=deps.id_of(admin), own_tenant=admin.tenant, keep_usage=fields.keep_usage, confirm=fields.confirm
     )
     return reply(ErasureObject(**_shown(erasure)))
 
 
 @router.get(
-    "/erasures",
+    "/v1/admin/erasures",
     response_model=ErasureList,
     summary="List erasures",
     **DOCS.route(Scope.VIEW, errors=(400, 403, 404), example=listed(_EXAMPLE)),
 )
-async def list_erasures(request: Request, by: deps.Key, limit: Limit = 20, after: After = None) -> Response:
+async def list_erasures(request: Request, viewer: deps.Key, limit: Limit = 20, after: After = None) -> Response:
     """Erasures of tenants, newest first."""
     found, has_more = await deps.services(request).erasing.list(limit=limit, after=after)
     return reply(ErasureList.of([ErasureObject(**_shown(each)) for each in found], has_more=has_more))
 
 
 @router.get(
-    "/erasures/{erasure_id}",
+    "/v1/admin/erasures/{erasure_id}",
     response_model=ErasureObject,
     summary="Retrieve an erasure",
     **DOCS.route(Scope.VIEW, errors=(403, 404), example=_EXAMPLE),
 )
-async def retrieve_erasure(request: Request, erasure_id: str, by: deps.Key) -> Response:
+async def retrieve_erasure(request: Request, erasure_id: str, viewer: deps.Key) -> Response:
     """How far an erasure is, and what it waits for."""
     return reply(ErasureObject(**_shown(await deps.services(request).erasing.get(erasure_id))))
 
 
 @router.get(
-    "/erasures/{erasure_id}/receipt",
+    "/v1/admin/erasures/{erasure_id}/receipt",
     response_model=SignedReceiptObject,
     summary="Download the receipt of an erasure",
     **DOCS.route(Scope.ADMIN, errors=(400, 403, 404), example=_RECEIPT),
 )
-async def retrieve_receipt(request: Request, erasure_id: str, by: deps.Key) -> Response:
+async def retrieve_receipt(request: Request, erasure_id: str, admin: deps.Key) -> Response:
     """What was erased and what remains, signed with the key of `/.well-known/jwks.json`: the very bytes."""
     return Response(await deps.services(request).erasing.receipt(erasure_id), media_type="application/json")
 

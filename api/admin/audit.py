@@ -1,4 +1,4 @@
-"""`/v1/admin/audit`, which is ours: who did what to the deployment, for whoever may see what concerns every tenant."""
+"""`/v1/admin/audit`: who did what to the deployment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from orchestrator.domain.rights import Scope
 from orchestrator.ports.audit import AuditFilter
 from orchestrator.tenants.ledger import read_moment
 
-router = APIRouter(tags=["operators"])
+router = APIRouter(tags=["administration"])
 
 _LARGEST_ID = 2**63 - 1
 _TIME = "Unix seconds, a date, or a time with its zone."
@@ -50,7 +50,9 @@ class AuditEntry(Identified):
     at: int
     action: str
     outcome: str
-    actor: str | None = Field(description="`key:ID`, `cli:USER@HOST`, `service:NAME` or `nobody`.")
+    actor: str | None = Field(
+        description="`key:ID`, `oidc:ISSUER#SUBJECT`, `cli:USER@HOST`, `service:NAME` or `nobody`."
+    )
     actor_tenant: str | None = Field(description="Whose key it was.")
     address: str | None
     request_id: str | None
@@ -74,7 +76,7 @@ class AuditList(Listing[AuditEntry]):
 )
 async def list_entries(
     request: Request,
-    key: deps.Key,
+    viewer: deps.Key,
     limit: Limit = 20,
     after: After = None,
     actor: Annotated[str | None, Query(description="As an entry names it.")] = None,
