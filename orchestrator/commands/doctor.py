@@ -15,7 +15,7 @@ from orchestrator.adapters.issuers import fetch_of
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.adapters.s3_urls import UrlObjects, Wallet
 from orchestrator.commands import doctor_database
-from orchestrator.commands.findings import SLOW_S, WITHIN_S, Finding, Health, Ill, check
+from orchestrator.commands.findings import SLOW_S, WITHIN_S, Finding, Health, check, ill
 from orchestrator.config import AdapterSettings, ModelSettings, OidcSettings, S3Settings, Settings
 
 
@@ -81,7 +81,7 @@ def issuer_finding(name: str, settings: OidcSettings) -> Finding:
 def _shown(said: Mapping[str, Any]) -> str:
     keys = said.get("keys")
     if not isinstance(keys, list) or not keys:
-        raise Ill("it shows no public keys")
+        raise ill("it shows no public keys")
     return f"shows {len(keys)} public keys"
 
 
@@ -105,7 +105,7 @@ def _whole(path: Path, require: Callable[[Path], None]) -> str:
     try:
         require(path)
     except OSError as error:
-        raise Ill(f"{path} cannot be read: {error}") from error
+        raise ill(f"{path} cannot be read: {error}") from error
     return f"{path} is whole"
 
 
@@ -161,11 +161,11 @@ def _ray(address: str | None, connect: Connect, joined: list[RayCluster]) -> str
 
 def _gpus(settings: Settings, joined: list[RayCluster]) -> str:
     if not joined:
-        raise Ill("they cannot be counted while Ray does not answer")
+        raise ill("they cannot be counted while Ray does not answer")
     wanted, _ = settings.gpus
     there = joined[0].gpus()
     if there < wanted:
-        raise Ill(f"the cluster has {there:g} now, and the pools want {wanted}")
+        raise ill(f"the cluster has {there:g} now, and the pools want {wanted}")
     return f"{there:g}, of which the pools want {wanted}"
 
 
@@ -186,4 +186,4 @@ def _knock(address: str | None) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:
-        raise Ill(f"nothing answers at {address}: {error}") from None
+        raise ill(f"nothing answers at {address}: {error}") from None

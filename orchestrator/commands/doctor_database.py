@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
-from orchestrator.commands.findings import WITHIN_S, Finding, Health, Ill, check, one_line
+from orchestrator.commands.findings import WITHIN_S, Finding, Health, check, ill, one_line
 from orchestrator.commands.shares import over
 from orchestrator.config import Settings
 from orchestrator.config.database import Access
@@ -58,7 +58,7 @@ def _database(database: Access) -> str:
 def _schema(database: Access) -> str:
     current, newest = schema_version(database)
     if current != newest:
-        raise Ill(f"the database has revision {current}, this version needs {newest}")
+        raise ill(f"the database has revision {current}, this version needs {newest}")
     return f"revision {newest}"
 
 
@@ -81,7 +81,7 @@ def _held(settings: Settings) -> str:
     if lost := [use for use in elsewhere if use.generation not in ring.generations]:
         told = ", ".join(f"{use.generation} ({use.keys} keys, {use.secrets} webhook secrets)" for use in lost)
         held = ", ".join(map(str, ring.generations))
-        raise Ill(f"the ring holds {held}, and something lives on {told}")
+        raise ill(f"the ring holds {held}, and something lives on {told}")
     return "; ".join((f"generation {ring.newest.generation} makes new secrets", *lives))
 
 
@@ -181,5 +181,5 @@ def _wakeups(settings: Settings) -> str:
             return await store.hears(within_s=WITHIN_S / 3)
 
     if not asyncio.run(hears()):
-        raise Ill("a notification does not arrive: new jobs are only found by looking once a second")
+        raise ill("a notification does not arrive: new jobs are only found by looking once a second")
     return f"{settings.database.direct.shown} passes them on"

@@ -40,8 +40,13 @@ class Finding:
         return f"{self.health:<4}  {self.part:<20} {self.detail}{advice}"
 
 
-class Ill(CogmillError):
+class _Ill(CogmillError):
     """A part answers, and not as it should."""
+
+
+def ill(why: str) -> CogmillError:
+    """What a check raises of a part that answers, and not as it should."""
+    return _Ill(why)
 
 
 def check(part: str, attempt: Callable[[], str], mend: str, *, within_s: float | None = None) -> Finding:

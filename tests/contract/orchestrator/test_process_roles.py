@@ -25,7 +25,7 @@ async def test_every_loop_of_the_maintainer_may_do_what_it_does(
     store: Store, database: asyncpg.Connection, database_url: str, s3_settings: S3Settings, objects: S3Objects
 ) -> None:
     settings = webhook_settings(database_url).model_copy(update={"s3": s3_settings, "retention": AT_ONCE})
-    # Something for each to do: a campaign that goes on, one that was deleted, a tenant to erase, and a worker that is dead.
+    # Something for each to do: a campaign that goes on, one that was deleted, a tenant to erase, a dead worker.
     scene = a_campaign_scene(store, objects, settings)
     ended = await scene.finish(await scene.create())
     await scene.create()
