@@ -277,12 +277,13 @@ def doctor(data_dir: DataDirOption = None) -> None:
 
     from orchestrator.commands import doctor as surgery
     from orchestrator.commands import rayprobe
+    from orchestrator.commands.findings import Health
     from workers import modelfiles
 
     healthy = True
     for finding in surgery.examine(settings, rayprobe.probe, modelfiles):
         typer.echo(finding.line())
-        healthy = healthy and finding.health is not surgery.Health.FAIL
+        healthy = healthy and finding.health is not Health.FAIL
     sys.stdout.flush()
     os._exit(0 if healthy else 1)  # a check that still hangs must not keep the doctor
 

@@ -1,13 +1,18 @@
-"""What the doctor says of a part; and of the roles in the database, from how they stand."""
+"""What the doctor says of a part, and how it comes to say it: one check, which neither raises nor hangs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import queue
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orchestrator.store.granting import RoleStanding, Standing
-from orchestrator.store.roles import Privilege
+from orchestrator.domain.errors import CogmillError
+
+# No check takes longer, whatever does not answer it; to join Ray, and to read model files, may take more.
+WITHIN_S = 12.0
+SLOW_S = 30.0
 
 
 class Health(StrEnum):
@@ -35,36 +40,35 @@ class Finding:
         return f"{self.health:<4}  {self.part:<20} {self.detail}{advice}"
 
 
-ROLES = "roles"
-_MEND = "run `cogmill migrate` as the owner of the tables"
-_SPLIT = "`cogmill database roles --sql` prints a role for each process (OPERATIONS.md, Roles in the database)"
-_GIVE = "give each process the URL of its own role (OPERATIONS.md, Roles in the database)"
+class _Ill(CogmillError):
+    """A part answers, and not as it should."""
 
 
-def role_findings(found: Standing) -> Iterator[Finding]:
-    """What the one who asks lacks, what the others lack, and whether one URL may do everything."""
-    for role in found.roles:
-        if role.lacks:
-            yield Finding(ROLES, Health.FAIL, f"{role.name} lacks {_said(role.lacks)}", _MEND)
-        if role.spare:
-            yield Finding(ROLES, Health.NOTE, f"{role.name} may, beyond its needs, {_said(role.spare)}: revoke that")
-    mine = next((role for role in found.roles if role.name == found.user), None)
-    if mine is not None:
-        yield from _own(mine)
-    elif found.owns:
-        advice = _GIVE if any(role.there for role in found.roles) else _SPLIT
-        told = f"{found.user} may do everything with the tables, and with its URL a stolen Ray token may: {advice}"
-        yield Finding(ROLES, Health.NOTE, told)
-    elif found.lacks:
-        yield Finding(ROLES, Health.FAIL, f"{found.user} lacks {_said(found.lacks)}", _MEND)
-    else:
-        yield Finding(ROLES, Health.NOTE, f"{found.user} may do what all processes do: {_SPLIT}")
+def ill(why: str) -> CogmillError:
+    """What a check raises of a part that answers, and not as it should."""
+    return _Ill(why)
 
 
-def _own(mine: RoleStanding) -> Iterator[Finding]:
-    if not mine.lacks:
-        yield Finding(ROLES, Health.OK, f"{mine.name} may do what {mine.login} needs")
+def check(part: str, attempt: Callable[[], str], mend: str, *, within_s: float | None = None) -> Finding:
+    """The finding of one check, within `WITHIN_S` or else `within_s`: one that hangs is left behind in its thread."""
+    within_s = WITHIN_S if within_s is None else within_s
+    answers: queue.SimpleQueue[Finding] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            answers.put(Finding(part, Health.OK, attempt()))
+        except CogmillError as error:
+            answers.put(Finding(part, Health.FAIL, one_line(error), mend))
+        except Exception as error:  # whatever it is: the other checks go on
+            answers.put(Finding(part, Health.FAIL, one_line(f"{type(error).__name__}: {error}"), mend))
+
+    threading.Thread(target=run, name=part, daemon=True).start()
+    try:
+        return answers.get(timeout=within_s)
+    except queue.Empty:
+        return Finding(part, Health.FAIL, f"no answer within {within_s:g} s", mend)
 
 
-def _said(privileges: Iterable[Privilege]) -> str:
-    return "; ".join(map(str, privileges))
+def one_line(said: object) -> str:
+    """As findings tell it."""
+    return " ".join(str(said).split())[:300]

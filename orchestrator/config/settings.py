@@ -1,28 +1,23 @@
-"""All sections together, read and validated: whether their names resolve, and what follows from them."""
+"""All sections together, read and validated, and what follows from them."""
 
 from __future__ import annotations
 
-import json
 import os
-import re
-from collections.abc import Mapping
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from orchestrator.config import loops, placeholders, rendering, sections, sources
+from orchestrator.config import consistency, loops, placeholders, refusals, rendering, sections, sources
 from orchestrator.config.database import Access, DatabaseAddress
 from orchestrator.config.logins import DEPLOYMENT
 from orchestrator.config.masters import MasterKeySettings, ring_of
 from orchestrator.config.oidc import OidcSettings, check_issuers
 from orchestrator.domain.addresses import Reach
-from orchestrator.domain.catalog import FAMILIES, ModelFamily, Profile
+from orchestrator.domain.catalog import ModelFamily, Profile
 from orchestrator.domain.errors import ConfigError, UnknownModel
 from orchestrator.domain.masters import Ring
-from orchestrator.domain.pausing import EVERY
 
 
 class Settings(BaseSettings):
@@ -74,55 +69,25 @@ class Settings(BaseSettings):
     _files: dict[str, Path] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
-    def _names_resolve(self) -> Self:
+    def _fits_together(self) -> Self:
         ring_of(self.master_key, self.master_keys)
         placeholders.refuse(self._secrets)
-        room = min(self.api.max_bodies_bytes, self.api.max_bodies_bytes_per_tenant)
-        if room < self.max_request_bytes:
-            raise ValueError(
-                f"api.max_bodies_bytes and api.max_bodies_bytes_per_tenant must be at least {self.max_request_bytes},"
-                " one request with its pictures (api.max_body_bytes, fetch.max_image_bytes)"
-            )
+        consistency.check_bodies(self.api, self.max_request_bytes)
         check_issuers(self.oidc, max_head_bytes=self.api.max_head_bytes)
         DatabaseAddress.parse(self.database_url)
         if self.listen_url is not None:
             DatabaseAddress.parse(self.listen_url, "listen_url")
         elif self.database_pooling == "transaction":
             raise ValueError("database_pooling = transaction needs listen_url, the database without its pooler")
-        for name, pool in self.pools.items():
-            if name == EVERY:
-                raise ValueError(f"no pool may be called {EVERY}, which means all of them")
-            if "/" in name:
-                raise ValueError(f"pools.{name}: its name must have no '/', which parts pool and kind in predictions")
-            if pool.model not in self.models:
-                raise ValueError(f"pools.{name}.model {pool.model!r} is none of models: {', '.join(self.models)}")
-            _check_shapes(f"pools.{name}.warm_shapes", pool, self.family_of(pool.model))
-            try:
-                pool.check_dtype(self.family_of(pool.model))
-            except ValueError as error:
-                raise ValueError(f"pools.{name}.{error}") from None
-        _check_sources(self.s3, {"models": self.models, "adapters": self.adapters})
-        _check_shared(self.shared, self.pools)
-        _check_names(self.pools, self.shared)
-        _check_caps(self.pools, self.autoscale)
-        for name, model in self.models.items():
-            sibling = model.image_model
-            if sibling is not None and (
-                sibling not in self.models or not FAMILIES[self.models[sibling].family].image_to_video
-            ):
-                raise ValueError(f"models.{name}.image_model {sibling!r} is no configured image-to-video model")
-        for name, adapter in self.adapters.items():
-            for model_name in adapter.models:
-                if model_name not in self.models:
-                    raise ValueError(f"adapters.{name}.models has {model_name!r}, which is none of the models")
-        served = {pool.model for pool in self.pools.values()}
-        for name in self.models:
-            if name not in served:
-                raise ValueError(f"models.{name} is served by no pool")
-        for alias, target in {"default_model": self.default_model, **self.aliases}.items():
-            where = alias if alias == "default_model" else f"aliases.{alias}"
-            if target not in self.models:
-                raise ValueError(f"{where} {target!r} is none of models: {', '.join(self.models)}")
+        consistency.check_pools(self.pools, self.models)
+        consistency.check_sources(self.s3, {"models": self.models, "adapters": self.adapters})
+        consistency.check_shared(self.shared, self.pools)
+        consistency.check_names(self.pools, self.shared)
+        consistency.check_caps(self.pools, self.autoscale)
+        consistency.check_models(self.models, self.pools)
+        consistency.check_adapters(self.adapters, self.models)
+        aliases = {f"aliases.{alias}": target for alias, target in self.aliases.items()}
+        consistency.check_aliases({"default_model": self.default_model, **aliases}, self.models)
         return self
 
     @property
@@ -215,7 +180,7 @@ class Settings(BaseSettings):
 
     def family_of(self, model: str) -> ModelFamily:
         """The catalogue's entry for a configured model, with the sizes that it is offered in."""
-        return FAMILIES[self.models[model].family].offering(self.models[model].offered)
+        return consistency.family_of(self.models[model])
 
     def image_model_of(self, model: str) -> str | None:
         """The configured model that renders from an image what `model` renders without; None when there is none."""
@@ -322,99 +287,8 @@ def load(**overrides: Any) -> Settings:
         }
         return settings
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(item) for item in error.errors(include_url=False))) from None
+        raise ConfigError("\n".join(refusals.explain(item) for item in error.errors(include_url=False))) from None
     except SettingsError as error:
-        raise ConfigError(_unparsed(error)) from None
+        raise ConfigError(refusals.unparsed(error)) from None
     except ValueError as error:  # a TOML file that does not parse
         raise ConfigError(f"COGMILL_CONFIG {path}: {error}") from None
-
-
-def _check_sources(
-    s3: sections.S3Settings, named: Mapping[str, Mapping[str, rendering.ModelSettings | rendering.AdapterSettings]]
-) -> None:
-    """Raise `ValueError` for what workers would fetch from S3 without keys of it."""
-    for section, items in named.items():
-        for name, item in items.items():
-            if s3.worker_access == "presigned" and item.source.startswith("s3://"):
-                raise ValueError(
-                    f"{section}.{name}.source is fetched from S3, and with s3.worker_access = presigned workers have no"
-                    " keys of it: put the files on a volume, or fetch them from elsewhere"
-                )
-
-
-def _check_shared(shared: Mapping[str, loops.SharedSettings], pools: Mapping[str, rendering.PoolSettings]) -> None:
-    """Raise `ValueError` for a set of pools that cannot share workers."""
-    homes: dict[str, str] = {}
-    for name, each in shared.items():
-        for pool in each.pools:
-            if pool not in pools:
-                raise ValueError(f"shared.{name}.pools has {pool!r}, which is none of pools: {', '.join(pools)}")
-            if pool in homes:
-                raise ValueError(f"shared.{name}.pools has {pool!r}, which shares the workers of {homes[pool]} already")
-            if pools[pool].kinds:
-                raise ValueError(f"pools.{pool}.kinds: a pool with kinds cannot share workers, as shared.{name} says")
-            homes[pool] = f"shared.{name}"
-        first = each.pools[0]
-        for pool in each.pools:
-            if pools[pool].gpus_per_worker != pools[first].gpus_per_worker:
-                raise ValueError(
-                    f"pools.{pool}.gpus_per_worker is {pools[pool].gpus_per_worker}, and that of {first}"
-                    f" {pools[first].gpus_per_worker}: they share the workers of shared.{name}"
-                )
-
-
-def _check_names(pools: Mapping[str, rendering.PoolSettings], shared: Mapping[str, loops.SharedSettings]) -> None:
-    """Raise `ValueError` where two workers could get one name: `<pool>-<n>`, `<pool>-<kind>-<n>`, or `<set>-<n>`."""
-    homes: dict[str, str] = {name: f"shared.{name}" for name in shared}
-    for name, pool in pools.items():
-        for prefix, home in {f"{name}-{kind}": f"pools.{name}.kinds.{kind}" for kind in pool.kinds}.items() or {
-            (name, f"pools.{name}")
-        }:
-            if prefix in homes:
-                raise ValueError(f"{home}: its workers would have the names of those of {homes[prefix]}")
-            homes[prefix] = home
-
-
-def _check_shapes(key: str, pool: rendering.PoolSettings, family: ModelFamily) -> None:
-    """Raise `ValueError` for a shape to compile that no request is rendered in."""
-    for shape in pool.warm_shapes:
-        width, height, num_frames = map(int, shape.split("x"))
-        if not family.renders((width, height), num_frames):
-            raise ValueError(f"{key}: {family.name} renders no {shape} but {family.sizes_words}; {family.frames_rule}")
-
-
-def _explain(item: Mapping[str, Any]) -> str:
-    key = ".".join(str(part) for part in item["loc"])
-    message = str(item["msg"]).removeprefix("Value error, ")
-    if not key:
-        return message
-    named = takewhile(lambda part: isinstance(part, str), item["loc"])  # a variable has the whole of a list
-    variable = "COGMILL_" + "__".join(map(str, named)).upper()
-    return f"{key}: {message} (environment: {variable})"
-
-
-def _unparsed(error: SettingsError) -> str:
-    """Which variable of the environment, or file of secrets, is no JSON; without its value, which may be one."""
-    cause, field = error.__cause__, re.search(r'field "(\w+)"', str(error))
-    if not isinstance(cause, json.JSONDecodeError) or field is None:
-        return f"the environment: {error}"
-    of_field = re.compile(rf"COGMILL_{field[1]}(__.*)?", re.IGNORECASE)
-    variables = [name for name, value in os.environ.items() if value == cause.doc and of_field.fullmatch(name)]
-    return f"{' or '.join(sorted(variables)) or f'{sources.SECRETS_DIR}: {field[1].lower()}'} is no JSON: {cause}"
-
-
-def _check_caps(pools: Mapping[str, rendering.PoolSettings], caps: loops.AutoscaleSettings) -> None:
-    """Raise `ValueError` where workers that are always there do not fit into the caps of all, or a price is missing."""
-    kinds = [(name, kind, pool) for name, pool in pools.items() for kind in pool.kinds]
-    least = [(pool.kinds[kind].min * pool.gpus_per_worker, pool.price_of(kind)) for _, kind, pool in kinds]
-    gpus, money = sum(gpus for gpus, _ in least), sum(gpus * (price or 0.0) for gpus, price in least)
-    if caps.max_gpus is not None and gpus > caps.max_gpus:
-        raise ValueError(f"autoscale.max_gpus {caps.max_gpus} is less than {gpus}, what min of all kinds takes")
-    if caps.max_money_per_hour is None:
-        return
-    for name, kind, pool in kinds:
-        if pool.price_of(kind) is None:
-            raise ValueError(f"autoscale.max_money_per_hour needs pools.{name}.kinds.{kind}.price_per_gpu_hour")
-    if money > caps.max_money_per_hour:
-        told = f"{caps.max_money_per_hour:g} is less than {money:g}, what min of all kinds costs"
-        raise ValueError(f"autoscale.max_money_per_hour {told}")

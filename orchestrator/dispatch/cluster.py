@@ -8,9 +8,9 @@ from uuid import UUID
 
 from orchestrator.dispatch.claims import Claims
 from orchestrator.dispatch.fleet import Fleet
-from orchestrator.dispatch.grants import Grants
 from orchestrator.dispatch.recovery import Recovery
 from orchestrator.dispatch.settler import Settler
+from orchestrator.dispatch.urls import ClaimUrls
 from orchestrator.dispatch.verdict import Death, Rules
 from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.job import Claim, WorkerRef
@@ -43,7 +43,7 @@ class Cluster:
     # What finished renders teach.
     lessons: Lessons
     # What workers without keys of S3 may do.
-    grants: Grants = field(default_factory=Grants)
+    urls: ClaimUrls = field(default_factory=ClaimUrls)
 
     def expected_s(self, claims: Iterable[Claim]) -> dict[UUID, float]:
         """GPU seconds that these claims' renders take, by token and by all that is known now."""

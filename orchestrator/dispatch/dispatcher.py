@@ -111,7 +111,7 @@ class Dispatcher:
     async def _assign(self, claim: Claim) -> None:
         cluster = self._cluster
         try:
-            assignment = await cluster.grants.assignment(claim, cluster.clock.monotonic())
+            assignment = await cluster.urls.assignment(claim, cluster.clock.monotonic())
             answer = await cluster.workers.assign(claim.worker.name, cluster.caller, assignment)
             _log.info("assigned", answer=answer, **logs.fields(claim))
             if answer is not Answer.ACCEPTED:
@@ -133,23 +133,23 @@ class Dispatcher:
     async def renew_urls(self) -> int:
         """Send workers without keys of S3 newer URLs for what they hold, before those that they have end; how many."""
         cluster = self._cluster
-        due = cluster.grants.due(cluster.claims.by_token.values(), cluster.clock.monotonic())
+        due = cluster.urls.due(cluster.claims.by_token.values(), cluster.clock.monotonic())
         return sum(await asyncio.gather(*(self._renew(claim) for claim in due)))
 
     async def _renew(self, claim: Claim) -> bool:
         cluster = self._cluster
         try:
-            assignment = await cluster.grants.assignment(claim, cluster.clock.monotonic())
+            assignment = await cluster.urls.assignment(claim, cluster.clock.monotonic())
             renewed = replace(assignment, renews=True)
             # Whatever it answers: the watcher sees what it holds.
             await cluster.workers.assign(claim.worker.name, cluster.caller, renewed)
         except CogmillError as error:
-            cluster.grants.missed(claim.token)
+            cluster.urls.missed(claim.token)
             _log.warning("renewal_unanswered", error=f"{type(error).__name__}: {error}"[:200], **logs.fields(claim))
             return False
         except Exception as error:
-            cluster.grants.missed(claim.token)
-            aside.put("grants", error, **logs.fields(claim))
+            cluster.urls.missed(claim.token)
+            aside.put("renew_urls", error, **logs.fields(claim))
             return False
         return True
 

@@ -21,10 +21,10 @@ from orchestrator.dispatch.claims import Claims
 from orchestrator.dispatch.cluster import Cluster
 from orchestrator.dispatch.dispatcher import Dispatcher
 from orchestrator.dispatch.fleet import Fleet, Worker
-from orchestrator.dispatch.grants import Grants, Sign
 from orchestrator.dispatch.recovery import Recovery
 from orchestrator.dispatch.retirement import Retirement
 from orchestrator.dispatch.timekeeper import Timekeeper
+from orchestrator.dispatch.urls import ClaimUrls, Sign
 from orchestrator.dispatch.verdict import Rules
 from orchestrator.dispatch.watcher import Watcher
 from orchestrator.domain.protocol import Caller, WorkerState
@@ -130,7 +130,7 @@ def cluster_of(
         poll_s=settings.lease.poll_timeout_s,
         ttl_s=settings.lease.ttl_s,
         lessons=Lessons(Book.of(settings, store), store, keep=settings.prediction.keep),
-        grants=Grants(sign),
+        urls=ClaimUrls(sign),
     )
 
 
@@ -222,7 +222,7 @@ def dispatching(
         Loop("retire", 1.0, Retirement(cluster, dispatcher, fleets).run_once),
         Loop("beat", lease.beat_s, dispatcher.beat, Life.GOES_ROUND),
         Loop("cancel", lease.cancel_poll_s, dispatcher.cancel, Life.GOES_ROUND),
-        Loop("grants", _RENEWED_EVERY_S, dispatcher.renew_urls),
+        Loop("renew_urls", _RENEWED_EVERY_S, dispatcher.renew_urls),
         Loop("reconcile", lease.unheld_grace_s / 3, cluster.reconcile, Life.GOES_ROUND),
         Loop("loads", 0.5, loads.write),
         Loop("worker_time", _BOOKED_EVERY_S, Timekeeper(cluster, settings.kind_of).run_once),

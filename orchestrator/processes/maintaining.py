@@ -62,6 +62,7 @@ _LOOKS_AHEAD_S = 2.0
 
 # Between two times that what tenants store is added up.
 _ADDS_UP_S = 10.0
+
 # Between two looks whether a tenant is to be erased.
 _ERASES_EVERY_S = 2.0
 
@@ -80,19 +81,30 @@ async def run_maintainer(settings: Settings, dialects: Mapping[str, Lines], word
         objects = S3Objects(settings.s3, settings.s3_files)
         own = settings.metrics
         with stop_signals() as stopping, health.serve(own.host, own.maintain_port, pulse, own.bearer):
-            async with _deliverer(settings, store) as deliverer, running(pulse) as loops:
-                table = [
-                    *rescuing(settings, store, objects),
-                    *sweeping(settings, store, objects),
-                    Loop("erasures", _ERASES_EVERY_S, eraser_of(settings, store, objects).run_once),
-                    *moving_rows(settings, store, objects, dialects, wording),
-                    *delivering(settings, store, deliverer),
-                    *auditing(settings, store),
-                    *showing(settings, store),
-                ]
-                for loop in table:
+            async with delivery(settings, store) as deliverer, running(pulse) as loops:
+                for loop in maintaining(settings, store, objects, deliverer, dialects, wording):
                     loops.start(loop)
                 await stopping.wait()
+
+
+def maintaining(
+    settings: Settings,
+    store: Store,
+    objects: S3Objects,
+    deliverer: Deliverer,
+    dialects: Mapping[str, Lines],
+    wording: Wording,
+) -> list[Loop]:
+    """Every loop of the process."""
+    return [
+        *rescuing(settings, store, objects),
+        *sweeping(settings, store, objects),
+        Loop("erasures", _ERASES_EVERY_S, eraser_of(settings, store, objects).run_once),
+        *moving_rows(settings, store, objects, dialects, wording),
+        *delivering(settings, store, deliverer),
+        *auditing(settings, store),
+        *showing(settings, store),
+    ]
 
 
 def spare_the_collector() -> None:
@@ -233,7 +245,7 @@ def auditing(settings: Settings, store: AuditStore) -> list[Loop]:
 
 
 @asynccontextmanager
-async def _deliverer(settings: Settings, store: WebhookStore) -> AsyncIterator[Deliverer]:
+async def delivery(settings: Settings, store: WebhookStore) -> AsyncIterator[Deliverer]:
     """A deliverer; what it has in flight at the block's end may land for a while."""
     sender = HttpSender(
         timeout_s=settings.webhooks.timeout_s,

@@ -21,7 +21,7 @@ from orchestrator.adapters.s3_urls import UrlObjects, Wallet
 from orchestrator.capacity.plans import plans
 from orchestrator.commands import doctor
 from orchestrator.config import S3Settings, Settings
-from orchestrator.dispatch.grants import keys_of
+from orchestrator.dispatch.urls import keys_of
 from orchestrator.domain.errors import IntegrityError, ObjectsRefused, ObjectsUnavailable
 from orchestrator.domain.objects import claim_prefix, result_key
 from orchestrator.domain.protocol import Assignment

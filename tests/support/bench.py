@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from orchestrator.dispatch.grants import Sign, keys_of
+from orchestrator.dispatch.urls import Sign, keys_of
 from orchestrator.domain.errors import WorkerUnreachable
 from orchestrator.domain.protocol import Answer, Assignment, Caller, RenderStatus, WorkerState, WorkerStatus
 from orchestrator.ports import WorkerPlan, Workers

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from orchestrator.commands import doctor, rayprobe
-from orchestrator.commands.doctor import Health
+from orchestrator.commands import doctor, doctor_database, findings, rayprobe
+from orchestrator.commands.findings import Finding, Health
 from orchestrator.config import OidcSettings, S3Settings, Settings
 from orchestrator.config.masters import MasterKeySettings
 from orchestrator.domain.errors import WorkerUnreachable
@@ -61,16 +61,16 @@ def test_every_check_ends_within_its_bound_where_nothing_answers(
     holes: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """In threads and in a process that are left behind: with bounds below those of every client library."""
-    monkeypatch.setattr(doctor, "WITHIN_S", 0.5)
+    monkeypatch.setattr(findings, "WITHIN_S", 0.5)
     monkeypatch.setattr(rayprobe, "WITHIN_S", 3.0)
     s3 = S3Settings(endpoint_url=f"http://127.0.0.1:{holes[1]}", access_key="a", secret_key="b")
     settings = settings_at(f"postgresql://u:p@127.0.0.1:{holes[0]}/d", s3, f"127.0.0.1:{holes[2]}", tmp_path)
-    findings = list(doctor.examine(settings, rayprobe.probe, modelfiles))
-    assert [finding.part for finding in findings] == ["database", "bucket", "ray", "gpus", "model tiny-2b"]
-    for finding in findings:
+    found = list(doctor.examine(settings, rayprobe.probe, modelfiles))
+    assert [finding.part for finding in found] == ["database", "bucket", "ray", "gpus", "model tiny-2b"]
+    for finding in found:
         assert finding.health is Health.FAIL
         assert "\n" not in finding.line()
-    assert [finding.detail for finding in findings[:3]] == [
+    assert [finding.detail for finding in found[:3]] == [
         "no answer within 0.5 s",
         "no answer within 0.5 s",
         f"no Ray cluster has answered at 127.0.0.1:{holes[2]} within 3 s",
@@ -102,12 +102,12 @@ def test_what_no_check_foresaw_ends_that_check_alone(
     def breaks(*_: object) -> str:
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr(doctor, "_database", breaks)
+    monkeypatch.setattr(doctor_database, "_database", breaks)
     monkeypatch.setattr(doctor, "_bucket", breaks)
     settings = settings_at("postgresql://u:p@127.0.0.1:1/d", S3Settings(), "127.0.0.1:1", tmp_path)
-    findings = list(doctor.examine(settings, rayprobe.probe, modelfiles))
-    assert [finding.detail for finding in findings[:2]] == ["RuntimeError: two lines"] * 2
-    assert "nothing answers at 127.0.0.1:1" in findings[2].detail
+    found = list(doctor.examine(settings, rayprobe.probe, modelfiles))
+    assert [finding.detail for finding in found[:2]] == ["RuntimeError: two lines"] * 2
+    assert "nothing answers at 127.0.0.1:1" in found[2].detail
 
 
 def test_of_a_kind_that_no_node_can_have_it_says_which_resource_is_missing() -> None:
@@ -156,14 +156,14 @@ async def test_it_says_of_each_pool_why_its_workers_cannot_load(store: Store, da
     loaded = replace(load, worker="small-1", state=LoadState.LOADED)
     await store.record_loads(CLUSTER, [broken, loaded])
     told = await store.worker_loads()
-    finding = doctor.pool_finding(POOL, told)
+    finding = doctor_database.pool_finding(POOL, told)
     assert (finding.part, finding.health) == (f"pool {POOL}", Health.FAIL)
     assert (
         "small-0 cannot load tiny-2b, 3 times in a row: its files are not whole (ConfigError: /models" in finding.detail
     )
-    assert doctor.pool_finding(POOL, [loaded]).line().endswith("1 of 1 workers have loaded tiny-2b")
-    assert doctor.pool_finding(POOL, []).health is Health.NOTE
-    loading = doctor.pool_finding(POOL, [replace(load, state=LoadState.LOADING)])
+    assert doctor_database.pool_finding(POOL, [loaded]).line().endswith("1 of 1 workers have loaded tiny-2b")
+    assert doctor_database.pool_finding(POOL, []).health is Health.NOTE
+    loading = doctor_database.pool_finding(POOL, [replace(load, state=LoadState.LOADING)])
     assert (loading.health, loading.detail) == (Health.NOTE, "the workers of pool small are still loading tiny-2b")
 
 
@@ -171,7 +171,7 @@ async def test_it_says_of_a_pool_that_shares_workers_that_none_holds_its_model(s
     settings = shared_settings().model_copy(update={"database_url": database_url})
     load = WorkerLoad(worker="main-0", pool="five", model="big", state=LoadState.LOADED)
     await store.record_loads(CLUSTER, [load, replace(load, worker="main-1")])
-    found = await asyncio.to_thread(lambda: list(doctor._pools(settings)))
+    found = await asyncio.to_thread(lambda: list(doctor_database.pool_findings(settings)))
     assert [(each.part, each.health, each.detail) for each in found] == [
         ("pool five", Health.OK, "2 of 2 workers have loaded big"),
         ("pool two", Health.NOTE, "no worker of shared.main holds small now"),
@@ -179,8 +179,8 @@ async def test_it_says_of_a_pool_that_shares_workers_that_none_holds_its_model(s
 
 
 async def test_it_says_which_generation_of_the_master_key_is_missing(store: Store, database_url: str) -> None:
-    def finding(**told: Any) -> doctor.Finding:
-        return doctor.masters_finding(api_settings(database_url).model_copy(update=told))
+    def finding(**told: Any) -> Finding:
+        return doctor_database.masters_finding(api_settings(database_url).model_copy(update=told))
 
     newer = [MasterKeySettings(generation=2, key=SecretStr("the second of the master keys"))]
     await store.add_key("k1", "acme", "", master=2)

@@ -11,7 +11,6 @@ from orchestrator.config import RetentionSettings, S3Settings
 from orchestrator.config.logins import Login
 from orchestrator.domain.job import WorkerRef
 from orchestrator.processes import maintaining
-from orchestrator.processes.shared import showing
 from orchestrator.store import Store
 from tests.support.campaigns import a_campaign_scene
 from tests.support.jobs import CLUSTER, POOL
@@ -26,22 +25,18 @@ async def test_every_loop_of_the_maintainer_may_do_what_it_does(
     store: Store, database: asyncpg.Connection, database_url: str, s3_settings: S3Settings, objects: S3Objects
 ) -> None:
     settings = webhook_settings(database_url).model_copy(update={"s3": s3_settings, "retention": AT_ONCE})
-    # Something for each to do: a campaign that goes on, one that was deleted, and a worker that is dead.
+    # Something for each to do: a campaign that goes on, one that was deleted, a tenant to erase, a dead worker.
     scene = a_campaign_scene(store, objects, settings)
     ended = await scene.finish(await scene.create())
     await scene.create()
     await scene.campaigns.delete(scene.tenant, ended.id)
+    await store.add_key("key", "gone", "tests")
+    await store.request_erasure("gone", by="tests", keep_usage=False)
     await scene.dispatching.beat(CLUSTER, {WorkerRef(name="w", incarnation="i"): POOL})
     await database.execute("UPDATE workers SET alive = false, beat_at = beat_at - interval '1 year'")
     mine: Store = acting(store, Login.MAINTAIN)
-    async with maintaining._deliverer(settings, mine) as deliverer:
-        table = [
-            *maintaining.rescuing(settings, mine, objects),
-            *maintaining.sweeping(settings, mine, objects),
-            *maintaining.moving_rows(settings, mine, objects, lines_of(settings), wording_of(settings)),
-            *maintaining.delivering(settings, mine, deliverer),
-            *showing(settings, mine),
-        ]
+    async with maintaining.delivery(settings, mine) as deliverer:
+        table = maintaining.maintaining(settings, mine, objects, deliverer, lines_of(settings), wording_of(settings))
         for _ in range(2):
             for loop in table:
                 try:

@@ -11,7 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator import cli
-from orchestrator.commands.findings import Finding, Health, role_findings
+from orchestrator.commands.doctor_database import role_findings
+from orchestrator.commands.findings import Finding, Health
 from orchestrator.config.database import Access
 from orchestrator.config.logins import Login, names
 from orchestrator.domain.errors import StoreUnavailable

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from orchestrator.commands import doctor
+from orchestrator.commands.findings import Health
 from orchestrator.config import ModelSettings, S3Settings
 from orchestrator.domain.catalog import FAMILIES, TINY
 from orchestrator.domain.errors import ConfigError
@@ -152,6 +153,6 @@ def test_every_published_model_comes_from_the_hub_goes_on_to_s3_and_comes_back_t
     found = doctor.source_finding(
         "model m", ModelSettings(family=family.name, source=str(back)), None, modelfiles.require_model
     )
-    assert (found.health, found.detail) == (doctor.Health.OK, f"{back} is whole")
+    assert (found.health, found.detail) == (Health.OK, f"{back} is whole")
     pipeline = loading.load(back, family, torch.device("cpu"), torch.float32)
     assert pipeline.tokenizer("a watermill").input_ids[-1] == 1

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.commands import doctor
+from orchestrator.commands.findings import Health
 from orchestrator.config import ModelSettings, S3Settings
 from orchestrator.domain.catalog import FAMILIES
 from orchestrator.domain.errors import ConfigError
@@ -155,7 +156,7 @@ def test_what_a_load_could_not_open_is_said_by_name_by_the_doctor_and_by_verify(
     damage(copy)
     section = ModelSettings(family="cogvideox-1.5-5b", source=str(copy), accept_licence=True)
     finding = doctor.source_finding("model x", section, None, modelfiles.require_model)
-    assert finding.health is doctor.Health.FAIL
+    assert finding.health is Health.FAIL
     assert complaint in finding.detail
     with pytest.raises(ConfigError) as refused:
         modelfiles.verify(str(copy), tmp_path / "cache", S3Settings())

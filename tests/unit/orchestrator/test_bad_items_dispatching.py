@@ -21,10 +21,10 @@ from orchestrator.dispatch.claims import Claims
 from orchestrator.dispatch.cluster import Cluster
 from orchestrator.dispatch.dispatcher import Dispatcher
 from orchestrator.dispatch.fleet import Fleet
-from orchestrator.dispatch.grants import Grants
 from orchestrator.dispatch.recovery import Recovery
 from orchestrator.dispatch.retirement import Retirement
 from orchestrator.dispatch.settler import Settler
+from orchestrator.dispatch.urls import ClaimUrls
 from orchestrator.domain.catalog import FAMILIES
 from orchestrator.domain.clusters import Wish
 from orchestrator.domain.job import WorkerRef
@@ -185,7 +185,7 @@ async def _told(verb: str) -> object:
     return [GOOD]
 
 
-async def grants() -> object:
+async def renew_urls() -> object:
     """A claim that cannot be signed for, or whose worker breaks, keeps no other from newer URLs."""
     unsigned, bad, good = (a_claim() for _ in range(3))
     done = Done(bad.token)
@@ -200,7 +200,7 @@ async def grants() -> object:
         await done(assignment.token)
         return Answer.ACCEPTED
 
-    cluster = _cluster(workers=fake(assign=assign), grants=Grants(sign))
+    cluster = _cluster(workers=fake(assign=assign), urls=ClaimUrls(sign))
     cluster.claims.hold([unsigned, bad, good], 100.0)
     dispatcher = Dispatcher(cluster, ("small",))
     assert await dispatcher.renew_urls() == 1
@@ -385,7 +385,7 @@ CASES: dict[str, Callable[[], Awaitable[object]]] = {
     "dispatch": dispatch,
     "cancel": lambda: _told("cancel"),
     "rebalance": lambda: _told("rebalance"),
-    "grants": grants,
+    "renew_urls": renew_urls,
     "retire": retire,
     "give_back": give_back,
     "progress": progress,

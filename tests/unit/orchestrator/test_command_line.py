@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from orchestrator import cli
 from orchestrator.commands import doctor
+from orchestrator.commands.findings import Finding, Health
 from orchestrator.config import AdapterSettings, ModelSettings
 from orchestrator.domain.errors import StaleEpoch
 from workers import modelfiles
@@ -205,7 +206,7 @@ def a_pipeline(path: Path) -> Path:
     return tensors
 
 
-def checked(checkpoint: Path, ray_address: str | None) -> doctor.Finding:
+def checked(checkpoint: Path, ray_address: str | None) -> Finding:
     model = ModelSettings(family="tiny-2b", source=str(checkpoint))
     return doctor.source_finding("model m", model, ray_address, modelfiles.require_model)
 
@@ -216,16 +217,16 @@ class TestDoctor:
     @pytest.mark.parametrize(
         ("address", "health"),
         [
-            (None, doctor.Health.FAIL),
-            ("127.0.0.1:6379", doctor.Health.FAIL),
-            ("localhost:6379", doctor.Health.FAIL),
-            ("[::1]:6379", doctor.Health.FAIL),
-            ("cogmill-head-svc:6379", doctor.Health.NOTE),
-            ("10.0.0.7:6379", doctor.Health.NOTE),
+            (None, Health.FAIL),
+            ("127.0.0.1:6379", Health.FAIL),
+            ("localhost:6379", Health.FAIL),
+            ("[::1]:6379", Health.FAIL),
+            ("cogmill-head-svc:6379", Health.NOTE),
+            ("10.0.0.7:6379", Health.NOTE),
         ],
     )
     def test_a_missing_one_is_a_failure_only_where_workers_share_this_disk(
-        self, address: str | None, health: doctor.Health, tmp_path: Path
+        self, address: str | None, health: Health, tmp_path: Path
     ) -> None:
         assert checked(tmp_path / "nowhere", address).health is health
 
@@ -235,7 +236,7 @@ class TestDoctor:
         index.write_text('{"vae": ["diffusers", "X"], "unet": ["diffusers", "Y"]}')
         found = checked(tmp_path, "elsewhere:6379")
         assert (found.health, "model_index.json names unet, which is missing" in found.detail) == (
-            doctor.Health.FAIL, True,
+            Health.FAIL, True,
         )  # fmt: skip
         assert found.line().startswith("FAIL  model m ")
         index.unlink()
@@ -244,7 +245,7 @@ class TestDoctor:
     def test_what_workers_fetch_is_left_to_them(self) -> None:
         model = ModelSettings(family="tiny-2b", source="s3://models/tiny-2b")
         found = doctor.source_finding("model m", model, None, modelfiles.require_model)
-        assert (found.health, "s3://models/tiny-2b" in found.detail) == (doctor.Health.NOTE, True)
+        assert (found.health, "s3://models/tiny-2b" in found.detail) == (Health.NOTE, True)
 
     def test_an_adapter_without_weights_is_found(self, tmp_path: Path) -> None:
         lora = AdapterSettings(source=str(tmp_path), models=("m",))
@@ -254,10 +255,10 @@ class TestDoctor:
         ink.parent.mkdir()
         ink.write_bytes(TENSORS)
         found = doctor.source_finding("adapter ink", lora, None, modelfiles.require_adapter)
-        assert (found.health, found.detail) == (doctor.Health.OK, f"{tmp_path} is whole")
+        assert (found.health, found.detail) == (Health.OK, f"{tmp_path} is whole")
         (tmp_path / "other.safetensors").write_bytes(TENSORS)
         found = doctor.source_finding("adapter ink", lora, None, modelfiles.require_adapter)
-        assert (found.health, "2 safetensors" in found.detail) == (doctor.Health.FAIL, True), "nor could a worker tell"
+        assert (found.health, "2 safetensors" in found.detail) == (Health.FAIL, True), "nor could a worker tell"
 
     def test_what_cannot_be_read_is_said(self, tmp_path: Path) -> None:
         def require(path: Path) -> None:
@@ -265,7 +266,7 @@ class TestDoctor:
 
         lora = AdapterSettings(source=str(tmp_path), models=("m",))
         found = doctor.source_finding("adapter ink", lora, None, require)
-        assert (found.health, "Permission denied" in found.detail) == (doctor.Health.FAIL, True)
+        assert (found.health, "Permission denied" in found.detail) == (Health.FAIL, True)
 
     def test_tensors_that_are_cut_short_are_found(self, tmp_path: Path) -> None:
         tensors = a_pipeline(tmp_path)
@@ -273,5 +274,5 @@ class TestDoctor:
         for size in (len(TENSORS), len(TENSORS) - 1, 10, 0):
             tensors.write_bytes(TENSORS[:size])
             healths[size] = checked(tmp_path, None).health
-        assert healths.pop(len(TENSORS)) is doctor.Health.OK
-        assert set(healths.values()) == {doctor.Health.FAIL}
+        assert healths.pop(len(TENSORS)) is Health.OK
+        assert set(healths.values()) == {Health.FAIL}

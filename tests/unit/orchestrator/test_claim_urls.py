@@ -13,7 +13,7 @@ from orchestrator.adapters.s3_urls import Wallet
 from orchestrator.dispatch.claims import Claims
 from orchestrator.dispatch.dispatcher import Dispatcher
 from orchestrator.dispatch.fleet import Fleet
-from orchestrator.dispatch.grants import Grants, keys_of
+from orchestrator.dispatch.urls import ClaimUrls, keys_of
 from orchestrator.domain.errors import ObjectsRefused
 from orchestrator.domain.job import Claim
 from orchestrator.domain.objects import checkpoint_key, claim_prefix
@@ -38,17 +38,17 @@ def test_a_claim_writes_below_its_own_prefix_and_reads_its_inputs_besides() -> N
 
 
 async def test_urls_are_renewed_at_half_of_their_time_and_at_once_when_another_dispatcher_signed_them() -> None:
-    grants, claim, adopted = Grants(sign), a_claim(), a_claim()
-    assignment = await grants.assignment(claim, now=100.0)
+    urls, claim, adopted = ClaimUrls(sign), a_claim(), a_claim()
+    assignment = await urls.assignment(claim, now=100.0)
     assert assignment.reads is not None
     assert assignment.writes is not None
     assert set(assignment.writes) <= set(assignment.reads)
-    assert grants.due([claim, adopted], now=129.0) == [adopted]
-    assert grants.due([claim], now=130.0) == [claim]
-    await grants.assignment(claim, now=130.0)
-    assert grants.due([claim], now=130.0) == []
-    grants.missed(claim.token)
-    assert grants.due([claim], now=130.0) == [claim]
+    assert urls.due([claim, adopted], now=129.0) == [adopted]
+    assert urls.due([claim], now=130.0) == [claim]
+    await urls.assignment(claim, now=130.0)
+    assert urls.due([claim], now=130.0) == []
+    urls.missed(claim.token)
+    assert urls.due([claim], now=130.0) == [claim]
 
 
 async def test_a_dispatcher_sends_the_urls_of_a_claim_with_it_and_newer_ones_as_such() -> None:
@@ -64,7 +64,7 @@ async def test_a_dispatcher_sends_the_urls_of_a_claim_with_it_and_newer_ones_as_
     now = [100.0]
     cluster: Any = SimpleNamespace(
         name="c", caller=None, clock=fake(monotonic=lambda: now[0]), fleet=Fleet(), claims=Claims(),
-        store=fake(claim=claims), workers=fake(assign=assign), grants=Grants(sign),
+        store=fake(claim=claims), workers=fake(assign=assign), urls=ClaimUrls(sign),
     )  # fmt: skip
     hears(cluster.fleet, a_status(worker=claim.worker, pool=claim.pool))
     dispatcher = Dispatcher(cluster, (claim.pool,))
@@ -79,10 +79,10 @@ async def test_a_dispatcher_sends_the_urls_of_a_claim_with_it_and_newer_ones_as_
 
 
 async def test_workers_with_keys_are_sent_no_urls() -> None:
-    grants, claim = Grants(), a_claim()
-    assignment = await grants.assignment(claim, now=100.0)
+    urls, claim = ClaimUrls(), a_claim()
+    assignment = await urls.assignment(claim, now=100.0)
     assert (assignment.reads, assignment.writes) == (None, None)
-    assert grants.due([claim], now=1e9) == []
+    assert urls.due([claim], now=1e9) == []
 
 
 def test_urls_are_in_no_text() -> None:

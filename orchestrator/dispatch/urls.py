@@ -12,7 +12,7 @@ from orchestrator.domain.objects import output_keys
 from orchestrator.domain.protocol import Assignment
 from orchestrator.ports.objects import Signed
 
-# Keys to read and keys to write -> their URLs. Blocks for a third of a millisecond a key.
+# Keys to read and keys to write -> their URLs. Blocks, for about half a millisecond of CPU a URL.
 Sign = Callable[[Collection[str], Collection[str]], Signed]
 
 # Of claims that are signed for at a time: threads are also for others.
@@ -20,7 +20,7 @@ _TOGETHER = 4
 
 
 @dataclass(slots=True)
-class Grants:
+class ClaimUrls:
     """Signs for claims, and knows when to sign again. Without `sign` workers have keys, and nothing is signed."""
 
     sign: Sign | None = None
