@@ -66,7 +66,7 @@ def show_predictions(api: str | None, *, model: str | None, pool: str | None, sp
         return
     lines = told["speeds"] if speeds else told["data"]
     names = ("pool", "kind", "model", "configured", "learned") if speeds else _PREDICTED
-    tables.table([name.replace("_", " ") for name in names], ([line[name] for name in names] for line in lines))
+    tables.table([name.replace("_", " ") for name in names], ([line.get(name) for name in names] for line in lines))
 
 
 def show_parked(api: str | None) -> None:

@@ -45,6 +45,7 @@ class DatabaseAddress:
         if not url.startswith(("postgresql://", "postgres://")):
             raise ValueError(f"{key} must start with postgresql://")
         parts = urlsplit(url)
+        _check_quoted(key, parts)
         hosts = parts.netloc.rpartition("@")[2]
         _check_ports(key, hosts)
         options = _options(key, parts)
@@ -61,6 +62,13 @@ class DatabaseAddress:
             target_session_attrs=target,
             database=unquote(parts.path.lstrip("/")) or options.get("dbname", options.get("database", "")),
         )
+
+
+def _check_quoted(key: str, parts: SplitResult) -> None:
+    """A password that ends the host's part early: what follows would be shown as a database, or as an option."""
+    names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+    if "@" not in parts.netloc and any("@" in each for each in (parts.path, parts.fragment, *names)):
+        raise ValueError(f"{key}: in a name or a password write / as %2F, ? as %3F, # as %23 and @ as %40")
 
 
 def _check_ports(key: str, hosts: str) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from orchestrator.config.database import Access, DatabaseAddress
-from orchestrator.domain.errors import InvalidField, StoreReadOnly, StoreUnavailable, TenantErased
+from orchestrator.domain.errors import CogmillError, InvalidField, StoreReadOnly, StoreUnavailable, TenantErased
 from orchestrator.domain.job import RenderSpec
 from orchestrator.store.connecting import LOOPS, Connection, Patience, connect, current, described, leave, settings_of
 
@@ -184,19 +184,31 @@ def unavailable() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        state = _sqlstate(error) or ""
-        if state == _ERASED:
-            raise TenantErased from error
-        if _unholdable(error):
-            raise InvalidField(f"the database cannot hold this: {error.orig}", param=None) from error
-        if state == _READ_ONLY:
-            raise StoreReadOnly(f"PostgreSQL: {error.orig}") from error
-        broken = isinstance(error, InterfaceError) or _out_of_step(error.orig)
-        if error.connection_invalidated or broken or state.startswith(_UNAVAILABLE):
-            raise StoreUnavailable(f"PostgreSQL: {error.orig}") from error
+        broken = error.connection_invalidated or isinstance(error, InterfaceError) or _out_of_step(error.orig)
+        if (ours := _ours(error.orig, broken=broken, unholdable=_unholdable(error))) is not None:
+            raise ours from error
+        raise
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        # Of COPY, which passes SQLAlchemy by.
+        if (ours := _ours(error, broken=not isinstance(error, asyncpg.PostgresError))) is not None:
+            raise ours from error
         raise
     except (TimeoutError, OSError, PoolTimeout) as error:
         raise StoreUnavailable(described(error)) from error
+
+
+def _ours(error: BaseException | None, *, broken: bool, unholdable: bool = False) -> CogmillError | None:
+    """What an error of the driver is to callers; None where the statement is to blame."""
+    state = getattr(error, "sqlstate", None) or ""
+    if state == _ERASED:
+        return TenantErased()
+    if unholdable:
+        return InvalidField(f"the database cannot hold this: {error}", param=None)
+    if state == _READ_ONLY:
+        return StoreReadOnly(f"PostgreSQL: {error}")
+    if broken or state.startswith(_UNAVAILABLE):
+        return StoreUnavailable(f"PostgreSQL: {error}")
+    return None
 
 
 def blames_caller(error: DBAPIError) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 
@@ -234,6 +235,27 @@ async def test_a_bucket_that_is_away_only_delays_a_batch(
         await scene.step()
     done = await scene.finish(batch)
     assert (done.status, set(await scene.lines(done.output_file))) == (BatchStatus.COMPLETED, {"a"})
+
+
+# As a full disk, too few connections, and a server that is shut down; and one that dies in the middle of a COPY.
+TROUBLES = {code: f"RAISE EXCEPTION 'not now' USING ERRCODE = '{code}'" for code in ("53100", "53300", "57P01")}
+TROUBLES["dies"] = "PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(9)"
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+async def test_a_database_that_takes_no_rows_now_only_delays_a_batch(
+    scene: Scene, database: asyncpg.Connection, trouble: str
+) -> None:
+    batch = await scene.create([line("a")])
+    await database.execute(f"""
+        CREATE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {TROUBLES[trouble]}; RETURN NEW; END $$;
+        CREATE TRIGGER fails BEFORE INSERT ON campaign_rows FOR EACH ROW EXECUTE FUNCTION fails()
+    """)
+    await scene.step()
+    assert (await scene.batch(batch)).status is BatchStatus.VALIDATING
+    assert await database.fetch("SELECT subject, error FROM parked") == [], "nobody has to look after it"
+    await database.execute("DROP FUNCTION fails CASCADE")
+    assert (await scene.finish(batch)).completed == 1
 
 
 async def test_a_full_disk_only_delays_the_answers(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

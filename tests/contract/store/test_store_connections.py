@@ -6,6 +6,7 @@ import asyncio
 import re
 from contextlib import nullcontext
 from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 
@@ -100,6 +101,21 @@ def test_what_is_not_supported_is_refused_by_name(url: str, told: str) -> None:
     with pytest.raises(ValueError, match=re.escape(told)) as refused:
         DatabaseAddress.parse(url.replace("://", "://u:secret@"))
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("mark", "/?#")
+def test_a_password_that_would_be_read_as_something_else_is_refused_and_not_shown(mark: str) -> None:
+    """It begins with digits: what is before the mark is a valid port."""
+    with pytest.raises(ValueError, match="%2F") as refused:
+        DatabaseAddress.parse(f"postgresql://u:54{mark}secret@h/x")
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("mark", "@:/?# %+")
+def test_any_password_is_taken_when_it_is_quoted(mark: str) -> None:
+    address = DatabaseAddress.parse(f"postgresql://u:54{quote(mark, safe='')}secret@h/x?connect_timeout=3")
+    assert (address.shown, address.database, address.connect_timeout_s) == ("h/x", "x", 3)
+    assert unquote(urlsplit(address.dsn).password or "") == f"54{mark}secret"
 
 
 async def test_the_first_of_several_hosts_that_writes_is_taken(database_url: str, postgres_server: Server) -> None:

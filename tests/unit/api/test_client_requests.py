@@ -115,6 +115,12 @@ class TestErrors:
         with pytest.raises(module.BadAnswer, match="no Video"):
             client(lambda c: c.videos.retrieve("video_1"))
 
+    @pytest.mark.parametrize("body", [b"<html>", b"[]", b"null", b"", b'{"data": "abc", "speeds": []}'])
+    def test_so_is_one_that_is_handed_on_as_the_api_words_it(self, client: Client, body: bytes) -> None:
+        client.answers(httpx.Response(200, content=body))
+        with pytest.raises(module.BadAnswer, match="no Predictions"):
+            client(lambda c: c.admin.predictions())
+
     def test_a_redirect_is_not_followed_with_the_key(self, client: Client) -> None:
         client.answers(httpx.Response(302, headers={"location": "http://elsewhere.test"}))
         with pytest.raises(module.ApiError):

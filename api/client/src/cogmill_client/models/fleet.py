@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from cogmill_client.models.base import Answer
 
@@ -69,3 +69,10 @@ class Fleet(Answer):
     object: Literal["fleet"]
     kinds: list[FleetKind]
     decisions: list[ScaleDecision]
+
+
+class Predictions(Answer):
+    """What renders have taught of how long renders take, and how fast each kind of worker is: as the API words them."""
+
+    data: list[dict[str, Any]]
+    speeds: list[dict[str, Any]]

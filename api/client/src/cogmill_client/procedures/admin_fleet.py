@@ -8,7 +8,7 @@ from cogmill_client.effects import Items, Request, Steps
 from cogmill_client.exchange import answer_of, reads
 from cogmill_client.models.admin import Job, Parked, Pool, Resumed, Worker
 from cogmill_client.models.base import Answer
-from cogmill_client.models.fleet import Fleet
+from cogmill_client.models.fleet import Fleet, Predictions
 from cogmill_client.paging import listed
 from cogmill_client.urls import at, query, without_none
 
@@ -55,7 +55,7 @@ def fleet() -> Steps[Fleet]:
 def predictions(*, model: str | None = None, pool: str | None = None) -> Steps[dict[str, Any]]:
     """What renders have taught of how long renders take, as the API words it."""
     request = Request(method="GET", url="/v1/admin/predictions", query=query(model=model, pool=pool, limit=1000))
-    return answer_of(request, lambda response: dict(response.json()))
+    return answer_of(request, lambda response: reads(Predictions)(response).model_dump())
 
 
 def workers(
