@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from orchestrator.commands.options import DataDirOption, path, settings_of
+from orchestrator.commands.tables import visible
 from orchestrator.domain.errors import CogmillError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def list_entries(
         return list((await store.page_audit(wanted, limit=limit)).entries)
 
     for entry in _run(settings_of(data_dir), read):
-        typer.echo(_line(entry))
+        typer.echo(visible(_line(entry)))
 
 
 @audit.command("export")
@@ -85,7 +86,7 @@ def export(
 
     async def write(store: Store) -> None:
         async for entry in _all(store, wanted):
-            typer.echo(json.dumps(document(entry), ensure_ascii=False))
+            typer.echo(json.dumps(document(entry)))
 
     _run(settings_of(data_dir), write)
 
@@ -124,7 +125,7 @@ def verify(
 
     report = _run(settings, read)
     for finding in report.findings:
-        typer.echo(finding)
+        typer.echo(visible(finding))
     if len(report.findings) == MOST_FINDINGS:
         typer.echo("and more")
     end = "nothing is sealed" if report.end is None else f"the end is seal {report.end.number}, {report.end.link}"
