@@ -103,10 +103,8 @@ async def test_a_stolen_viewers_key_shows_no_prompt_no_secret_and_changes_nothin
     await api.fail(video_id)
     known = id_of(api.http.headers["authorization"].removeprefix("Bearer "))
     secret = api.http.headers["authorization"].removeprefix(f"Bearer {known}.")
-    there = {
-        "tenant": api.tenant, "name": api.tenant, "job_id": video_id, "key_id": known, "pool": POOL, "worker_id": "c:w",
-        "period": "day", "unit": "money", "subject": "s", "erasure_id": "e",
-    }  # fmt: skip
+    there = {"tenant": api.tenant, "job_id": video_id, "key_id": known, "pool": POOL, "worker_id": "c:w"}
+    there |= {"period": "day", "unit": "money", "subject": "s", "erasure_id": "e"}
     async with holding(api, *ROLES[Role.VIEWER]) as http:
         seen = 0
         for path, item in document()["paths"].items():
