@@ -195,9 +195,10 @@ def _lawful(erasures: Sequence[Entry]) -> dict[int, frozenset[str]]:
         blanked = (erasure.after or {}).get("blanked")
         if not isinstance(blanked, dict):
             continue  # it was changed, and is found to be
-        for names, ids in ((OF_OBJECT, blanked.get("object", ())), (OF_ACTOR, blanked.get("actor", ()))):
-            for each in ids:
-                found[each] = found.get(each, frozenset()) | frozenset(names)
+        for names, ids in ((OF_OBJECT, blanked.get("object")), (OF_ACTOR, blanked.get("actor"))):
+            for each in ids if isinstance(ids, list) else ():
+                if isinstance(each, int):
+                    found[each] = found.get(each, frozenset()) | frozenset(names)
     return found
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.commands.options import DataDirOption, path, settings_of, with_store
+from orchestrator.commands.tables import visible
 from orchestrator.commands.times import moment
 from orchestrator.domain.errors import CogmillError
 
@@ -61,7 +62,7 @@ def list_entries(
         return list((await store.page_audit(wanted, limit=limit)).entries)
 
     for entry in with_store(settings_of(data_dir), read):
-        typer.echo(_line(entry))
+        typer.echo(visible(_line(entry)))
 
 
 @audit.command("export")
@@ -81,7 +82,7 @@ def export(
 
     async def write(store: Store) -> None:
         async for entry in _all(store, wanted):
-            typer.echo(json.dumps(document(entry), ensure_ascii=False))
+            typer.echo(json.dumps(document(entry)))
 
     with_store(settings_of(data_dir), write)
 
@@ -120,7 +121,7 @@ def verify(
 
     report = with_store(settings, read)
     for finding in report.findings:
-        typer.echo(finding)
+        typer.echo(visible(finding))
     if len(report.findings) == MOST_FINDINGS:
         typer.echo("and more")
     end = "nothing is sealed" if report.end is None else f"the end is seal {report.end.number}, {report.end.link}"

@@ -72,7 +72,7 @@ def show_predictions(api: str | None, *, model: str | None, pool: str | None, sp
 def show_parked(api: str | None) -> None:
     with administrating(api) as cogmill:
         for each in cogmill.admin.parked():
-            typer.echo(f"{each.id}  {each.kind}  {each.tenant}  {_second(each.at)[:16]}  {each.error}")
+            typer.echo(tables.visible(f"{each.id}  {each.kind}  {each.tenant}  {_second(each.at)[:16]}  {each.error}"))
 
 
 def resume_parked(api: str | None, subject: str) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from orchestrator.commands import keys
 from orchestrator.commands.options import DataDirOption, settings_of, with_store
-from orchestrator.commands.tables import table
+from orchestrator.commands.tables import table, visible
 from orchestrator.domain.errors import CogmillError, Unavailable
 
 if TYPE_CHECKING:
@@ -90,6 +90,11 @@ def retire_master(
     with_store(settings, lambda store: _end(store, lives, generation, newest, descendants=descendants))
     typer.echo("The keys are revoked, and the secrets rotated: who verifies deliveries needs the new ones.")
     _resign(settings, ring, generation)
+    if _run(settings, lambda store: _living(store, ring, generation)).ends(descendants=descendants):
+        raise CogmillError(
+            f"meanwhile something new came to live on the generation {generation}: a process whose ring does not begin "
+            f"with the generation {newest} makes it. See to it that there is none, and do this again"
+        )
     typer.echo(f"Nothing lives on the generation {generation} any more. {_take_out(ring, generation)}")
 
 
@@ -146,14 +151,15 @@ async def _living(store: Store, ring: Ring, generation: int) -> _Living:
 
 
 async def _end(store: Store, lives: _Living, generation: int, newest: int, *, descendants: bool) -> None:
-    await store.retire_master(generation, successor=newest)
-    for maker in lives.makers if descendants else ():
+    retired = await store.retire_master(generation, successor=newest)
+    # Also those that were no makers yet when they were listed: from here on they make nothing more.
+    for maker in sorted({*lives.makers, *retired.keys}) if descendants else ():
         await store.revoke_made_by(maker)
 
 
 def _list(head: str, lines: Iterable[str]) -> None:
     for line in (head, *(f"  {each}" for each in lines)):
-        typer.echo(line)
+        typer.echo(visible(line))
 
 
 def _lines(listed: Iterable[ApiKey]) -> list[str]:

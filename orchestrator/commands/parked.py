@@ -10,6 +10,7 @@ import typer
 from orchestrator.commands import fleet_by_api as by_api
 from orchestrator.commands.administration import ApiOption, over_api
 from orchestrator.commands.options import DataDirOption, settings_of
+from orchestrator.commands.tables import visible
 from orchestrator.domain.errors import CogmillError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def list_parked(api: ApiOption = None, data_dir: DataDirOption = None) -> None:
             return await store.list_parked()
 
     for each in asyncio.run(read()):
-        typer.echo(f"{each.subject}  {each.kind}  {each.tenant}  {each.at:%Y-%m-%d %H:%M}  {each.error}")
+        typer.echo(visible(f"{each.subject}  {each.kind}  {each.tenant}  {each.at:%Y-%m-%d %H:%M}  {each.error}"))
 
 
 @parked.command("resume")

@@ -85,13 +85,18 @@ def duration(seconds: float) -> str:
     return f"{whole // 60} min {whole % 60:02} s" if whole >= 60 else f"{seconds:.3g} s"
 
 
+def visible(text: str) -> str:
+    """A line that others wrote a part of: a name with a line's end, an escape or an override of the direction in it
+    must not draw on the terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
 def _cell(value: object) -> str:
     if value is None or value == "":
         return _NOTHING
     if isinstance(value, float):
         return f"{value:,.2f}".rstrip("0").rstrip(".")
-    # A name with a line's end or an escape in it must not draw on the terminal.
-    return "".join(letter if letter.isprintable() else "?" for letter in str(value))
+    return visible(str(value))
 
 
 def _is_number(cell: str) -> bool:

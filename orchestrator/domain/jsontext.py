@@ -32,16 +32,32 @@ def parse(
     *,
     parse_constant: Callable[[str], Any] | None = None,
     parse_float: Callable[[str], Any] | None = None,
+    once: bool = False,
 ) -> Any:
-    """What the text says; bytes may be UTF-8, UTF-16 or UTF-32. Raises `ValueError`, `TooDeep` among them."""
+    """What the text says; bytes may be UTF-8, UTF-16 or UTF-32. Raises `ValueError`, `TooDeep` among them.
+
+    `once`: also for an object that has a name twice, of which others may read the one that Python's reader passes over.
+    """
     text = raw if isinstance(raw, str) else raw.decode(json.detect_encoding(raw), "surrogatepass")
     check_depth(text)
-    return json.loads(text, parse_int=_integer, parse_constant=parse_constant, parse_float=parse_float)
+    hook = _once if once else None
+    return json.loads(
+        text, parse_int=_integer, parse_constant=parse_constant, parse_float=parse_float, object_pairs_hook=hook
+    )
 
 
 def own(text: str) -> Any:
     """JSON that we wrote and kept ourselves, a million rows of it: as quickly as can be, without bounds."""
     return json.loads(text)
+
+
+def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in members:
+        if name in found:
+            raise ValueError(f"it has {name[:40]!r} twice in one object")
+        found[name] = value
+    return found
 
 
 def _integer(digits: str) -> int:

@@ -95,9 +95,9 @@ class SignedReceipt:
     def parse(cls, text: bytes | str) -> SignedReceipt:
         """From what `text` gave, and from the same JSON in another layout. Raises `IntegrityError`."""
         try:
-            found = jsontext.parse(text)
+            found = jsontext.parse(text, once=True)
         except ValueError as error:
-            raise IntegrityError(f"it is no JSON: {error}") from None
+            raise IntegrityError(f"it is no JSON of ours: {error}") from None
         if not isinstance(found, dict) or (found.get("object"), found.get("algorithm")) != (SIGNED, "Ed25519"):
             raise IntegrityError("it is no receipt of an erasure")
         receipt, signature = found.get("receipt"), found.get("signature")

@@ -24,13 +24,14 @@ _INVISIBLE = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 # Control characters but for tab, newline and carriage return; and half surrogate pairs, which UTF-8 cannot say.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
-_TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# Neither `.` nor `..`: on their way clients and proxies take them out of a path, and what is left is another route's.
+_TENANT = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,64}")
 
 
 def check_tenant(name: str, param: str = "tenant") -> str:
     """The same. Raises `InvalidField` for what no tenant can be called."""
     if not _TENANT.fullmatch(name):
-        raise InvalidField("a tenant is 1 to 64 letters, digits or ._-", param=param)
+        raise InvalidField("a tenant is 1 to 64 letters, digits or ._-, and neither . nor ..", param=param)
     return name
 
 

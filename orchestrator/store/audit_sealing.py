@@ -23,10 +23,8 @@ _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('cogmill:audit', 0))
 # Every transaction below the snapshot's horizon has ended, and what it wrote is seen. Numbers that this server has not
 # given out yet are another's, from which the database was moved; its transactions have all ended.
 _READY = text("""
-    SELECT * FROM audit
-    WHERE seal IS NULL
-      AND (xid < pg_snapshot_xmin(pg_current_snapshot()) OR xid >= pg_snapshot_xmax(pg_current_snapshot()))
-    ORDER BY id LIMIT :n
+    seal IS NULL
+    AND (xid < pg_snapshot_xmin(pg_current_snapshot()) OR xid >= pg_snapshot_xmax(pg_current_snapshot()))
 """)
 
 
@@ -46,7 +44,8 @@ class AuditSealing(Part):
         async def seal(connection: AsyncConnection) -> Seal | None:
             if not await connection.scalar(_TRY_LOCK):
                 return None
-            entries = [entry_of(row) for row in await connection.execute(_READY, {"n": at_most})]
+            ready = select(audit).where(_READY).order_by(audit.c.id).limit(at_most)
+            entries = [entry_of(row) for row in await connection.execute(ready)]
             if not entries:
                 return None
             made = make(entries, await _end(connection), await _now(connection))

@@ -70,6 +70,16 @@ async def test_an_administrators_key_replaces_and_revokes_none_that_may_more(api
     assert (found.revoked_at, found.replaced_by) == (None, None)
 
 
+async def test_no_tenant_is_called_what_a_path_does_not_keep(api: Api) -> None:
+    """Nobody could limit or erase it: `/v1/admin/tenants/../erasure` is another route by the time that it arrives."""
+    async with holding(api, *ROLES[Role.ADMIN]) as http:
+        for name in (".", ".."):
+            assert refused(await http.post(KEYS, json={"tenant": name})) == (400, "invalid_value", "tenant")
+            path = f"{ADMIN}/tenants/{name.replace('.', '%2e')}"
+            assert refused(await http.put(path, json={})) == (400, "invalid_value", "tenant")
+        assert (await http.post(KEYS, json={"tenant": "..."})).status_code == 200
+
+
 async def test_a_tenants_key_makes_no_administrator_and_reaches_nothing_of_administration(api: Api) -> None:
     for scope in ("view", "operate", "admin"):
         answer = await api.http.post("/v1/keys", json={"scopes": [scope]})

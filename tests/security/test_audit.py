@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import asyncpg
@@ -114,6 +115,39 @@ TAMPERED = {
             "entry {0} was changed: actor, actor_tenant, address, request_id, tenant, object, before, after",
         ],
     ),
+    # What would end the check itself, and so hide all the rest.
+    "a salt that is none": (
+        """UPDATE audit SET salts = jsonb_set(salts, '{{actor}}', '"zz"') WHERE id = {0}""",
+        ["entry {0} was changed: actor"],
+    ),
+    "a digest that is none": (
+        """UPDATE audit SET digests = jsonb_set(digests, '{{actor}}', '"\u00e9"') WHERE id = {0}""",
+        ["entry {0} was changed: it is not what was sealed (seal 3)", "entry {0} was changed: actor"],
+    ),
+    "a head that is none": (
+        "UPDATE audit_seals SET head = '\u00e9' WHERE number = 3",
+        ["seal 3 was changed: its head is not its own", "seal 4 does not go on from seal 3 as it is"],
+    ),
+    "a time that no calendar here has": (
+        "UPDATE audit SET at = '0044-03-15 BC' WHERE id = {0}; UPDATE audit SET at = '-infinity' WHERE id = {1}",
+        [
+            "entry {0} was changed: it is not what was sealed (seal 3)",
+            "entry {1} was changed: it is not what was sealed (seal 3)",
+        ],
+    ),
+    "a seal's time that no calendar here has": (
+        "UPDATE audit_seals SET at = '20000-03-15' WHERE number = 3",
+        ["seal 3 was changed: its head is not its own", "seal 4 does not go on from seal 3 as it is"],
+    ),
+    "an erasure that names no entries": (
+        """UPDATE audit SET action = 'tenant.erase', after = '{{"blanked":{{"object":7,"actor":[[1]]}}}}'
+           WHERE id = {0}""",
+        ["entry {0} was changed: it is not what was sealed (seal 3)", "entry {0} was changed: after"],
+    ),
+    "half a surrogate pair": (
+        """UPDATE audit SET after = '{{"weight":"\\ud800"}}' WHERE id = {0}""",
+        ["entry {0} was changed: after"],
+    ),
 }
 
 
@@ -129,6 +163,8 @@ async def test_what_is_done_to_the_log_with_sql_is_found_and_named(
         newest = await database.fetchval("SELECT max(id) FROM audit")
         with subtests.test(how):
             assert (await verified(store)).findings == [each.format(one, other, newest) for each in said]
+            for entry in await entries(store):  # and all of it can still be shown
+                json.dumps([entry.before, entry.after, entry.at.isoformat()], ensure_ascii=False).encode()
         for table in _TABLES:
             await database.execute(f"DELETE FROM {table}")
             await database.execute(f"INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM kept_{table}")
@@ -264,7 +300,10 @@ class TestSealing:
     async def test_an_entry_that_holds_nothing_readable_holds_up_no_other(
         self, store: Store, database: asyncpg.Connection
     ) -> None:
-        insert = "INSERT INTO audit (action, outcome, salts, digests, after) VALUES ('?', '?', '7', '[[[]]]', '[')"
+        insert = (
+            "INSERT INTO audit (at, action, outcome, salts, digests, after) "
+            "VALUES ('-infinity', '?', '?', '7', '[[[]]]', '[')"
+        )
         await database.execute(insert)
         await changed(store, "acme", 2.0)
         await sealer(store).run_once()

@@ -9,6 +9,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
 import httpx
@@ -22,6 +23,7 @@ from typer.testing import CliRunner
 from orchestrator import cli, config
 from orchestrator.campaigns.manifest import signature_document
 from orchestrator.campaigns.signing import Keys, Signer
+from orchestrator.commands import masters
 from orchestrator.config import Settings
 from orchestrator.domain.manifest import ManifestSignature
 from orchestrator.domain.masters import Master, Ring
@@ -238,6 +240,33 @@ async def retire(api: Api, *options: str) -> tuple[int, str]:
         return done.exit_code, done.output + str(done.exception or "")
 
     return await asyncio.to_thread(run)
+
+
+async def test_who_makes_keys_while_a_generation_is_retired_keeps_none_of_them(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thief's first key comes when the list has been made; then one of a process that has the old ring still."""
+    thiefs = await a_key(api, 1)
+    loop, end = asyncio.get_running_loop(), masters._end
+    there: list[str] = []
+
+    async def steal() -> str:
+        async with in_process(api.app, keys.issue(LEAKED, thiefs)) as http:
+            return str((await http.post(KEYS, json={})).raise_for_status().json()["key"])
+
+    async def raced(*of: Any, **told: Any) -> None:
+        there.append(await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(steal(), loop)))
+        await end(*of, **told)
+        there.append(await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(a_key(api, 1), loop)))
+
+    monkeypatch.setattr(masters, "_end", raced)
+    code, told = await retire(api, "retire-master", "1", "--descendants", "--yes")
+    assert not await passes(api, there[0])
+    assert (code, "do this again" in told, "Nothing lives" in told) == (1, True, False)
+    monkeypatch.undo()
+    code, told = await retire(api, "retire-master", "1", "--descendants", "--yes")
+    assert (code, there[1] in told, "Nothing lives" in told) == (0, True, True)
+    assert not await passes(api, keys.issue(LEAKED, there[1]))
 
 
 async def a_manifest(api: Api, connection: asyncpg.Connection, signer: Signer) -> str:

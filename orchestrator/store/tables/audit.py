@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Identity, Index, Table, Text, text
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from datetime import datetime
 
-from orchestrator.store.tables.base import NOW, Xid8, metadata, moment
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ColumnElement,
+    Identity,
+    Index,
+    Table,
+    Text,
+    TypeDecorator,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
+
+from orchestrator.store.tables.base import NOW, Xid8, metadata
+
+_FIRST, _LAST = text("timestamptz '0001-01-02 00:00:00+00'"), text("timestamptz '9999-12-30 00:00:00+00'")
+
+
+class _Told(TypeDecorator[datetime]):
+    """A time that Python can read, whatever the row says: one that it cannot would hide all that is read with it.
+
+    PostgreSQL's go from 4713 BC to 294276 AD, and to both infinities. It is not the one that was sealed, and found.
+    """
+
+    impl = TIMESTAMP(timezone=True)
+    cache_ok = True
+
+    def column_expression(self, column: ColumnElement[datetime]) -> ColumnElement[datetime]:
+        return func.least(func.greatest(column, _FIRST), _LAST)
+
 
 # Values are blank where there was none, and where one was erased: then its digest is left, and its salt is not.
 audit = Table(
     "audit",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
-    moment("at", nullable=False, server_default=NOW),
+    Column("at", _Told, nullable=False, server_default=NOW),
     # Its transaction: a row is sealed when every transaction that began to write before it has ended.
     Column("xid", Xid8, nullable=False, server_default=text("pg_current_xact_id()")),
     Column("action", Text, nullable=False),
@@ -43,7 +73,7 @@ audit_seals = Table(
     "audit_seals",
     metadata,
     Column("number", BigInteger, primary_key=True, autoincrement=False),
-    moment("at", nullable=False),
+    Column("at", _Told, nullable=False),
     Column("previous", Text, nullable=False),
     # Its entries and their digests, in the order of their ids.
     Column("ids", ARRAY(BigInteger), nullable=False),
@@ -60,7 +90,7 @@ audit_checkpoints = Table(
     "audit_checkpoints",
     metadata,
     Column("number", BigInteger, primary_key=True, autoincrement=False),
-    moment("at", nullable=False),
+    Column("at", _Told, nullable=False),
     Column("link", Text, nullable=False),
     Column("entries", BigInteger, nullable=False),
     Column("key", Text, nullable=False),

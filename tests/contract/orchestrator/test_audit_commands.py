@@ -87,6 +87,22 @@ def test_what_commands_do_is_told_with_who_ran_them_and_what_it_changed(shell: S
     assert shell("audit", "list", "--to", "2020-01-01") == ""
 
 
+def test_what_others_have_written_draws_nothing_on_the_terminal(
+    shell: Shell, postgres_server: Server, database_url: str
+) -> None:
+    """Of a webhook's URL, say: an escape that clears the screen, and an override of the direction that hides a line."""
+    postgres_server.execute(
+        "INSERT INTO audit (action, outcome, actor, after, salts, digests) VALUES "
+        """('webhook.create', 'done', 'key:x', U&'{"url":"https://r.example/\\009b2J\\202e"}', '{}', '{}')""",
+        database_url.rpartition("/")[2],
+    )
+    assert "https://r.example/?2J?" in shell("audit", "list")
+    written = shell("audit", "export", "--jsonl")
+    assert written.isascii()
+    told = [json.loads(each)["after"] or {} for each in written.splitlines()]
+    assert "https://r.example/\x9b2J\u202e" in [after.get("url") for after in told]
+
+
 def test_a_head_that_was_kept_shows_a_log_that_was_written_anew(
     shell: Shell, postgres_server: Server, database_url: str, tmp_path: Path
 ) -> None:

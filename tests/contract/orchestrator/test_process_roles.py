@@ -30,7 +30,7 @@ async def test_every_loop_of_the_maintainer_may_do_what_it_does(
     ended = await scene.finish(await scene.create())
     await scene.create()
     await scene.campaigns.delete(scene.tenant, ended.id)
-    await store.add_key("key", "gone", "tests")
+    await store.add_key("key", "gone", "tests", master=1)
     await store.request_erasure("gone", by="tests", keep_usage=False)
     await scene.dispatching.beat(CLUSTER, {WorkerRef(name="w", incarnation="i"): POOL})
     await database.execute("UPDATE workers SET alive = false, beat_at = beat_at - interval '1 year'")

@@ -12,7 +12,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from api.wire.bodies import Texts, parse_object
-from orchestrator.batches.lines import LineReader
+from orchestrator.batches.lines import Line, LineReader
 from orchestrator.domain import jsontext
 from orchestrator.domain.errors import ConfigError, InvalidField, Unauthenticated
 from orchestrator.domain.jsontext import MAX_DEPTH, TooDeep
@@ -59,7 +59,7 @@ def _body(text: str) -> object:
 
 def _line(text: str) -> object:
     line = f'{{"custom_id":"a","method":"POST","url":"/v4/videos/generations","body":{text}}}'
-    reader = LineReader(iter([(7, line.encode())]), "/v4/videos/generations", lambda *_: None, 10)
+    reader = LineReader(iter([Line(7, 0, line.encode())]), "/v4/videos/generations", lambda *_: None, 10)
     assert reader.take(lines=10, size=10**6) == []
     (error,) = reader.errors
     assert (error.line, error.code) == (7, "invalid_json_line")
