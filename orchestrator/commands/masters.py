@@ -90,7 +90,7 @@ def retire_master(
     with_store(settings, lambda store: _end(store, lives, generation, newest, descendants=descendants))
     typer.echo("The keys are revoked, and the secrets rotated: who verifies deliveries needs the new ones.")
     _resign(settings, ring, generation)
-    if _run(settings, lambda store: _living(store, ring, generation)).ends(descendants=descendants):
+    if with_store(settings, lambda store: _living(store, ring, generation)).ends(descendants=descendants):
         raise CogmillError(
             f"meanwhile something new came to live on the generation {generation}: a process whose ring does not begin "
             f"with the generation {newest} makes it. See to it that there is none, and do this again"
