@@ -113,9 +113,13 @@ def differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[dict
 
 
 def without_secrets(url: str) -> str:
-    """Where a URL leads, without what may open a door there: neither who asks, nor what stands behind its path."""
+    """Where a URL leads, without what may open a door there: neither who asks, nor what stands behind its host.
+
+    Chat services have their secret in the path. A digest of it tells one path from another.
+    """
     parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    path = f"/sha256:{sha256(parts.path.encode()).hexdigest()[:12]}" if parts.path.strip("/") else parts.path
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], path, "", ""))
 
 
 # The values of an entry, which may be erased: those of the object of an action, and those of whoever acted.

@@ -75,7 +75,7 @@ GRANTS: Mapping[str, Mapping[Login, str]] = {
         _MAINTAIN: _ALL,
         _CLUSTERS: "SELECT (cluster, state)",
     },
-    "keys": {_API: _WRITTEN, _MAINTAIN: "SELECT, DELETE"},
+    "keys": {_API: _WRITTEN, _MAINTAIN: "SELECT (id, tenant), DELETE"},
     "lane_forecasts": {_API: "SELECT", _MAINTAIN: "SELECT, INSERT, DELETE"},
     "lanes": {
         _API: "SELECT, INSERT, UPDATE (weight)",
