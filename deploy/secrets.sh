@@ -19,11 +19,11 @@ before() {
 secret() {
   if [ ! -s "secrets/$1" ]; then
     value=$(before "$2")
-    case "$value" in
-      *change-me* | *changeme* | *change_me*)
-        echo "deploy/.env: $2 is still the placeholder of an example (change-me): choose another, also where it is used" >&2
-        exit 1 ;;
-    esac
+    # As `orchestrator/config/placeholders.py` has it, which refuses the same.
+    if printf '%s' "$value" | grep -qiE '(^|[^a-z])change[-_ ]?me([^a-z]|$)'; then
+      echo "deploy/.env: $2 is still the placeholder of an example (change-me): choose another, also where it is used" >&2
+      exit 1
+    fi
     printf '%s' "${value:-$3}" > "secrets/$1.new"
     chmod 444 "secrets/$1.new"
     mv "secrets/$1.new" "secrets/$1"

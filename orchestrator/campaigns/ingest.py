@@ -64,18 +64,17 @@ class Ingest:
 
     async def take_in(self, hold: Hold) -> float:
         """To its plan, or to the reason why there is none."""
-        campaign = hold.campaign
         try:
             change = await self._read(hold)
         except NotFound as error:
             gone = RowError(code="input_not_found", message=storable(error.message), param="input")
-            change = _failed(campaign, gone)
+            change = _failed(gone)
         except LimitExceeded as error:
             full = RowError(code=f"limit_{error.limit}", message=storable(error.message), param="input")
-            change = _failed(campaign, full)
+            change = _failed(full)
         except RequestError as error:
             message = error.message if error.param in (None, "input") else f"{error.param}: {error.message}"
-            change = _failed(campaign, RowError(code=error.code, message=storable(message), param=error.param))
+            change = _failed(RowError(code=error.code, message=storable(message), param=error.param))
         after = await self._store.change_held(hold, change)
         metrics.campaigns_moved.labels(after.state).inc()
         _log.info(
@@ -139,9 +138,9 @@ class Ingest:
     async def _planned(self, hold: Hold, found: Input) -> Change:
         campaign = replace(await self._store.read_held(hold), input=found)  # counted and priced where the rows are
         if campaign.ask.strict and campaign.counts.bad:
-            return _failed(campaign, _STRICT)
+            return _failed(_STRICT)
         if not campaign.counts.rows:
-            return _failed(campaign, RowError(code="no_rows", message="no row of the input can be rendered"))
+            return _failed(RowError(code="no_rows", message="no row of the input can be rendered"))
         token = token_of(campaign, self._settings.revisions, left_out=0)
         told = {"rows": campaign.counts.rows, "bad_rows": campaign.counts.bad, "plan_token": token}
         return Change(
@@ -151,7 +150,7 @@ class Ingest:
         )
 
 
-def _failed(campaign: Campaign, error: RowError) -> Change:
+def _failed(error: RowError) -> Change:
     told = {"code": error.code, "message": error.message}
     values = {"error": error, "ended_at": NOW, "drained": True}
     return Change(state=CampaignState.FAILED, values=values, events=[("campaign.failed", told)])
