@@ -11,12 +11,14 @@ import pytest
 
 from orchestrator.campaigns import ingest
 from orchestrator.config import Settings
+from orchestrator.config.logins import Login
 from orchestrator.domain.campaign import Campaign, CampaignState, Group
 from orchestrator.domain.campaign_rows import BadRow
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.objects.manifests import ManifestSweeper
 from tests.support.api import POOL
 from tests.support.campaigns import CampaignScene, a_campaign_scene
+from tests.support.logins import acting
 
 S = CampaignState
 KiB = 1024
@@ -69,19 +71,20 @@ async def test_who_is_stopped_behind_a_row_that_came_twice_has_its_price_only_on
     rows = [("a", 1), ("b", 1), ("a", 40), ("c", 20), ("d", 1), ("b", 1)]
     once = [{"custom_id": name, "product": name, "num_inference_steps": steps} for name, steps in rows]
     whole = await estimate_of(scene, lines_of(once[0], once[1], once[3], once[4]))
-    add_rows = scene.store.add_rows
+    store = acting(scene.store, Login.MAINTAIN)  # who takes rows in
+    add_rows = store.add_rows
 
     async def lost(*args: Any, records: int, **kwargs: Any) -> Any:
         answer = await add_rows(*args, records=records, **kwargs)
         if records == 4:
-            monkeypatch.setattr(scene.store, "add_rows", add_rows)
+            monkeypatch.setattr(store, "add_rows", add_rows)
             raise StoreUnavailable  # the rows are in, and nobody hears of it
         return answer
 
-    monkeypatch.setattr(scene.store, "add_rows", lost)
+    monkeypatch.setattr(store, "add_rows", lost)
     campaign = await scene.create(lines_of(*once), prompt=PROMPT, approval=True)
     campaign = await scene.until(campaign, S.AWAITING_APPROVAL)
-    assert scene.store.add_rows == add_rows
+    assert store.add_rows == add_rows
     assert (campaign.counts.rows, campaign.counts.bad) == (4, 2)
     assert [(group.rows, group.gpu_seconds) for group in campaign.estimate] == [
         (group.rows, pytest.approx(group.gpu_seconds)) for group in whole
