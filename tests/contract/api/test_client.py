@@ -100,11 +100,15 @@ COMPONENTS: dict[type[BaseModel], str] = {
     admin.Job: "JobObject",
     admin.Parked: "ParkedThing",
     admin.Resumed: "ResumedThing",
+    admin.AuditEntry: "AuditEntry",
+    admin.Erasure: "ErasureObject",
 }
 # Those whose routes are still to come: a name is taken out of here as soon as the document has it.
 PENDING: set[str] = set()
-# What no component of the document is about: parts that routes write as lines, and what is made of several.
+# What no component of the document is about: parts that routes write as lines, what is made of several, and what is
+# handed on as the API words it.
 ELSEWHERE = {base.Answer, base.Identified, base.Deleted, rows.BadRow, rows.Link, webhooks.WebhookEvent}
+ELSEWHERE |= {fleet.Predictions}
 
 DOCUMENT = document()["components"]["schemas"]
 

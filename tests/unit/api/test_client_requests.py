@@ -227,3 +227,24 @@ def test_both_clients_have_the_same_surface() -> None:
 
 def _public(kind: type) -> set[str]:
     return {name for name in vars(kind) if not name.startswith("_")}
+
+
+class TestAdministration:
+    def test_a_tenant_is_erased_by_its_name_twice_and_its_receipt_is_the_very_bytes(self, client: Client) -> None:
+        going = {
+            "object": "tenant.erasure", "id": "erasure_1", "status": "in_progress", "tenant": "acme", "usage": "erased",
+            "requested_at": 1, "requested_by": "key:cgm_1", "erased": {}, "waits_for": None, "finished_at": None,
+        }  # fmt: skip
+        client.answers(httpx.Response(200, json=going))
+        assert client(lambda c: c.admin.erase_tenant("acme")).status == "in_progress"
+        assert client.asked[-1].url.path == "/v1/admin/tenants/acme/erasure"
+        assert json.loads(client.asked[-1].content) == {"confirm": "acme", "keep_usage": False}
+        client.answers(httpx.Response(200, content=b'{"receipt" :1}'))
+        assert client(lambda c: c.admin.receipt("erasure_1")) == b'{"receipt" :1}'
+
+    def test_the_audit_log_is_asked_for_what_was_done_and_when(self, client: Client) -> None:
+        client.answers(page())
+        found = client(lambda c: c.admin.audit(action="key.create", from_="2026-01-01", limit=5))
+        assert list(found) == []
+        asked = dict(client.asked[-1].url.params)
+        assert asked == {"action": "key.create", "from": "2026-01-01", "limit": "5"}

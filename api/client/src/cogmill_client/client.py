@@ -18,6 +18,7 @@ from cogmill_client.procedures import (
     account,
     admin_fleet,
     admin_tenants,
+    admin_trail,
     admin_usage,
     campaigns,
     files,
@@ -145,6 +146,11 @@ class Admin(Resource):
     worker_usage_csv = Does(admin_usage.worker_usage_csv)
     waste = Does(admin_usage.waste)
     waste_csv = Does(admin_usage.waste_csv)
+    audit = Gives(admin_trail.audit)
+    erase_tenant = Does(admin_trail.erase_tenant)
+    erasures = Gives(admin_trail.erasures)
+    erasure = Does(admin_trail.erasure)
+    receipt = Does(admin_trail.receipt)
 
 
 class Account(Resource):
@@ -268,6 +274,11 @@ class AsyncAdmin(AsyncResource):
     worker_usage_csv = AsyncDoes(admin_usage.worker_usage_csv)
     waste = AsyncDoes(admin_usage.waste)
     waste_csv = AsyncDoes(admin_usage.waste_csv)
+    audit = AsyncGives(admin_trail.audit)
+    erase_tenant = AsyncDoes(admin_trail.erase_tenant)
+    erasures = AsyncGives(admin_trail.erasures)
+    erasure = AsyncDoes(admin_trail.erasure)
+    receipt = AsyncDoes(admin_trail.receipt)
 
 
 class AsyncAccount(AsyncResource):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cogmill_client.models.base import Answer, Identified, OrNewer
 from cogmill_client.models.keys import Key
@@ -228,3 +228,37 @@ class Resumed(Answer):
     id: str
     object: Literal["parked.resumed"]
     resumed: bool
+
+
+class AuditEntry(Identified):
+    """What somebody did, on what, and what it changed. None: nobody's, nothing, or taken by an erasure."""
+
+    object: Literal["audit.entry"]
+    # Seconds since 1970.
+    at: int
+    action: str
+    outcome: str
+    actor: str | None
+    actor_tenant: str | None
+    address: str | None
+    request_id: str | None
+    tenant: str | None
+    subject: str | None
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    erased: list[str]
+    seal: int | None
+
+
+class Erasure(Identified):
+    """The erasure of a tenant, whose name is gone once it is finished."""
+
+    object: Literal["tenant.erasure"]
+    status: Annotated[Literal["in_progress", "finished"], OrNewer]
+    tenant: str | None
+    usage: Annotated[Literal["erased", "kept_unnamed"], OrNewer]
+    requested_at: int
+    requested_by: str
+    erased: dict[str, int]
+    waits_for: str | None
+    finished_at: int | None
