@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -295,8 +295,9 @@ def _travellers() -> list[object]:
     return [
         Caller(epoch=7),
         *Answer,
-        *(Assignment.of(a_claim(spec=a_spec(profile=profile))) for profile in Profile),
-        Assignment.of(a_claim(spec=spec, checkpoint=a_checkpoint())),
+        # Of nobody, as the other release has it: it does not know whose a render is.
+        *(replace(Assignment.of(a_claim(spec=a_spec(profile=profile))), tenant="") for profile in Profile),
+        replace(Assignment.of(a_claim(spec=spec, checkpoint=a_checkpoint())), tenant=""),
         *(a_status(*renders, state=state, interrupts=3, adapters=("ink",), error="?") for state in WorkerState),
         _a_plan(),
         StaleEpoch("epoch 2 has called"),

@@ -55,8 +55,8 @@ async def test_two_requests_of_one_step_are_charged_their_finishing_and_another_
     async with await hog.client("modest") as modest:
         plain = [(await modest.post(VIDEOS, json={"prompt": "sea"})).raise_for_status().json() for _ in range(4)]
     assert sum(each["predicted_charge"] for each in plain) < heavy[0]["predicted_charge"]
-    await store.beat(CLUSTER, {WORKER: POOL})
-    claims = [(await store.claim(POOL, CLUSTER, [WORKER]))[0] for _ in range(6)]
+    await hog.dispatching.beat(CLUSTER, {WORKER: POOL})
+    claims = [(await hog.dispatching.claim(POOL, CLUSTER, [WORKER]))[0] for _ in range(6)]
     assert [claim.tenant for claim in claims] == ["hog", *["modest"] * 4, "hog"]
 
     # Its end is charged what its finishing took, and the ledger counts GPU seconds as ever.
@@ -83,7 +83,7 @@ async def test_a_request_whose_finishing_is_larger_than_what_is_allowed_is_refus
 
 def _settler(api: Api) -> Settler:
 
-    return a_settler(api.services.store, random.Random(1))
+    return a_settler(api.dispatching, random.Random(1))
 
 
 # ---------------------------------------------------------------- who has a finisher: the engine, and the real finisher

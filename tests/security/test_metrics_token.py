@@ -121,8 +121,10 @@ def test_a_prometheus_that_has_the_token_scrapes_and_another_is_told_401(scrapin
     deadline, targets = time.monotonic() + 30, dict[str, tuple[str, str]]()
     while len(targets) < 3 or "unknown" in {health for health, _ in targets.values()}:
         assert time.monotonic() < deadline, targets
-        active = httpx.get(f"{scraping}/api/v1/targets", trust_env=False).json()["data"]["activeTargets"]
-        targets = {each["labels"]["job"]: (each["health"], each["lastError"]) for each in active}
+        answer = httpx.get(f"{scraping}/api/v1/targets", trust_env=False)
+        if answer.is_success:  # it listens before it is ready
+            active = answer.json()["data"]["activeTargets"]
+            targets = {each["labels"]["job"]: (each["health"], each["lastError"]) for each in active}
         time.sleep(0.1)
     assert targets.pop("cogmill-api") == ("down", "server returned HTTP status 401 Unauthorized")
     assert targets == {"cogmill-dispatcher": ("up", ""), "cogmill-maintainer": ("up", "")}

@@ -9,7 +9,7 @@ from alembic import command
 from sqlalchemy import Connection, text
 
 from orchestrator.policy.limits import Limits
-from orchestrator.store import Store, migrate, schema
+from orchestrator.store import Store, errand, migrate, schema
 
 BEFORE = "0017"
 DEFAULTS = Limits(most_urgent=10)
@@ -38,7 +38,7 @@ def test_whoever_has_been_more_urgent_than_usual_may_go_on_and_nobody_else(
             connection.execute(text(statement))
         connection.commit()
 
-    asyncio.run(schema._with_connection(empty_database_url, as_before))
+    asyncio.run(errand.with_connection(empty_database_url, as_before))
     capfd.readouterr()
     migrate(empty_database_url)
     told = [line.split() for line in capfd.readouterr().out.splitlines() if "priority" in line]

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 from orchestrator.policy.limits import Limits
 from orchestrator.policy.quotas import Holding
 from orchestrator.ports.campaign_values import Work
-from orchestrator.store import Store, migrate, schema
+from orchestrator.store import Store, errand, migrate, schema
 
 BEFORE = "0019"
 
@@ -40,7 +40,7 @@ def written(database_url: str, *statements: str) -> list[int]:
         connection.commit()
         return counts
 
-    return asyncio.run(schema._with_connection(database_url, write))
+    return asyncio.run(errand.with_connection(database_url, write))
 
 
 def at_the_release_before(database_url: str) -> None:
@@ -50,7 +50,7 @@ def at_the_release_before(database_url: str) -> None:
         command.upgrade(config, BEFORE)
         connection.commit()
 
-    asyncio.run(schema._with_connection(database_url, upgrade))
+    asyncio.run(errand.with_connection(database_url, upgrade))
 
 
 def holding(database_url: str) -> Holding:

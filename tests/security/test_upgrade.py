@@ -24,7 +24,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from orchestrator.campaigns.signing import Keys
 from orchestrator.domain.manifest import ManifestSignature
-from orchestrator.store import migrate, schema
+from orchestrator.store import errand, migrate, schema
 from tests.support import recorded
 from tests.support.api import COVER, VIDEO, Api, in_process, serving
 from tests.support.postgres import Server
@@ -49,7 +49,7 @@ async def database_url(postgres_server: Server, receiver: Receiver) -> AsyncIter
     """Restored at the release's schema, then migrated, as an upgrade does."""
     name = postgres_server.new_database()
     url = postgres_server.url(name)
-    await schema._with_connection(url, as_before)
+    await errand.with_connection(url, as_before)
     connection = await asyncpg.connect(url)
     await restore(connection, receiver.port)
     await connection.close()

@@ -110,7 +110,7 @@ async def test_pools_the_fleet_and_what_was_parked(run: Run) -> None:
 
 
 async def test_workers_one_by_one(api: Api, run: Run) -> None:
-    store: Any = api.services.store
+    store: Any = api.dispatching
     await store.beat(CLUSTER, {WorkerRef(name="small-77", incarnation="first"): POOL})
     worker_id = f"{CLUSTER}:small-77"
     (asked,) = json.loads(await run("workers", "drain", worker_id, "--within", "10m", "--json"))

@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 
 from orchestrator.capacity.scaler import Scaler
+from orchestrator.config.logins import Login
 from orchestrator.dispatch.recovery import Recovery
 from orchestrator.dispatch.rescuer import Rescuer
 from orchestrator.domain.errors import ProtocolMismatch, StoreUnavailable, WorkerUnreachable
@@ -35,6 +36,7 @@ from tests.support.api import api_settings
 from tests.support.builders import a_claim, a_job, a_result, a_spec
 from tests.support.control import GRACE_S, RULES, TTL_S, a_plan
 from tests.support.jobs import ending, lost
+from tests.support.logins import acting
 from tests.support.site import Site
 
 NAME = "small-0"
@@ -241,7 +243,7 @@ async def test_no_worker_is_killed_whose_row_could_not_be_ended(site: Site, monk
 
     await site.pool.clock.sleep(RULES.patience.floor_s + 1)
     with monkeypatch.context() as patch:
-        patch.setattr(site.store, "declare_dead", away)
+        patch.setattr(acting(site.store, Login.DISPATCH), "declare_dead", away)
         with pytest.raises(StoreUnavailable):
             await site.control.watchers[NAME].run_once()
     assert life(site) == before
@@ -407,7 +409,8 @@ async def test_work_that_is_announced_while_the_queue_is_read_is_looked_for_agai
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await site.begins()
-    look, late = site.store.claim, a_job()
+    store = acting(site.store, Login.DISPATCH)
+    look, late = store.claim, a_job()
 
     async def look_just_too_early(*args: Any, **kwargs: Any) -> list[Claim]:
         seen = await look(*args, **kwargs)
@@ -418,7 +421,7 @@ async def test_work_that_is_announced_while_the_queue_is_read_is_looked_for_agai
     dispatcher = site.control.dispatcher
     dispatcher.announce()
     with monkeypatch.context() as patch:
-        patch.setattr(site.store, "claim", look_just_too_early)
+        patch.setattr(store, "claim", look_just_too_early)
         assert await dispatcher.run_once() == 0
     assert await dispatcher.run_once() == 1, "no second announcement was needed"
 
@@ -427,14 +430,15 @@ async def test_a_queue_that_was_found_empty_is_not_read_again_until_something_is
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await site.begins()
-    look, looks = site.store.claim, 0
+    store = acting(site.store, Login.DISPATCH)
+    look, looks = store.claim, 0
 
     async def counted(*args: Any, **kwargs: Any) -> list[Claim]:
         nonlocal looks
         looks += 1
         return await look(*args, **kwargs)
 
-    monkeypatch.setattr(site.store, "claim", counted)
+    monkeypatch.setattr(store, "claim", counted)
     dispatcher = site.control.dispatcher
     dispatcher.announce()
     for _ in range(3):
