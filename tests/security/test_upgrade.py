@@ -27,6 +27,7 @@ from orchestrator.domain.manifest import ManifestSignature
 from orchestrator.store import errand, migrate, schema
 from tests.support import recorded
 from tests.support.api import COVER, VIDEO, Api, in_process, serving
+from tests.support.logins import make_logins
 from tests.support.postgres import Server
 from tests.support.receivers import Received, Receiver, posting, receiving, webhook_settings
 from tests.support.s3 import S3Server
@@ -53,7 +54,7 @@ async def database_url(postgres_server: Server, receiver: Receiver) -> AsyncIter
     connection = await asyncpg.connect(url)
     await restore(connection, receiver.port)
     await connection.close()
-    await asyncio.to_thread(migrate, url)
+    await asyncio.to_thread(migrate, make_logins(url))
     yield url
     postgres_server.drop_database(name)
 
