@@ -54,7 +54,7 @@ async def database_url(postgres_server: Server, receiver: Receiver) -> AsyncIter
     connection = await asyncpg.connect(url)
     await restore(connection, receiver.port)
     await connection.close()
-    await asyncio.to_thread(migrate, make_logins(url))
+    await asyncio.to_thread(lambda: migrate(make_logins(url)))
     yield url
     postgres_server.drop_database(name)
 
