@@ -71,7 +71,7 @@ FULL = Sizes(rounds=3, warm_s=1.0, measure_s=5.0)
 SMALL = Sizes(rounds=2, warm_s=1.0, measure_s=0.5)
 WARM_UP = Sizes(rounds=1, warm_s=0.0, measure_s=2.0)
 # Beside another checkout.
-SLICES = Sizes(rounds=20, warm_s=0.5, measure_s=2.0)
+SLICES = Sizes(rounds=14, warm_s=0.5, measure_s=2.0)
 
 # The port of an API process, that process and its PostgreSQL.
 Served = tuple[int, psutil.Process, psutil.Process]
@@ -130,6 +130,8 @@ async def without_database(settings: Settings) -> AsyncIterator[services.Service
 def serve(store: str, port: int, database_url: str) -> None:
     """What `cogmill api` runs, with one of the two stores."""
     settings = api_settings(database_url, key_cache_s=2)
+    # As it comes; most tests go without.
+    settings = settings.model_copy(update={"log": settings.log.model_copy(update={"access": True})})
     logs.configure(settings.log)
     app = create_app(settings, connect=services.connect if store == "PostgreSQL" else without_database)
     uvicorn.run(app, port=port, loop="uvloop", http="httptools", access_log=False, log_config=None)
