@@ -128,7 +128,7 @@ async def without_database(settings: Settings) -> AsyncIterator[services.Service
 
 
 def serve(store: str, port: int, database_url: str) -> None:
-    """What `cogmill api` runs, with one of the two stores."""
+    """The app of `cogmill api`, with one of the two stores."""
     settings = api_settings(database_url, key_cache_s=2)
     # As it comes; most tests go without.
     settings = settings.model_copy(update={"log": settings.log.model_copy(update={"access": True})})
@@ -137,11 +137,22 @@ def serve(store: str, port: int, database_url: str) -> None:
     uvicorn.run(app, port=port, loop="uvloop", http="httptools", access_log=False, log_config=None)
 
 
+# With the collector as `cogmill api` has it, in whichever checkout: else it walks everything that was imported.
+_SERVE = """
+import gc, runpy
+from api import serving
+gc.collect()
+gc.freeze()
+gc.set_threshold(*serving._GC_THRESHOLDS)
+runpy.run_module("tests.benchmarks.submit", run_name="__main__")
+"""
+
+
 @contextmanager
 def server(store: str, database_url: str, tree: Path = ROOT) -> Iterator[tuple[int, psutil.Process]]:
     port = free_port()
     child = subprocess.Popen(
-        [sys.executable, "-m", "tests.benchmarks.submit", "--serve", store, str(port), database_url],
+        [sys.executable, "-c", _SERVE, "--serve", store, str(port), database_url],
         **of_tree(tree),
         stderr=subprocess.DEVNULL,  # a line for each accepted job: written, but not into this report
     )
