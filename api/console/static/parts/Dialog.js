@@ -12,7 +12,9 @@ export function Dialog({ title, onClose, wide = false, children }) {
     const dialog = /** @type {HTMLDialogElement} */ (element.current);
     const before = /** @type {HTMLElement | null} */ (document.activeElement);
     dialog.showModal();
-    /** @type {HTMLElement | null} */ (dialog.querySelector("[autofocus], .body input, .body select, .body textarea, footer button"))?.focus();
+    /** @type {HTMLElement | null} */ (
+      dialog.querySelector("[autofocus], .body input, .body select, .body textarea, footer button")
+    )?.focus();
     return () => {
       dialog.close();
       before?.focus?.();
@@ -60,11 +62,13 @@ export function Confirm({ title, children, action, name, danger = Boolean(name),
     <${Dialog} title=${title} onClose=${onClose}>
       <form class="form" onSubmit=${confirm}>
         ${children && html`<div class="muted">${children}</div>`}
-        ${name &&
-        html`<div class="field">
+        ${
+          name &&
+          html`<div class="field">
           <label for=${field}>${t("confirm.type", { name })}</label>
           <input id=${field} class="input" autocomplete="off" spellcheck=${false} value=${typed} onInput=${(/** @type {any} */ e) => setTyped(e.target.value)} />
-        </div>`}
+        </div>`
+        }
         <${ProblemBox} problem=${problem} />
         <footer>
           <button type="button" class="button" onClick=${onClose}>${t("cancel")}</button>

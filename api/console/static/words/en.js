@@ -81,7 +81,8 @@ export default {
 
   // ---- problems, by their codes
   "problem.request": "Request",
-  "problem.away": "Cogmill cannot be reached. Nothing was changed as far as this page knows; try again when it is back.",
+  "problem.away":
+    "Cogmill cannot be reached. Nothing was changed as far as this page knows; try again when it is back.",
   "problem.page": "This page broke. The rest of the console still works.",
   "problem.load": "This page could not be loaded. A new release may have taken its place: load the console anew.",
   "problem.invalid_api_key": "This key is not known, has been revoked or has expired.",
