@@ -19,6 +19,7 @@ import { Progress, Shares } from "../parts/Progress.js";
 import { State } from "../parts/State.js";
 import { Table } from "../parts/Table.js";
 import { Tabs } from "../parts/Tabs.js";
+import { TellMe } from "../parts/TellMe.js";
 import { later, toast, toastProblem } from "../parts/Toast.js";
 
 const STATES = ["held", "queued", "running", "preempted", "succeeded", "failed", "cancelled", "ready", "draining"];
@@ -174,6 +175,7 @@ function Fields() {
 
 function Windows() {
   const [open, setOpen] = useState("");
+  const [done, setDone] = useState(false);
   const close = () => setOpen("");
   return html`
     <div class="row">
@@ -182,6 +184,8 @@ function Windows() {
       <button class="button danger" onClick=${() => setOpen("name")}>Delete…</button>
       <button class="button" onClick=${() => later("Cancelled 3 jobs", async () => toast("Really done"))}>Undo</button>
       <button class="button" onClick=${() => toastProblem(PROBLEM)}>Problem</button>
+      <${TellMe} done=${done} text="The video is ready" />
+      <button class="button" onClick=${() => setDone(true)}>End it</button>
       <${Menu} label="More" items=${[{ title: "Copy", icon: "copy", act: () => toast("Copied") }, { title: "Delete", icon: "trash", act: () => setOpen("name") }]} />
     </div>
     ${open === "dialog" && html`<${Dialog} title="A window" onClose=${close}><p>The focus stays in here; Escape closes it.</p></${Dialog}>`}
