@@ -23,7 +23,8 @@ from orchestrator.domain.job import Artifact
 from tests.support.api import api_settings, in_process
 
 _IMPORTED = re.compile(
-    r"""(?:(?:^|[;}])\s*(?:import|export)\s*(?:[\w*{][^;"'`=()]*\bfrom\s*)?|\bimport\(\s*)["']([^"']+)["']""", re.MULTILINE
+    r"""(?:(?:^|[;}])\s*(?:import|export)\s*(?:[\w*{][^;"'`=()]*\bfrom\s*)?|\bimport\(\s*)["']([^"']+)["']""",
+    re.MULTILINE,
 )
 VENDOR = STATIC / "vendor"
 BUCKET = "https://videos.example:9000"
@@ -68,7 +69,9 @@ def policy_of(answer: httpx.Response) -> dict[str, str]:
 @pytest.mark.parametrize("base", ["", "/cogmill"])
 async def test_every_path_of_the_console_is_its_page_and_all_that_the_page_names_is_there(base: str) -> None:
     async with client(base_path=base) as http:
-        pages = [await http.get(f"{base}/console{path}") for path in ("", "/jobs", "/jobs/video_1?tab=events", "/no/such")]
+        pages = [
+            await http.get(f"{base}/console{path}") for path in ("", "/jobs", "/jobs/video_1?tab=events", "/no/such")
+        ]
         assert {page.text for page in pages} == {pages[0].text}
         for page in pages:
             assert page.headers["content-type"].startswith("text/html")
@@ -95,7 +98,9 @@ async def test_the_policy_lets_nothing_else_load_and_pictures_come_from_where_si
     assert {name: policy[name] for name in ("default-src", "base-uri", "frame-ancestors")} == dict.fromkeys(
         ("default-src", "base-uri", "frame-ancestors"), "'none'"
     )
-    assert {policy[name] for name in ("script-src", "style-src", "connect-src", "font-src", "form-action")} == {"'self'"}
+    assert {policy[name] for name in ("script-src", "style-src", "connect-src", "font-src", "form-action")} == {
+        "'self'"
+    }
     assert "unsafe" not in " ".join(policy.values())
 
 
@@ -120,7 +125,9 @@ async def test_files_have_their_types_are_packed_for_who_can_unpack_and_are_not_
     assert gzip.decompress(base.packed) == base.data
 
 
-@pytest.mark.parametrize("path", ["vendor/LICENSE-preact", "vendor/preact.d.ts", "index.html", "..%2F..%2Fapp.py", "%00", ""])
+@pytest.mark.parametrize(
+    "path", ["vendor/LICENSE-preact", "vendor/preact.d.ts", "index.html", "..%2F..%2Fapp.py", "%00", ""]
+)
 async def test_no_other_file_is_served(path: str) -> None:
     async with client() as http:
         assert (await http.get(f"/console/static/{version()}/{path}")).status_code == 404

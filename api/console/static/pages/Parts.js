@@ -1,6 +1,7 @@
 // The parts that pages are made of, alive and beside each other: for whoever writes a page, and for the tests of parts.
+import { perFrame } from "../lib/events.js";
 import { go, query } from "../lib/route.js";
-import { html, useState } from "../lib/ui.js";
+import { html, useEffect, useState } from "../lib/ui.js";
 import { t } from "../lib/words.js";
 import { DateTime, Duration, Money, TimeAgo } from "../parts/Amounts.js";
 import { Bars, Gantt } from "../parts/Bars.js";
@@ -90,15 +91,33 @@ export function Parts() {
   `;
 }
 
-/** As many rows as `?rows=` says. */
+const WATCHED_MS = 200;
+
+/** How far each of many watched things is: each tick tells of all of them, and is painted once. */
+function useWatched(/** @type {number} */ total) {
+  const [shares, setShares] = useState(/** @type {Map<number, number>} */ (new Map()));
+  useEffect(() => {
+    if (!query.value.has("watched")) return undefined;
+    const hear = perFrame((events) => setShares((before) => new Map([...before, ...events])));
+    const tick = () => {
+      for (let i = 0; i < total; i++) hear([i, Math.random()]);
+    };
+    const timer = setInterval(tick, WATCHED_MS);
+    return () => clearInterval(timer);
+  }, [total]);
+  return shares;
+}
+
+/** As many rows as `?rows=` says; with `?watched=1` they go on. */
 function Rows() {
   const total = Number(query.value.get("rows") ?? 8);
   const { state } = filterValues(FILTERS);
+  const shares = useWatched(total);
   const rows = Array.from({ length: total }, (_, i) => ({
     id: `video_${i}`,
     state: STATES[i % STATES.length],
     seconds: (i * 7919) % 600,
-    share: (i % 11) / 10,
+    share: shares.get(i) ?? (i % 11) / 10,
   })).filter((row) => !state || row.state === state);
   return html`
     <div>
