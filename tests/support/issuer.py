@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote_plus, urlencode
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -124,7 +124,7 @@ class Issuer:
         self.redeemed.append(fields)
         asked = self._codes.pop(fields.get("code", ""), None)
         challenge = hashlib.sha256(fields.get("code_verifier", "").encode()).digest()
-        basic = base64.b64encode(f"{CLIENT}:{self.secret}".encode()).decode()
+        basic = base64.b64encode(f"{CLIENT}:{quote_plus(self.secret or '')}".encode()).decode()
         known = fields.get("client_id") == CLIENT if self.secret is None else authorization == f"Basic {basic}"
         if (
             asked is None
