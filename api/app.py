@@ -12,6 +12,7 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from api import deps, errors, health, jwks, reference, services
 from api.console import oidc as console_oidc
+from api.console import pages as console
 from api.console import session as console_session
 from api.dialects import DIALECTS
 from api.middleware import BasePath, BodyLimit, Edge
@@ -80,8 +81,9 @@ def create_app(
     _surround(app, settings, dialects)
     errors.install(app, dialects)
     measures = [health.measures] if settings.metrics.api_port is None else []
-    console = console_session.router, console_oidc.router
-    for router in (*_routers(dialects), health.router, *measures, jwks.router, reference.router, *console):
+    # The page is at every path below it that no other has.
+    consoles = console_session.router, console_oidc.router, console.router
+    for router in (*_routers(dialects), health.router, *measures, jwks.router, reference.router, *consoles):
         app.include_router(router)
     return app
 
