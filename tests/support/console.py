@@ -17,7 +17,7 @@ from uuid import uuid4
 import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, Playwright, ViewportSize, async_playwright
 
 from tests.support.api import Api, api_settings, in_process, listening, serving
 from tests.support.tools import CACHE, need
@@ -94,13 +94,18 @@ class Console:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     """One Chromium for the process."""
-    chromium = need("chromium")
-    async with async_playwright() as playwright:
-        opened = await playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        )
+    async with async_playwright() as playwright, launch(playwright) as opened:
         yield opened
-        await opened.close()
+
+
+@asynccontextmanager
+async def launch(playwright: Playwright) -> AsyncIterator[Browser]:
+    """The system's own Chromium."""
+    opened = await playwright.chromium.launch(
+        executable_path=need("chromium"), args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    )
+    yield opened
+    await opened.close()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -132,7 +137,6 @@ async def console(console_server: tuple[Api, int], browser: Browser) -> AsyncIte
 async def shot(page: Page, name: str, *, whole: bool = False) -> None:
     """A picture of the page into the folder that COGMILL_SHOTS names, for people to look at."""
     if _SHOTS:
-        Path(_SHOTS).mkdir(parents=True, exist_ok=True)
         await page.screenshot(path=f"{_SHOTS}/{name}.png", full_page=whole, animations="disabled")
 
 
