@@ -82,6 +82,6 @@ async def test_a_filter_is_kept_by_its_name_and_found_again_as_it_was(api: Api) 
 
 
 async def test_a_filter_that_says_what_there_is_not_is_refused_by_its_field(api: Api) -> None:
-    for wanted, param in (({"state": ["lost"]}, "filter.state"), ({"colour": "red"}, "filter.colour")):
+    for wanted, param in (({"state": ["lost"]}, "filter.state.0"), ({"colour": "red"}, "filter.colour")):
         answer = await api.http.put("/v1/job-filters/x", json={"filter": wanted})
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
