@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 from uuid_utils.compat import uuid7
 
 from orchestrator.domain.bulk import ACTED_ON, Verb, passed_over
-from orchestrator.domain.errors import InvalidField, LimitExceeded, NotFound, RequestError
+from orchestrator.domain.errors import InvalidField, LimitExceeded, NotFound, RequestError, Unavailable
 from orchestrator.domain.job import Job, public_id
 from orchestrator.domain.job_filter import JobFilter
 from orchestrator.domain.request import fingerprint_of
@@ -104,6 +104,12 @@ class Bulks:
             (await self._limits.of(owner)).urgency(priority, priority)
 
 
+class _Broke(RequestError):
+    """What nobody foresaw."""
+
+    code = "internal_error"
+
+
 class JobsAgain(Protocol):
     """The part of `Jobs` that tries again."""
 
@@ -162,6 +168,11 @@ class BulkCarrier:
             await self._jobs.retry(match.tenant, public_id(match.job_id), idempotency_key=key)
         except RequestError as error:
             return error
+        except Unavailable:
+            raise  # no job's fault: the whole step is made again
+        except Exception as error:  # one that breaks in a way that nobody foresaw holds up no other
+            aside.put("bulk_actions", error, bulk=bulk.id, job=match.job_id.hex)
+            return _Broke("a bug of ours")
         return None
 
 

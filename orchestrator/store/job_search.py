@@ -83,8 +83,8 @@ class JobSearch(AnyJobs):
         seen = await self._by_state(_window(wanted), wanted)
         if await self._stopped(wanted, None, True) is None:
             return seen
-        share = await self._share(wanted)
-        return {state: await self._count(wanted, state, seen[state].count, share) for state in JobState}
+        shares = await self._shares(wanted)
+        return {state: await self._count(wanted, state, seen[state].count, shares[state]) for state in JobState}
 
     async def seen_job(self, job_id: UUID, tenant: str | None) -> JobSeen | None:
         query = seeing().where(jobs.c.id == job_id)
@@ -159,16 +159,16 @@ class JobSearch(AnyJobs):
         rough = json.loads(plan) if isinstance(plan, str) else plan
         return Count(max(seen, round(rough[0]["Plan"]["Plan Rows"] * share)), about=True)
 
-    async def _share(self, wanted: JobFilter) -> float:
-        """How many of the newest jobs that the planner can count are as the documents are to be."""
+    async def _shares(self, wanted: JobFilter) -> Mapping[JobState, float]:
+        """Of each state, how many of the newest jobs that the planner can count are as the documents are to be."""
         rows = _window(wanted).subquery("seen")
         documents = on_documents(wanted, rows.c)
         if not documents:
-            return 1.0
-        both = func.count().filter(*documents)
-        query = select(func.count().label("all"), both.label("both")).where(*on_columns(wanted, rows.c))
-        (row,) = await self._database.fetch(query)
-        return float(row.both / row.all) if row.all else 0.0
+            return dict.fromkeys(JobState, 1.0)
+        counted = (rows.c.state, func.count().label("all"), func.count().filter(*documents).label("both"))
+        query = select(*counted).where(*on_columns(wanted, rows.c)).group_by(rows.c.state)
+        found = {row.state: row.both / row.all for row in await self._database.fetch(query)}
+        return {state: float(found.get(state, 0.0)) for state in JobState}
 
 
 def _window(wanted: JobFilter) -> Select[Any]:

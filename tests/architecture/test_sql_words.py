@@ -17,6 +17,7 @@ from orchestrator.domain.loading import LoadState
 from orchestrator.domain.orders import OrderKind
 from orchestrator.domain.outcome import AttemptOutcome
 from orchestrator.domain.outlooks import Subject
+from orchestrator.domain.bulk import BulkState, Verb
 from orchestrator.domain.protocol import Stage
 from orchestrator.domain.states import JobState
 from orchestrator.domain.webhooks import EVENT_TYPES, DeliveryState, Fate
@@ -67,6 +68,8 @@ CHECKED: dict[tuple[str, str], type[StrEnum]] = {
     ("ray_clusters", "state"): ClusterState,
     ("worker_orders", "kind"): OrderKind,
     ("dead_letters", "fate"): LetterFate,
+    ("bulk_actions", "action"): Verb,
+    ("bulk_actions", "state"): BulkState,
 }
 # Every column of words, and what they may be: also where no CHECK says so. `:fate` is a parameter, beside deliveries.
 WORDS: dict[tuple[str, str], set[str]] = {place: set(enum) for place, enum in CHECKED.items()} | {
