@@ -31,6 +31,7 @@ OF_TENANT: Final[dict[str, str]] = {
     "bulk_actions": "owner = :tenant OR tenant = :tenant",
     "notes": "tenant = :tenant",
     "saved_filters": "tenant = :tenant",
+    "console_sessions": "tenant = :tenant",
     "lanes": "tenant = :tenant",
     "lane_forecasts": "tenant = :tenant",
     "shares": "tenant = :tenant",

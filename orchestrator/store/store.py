@@ -47,6 +47,7 @@ from orchestrator.store.predictions import PredictionRows
 from orchestrator.store.quotas import Quotas
 from orchestrator.store.rivals import Rivals
 from orchestrator.store.row_ends import RowEnds
+from orchestrator.store.sessions import Sessions
 from orchestrator.store.settle import Settlements
 from orchestrator.store.shares import Shares
 from orchestrator.store.spending import Budgets
@@ -64,7 +65,7 @@ class Store(
     Deliveries, DeliveryLog, Batches, Campaigns, Changes, CampaignRows, Windows, RowEnds, Rivals, Budgets,
     CampaignHouse, Ledger, Loads, Pauses, ParkedThings, WorkerTime, PredictionRows, Shares, Forecasts, Fleets, Clusters,
     Masters, Quotas, WorkerOrders, DeadLetters, JobSearch, BulkActions, Notes, Audit, AuditLog, AuditSealing,
-    Erasures, ErasedObjects,
+    Erasures, ErasedObjects, Sessions,
 ):  # fmt: skip
     """Jobs, keys, inputs, files, batches, campaigns, webhooks, as the ports ask. One per process and event loop."""
 

@@ -11,13 +11,13 @@ import pytest
 from sqlalchemy import CheckConstraint, DefaultClause, Table
 
 from orchestrator.domain.batch import BatchStatus
+from orchestrator.domain.bulk import BulkState, Verb
 from orchestrator.domain.campaign import CampaignState, Kind, Outcome, PassKind
 from orchestrator.domain.clusters import ClusterState
 from orchestrator.domain.loading import LoadState
 from orchestrator.domain.orders import OrderKind
 from orchestrator.domain.outcome import AttemptOutcome
 from orchestrator.domain.outlooks import Subject
-from orchestrator.domain.bulk import BulkState, Verb
 from orchestrator.domain.protocol import Stage
 from orchestrator.domain.states import JobState
 from orchestrator.domain.webhooks import EVENT_TYPES, DeliveryState, Fate

@@ -62,7 +62,8 @@ KEYED = [call for call in CALLS if call[1] not in OPEN]
 # What is about every tenant, and asks for a scope that no tenant's key has (`test_scopes.py`, `test_admin.py`).
 ADMINISTRATION = "/v1/admin/"
 ABOUT_A_THING = [
-    call for call in KEYED
+    call
+    for call in KEYED
     if "{" in call[1] and call[1] not in SHARED and call not in MAKING and not call[1].startswith(ADMINISTRATION)
 ]
 

@@ -15,10 +15,19 @@ import { asked } from "./jobs/filters.js";
 import { shaped } from "./jobs/source.js";
 
 const FILTERS = () => [
-  { name: "text", label: t("jobs.filter.text"), type: /** @type {const} */ ("text"), placeholder: t("jobs.filter.text.hint") },
+  {
+    name: "text",
+    label: t("jobs.filter.text"),
+    type: /** @type {const} */ ("text"),
+    placeholder: t("jobs.filter.text.hint"),
+  },
   { name: "model", label: t("jobs.filter.model"), type: /** @type {const} */ ("text") },
   { name: "campaign", label: t("jobs.filter.campaign"), type: /** @type {const} */ ("text") },
-  { name: "order", label: t("jobs.filter.order"), options: /** @type {[string, string][]} */ ([["asc", t("jobs.filter.order.asc")]]) },
+  {
+    name: "order",
+    label: t("jobs.filter.order"),
+    options: /** @type {[string, string][]} */ ([["asc", t("jobs.filter.order.asc")]]),
+  },
 ];
 
 export function Gallery() {
@@ -36,9 +45,19 @@ export function Gallery() {
   };
   useEffect(() => {
     const press = (/** @type {KeyboardEvent} */ event) => {
-      if (event.altKey || event.ctrlKey || event.metaKey || typing(event) || document.querySelector("dialog[open]")) return;
+      if (event.altKey || event.ctrlKey || event.metaKey || typing(event) || document.querySelector("dialog[open]"))
+        return;
       const wide = columnsOf(sheet.current);
-      const by = { j: 1, k: -1, ArrowRight: 1, ArrowLeft: -1, ArrowDown: wide, ArrowUp: -wide, Home: -videos.length, End: videos.length }[event.key];
+      const by = {
+        j: 1,
+        k: -1,
+        ArrowRight: 1,
+        ArrowLeft: -1,
+        ArrowDown: wide,
+        ArrowUp: -wide,
+        Home: -videos.length,
+        End: videos.length,
+      }[event.key];
       if (by === undefined) return;
       // Arrows scroll the page until somebody is on the sheet; j and k go there.
       if (event.key.length > 1 && !sheet.current?.contains(document.activeElement)) return;
@@ -72,7 +91,15 @@ function Still({ video, chosen, choose }) {
   const stop = () => setPlaying(false);
   return html`
     <li class=${classes("still", chosen && "chosen")} onPointerEnter=${play} onPointerLeave=${stop}>
-      <a href=${pageUrl(`/jobs/${video.id}`)} onFocus=${() => { choose(); play(); }} onBlur=${stop} onKeyDown=${(/** @type {KeyboardEvent} */ e) => { if (e.key === "Enter") { e.preventDefault(); go(`/jobs/${video.id}`); } }}>
+      <a href=${pageUrl(`/jobs/${video.id}`)} onFocus=${() => {
+        choose();
+        play();
+      }} onBlur=${stop} onKeyDown=${(/** @type {KeyboardEvent} */ e) => {
+        if (e.key === "Enter") {
+          e.preventDefault();
+          go(`/jobs/${video.id}`);
+        }
+      }}>
         <span class="frame" style=${{ aspectRatio: video.size.replace("x", " / ") }}>
           ${broken ? html`<span class="muted small">${t("player.broken")}</span>` : html`<img src=${still} alt="" loading="lazy" decoding="async" onError=${() => setBroken(true)} />`}
           ${playing && !broken && html`<video src=${urlOf(content)} poster=${still} muted loop autoplay playsinline aria-hidden="true"></video>`}
@@ -88,7 +115,9 @@ function Still({ video, chosen, choose }) {
 function Further({ more, loading }) {
   const element = useRef(/** @type {HTMLDivElement | null} */ (null));
   useEffect(() => {
-    const seen = new IntersectionObserver((entries) => entries.some((each) => each.isIntersecting) && more(), { rootMargin: "600px" });
+    const seen = new IntersectionObserver((entries) => entries.some((each) => each.isIntersecting) && more(), {
+      rootMargin: "600px",
+    });
     if (element.current) seen.observe(element.current);
     return () => seen.disconnect();
   }, [more]);

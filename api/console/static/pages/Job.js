@@ -20,8 +20,8 @@ import { State } from "../parts/State.js";
 import { toast, toastProblem } from "../parts/Toast.js";
 import { CopyAs } from "./jobs/CopyAs.js";
 import { Deliveries } from "./jobs/Deliveries.js";
-import { Asked, Attempts, Happenings, Life, Used } from "./jobs/Story.js";
 import { RunAgain } from "./jobs/RunAgain.js";
+import { Asked, Attempts, Happenings, Life, Used } from "./jobs/Story.js";
 import { change, live, mayChange, ofAll, readJob, retryable } from "./jobs/source.js";
 import { useLive } from "./jobs/useLive.js";
 
@@ -29,7 +29,8 @@ import { useLive } from "./jobs/useLive.js";
 export function Job({ id }) {
   const known = useData((signal) => readJob(id, signal), [id, ofAll()], { everyMs: 5000 });
   const crumb = html`<a href=${pageUrl("/jobs")}>${t("jobs.title")}</a>`;
-  if (!known.data) return html`<${Page} title=${t("job.title")} crumb=${crumb}><${Loaded} of=${known} children=${() => null} /></${Page}>`;
+  if (!known.data)
+    return html`<${Page} title=${t("job.title")} crumb=${crumb}><${Loaded} of=${known} children=${() => null} /></${Page}>`;
   return html`<${Shown} key=${id} job=${known.data} reload=${known.reload} crumb=${crumb} problem=${known.problem} />`;
 }
 
@@ -52,7 +53,12 @@ function Shown({ job: read, reload, crumb }) {
     ],
     [cancellable, job.own],
   );
-  const state = job.state === "running" && job.cancel_requested ? "cancelling" : job.stage === "preempted" ? "preempted" : job.state;
+  const state =
+    job.state === "running" && job.cancel_requested
+      ? "cancelling"
+      : job.stage === "preempted"
+        ? "preempted"
+        : job.state;
   return html`
     <${Page} title=${job.prompt ?? t("job.of", { tenant: job.tenant })} crumb=${crumb} badge=${html`<${State} state=${state} />`}
       lead=${html`<span class="row"><${Id} id=${job.id} /> <span>${t("job.asked")} <${TimeAgo} at=${job.created_at} /></span></span>`}

@@ -20,8 +20,8 @@ import { Progress } from "../parts/Progress.js";
 import { State, stateWord } from "../parts/State.js";
 import { Table } from "../parts/Table.js";
 import { toast, toastProblem } from "../parts/Toast.js";
-import { ActOnAll } from "./jobs/ActOnAll.js";
 import { Actions } from "./jobs/Actions.js";
+import { ActOnAll } from "./jobs/ActOnAll.js";
 import { always, asked, further, STATES } from "./jobs/filters.js";
 import { SavedFilters } from "./jobs/SavedFilters.js";
 import { change, live, mayChange, ofAll, retryable, root, shaped } from "./jobs/source.js";
@@ -91,7 +91,8 @@ function StateTabs({ filters }) {
 
 /** @param {boolean} all @param {(job: any) => void} cancel @param {(job: any) => void} retry */
 function columns(all, cancel, retry) {
-  const name = (/** @type {any} */ job) => html`<a class="clip" href=${pageUrl(`/jobs/${job.id}`)} title=${job.prompt}>${job.prompt}</a>`;
+  const name = (/** @type {any} */ job) =>
+    html`<a class="clip" href=${pageUrl(`/jobs/${job.id}`)} title=${job.prompt}>${job.prompt}</a>`;
   const column = (/** @type {string} */ key, /** @type {(job: any) => any} */ cell, /** @type {any} */ how = {}) => ({
     name: key,
     title: t(`jobs.column.${key}`),
@@ -101,18 +102,26 @@ function columns(all, cancel, retry) {
   return [
     column("state", (job) => html`<${State} state=${stateOf(job)} />`, { width: "118px" }),
     ...(all
-      ? [column("id", (job) => html`<${Id} id=${job.id} href=${pageUrl(`/jobs/${job.id}`)} />`), column("tenant", (job) => job.tenant)]
+      ? [
+          column("id", (job) => html`<${Id} id=${job.id} href=${pageUrl(`/jobs/${job.id}`)} />`),
+          column("tenant", (job) => job.tenant),
+        ]
       : [column("prompt", name, { width: "38%" })]),
     column("progress", (job) => html`<${Stands} job=${job} />`, { width: "170px" }),
     column("model", (job) => html`<span class="nowrap">${job.model}</span>`),
     column("pool", (job) => job.pool),
     column("priority", (job) => job.priority, { end: true }),
     column("created", (job) => html`<${TimeAgo} at=${job.created_at} />`, { end: true }),
-    column("took", (job) => html`<${Duration} seconds=${job.finished_at && job.started_at && job.finished_at - job.started_at} />`, { end: true }),
+    column(
+      "took",
+      (job) => html`<${Duration} seconds=${job.finished_at && job.started_at && job.finished_at - job.started_at} />`,
+      { end: true },
+    ),
     {
       name: "actions",
       title: html`<span class="unseen">${t("jobs.column.actions")}</span>`,
-      cell: (/** @type {any} */ job) => html`<${Menu} label=${t("jobs.column.actions")} items=${items(job, cancel, retry)} />`,
+      cell: (/** @type {any} */ job) =>
+        html`<${Menu} label=${t("jobs.column.actions")} items=${items(job, cancel, retry)} />`,
     },
   ];
 }
@@ -129,7 +138,8 @@ const stateOf = (/** @type {any} */ job) =>
 
 /** How far a render is, why a job waits, or what it failed of. @param {{job: any}} props */
 function Stands({ job }) {
-  if (job.state === "running") return html`<${Progress} value=${job.steps ? job.step / job.steps : 0} label=${job.id} text="${job.step}/${job.steps}" />`;
+  if (job.state === "running")
+    return html`<${Progress} value=${job.steps ? job.step / job.steps : 0} label=${job.id} text="${job.step}/${job.steps}" />`;
   const said = job.failure?.code ?? job.queue_reason ?? "";
   return html`<span class="muted small clip" title=${job.failure?.message ?? said}>${said}</span>`;
 }

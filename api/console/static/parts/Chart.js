@@ -60,15 +60,13 @@ export function Chart({
     return {
       width: box.current?.clientWidth || 600,
       height,
-      padding: [10, 12, 0, 0],
+      padding: /** @type {[number, number, number, number]} */ ([10, 12, 0, 0]),
       cursor: { points: { size: 7 } },
       legend: { live: true },
       scales: {
         y: {
-          range: (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) => [
-            range?.[0] ?? Math.min(0, low),
-            range?.[1] ?? (high * 1.08 || 1),
-          ],
+          range: (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) =>
+            /** @type {[number, number]} */ ([range?.[0] ?? Math.min(0, low), range?.[1] ?? (high * 1.08 || 1)]),
         },
       },
       axes: [
@@ -76,6 +74,7 @@ export function Chart({
           ...axis,
           values: (/** @type {any} */ _, /** @type {number[]} */ at) => at.map((each) => clock(each)),
           space: 84,
+          size: 30,
         },
         {
           ...axis,
@@ -103,7 +102,10 @@ export function Chart({
               : format(/** @type {number} */ (lines[i].values[at])),
         })),
       ],
-      bands: bands.map((band) => ({ series: [band.upper + 1, band.lower + 1], fill: `${color(band.tone)}26` })),
+      bands: bands.map((band) => ({
+        series: /** @type {[number, number]} */ ([band.upper + 1, band.lower + 1]),
+        fill: `${color(band.tone)}26`,
+      })),
       hooks: {
         draw: [
           (/** @type {any} */ u) => {

@@ -49,7 +49,10 @@ function One({ action, stop, close }) {
   const sum = (/** @type {Record<string, number>} */ by) => Object.values(by).reduce((all, one) => all + one, 0);
   const reasons = (/** @type {Record<string, number>} */ by) =>
     Object.entries(by)
-      .map(([reason, number]) => `${count(number)} ${has(`jobs.skipped.${reason}`) ? t(`jobs.skipped.${reason}`) : stateWord(reason)}`)
+      .map(
+        ([reason, number]) =>
+          `${count(number)} ${has(`jobs.skipped.${reason}`) ? t(`jobs.skipped.${reason}`) : stateWord(reason)}`,
+      )
       .join(", ");
   const [skipped, failed] = [sum(action.skipped), sum(action.failed)];
   return html`
@@ -66,7 +69,8 @@ function One({ action, stop, close }) {
         ${
           ended
             ? html`<button class="button icon small quiet" aria-label=${t("close")} onClick=${close}><${Icon} name="close" /></button>`
-            : may(ofAll() ? "operate" : "submit") && html`<button class="button small" onClick=${stop}><${Icon} name="stop" />${t("jobs.bulk.stop")}</button>`
+            : may(ofAll() ? "operate" : "submit") &&
+              html`<button class="button small" onClick=${stop}><${Icon} name="stop" />${t("jobs.bulk.stop")}</button>`
         }
       </div>
     </div>

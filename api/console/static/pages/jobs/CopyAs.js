@@ -9,13 +9,27 @@ import { Tabs } from "../../parts/Tabs.js";
 
 /** What of a video its request may say. */
 const FIELDS = [
-  "prompt", "model", "size", "negative_prompt", "num_frames", "fps", "num_inference_steps", "guidance_scale", "seed",
-  "profile", "adapter", "adapter_scale", "priority", "metadata",
+  "prompt",
+  "model",
+  "size",
+  "negative_prompt",
+  "num_frames",
+  "fps",
+  "num_inference_steps",
+  "guidance_scale",
+  "seed",
+  "profile",
+  "adapter",
+  "adapter_scale",
+  "priority",
+  "metadata",
 ];
 
 /** The request that makes a video like it. @param {any} job @returns {Record<string, any>} */
 export const requestOf = (job) =>
-  Object.fromEntries(FIELDS.map((name) => [name, job[name]]).filter(([, value]) => value !== null && value !== undefined));
+  Object.fromEntries(
+    FIELDS.map((name) => [name, job[name]]).filter(([, value]) => value !== null && value !== undefined),
+  );
 
 const quoted = (/** @type {string} */ text) => `'${text.replaceAll("'", `'\\''`)}'`;
 
@@ -31,9 +45,13 @@ export const asCurl = (request) =>
 /** JSON's words are Python's but for three. @param {any} value @returns {string} */
 const python = (value) =>
   typeof value === "object"
-    ? `{${Object.entries(value).map(([name, each]) => `${JSON.stringify(name)}: ${python(each)}`).join(", ")}}`
+    ? `{${Object.entries(value)
+        .map(([name, each]) => `${JSON.stringify(name)}: ${python(each)}`)
+        .join(", ")}}`
     : typeof value === "boolean"
-      ? value ? "True" : "False"
+      ? value
+        ? "True"
+        : "False"
       : JSON.stringify(value);
 
 /** @param {Record<string, any>} request */
@@ -59,7 +77,8 @@ export function CopyAs({ job }) {
   const kind = (/** @type {string} */ name, /** @type {string} */ title, /** @type {string} */ text) => ({
     name,
     title,
-    show: () => html`<div class="stack"><pre class="code" tabindex="0">${text}</pre><div class="row"><${CopyButton} text=${text} label=${t("copy")} /></div></div>`,
+    show: () =>
+      html`<div class="stack"><pre class="code" tabindex="0">${text}</pre><div class="row"><${CopyButton} text=${text} label=${t("copy")} /></div></div>`,
   });
   return html`
     <button class="button" onClick=${() => setOpen(true)}><${Icon} name="copy" />${t("job.copy")}</button>
@@ -77,7 +96,13 @@ export function CopyAs({ job }) {
 }
 
 /** Options of the command that have names of their own; all else is said by --set. @type {Record<string, string>} */
-const OPTIONS = { model: "--model", size: "--size", seed: "--seed", profile: "--profile", negative_prompt: "--negative-prompt" };
+const OPTIONS = {
+  model: "--model",
+  size: "--size",
+  seed: "--seed",
+  profile: "--profile",
+  negative_prompt: "--negative-prompt",
+};
 
 /** @param {Record<string, any>} request */
 export function asCommand({ prompt, ...request }) {

@@ -12,7 +12,11 @@ import { live } from "./source.js";
 
 /** @param {{job: any}} props */
 export function Deliveries({ job }) {
-  const sent = useGet(`/v1/jobs/${encodeURIComponent(job.id)}/deliveries`, {}, { everyMs: live(job) ? undefined : 10_000 });
+  const sent = useGet(
+    `/v1/jobs/${encodeURIComponent(job.id)}/deliveries`,
+    {},
+    { everyMs: live(job) ? undefined : 10_000 },
+  );
   const all = sent.data?.data ?? [];
   const again = async (/** @type {any} */ each) => {
     await api(`/v1/webhook_deliveries/${each.id}/resend`, { method: "POST" });

@@ -9,26 +9,40 @@ import { toast } from "../../parts/Toast.js";
 import { requestOf } from "./CopyAs.js";
 
 /** Fields that are changed here, those that are numbers among them. */
-const FIELDS = ["prompt", "negative_prompt", "model", "size", "seed", "num_inference_steps", "guidance_scale", "priority"];
+const FIELDS = [
+  "prompt",
+  "negative_prompt",
+  "model",
+  "size",
+  "seed",
+  "num_inference_steps",
+  "guidance_scale",
+  "priority",
+];
 const NUMBERS = new Set(["seed", "num_inference_steps", "guidance_scale", "priority"]);
 
 /** @param {{job: any, onClose: () => void}} props */
 export function RunAgain({ job, onClose }) {
   const before = requestOf(job);
-  const [typed, setTyped] = useState(() => Object.fromEntries(FIELDS.map((name) => [name, String(before[name] ?? "")])));
+  const [typed, setTyped] = useState(() =>
+    Object.fromEntries(FIELDS.map((name) => [name, String(before[name] ?? "")])),
+  );
   const [key] = useState(() => crypto.randomUUID());
   const changed = FIELDS.filter((name) => typed[name] !== String(before[name] ?? ""));
   const send = async () => {
     const id = encodeURIComponent(job.id);
     const like = changed.every((name) => name === "prompt");
-    const body = like ? { prompt: typed.prompt } : { ...before, ...Object.fromEntries(changed.map((name) => [name, value(name, typed[name])])) };
+    const body = like
+      ? { prompt: typed.prompt }
+      : { ...before, ...Object.fromEntries(changed.map((name) => [name, value(name, typed[name])])) };
     const headers = { "idempotency-key": `${key}-${JSON.stringify(body).length}-${changed.join()}` };
     const made = await api(like ? `/v1/videos/${id}/remix` : "/v1/videos", { method: "POST", body, headers });
     toast(t("job.again.done"));
     onClose();
     go(`/jobs/${made.id}`);
   };
-  const set = (/** @type {string} */ name) => (/** @type {string} */ next) => setTyped((all) => ({ ...all, [name]: next }));
+  const set = (/** @type {string} */ name) => (/** @type {string} */ next) =>
+    setTyped((all) => ({ ...all, [name]: next }));
   const field = (/** @type {string} */ name, /** @type {(field: string) => string | null} */ wrong) => html`
     <${TextField} label=${t(`job.fact.${LABELS[name] ?? name}`)} value=${typed[name]} onInput=${set(name)} wrong=${wrong(name)} inputmode=${NUMBERS.has(name) ? "decimal" : undefined} />
   `;

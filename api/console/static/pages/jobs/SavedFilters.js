@@ -34,10 +34,18 @@ export function SavedFilters({ filters }) {
     kept.reload();
   };
   const items = [
-    ...all.map((/** @type {any} */ each) => ({ title: each.id, icon: "filter", act: () => setQuery(asQuery(each.filter), { replace: false }) })),
+    ...all.map((/** @type {any} */ each) => ({
+      title: each.id,
+      icon: "filter",
+      act: () => setQuery(asQuery(each.filter), { replace: false }),
+    })),
     ...(may("submit") ? [{ title: t("jobs.saved.save"), icon: "save", act: () => setNaming(true) }] : []),
     ...(may("submit")
-      ? all.map((/** @type {any} */ each) => ({ title: t("jobs.saved.drop", { name: each.id }), icon: "trash", act: () => drop(each).catch(toastProblem) }))
+      ? all.map((/** @type {any} */ each) => ({
+          title: t("jobs.saved.drop", { name: each.id }),
+          icon: "trash",
+          act: () => drop(each).catch(toastProblem),
+        }))
       : []),
   ];
   return html`

@@ -57,7 +57,8 @@ export function Attempts({ job }) {
   </${Card}>`;
 }
 
-const outcomeWord = (/** @type {string} */ word) => (has(`job.outcome.${word}`) ? t(`job.outcome.${word}`) : stateWord(word));
+const outcomeWord = (/** @type {string} */ word) =>
+  has(`job.outcome.${word}`) ? t(`job.outcome.${word}`) : stateWord(word);
 
 /** What was asked for. @param {{job: any}} props */
 export function Asked({ job }) {
@@ -68,7 +69,10 @@ export function Asked({ job }) {
       fact("prompt", job.prompt && html`<span class="prompt">${job.prompt}</span>`),
       fact("negative_prompt", job.negative_prompt),
       fact("tenant", job.tenant),
-      fact("model", job.model === job.rendered_by || !job.rendered_by ? job.model : `${job.model} (${job.rendered_by})`),
+      fact(
+        "model",
+        job.model === job.rendered_by || !job.rendered_by ? job.model : `${job.model} (${job.rendered_by})`,
+      ),
       fact("pool", job.pool),
       fact("priority", job.priority),
       fact("size", job.size),
@@ -80,11 +84,26 @@ export function Asked({ job }) {
       fact("adapter", job.adapter),
       fact("campaign", job.campaign && html`<a href=${pageUrl(`/campaigns/${job.campaign}`)}>${job.campaign}</a>`),
       fact("custom_id", job.custom_id),
-      fact("retry_of", job.retry_of && html`<a class="mono" href=${pageUrl(`/jobs/${job.retry_of}`)}>${job.retry_of}</a>`),
-      fact("remixed_from", job.remixed_from_video_id && html`<a class="mono" href=${pageUrl(`/jobs/${job.remixed_from_video_id}`)}>${job.remixed_from_video_id}</a>`),
-      fact("metadata", metadata.length > 0 && html`<ul class="plain">${metadata.map(([name, value]) => html`<li><span class="muted">${name}</span> ${value}</li>`)}</ul>`),
+      fact(
+        "retry_of",
+        job.retry_of && html`<a class="mono" href=${pageUrl(`/jobs/${job.retry_of}`)}>${job.retry_of}</a>`,
+      ),
+      fact(
+        "remixed_from",
+        job.remixed_from_video_id &&
+          html`<a class="mono" href=${pageUrl(`/jobs/${job.remixed_from_video_id}`)}>${job.remixed_from_video_id}</a>`,
+      ),
+      fact(
+        "metadata",
+        metadata.length > 0 &&
+          html`<ul class="plain">${metadata.map(([name, value]) => html`<li><span class="muted">${name}</span> ${value}</li>`)}</ul>`,
+      ),
       fact("made_by", job.made_by && html`<span class="mono small">${job.made_by}</span>`),
-      fact("incidents", job.incidents?.length > 0 && html`<ul class="plain">${job.incidents.map((/** @type {string} */ each) => html`<li>${has(`job.incident.${each}`) ? t(`job.incident.${each}`) : each}</li>`)}</ul>`),
+      fact(
+        "incidents",
+        job.incidents?.length > 0 &&
+          html`<ul class="plain">${job.incidents.map((/** @type {string} */ each) => html`<li>${has(`job.incident.${each}`) ? t(`job.incident.${each}`) : each}</li>`)}</ul>`,
+      ),
       fact("numerics", job.numerics && html`<span class="mono small">${job.numerics}</span>`),
       fact("continuity", job.continuity && job.continuity !== "whole" && t(`job.continuity.${job.continuity}`)),
     ]} />
@@ -112,7 +131,8 @@ export function Used({ job }) {
 export const Happenings = ({ job }) => html`
   <${Card} title=${t("job.events")}>
     <ol class="happenings">${job.happenings.map(
-      (/** @type {any} */ each) => html`<li><span class="muted small"><${DateTime} at=${each.at} /></span><span>${t(`job.event.${each.what}`, { attempt: each.attempt })}</span>${each.detail && html`<span class="muted small mono">${each.detail}</span>`}</li>`,
+      (/** @type {any} */ each) =>
+        html`<li><span class="muted small"><${DateTime} at=${each.at} /></span><span>${t(`job.event.${each.what}`, { attempt: each.attempt })}</span>${each.detail && html`<span class="muted small mono">${each.detail}</span>`}</li>`,
     )}</ol>
   </${Card}>
 `;

@@ -40,7 +40,8 @@ export function asked(all) {
   const found = {};
   for (const { name } of [...always(all), ...further(all)]) {
     const values = query.value.getAll(name);
-    if (values.length) found[name] = MOMENTS.includes(name) ? instant(values[0]) : values.length > 1 ? values : values[0];
+    if (values.length)
+      found[name] = MOMENTS.includes(name) ? instant(values[0]) : values.length > 1 ? values : values[0];
   }
   const states = query.value.getAll("state").filter((state) => STATES.includes(state));
   if (states.length) found.state = states;

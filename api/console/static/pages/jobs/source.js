@@ -11,7 +11,14 @@ export const root = () => (ofAll() ? "/v1/admin" : "/v1");
 /** One shape for both kinds of answers. @param {any} job */
 export const shaped = (job) =>
   job.video
-    ? { ...job.video, ...job, prompt: job.video.prompt, tenant: session.value?.tenant, own: true, model: job.video.model }
+    ? {
+        ...job.video,
+        ...job,
+        prompt: job.video.prompt,
+        tenant: session.value?.tenant,
+        own: true,
+        model: job.video.model,
+      }
     : { ...job, own: false };
 
 /** A job whole: one's own with all that it shows, else as administrators see it. @param {string} id @param {AbortSignal} signal */
