@@ -12,6 +12,7 @@ import { Empty } from "../parts/Empty.js";
 import { Filters } from "../parts/Filters.js";
 import { Loading, ProblemBox } from "../parts/Problem.js";
 import { asked } from "./jobs/filters.js";
+import { Order } from "./jobs/Order.js";
 import { shaped } from "./jobs/source.js";
 
 const FILTERS = () => [
@@ -23,11 +24,6 @@ const FILTERS = () => [
   },
   { name: "model", label: t("jobs.filter.model"), type: /** @type {const} */ ("text") },
   { name: "campaign", label: t("jobs.filter.campaign"), type: /** @type {const} */ ("text") },
-  {
-    name: "order",
-    label: t("jobs.filter.order"),
-    options: /** @type {[string, string][]} */ ([["asc", t("jobs.filter.order.asc")]]),
-  },
 ];
 
 export function Gallery() {
@@ -69,7 +65,7 @@ export function Gallery() {
   });
   return html`
     <${Page} title=${t("gallery.title")} lead=${t("gallery.lead")}>
-      <${Filters} filters=${FILTERS()} />
+      <${Filters} filters=${FILTERS()}><${Order} /></${Filters}>
       ${list.problem && html`<${ProblemBox} problem=${list.problem} again=${list.reload} />`}
       ${!list.loaded && !list.problem && html`<${Loading} />`}
       ${list.loaded && !videos.length && !list.hasMore && html`<div class="card"><${Empty} icon="gallery" title=${t("gallery.none")}><p>${t("gallery.none.hint")}</p></${Empty}></div>`}

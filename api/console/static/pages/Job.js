@@ -61,7 +61,7 @@ function Shown({ job: read, reload, crumb }) {
         : job.state;
   return html`
     <${Page} title=${job.prompt ?? t("job.of", { tenant: job.tenant })} crumb=${crumb} badge=${html`<${State} state=${state} />`}
-      lead=${html`<span class="row"><${Id} id=${job.id} /> <span>${t("job.asked")} <${TimeAgo} at=${job.created_at} /></span></span>`}
+      lead=${html`<span class="row"><${Id} id=${job.id} /> <span>${t("jobs.asked")} <${TimeAgo} at=${job.created_at} /></span></span>`}
       actions=${html`
         ${cancellable && html`<button class="button danger" onClick=${() => setAsking("cancel")}><${Icon} name="stop" />${t("jobs.cancel.do")}</button>`}
         ${canRetry && html`<button class="button" onClick=${() => act("retry").catch(toastProblem)}><${Icon} name="again" />${t("jobs.retry")}</button>`}

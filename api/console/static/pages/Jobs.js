@@ -7,7 +7,7 @@ import { go, query, setQuery } from "../lib/route.js";
 import { may } from "../lib/session.js";
 import { dateTime } from "../lib/time.js";
 import { classes, html, useState } from "../lib/ui.js";
-import { t } from "../lib/words.js";
+import { has, t } from "../lib/words.js";
 import { Duration, TimeAgo } from "../parts/Amounts.js";
 import { Page } from "../parts/Card.js";
 import { Id } from "../parts/Copy.js";
@@ -23,6 +23,7 @@ import { toast, toastProblem } from "../parts/Toast.js";
 import { Actions } from "./jobs/Actions.js";
 import { ActOnAll } from "./jobs/ActOnAll.js";
 import { always, asked, further, STATES } from "./jobs/filters.js";
+import { Order } from "./jobs/Order.js";
 import { SavedFilters } from "./jobs/SavedFilters.js";
 import { change, live, mayChange, ofAll, retryable, root, shaped } from "./jobs/source.js";
 
@@ -58,6 +59,7 @@ export function Jobs() {
         <${Actions} />
         <${StateTabs} filters=${filters} />
         <${Filters} filters=${always(all)}>
+          <${Order} />
           <button class="button quiet small" aria-expanded=${more} onClick=${() => setMore(!more)}><${Icon} name="filter" />${t("jobs.filter.more")}</button>
         </${Filters}>
         ${more && html`<${Filters} filters=${further(all)} />`}
@@ -140,7 +142,8 @@ const stateOf = (/** @type {any} */ job) =>
 function Stands({ job }) {
   if (job.state === "running")
     return html`<${Progress} value=${job.steps ? job.step / job.steps : 0} label=${job.id} text="${job.step}/${job.steps}" />`;
-  const said = job.failure?.code ?? job.queue_reason ?? "";
+  const code = job.failure?.code;
+  const said = code ? (has(`job.failure.${code}`) ? t(`job.failure.${code}`) : code) : (job.queue_reason ?? "");
   return html`<span class="muted small clip" title=${job.failure?.message ?? said}>${said}</span>`;
 }
 

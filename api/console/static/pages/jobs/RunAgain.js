@@ -64,4 +64,8 @@ export function RunAgain({ job, onClose }) {
 const LABELS = { num_inference_steps: "steps", guidance_scale: "guidance" };
 
 /** @param {string} name @param {string} typed */
-const value = (name, typed) => (typed.trim() === "" ? null : NUMBERS.has(name) ? Number(typed) : typed);
+const value = (name, typed) => {
+  if (typed.trim() === "") return null;
+  // What is no number goes as it is, and is refused by its name.
+  return NUMBERS.has(name) && !Number.isNaN(Number(typed)) ? Number(typed) : typed;
+};

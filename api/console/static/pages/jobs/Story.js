@@ -62,7 +62,10 @@ const outcomeWord = (/** @type {string} */ word) =>
 
 /** What was asked for. @param {{job: any}} props */
 export function Asked({ job }) {
-  const fact = (/** @type {string} */ name, /** @type {any} */ value) => [t(`job.fact.${name}`), value];
+  const fact = (/** @type {string} */ name, /** @type {any} */ value) => [
+    t(`job.fact.${name}`),
+    value || value === 0 ? value : null,
+  ];
   const metadata = Object.entries(job.metadata ?? {});
   return html`<${Card} title=${t("job.parameters")}>
     <${Facts} facts=${[
@@ -117,10 +120,10 @@ export function Used({ job }) {
   return html`<${Card} title=${t("job.use")}>
     <${Facts} facts=${[
       [t("job.use.predicted"), html`<${Duration} seconds=${job.predicted_gpu_seconds} />`],
-      [t("job.use.gpu"), job.usage.length > 0 && html`<${Duration} seconds=${seconds} />`],
-      [t("job.use.charge"), charge > seconds && html`<${Duration} seconds=${charge} />`],
+      [t("job.use.gpu"), job.usage.length > 0 ? html`<${Duration} seconds=${seconds} />` : null],
+      [t("job.use.charge"), charge > seconds ? html`<${Duration} seconds=${charge} />` : null],
       [t("job.use.attempts"), t("job.use.attempts.of", { failures: job.failures, most: job.max_attempts })],
-      [t("job.use.evictions"), job.evictions > 0 && job.evictions],
+      [t("job.use.evictions"), job.evictions || null],
       [t("job.use.started"), job.started_at && html`<${DateTime} at=${job.started_at} />`],
       [t("job.use.ended"), job.finished_at && html`<${DateTime} at=${job.finished_at} />`],
     ]} />

@@ -14,11 +14,6 @@ export const always = (all) => [
   all ? field("tenant") : { ...field("text"), placeholder: t("jobs.filter.text.hint") },
   field("pool"),
   field("model"),
-  {
-    name: "order",
-    label: t("jobs.filter.order"),
-    options: [["asc", t("jobs.filter.order.asc")]],
-  },
 ];
 
 /** @param {boolean} all @returns {Filter[]} */
@@ -43,6 +38,7 @@ export function asked(all) {
     if (values.length)
       found[name] = MOMENTS.includes(name) ? instant(values[0]) : values.length > 1 ? values : values[0];
   }
+  if (query.value.get("order") === "asc") found.order = "asc";
   const states = query.value.getAll("state").filter((state) => STATES.includes(state));
   if (states.length) found.state = states;
   return found;
