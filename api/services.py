@@ -26,8 +26,11 @@ from orchestrator.capacity.workers import WorkerList
 from orchestrator.config import ApiSettings, S3Settings, Settings
 from orchestrator.domain.masters import Masters
 from orchestrator.intake.any_jobs import AnyJobs
+from orchestrator.intake.bulk import Bulks
 from orchestrator.intake.files import Files
+from orchestrator.intake.job_search import JobSearch
 from orchestrator.intake.jobs import Jobs
+from orchestrator.intake.notes import Notes
 from orchestrator.intake.waiting import Waiting
 from orchestrator.learning.book import Book
 from orchestrator.learning.listing import Listing
@@ -38,9 +41,12 @@ from orchestrator.ports import KeyStore, ObjectStore, WebhookStore
 from orchestrator.ports.any_jobs import AnyJobStore
 from orchestrator.ports.audit import AuditTrail
 from orchestrator.ports.batches import BatchStore
+from orchestrator.ports.bulk import BulkStore
 from orchestrator.ports.campaigns import CampaignStore
 from orchestrator.ports.forecasts import ForecastStore
+from orchestrator.ports.job_search import JobSearchStore
 from orchestrator.ports.ledger import LedgerStore
+from orchestrator.ports.notes import NoteStore
 from orchestrator.ports.orders import WorkerAdmin
 from orchestrator.ports.parked import ParkedStore
 from orchestrator.ports.sessions import SessionStore
@@ -81,7 +87,7 @@ class AdminStore(AnyJobStore, WorkerAdmin, ParkedStore, Protocol):
 
 class ApiStore(
     FrontdoorStore, BatchStore, CampaignStore, ForecastStore, LedgerStore, FleetReader, KeyStore, WebhookStore,
-    AdminStore, AuditTrail, AskedStore, SessionStore, Protocol,
+    AdminStore, AuditTrail, AskedStore, JobSearchStore, BulkStore, NoteStore, SessionStore, Protocol,
 ):  # fmt: skip
     """What the API asks of the store."""
 
@@ -126,6 +132,9 @@ class Services:
     objects: ObjectStore
     downloads: Downloads
     jobs: Jobs
+    search: JobSearch
+    bulks: Bulks
+    notes: Notes
     files: Files
     batches: Batches
     campaigns: Campaigns
@@ -169,6 +178,9 @@ class Services:
             objects=objects,
             downloads=Downloads(objects),
             jobs=door.jobs,
+            search=JobSearch(store, door.jobs, door.waiting),
+            bulks=Bulks(store, door.limits),
+            notes=Notes(store),
             files=door.files,
             batches=Batches(store, door.files, door.limits, priority=settings.batches.priority),
             campaigns=_campaigns(settings, store, objects, door),

@@ -158,19 +158,19 @@ def job_of(seen: JobSeen) -> JobObject:
         cluster=seen.cluster,
         worker=seen.worker,
         incidents=[incident.value for incident in job.incidents],
-        failure=_failure(job.failure),
-        attempts=[_attempt(each) for each in seen.tries],
+        failure=failure_of(job.failure),
+        attempts=[attempt_of(each) for each in seen.tries],
         dead_letter=None if seen.letter is None else _end(seen.letter),
     )
 
 
-def _failure(failure: Failure | None) -> JobFailure | None:
+def failure_of(failure: Failure | None) -> JobFailure | None:
     if failure is None:
         return None
     return JobFailure(code=failure.code, message=failure.message, retryable=failure.retryable)
 
 
-def _attempt(each: Try) -> JobAttempt:
+def attempt_of(each: Try) -> JobAttempt:
     return JobAttempt(
         number=each.number,
         outcome=each.outcome,
@@ -180,7 +180,7 @@ def _attempt(each: Try) -> JobAttempt:
         gpu_seconds=each.gpu_seconds,
         claimed_at=unix(each.claimed_at),
         ended_at=unix(each.ended_at),
-        failure=_failure(each.failure),
+        failure=failure_of(each.failure),
     )
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
+from pydantic import Field
 
 from api import deps
 from api.admin.job_answers import JOB_EXAMPLE, JobObject, job_of
+from api.admin.job_stories import STORY_EXAMPLE, JobStoryObject, story_of
+from api.native.job_answers import COUNTS_EXAMPLE, JobCounts, counts_of
+from api.native.job_queries import Common
 from api.openai.errors import DOCS
 from api.wire.docs import listed
-from api.wire.paging import After, Limit, Listing
-from api.wire.replies import reply
+from api.wire.paging import After, Limit, Listing, Order
+from api.wire.replies import reply, unix
+from orchestrator.domain.job import public_id
 from orchestrator.domain.rights import Scope
-from orchestrator.domain.states import JobState
-from orchestrator.ports.any_jobs import Chosen
 
 router = APIRouter(tags=["administration"])
 
@@ -26,7 +30,11 @@ QUEUED = JOB_EXAMPLE | {
 
 
 class JobList(Listing[JobObject]):
-    """A page of jobs, newest first."""
+    """A page of jobs. `last_id` is where the next one goes on, which need not be the last job of this one."""
+
+    searched_until: int | None = Field(
+        None, description="All jobs created since (or until, in ascending order) were looked at; null: no need to say."
+    )
 
 
 IdempotencyKey = Annotated[
@@ -41,33 +49,53 @@ Model = Annotated[str | None, Query(description="Of this model alone, by its nam
     "/v1/admin/jobs",
     response_model=JobList,
     summary="List jobs of all tenants",
-    **DOCS.route(Scope.VIEW, errors=(400, 404), example=listed(JOB_EXAMPLE)),
+    **DOCS.route(Scope.VIEW, errors=(400, 404), example={**listed(JOB_EXAMPLE), "searched_until": None}),
 )
 async def list_jobs(
     request: Request,
     viewer: deps.Key,
+    wanted: Common,
     limit: Limit = 20,
     after: After = None,
-    state: Annotated[JobState | None, Query(description="Only jobs that stand so.")] = None,
-    pool: Pool = None,
-    model: Model = None,
+    order: Order = "desc",
     tenant: Tenant = None,
 ) -> Response:
-    """A page of jobs, newest first, without those that were deleted. Rows of campaigns and batches are among them."""
-    chosen = Chosen(tenant=tenant, state=state, pool=pool, model=model)
-    page = await deps.services(request).administration.jobs.list(chosen, limit=limit, after=after)
-    return reply(JobList.of([job_of(each) for each in page.jobs], has_more=page.has_more))
+    """A page of jobs, without those that were deleted. Rows of campaigns and batches are among them.
+
+    As with `GET /v1/jobs`, one page reads 20,000 of them at most.
+    """
+    found = await deps.services(request).search.find(
+        replace(wanted, tenant=tenant), limit=limit, after=after, newest_first=order == "desc"
+    )
+    page = JobList.of([job_of(each) for each in found.jobs], has_more=found.has_more)
+    last = page.last_id if found.last is None else public_id(found.last)
+    return reply(page.model_copy(update={"last_id": last, "searched_until": unix(found.searched_until)}))
+
+
+@router.get(
+    "/v1/admin/jobs/counts",
+    response_model=JobCounts,
+    summary="Count jobs of all tenants",
+    **DOCS.route(Scope.VIEW, errors=(400,), example=COUNTS_EXAMPLE),
+)
+async def count_jobs(request: Request, viewer: deps.Key, wanted: Common, tenant: Tenant = None) -> Response:
+    """How many jobs stand how, of those that are all of what the filters say but for their state.
+
+    Up to some 10,000 are counted; of more than that the database estimates, and `about` says so.
+    """
+    found = await deps.services(request).search.counts(replace(wanted, tenant=tenant))
+    return reply(counts_of(dict(found)))
 
 
 @router.get(
     "/v1/admin/jobs/{job_id}",
-    response_model=JobObject,
+    response_model=JobStoryObject,
     summary="Retrieve a job",
-    **DOCS.route(Scope.VIEW, errors=(404,), example=JOB_EXAMPLE),
+    **DOCS.route(Scope.VIEW, errors=(404,), example=STORY_EXAMPLE),
 )
 async def retrieve_job(request: Request, job_id: str, viewer: deps.Key) -> Response:
-    """A job of any tenant, with its attempts and incidents."""
-    return reply(job_of(await deps.services(request).administration.jobs.get(job_id)))
+    """A job of any tenant, with its attempts and incidents, why it waits, its life in spans, and what it used."""
+    return reply(story_of(await deps.services(request).search.story(job_id, None)))
 
 
 @router.post(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from api.admin import (
     audit,
     budgets,
+    bulk_actions,
     dead_letters,
     erasures,
     jobs,
@@ -26,6 +27,7 @@ ROUTERS = (
     usage.router,
     workers.router,
     jobs.router,
+    bulk_actions.router,
     dead_letters.router,
     parked.router,
     audit.router,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from api.admin.routers import ROUTERS as ADMINISTRATION
 from api.native import (
+    bulk_actions,
     campaign_commands,
     campaign_events,
     campaign_input,
@@ -12,9 +13,12 @@ from api.native import (
     campaigns,
     events,
     fleet,
+    jobs,
     keys,
+    notes,
     pools,
     predictions,
+    saved_filters,
     usage,
     webhooks,
     worker_usage,
@@ -35,6 +39,10 @@ DIALECT = Dialect(
     docs=DOCS,
     routers=(
         events.router,
+        jobs.router,
+        bulk_actions.router,
+        notes.router,
+        saved_filters.router,
         campaigns.router,
         campaign_commands.router,
         campaign_input.router,

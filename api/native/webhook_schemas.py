@@ -162,3 +162,13 @@ class DeliveryObject(Identified):
 
 class DeliveryList(Listing[DeliveryObject]):
     """A page of deliveries."""
+
+
+class JobDeliveries(BaseModel):
+    """What was sent of one job."""
+
+    object: Literal["list"] = "list"
+    data: list[DeliveryObject]
+    complete: bool = Field(
+        description="All deliveries that may be its were looked at: some 20,000 of its tenant's are."
+    )

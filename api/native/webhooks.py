@@ -224,7 +224,7 @@ async def list_deliveries(
     page = await deps.services(request).webhooks.deliveries(
         tenant, limit=limit, after=after, state=state, endpoint_id=endpoint
     )
-    data = [_delivery(delivery) for delivery in page.deliveries]
+    data = [delivery_of(delivery) for delivery in page.deliveries]
     return reply(schemas.DeliveryList.of(data, has_more=page.has_more))
 
 
@@ -235,7 +235,7 @@ async def list_deliveries(
 )
 async def retrieve_delivery(request: Request, delivery_id: str, tenant: deps.Tenant) -> Response:
     """A delivery, with what became of its last try."""
-    return reply(_delivery(await deps.services(request).webhooks.delivery(tenant, delivery_id)))
+    return reply(delivery_of(await deps.services(request).webhooks.delivery(tenant, delivery_id)))
 
 
 @router.post(
@@ -245,7 +245,7 @@ async def retrieve_delivery(request: Request, delivery_id: str, tenant: deps.Ten
 )
 async def resend_delivery(request: Request, delivery_id: str, tenant: deps.Tenant) -> Response:
     """Send an event again, now, delivered or not; to an endpoint at the URL that it has by now."""
-    return reply(_delivery(await deps.services(request).webhooks.resend(tenant, delivery_id)))
+    return reply(delivery_of(await deps.services(request).webhooks.resend(tenant, delivery_id)))
 
 
 # ---------------------------------------------------------------- translation
@@ -274,7 +274,8 @@ def _with_secret(made: Signed) -> schemas.EndpointWithSecret:
     return schemas.EndpointWithSecret(**shown.model_dump(), signing_secret=made.secret)
 
 
-def _delivery(delivery: ports.WebhookDelivery) -> schemas.DeliveryObject:
+def delivery_of(delivery: ports.WebhookDelivery) -> schemas.DeliveryObject:
+    """A delivery as its tenant reads it."""
     return schemas.DeliveryObject(
         id=delivery_id_of(delivery),
         created_at=unix(delivery.created_at),

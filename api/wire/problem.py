@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -128,7 +128,12 @@ def _limit(error: LimitExceeded) -> Problem:
 
 def _invalid_parameter(error: RequestValidationError) -> Problem:
     first = error.errors()[0]
-    return Problem(status=400, code=InvalidField.code, message=str(first["msg"]), param=str(first["loc"][-1]))
+    return Problem(status=400, code=InvalidField.code, message=str(first["msg"]), param=_name(first["loc"]))
+
+
+def _name(loc: Sequence[int | str]) -> str:
+    """The name of what a place lies in: of one of several values, that of all."""
+    return next((part for part in reversed(loc) if isinstance(part, str)), str(loc[-1]))
 
 
 def _http(error: HTTPException) -> Problem:

@@ -48,6 +48,10 @@ class Action(StrEnum):
     # An administrator's, of any tenant's job.
     JOB_CANCEL = "job.cancel"
     JOB_RETRY = "job.retry"
+    # The same of all that match, as it is asked for, called off and over.
+    BULK_CREATE = "bulk_action.create"
+    BULK_CANCEL = "bulk_action.cancel"
+    BULK_COMPLETE = "bulk_action.complete"
     DEAD_LETTER_RELEASE = "dead_letter.release"
     DEAD_LETTER_FORGET = "dead_letter.forget"
     WEBHOOK_CREATE = "webhook.create"

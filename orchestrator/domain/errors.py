@@ -192,9 +192,9 @@ class LimitExceeded(RequestError):
 
     `limit` is one of `requests_per_s`, `queued`, `gpu_seconds_per_day`, `largest_request`, `most_urgent`,
     `open_batches`, `open_campaigns`, `waiting_rows`, `row_bytes`, `files`, `stored_bytes`,
-    `webhook_endpoints`, `keys`, `event_streams`, `large_bodies`, `requests_in_flight`, `body_bytes`, `downloads`.
-    `retry_after_s` is when trying again may help, None when it never does. `most` is the limit's value and `used` what
-    counts against it, where they are known.
+    `webhook_endpoints`, `keys`, `bulk_actions`, `notes`, `saved_filters`, `event_streams`,
+    `large_bodies`, `requests_in_flight`, `body_bytes`, `downloads`. `retry_after_s` is when trying again may help,
+    None when it never does. `most` is the limit's value and `used` what counts against it, where they are known.
     """
 
     code = "limit_exceeded"

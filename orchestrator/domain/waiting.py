@@ -1,9 +1,10 @@
-"""Why a job waits: one sentence for whoever asked for it, with its number, or none. Pure."""
+"""Why a job waits: one sentence for whoever asked for it, with its number, and a word for programs, or none. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from orchestrator.domain.loading import LoadState, WorkerLoad
 from orchestrator.domain.pausing import Pause, pause_over, told
@@ -37,14 +38,54 @@ class Turn:
     lacking: int = 0
 
 
+class WaitCode(StrEnum):
+    """What must change first before a job is rendered, or goes on."""
+
+    # The whole queue, or its pool, is paused.
+    PAUSED = "paused"
+    # No worker of its pool could load the model: they are broken, still loading, or not there yet.
+    BROKEN = "broken"
+    LOADING = "loading"
+    STARTING = "starting"
+    # The workers that its pool shares hold other models.
+    COLD = "cold"
+    # Its campaign holds it; asked for later; an attempt failed, and the next one comes later.
+    HELD = "held"
+    SCHEDULED = "scheduled"
+    BACKING_OFF = "backing_off"
+    # As many of its tenant's run as may; or in this pool.
+    TENANT_LIMIT = "tenant_limit"
+    POOL_LIMIT = "pool_limit"
+    # Others go before it; or nobody does, and it is the next.
+    TURN = "turn"
+    NEXT = "next"
+    # It was begun, and waits in its worker's memory for a more urgent one.
+    PREEMPTED = "preempted"
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """One reason."""
+
+    code: WaitCode
+    message: str
+
+
 def turn_reason(turn: Turn) -> str:
     """What a job waits for that some worker could take: the first of these that holds is what must change first."""
+    return turn_wait(turn).message
+
+
+def turn_wait(turn: Turn) -> Wait:
+    """The same, with its word."""
     if turn.due_in_s > 0:
-        return f"it is due in {turn.due_in_s:.0f} s"
+        return Wait(WaitCode.SCHEDULED, f"it is due in {turn.due_in_s:.0f} s")
     if turn.most is not None and turn.running >= turn.most:
-        return f"its tenant runs {turn.running} of the {turn.most:g} videos that it may run at a time"
+        may = f"its tenant runs {turn.running} of the {turn.most:g} videos that it may run at a time"
+        return Wait(WaitCode.TENANT_LIMIT, may)
     if turn.most_here is not None and turn.running_here >= turn.most_here:
-        return f"its tenant runs {turn.running_here} of the {turn.most_here} videos that it may run in this pool"
+        may = f"its tenant runs {turn.running_here} of the {turn.most_here} videos that it may run in this pool"
+        return Wait(WaitCode.POOL_LIMIT, may)
     before = []
     if turn.more_urgent:
         before.append(f"the more urgent videos of {_count(turn.more_urgent, 'other tenant')}")
@@ -55,7 +96,9 @@ def turn_reason(turn: Turn) -> str:
         before.append(f"{turn.ahead}{more} of its own tenant's ({turn.ahead_s:.0f} GPU seconds)")
     if turn.had_less:
         before.append(f"one or more of {_count(turn.had_less, 'tenant')} that had less of the pool")
-    return f"its turn: before it go {', '.join(before)}" if before else "its turn: it is next, when a worker is free"
+    if before:
+        return Wait(WaitCode.TURN, f"its turn: before it go {', '.join(before)}")
+    return Wait(WaitCode.NEXT, "its turn: it is next, when a worker is free")
 
 
 def _count(number: int, what: str) -> str:
@@ -75,14 +118,28 @@ def queue_reason(
     is known. `unheld` are the pools whose model no worker of those that they share holds, with the seconds until one
     is taken for them at the latest, or None where one is on its way. For a job that is held none is taken.
     """
+    wait = queue_wait(state, pool, loads, pauses, unheld)
+    return None if wait is None else wait.message
+
+
+def queue_wait(
+    state: JobState,
+    pool: str,
+    loads: Iterable[WorkerLoad],
+    pauses: Iterable[Pause] = (),
+    unheld: Mapping[str, float | None] = _NONE,
+) -> Wait | None:
+    """The same, with its word."""
     if state not in WAITING:
         return None
     pause = pause_over(pool, pauses)
     if pause is not None:
-        return told(pause)
+        return Wait(WaitCode.PAUSED, told(pause))
     here = [load for load in loads if load.pool == pool]
-    cold = not here and pool in unheld and state is not JobState.HELD
-    return _cold(pool, unheld[pool]) if cold else unavailable(here)
+    if not here and pool in unheld and state is not JobState.HELD:
+        return Wait(WaitCode.COLD, _cold(pool, unheld[pool]))
+    reason = unavailable(here)
+    return None if reason is None else Wait(_LOADS[worst(here).state], reason)
 
 
 def _cold(pool: str, within_s: float | None) -> str:
@@ -109,6 +166,13 @@ def unserved(
         soonest = min(cold, key=lambda pool: cold[pool] or 0.0)
         return _cold(soonest, cold[soonest])
     return unavailable(here)
+
+
+_LOADS = {
+    LoadState.BROKEN: WaitCode.BROKEN,
+    LoadState.LOADING: WaitCode.LOADING,
+    LoadState.STARTING: WaitCode.STARTING,
+}
 
 
 def unavailable(loads: Sequence[WorkerLoad]) -> str | None:

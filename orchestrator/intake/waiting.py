@@ -18,7 +18,16 @@ from orchestrator.domain.loading import WorkerLoad
 from orchestrator.domain.outlooks import JobOutlook, LaneOutlook, expected
 from orchestrator.domain.pausing import Pause
 from orchestrator.domain.states import JobState
-from orchestrator.domain.waiting import MOST_AHEAD, WAITING, Turn, queue_reason, turn_reason
+from orchestrator.domain.waiting import (
+    MOST_AHEAD,
+    WAITING,
+    Turn,
+    Wait,
+    queue_reason,
+    queue_wait,
+    turn_reason,
+    turn_wait,
+)
 from orchestrator.kit.readings import Reading
 from orchestrator.ports.fleet import KindState
 
@@ -101,6 +110,18 @@ class Waiting:
         lane = await _in_time(self._store.lane_outlook(job.pool, job.tenant, job.priority))
         reason = turn_reason(turn) if job.queue_reason is None else job.queue_reason
         return replace(job, queue_reason=reason, outlook=None if lane is None else _outlook(job, turn, lane))
+
+    async def waits(self, job: Job) -> list[Wait]:
+        """Why no worker takes it now, and where its turn stands: what must change first comes first.
+
+        Costs two statements.
+        """
+        if job.state not in WAITING:
+            return []
+        known = await self.known()
+        pool = queue_wait(job.state, job.pool, known.loads, known.pauses, known.unheld if job.ready else {})
+        turn = await _in_time(self._store.turn(job.id)) if job.state is JobState.QUEUED else None
+        return [wait for wait in (pool, None if turn is None else turn_wait(turn)) if wait is not None]
 
     async def turn_of(self, campaign: Campaign) -> Turn | None:
         """Where a campaign stands in the queue; None where that is not what it waits for. Costs a statement."""

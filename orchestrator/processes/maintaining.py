@@ -26,7 +26,9 @@ from orchestrator.config import Settings
 from orchestrator.dispatch.recovery import Recovery
 from orchestrator.dispatch.rescuer import Rescuer
 from orchestrator.domain.campaign import Kind
+from orchestrator.intake.bulk import BulkCarrier
 from orchestrator.intake.jobs import Jobs
+from orchestrator.intake.notes import NotePruner
 from orchestrator.kit.clock import SystemClock
 from orchestrator.kit.loops import Life, Loop, running, stop_signals
 from orchestrator.notify.outbox import Announcer, Deliverer
@@ -53,6 +55,9 @@ _ORPHANS_EVERY_S = 6 * 3600.0
 
 # Batches and campaigns that one process takes in, moves on and finishes at the same time.
 _INGESTS, _REFILLS, _FINISHES = 2, 4, 2
+
+# Actions on many jobs that one process carries on at the same time.
+_BULKS = 2
 
 # How often the first of them looks whether something is due, and how often each other one.
 _LOOKS_S, _HELPS_S = 0.5, 2.0
@@ -179,6 +184,9 @@ def moving_rows(
     async def adopt() -> None:
         await store.adopt_batches(priority=settings.batches.priority)
 
+    async def prune_bulk() -> None:
+        await store.prune_bulk(keep_s=settings.retention.jobs_s)
+
     async def show() -> None:
         metrics.show_campaigns(*await store.campaign_states())
 
@@ -193,6 +201,9 @@ def moving_rows(
         Loop("adopt_batches", 5.0, adopt),
         Loop("free_rows", _LOOKS_S, RowFreer(store).run_once),
         Loop("prune_batches", settings.retention.every_s, pruner.run_once),
+        *_several("bulk_actions", _BULKS, BulkCarrier(store, door.jobs).run_once),
+        Loop("prune_bulk_actions", settings.retention.every_s, prune_bulk),
+        Loop("prune_notes", settings.retention.every_s, NotePruner(store).run_once),
     ]
 
 

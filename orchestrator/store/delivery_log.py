@@ -40,7 +40,7 @@ _PRUNE = text("""
 class DeliveryLog(Part):
     async def find_delivery(self, delivery_id: UUID, tenant: str) -> WebhookDelivery | None:
         found = await self._database.fetch(select(*_COLUMNS).where(*_owned(delivery_id, tenant)))
-        return _delivery(found[0]) if found else None
+        return delivery_of(found[0]) if found else None
 
     async def list_deliveries(
         self,
@@ -59,7 +59,7 @@ class DeliveryLog(Part):
             query = query.where(deliveries.c.id < after)
         # Ids are UUIDv7: their order is the order of creation.
         found = await self._database.fetch(query.order_by(deliveries.c.id.desc()).limit(limit + 1))
-        return DeliveryPage(deliveries=[_delivery(row) for row in found[:limit]], has_more=len(found) > limit)
+        return DeliveryPage(deliveries=[delivery_of(row) for row in found[:limit]], has_more=len(found) > limit)
 
     async def resend(self, delivery_id: UUID, tenant: str | None, *, give_up_s: float) -> WebhookDelivery | None:
         async def again(connection: AsyncConnection) -> Row[Any] | None:
@@ -76,13 +76,19 @@ class DeliveryLog(Part):
             return (await connection.execute(_RESEND, values)).one_or_none()
 
         row = await self._database.transact(again)
-        return None if row is None else _delivery(row)
+        return None if row is None else delivery_of(row)
 
     async def prune_deliveries(self, *, keep_s: float) -> int:
         return len(await self._database.fetch(_PRUNE, {"keep_s": keep_s}))
 
 
-def _delivery(row: Row[Any]) -> WebhookDelivery:
+def delivery_columns() -> tuple[Any, ...]:
+    """What a delivery is read of."""
+    return _COLUMNS
+
+
+def delivery_of(row: Row[Any]) -> WebhookDelivery:
+    """A delivery from such a row."""
     return WebhookDelivery(**{**row._mapping, "state": DeliveryState(row.state)})
 
 

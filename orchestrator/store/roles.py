@@ -39,6 +39,7 @@ GRANTS: Mapping[str, Mapping[Login, str]] = {
     "batch_items": {_MAINTAIN: "SELECT, DELETE"},
     "batches": {_API: _WRITTEN, _MAINTAIN: "SELECT, UPDATE, DELETE"},
     "budgets": {_API: _ALL, _MAINTAIN: "SELECT, DELETE"},
+    "bulk_actions": {_API: _WRITTEN, _MAINTAIN: "SELECT, UPDATE, DELETE"},
     "campaign_bad_rows": {_API: "SELECT", _MAINTAIN: "SELECT, INSERT, DELETE"},
     "campaign_jobs": {
         _API: "SELECT, DELETE",
@@ -85,6 +86,7 @@ GRANTS: Mapping[str, Mapping[Login, str]] = {
     },
     "leaders": {_MAINTAIN: _WRITTEN},
     "learned_ratios": {_API: "SELECT", _DISPATCH: _WRITTEN, _MAINTAIN: "SELECT, DELETE"},
+    "notes": {_API: "SELECT, INSERT, DELETE", _MAINTAIN: "SELECT, DELETE"},
     "outbox": {
         _API: "SELECT, INSERT",
         _DISPATCH: "INSERT (job_id, tenant, event, webhook_url)",
@@ -99,6 +101,7 @@ GRANTS: Mapping[str, Mapping[Login, str]] = {
         _MAINTAIN: "SELECT",
         _CLUSTERS: _ALL,
     },
+    "saved_filters": {_API: _ALL, _MAINTAIN: "SELECT, DELETE"},
     "scale_decisions": {_API: "SELECT", _DISPATCH: "SELECT, INSERT, DELETE"},
     "shares": {_API: _ALL, _DISPATCH: "SELECT", _MAINTAIN: "SELECT, DELETE"},
     "spending": {_API: "SELECT, UPDATE", _MAINTAIN: _ALL},

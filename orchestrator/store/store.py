@@ -13,6 +13,7 @@ from orchestrator.store.audit import Audit
 from orchestrator.store.audit_log import AuditLog
 from orchestrator.store.audit_sealing import AuditSealing
 from orchestrator.store.batches import Batches
+from orchestrator.store.bulk import BulkActions
 from orchestrator.store.campaign_house import CampaignHouse
 from orchestrator.store.campaign_rows import CampaignRows
 from orchestrator.store.campaigns import Campaigns
@@ -32,11 +33,13 @@ from orchestrator.store.fleet import Fleets
 from orchestrator.store.forecasts import Forecasts
 from orchestrator.store.housekeeping import Housekeeping
 from orchestrator.store.inputs import Inputs
+from orchestrator.store.job_search import JobSearch
 from orchestrator.store.jobs import Jobs
 from orchestrator.store.keys import Keys
 from orchestrator.store.ledger import Ledger
 from orchestrator.store.loads import Loads
 from orchestrator.store.masters import Masters
+from orchestrator.store.notes import Notes
 from orchestrator.store.orders import WorkerOrders
 from orchestrator.store.parked import ParkedThings
 from orchestrator.store.pauses import Pauses
@@ -61,7 +64,8 @@ class Store(
     Jobs, Turns, Claims, Settlements, WorkerRows, Housekeeping, Tenants, Keys, Files, Inputs, Endpoints,
     Deliveries, DeliveryLog, Batches, Campaigns, Changes, CampaignRows, Windows, RowEnds, Rivals, Budgets,
     CampaignHouse, Ledger, Loads, Pauses, ParkedThings, WorkerTime, PredictionRows, Shares, Forecasts, Fleets, Clusters,
-    Masters, Quotas, WorkerOrders, DeadLetters, Audit, AuditLog, AuditSealing, Erasures, ErasedObjects, Sessions,
+    Masters, Quotas, WorkerOrders, DeadLetters, JobSearch, BulkActions, Notes, Audit, AuditLog, AuditSealing,
+    Erasures, ErasedObjects, Sessions,
 ):  # fmt: skip
     """Jobs, keys, inputs, files, batches, campaigns, webhooks, as the ports ask. One per process and event loop."""
 

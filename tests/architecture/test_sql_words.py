@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import CheckConstraint, DefaultClause, Table
 
 from orchestrator.domain.batch import BatchStatus
+from orchestrator.domain.bulk import BulkState, Verb
 from orchestrator.domain.campaign import CampaignState, Kind, Outcome, PassKind
 from orchestrator.domain.clusters import ClusterState
 from orchestrator.domain.loading import LoadState
@@ -67,6 +68,8 @@ CHECKED: dict[tuple[str, str], type[StrEnum]] = {
     ("ray_clusters", "state"): ClusterState,
     ("worker_orders", "kind"): OrderKind,
     ("dead_letters", "fate"): LetterFate,
+    ("bulk_actions", "action"): Verb,
+    ("bulk_actions", "state"): BulkState,
 }
 # Every column of words, and what they may be: also where no CHECK says so. `:fate` is a parameter, beside deliveries.
 WORDS: dict[tuple[str, str], set[str]] = {place: set(enum) for place, enum in CHECKED.items()} | {

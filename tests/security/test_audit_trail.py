@@ -20,7 +20,7 @@ from orchestrator.audit.refusals import Refusals
 from orchestrator.config import Settings
 from orchestrator.domain.audit import Change
 from orchestrator.domain.errors import StoreUnavailable
-from orchestrator.domain.rights import ADMINISTRATIVE, USUAL, Scope
+from orchestrator.domain.rights import ADMINISTRATIVE, ROLES, USUAL, Role, Scope
 from orchestrator.telemetry import metrics
 from orchestrator.tenants import keys
 from tests.support.api import CLUSTER, WORKER, Api, api_settings, id_of, in_process, serving
@@ -286,7 +286,10 @@ async def things_of(api: Api) -> dict[str, str]:
         campaign, api.tenant,
     )  # fmt: skip
     await database.close()
+    async with in_process(api.app, await api.key("staff", scopes=ROLES[Role.ADMIN])) as admin:
+        bulk = await admin.post("/v1/admin/bulk-actions", json={"action": "cancel", "filter": {"pool": "none"}})
     return {
+        "bulk": bulk.json()["id"],
         "tenant": f"of-{api.tenant[:9]}", "period": "day", "unit": "gpu_seconds", "key": id_of(await api.key()),
         "worker_id": f"{CLUSTER}:{WORKER.name}", "failed": failed, "subject": campaign,
         "waiting": (await api.http.post("/v1/videos", json=video)).json()["id"],
@@ -338,6 +341,8 @@ async def test_every_route_that_changes_what_administrators_guard_is_recorded(
         ("POST", "/v1/admin/workers/{worker_id}/resume"): ("worker.resume", {}),
         ("POST", "/v1/admin/jobs/{waiting}/cancel"): ("job.cancel", {}),
         ("POST", "/v1/admin/jobs/{waiting}/retry"): ("job.retry", {}),
+        ("POST", "/v1/admin/bulk-actions"): ("bulk_action.create", {"action": "cancel", "filter": {"pool": "none"}}),
+        ("POST", "/v1/admin/bulk-actions/{bulk}/cancel"): ("bulk_action.cancel", {}),
         ("POST", "/v1/admin/dead_letters/{failed}/forget"): ("dead_letter.forget", {}),
         ("POST", "/v1/admin/dead_letters/{failed}/release"): ("dead_letter.release", {}),
         ("POST", "/v1/admin/parked/{subject}/resume"): ("parked.resume", {}),

@@ -15,6 +15,7 @@ from orchestrator.store.tables.campaigns import (
     spending,
 )
 from orchestrator.store.tables.clusters import ray_clusters
+from orchestrator.store.tables.desk import bulk_actions, notes, saved_filters
 from orchestrator.store.tables.erasures import erasure_rest, erasures
 from orchestrator.store.tables.fleet import fleet_kinds, scale_decisions
 from orchestrator.store.tables.forecasts import forecasts, lane_forecasts, leaders
@@ -27,10 +28,11 @@ from orchestrator.store.tables.uploads import batch_items, batches, files, input
 from orchestrator.store.tables.webhooks import deliveries, outbox, webhook_endpoints
 
 __all__ = [
-    "attempts", "audit", "audit_checkpoints", "audit_seals", "batch_items", "batches", "budgets", "campaign_bad_rows",
-    "campaign_jobs", "campaign_passes", "campaign_rows", "campaigns", "console_sessions", "dead_letters", "deliveries",
-    "deployment", "dispatchers", "erasure_rest", "erasures", "files", "fleet_kinds", "forecasts", "inputs", "jobs",
-    "keys", "lane_forecasts", "lanes", "leaders", "learned_ratios", "metadata", "outbox", "parked", "pauses",
-    "ray_clusters", "scale_decisions", "shares", "spending", "stored", "stored_changes", "tenants", "usage",
-    "webhook_endpoints", "worker_loads", "worker_orders", "worker_time", "workers",
+    "attempts", "audit", "audit_checkpoints", "audit_seals", "batch_items", "batches", "budgets", "bulk_actions",
+    "campaign_bad_rows", "campaign_jobs", "campaign_passes", "campaign_rows", "campaigns", "console_sessions",
+    "dead_letters", "deliveries", "deployment", "dispatchers", "erasure_rest", "erasures", "files", "fleet_kinds",
+    "forecasts", "inputs", "jobs", "keys", "lane_forecasts", "lanes", "leaders", "learned_ratios", "metadata",
+    "notes", "outbox", "parked", "pauses", "ray_clusters", "saved_filters", "scale_decisions", "shares", "spending",
+    "stored", "stored_changes", "tenants", "usage", "webhook_endpoints", "worker_loads", "worker_orders",
+    "worker_time", "workers",
 ]  # fmt: skip

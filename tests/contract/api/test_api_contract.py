@@ -90,7 +90,8 @@ async def test_whatever_is_sent_is_answered_as_documented(
     video_id = str((await api.http.post("/v1/videos", json={"prompt": "sea"})).json()["id"])
     await api.succeed(video_id)
     # Ids made up are all the same 404, so what is sent as it should be is about a video that is there.
-    known = {"path_parameters": {"video_id": video_id}} if "{video_id}" in path and mode.is_positive else {}
+    named = next((name for name in ("video_id", "job_id") if f"{{{name}}}" in path), None)
+    known = {"path_parameters": {named: video_id}} if named and mode.is_positive else {}
     # Nobody works on this campaign, so that its events would never end.
     if "{campaign_id}" in path and mode.is_positive and not path.endswith("/events"):
         made = await api.http.post("/v1/campaigns", json={"prompt": "a {product}"})

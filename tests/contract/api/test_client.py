@@ -15,7 +15,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from cogmill_client import AsyncCogmill, Cogmill
-from cogmill_client.models import admin, base, campaigns, files, fleet, rows, usage, videos, webhooks
+from cogmill_client.models import admin, base, campaigns, files, fleet, jobs, rows, usage, videos, webhooks
 from cogmill_client.models import keys as key_models
 from cogmill_client.models.events import EndEvent, StepEvent
 from fastapi import FastAPI
@@ -98,6 +98,21 @@ COMPONENTS: dict[type[BaseModel], str] = {
     admin.JobAttempt: "JobAttempt",
     admin.DeadLetterEnd: "DeadLetterEnd",
     admin.Job: "JobObject",
+    webhooks.Delivery: "DeliveryObject",
+    jobs.Job: "JobRow",
+    jobs.WholeJob: "OwnJob",
+    jobs.JobStory: "JobStoryObject",
+    jobs.Reason: "Reason",
+    jobs.Span: "SpanObject",
+    jobs.Happening: "HappeningObject",
+    jobs.Used: "UsedObject",
+    jobs.Count: "CountObject",
+    jobs.JobCounts: "JobCounts",
+    jobs.Note: "NoteObject",
+    jobs.JobFilter: "FilterShown",
+    jobs.SavedFilter: "SavedFilter",
+    jobs.BulkFailure: "BulkFailure",
+    jobs.BulkAction: "BulkObject",
     admin.Parked: "ParkedThing",
     admin.Resumed: "ResumedThing",
     admin.AuditEntry: "AuditEntry",
@@ -131,7 +146,7 @@ async def test_a_model_has_the_fields_and_the_types_of_the_document(model: type[
 async def test_every_model_is_compared_or_said_to_be_of_no_component() -> None:
     named = {
         kind
-        for part in (admin, base, campaigns, files, fleet, key_models, rows, usage, videos, webhooks)
+        for part in (admin, base, campaigns, files, fleet, jobs, key_models, rows, usage, videos, webhooks)
         for kind in vars(part).values()
         if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not BaseModel
     }

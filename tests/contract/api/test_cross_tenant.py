@@ -50,6 +50,8 @@ SHARED = {
     "/v1/models/{model_id:path}", "/v1/videos/characters/{character_id}", "/v1/pools/{pool}/pause",
     "/v1/pools/{pool}/resume",
 }  # fmt: skip
+# What makes a thing under a name that everybody may use for their own (`test_notes.py`).
+MAKING = {("PUT", "/v1/job-filters/{filter_name}")}
 ROUTES = [
     (method, context.original_route)
     for context in iter_route_contexts(create_app(api_settings("postgresql://nowhere/none")).routes)
@@ -60,7 +62,9 @@ KEYED = [call for call in CALLS if call[1] not in OPEN]
 # What is about every tenant, and asks for a scope that no tenant's key has (`test_scopes.py`, `test_admin.py`).
 ADMINISTRATION = "/v1/admin/"
 ABOUT_A_THING = [
-    call for call in KEYED if "{" in call[1] and call[1] not in SHARED and not call[1].startswith(ADMINISTRATION)
+    call
+    for call in KEYED
+    if "{" in call[1] and call[1] not in SHARED and call not in MAKING and not call[1].startswith(ADMINISTRATION)
 ]
 
 Maker = Callable[[Api], Awaitable[str]]
@@ -133,6 +137,21 @@ async def a_campaign(api: Api) -> str:
     return campaign_id
 
 
+async def a_bulk_action(api: Api) -> str:
+    answer = await api.http.post("/v1/bulk-actions", json={"action": "cancel", "filter": {"pool": "none"}})
+    return str(answer.raise_for_status().json()["id"])
+
+
+async def a_note(api: Api) -> str:
+    note = {"about": await a_video(api), "body": "look at this"}
+    return str((await api.http.post("/v1/notes", json=note)).raise_for_status().json()["id"])
+
+
+async def a_saved_filter(api: Api) -> str:
+    name = f"filter-of-{api.tenant[:8]}"
+    return str((await api.http.put(f"/v1/job-filters/{name}", json={"filter": {}})).raise_for_status().json()["id"])
+
+
 async def no_pages() -> AsyncIterator[Sequence[ManifestRow]]:
     for page in ():
         yield page
@@ -147,6 +166,10 @@ THINGS: dict[str, Maker] = {
     "delivery_id": a_delivery,
     "campaign_id": a_campaign,
     "key_id": a_key,
+    "job_id": a_video,
+    "bulk_id": a_bulk_action,
+    "note_id": a_note,
+    "filter_name": a_saved_filter,
 }
 
 # Routes that list things: makes one for a tenant, and returns its id.
@@ -160,11 +183,16 @@ LISTS: dict[str, Maker] = {
     "/v1/webhook_deliveries": a_delivery,
     "/v1/campaigns": a_campaign,
     "/v1/keys": a_key,
+    "/v1/jobs": a_video,
+    "/v1/bulk-actions": a_bulk_action,
+    "/v1/job-filters": a_saved_filter,
 }
 # Routes without a thing in their path that list nothing of a tenant's.
 LISTING_NOTHING = {
     "/v1/fleet",
+    "/v1/jobs/counts",  # `test_jobs.py`
     "/v1/models",
+    "/v1/notes",  # about one thing: below
     "/v1/pools",
     "/v1/predictions",
     "/v1/usage",
@@ -179,6 +207,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/videos/{video_id}/remix": {"json": {"prompt": "a lighthouse at dawn"}},
     "/v1/videos/{video_id}/retry": {},
     "/v1/videos/{video_id}/cancel": {},
+    "/v1/bulk-actions/{bulk_id}/cancel": {},
     "/v1/batches/{batch_id}/cancel": {},
     "/api/paas/v4/batches/{batch_id}/cancel": {},
     "/v1/webhook_endpoints/{endpoint_id}": {"json": {"name": "another"}},
@@ -211,6 +240,11 @@ def after(cursor: str) -> dict[str, Any]:
 # Ids that come in a query or a body: the route, what makes the thing, and how the call names it.
 REFERENCES: dict[tuple[str, str, str], tuple[Maker, Ask]] = {
     ("GET", "/v1/videos", "after"): (a_video, after),
+    ("GET", "/v1/jobs", "after"): (a_video, after),
+    ("GET", "/v1/bulk-actions", "after"): (a_bulk_action, after),
+    ("GET", "/v1/notes", "after"): (a_note, lambda made: {"params": {"about": "video_0", "after": made}}),
+    ("GET", "/v1/notes", "about"): (a_video, lambda made: {"params": {"about": made}}),
+    ("POST", "/v1/notes", "about"): (a_video, lambda made: {"json": {"about": made, "body": "mine"}}),
     ("GET", "/v1/files", "after"): (a_file, after),
     ("GET", "/api/paas/v4/files", "after"): (a_file, after),
     ("GET", "/v1/batches", "after"): (a_batch, after),

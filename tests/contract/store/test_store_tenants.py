@@ -17,7 +17,8 @@ import pytest
 import uuid_utils.compat
 
 from orchestrator.domain.campaign import Ask, Campaign, CampaignState, TemplateVersion
-from orchestrator.domain.job import Artifact, Job
+from orchestrator.domain.job import Artifact, Job, public_id
+from orchestrator.domain.job_filter import JobFilter
 from orchestrator.domain.rights import Rights
 from orchestrator.domain.webhooks import EventType
 from orchestrator.policy.limits import Limits
@@ -25,6 +26,7 @@ from orchestrator.ports import NewDelivery, NewEndpoint, NewKey
 from orchestrator.ports.batches import NewBatch
 from orchestrator.ports.campaign_values import NOW, Budget, Change, NewCampaign
 from orchestrator.ports.files import NewFile
+from orchestrator.ports.notes import NewNote, NewSaved
 from orchestrator.store import Store
 from tests.support.jobs import CLUSTER, POOL, new_job, success, worker
 
@@ -63,7 +65,20 @@ class Things:
         campaign = await store.add_campaign(a_campaign(f"campaign-of-{tenant}", tenant))
         await store.add_campaign(a_campaign(f"running-of-{tenant}", tenant, CampaignState.RUNNING, "another-key"))
         await store.set_budget(Budget(tenant=tenant, period="day", unit="gpu_seconds", amount=9))
+        await store.add_note(a_note(f"note-of-{tenant}", tenant, waiting.id), most_about=9, most=9)
+        await store.save_filter(a_filter(tenant), most=9)
         return cls(waiting.id, ended.id, file.id, batch.id, endpoint.id, delivery.id, campaign.id)
+
+
+def a_note(note_id: str, tenant: str, job_id: UUID) -> NewNote:
+    return NewNote(
+        id=note_id, tenant=tenant, about=public_id(job_id), body=f"of {tenant}", author=tenant, written_by=tenant
+    )
+
+
+def a_filter(tenant: str) -> NewSaved:
+    wanted = JobFilter(tenant=tenant)
+    return NewSaved(tenant=tenant, name=f"of {tenant}", wanted=wanted, author=tenant, saved_by=tenant)
 
 
 def a_file(file_id: str, tenant: str) -> NewFile:
@@ -137,6 +152,9 @@ Asking = Callable[[Store, Things, str], Awaitable[Any]]
 ABOUT_THINGS: dict[str, Asking] = {
     "get": lambda store, its, tenant: store.get(its.ended, tenant),
     "list_jobs": lambda store, its, tenant: store.list_jobs(tenant, limit=9),
+    "seen_job": lambda store, its, tenant: store.seen_job(its.ended, tenant),
+    "list_notes": lambda store, its, tenant: store.list_notes(tenant, public_id(its.waiting), limit=9),
+    "saved_filters": lambda store, its, tenant: store.saved_filters(tenant),
     "find_submitted": lambda store, its, tenant: store.find_submitted(tenant, KEY),
     "get_file": lambda store, its, tenant: store.get_file(its.file, tenant),
     "list_files": lambda store, its, tenant: store.list_files(tenant, limit=9, purpose="batch"),
@@ -166,6 +184,8 @@ ABOUT_THINGS: dict[str, Asking] = {
     "delete_endpoint": lambda store, its, tenant: store.delete_endpoint(its.endpoint, tenant),
     "delete_file": lambda store, its, tenant: store.delete_file(its.file, tenant),
     "delete_campaign": lambda store, its, tenant: store.delete_campaign(its.campaign, tenant),
+    "delete_note": lambda store, its, tenant: store.delete_note(f"note-of-{OWNER}", tenant),
+    "drop_filter": lambda store, its, tenant: store.drop_filter(tenant, f"of {OWNER}"),
     "drop_budget": lambda store, its, tenant: store.drop_budget(tenant, "day", "gpu_seconds"),
 }
 # And those that are about the tenant itself.
@@ -174,6 +194,7 @@ ABOUT_ITSELF: dict[str, Asking] = {
     "holding_of": lambda store, its, tenant: store.holding_of(tenant),
     "check_room": lambda store, its, tenant: store.check_room(tenant, files=1, size=1),
     "beside": lambda store, its, tenant: store.beside(tenant, POOL, 10, [its.campaign], most=9),
+    "deliveries_of_job": lambda store, its, tenant: store.deliveries_of_job(its.ended, tenant, limit=9),
     "lane_outlook": lambda store, its, tenant: store.lane_outlook(POOL, tenant, 10),
     "show_secret": lambda store, its, tenant: store.show_secret(tenant),
     "add_key": lambda store, its, tenant: store.add_key(f"another-of-{tenant}", tenant, "tests", master=1),

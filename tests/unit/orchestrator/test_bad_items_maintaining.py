@@ -15,9 +15,14 @@ from orchestrator.campaigns.schedules import Scheduler
 from orchestrator.capacity.forecasting import Forecasting
 from orchestrator.config import RetentionSettings
 from orchestrator.dispatch.rescuer import Rescuer
+from orchestrator.domain.audit import Actor
+from orchestrator.domain.bulk import Verb
 from orchestrator.domain.campaign import CampaignState, Counts, Group, Kind
 from orchestrator.domain.errors import ObjectsRefused
-from orchestrator.domain.job import WorkerRef
+from orchestrator.domain.job import WorkerRef, public_id
+from orchestrator.domain.job_filter import JobFilter
+from orchestrator.domain.states import JobState
+from orchestrator.intake.bulk import BulkCarrier
 from orchestrator.learning.book import Book
 from orchestrator.objects.erasing import Eraser
 from orchestrator.objects.files import FileSweeper
@@ -25,6 +30,7 @@ from orchestrator.objects.inputs import InputSweeper
 from orchestrator.objects.manifests import ManifestSweeper
 from orchestrator.objects.videos import Retention
 from orchestrator.ports import Heartbeat, Sweep
+from orchestrator.ports.bulk import Match, Progress, Stretch
 from orchestrator.rows.pruning import RowFreer, RowPruner
 from tests.support.api import api_settings
 from tests.support.api_campaigns import a_campaign
@@ -247,6 +253,33 @@ async def erasures() -> object:
     return done.saw
 
 
+async def bulk_actions() -> object:
+    """One action that breaks, and in the next one a job that does."""
+    done, due = Done(), [BAD, GOOD]
+
+    async def take(token: UUID, *, lease_s: float) -> Any:
+        actor = Actor(name="nobody")
+        return fake(id=due.pop(0), verb=Verb.RETRY, actor=actor, wanted=JobFilter()) if due else None
+
+    async def stretch(bulk: Any, *, limit: int) -> Stretch:
+        await Done()(bulk.id)
+        ids = [UUID(int=number) for number in (1, 2)]
+        matches = [Match(job_id=job_id, tenant="a", state=JobState.FAILED, campaign=None) for job_id in ids]
+        return Stretch(matches=matches, cursor=None)
+
+    async def note(bulk: Any, token: UUID, progress: Progress) -> bool:
+        assert (progress.done, dict(progress.failed)) == (1, {"internal_error": 1})
+        return bool(await done(bulk.id))
+
+    async def retry(tenant: str, video_id: str, **_: object) -> Any:
+        if video_id == public_id(UUID(int=1)):
+            raise Broken
+
+    store = fake(take_bulk=take, next_of_bulk=stretch, note_bulk=note)
+    assert await BulkCarrier(store, fake(retry=retry)).run_once() == 1
+    return done.saw
+
+
 CASES: dict[str, Callable[[], Awaitable[object]]] = {
     "expire": expire,
     "rescue": recover,
@@ -262,6 +295,7 @@ CASES: dict[str, Callable[[], Awaitable[object]]] = {
     "schedules": schedules,
     "forecasts": forecasts,
     "erasures": erasures,
+    "bulk_actions": bulk_actions,
 }
 
 

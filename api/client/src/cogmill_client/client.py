@@ -22,6 +22,7 @@ from cogmill_client.procedures import (
     admin_usage,
     campaigns,
     files,
+    jobs,
     keys,
     videos,
 )
@@ -43,6 +44,24 @@ class Videos(Resource):
     wait = Does(videos.wait)
     events = Gives(videos.events)
     download = Does(videos.download)
+
+
+class Jobs(Resource):
+    list = Gives(jobs.list_)
+    counts = Does(jobs.counts)
+    retrieve = Does(jobs.retrieve)
+    deliveries = Does(jobs.deliveries)
+    act = Does(jobs.act)
+    expected = Does(jobs.expected)
+    actions = Gives(jobs.actions)
+    action = Does(jobs.action)
+    call_off = Does(jobs.call_off)
+    notes = Gives(jobs.notes)
+    write_note = Does(jobs.write_note)
+    delete_note = Does(jobs.delete_note)
+    saved_filters = Does(jobs.saved_filters)
+    save_filter = Does(jobs.save_filter)
+    drop_filter = Does(jobs.drop_filter)
 
 
 class Files(Resource):
@@ -133,6 +152,12 @@ class Admin(Resource):
     resume_worker = Does(admin_fleet.resume_worker)
     jobs = Gives(admin_fleet.jobs)
     job = Does(admin_fleet.job)
+    job_counts = Does(admin_fleet.job_counts)
+    act = Does(admin_fleet.act)
+    expected = Does(admin_fleet.expected)
+    bulk_actions = Gives(admin_fleet.bulk_actions)
+    bulk_action = Does(admin_fleet.bulk_action)
+    call_off = Does(admin_fleet.call_off)
     cancel_job = Does(admin_fleet.cancel_job)
     retry_job = Does(admin_fleet.retry_job)
     dead_letters = Gives(admin_fleet.dead_letters)
@@ -175,6 +200,24 @@ class AsyncVideos(AsyncResource):
     wait = AsyncDoes(videos.wait)
     events = AsyncGives(videos.events)
     download = AsyncDoes(videos.download)
+
+
+class AsyncJobs(AsyncResource):
+    list = AsyncGives(jobs.list_)
+    counts = AsyncDoes(jobs.counts)
+    retrieve = AsyncDoes(jobs.retrieve)
+    deliveries = AsyncDoes(jobs.deliveries)
+    act = AsyncDoes(jobs.act)
+    expected = AsyncDoes(jobs.expected)
+    actions = AsyncGives(jobs.actions)
+    action = AsyncDoes(jobs.action)
+    call_off = AsyncDoes(jobs.call_off)
+    notes = AsyncGives(jobs.notes)
+    write_note = AsyncDoes(jobs.write_note)
+    delete_note = AsyncDoes(jobs.delete_note)
+    saved_filters = AsyncDoes(jobs.saved_filters)
+    save_filter = AsyncDoes(jobs.save_filter)
+    drop_filter = AsyncDoes(jobs.drop_filter)
 
 
 class AsyncFiles(AsyncResource):
@@ -261,6 +304,12 @@ class AsyncAdmin(AsyncResource):
     resume_worker = AsyncDoes(admin_fleet.resume_worker)
     jobs = AsyncGives(admin_fleet.jobs)
     job = AsyncDoes(admin_fleet.job)
+    job_counts = AsyncDoes(admin_fleet.job_counts)
+    act = AsyncDoes(admin_fleet.act)
+    expected = AsyncDoes(admin_fleet.expected)
+    bulk_actions = AsyncGives(admin_fleet.bulk_actions)
+    bulk_action = AsyncDoes(admin_fleet.bulk_action)
+    call_off = AsyncDoes(admin_fleet.call_off)
     cancel_job = AsyncDoes(admin_fleet.cancel_job)
     retry_job = AsyncDoes(admin_fleet.retry_job)
     dead_letters = AsyncGives(admin_fleet.dead_letters)
@@ -312,6 +361,7 @@ class Cogmill:
         self.settings = _settings(api_key, base_url, profile, timeout, max_retries)
         self._driver = Driver(http_client or httpx.Client(mounts=dict.fromkeys(_DIRECT)), self.settings)
         self.videos = Videos(self._driver)
+        self.jobs = Jobs(self._driver)
         self.files = Files(self._driver)
         self.campaigns = Campaigns(self._driver)
         self.webhooks = Webhooks(self._driver)
@@ -366,6 +416,7 @@ class AsyncCogmill:
         self.settings = _settings(api_key, base_url, profile, timeout, max_retries)
         self._driver = AsyncDriver(http_client or httpx.AsyncClient(mounts=dict.fromkeys(_DIRECT)), self.settings)
         self.videos = AsyncVideos(self._driver)
+        self.jobs = AsyncJobs(self._driver)
         self.files = AsyncFiles(self._driver)
         self.campaigns = AsyncCampaigns(self._driver)
         self.webhooks = AsyncWebhooks(self._driver)

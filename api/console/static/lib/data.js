@@ -79,6 +79,7 @@ export function useList(path, query = {}, { limit = 100, everyMs } = {}) {
     loading: first.loading || busy,
     loaded: first.data !== undefined,
     first: first.data,
+    last,
     problem: first.problem ?? problem,
     reload: first.reload,
   };

@@ -65,3 +65,19 @@ class Jwks(Answer):
     """The public keys of a deployment."""
 
     keys: list[Jwk]
+
+
+class Delivery(Identified):
+    """One event sent to one URL, and what became of it."""
+
+    object: Literal["webhook_delivery"]
+    created_at: int
+    state: Annotated[Literal["pending", "delivered", "failed"], OrNewer]
+    endpoint: str | None
+    url: str
+    event: dict[str, Any]
+    attempts: int
+    next_attempt_at: int | None
+    ended_at: int | None
+    last_status: int | None
+    last_error: str | None

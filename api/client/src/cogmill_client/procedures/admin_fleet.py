@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cogmill_client.effects import Items, Request, Steps
@@ -9,7 +10,9 @@ from cogmill_client.exchange import answer_of, reads
 from cogmill_client.models.admin import Job, Parked, Pool, Resumed, Worker
 from cogmill_client.models.base import Answer
 from cogmill_client.models.fleet import Fleet, Predictions
+from cogmill_client.models.jobs import BulkAction, Count, JobCounts, JobStory
 from cogmill_client.paging import listed
+from cogmill_client.procedures.jobs import Verb, begun, previewed
 from cogmill_client.urls import at, query, without_none
 
 
@@ -91,20 +94,64 @@ def resume_worker(worker_id: str) -> Steps[Worker]:
 def jobs(
     *,
     tenant: str | None = None,
-    state: str | None = None,
+    state: str | Sequence[str] | None = None,
     pool: str | None = None,
     model: str | None = None,
     limit: int | None = None,
     after: str | None = None,
+    **filters: Any,
 ) -> Items[Job]:
-    """Jobs of all tenants, the newest first."""
-    asked = query(tenant=tenant, state=state, pool=pool, model=model)
+    """Jobs of all tenants, the newest first. `filters` are further ones of `jobs.list`, but for text and metadata."""
+    asked = query(tenant=tenant, state=state, pool=pool, model=model, **filters)
     return listed("/v1/admin/jobs", Job, asked, limit=limit, after=after)
 
 
-def job(job_id: str) -> Steps[Job]:
-    """A job of any tenant, with its attempts."""
-    return answer_of(Request(method="GET", url=at("/v1/admin/jobs/{}", job_id)), reads(Job))
+def job_counts(*, tenant: str | None = None, **filters: Any) -> Steps[JobCounts]:
+    """How many jobs of all tenants, or of one, stand how."""
+    asked = query(tenant=tenant, **filters)
+    return answer_of(Request(method="GET", url="/v1/admin/jobs/counts", query=asked), reads(JobCounts))
+
+
+def job(job_id: str) -> Steps[JobStory]:
+    """A job of any tenant, with its attempts and all that befell it."""
+    return answer_of(Request(method="GET", url=at("/v1/admin/jobs/{}", job_id)), reads(JobStory))
+
+
+def act(
+    action: Verb,
+    filter: Mapping[str, Any],
+    *,
+    tenant: str | None = None,
+    priority: int | None = None,
+    idempotency_key: str | None = None,
+) -> Steps[BulkAction]:
+    """Do something to all jobs of a tenant, or of all, that match by now."""
+    fields = without_none(action=action, filter=dict(filter), tenant=tenant, priority=priority)
+    return begun("/v1/admin/bulk-actions", fields, idempotency_key)
+
+
+def expected(
+    action: Verb, filter: Mapping[str, Any], *, tenant: str | None = None, priority: int | None = None
+) -> Steps[Count]:
+    """To how many jobs it would be done. Nothing is begun."""
+    fields = without_none(action=action, filter=dict(filter), tenant=tenant, priority=priority)
+    return previewed("/v1/admin/bulk-actions", fields)
+
+
+def bulk_actions(*, limit: int | None = None, after: str | None = None) -> Items[BulkAction]:
+    """What administrators asked for, the newest first."""
+    return listed("/v1/admin/bulk-actions", BulkAction, limit=limit, after=after)
+
+
+def bulk_action(bulk_id: str) -> Steps[BulkAction]:
+    """How far one has come."""
+    return answer_of(Request(method="GET", url=at("/v1/admin/bulk-actions/{}", bulk_id)), reads(BulkAction))
+
+
+def call_off(bulk_id: str) -> Steps[BulkAction]:
+    """Do no more of it."""
+    url = at("/v1/admin/bulk-actions/{}/cancel", bulk_id)
+    return answer_of(Request(method="POST", url=url), reads(BulkAction))
 
 
 def cancel_job(job_id: str) -> Steps[Job]:
