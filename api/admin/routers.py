@@ -9,6 +9,7 @@ from api.admin import (
     erasures,
     jobs,
     keys,
+    overview,
     parked,
     pools,
     shares,
@@ -18,6 +19,7 @@ from api.admin import (
 )
 
 ROUTERS = (
+    overview.router,
     tenants.router,
     shares.router,
     budgets.router,

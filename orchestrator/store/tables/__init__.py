@@ -17,8 +17,9 @@ from orchestrator.store.tables.campaigns import (
 from orchestrator.store.tables.clusters import ray_clusters
 from orchestrator.store.tables.erasures import erasure_rest, erasures
 from orchestrator.store.tables.fleet import fleet_kinds, scale_decisions
+from orchestrator.store.tables.flow import flow_clock, flow_samples, gpu_samples
 from orchestrator.store.tables.forecasts import forecasts, lane_forecasts, leaders
-from orchestrator.store.tables.operators import dead_letters, parked, pauses, worker_orders, worker_time
+from orchestrator.store.tables.operators import dead_letters, parked, pauses, quarantines, worker_orders, worker_time
 from orchestrator.store.tables.predictions import learned_ratios
 from orchestrator.store.tables.queue import attempts, dispatchers, jobs, lanes, usage, worker_loads, workers
 from orchestrator.store.tables.tenants import deployment, keys, shares, tenants
@@ -26,10 +27,11 @@ from orchestrator.store.tables.uploads import batch_items, batches, files, input
 from orchestrator.store.tables.webhooks import deliveries, outbox, webhook_endpoints
 
 __all__ = [
-    "attempts", "audit", "audit_checkpoints", "audit_seals", "batch_items", "batches", "budgets", "campaign_bad_rows",
-    "campaign_jobs", "campaign_passes", "campaign_rows", "campaigns", "dead_letters", "deliveries", "deployment",
-    "dispatchers", "erasure_rest", "erasures", "files", "fleet_kinds", "forecasts", "inputs", "jobs", "keys",
-    "lane_forecasts", "lanes", "leaders", "learned_ratios", "metadata", "outbox", "parked", "pauses", "ray_clusters",
-    "scale_decisions", "shares", "spending", "stored", "stored_changes", "tenants", "usage", "webhook_endpoints",
-    "worker_loads", "worker_orders", "worker_time", "workers",
+    "attempts", "audit", "audit_checkpoints", "audit_seals", "batch_items", "batches", "budgets",
+    "campaign_bad_rows", "campaign_jobs", "campaign_passes", "campaign_rows", "campaigns", "dead_letters",
+    "deliveries", "deployment", "dispatchers", "erasure_rest", "erasures", "files", "fleet_kinds", "flow_clock",
+    "flow_samples", "forecasts", "gpu_samples", "inputs", "jobs", "keys", "lane_forecasts", "lanes", "leaders",
+    "learned_ratios", "metadata", "outbox", "parked", "pauses", "quarantines", "ray_clusters", "scale_decisions",
+    "shares", "spending", "stored", "stored_changes", "tenants", "usage", "webhook_endpoints", "worker_loads",
+    "worker_orders", "worker_time", "workers",
 ]  # fmt: skip

@@ -23,6 +23,7 @@ from cogmill_client.procedures import (
     campaigns,
     files,
     keys,
+    overview,
     videos,
 )
 from cogmill_client.procedures import rows as row_steps
@@ -151,6 +152,9 @@ class Admin(Resource):
     erasures = Gives(admin_trail.erasures)
     erasure = Does(admin_trail.erasure)
     receipt = Does(admin_trail.receipt)
+    overview = Does(overview.overview_of_all)
+    overview_history = Does(overview.history_of_all)
+    quarantines = Does(overview.quarantines)
 
 
 class Account(Resource):
@@ -162,6 +166,8 @@ class Account(Resource):
     waste = Does(account.waste)
     waste_csv = Does(account.waste_csv)
     jwks = Does(account.jwks)
+    overview = Does(overview.overview)
+    overview_history = Does(overview.overview_history)
 
 
 class AsyncVideos(AsyncResource):
@@ -279,6 +285,9 @@ class AsyncAdmin(AsyncResource):
     erasures = AsyncGives(admin_trail.erasures)
     erasure = AsyncDoes(admin_trail.erasure)
     receipt = AsyncDoes(admin_trail.receipt)
+    overview = AsyncDoes(overview.overview_of_all)
+    overview_history = AsyncDoes(overview.history_of_all)
+    quarantines = AsyncDoes(overview.quarantines)
 
 
 class AsyncAccount(AsyncResource):
@@ -290,6 +299,8 @@ class AsyncAccount(AsyncResource):
     waste = AsyncDoes(account.waste)
     waste_csv = AsyncDoes(account.waste_csv)
     jwks = AsyncDoes(account.jwks)
+    overview = AsyncDoes(overview.overview)
+    overview_history = AsyncDoes(overview.overview_history)
 
 
 class Cogmill:
@@ -321,6 +332,7 @@ class Cogmill:
         self.usage, self.usage_csv, self.worker_usage = own.usage, own.usage_csv, own.worker_usage
         self.worker_usage_csv = own.worker_usage_csv
         self.waste, self.waste_csv, self.fleet, self.jwks = own.waste, own.waste_csv, own.fleet, own.jwks
+        self.overview, self.overview_history = own.overview, own.overview_history
 
     def download_campaign(
         self,
@@ -375,6 +387,7 @@ class AsyncCogmill:
         self.usage, self.usage_csv, self.worker_usage = own.usage, own.usage_csv, own.worker_usage
         self.worker_usage_csv = own.worker_usage_csv
         self.waste, self.waste_csv, self.fleet, self.jwks = own.waste, own.waste_csv, own.fleet, own.jwks
+        self.overview, self.overview_history = own.overview, own.overview_history
 
     async def download_campaign(
         self,
