@@ -23,7 +23,7 @@ from cogmill_client.procedures import (
     campaigns,
     files,
     keys,
-    overview,
+    overviews,
     videos,
 )
 from cogmill_client.procedures import rows as row_steps
@@ -152,9 +152,9 @@ class Admin(Resource):
     erasures = Gives(admin_trail.erasures)
     erasure = Does(admin_trail.erasure)
     receipt = Does(admin_trail.receipt)
-    overview = Does(overview.overview_of_all)
-    overview_history = Does(overview.history_of_all)
-    quarantines = Does(overview.quarantines)
+    overview = Does(overviews.overview_of_all)
+    overview_history = Does(overviews.history_of_all)
+    quarantines = Does(overviews.quarantines)
 
 
 class Account(Resource):
@@ -166,8 +166,8 @@ class Account(Resource):
     waste = Does(account.waste)
     waste_csv = Does(account.waste_csv)
     jwks = Does(account.jwks)
-    overview = Does(overview.overview)
-    overview_history = Does(overview.overview_history)
+    overview = Does(overviews.overview)
+    overview_history = Does(overviews.overview_history)
 
 
 class AsyncVideos(AsyncResource):
@@ -285,9 +285,9 @@ class AsyncAdmin(AsyncResource):
     erasures = AsyncGives(admin_trail.erasures)
     erasure = AsyncDoes(admin_trail.erasure)
     receipt = AsyncDoes(admin_trail.receipt)
-    overview = AsyncDoes(overview.overview_of_all)
-    overview_history = AsyncDoes(overview.history_of_all)
-    quarantines = AsyncDoes(overview.quarantines)
+    overview = AsyncDoes(overviews.overview_of_all)
+    overview_history = AsyncDoes(overviews.history_of_all)
+    quarantines = AsyncDoes(overviews.quarantines)
 
 
 class AsyncAccount(AsyncResource):
@@ -299,8 +299,8 @@ class AsyncAccount(AsyncResource):
     waste = AsyncDoes(account.waste)
     waste_csv = AsyncDoes(account.waste_csv)
     jwks = AsyncDoes(account.jwks)
-    overview = AsyncDoes(overview.overview)
-    overview_history = AsyncDoes(overview.overview_history)
+    overview = AsyncDoes(overviews.overview)
+    overview_history = AsyncDoes(overviews.overview_history)
 
 
 class Cogmill:

@@ -8,7 +8,8 @@ export const TONES = {
   cancelled: "grey", cancelling: "amber", preempted: "violet", ingesting: "blue", ready: "green", awaiting_approval: "amber",
   draft: "grey", paused: "amber", finished: "green", wanted: "grey", starting: "blue", draining: "amber", dead: "red",
   quarantined: "red", busy: "blue", idle: "grey", pending: "grey", delivered: "green", exhausted: "red", active: "green",
-  revoked: "red", expired: "grey", disabled: "grey", enabled: "green", approved: "green", rejected: "red", waived: "violet",
+  revoked: "red", expired: "grey", disabled: "grey", enabled: "green", approved: "green", rejected: "red", waived: "violet", broken: "red", loading: "blue", away: "grey", unknown: "grey", lost: "red", evicted: "amber",
+  released: "grey",
 };
 const LIVE = new Set(["running", "in_progress", "starting", "ingesting", "busy"]);
 const HOLLOW = new Set(["queued", "wanted", "pending", "draft", "held", "idle"]);
