@@ -53,7 +53,7 @@ EXAMPLE: dict[str, JsonValue] = {
             "name": "WorkerBroken",
             "severity": "warning",
             "subject": "main",
-            "summary": "1 workers cannot load their model: there is not enough memory for it.",
+            "summary": "1 worker cannot load the model: there is not enough memory for it.",
         }
     ],
 }

@@ -1,7 +1,7 @@
 """Writes api/console/static/vendor: what the console is made of, as npm packs it, at the versions that stand here.
 
 Needs npm. A package whose sum differs is not unpacked. Beside the files go their licences and `SHA256SUMS`.
-`--types FOLDER` puts the packages' type declarations there, for `tsc`.
+Each module has a `.d.ts` beside it, which leads `tsc` to the package's types; `--types FOLDER` puts those there.
 """
 
 from __future__ import annotations
@@ -114,6 +114,9 @@ def keep(package: Package, unpacked: Path, into: Path) -> None:
     for name, path in package.files.items():
         text = (unpacked / path).read_text()
         (into / name).write_text(module(text) if name.endswith(".js") else text)
+        if name.endswith(".js"):
+            bare = f"{package.name}/hooks" if name == "hooks.js" else package.name
+            (into / f"{name.removesuffix('.js')}.d.ts").write_text(declaration(bare))
     (into / f"LICENSE-{package.folder}").write_text((unpacked / "LICENSE").read_text())
 
 
@@ -123,6 +126,12 @@ def module(text: str) -> str:
     for bare, relative in MODULES.items():
         text = re.sub(rf"""(from\s*|import\s*)(["']){re.escape(bare)}\2""", rf"\g<1>\g<2>{relative}\g<2>", text)
     return text + _EXPORT if "var uPlot=function" in text else text
+
+
+def declaration(bare: str) -> str:
+    """What says that a file's types are those of a package."""
+    default = f'export {{ default }} from "{bare}";\n' if bare in ("htm", "uplot") else ""
+    return f'export * from "{bare}";\n{default}'
 
 
 def keep_types(package: Package, unpacked: Path, types: Path) -> None:

@@ -177,7 +177,7 @@ async def at_rest(page: Page) -> None:
 
 def need_axe() -> Path:
     """axe-core's script; skips the test where .ci/run has not fetched it."""
-    script = CACHE / "axe.min.js"
+    script = CACHE / "console/axe.min.js"
     if not script.exists():
         pytest.skip("axe-core is not installed (.ci/run installs it)")
     return script

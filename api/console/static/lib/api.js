@@ -95,7 +95,8 @@ function request(/** @type {string} */ method, /** @type {any} */ how) {
 export function urlOf(path, query = {}) {
   const found = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) {
-    for (const each of [value].flat()) if (each !== undefined && each !== null && each !== "") found.append(name, String(each));
+    for (const each of [value].flat())
+      if (each !== undefined && each !== null && each !== "") found.append(name, String(each));
   }
   return `${BASE}${path}${found.size ? `?${found}` : ""}`;
 }
@@ -114,22 +115,22 @@ export async function problemOf(answer) {
   });
 }
 
-/** @type {Promise<void> | null} */
-let asking = null;
+let asking = false;
 
 /** The API does not answer: say so, and ask until it does. */
 export function goAway() {
   awaySince.value ??= Date.now();
-  asking ??= askUntilBack();
+  if (!asking) askUntilBack();
 }
 
 async function askUntilBack() {
+  asking = true;
   for (let wait = FIRST_WAIT_MS; awaySince.value !== null; wait = Math.min(wait * 2, LONGEST_WAIT_MS)) {
     await new Promise((resolve) => setTimeout(resolve, wait * (0.75 + Math.random() / 2)));
     const answer = await fetch(`${BASE}/console/session`).catch(() => null);
     if (answer && !isAway(answer) && answer.status < 500) comeBack();
   }
-  asking = null;
+  asking = false;
 }
 
 function comeBack() {
@@ -139,13 +140,15 @@ function comeBack() {
 
 /** Resolves when the API is there again. @param {AbortSignal} [signal] @returns {Promise<void>} */
 function back(signal) {
-  return new Promise((resolve, reject) => {
-    if (awaySince.value === null) return resolve();
-    const stop = awaySince.subscribe((since) => {
-      if (since === null) queueMicrotask(() => (stop(), resolve()));
+  let stop = () => {};
+  /** @type {Promise<void>} */
+  const there = new Promise((resolve, reject) => {
+    stop = awaySince.subscribe((since) => {
+      if (since === null) resolve();
     });
-    signal?.addEventListener("abort", () => (stop(), reject(signal.reason)), { once: true });
+    signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
   });
+  return there.finally(() => stop());
 }
 
 export { expired };

@@ -24,7 +24,8 @@ export function useData(read, deps, { everyMs } = {}) {
     setState((/** @type {any} */ before) => ({ data: other ? undefined : before.data, problem: null, loading: true }));
     read(stop.signal).then(
       (data) => stop.signal.aborted || setState({ data, problem: null, loading: false }),
-      (problem) => stop.signal.aborted || setState((/** @type {any} */ it) => ({ data: it.data, problem, loading: false })),
+      (problem) =>
+        stop.signal.aborted || setState((/** @type {any} */ it) => ({ data: it.data, problem, loading: false })),
     );
     return () => stop.abort();
   }, [...deps, asked, returns.value]);

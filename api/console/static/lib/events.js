@@ -80,7 +80,7 @@ export function parse(block) {
 /** Gathers what comes between two frames, so that a flood of events paints once. @param {(events: any[]) => void} hear */
 export function perFrame(hear) {
   /** @type {any[]} */
-  let gathered = [];
+  const gathered = [];
   const hand = () => hear(gathered.splice(0));
   return (/** @type {any} */ event) => {
     // A page that nobody sees gets no frames.
@@ -90,6 +90,6 @@ export function perFrame(hear) {
 
 const pause = (/** @type {number} */ ms, /** @type {AbortSignal} */ signal) =>
   new Promise((/** @type {(value?: unknown) => void} */ resolve) => {
-    const timer = setTimeout(resolve, ms * (0.75 + Math.random() / 2));
-    signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
+    setTimeout(resolve, ms * (0.75 + Math.random() / 2));
+    signal.addEventListener("abort", resolve, { once: true });
   });

@@ -18,17 +18,23 @@ export function useShortcuts(mine, deps = []) {
 
 /** Whether an event belongs to what somebody types. @param {Event} event */
 export const typing = (event) =>
-  Boolean(/** @type {Element} */ (event.target).closest?.("input:not([type=checkbox]):not([type=radio]), textarea, select, [contenteditable]"));
+  Boolean(
+    /** @type {Element} */ (event.target).closest?.(
+      "input:not([type=checkbox]):not([type=radio]), textarea, select, [contenteditable]",
+    ),
+  );
 
 let first = "";
 let firstAt = 0;
 
 addEventListener("keydown", (event) => {
   const strong = event.ctrlKey || event.metaKey;
-  if (event.altKey || event.key.length !== 1 || (!strong && (typing(event) || document.querySelector("dialog[open]")))) return;
+  if (event.altKey || event.key.length !== 1 || (!strong && (typing(event) || document.querySelector("dialog[open]"))))
+    return;
   const pressed = strong ? `ctrl+${event.key.toLowerCase()}` : event.key;
   const both = Date.now() - firstAt < 1200 ? `${first} ${pressed}` : pressed;
-  const found = shortcuts.value.findLast((each) => each.keys === both) ?? shortcuts.value.findLast((each) => each.keys === pressed);
+  const found =
+    shortcuts.value.findLast((each) => each.keys === both) ?? shortcuts.value.findLast((each) => each.keys === pressed);
   first = pressed;
   firstAt = found ? 0 : Date.now();
   if (!found) return;

@@ -30,7 +30,8 @@ export function setQuery(changes, { replace = true } = {}) {
   const next = new URLSearchParams(query.value);
   for (const [name, value] of Object.entries(changes)) {
     next.delete(name);
-    for (const each of [value].flat()) if (each !== null && each !== undefined && each !== "") next.append(name, String(each));
+    for (const each of [value].flat())
+      if (each !== null && each !== undefined && each !== "") next.append(name, String(each));
   }
   go(`?${next}`, { replace });
 }

@@ -19,7 +19,7 @@ export const may = (right) => session.value?.rights.includes(right) ?? false;
 export const isAdmin = computed(() => session.value?.all_tenants ?? false);
 
 /** @type {(() => void)[]} */
-let waiting = [];
+const waiting = [];
 
 /** Resolves once somebody is signed in again. @returns {Promise<void>} */
 export function signedIn() {

@@ -32,9 +32,14 @@ export function clock(moment) {
   return date.toLocaleString(locale(), /** @type {any} */ ({ ...day, ...time }));
 }
 
-const UNITS = /** @type {const} */ ([["d", 86400], ["h", 3600], ["min", 60], ["s", 1]]);
+const UNITS = /** @type {const} */ ([
+  ["d", 86400],
+  ["h", 3600],
+  ["min", 60],
+  ["s", 1],
+]);
 
-/** 2 h 5 min, 3 min 20 s, 4.2 s: the two largest units. @param {number | null | undefined} seconds */
+/** 2 h 5 min, 3 min 20 s, 4.2 s: the two largest units. @param {number | null | undefined} seconds @returns {string} */
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return "–";
   if (seconds < 0) return `−${duration(-seconds)}`;

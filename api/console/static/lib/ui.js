@@ -1,8 +1,8 @@
 // What every component is made of: Preact, its hooks, signals, and htm bound to it.
-import { h } from "../vendor/preact.js";
-import htm from "../vendor/htm.js";
 
-export { Component, createContext, Fragment, h, render } from "../vendor/preact.js";
+import htm from "../vendor/htm.js";
+import { h } from "../vendor/preact.js";
+
 export {
   useCallback,
   useContext,
@@ -14,7 +14,17 @@ export {
   useRef,
   useState,
 } from "../vendor/hooks.js";
-export { batch, computed, effect, signal, untracked, useComputed, useSignal, useSignalEffect } from "../vendor/signals.js";
+export { Component, createContext, Fragment, h, render } from "../vendor/preact.js";
+export {
+  batch,
+  computed,
+  effect,
+  signal,
+  untracked,
+  useComputed,
+  useSignal,
+  useSignalEffect,
+} from "../vendor/signals.js";
 
 /** Markup as a tagged template: html`<p class="x">${text}</p>`. Text is text: it never becomes markup. */
 export const html = htm.bind(h);

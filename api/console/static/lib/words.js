@@ -14,7 +14,8 @@ export const language = signal(/** @type {Language} */ ("en"));
 
 /** Chooses the language that was chosen before, or the browser's. */
 export async function readLanguage() {
-  const kept = localStorage.getItem(KEPT) ?? navigator.languages.map((tag) => tag.slice(0, 2)).find((tag) => tag in LANGUAGES);
+  const kept =
+    localStorage.getItem(KEPT) ?? navigator.languages.map((tag) => tag.slice(0, 2)).find((tag) => tag in LANGUAGES);
   await setLanguage(kept && kept in LANGUAGES ? /** @type {Language} */ (kept) : "en", { keep: false });
 }
 

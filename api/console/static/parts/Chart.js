@@ -1,7 +1,8 @@
 // Lines and areas over time, by uPlot in the console's colours, with a summary for who does not see it.
+
+import { short } from "../lib/numbers.js";
 import { theme } from "../lib/theme.js";
 import { clock } from "../lib/time.js";
-import { short } from "../lib/numbers.js";
 import { html, useEffect, useRef } from "../lib/ui.js";
 import { language } from "../lib/words.js";
 import uPlot from "../vendor/uplot.js";
@@ -12,9 +13,26 @@ import uPlot from "../vendor/uplot.js";
  *   marks?: {at: number, name: string, tone: string}[], bands?: {upper: number, lower: number, tone: string}[], range?: [number | null, number | null]}} props
  *   `times` in seconds; `marks`: vertical lines such as a deadline; `bands`: between two lines, by their places
  */
-export function Chart({ label, times, lines, height = 220, stacked = false, format = short, marks = [], bands = [], range }) {
+export function Chart({
+  label,
+  times,
+  lines,
+  height = 220,
+  stacked = false,
+  format = short,
+  marks = [],
+  bands = [],
+  range,
+}) {
   const box = useRef(/** @type {HTMLDivElement | null} */ (null));
-  const shape = JSON.stringify([lines.map((line) => [line.name, line.tone, line.fill, line.dashed]), height, stacked, marks, bands, range]);
+  const shape = JSON.stringify([
+    lines.map((line) => [line.name, line.tone, line.fill, line.dashed]),
+    height,
+    stacked,
+    marks,
+    bands,
+    range,
+  ]);
   const plot = useRef(/** @type {any} */ (null));
   useEffect(() => {
     const element = /** @type {HTMLDivElement} */ (box.current);
@@ -22,31 +40,79 @@ export function Chart({ label, times, lines, height = 220, stacked = false, form
     plot.current = made;
     const fit = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height }));
     fit.observe(element);
-    return () => (fit.disconnect(), made.destroy());
+    return () => {
+      fit.disconnect();
+      made.destroy();
+    };
   }, [shape, theme.value, language.value]);
   useEffect(() => plot.current?.setData([times, ...drawn()]), [times, lines]);
 
   const drawn = () => (stacked ? stack(lines) : lines.map((line) => line.values));
   const options = () => {
-    const color = (/** @type {string} */ name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-    const axis = { stroke: color("faint"), grid: { stroke: color("line"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
+    const color = (/** @type {string} */ name) =>
+      getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+    const axis = {
+      stroke: color("faint"),
+      grid: { stroke: color("line"), width: 1 },
+      ticks: { show: false },
+      font: "11px system-ui, sans-serif",
+    };
     return {
-      width: box.current?.clientWidth || 600, height, padding: [10, 12, 0, 0], cursor: { points: { size: 7 } }, legend: { live: true },
-      scales: { y: { range: (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) => [range?.[0] ?? Math.min(0, low), range?.[1] ?? (high * 1.08 || 1)] } },
+      width: box.current?.clientWidth || 600,
+      height,
+      padding: /** @type {[number, number, number, number]} */ ([10, 12, 0, 0]),
+      cursor: { points: { size: 7 } },
+      legend: { live: true },
+      scales: {
+        y: {
+          range: (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) =>
+            /** @type {[number, number]} */ ([range?.[0] ?? Math.min(0, low), range?.[1] ?? (high * 1.08 || 1)]),
+        },
+      },
       axes: [
-        { ...axis, values: (/** @type {any} */ _, /** @type {number[]} */ at) => at.map((each) => clock(each)), space: 84 },
-        { ...axis, values: (/** @type {any} */ _, /** @type {number[]} */ at) => at.map((each) => format(each)), size: 54 },
+        {
+          ...axis,
+          values: (/** @type {any} */ _, /** @type {number[]} */ at) => at.map((each) => clock(each)),
+          space: 84,
+          size: 30,
+        },
+        {
+          ...axis,
+          values: (/** @type {any} */ _, /** @type {number[]} */ at) => at.map((each) => format(each)),
+          size: 54,
+        },
       ],
       series: [
         { value: (/** @type {any} */ _, /** @type {number} */ at) => (at ? clock(at) : "–") },
         ...lines.map((line, i) => ({
-          label: line.name, stroke: color(line.tone), width: 1.75, points: { show: times.length < 3 },
-          dash: line.dashed ? [5, 4] : undefined, fill: line.fill || stacked ? `${color(line.tone)}33` : undefined,
-          value: (/** @type {any} */ u, /** @type {any} */ _v, /** @type {any} */ _s, /** @type {number} */ at) => (at === null || at === undefined || line.values[at] == null ? "–" : format(/** @type {number} */ (lines[i].values[at]))),
+          label: line.name,
+          stroke: color(line.tone),
+          width: 1.75,
+          points: { show: times.length < 3 },
+          dash: line.dashed ? [5, 4] : undefined,
+          fill: line.fill || stacked ? `${color(line.tone)}33` : undefined,
+          value: (
+            /** @type {any} */ _u,
+            /** @type {any} */ _v,
+            /** @type {any} */ _s,
+            /** @type {number | null} */ at,
+          ) =>
+            at === null || at === undefined || line.values[at] == null
+              ? "–"
+              : format(/** @type {number} */ (lines[i].values[at])),
         })),
       ],
-      bands: bands.map((band) => ({ series: [band.upper + 1, band.lower + 1], fill: `${color(band.tone)}26` })),
-      hooks: { draw: [(/** @type {any} */ u) => marks.forEach((mark) => drawMark(u, mark, color(mark.tone)))] },
+      bands: bands.map((band) => ({
+        series: /** @type {[number, number]} */ ([band.upper + 1, band.lower + 1]),
+        fill: `${color(band.tone)}26`,
+      })),
+      hooks: {
+        draw: [
+          (/** @type {any} */ u) => {
+            for (const mark of marks) drawMark(u, mark, color(mark.tone));
+          },
+        ],
+      },
     };
   };
   return html`<figure class="chart"><div ref=${box} aria-hidden="true"></div><figcaption class="unseen">${label}: ${summary(times, lines, format)}</figcaption></figure>`;
@@ -84,6 +150,10 @@ function drawMark(/** @type {any} */ u, /** @type {{at: number, name: string}} *
   ctx.stroke();
   ctx.textAlign = x > u.bbox.left + u.bbox.width * 0.7 ? "right" : "left";
   ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
-  ctx.fillText(mark.name, x + (ctx.textAlign === "right" ? -5 : 5) * devicePixelRatio, u.bbox.top + 11 * devicePixelRatio);
+  ctx.fillText(
+    mark.name,
+    x + (ctx.textAlign === "right" ? -5 : 5) * devicePixelRatio,
+    u.bbox.top + 11 * devicePixelRatio,
+  );
   ctx.restore();
 }

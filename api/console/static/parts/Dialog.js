@@ -7,24 +7,34 @@ import { ProblemBox } from "./Problem.js";
 /** @param {{title: string, onClose?: () => void, wide?: boolean, children?: any}} props without `onClose` it cannot be closed */
 export function Dialog({ title, onClose, wide = false, children }) {
   const element = useRef(/** @type {HTMLDialogElement | null} */ (null));
+  const leaving = useRef(false);
   const name = useId();
   useEffect(() => {
     const dialog = /** @type {HTMLDialogElement} */ (element.current);
     const before = /** @type {HTMLElement | null} */ (document.activeElement);
     dialog.showModal();
-    /** @type {HTMLElement | null} */ (dialog.querySelector("[autofocus], .body input, .body select, .body textarea, footer button"))?.focus();
+    /** @type {HTMLElement | null} */ (
+      dialog.querySelector("[autofocus], .body input, .body select, .body textarea, footer button")
+    )?.focus();
     return () => {
+      leaving.current = true;
       dialog.close();
       before?.focus?.();
     };
   }, []);
+  // A browser closes a dialog at the second Escape whatever the page says.
+  const closed = () => {
+    if (leaving.current) return;
+    if (onClose) onClose();
+    else element.current?.showModal();
+  };
   const cancel = (/** @type {Event} */ event) => {
     event.preventDefault();
     onClose?.();
   };
   const outside = (/** @type {MouseEvent} */ event) => event.target === element.current && onClose?.();
   return html`
-    <dialog ref=${element} class=${classes("dialog", wide && "wide")} aria-labelledby=${name} onCancel=${cancel} onMouseDown=${outside}>
+    <dialog ref=${element} class=${classes("dialog", wide && "wide")} aria-labelledby=${name} onCancel=${cancel} onClose=${closed} onMouseDown=${outside}>
       <header>
         <h2 id=${name}>${title}</h2>
         ${onClose && html`<button type="button" class="button icon small quiet" aria-label=${t("close")} onClick=${onClose}><${Icon} name="close" /></button>`}
@@ -60,11 +70,13 @@ export function Confirm({ title, children, action, name, danger = Boolean(name),
     <${Dialog} title=${title} onClose=${onClose}>
       <form class="form" onSubmit=${confirm}>
         ${children && html`<div class="muted">${children}</div>`}
-        ${name &&
-        html`<div class="field">
+        ${
+          name &&
+          html`<div class="field">
           <label for=${field}>${t("confirm.type", { name })}</label>
           <input id=${field} class="input" autocomplete="off" spellcheck=${false} value=${typed} onInput=${(/** @type {any} */ e) => setTyped(e.target.value)} />
-        </div>`}
+        </div>`
+        }
         <${ProblemBox} problem=${problem} />
         <footer>
           <button type="button" class="button" onClick=${onClose}>${t("cancel")}</button>

@@ -23,10 +23,12 @@ export function Filters({ filters, children }) {
   return html`
     <div class="filters" role="search">
       ${filters.map((filter) => html`<${One} key=${filter.name} ...${filter} />`)}
-      ${any &&
-      html`<button class="button quiet small" onClick=${() => setQuery(Object.fromEntries(filters.map(({ name }) => [name, null])))}>
+      ${
+        any &&
+        html`<button class="button quiet small" onClick=${() => setQuery(Object.fromEntries(filters.map(({ name }) => [name, null])))}>
         <${Icon} name="close" />${t("filters.clear")}
-      </button>`}
+      </button>`
+      }
       ${children}
     </div>
   `;
@@ -38,12 +40,14 @@ function One(/** @type {Filter} */ { name, label, type = "select", options = [],
   return html`
     <label class=${classes("filter", value && "set")}>
       <span>${label}</span>
-      ${type === "select"
-        ? html`<select class="input" value=${value} onChange=${(/** @type {any} */ e) => choose(e.target.value)}>
+      ${
+        type === "select"
+          ? html`<select class="input" value=${value} onChange=${(/** @type {any} */ e) => choose(e.target.value)}>
             <option value="" selected=${!value}>${any ?? t("filters.any")}</option>
             ${options.map(([each, word]) => html`<option value=${each} selected=${each === value}>${word}</option>`)}
           </select>`
-        : html`<${Typed} type=${type} value=${value} choose=${choose} placeholder=${placeholder} />`}
+          : html`<${Typed} type=${type} value=${value} choose=${choose} placeholder=${placeholder} />`
+      }
     </label>
   `;
 }
@@ -51,7 +55,14 @@ function One(/** @type {Filter} */ { name, label, type = "select", options = [],
 const PAUSE_MS = 350;
 
 /** Takes what is typed once the typing rests. */
-function Typed(/** @type {{type: string, value: string, choose: (next: string) => void, placeholder?: string}} */ { type, value, choose, placeholder }) {
+function Typed(
+  /** @type {{type: string, value: string, choose: (next: string) => void, placeholder?: string}} */ {
+    type,
+    value,
+    choose,
+    placeholder,
+  },
+) {
   const [typed, setTyped] = useState(value);
   const timer = useRef(0);
   const chosen = useRef(value);

@@ -11,7 +11,8 @@ export function Menu({ label, icon = "more", children, items }) {
   const box = useRef(/** @type {HTMLDivElement | null} */ (null));
   useEffect(() => {
     if (!open) return undefined;
-    const leave = (/** @type {Event} */ event) => box.current?.contains(/** @type {Node} */ (event.target)) || setOpen(false);
+    const leave = (/** @type {Event} */ event) =>
+      box.current?.contains(/** @type {Node} */ (event.target)) || setOpen(false);
     document.addEventListener("pointerdown", leave);
     /** @type {HTMLElement | null} */ (box.current?.querySelector("[role^=menuitem]"))?.focus();
     return () => document.removeEventListener("pointerdown", leave);
@@ -19,6 +20,10 @@ export function Menu({ label, icon = "more", children, items }) {
   const close = () => {
     setOpen(false);
     box.current?.querySelector("button")?.focus();
+  };
+  const take = (/** @type {() => void} */ act) => {
+    close();
+    act();
   };
   const press = (/** @type {KeyboardEvent} */ event) => {
     if (!open) return;
@@ -36,14 +41,18 @@ export function Menu({ label, icon = "more", children, items }) {
       <button type="button" class="button icon quiet" aria-label=${label} title=${label} aria-haspopup="menu" aria-expanded=${open} onClick=${() => setOpen(!open)}>
         ${children ?? html`<${Icon} name=${icon} />`}
       </button>
-      ${open &&
-      html`<div role="menu" aria-label=${label}>
+      ${
+        open &&
+        html`<div role="menu" aria-label=${label}>
         ${items.map(
-          (item) => html`<button type="button" role=${item.checked === undefined ? "menuitem" : "menuitemradio"} aria-checked=${item.checked} onClick=${() => (close(), item.act())}>
+          (
+            item,
+          ) => html`<button type="button" role=${item.checked === undefined ? "menuitem" : "menuitemradio"} aria-checked=${item.checked} onClick=${() => take(item.act)}>
             ${item.icon && html`<${Icon} name=${item.icon} />`}<span class="grow">${item.title}</span>${item.checked && html`<${Icon} name="check" />`}
           </button>`,
         )}
-      </div>`}
+      </div>`
+      }
     </div>
   `;
 }

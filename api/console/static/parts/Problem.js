@@ -20,8 +20,10 @@ export function ProblemBox({ problem, again }) {
         <div>
           <strong>${sentence(problem)}</strong>
           ${has(`problem.${problem.code}`) && problem.message && html`<div class="muted small">${problem.message}</div>`}
-          ${problem.requestId &&
-          html`<div class="id">${t("problem.request")} <code>${problem.requestId}</code> <${CopyButton} text=${problem.requestId} /></div>`}
+          ${
+            problem.requestId &&
+            html`<div class="id">${t("problem.request")} <code>${problem.requestId}</code> <${CopyButton} text=${problem.requestId} /></div>`
+          }
         </div>
         ${again && html`<div><button class="button small" onClick=${again}>${t("again")}</button></div>`}
       </div>
@@ -39,6 +41,7 @@ export const Loading = ({ what }) => html`
  * @param {{of: {data: any, problem: any, loading: boolean, reload: () => void}, children: (data: any) => any}} props
  */
 export function Loaded({ of, children }) {
-  if (of.data === undefined) return of.problem ? html`<${ProblemBox} problem=${of.problem} again=${of.reload} />` : html`<${Loading} />`;
+  if (of.data === undefined)
+    return of.problem ? html`<${ProblemBox} problem=${of.problem} again=${of.reload} />` : html`<${Loading} />`;
   return html`${of.problem && html`<${ProblemBox} problem=${of.problem} again=${of.reload} />`}${children(of.data)}`;
 }

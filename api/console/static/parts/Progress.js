@@ -20,7 +20,10 @@ export function Progress({ value, label, tone = "accent", text }) {
  * @param {{label: string, total: number, shares: {name: string, value: number, tone: string}[]}} props
  */
 export function Shares({ label, total, shares }) {
-  const words = shares.filter((share) => share.value).map((share) => `${share.name}: ${share.value}`).join(", ");
+  const words = shares
+    .filter((share) => share.value)
+    .map((share) => `${share.name}: ${share.value}`)
+    .join(", ");
   return html`
     <div class="progress">
       <div class="track" role="img" aria-label="${label}: ${words}">

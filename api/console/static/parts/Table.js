@@ -1,9 +1,10 @@
 // Rows by keyset: only those in sight are in the page, j and k move, Enter opens, more come as one scrolls.
-import { classes, html, useEffect, useLayoutEffect, useRef, useState } from "../lib/ui.js";
+
+import { typing } from "../lib/keys.js";
 import { count } from "../lib/numbers.js";
+import { classes, html, useEffect, useLayoutEffect, useRef, useState } from "../lib/ui.js";
 import { t } from "../lib/words.js";
 import { Loading, ProblemBox } from "./Problem.js";
-import { typing } from "../lib/keys.js";
 
 const ROW_PX = 38;
 const BEYOND = 12;
@@ -22,7 +23,21 @@ const ALL_DRAWN = 60;
  *   total?: number, keys?: Record<string, (row: T) => void>}} props
  *   `keys`: what else a key does to the chosen row; the others are as `useList` gives them
  */
-export function Table({ label, columns, rows, id = idOf, open, hasMore, more, loading, loaded = true, problem, empty, reload, keys = {} }) {
+export function Table({
+  label,
+  columns,
+  rows,
+  id = idOf,
+  open,
+  hasMore,
+  more,
+  loading,
+  loaded = true,
+  problem,
+  empty,
+  reload,
+  keys = {},
+}) {
   const box = useRef(/** @type {HTMLDivElement | null} */ (null));
   const [chosen, setChosen] = useState(-1);
   const seen = useSeen(box, rows.length);
@@ -31,19 +46,35 @@ export function Table({ label, columns, rows, id = idOf, open, hasMore, more, lo
   }, [hasMore, seen.to, rows.length, loading]);
   useEffect(() => setChosen((at) => Math.min(at, rows.length - 1)), [rows.length]);
 
-  const choose = (/** @type {number} */ at) => {
-    const next = Math.max(0, Math.min(at, rows.length - 1));
+  // Keys may come faster than the page is drawn.
+  const current = useRef(chosen);
+  current.current = chosen;
+  const choose = (/** @type {number} */ to) => {
+    const next = Math.max(0, Math.min(to, rows.length - 1));
+    current.current = next;
     setChosen(next);
     reveal(box.current, next);
   };
   const press = (/** @type {KeyboardEvent} */ event) => {
-    if (event.altKey || event.ctrlKey || event.metaKey || typing(event) || document.querySelector("dialog[open]")) return;
-    const steps = { j: 1, ArrowDown: 1, k: -1, ArrowUp: -1, PageDown: 15, PageUp: -15, Home: -rows.length, End: rows.length };
-    const row = rows[chosen];
+    if (event.altKey || event.ctrlKey || event.metaKey || typing(event) || document.querySelector("dialog[open]"))
+      return;
+    const steps = {
+      j: 1,
+      ArrowDown: 1,
+      k: -1,
+      ArrowUp: -1,
+      PageDown: 15,
+      PageUp: -15,
+      Home: -rows.length,
+      End: rows.length,
+    };
+    const row = rows[current.current];
     const step = /** @type {Record<string, number>} */ (steps)[event.key];
     // Arrows scroll the page unless the table has the focus; j and k are the table's everywhere.
-    if (step && (event.key.length === 1 || box.current?.contains(document.activeElement))) choose(chosen + step);
-    else if (event.key === "Enter" && row && open && !/** @type {Element} */ (event.target).closest("a, button")) open(row);
+    if (step && (event.key.length === 1 || box.current?.contains(document.activeElement)))
+      choose(current.current + step);
+    else if (event.key === "Enter" && row && open && !(/** @type {Element} */ (event.target).closest("a, button")))
+      open(row);
     else if (row && keys[event.key]) keys[event.key](row);
     else return;
     event.preventDefault();
@@ -54,7 +85,8 @@ export function Table({ label, columns, rows, id = idOf, open, hasMore, more, lo
   });
 
   if (!loaded) return problem ? html`<${ProblemBox} problem=${problem} again=${reload} />` : html`<${Loading} />`;
-  if (!rows.length && !problem) return html`<div class="card">${empty ?? html`<div class="empty">${t("table.empty")}</div>`}</div>`;
+  if (!rows.length && !problem)
+    return html`<div class="card">${empty ?? html`<div class="empty">${t("table.empty")}</div>`}</div>`;
   const shown = rows.slice(seen.from, seen.to);
   return html`
     <div ref=${box} class=${classes("table", rows.length > ALL_DRAWN && "tall")} tabindex="0" role="region" aria-label=${label}>
@@ -67,7 +99,11 @@ export function Table({ label, columns, rows, id = idOf, open, hasMore, more, lo
           ${shown.map((row, i) => {
             const at = seen.from + i;
             const click = (/** @type {MouseEvent} */ event) => {
-              if (/** @type {Element} */ (event.target).closest("a, button, input, label, select") || getSelection()?.toString()) return;
+              if (
+                /** @type {Element} */ (event.target).closest("a, button, input, label, select") ||
+                getSelection()?.toString()
+              )
+                return;
               setChosen(at);
               open?.(row);
             };

@@ -11,7 +11,9 @@ export function Tabs({ name = "tab", label, tabs }) {
     event.preventDefault();
     const next = tabs[(tabs.indexOf(chosen) + step + tabs.length) % tabs.length];
     setQuery({ [name]: next === tabs[0] ? null : next.name });
-    /** @type {HTMLElement} */ (event.currentTarget).querySelector(/** @type {any} */ (`[data-tab="${next.name}"]`))?.focus();
+    /** @type {HTMLElement} */ (event.currentTarget)
+      .querySelector(/** @type {any} */ (`[data-tab="${next.name}"]`))
+      ?.focus();
   };
   return html`
     <div>

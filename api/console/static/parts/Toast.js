@@ -14,7 +14,11 @@ export const toast = (text, { undo } = {}) => show({ id: ++last, text, undo });
 
 /** Says what went wrong with something that has no place of its own on the page. @param {any} problem */
 export const toastProblem = (problem) =>
-  show({ id: ++last, text: problem.requestId ? `${sentence(problem)} (${problem.requestId})` : sentence(problem), bad: true });
+  show({
+    id: ++last,
+    text: problem.requestId ? `${sentence(problem)} (${problem.requestId})` : sentence(problem),
+    bad: true,
+  });
 
 function show(/** @type {Notice} */ notice) {
   notices.value = [...notices.value.slice(-2), notice];
@@ -38,8 +42,16 @@ async function undo(/** @type {Notice} */ notice) {
  * @param {string} text @param {() => Promise<any>} act @param {{restore?: () => void}} [how] `restore`: shows again what was hidden
  */
 export function later(text, act, { restore } = {}) {
-  const timer = setTimeout(() => act().catch((problem) => (restore?.(), toastProblem(problem))), SHOWN_MS);
-  toast(text, { undo: () => (clearTimeout(timer), restore?.()) });
+  const back = () => {
+    clearTimeout(timer);
+    restore?.();
+  };
+  const failed = (/** @type {any} */ problem) => {
+    back();
+    toastProblem(problem);
+  };
+  const timer = setTimeout(() => act().catch(failed), SHOWN_MS);
+  toast(text, { undo: back });
 }
 
 export const Toasts = () => html`

@@ -10,12 +10,18 @@ import { visibleRoutes } from "./Navigation.js";
 export const keysOpen = signal(false);
 
 /** Those of every list; the table itself listens to them. */
-const LISTS = [["j", "keys.down"], ["k", "keys.up"], ["Enter", "keys.open"]];
+const LISTS = [
+  ["j", "keys.down"],
+  ["k", "keys.up"],
+  ["Enter", "keys.open"],
+];
 
 export function Keys() {
   useShortcuts([
     { keys: "?", words: "keys.title", act: () => (keysOpen.value = !keysOpen.value) },
-    ...visibleRoutes().filter((route) => route.key).map((route) => ({ keys: `g ${route.key}`, words: `nav.${route.name}`, act: () => go(route.path) })),
+    ...visibleRoutes()
+      .filter((route) => route.key)
+      .map((route) => ({ keys: `g ${route.key}`, words: `nav.${route.name}`, act: () => go(route.path) })),
   ]);
   if (!keysOpen.value) return null;
   const rows = [...LISTS, ...shortcuts.value.map((each) => [each.keys, each.words])];

@@ -1,10 +1,9 @@
 // The ways to all pages, in groups; those that the session may not see are not there.
-import { pageUrl } from "../lib/base.js";
-import { BASE } from "../lib/base.js";
+import { BASE, pageUrl } from "../lib/base.js";
 import { path } from "../lib/route.js";
 import { isAdmin, session } from "../lib/session.js";
-import { classes, html } from "../lib/ui.js";
 import { zone } from "../lib/time.js";
+import { classes, html } from "../lib/ui.js";
 import { t } from "../lib/words.js";
 import { Icon } from "../parts/Icon.js";
 import { ROUTES } from "../routes.js";
@@ -14,7 +13,10 @@ const GROUPS = /** @type {const} */ (["work", "machines", "settings"]);
 
 /** The pages of the navigation that this session may see. */
 export const visibleRoutes = () =>
-  ROUTES.filter((route) => route.group && (!route.admin || isAdmin.value) && (!route.right || session.value?.rights.includes(route.right)));
+  ROUTES.filter(
+    (route) =>
+      route.group && (!route.admin || isAdmin.value) && (!route.right || session.value?.rights.includes(route.right)),
+  );
 
 const isHere = (/** @type {string} */ to) => (to === "/" ? path.value === "/" : `${path.value}/`.startsWith(`${to}/`));
 

@@ -2,7 +2,7 @@
 import { awaySince, returns } from "../lib/api.js";
 import { match, path } from "../lib/route.js";
 import { expired, readSession, session } from "../lib/session.js";
-import { classes, html, signal, useEffect, useErrorBoundary, useRef, useState } from "../lib/ui.js";
+import { html, signal, useEffect, useErrorBoundary, useRef, useState } from "../lib/ui.js";
 import { t } from "../lib/words.js";
 import { Dialog } from "../parts/Dialog.js";
 import { Empty } from "../parts/Empty.js";
@@ -52,7 +52,8 @@ export function Shell() {
 }
 
 const Banner = () =>
-  awaySince.value !== null && html`<div class="banner" role="status"><${Icon} name="alert" /><span>${t("away")}</span></div>`;
+  awaySince.value !== null &&
+  html`<div class="banner" role="status"><${Icon} name="alert" /><span>${t("away")}</span></div>`;
 
 /** The page that the path names. */
 function Shown() {
@@ -65,7 +66,9 @@ function Shown() {
 }
 
 /** A page that breaks says so, and leaves the rest of the console whole. */
-function Guarded(/** @type {{route: import("../routes.js").Route, values: Record<string, string>}} */ { route, values }) {
+function Guarded(
+  /** @type {{route: import("../routes.js").Route, values: Record<string, string>}} */ { route, values },
+) {
   const [Page, setPage] = useState(/** @type {any} */ (null));
   const [failed, setFailed] = useState(/** @type {any} */ (null));
   const [error, reset] = useErrorBoundary((caught) => console.error(caught));
@@ -76,6 +79,7 @@ function Guarded(/** @type {{route: import("../routes.js").Route, values: Record
     );
   }, []);
   if (error) return html`<${ProblemBox} problem=${{ code: "page", message: String(error) }} again=${reset} />`;
-  if (failed) return html`<${ProblemBox} problem=${{ code: "load", message: String(failed) }} again=${() => location.reload()} />`;
+  if (failed)
+    return html`<${ProblemBox} problem=${{ code: "load", message: String(failed) }} again=${() => location.reload()} />`;
   return Page ? html`<${Page} ...${values} />` : html`<${Loading} />`;
 }

@@ -1,11 +1,10 @@
 // Signing in: with a key, or with one of the organisations that the deployment trusts.
-import { goAway, problemOf } from "../lib/api.js";
+import { goAway, Problem, problemOf } from "../lib/api.js";
 import { BASE } from "../lib/base.js";
 import { begin } from "../lib/session.js";
 import { html, useEffect, useState } from "../lib/ui.js";
 import { t } from "../lib/words.js";
 import { Form, TextField } from "../parts/Field.js";
-import { Problem } from "../lib/api.js";
 import { Brand } from "./Navigation.js";
 import { LanguageMenu, ThemeMenu } from "./Top.js";
 
@@ -25,7 +24,10 @@ export function SignInForm() {
   const [key, setKey] = useState("");
   const [issuers, setIssuers] = useState(/** @type {{name: string, title: string}[]} */ ([]));
   useEffect(() => {
-    fetch(`${BASE}/console/about`).then(async (answer) => answer.ok && setIssuers((await answer.json()).issuers ?? []), goAway);
+    fetch(`${BASE}/console/about`).then(
+      async (answer) => answer.ok && setIssuers((await answer.json()).issuers ?? []),
+      goAway,
+    );
   }, []);
   const submit = async () => {
     const answer = await fetch(`${BASE}/console/session`, {

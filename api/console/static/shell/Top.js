@@ -1,8 +1,9 @@
 // The bar on top: search, theme, language, who is signed in, and the way out.
-import { chooseTheme, choice, theme } from "../lib/theme.js";
+
 import { session, signOut } from "../lib/session.js";
+import { choice, chooseTheme, theme } from "../lib/theme.js";
 import { html } from "../lib/ui.js";
-import { language, LANGUAGES, setLanguage, t } from "../lib/words.js";
+import { LANGUAGES, language, setLanguage, t } from "../lib/words.js";
 import { Icon } from "../parts/Icon.js";
 import { Menu } from "../parts/Menu.js";
 import { keysOpen } from "./Keys.js";
@@ -40,12 +41,18 @@ export const ThemeMenu = () => html`
   <${Menu}
     label=${t("theme")}
     icon=${theme.value === "dark" ? "moon" : "sun"}
-    items=${/** @type {const} */ ([["light", "sun"], ["dark", "moon"], ["system", "system"]]).map(([name, icon]) => ({
-      title: t(`theme.${name}`),
-      icon,
-      checked: choice.value === name,
-      act: () => chooseTheme(name),
-    }))}
+    items=${
+      /** @type {const} */ ([
+        ["light", "sun"],
+        ["dark", "moon"],
+        ["system", "system"],
+      ]).map(([name, icon]) => ({
+        title: t(`theme.${name}`),
+        icon,
+        checked: choice.value === name,
+        act: () => chooseTheme(name),
+      }))
+    }
   />
 `;
 

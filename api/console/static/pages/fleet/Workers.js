@@ -35,11 +35,10 @@ export function Workers({ list }) {
     ...(worker.incarnation !== null ? [{ title: t("fleet.drain"), icon: "stop", act: () => setAsked({ worker, kind: "drain" }) }, { title: t("fleet.replace"), icon: "again", act: () => setAsked({ worker, kind: "replace" }) }] : []),
   ];
   const columns = [
-    { name: "worker", title: t("fleet.worker"), cell: (/** @type {any} */ row) => html`<strong>${row.name}</strong> <span class="muted small">${row.cluster}</span>` },
+    { name: "worker", title: t("fleet.worker"), cell: (/** @type {any} */ row) => html`<strong>${row.name}</strong> <span class="muted small">${row.pool} · ${row.cluster}</span>` },
     { name: "state", title: t("fleet.does"), cell: (/** @type {any} */ row) => html`<${Doing} worker=${row} />` },
     { name: "renders", title: t("fleet.renders"), cell: (/** @type {any} */ row) => html`<${Renders} renders=${row.renders} />` },
     { name: "model", title: t("fleet.model"), cell: (/** @type {any} */ row) => html`${row.model ?? "–"}${row.adapters.length > 0 && html` <span class="muted small" title=${row.adapters.join(", ")}>+ ${row.adapters.join(", ")}</span>`}` },
-    { name: "pool", title: t("overview.pool"), cell: (/** @type {any} */ row) => row.pool },
     { name: "beat", title: t("fleet.beat"), cell: (/** @type {any} */ row) => html`<${TimeAgo} at=${row.beat_at} />` },
     ...(may("operate") ? [{ name: "act", title: html`<span class="unseen">${t("fleet.act")}</span>`, end: true, cell: (/** @type {any} */ row) => items(row).length > 0 && html`<${Menu} label=${t("fleet.act.of", { worker: row.name })} items=${items(row)} />` }] : []),
   ];
@@ -70,8 +69,7 @@ function Renders(/** @type {{renders: any[]}} */ { renders }) {
   return html`<span class="renders">${renders.map(
     (render) => html`
       <span class="row">
-        <a class="mono small" title=${render.job} href=${pageUrl(`/jobs/${render.job}`)}>…${render.job.slice(-6)}</a>
-        <span class="muted small">${render.tenant}</span>
+        <a class="mono small" title="${render.job} · ${render.tenant}" href=${pageUrl(`/jobs/${render.job}`)}>…${render.job.slice(-6)}</a>
         <${Progress} value=${shareOf(render)} label=${render.job} tone=${render.stage === "preempted" ? "violet" : "blue"} text="${stageWord(render.stage)} ${render.step}/${render.steps}" />
       </span>
     `,

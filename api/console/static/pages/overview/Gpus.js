@@ -30,11 +30,10 @@ function Tile(/** @type {{worker: any}} */ { worker }) {
   const words = render ? `${stageWord(render.stage)} ${render.step}/${render.steps}` : "";
   return html`
     <li title="${worker.name} · ${worker.model ?? ""} ${words}">
-      <div class="row"><strong class="clip grow">${worker.name}</strong><${State} state=${state} /></div>
-      <div class="muted small clip">${worker.model ?? worker.pool}</div>
+      <div class="row"><strong>${worker.name}</strong><span class="muted small clip grow right">${worker.model ?? worker.pool}</span></div>
       ${render
         ? html`<${Progress} value=${shareOf(render)} label="${worker.name}: ${words}" tone=${state === "preempted" ? "violet" : "blue"} text=${words} />`
-        : html`<div class="muted small clip">${worker.reason || t("overview.gpus.free")}</div>`}
+        : html`<div class="row"><${State} state=${state} /><span class="muted small clip grow">${worker.reason}</span></div>`}
     </li>
   `;
 }

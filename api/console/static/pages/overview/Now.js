@@ -16,8 +16,8 @@ const AMOUNTS = () => [
   { name: "running", title: t("overview.running"), end: true, cell: (/** @type {Amounts} */ row) => count(row.running) },
 ];
 const ENDED = () => [
-  { name: "hour", title: t("overview.hour"), end: true, cell: (/** @type {Amounts} */ row) => html`<${Ended} ends=${row.ended_hour} />` },
-  { name: "day", title: t("overview.day"), end: true, cell: (/** @type {Amounts} */ row) => html`<${Ended} ends=${row.ended_day} />` },
+  { name: "hour", title: t("overview.hour.short"), end: true, cell: (/** @type {Amounts} */ row) => html`<${Ended} ends=${row.ended_hour} />` },
+  { name: "day", title: t("overview.day.short"), end: true, cell: (/** @type {Amounts} */ row) => html`<${Ended} ends=${row.ended_day} />` },
 ];
 
 /** Succeeded, and behind it in red what failed. */

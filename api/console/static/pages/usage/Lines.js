@@ -24,10 +24,10 @@ export function Lines({ lines, kind, currency, total }) {
   ];
   const bars = rows.slice(0, MOST_BARS).map((row) => ({ name: wordOf(kind, row[kind]), value: row.gpu_seconds, text: duration(row.gpu_seconds) }));
   return html`
-    <${Card} title=${t("usage.apart", { kind: t(`usage.by.${kind}`) })}>
+    <${Card} title=${t("usage.apart", { kind: t(`usage.by.${kind}`).toLowerCase() })}>
       <div class="stack">
         ${bars.length > 1 && html`<${Bars} label=${t("usage.gpu")} bars=${bars} />`}
-        <${Table} label=${t("usage.apart", { kind: t(`usage.by.${kind}`) })} rows=${rows} id=${(/** @type {any} */ row) => String(row[kind])} columns=${columns} />
+        <${Table} label=${t("usage.apart", { kind: t(`usage.by.${kind}`).toLowerCase() })} rows=${rows} id=${(/** @type {any} */ row) => String(row[kind])} columns=${columns} />
       </div>
     </${Card}>
   `;

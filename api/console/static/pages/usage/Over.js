@@ -1,6 +1,6 @@
 // GPU seconds over the time that is told of, by the hour, or by the day where that is long.
 import { html } from "../../lib/ui.js";
-import { duration } from "../../lib/time.js";
+import { short } from "../../lib/numbers.js";
 import { t } from "../../lib/words.js";
 import { Card } from "../../parts/Card.js";
 import { Chart } from "../../parts/Chart.js";
@@ -19,7 +19,8 @@ export function Over({ lines, span }) {
     slot.used += line.gpu_seconds - line.wasted_gpu_seconds;
     slot.wasted += line.wasted_gpu_seconds;
   }
-  const hours = (/** @type {number} */ value) => duration(value);
+  // Of one unit, so that the axis can be read: hours of GPUs.
+  const hours = (/** @type {number} */ seconds) => t("time.h", { n: short(seconds / HOUR_S) });
   return html`
     <${Card} title=${step === HOUR_S ? t("usage.over.hours") : t("usage.over.days")}>
       <${Chart} label=${t("usage.gpu")} times=${slots.map((_, i) => span.from + i * step)} stacked format=${hours} lines=${[
