@@ -101,14 +101,20 @@ def _of_pool(pool: str, it: PoolSigns) -> Iterable[Alert]:
         yield fires("PoolPaused", Severity.INFO, f"Nothing begins: {it.paused}")
     idle_s = min(it.oldest_wait_s or 0.0, STUCK_S if it.claimed_s is None else it.claimed_s)
     if it.paused is None and it.waiting and idle_s >= STUCK_S and not it.ended_lately:
-        yield fires("QueueStuck", Severity.CRITICAL, f"{_many(it.waiting, 'job')} in the queue, and none has begun for 15 minutes.")
+        yield fires(
+            "QueueStuck",
+            Severity.CRITICAL,
+            f"{_many(it.waiting, 'job')} in the queue, and none has begun for 15 minutes.",
+        )
     if it.ready == 0 and it.wanted:
         yield fires("NoReadyWorker", Severity.CRITICAL, f"None of {it.wanted} workers is ready.")
     if it.broken:
         why = f": {it.reason}" if it.reason else ""
         yield fires("WorkerBroken", Severity.WARNING, f"{_many(it.broken, 'worker')} cannot load the model{why}.")
     if it.quarantined > QUARANTINES:
-        yield fires("WorkersQuarantined", Severity.WARNING, f"{_many(it.quarantined, 'worker')} given up within 6 hours.")
+        yield fires(
+            "WorkersQuarantined", Severity.WARNING, f"{_many(it.quarantined, 'worker')} given up within 6 hours."
+        )
     if it.failed > FAILING_LEAST and it.failed > FAILING_SHARE * it.ended:
         share = f"{100 * it.failed / it.ended:.0f}%"
         yield fires("JobsFailing", Severity.WARNING, f"{share} of what ended within 30 minutes has failed.")
@@ -137,7 +143,9 @@ def _of_all(facts: Facts) -> Iterable[Alert]:
             "AuditUnsealed", f"An entry of the audit log has no seal after {facts.unsealed_s / 60:.0f} minutes."
         )
     if facts.dead_letters:
-        yield warns("DeadLetters", f"{_many(facts.dead_letters, 'job')} failed for the service's fault: somebody should look.")
+        yield warns(
+            "DeadLetters", f"{_many(facts.dead_letters, 'job')} failed for the service's fault: somebody should look."
+        )
     if facts.parked:
         yield warns("Parked", f"{_many(facts.parked, 'thing')} broke the loop that met it, and was put aside.")
 

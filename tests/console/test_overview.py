@@ -86,7 +86,7 @@ async def test_the_overview_tells_how_it_stands_and_goes_on_by_itself(console: C
     await there.waiting(100, tenants=2)
     await expect(page.get_by_text("500", exact=True).first).to_be_visible()
     assert await page.evaluate("window.before === document.querySelector('.figures')")
-    await page.get_by_label("Time").select_option("24")
+    await page.get_by_role("search").get_by_label("Time").select_option("24")
     await page.wait_for_url("**hours=24")
     assert console.errors == []
 
@@ -181,7 +181,7 @@ async def test_use_is_told_apart_and_saved_as_csv(console: Console, tmp_path: Pa
     await expect(page.get_by_role("region", name="Workers' hours")).to_contain_text("%")
     await page.get_by_label("Told apart by").select_option("outcome")
     await expect(page.get_by_role("region", name="By outcome").get_by_role("row")).to_have_count(5)
-    await page.get_by_label("Time").select_option("7")
+    await page.get_by_role("search").get_by_label("Time").select_option("7")
     async with page.expect_download() as download:
         await page.get_by_role("link", name="CSV", exact=True).click()
     saved = tmp_path / "usage.csv"

@@ -36,9 +36,24 @@ function Open() {
         <${Loaded} of=${pools}>${(/** @type {any} */ it) => html`<${Pools} pools=${it.data} reload=${pools.reload} />`}</${Loaded}>
         <${Tabs} label=${t("fleet.title")} tabs=${[
           { name: "workers", title: t("fleet.workers"), show: () => html`<${Workers} list=${workers} />` },
-          { name: "kinds", title: t("fleet.kinds"), show: () => html`<${Loaded} of=${fleet}>${(/** @type {any} */ it) => html`<${Kinds} kinds=${it.kinds} />`}</${Loaded}>` },
-          { name: "decisions", title: t("fleet.decisions"), show: () => html`<${Loaded} of=${fleet}>${(/** @type {any} */ it) => html`<${Decisions} decisions=${it.decisions} />`}</${Loaded}>` },
-          { name: "quarantines", title: given ? t("fleet.quarantines.many", { many: given }) : t("fleet.quarantines"), show: () => html`<${Loaded} of=${quarantines}>${(/** @type {any} */ it) => html`<${Quarantines} quarantines=${it.data} />`}</${Loaded}>` },
+          {
+            name: "kinds",
+            title: t("fleet.kinds"),
+            show: () =>
+              html`<${Loaded} of=${fleet}>${(/** @type {any} */ it) => html`<${Kinds} kinds=${it.kinds} />`}</${Loaded}>`,
+          },
+          {
+            name: "decisions",
+            title: t("fleet.decisions"),
+            show: () =>
+              html`<${Loaded} of=${fleet}>${(/** @type {any} */ it) => html`<${Decisions} decisions=${it.decisions} />`}</${Loaded}>`,
+          },
+          {
+            name: "quarantines",
+            title: given ? t("fleet.quarantines.many", { many: given }) : t("fleet.quarantines"),
+            show: () =>
+              html`<${Loaded} of=${quarantines}>${(/** @type {any} */ it) => html`<${Quarantines} quarantines=${it.data} />`}</${Loaded}>`,
+          },
         ]} />
       </div>
     </${Page}>

@@ -2,8 +2,8 @@
 import { pageUrl } from "../lib/base.js";
 import { useGet } from "../lib/data.js";
 import { count, percent } from "../lib/numbers.js";
-import { duration } from "../lib/time.js";
 import { isAdmin, may, session } from "../lib/session.js";
+import { duration } from "../lib/time.js";
 import { html } from "../lib/ui.js";
 import { t } from "../lib/words.js";
 import { Figures, Page } from "../parts/Card.js";
@@ -30,7 +30,7 @@ export function Overview() {
             <${Flow} all=${all} pools=${it.pools} />
             ${all && html`<${Gpus} />`}
             <${Pools} pools=${it.pools} all=${all} />
-            <div class="grid half">
+            <div class="grid half below">
               <${Priorities} priorities=${it.priorities} all=${all} />
               ${all && html`<${Tenants} tenants=${it.tenants} more=${it.more_tenants} />`}
             </div>
@@ -43,12 +43,18 @@ export function Overview() {
 
 /** The numbers that are looked at first. */
 function Numbers(/** @type {{it: any}} */ { it }) {
-  const wait = it.oldest_wait_s === null ? t("overview.nobody") : t("overview.oldest", { time: duration(it.oldest_wait_s) });
+  const wait =
+    it.oldest_wait_s === null ? t("overview.nobody") : t("overview.oldest", { time: duration(it.oldest_wait_s) });
   const figures = [
     { name: t("overview.waiting"), value: count(it.waiting), note: wait, href: pageUrl("/jobs?state=queued") },
     { name: t("overview.running"), value: count(it.running), href: pageUrl("/jobs?state=running") },
     { name: t("overview.scheduled"), value: count(it.scheduled), note: t("overview.scheduled.note") },
-    { name: t("overview.hour"), value: count(sum(it.ended_hour)), note: succeeded(it.ended_hour), href: pageUrl("/jobs?state=succeeded") },
+    {
+      name: t("overview.hour"),
+      value: count(sum(it.ended_hour)),
+      note: succeeded(it.ended_hour),
+      href: pageUrl("/jobs?state=succeeded"),
+    },
     { name: t("overview.day"), value: count(sum(it.ended_day)), note: succeeded(it.ended_day) },
   ];
   return html`<${Figures} figures=${figures} />`;

@@ -12,7 +12,7 @@ import { Icon } from "../parts/Icon.js";
 import { Loaded } from "../parts/Problem.js";
 import { Lines } from "./usage/Lines.js";
 import { Over } from "./usage/Over.js";
-import { PERIODS, USUAL_PERIOD, spanOf } from "./usage/spans.js";
+import { PERIODS, spanOf, USUAL_PERIOD } from "./usage/spans.js";
 import { Totals } from "./usage/Totals.js";
 import { Waste, Workers } from "./usage/Waste.js";
 
@@ -40,13 +40,15 @@ export function Usage() {
         <${Loaded} of=${told}>
           ${(/** @type {any} */ it) => html`
             <${Totals} it=${it} />
-            ${empty
-              ? html`<div class="card"><${Empty} icon="usage" title=${t("usage.empty")}><p>${t("usage.empty.hint")}</p></${Empty}></div>`
-              : html`
+            ${
+              empty
+                ? html`<div class="card"><${Empty} icon="usage" title=${t("usage.empty")}><p>${t("usage.empty.hint")}</p></${Empty}></div>`
+                : html`
                   <${Loaded} of=${over}>${(/** @type {any} */ hours) => html`<${Over} lines=${hours.data} span=${span} />`}</${Loaded}>
                   <${Lines} lines=${it.data} kind=${kind} currency=${it.currency} total=${it.total} />
                   <${Card} title=${t("usage.waste")}><${Waste} waste=${it.waste} total=${it.total.gpu_seconds} /></${Card}>
-                `}
+                `
+            }
           `}
         </${Loaded}>
         ${all && html`<${WorkerTime} span=${span} />`}
@@ -59,8 +61,12 @@ export function Usage() {
 function WorkerTime(/** @type {{span: {from: number, to: number}}} */ { span }) {
   const told = useData(
     async (signal) => {
-      const asked = (/** @type {string} */ path, /** @type {string} */ by) => api(path, { query: { ...span, by }, signal });
-      const [workers, waste] = await Promise.all([asked("/v1/admin/usage/workers", "pool,kind"), asked("/v1/admin/usage/waste", "")]);
+      const asked = (/** @type {string} */ path, /** @type {string} */ by) =>
+        api(path, { query: { ...span, by }, signal });
+      const [workers, waste] = await Promise.all([
+        asked("/v1/admin/usage/workers", "pool,kind"),
+        asked("/v1/admin/usage/waste", ""),
+      ]);
       return { workers, waste };
     },
     [span.from, span.to],
@@ -77,9 +83,24 @@ function WorkerTime(/** @type {{span: {from: number, to: number}}} */ { span }) 
 function filtersOf(kinds, all) {
   const usual = all ? "tenant" : USUAL_KIND;
   const more = /** @type {import("../parts/Filters.js").Filter[]} */ ([
-    { name: "period", label: t("usage.period"), options: PERIODS.filter((each) => each !== USUAL_PERIOD).map((each) => [each, t(`usage.period.${each}`)]), any: t(`usage.period.${USUAL_PERIOD}`) },
-    { name: "by", label: t("usage.by"), options: kinds.filter((each) => each !== usual).map((each) => [each, t(`usage.by.${each}`)]), any: t(`usage.by.${usual}`) },
+    {
+      name: "period",
+      label: t("usage.period"),
+      options: PERIODS.filter((each) => each !== USUAL_PERIOD).map((each) => [each, t(`usage.period.${each}`)]),
+      any: t(`usage.period.${USUAL_PERIOD}`),
+    },
+    {
+      name: "by",
+      label: t("usage.by"),
+      options: kinds.filter((each) => each !== usual).map((each) => [each, t(`usage.by.${each}`)]),
+      any: t(`usage.by.${usual}`),
+    },
     { name: "campaign", label: t("usage.by.campaign"), type: "text", placeholder: "campaign_…" },
   ]);
-  return all ? [...more, { name: "tenant", label: t("usage.by.tenant"), type: "text", placeholder: query.value.get("tenant") ?? "" }] : more;
+  return all
+    ? [
+        ...more,
+        { name: "tenant", label: t("usage.by.tenant"), type: "text", placeholder: query.value.get("tenant") ?? "" },
+      ]
+    : more;
 }

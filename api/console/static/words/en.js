@@ -158,7 +158,8 @@ export default {
   "overview.succeeded": "{share} succeeded",
   "overview.none": "none ended",
   "overview.empty": "Nothing was asked for yet",
-  "overview.empty.hint": "Videos that you ask for appear here as they wait, render and end. Within a minute of the first one there is a chart, too.",
+  "overview.empty.hint":
+    "Videos that you ask for appear here as they wait, render and end. Within a minute of the first one there is a chart, too.",
   "overview.empty.make": "Make a video",
   "overview.calm": "No alert fires",
   "overview.alerts": "Alerts: {count}",
@@ -193,7 +194,8 @@ export default {
   "overview.flow.succeeded": "Succeeded",
   "overview.flow.failed": "Failed",
   "overview.flow.cancelled": "Cancelled",
-  "overview.flow.hint": "{came} came in this time. The upper edge is all that came, and each band what became of it: a band that grows is where work piles up.",
+  "overview.flow.hint":
+    "{came} came in this time. The upper edge is all that came, and each band what became of it: a band that grows is where work piles up.",
   "overview.soon": "A point is added each minute; the chart begins with the second.",
   "overview.busy": "GPU-busy share",
   "overview.busy.line": "Busy",
@@ -230,7 +232,8 @@ export default {
   "fleet.title": "Fleet",
   "fleet.lead": "Pools, the kinds of workers they have, and each worker.",
   "fleet.closed": "The fleet is for operators",
-  "fleet.closed.hint": "Workers render for every tenant. Why your own jobs wait, and when they are expected to begin, is on each job's page.",
+  "fleet.closed.hint":
+    "Workers render for every tenant. Why your own jobs wait, and when they are expected to begin, is on each job's page.",
   "fleet.pools": "Pools",
   "fleet.state": "State",
   "fleet.act": "Actions",
@@ -267,7 +270,8 @@ export default {
   "fleet.call": "Call back",
   "fleet.called": "{worker} is called back",
   "fleet.drain.ask": "Drain {worker}?",
-  "fleet.drain.hint": "It takes nothing more, ends once it holds nothing, and stays away until it is called back. One of a kind just leaves: the autoscaler decides whether another comes.",
+  "fleet.drain.hint":
+    "It takes nothing more, ends once it holds nothing, and stays away until it is called back. One of a kind just leaves: the autoscaler decides whether another comes.",
   "fleet.drain.asked": "{worker} will leave",
   "fleet.replace.ask": "Replace {worker}?",
   "fleet.replace.hint": "It takes nothing more, ends once it holds nothing, and is started anew.",
@@ -285,7 +289,8 @@ export default {
   "fleet.order.replace": "is replaced",
   "fleet.left": "{seconds} s left",
   "fleet.none": "No workers",
-  "fleet.none.hint": "A worker appears here once its dispatcher has heard from it. Start one with cogmill up, or add GPU nodes to the Ray cluster.",
+  "fleet.none.hint":
+    "A worker appears here once its dispatcher has heard from it. Start one with cogmill up, or add GPU nodes to the Ray cluster.",
   "fleet.none.fits": "No worker fits these filters",
   "fleet.kind": "Pool / kind",
   "fleet.bounds": "Bounds",
@@ -304,7 +309,8 @@ export default {
   "fleet.decisions.none": "No decision was taken yet",
   "fleet.decisions.hint": "Where pools have kinds, the autoscaler says here what it changed, and why.",
   "fleet.quarantines.none": "No worker was given up",
-  "fleet.quarantines.hint": "A worker on which job after job fails is replaced. Which ones, and what failed there, is kept here for 90 days.",
+  "fleet.quarantines.hint":
+    "A worker on which job after job fails is replaced. Which ones, and what failed there, is kept here for 90 days.",
   "fleet.life": "Life {life}: it got no more jobs since these had failed there, one after the other.",
   "fleet.gone": "The job is gone, and what it failed with.",
   "fleet.stage.assigned": "Assigned",

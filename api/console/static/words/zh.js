@@ -192,7 +192,8 @@ export default {
   "overview.flow.succeeded": "成功",
   "overview.flow.failed": "失败",
   "overview.flow.cancelled": "取消",
-  "overview.flow.hint": "这段时间收到 {came} 个任务。上沿为全部收到的任务，各色带为其去向：变宽的色带表示任务在那里堆积。",
+  "overview.flow.hint":
+    "这段时间收到 {came} 个任务。上沿为全部收到的任务，各色带为其去向：变宽的色带表示任务在那里堆积。",
   "overview.soon": "每分钟增加一个点；有两个点后显示图表。",
   "overview.busy": "GPU 忙碌比例",
   "overview.busy.line": "忙碌",
@@ -266,7 +267,8 @@ export default {
   "fleet.call": "召回",
   "fleet.called": "{worker} 已召回",
   "fleet.drain.ask": "排空 {worker}？",
-  "fleet.drain.hint": "不再接收任务，手上任务结束后退出，直到被召回；有类型的工作进程直接离开，由自动扩缩决定是否补充。",
+  "fleet.drain.hint":
+    "不再接收任务，手上任务结束后退出，直到被召回；有类型的工作进程直接离开，由自动扩缩决定是否补充。",
   "fleet.drain.asked": "{worker} 即将离开",
   "fleet.replace.ask": "替换 {worker}？",
   "fleet.replace.hint": "不再接收任务，手上任务结束后退出并重新启动。",

@@ -10,12 +10,35 @@ import { Table } from "../../parts/Table.js";
 
 /** @param {{kinds: any[]}} props */
 export function Kinds({ kinds }) {
-  const many = (/** @type {string} */ state, title = t(`state.${state}`)) => ({ name: state, title, end: true, cell: (/** @type {any} */ row) => html`<span class="number">${row[state]}</span>` });
+  const many = (/** @type {string} */ state, title = t(`state.${state}`)) => ({
+    name: state,
+    title,
+    end: true,
+    cell: (/** @type {any} */ row) => html`<span class="number">${row[state]}</span>`,
+  });
   const columns = [
-    { name: "kind", title: t("fleet.kind"), cell: (/** @type {any} */ row) => html`<strong>${row.pool}</strong> / ${row.kind}` },
-    { name: "bounds", title: t("fleet.bounds"), end: true, cell: (/** @type {any} */ row) => html`<span class="number">${row.min}–${row.max}</span>` },
-    many("wanted"), many("requested", t("fleet.requested")), many("starting"), many("ready"), many("draining"),
-    { name: "price", title: t("fleet.price"), end: true, cell: (/** @type {any} */ row) => (row.price_per_gpu_hour === null ? "–" : number(row.price_per_gpu_hour)) },
+    {
+      name: "kind",
+      title: t("fleet.kind"),
+      cell: (/** @type {any} */ row) => html`<strong>${row.pool}</strong> / ${row.kind}`,
+    },
+    {
+      name: "bounds",
+      title: t("fleet.bounds"),
+      end: true,
+      cell: (/** @type {any} */ row) => html`<span class="number">${row.min}–${row.max}</span>`,
+    },
+    many("wanted"),
+    many("requested", t("fleet.requested")),
+    many("starting"),
+    many("ready"),
+    many("draining"),
+    {
+      name: "price",
+      title: t("fleet.price"),
+      end: true,
+      cell: (/** @type {any} */ row) => (row.price_per_gpu_hour === null ? "–" : number(row.price_per_gpu_hour)),
+    },
     { name: "why", title: t("fleet.why"), cell: (/** @type {any} */ row) => html`<${Why} kind=${row} />` },
   ];
   const empty = html`<${Empty} icon="fleet" title=${t("fleet.kinds.none")} />`;
@@ -34,11 +57,34 @@ function Why(/** @type {{kind: any}} */ { kind }) {
 export function Decisions({ decisions }) {
   const columns = [
     { name: "at", title: t("fleet.at"), cell: (/** @type {any} */ row) => html`<${DateTime} at=${row.at} />` },
-    { name: "kind", title: t("fleet.kind"), cell: (/** @type {any} */ row) => html`<strong>${row.pool}</strong> / ${row.kind}` },
-    { name: "change", title: t("fleet.change"), end: true, cell: (/** @type {any} */ row) => html`<strong class="number">${row.change > 0 ? "+" : "−"}${Math.abs(row.change)}</strong>` },
-    { name: "stood", title: t("fleet.stood"), cell: (/** @type {any} */ row) => (row.standing ? t("fleet.standing", row.standing) : "–") },
-    { name: "backlog", title: t("fleet.backlog"), end: true, cell: (/** @type {any} */ row) => (row.demand ? duration(row.demand.backlog_s) : "–") },
-    { name: "why", title: t("fleet.why"), cell: (/** @type {any} */ row) => html`<span class="why small">${row.why}</span>` },
+    {
+      name: "kind",
+      title: t("fleet.kind"),
+      cell: (/** @type {any} */ row) => html`<strong>${row.pool}</strong> / ${row.kind}`,
+    },
+    {
+      name: "change",
+      title: t("fleet.change"),
+      end: true,
+      cell: (/** @type {any} */ row) =>
+        html`<strong class="number">${row.change > 0 ? "+" : "−"}${Math.abs(row.change)}</strong>`,
+    },
+    {
+      name: "stood",
+      title: t("fleet.stood"),
+      cell: (/** @type {any} */ row) => (row.standing ? t("fleet.standing", row.standing) : "–"),
+    },
+    {
+      name: "backlog",
+      title: t("fleet.backlog"),
+      end: true,
+      cell: (/** @type {any} */ row) => (row.demand ? duration(row.demand.backlog_s) : "–"),
+    },
+    {
+      name: "why",
+      title: t("fleet.why"),
+      cell: (/** @type {any} */ row) => html`<span class="why small">${row.why}</span>`,
+    },
   ];
   const empty = html`<${Empty} icon="fleet" title=${t("fleet.decisions.none")}><p>${t("fleet.decisions.hint")}</p></${Empty}>`;
   return html`<${Table} label=${t("fleet.decisions")} rows=${decisions} id=${(/** @type {any} */ row) => `${row.at} ${row.pool} ${row.kind} ${row.change}`} columns=${columns} empty=${empty} />`;

@@ -1,7 +1,6 @@
 // Workers of every cluster, one by one: what each holds and does, and draining, replacing and calling it back.
 import { api } from "../../lib/api.js";
 import { pageUrl } from "../../lib/base.js";
-import { filterOf } from "./filter.js";
 import { may } from "../../lib/session.js";
 import { html, useState } from "../../lib/ui.js";
 import { t } from "../../lib/words.js";
@@ -15,12 +14,17 @@ import { Table } from "../../parts/Table.js";
 import { toast, toastProblem } from "../../parts/Toast.js";
 import { Asking } from "./Asking.js";
 import { doing, shareOf, stageWord } from "./doing.js";
+import { filterOf } from "./filter.js";
 
 /** @param {{list: any}} props `list`: as `useList` gives it */
 export function Workers({ list }) {
   const [asked, setAsked] = useState(/** @type {{worker: any, kind: "drain" | "replace"} | null} */ (null));
   const filters = filterOf(list.rows);
-  const rows = list.rows.filter((/** @type {any} */ row) => Object.entries(filterValues(filters)).every(([name, value]) => (name === "does" ? doing(row).state : row[name]) === value));
+  const rows = list.rows.filter((/** @type {any} */ row) =>
+    Object.entries(filterValues(filters)).every(
+      ([name, value]) => (name === "does" ? doing(row).state : row[name]) === value,
+    ),
+  );
   const resume = async (/** @type {any} */ worker) => {
     try {
       await api(`/v1/admin/workers/${encodeURIComponent(worker.id)}/resume`, { method: "POST" });
@@ -30,17 +34,51 @@ export function Workers({ list }) {
     }
     list.reload();
   };
+  const done = () => {
+    setAsked(null);
+    list.reload();
+  };
   const items = (/** @type {any} */ worker) => [
     ...(worker.order ? [{ title: t("fleet.call"), icon: "again", act: () => resume(worker) }] : []),
-    ...(worker.incarnation !== null ? [{ title: t("fleet.drain"), icon: "stop", act: () => setAsked({ worker, kind: "drain" }) }, { title: t("fleet.replace"), icon: "again", act: () => setAsked({ worker, kind: "replace" }) }] : []),
+    ...(worker.incarnation !== null
+      ? [
+          { title: t("fleet.drain"), icon: "stop", act: () => setAsked({ worker, kind: "drain" }) },
+          { title: t("fleet.replace"), icon: "again", act: () => setAsked({ worker, kind: "replace" }) },
+        ]
+      : []),
   ];
   const columns = [
-    { name: "worker", title: t("fleet.worker"), cell: (/** @type {any} */ row) => html`<strong>${row.name}</strong> <span class="muted small">${row.pool} · ${row.cluster}</span>` },
+    {
+      name: "worker",
+      title: t("fleet.worker"),
+      cell: (/** @type {any} */ row) =>
+        html`<strong>${row.name}</strong> <span class="muted small">${row.pool} · ${row.cluster}</span>`,
+    },
     { name: "state", title: t("fleet.does"), cell: (/** @type {any} */ row) => html`<${Doing} worker=${row} />` },
-    { name: "renders", title: t("fleet.renders"), cell: (/** @type {any} */ row) => html`<${Renders} renders=${row.renders} />` },
-    { name: "model", title: t("fleet.model"), cell: (/** @type {any} */ row) => html`${row.model ?? "–"}${row.adapters.length > 0 && html` <span class="muted small" title=${row.adapters.join(", ")}>+ ${row.adapters.join(", ")}</span>`}` },
+    {
+      name: "renders",
+      title: t("fleet.renders"),
+      cell: (/** @type {any} */ row) => html`<${Renders} renders=${row.renders} />`,
+    },
+    {
+      name: "model",
+      title: t("fleet.model"),
+      cell: (/** @type {any} */ row) =>
+        html`${row.model ?? "–"}${row.adapters.length > 0 && html` <span class="muted small" title=${row.adapters.join(", ")}>+ ${row.adapters.join(", ")}</span>`}`,
+    },
     { name: "beat", title: t("fleet.beat"), cell: (/** @type {any} */ row) => html`<${TimeAgo} at=${row.beat_at} />` },
-    ...(may("operate") ? [{ name: "act", title: html`<span class="unseen">${t("fleet.act")}</span>`, end: true, cell: (/** @type {any} */ row) => items(row).length > 0 && html`<${Menu} label=${t("fleet.act.of", { worker: row.name })} items=${items(row)} />` }] : []),
+    ...(may("operate")
+      ? [
+          {
+            name: "act",
+            title: html`<span class="unseen">${t("fleet.act")}</span>`,
+            end: true,
+            cell: (/** @type {any} */ row) =>
+              items(row).length > 0 &&
+              html`<${Menu} label=${t("fleet.act.of", { worker: row.name })} items=${items(row)} />`,
+          },
+        ]
+      : []),
   ];
   const empty = list.rows.length
     ? html`<${Empty} icon="filter" title=${t("fleet.none.fits")} />`
@@ -48,7 +86,7 @@ export function Workers({ list }) {
   return html`
     <${Filters} filters=${filters} />
     <${Table} label=${t("fleet.workers")} ...${list} rows=${rows} columns=${columns} empty=${empty} />
-    ${asked && html`<${Asking} ...${asked} onClose=${() => setAsked(null)} done=${() => (setAsked(null), list.reload())} />`}
+    ${asked && html`<${Asking} ...${asked} onClose=${() => setAsked(null)} done=${done} />`}
   `;
 }
 

@@ -8,7 +8,8 @@ import { has, t } from "../../lib/words.js";
  */
 export function doing(worker) {
   const active = worker.renders.filter((/** @type {any} */ each) => each.stage !== "preempted");
-  const render = active.find((/** @type {any} */ each) => each.stage === "denoising") ?? active[0] ?? worker.renders[0] ?? null;
+  const render =
+    active.find((/** @type {any} */ each) => each.stage === "denoising") ?? active[0] ?? worker.renders[0] ?? null;
   if (worker.state === "broken") return { state: "broken", render };
   if (worker.order?.kind === "drain" || worker.order?.kind === "replace") return { state: "draining", render };
   if (render) return { state: render.stage === "preempted" ? "preempted" : "busy", render };
@@ -18,7 +19,13 @@ export function doing(worker) {
 }
 
 /** @param {any} render */
-export const shareOf = (render) => (["decoding", "finishing", "uploading", "ended"].includes(render.stage) ? 1 : render.steps ? render.step / render.steps : 0);
+export const shareOf = (render) =>
+  ["decoding", "finishing", "uploading", "ended"].includes(render.stage)
+    ? 1
+    : render.steps
+      ? render.step / render.steps
+      : 0;
 
 /** @param {string | null} stage */
-export const stageWord = (stage) => (stage && has(`fleet.stage.${stage}`) ? t(`fleet.stage.${stage}`) : t("fleet.stage.assigned"));
+export const stageWord = (stage) =>
+  stage && has(`fleet.stage.${stage}`) ? t(`fleet.stage.${stage}`) : t("fleet.stage.assigned");

@@ -8,8 +8,20 @@ export function filterOf(workers) {
   const each = (/** @type {(worker: any) => string} */ of) => [...new Set(workers.map(of))].sort();
   const clusters = each((worker) => worker.cluster);
   return [
-    { name: "does", label: t("fleet.does"), options: each((worker) => doing(worker).state).map((state) => [state, stateWord(state)]) },
+    {
+      name: "does",
+      label: t("fleet.does"),
+      options: each((worker) => doing(worker).state).map((state) => [state, stateWord(state)]),
+    },
     { name: "pool", label: t("overview.pool"), options: each((worker) => worker.pool).map((pool) => [pool, pool]) },
-    ...(clusters.length > 1 ? [{ name: "cluster", label: t("fleet.cluster"), options: clusters.map((name) => /** @type {[string, string]} */ ([name, name])) }] : []),
+    ...(clusters.length > 1
+      ? [
+          {
+            name: "cluster",
+            label: t("fleet.cluster"),
+            options: clusters.map((name) => /** @type {[string, string]} */ ([name, name])),
+          },
+        ]
+      : []),
   ];
 }

@@ -23,7 +23,8 @@ const FLEET = new Set(["NoReadyWorker", "WorkerBroken", "WorkersQuarantined", "G
 
 /** @param {{alerts: {name: string, severity: string, subject: string, summary: string}[]}} props */
 export function Alerts({ alerts }) {
-  if (!alerts.length) return html`<div class="row calm" role="status"><${Icon} name="check" />${t("overview.calm")}</div>`;
+  if (!alerts.length)
+    return html`<div class="row calm" role="status"><${Icon} name="check" />${t("overview.calm")}</div>`;
   return html`
     <${Card} title=${t("overview.alerts", { count: alerts.length })} bare>
       <ul class="alerts" aria-label=${t("overview.alerts", { count: alerts.length })}>

@@ -27,8 +27,16 @@ export function Flow({ all, pools }) {
     { everyMs: EVERY_MS },
   );
   /** @type {any[]} */
-  const filters = [{ name: "hours", label: t("overview.span"), options: HOURS.filter((each) => each !== USUAL).map((each) => [String(each), t(`overview.span.${each}`)]), any: t(`overview.span.${USUAL}`) }];
-  if (all && pools.length > 1) filters.push({ name: "pool", label: t("overview.pool"), options: pools.map(({ pool: name }) => [name, name]) });
+  const filters = [
+    {
+      name: "hours",
+      label: t("overview.span"),
+      options: HOURS.filter((each) => each !== USUAL).map((each) => [String(each), t(`overview.span.${each}`)]),
+      any: t(`overview.span.${USUAL}`),
+    },
+  ];
+  if (all && pools.length > 1)
+    filters.push({ name: "pool", label: t("overview.pool"), options: pools.map(({ pool: name }) => [name, name]) });
   return html`
     <div class="stack flow">
       <${Filters} filters=${filters} />

@@ -13,13 +13,16 @@ const MANY = 24;
 
 export function Gpus() {
   const workers = useList("/v1/admin/workers", {}, { limit: 100, everyMs: 5000 });
-  if (!workers.loaded) return workers.problem ? html`<${ProblemBox} problem=${workers.problem} again=${workers.reload} />` : null;
+  if (!workers.loaded)
+    return workers.problem ? html`<${ProblemBox} problem=${workers.problem} again=${workers.reload} />` : null;
   const title = html`${t("overview.gpus")} <span class="muted small">${tally(workers.rows)}</span>`;
   return html`
     <${Card} title=${title} actions=${html`<a class="button small" href=${pageUrl("/fleet")}>${t("nav.fleet")}</a>`}>
-      ${workers.rows.length
-        ? html`<ul class=${classes("gpus", workers.rows.length > MANY && "many")}>${workers.rows.map((worker) => html`<${Tile} key=${worker.id} worker=${worker} />`)}</ul>`
-        : html`<p class="muted">${t("overview.gpus.none")}</p>`}
+      ${
+        workers.rows.length
+          ? html`<ul class=${classes("gpus", workers.rows.length > MANY && "many")}>${workers.rows.map((worker) => html`<${Tile} key=${worker.id} worker=${worker} />`)}</ul>`
+          : html`<p class="muted">${t("overview.gpus.none")}</p>`
+      }
       ${workers.hasMore && html`<p class="muted small"><a href=${pageUrl("/fleet")}>${t("overview.gpus.more")}</a></p>`}
     </${Card}>
   `;
@@ -31,9 +34,11 @@ function Tile(/** @type {{worker: any}} */ { worker }) {
   return html`
     <li title="${worker.name} · ${worker.model ?? ""} ${words}">
       <div class="row"><strong>${worker.name}</strong><span class="muted small clip grow right">${worker.model ?? worker.pool}</span></div>
-      ${render
-        ? html`<${Progress} value=${shareOf(render)} label="${worker.name}: ${words}" tone=${state === "preempted" ? "violet" : "blue"} text=${words} />`
-        : html`<div class="row"><${State} state=${state} /><span class="muted small clip grow">${worker.reason}</span></div>`}
+      ${
+        render
+          ? html`<${Progress} value=${shareOf(render)} label="${worker.name}: ${words}" tone=${state === "preempted" ? "violet" : "blue"} text=${words} />`
+          : html`<div class="row"><${State} state=${state} /><span class="muted small clip grow">${worker.reason}</span></div>`
+      }
     </li>
   `;
 }

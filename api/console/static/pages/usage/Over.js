@@ -1,6 +1,7 @@
 // GPU seconds over the time that is told of, by the hour, or by the day where that is long.
-import { html } from "../../lib/ui.js";
+
 import { short } from "../../lib/numbers.js";
+import { html } from "../../lib/ui.js";
 import { t } from "../../lib/words.js";
 import { Card } from "../../parts/Card.js";
 import { Chart } from "../../parts/Chart.js";
@@ -12,7 +13,10 @@ const DAYS_FROM_S = 3 * 86_400;
 export function Over({ lines, span }) {
   const step = span.to - span.from > DAYS_FROM_S ? 24 * HOUR_S : HOUR_S;
   // Days are the viewer's: they begin with the time that is told of.
-  const slots = Array.from({ length: Math.max(1, Math.ceil((span.to - span.from) / step)) }, () => ({ used: 0, wasted: 0 }));
+  const slots = Array.from({ length: Math.max(1, Math.ceil((span.to - span.from) / step)) }, () => ({
+    used: 0,
+    wasted: 0,
+  }));
   for (const line of lines) {
     const slot = slots[Math.floor((line.hour - span.from) / step)];
     if (!slot) continue;
