@@ -19,8 +19,10 @@ from orchestrator.campaigns.campaigns import Campaigns
 from orchestrator.campaigns.inputs import Inputs
 from orchestrator.campaigns.quoting import Quoting, Repricing
 from orchestrator.campaigns.requests import Requests
+from orchestrator.capacity.facts import FactReader
 from orchestrator.capacity.fleets import FleetReader, Fleets
 from orchestrator.capacity.forecasting import Admission, Forecasts
+from orchestrator.capacity.overviews import Overviews
 from orchestrator.capacity.pools import Pools
 from orchestrator.capacity.workers import WorkerList
 from orchestrator.config import ApiSettings, S3Settings, Settings
@@ -87,7 +89,7 @@ class AdminStore(AnyJobStore, WorkerAdmin, ParkedStore, Protocol):
 
 class ApiStore(
     FrontdoorStore, BatchStore, CampaignStore, ForecastStore, LedgerStore, FleetReader, KeyStore, WebhookStore,
-    AdminStore, AuditTrail, AskedStore, JobSearchStore, BulkStore, NoteStore, SessionStore, Protocol,
+    AdminStore, AuditTrail, AskedStore, JobSearchStore, BulkStore, NoteStore, SessionStore, FactReader, Protocol,
 ):  # fmt: skip
     """What the API asks of the store."""
 
@@ -146,6 +148,7 @@ class Services:
     forecasts: Forecasts
     pools: Pools
     fleets: Fleets
+    overviews: Overviews
     reports: Reports
     predictions: Listing
     masters: Masters
@@ -192,6 +195,7 @@ class Services:
             forecasts=Forecasts(store),
             pools=Pools(settings, store),
             fleets=Fleets(settings, store),
+            overviews=Overviews(settings, store),
             reports=Reports(store, settings.worker_prices),
             predictions=Listing(settings, store),
             masters=masters,

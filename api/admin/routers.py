@@ -10,6 +10,7 @@ from api.admin import (
     erasures,
     jobs,
     keys,
+    overview,
     parked,
     pools,
     shares,
@@ -19,6 +20,7 @@ from api.admin import (
 )
 
 ROUTERS = (
+    overview.router,
     tenants.router,
     shares.router,
     budgets.router,

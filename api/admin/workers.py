@@ -16,9 +16,10 @@ from api.wire.paging import After, Identified, Limit, Listing
 from api.wire.replies import reply, unix
 from orchestrator.domain.loading import LoadState
 from orchestrator.domain.orders import MAX_GRACE_S, Order, OrderKind
+from orchestrator.domain.protocol import Stage
 from orchestrator.domain.rights import Scope
 from orchestrator.ports import ApiKey
-from orchestrator.ports.orders import WorkerSeen
+from orchestrator.ports.orders import RenderSeen, WorkerSeen
 
 router = APIRouter(tags=["administration"])
 
@@ -34,7 +35,22 @@ _EXAMPLE: dict[str, JsonValue] = {
     "model": "cogvideox-5b",
     "failures": 0,
     "reason": "",
+    "detail": "",
+    "adapters": ["house-style"],
     "running": 1,
+    "renders": [
+        {
+            "object": "worker.render",
+            "job": "video_0199c3a57be47c21b1f3a1d3c5e7f901",
+            "tenant": "acme",
+            "campaign": None,
+            "priority": 20,
+            "stage": "denoising",
+            "step": 17,
+            "steps": 50,
+            "claimed_at": 1758941420,
+        }
+    ],
     "order": {
         "object": "worker.order",
         "kind": "drain",
@@ -57,6 +73,22 @@ class WorkerOrder(BaseModel):
     asked_at: int
 
 
+class WorkerRender(BaseModel):
+    """A job that a worker holds, and how far its render is."""
+
+    object: Literal["worker.render"] = "worker.render"
+    job: str
+    tenant: str
+    campaign: str | None = Field(description="The campaign or batch that it is a row of.")
+    priority: int
+    stage: Stage | None = Field(
+        description="Preempted: it waits in the worker's memory for a more urgent one. Null until it was heard of."
+    )
+    step: int
+    steps: int
+    claimed_at: int
+
+
 class WorkerObject(Identified):
     """A worker, as its dispatcher has told of it."""
 
@@ -70,7 +102,10 @@ class WorkerObject(Identified):
     model: str | None
     failures: int = Field(description="How often in a row it could not load its model.")
     reason: str = Field(description="Why it could not.")
+    detail: str = Field(description="The same in its own words.")
+    adapters: list[str] = Field(description="LoRA adapters in its memory.")
     running: int = Field(description="Videos that it holds.")
+    renders: list[WorkerRender] = Field(description="These, the oldest claim first.")
     order: WorkerOrder | None
 
 
@@ -186,8 +221,24 @@ def _worker(seen: WorkerSeen) -> WorkerObject:
         model=seen.model,
         failures=seen.failures,
         reason=seen.reason,
+        detail=seen.detail,
+        adapters=list(seen.adapters),
         running=seen.running,
+        renders=[_render(each) for each in seen.renders],
         order=None if seen.order is None else _order(seen.order),
+    )
+
+
+def _render(seen: RenderSeen) -> WorkerRender:
+    return WorkerRender(
+        job=seen.job_id,
+        tenant=seen.tenant,
+        campaign=seen.campaign,
+        priority=seen.priority,
+        stage=None if seen.stage is None else Stage(seen.stage),
+        step=seen.step,
+        steps=seen.steps,
+        claimed_at=unix(seen.claimed_at),
     )
 
 

@@ -195,11 +195,12 @@ async def _pool(request: Request, pool: pools.Pool) -> Pool:
         pauses=standing,
         queued=pool.queued,
         running=pool.running,
-        forecast=None if outlook is None else _forecast(outlook),
+        forecast=None if outlook is None else forecast_of(outlook),
     )
 
 
-def _forecast(outlook: KeptOutlook) -> PoolForecast:
+def forecast_of(outlook: KeptOutlook) -> PoolForecast:
+    """A pool's outlook as it is answered."""
     return PoolForecast(
         low_at=unix(outlook.low_at),
         likely_at=unix(outlook.likely_at),

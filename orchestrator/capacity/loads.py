@@ -39,6 +39,7 @@ def load_of(worker: Worker, model: str) -> WorkerLoad:
         failures=trouble.failures,
         reason=trouble.reason,
         detail=trouble.detail,
+        adapters=() if status is None else status.adapters,
     )
 
 

@@ -78,7 +78,7 @@ def _bare(seen: WorkerSeen) -> WorkerSeen:
     """A worker of which nothing but its order was known."""
     return WorkerSeen(
         cluster=seen.cluster, name=seen.name, pool=seen.pool, incarnation=None, beat_at=None, load=None, model=None,
-        failures=0, reason="", running=0, order=None,
+        failures=0, reason="", detail="", adapters=(), running=0, renders=(), order=None,
     )  # fmt: skip
 
 

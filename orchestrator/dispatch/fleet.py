@@ -40,6 +40,8 @@ class Worker:
     failed: frozenset[UUID] = frozenset()
     # This life gets no more, and is ended: too many jobs failed in it.
     condemned: bool = False
+    # And that is written down.
+    evident: bool = False
     # This life was started, or says so itself, and has never been ready.
     loading: bool = False
     # It was asked for, and its node may take its time: for how long is whoever asked's business.
@@ -106,7 +108,7 @@ class Fleet:
         if same is None or same.state is not status.state:
             worker.state_since = now
         if worker.registered != status.worker:
-            worker.failed, worker.condemned, worker.shape = frozenset(), False, None
+            worker.failed, worker.condemned, worker.evident, worker.shape = frozenset(), False, False, None
         worker.loading, worker.awaited = status.state is WorkerState.LOADING, False
         if status.state is WorkerState.READY:
             worker.trouble = NO_TROUBLE

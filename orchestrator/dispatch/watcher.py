@@ -15,7 +15,7 @@ from orchestrator.domain.loading import reason_of
 from orchestrator.domain.objects import checkpoint_prefix
 from orchestrator.domain.outcome import Lost
 from orchestrator.domain.protocol import Rendered, RenderStatus, Stage, WorkerState, WorkerStatus
-from orchestrator.telemetry import logs, metrics
+from orchestrator.telemetry import aside, logs, metrics
 
 _log = logs.get("watcher")
 
@@ -195,6 +195,11 @@ class Watcher:
             _log.error("worker_quarantined", worker=worker.name, jobs=sorted(job.hex for job in worker.failed))
             metrics.workers_quarantined.labels(worker.pool).inc()
         await self._cluster.workers.drain(worker.name, self._cluster.caller, within_s=0.0)
+        life = worker.registered
+        if life is not None and not worker.evident:
+            with aside.unless_it_breaks("quarantine", worker=worker.name):
+                await self._cluster.store.record_quarantine(self._cluster.name, life, worker.pool, worker.failed)
+            worker.evident = True
 
     def _lose_claims(self) -> None:
         held = self._cluster.claims.held_by(self._worker.name)

@@ -49,6 +49,8 @@ class WorkerLoad:
     reason: str = ""
     # Why, in the worker's words, for operators.
     detail: str = ""
+    # LoRA adapters in its memory.
+    adapters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,6 +214,10 @@ class JobStore(Protocol):
         """How all workers of this cluster stand with their models; what is not among them is forgotten."""
         ...
 
+    async def record_quarantine(self, cluster: str, worker: WorkerRef, pool: str, jobs: Collection[UUID]) -> None:
+        """A life of a worker gets no more jobs, since these failed there one after the other. Once, however often."""
+        ...
+
     async def record_worker_time(self, sums: Sequence[Spent]) -> None:
         """Add to what workers have spent in this hour, by the database's clock."""
         ...

@@ -12,6 +12,21 @@ from orchestrator.domain.orders import Order, OrderKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RenderSeen:
+    """One job that a worker holds, as its dispatcher wrote last."""
+
+    job_id: str
+    tenant: str
+    campaign: str | None
+    priority: int
+    # The word of a `Stage`; None until something was heard of it.
+    stage: str | None
+    step: int
+    steps: int
+    claimed_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSeen:
     """One worker as the rows have it, whichever cluster it is in."""
 
@@ -27,8 +42,13 @@ class WorkerSeen:
     # How often in a row it could not load its model, and why.
     failures: int
     reason: str
+    # Why, in its own words.
+    detail: str
+    # LoRA adapters in its memory.
+    adapters: Sequence[str]
     # Jobs that it holds.
     running: int
+    renders: Sequence[RenderSeen]
     order: Order | None
 
 

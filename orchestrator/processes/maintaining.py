@@ -22,6 +22,7 @@ from orchestrator.campaigns.requests import Requests, Wording
 from orchestrator.campaigns.schedules import Scheduler
 from orchestrator.campaigns.signing import NewestSigner
 from orchestrator.capacity.forecasting import Forecasting
+from orchestrator.capacity.sampling import Sampler
 from orchestrator.config import Settings
 from orchestrator.dispatch.recovery import Recovery
 from orchestrator.dispatch.rescuer import Rescuer
@@ -40,6 +41,7 @@ from orchestrator.objects.videos import Retention
 from orchestrator.ports import ObjectStore, WebhookStore
 from orchestrator.ports.audit import AuditStore
 from orchestrator.ports.batches import Lines
+from orchestrator.ports.overview import SampleStore
 from orchestrator.processes.frontdoor import open_front_door
 from orchestrator.processes.shared import PATIENCE_S, settler_of, showing
 from orchestrator.rows.engine import RowEngine, RowKind
@@ -64,6 +66,9 @@ _LOOKS_S, _HELPS_S = 0.5, 2.0
 
 # Between two looks whether forecasts have to be made anew.
 _LOOKS_AHEAD_S = 2.0
+
+# Between two looks whether a minute's sample is due, and between two times that old ones are merged.
+_SAMPLES_S, _THINS_S = 5.0, 1800.0
 
 # Between two times that what tenants store is added up.
 _ADDS_UP_S = 10.0
@@ -108,6 +113,7 @@ def maintaining(
         *moving_rows(settings, store, objects, dialects, wording),
         *delivering(settings, store, deliverer),
         *auditing(settings, store),
+        *remembering(store),
         *showing(settings, store),
     ]
 
@@ -252,6 +258,15 @@ def auditing(settings: Settings, store: AuditStore) -> list[Loop]:
     return [
         Loop("audit_seal", settings.audit.every_s, sealer.run_once),
         Loop("audit_prune", settings.retention.every_s, sealer.prune),
+    ]
+
+
+def remembering(store: SampleStore) -> list[Loop]:
+    """How the queue and the GPUs stand is sampled, for whoever asks later."""
+    sampler = Sampler(store)
+    return [
+        Loop("sample", _SAMPLES_S, sampler.run_once),
+        Loop("thin_samples", _THINS_S, sampler.thin),
     ]
 
 

@@ -37,6 +37,8 @@ OF_TENANT: Final[dict[str, str]] = {
     "shares": "tenant = :tenant",
     "budgets": "tenant = :tenant",
     "spending": "tenant = :tenant",
+    "flow_samples": "subject = 'tenant' AND name = :tenant",
+    "quarantines": "tenant = :tenant",
     # Or kept without the tenant's name: `erasures.keep_usage`.
     "usage": "tenant = :tenant",
 }
@@ -76,6 +78,8 @@ OF_NOBODY: Final[dict[str, str]] = {
     "erasures": "names its tenant until it is finished, and nobody then",
     "erasure_rest": "ids of jobs and contents of pictures, until the erasure is finished",
     "fleet_kinds": "counts of workers",
+    "flow_clock": "up to when the queue was sampled",
+    "gpu_samples": "seconds of workers",
     "inputs": "pictures by their content, which tenants share: given up where no job of others has them",
     "leaders": "processes",
     "learned_ratios": "how long kinds of renders take",

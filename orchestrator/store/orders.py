@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Row, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.domain.audit import Action, Change
+from orchestrator.domain.job import public_id
 from orchestrator.domain.loading import LoadState
 from orchestrator.domain.orders import Order, OrderKind
-from orchestrator.ports.orders import Ordered, WorkerPage, WorkerSeen
+from orchestrator.ports.orders import Ordered, RenderSeen, WorkerPage, WorkerSeen
 from orchestrator.store.audit import record
 from orchestrator.store.loads import STALE
 from orchestrator.store.part import Part
@@ -24,11 +28,15 @@ _SEEN = """
         UNION SELECT cluster, worker FROM worker_loads WHERE told_at > cogmill_now() - CAST(:stale AS interval)
         UNION SELECT cluster, worker FROM worker_orders
     ), busy AS (
-        SELECT cluster, worker, count(*)::int AS running FROM jobs WHERE state = 'running' GROUP BY cluster, worker
+        SELECT cluster, worker, count(*)::int AS running, jsonb_agg(jsonb_build_object(
+                   'id', id, 'tenant', tenant, 'campaign', campaign, 'priority', priority, 'stage', stage, 'step', step,
+                   'steps', spec -> 'num_inference_steps', 'claimed_at', claimed_at) ORDER BY claimed_at, id) AS renders
+        FROM jobs WHERE state = 'running' GROUP BY cluster, worker
     )
     SELECT k.cluster, k.name, coalesce(w.pool, l.pool, o.pool) AS pool, w.incarnation, w.beat_at,
            l.state AS load, l.model, coalesce(l.failures, 0) AS failures, coalesce(l.reason, '') AS reason,
-           coalesce(b.running, 0) AS running,
+           coalesce(l.detail, '') AS detail, coalesce(l.adapters, '{{}}') AS adapters,
+           coalesce(b.running, 0) AS running, b.renders,
            o.kind, o.incarnation AS said_to, o.within_s, o.asked_by, o.asked_at, {left} AS left_s
     FROM known AS k
     LEFT JOIN LATERAL (
@@ -163,6 +171,22 @@ def _seen(row: Row[Any]) -> WorkerSeen:
         model=row.model,
         failures=row.failures,
         reason=row.reason,
+        detail=row.detail,
+        adapters=list(row.adapters),
         running=row.running,
+        renders=[_render(each) for each in row.renders or ()],
         order=order,
+    )
+
+
+def _render(told: Mapping[str, Any]) -> RenderSeen:
+    return RenderSeen(
+        job_id=public_id(UUID(told["id"])),
+        tenant=told["tenant"],
+        campaign=told["campaign"],
+        priority=told["priority"],
+        stage=told["stage"],
+        step=told["step"],
+        steps=told["steps"] or 0,
+        claimed_at=datetime.fromisoformat(told["claimed_at"]),
     )

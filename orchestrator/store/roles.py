@@ -64,7 +64,10 @@ GRANTS: Mapping[str, Mapping[Login, str]] = {
     "erasures": {_API: "SELECT, INSERT", _MAINTAIN: "SELECT, UPDATE"},
     "files": {_API: _WRITTEN, _MAINTAIN: _ALL},
     "fleet_kinds": {_API: "SELECT", _DISPATCH: _ALL, _MAINTAIN: "SELECT", _CLUSTERS: "SELECT (cluster, told_at)"},
+    "flow_clock": {_MAINTAIN: _WRITTEN},
+    "flow_samples": {_API: "SELECT", _MAINTAIN: _ALL},
     "forecasts": {_API: "SELECT", _MAINTAIN: "SELECT, INSERT, DELETE"},
+    "gpu_samples": {_API: "SELECT", _MAINTAIN: _ALL},
     "inputs": {_API: _WRITTEN, _MAINTAIN: _ALL},
     "jobs": {
         _API: _ALL,
@@ -95,6 +98,7 @@ GRANTS: Mapping[str, Mapping[Login, str]] = {
     },
     "parked": {_API: "SELECT, DELETE", _MAINTAIN: _ALL},
     "pauses": {_API: _WRITTEN, _DISPATCH: "SELECT", _MAINTAIN: "SELECT"},
+    "quarantines": {_API: "SELECT", _DISPATCH: "SELECT, INSERT", _MAINTAIN: "SELECT, DELETE"},
     "ray_clusters": {
         _API: "SELECT",
         _DISPATCH: "SELECT (name, state, grace_s, version, since, gives), UPDATE (obeyed, hosts)",

@@ -30,6 +30,7 @@ from orchestrator.store.erased_objects import ErasedObjects
 from orchestrator.store.erasures import Erasures
 from orchestrator.store.files import Files
 from orchestrator.store.fleet import Fleets
+from orchestrator.store.flow import Flow
 from orchestrator.store.forecasts import Forecasts
 from orchestrator.store.housekeeping import Housekeeping
 from orchestrator.store.inputs import Inputs
@@ -41,9 +42,11 @@ from orchestrator.store.loads import Loads
 from orchestrator.store.masters import Masters
 from orchestrator.store.notes import Notes
 from orchestrator.store.orders import WorkerOrders
+from orchestrator.store.overview import Overview
 from orchestrator.store.parked import ParkedThings
 from orchestrator.store.pauses import Pauses
 from orchestrator.store.predictions import PredictionRows
+from orchestrator.store.quarantines import Quarantines
 from orchestrator.store.quotas import Quotas
 from orchestrator.store.rivals import Rivals
 from orchestrator.store.row_ends import RowEnds
@@ -65,7 +68,7 @@ class Store(
     Deliveries, DeliveryLog, Batches, Campaigns, Changes, CampaignRows, Windows, RowEnds, Rivals, Budgets,
     CampaignHouse, Ledger, Loads, Pauses, ParkedThings, WorkerTime, PredictionRows, Shares, Forecasts, Fleets, Clusters,
     Masters, Quotas, WorkerOrders, DeadLetters, JobSearch, BulkActions, Notes, Audit, AuditLog, AuditSealing,
-    Erasures, ErasedObjects, Sessions,
+    Erasures, ErasedObjects, Sessions, Overview, Flow, Quarantines,
 ):  # fmt: skip
     """Jobs, keys, inputs, files, batches, campaigns, webhooks, as the ports ask. One per process and event loop."""
 

@@ -59,6 +59,10 @@ _ROWS = (
     "INSERT INTO deliveries (id, event_id, tenant, url, host, event_type, body, give_up_at)"
     " VALUES (gen_random_uuid(), 'e', $1, 'http://receiver.example/', 'receiver.example:80', 't', $1, 'infinity')",
     "INSERT INTO parked (kind, subject, tenant, error, detail) VALUES ('event', $1, $1, 'broke', '{}')",
+    "INSERT INTO flow_samples (subject, name, at, accepted, waiting, running, ending, succeeded, failed, cancelled)"
+    " VALUES ('tenant', $1, now(), 1, 1, 0, 0, 0, 0, 0)",
+    "INSERT INTO quarantines (cluster, worker, incarnation, job_id, tenant, pool)"
+    " VALUES ('default', 'small-0', $1, gen_random_uuid(), $1, 'small')",
     "INSERT INTO lane_forecasts (pool, tenant, priority, made_at, ahead_s, low_s, likely_s, high_s, stretch)"
     " VALUES ('tiny', $1, 10, cogmill_now(), '{}', '{}', '{}', '{}', '{}')",
     "INSERT INTO shares (tenant, pool) VALUES ($1, 'tiny')",

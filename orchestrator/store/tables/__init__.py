@@ -18,8 +18,9 @@ from orchestrator.store.tables.clusters import ray_clusters
 from orchestrator.store.tables.desk import bulk_actions, notes, saved_filters
 from orchestrator.store.tables.erasures import erasure_rest, erasures
 from orchestrator.store.tables.fleet import fleet_kinds, scale_decisions
+from orchestrator.store.tables.flow import flow_clock, flow_samples, gpu_samples
 from orchestrator.store.tables.forecasts import forecasts, lane_forecasts, leaders
-from orchestrator.store.tables.operators import dead_letters, parked, pauses, worker_orders, worker_time
+from orchestrator.store.tables.operators import dead_letters, parked, pauses, quarantines, worker_orders, worker_time
 from orchestrator.store.tables.predictions import learned_ratios
 from orchestrator.store.tables.queue import attempts, dispatchers, jobs, lanes, usage, worker_loads, workers
 from orchestrator.store.tables.sessions import console_sessions
@@ -31,8 +32,8 @@ __all__ = [
     "attempts", "audit", "audit_checkpoints", "audit_seals", "batch_items", "batches", "budgets", "bulk_actions",
     "campaign_bad_rows", "campaign_jobs", "campaign_passes", "campaign_rows", "campaigns", "console_sessions",
     "dead_letters", "deliveries", "deployment", "dispatchers", "erasure_rest", "erasures", "files", "fleet_kinds",
-    "forecasts", "inputs", "jobs", "keys", "lane_forecasts", "lanes", "leaders", "learned_ratios", "metadata",
-    "notes", "outbox", "parked", "pauses", "ray_clusters", "saved_filters", "scale_decisions", "shares", "spending",
-    "stored", "stored_changes", "tenants", "usage", "webhook_endpoints", "worker_loads", "worker_orders",
-    "worker_time", "workers",
+    "flow_clock", "flow_samples", "forecasts", "gpu_samples", "inputs", "jobs", "keys", "lane_forecasts", "lanes",
+    "leaders", "learned_ratios", "metadata", "notes", "outbox", "parked", "pauses", "quarantines", "ray_clusters",
+    "saved_filters", "scale_decisions", "shares", "spending", "stored", "stored_changes", "tenants", "usage",
+    "webhook_endpoints", "worker_loads", "worker_orders", "worker_time", "workers",
 ]  # fmt: skip

@@ -1,8 +1,8 @@
-"""What operators hold up, ask for and look into: pauses, orders to workers, dead letters, what was parked, time."""
+"""What operators hold up, ask for and look into: pauses, orders to workers, quarantines, dead letters, time."""
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, Double, PrimaryKeyConstraint, Table, Text, Uuid
+from sqlalchemy import CheckConstraint, Column, Double, Index, PrimaryKeyConstraint, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 
 from orchestrator.store.tables.base import NOW, metadata, moment
@@ -66,6 +66,22 @@ worker_orders = Table(
     CheckConstraint("kind IN ('drain', 'replace')", name="worker_orders_kind"),
     CheckConstraint("within_s >= 0", name="worker_orders_within"),
 )
+
+# Lives of workers that got no more jobs since several in a row had failed there: a row for each of these. What they
+# failed with their attempts say.
+quarantines = Table(
+    "quarantines",
+    metadata,
+    Column("cluster", Text, nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("incarnation", Text, nullable=False),
+    Column("job_id", Uuid, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("pool", Text, nullable=False),
+    moment("at", nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("cluster", "worker", "incarnation", "job_id"),
+)
+Index("quarantines_at", quarantines.c.at)
 
 # Jobs that failed for the service's fault and were looked after since: the others are the dead letters. Goes with its
 # job.

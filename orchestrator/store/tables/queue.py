@@ -18,7 +18,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from orchestrator.store.tables.base import HOT, NOW, ZERO, metadata, moment
 
@@ -222,6 +222,8 @@ worker_loads = Table(
     Column("failures", Integer, nullable=False),
     Column("reason", Text, nullable=False),
     Column("detail", Text, nullable=False),
+    # LoRA adapters in its memory.
+    Column("adapters", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     moment("told_at", nullable=False, server_default=NOW),
     PrimaryKeyConstraint("cluster", "worker"),
     CheckConstraint("state IN ('starting', 'loading', 'loaded', 'broken')", name="worker_loads_state"),

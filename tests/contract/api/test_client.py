@@ -15,7 +15,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from cogmill_client import AsyncCogmill, Cogmill
-from cogmill_client.models import admin, base, campaigns, files, fleet, jobs, rows, usage, videos, webhooks
+from cogmill_client.models import admin, base, campaigns, files, fleet, jobs, overview, rows, usage, videos, webhooks
 from cogmill_client.models import keys as key_models
 from cogmill_client.models.events import EndEvent, StepEvent
 from fastapi import FastAPI
@@ -93,6 +93,7 @@ COMPONENTS: dict[type[BaseModel], str] = {
     admin.PoolForecast: "PoolForecast",
     admin.Pool: "Pool",
     admin.WorkerOrder: "WorkerOrder",
+    admin.WorkerRender: "WorkerRender",
     admin.Worker: "WorkerObject",
     admin.JobFailure: "JobFailure",
     admin.JobAttempt: "JobAttempt",
@@ -117,13 +118,23 @@ COMPONENTS: dict[type[BaseModel], str] = {
     admin.Resumed: "ResumedThing",
     admin.AuditEntry: "AuditEntry",
     admin.Erasure: "ErasureObject",
+    overview.Ended: "Ended",
+    overview.OverviewPool: "OverviewPool",
+    overview.OverviewPriority: "OverviewPriority",
+    overview.OverviewTenant: "OverviewTenant",
+    overview.OverviewAlert: "OverviewAlert",
+    overview.Overview: "Overview",
+    overview.OverviewPoint: "OverviewPoint",
+    overview.OverviewHistory: "OverviewHistory",
+    overview.QuarantineJob: "QuarantineJob",
+    overview.Quarantine: "QuarantineObject",
 }
 # Those whose routes are still to come: a name is taken out of here as soon as the document has it.
 PENDING: set[str] = set()
 # What no component of the document is about: parts that routes write as lines, what is made of several, and what is
 # handed on as the API words it.
 ELSEWHERE = {base.Answer, base.Identified, base.Deleted, rows.BadRow, rows.Link, webhooks.WebhookEvent}
-ELSEWHERE |= {fleet.Predictions}
+ELSEWHERE |= {fleet.Predictions, overview.OverviewAmounts}
 
 DOCUMENT = document()["components"]["schemas"]
 
@@ -146,7 +157,7 @@ async def test_a_model_has_the_fields_and_the_types_of_the_document(model: type[
 async def test_every_model_is_compared_or_said_to_be_of_no_component() -> None:
     named = {
         kind
-        for part in (admin, base, campaigns, files, fleet, jobs, key_models, rows, usage, videos, webhooks)
+        for part in (admin, base, campaigns, files, fleet, jobs, key_models, overview, rows, usage, videos, webhooks)
         for kind in vars(part).values()
         if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not BaseModel
     }

@@ -41,7 +41,7 @@ OPEN = {"/", "/healthz", "/readyz", "/metrics", "/docs", "/docs/{name}", "/opena
 # Queries that take no id, but words, numbers and the names of what is configured.
 PLAIN = {
     "limit", "order", "variant", "purpose", "state", "last_event_id", "format", "from", "to", "by", "reason",
-    "custom_id", "var", "model", "pool",
+    "custom_id", "var", "model", "pool", "resolution",
 }  # fmt: skip
 # Of a page within the path's thing, and of a tenant, which is forbidden whoever that is (`test_usage.py`).
 WITHIN = {("GET", "/v1/campaigns/{campaign_id}/rows", "after"), ("GET", "/v1/usage", "tenant")}
@@ -193,6 +193,9 @@ LISTING_NOTHING = {
     "/v1/jobs/counts",  # `test_jobs.py`
     "/v1/models",
     "/v1/notes",  # about one thing: below
+    # Counts of the tenant's own: `test_overview.py`.
+    "/v1/overview",
+    "/v1/overview/history",
     "/v1/pools",
     "/v1/predictions",
     "/v1/usage",

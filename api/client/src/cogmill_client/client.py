@@ -24,6 +24,7 @@ from cogmill_client.procedures import (
     files,
     jobs,
     keys,
+    overviews,
     videos,
 )
 from cogmill_client.procedures import rows as row_steps
@@ -176,6 +177,9 @@ class Admin(Resource):
     erasures = Gives(admin_trail.erasures)
     erasure = Does(admin_trail.erasure)
     receipt = Does(admin_trail.receipt)
+    overview = Does(overviews.overview_of_all)
+    overview_history = Does(overviews.history_of_all)
+    quarantines = Does(overviews.quarantines)
 
 
 class Account(Resource):
@@ -187,6 +191,8 @@ class Account(Resource):
     waste = Does(account.waste)
     waste_csv = Does(account.waste_csv)
     jwks = Does(account.jwks)
+    overview = Does(overviews.overview)
+    overview_history = Does(overviews.overview_history)
 
 
 class AsyncVideos(AsyncResource):
@@ -328,6 +334,9 @@ class AsyncAdmin(AsyncResource):
     erasures = AsyncGives(admin_trail.erasures)
     erasure = AsyncDoes(admin_trail.erasure)
     receipt = AsyncDoes(admin_trail.receipt)
+    overview = AsyncDoes(overviews.overview_of_all)
+    overview_history = AsyncDoes(overviews.history_of_all)
+    quarantines = AsyncDoes(overviews.quarantines)
 
 
 class AsyncAccount(AsyncResource):
@@ -339,6 +348,8 @@ class AsyncAccount(AsyncResource):
     waste = AsyncDoes(account.waste)
     waste_csv = AsyncDoes(account.waste_csv)
     jwks = AsyncDoes(account.jwks)
+    overview = AsyncDoes(overviews.overview)
+    overview_history = AsyncDoes(overviews.overview_history)
 
 
 class Cogmill:
@@ -371,6 +382,7 @@ class Cogmill:
         self.usage, self.usage_csv, self.worker_usage = own.usage, own.usage_csv, own.worker_usage
         self.worker_usage_csv = own.worker_usage_csv
         self.waste, self.waste_csv, self.fleet, self.jwks = own.waste, own.waste_csv, own.fleet, own.jwks
+        self.overview, self.overview_history = own.overview, own.overview_history
 
     def download_campaign(
         self,
@@ -426,6 +438,7 @@ class AsyncCogmill:
         self.usage, self.usage_csv, self.worker_usage = own.usage, own.usage_csv, own.worker_usage
         self.worker_usage_csv = own.worker_usage_csv
         self.waste, self.waste_csv, self.fleet, self.jwks = own.waste, own.waste_csv, own.fleet, own.jwks
+        self.overview, self.overview_history = own.overview, own.overview_history
 
     async def download_campaign(
         self,

@@ -102,10 +102,14 @@ export function Chart({
               : format(/** @type {number} */ (lines[i].values[at])),
         })),
       ],
-      bands: bands.map((band) => ({
-        series: /** @type {[number, number]} */ ([band.upper + 1, band.lower + 1]),
-        fill: `${color(band.tone)}26`,
-      })),
+      // Stacked, an area ends where the one below it begins.
+      // Stacked, an area ends where the one below it begins.
+      bands: stacked
+        ? lines.slice(1).map((_, at) => ({ series: /** @type {[number, number]} */ ([at + 2, at + 1]) }))
+        : bands.map((band) => ({
+            series: /** @type {[number, number]} */ ([band.upper + 1, band.lower + 1]),
+            fill: `${color(band.tone)}26`,
+          })),
       hooks: {
         draw: [
           (/** @type {any} */ u) => {

@@ -4,7 +4,7 @@ import { classes, html, useEffect, useRef, useState } from "../lib/ui.js";
 import { t } from "../lib/words.js";
 import { Icon } from "./Icon.js";
 
-/** @typedef {{name: string, label: string, type?: "select" | "text" | "number" | "moment", options?: [string, string][], placeholder?: string}} Filter */
+/** @typedef {{name: string, label: string, type?: "select" | "text" | "number" | "moment", options?: [string, string][], placeholder?: string, any?: string}} Filter `any`: the word for a choice that was not made */
 
 /** What the URL says of these filters; those that are not set are left out. @param {Filter[]} filters */
 export function filterValues(filters) {
@@ -34,7 +34,7 @@ export function Filters({ filters, children }) {
   `;
 }
 
-function One(/** @type {Filter} */ { name, label, type = "select", options = [], placeholder }) {
+function One(/** @type {Filter} */ { name, label, type = "select", options = [], placeholder, any }) {
   const value = query.value.get(name) ?? "";
   const choose = (/** @type {string} */ next) => setQuery({ [name]: next });
   return html`
@@ -43,7 +43,7 @@ function One(/** @type {Filter} */ { name, label, type = "select", options = [],
       ${
         type === "select"
           ? html`<select class="input" value=${value} onChange=${(/** @type {any} */ e) => choose(e.target.value)}>
-            <option value="" selected=${!value}>${t("filters.any")}</option>
+            <option value="" selected=${!value}>${any ?? t("filters.any")}</option>
             ${options.map(([each, word]) => html`<option value=${each} selected=${each === value}>${word}</option>`)}
           </select>`
           : html`<${Typed} type=${type} value=${value} choose=${choose} placeholder=${placeholder} />`

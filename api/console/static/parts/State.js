@@ -38,6 +38,13 @@ export const TONES = {
   approved: "green",
   rejected: "red",
   waived: "violet",
+  broken: "red",
+  loading: "blue",
+  away: "grey",
+  unknown: "grey",
+  lost: "red",
+  evicted: "amber",
+  released: "grey",
 };
 const LIVE = new Set(["running", "in_progress", "starting", "ingesting", "busy"]);
 const HOLLOW = new Set(["queued", "wanted", "pending", "draft", "held", "idle"]);

@@ -130,6 +130,26 @@ class WorkerOrder(Answer):
     asked_at: int
 
 
+class WorkerRender(Answer):
+    """A job that a worker holds, and how far its render is."""
+
+    object: Literal["worker.render"]
+    job: str
+    tenant: str
+    campaign: str | None
+    priority: int
+    stage: (
+        Annotated[
+            Literal["assigned", "encoding", "denoising", "preempted", "decoding", "finishing", "uploading", "ended"],
+            OrNewer,
+        ]
+        | None
+    )
+    step: int
+    steps: int
+    claimed_at: int
+
+
 class Worker(Identified):
     """A worker; its id is its cluster and its name, with a colon between."""
 
@@ -143,7 +163,10 @@ class Worker(Identified):
     model: str | None
     failures: int
     reason: str
+    detail: str
+    adapters: list[str]
     running: int
+    renders: list[WorkerRender]
     order: WorkerOrder | None
 
 
