@@ -18,6 +18,7 @@ from orchestrator.campaigns.campaigns import Campaigns
 from orchestrator.campaigns.inputs import Inputs
 from orchestrator.campaigns.quoting import Quoting, Repricing
 from orchestrator.campaigns.requests import Requests
+from orchestrator.campaigns.reviewing import Reviewing
 from orchestrator.capacity.fleets import FleetReader, Fleets
 from orchestrator.capacity.forecasting import Admission, Forecasts
 from orchestrator.capacity.pools import Pools
@@ -42,6 +43,7 @@ from orchestrator.ports.forecasts import ForecastStore
 from orchestrator.ports.ledger import LedgerStore
 from orchestrator.ports.orders import WorkerAdmin
 from orchestrator.ports.parked import ParkedStore
+from orchestrator.ports.reviews import ReviewStore
 from orchestrator.processes.frontdoor import FrontDoor, FrontdoorStore, open_front_door
 from orchestrator.store import CALLERS, Store
 from orchestrator.tenants.administering import Tenants
@@ -77,7 +79,7 @@ class AdminStore(AnyJobStore, WorkerAdmin, ParkedStore, Protocol):
 
 class ApiStore(
     FrontdoorStore, BatchStore, CampaignStore, ForecastStore, LedgerStore, FleetReader, KeyStore, WebhookStore,
-    AdminStore, AuditTrail, AskedStore, Protocol,
+    AdminStore, AuditTrail, AskedStore, ReviewStore, Protocol,
 ):  # fmt: skip
     """What the API asks of the store."""
 
@@ -125,6 +127,7 @@ class Services:
     files: Files
     batches: Batches
     campaigns: Campaigns
+    reviewing: Reviewing
     webhooks: Subscriptions
     feed: Feed
     campaign_feed: CampaignFeed
@@ -153,6 +156,7 @@ class Services:
     def of(cls, settings: Settings, store: ApiStore, objects: ObjectStore) -> Services:
         door, masters, uses = open_front_door(settings, store, objects), MasterFiles(settings), Uses(store)
         people = People(settings.oidc, store, fetch_of, cache_s=settings.api.key_cache_s)
+        campaigns = _campaigns(settings, store, objects, door)
         keyring = Keyring(store, masters, cache_s=settings.api.key_cache_s, used=uses.note, people=people)
         return cls(
             settings=settings,
@@ -162,7 +166,8 @@ class Services:
             jobs=door.jobs,
             files=door.files,
             batches=Batches(store, door.files, door.limits, priority=settings.batches.priority),
-            campaigns=_campaigns(settings, store, objects, door),
+            campaigns=campaigns,
+            reviewing=Reviewing(settings, store, campaigns, door.jobs),
             webhooks=Subscriptions(settings, store, door.limits, masters=masters),
             feed=Feed(store, watchers=_WATCHERS),
             campaign_feed=CampaignFeed(store, watchers=_CAMPAIGN_WATCHERS),

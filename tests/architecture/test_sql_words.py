@@ -18,6 +18,7 @@ from orchestrator.domain.orders import OrderKind
 from orchestrator.domain.outcome import AttemptOutcome
 from orchestrator.domain.outlooks import Subject
 from orchestrator.domain.protocol import Stage
+from orchestrator.domain.reviews import Decision, EntryKind, Remedy
 from orchestrator.domain.states import JobState
 from orchestrator.domain.webhooks import EVENT_TYPES, DeliveryState, Fate
 from orchestrator.domain.worker_time import Spell
@@ -67,6 +68,9 @@ CHECKED: dict[tuple[str, str], type[StrEnum]] = {
     ("ray_clusters", "state"): ClusterState,
     ("worker_orders", "kind"): OrderKind,
     ("dead_letters", "fate"): LetterFate,
+    ("reviews", "decision"): Decision,
+    ("reviews", "action"): Remedy,
+    ("review_entries", "kind"): EntryKind,
 }
 # Every column of words, and what they may be: also where no CHECK says so. `:fate` is a parameter, beside deliveries.
 WORDS: dict[tuple[str, str], set[str]] = {place: set(enum) for place, enum in CHECKED.items()} | {
@@ -78,7 +82,7 @@ WORDS: dict[tuple[str, str], set[str]] = {place: set(enum) for place, enum in CH
 
 # What else SQL spells: PostgreSQL's own words, the beginning of an event's name (a job's state follows), and what
 # stands here for a part that is put in.
-OTHERS = {"infinity", "-infinity", "epoch", "null", "off", "synchronous_commit", "day", "hour", "UTC"}
+OTHERS = {"infinity", "-infinity", "epoch", "null", "off", "synchronous_commit", "minute", "day", "hour", "UTC"}
 # What budgets are counted in, and by; their columns stand beside others of the same words.
 OTHERS |= {*Period, *Unit}
 OTHERS |= {"plan_cache_mode", "force_generic_plan", "job.", "_"}
