@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from api import deps, errors, health, jwks, reference, services
+from api.console import pages as console
 from api.dialects import DIALECTS
 from api.middleware import BasePath, BodyLimit, Edge
 from api.shared.dialect import Bound, Dialect
@@ -78,7 +79,7 @@ def create_app(
     _surround(app, settings, dialects)
     errors.install(app, dialects)
     measures = [health.measures] if settings.metrics.api_port is None else []
-    for router in (*_routers(dialects), health.router, *measures, jwks.router, reference.router):
+    for router in (*_routers(dialects), health.router, *measures, jwks.router, reference.router, console.router):
         app.include_router(router)
     return app
 

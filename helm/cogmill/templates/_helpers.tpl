@@ -150,6 +150,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- dict
       (default "/" $base) "Exact"
       (print $base "/docs") "Prefix"
+      (print $base "/console") "Prefix"
       (print $base "/openapi.json") "Exact"
       (print $base "/.well-known/jwks.json") "Exact"
       (print $base "/v1") "Prefix"

@@ -1,0 +1,156 @@
+// Rows by keyset: only those in sight are in the page, j and k move, Enter opens, more come as one scrolls.
+
+import { typing } from "../lib/keys.js";
+import { count } from "../lib/numbers.js";
+import { classes, html, useEffect, useLayoutEffect, useRef, useState } from "../lib/ui.js";
+import { t } from "../lib/words.js";
+import { Loading, ProblemBox } from "./Problem.js";
+
+const ROW_PX = 38;
+const BEYOND = 12;
+/** Fewer rows are all drawn: that lets the page itself scroll, and the browser find in it. */
+const ALL_DRAWN = 60;
+
+/**
+ * @template T
+ * @typedef {{name: string, title: any, cell: (row: T) => any, end?: boolean, width?: string}} Column `end`: at the right, for numbers
+ */
+
+/**
+ * @template T
+ * @param {{label: string, columns: Column<T>[], rows: T[], id?: (row: T) => string, open?: (row: T) => void,
+ *   hasMore?: boolean, more?: () => void, loading?: boolean, loaded?: boolean, problem?: any, empty?: any, reload?: () => void,
+ *   total?: number, keys?: Record<string, (row: T) => void>}} props
+ *   `keys`: what else a key does to the chosen row; the others are as `useList` gives them
+ */
+export function Table({
+  label,
+  columns,
+  rows,
+  id = idOf,
+  open,
+  hasMore,
+  more,
+  loading,
+  loaded = true,
+  problem,
+  empty,
+  reload,
+  keys = {},
+}) {
+  const box = useRef(/** @type {HTMLDivElement | null} */ (null));
+  const [chosen, setChosen] = useState(-1);
+  const seen = useSeen(box, rows.length);
+  useEffect(() => {
+    if (hasMore && seen.to >= rows.length - BEYOND && !loading && !problem) more?.();
+  }, [hasMore, seen.to, rows.length, loading]);
+  useEffect(() => setChosen((at) => Math.min(at, rows.length - 1)), [rows.length]);
+
+  const choose = (/** @type {number} */ at) => {
+    const next = Math.max(0, Math.min(at, rows.length - 1));
+    setChosen(next);
+    reveal(box.current, next);
+  };
+  const press = (/** @type {KeyboardEvent} */ event) => {
+    if (event.altKey || event.ctrlKey || event.metaKey || typing(event) || document.querySelector("dialog[open]"))
+      return;
+    const steps = {
+      j: 1,
+      ArrowDown: 1,
+      k: -1,
+      ArrowUp: -1,
+      PageDown: 15,
+      PageUp: -15,
+      Home: -rows.length,
+      End: rows.length,
+    };
+    const row = rows[chosen];
+    const step = /** @type {Record<string, number>} */ (steps)[event.key];
+    // Arrows scroll the page unless the table has the focus; j and k are the table's everywhere.
+    if (step && (event.key.length === 1 || box.current?.contains(document.activeElement))) choose(chosen + step);
+    else if (event.key === "Enter" && row && open && !(/** @type {Element} */ (event.target).closest("a, button")))
+      open(row);
+    else if (row && keys[event.key]) keys[event.key](row);
+    else return;
+    event.preventDefault();
+  };
+  useEffect(() => {
+    document.addEventListener("keydown", press);
+    return () => document.removeEventListener("keydown", press);
+  });
+
+  if (!loaded) return problem ? html`<${ProblemBox} problem=${problem} again=${reload} />` : html`<${Loading} />`;
+  if (!rows.length && !problem)
+    return html`<div class="card">${empty ?? html`<div class="empty">${t("table.empty")}</div>`}</div>`;
+  const shown = rows.slice(seen.from, seen.to);
+  return html`
+    <div ref=${box} class=${classes("table", rows.length > ALL_DRAWN && "tall")} tabindex="0" role="region" aria-label=${label}>
+      <table aria-rowcount=${hasMore ? -1 : rows.length + 1}>
+        <thead>
+          <tr>${columns.map((column) => html`<th scope="col" class=${column.end ? "end" : ""} style=${{ width: column.width }}>${column.title}</th>`)}</tr>
+        </thead>
+        <tbody>
+          ${seen.from > 0 && html`<tr class="space" aria-hidden="true"><td colspan=${columns.length} style=${{ height: `${seen.from * ROW_PX}px` }}></td></tr>`}
+          ${shown.map((row, i) => {
+            const at = seen.from + i;
+            const click = (/** @type {MouseEvent} */ event) => {
+              if (
+                /** @type {Element} */ (event.target).closest("a, button, input, label, select") ||
+                getSelection()?.toString()
+              )
+                return;
+              setChosen(at);
+              open?.(row);
+            };
+            return html`
+              <tr key=${id(row)} class=${open ? "pick" : ""} aria-rowindex=${at + 2} aria-selected=${at === chosen ? "true" : undefined} onClick=${click}>
+                ${columns.map((column) => html`<td class=${column.end ? "end" : ""}>${column.cell(row)}</td>`)}
+              </tr>
+            `;
+          })}
+          ${seen.to < rows.length && html`<tr class="space" aria-hidden="true"><td colspan=${columns.length} style=${{ height: `${(rows.length - seen.to) * ROW_PX}px` }}></td></tr>`}
+        </tbody>
+      </table>
+      ${problem && html`<${ProblemBox} problem=${problem} again=${more ?? reload} />`}
+      ${hasMore && html`<div class="more"><span>${t("table.shown", { count: count(rows.length) })}</span><button class="button small" disabled=${loading} onClick=${more}>${t("table.more")}</button></div>`}
+    </div>
+  `;
+}
+
+const idOf = (/** @type {any} */ row) => row.id;
+
+/** Which rows are in sight, and a few around them. */
+function useSeen(/** @type {{current: HTMLDivElement | null}} */ box, /** @type {number} */ total) {
+  const [top, setTop] = useState(0);
+  const [height, setHeight] = useState(800);
+  const all = total <= ALL_DRAWN;
+  useLayoutEffect(() => {
+    const element = box.current;
+    if (!element || all) return undefined;
+    const look = () => {
+      setTop(Math.floor(element.scrollTop / ROW_PX / BEYOND) * BEYOND);
+      setHeight(element.clientHeight || 800);
+    };
+    look();
+    element.addEventListener("scroll", look, { passive: true });
+    addEventListener("resize", look);
+    return () => {
+      element.removeEventListener("scroll", look);
+      removeEventListener("resize", look);
+    };
+  }, [all]);
+  if (all) return { from: 0, to: total };
+  return { from: Math.max(0, top - BEYOND), to: Math.min(total, top + Math.ceil(height / ROW_PX) + 2 * BEYOND) };
+}
+
+/** Scrolls to a row that is not drawn yet, by its place. */
+function reveal(/** @type {HTMLDivElement | null} */ box, /** @type {number} */ at) {
+  if (!box) return;
+  if (!box.classList.contains("tall")) {
+    box.querySelectorAll("tbody tr")[at]?.scrollIntoView({ block: "nearest" });
+    return;
+  }
+  const top = at * ROW_PX;
+  if (top < box.scrollTop) box.scrollTop = top;
+  else if (top + 3 * ROW_PX > box.scrollTop + box.clientHeight) box.scrollTop = top + 3 * ROW_PX - box.clientHeight;
+}

@@ -1,0 +1,32 @@
+// Every page: its path, its place in the navigation, and the file it is loaded from when it is first shown.
+
+/**
+ * @typedef {{name: string, path: string, load: () => Promise<Record<string, any>>, group?: "work" | "machines" | "settings",
+ *   key?: string, right?: string, admin?: boolean}} Route
+ *   `name`: of its icon, its words ("nav.NAME") and its file's component; `group`: its place in the navigation, none for
+ *   pages that are led to; `key`: the letter after `g`; `right`: what a key must be allowed; `admin`: for all tenants' views
+ */
+
+/** @type {Route[]} */
+export const ROUTES = [
+  { name: "overview", path: "/", load: () => import("./pages/Overview.js"), group: "work", key: "o" },
+  { name: "jobs", path: "/jobs", load: () => import("./pages/Jobs.js"), group: "work", key: "j" },
+  { name: "job", path: "/jobs/:id", load: () => import("./pages/Job.js") },
+  { name: "gallery", path: "/gallery", load: () => import("./pages/Gallery.js"), group: "work", key: "v" },
+  { name: "campaigns", path: "/campaigns", load: () => import("./pages/Campaigns.js"), group: "work", key: "c" },
+  { name: "campaign", path: "/campaigns/:id", load: () => import("./pages/Campaign.js") },
+  { name: "review", path: "/review", load: () => import("./pages/Review.js"), group: "work", key: "r" },
+  { name: "fleet", path: "/fleet", load: () => import("./pages/Fleet.js"), group: "machines", key: "f" },
+  { name: "usage", path: "/usage", load: () => import("./pages/Usage.js"), group: "machines", key: "u" },
+  {
+    name: "tenants",
+    path: "/tenants",
+    load: () => import("./pages/Tenants.js"),
+    group: "settings",
+    key: "t",
+    admin: true,
+  },
+  { name: "webhooks", path: "/webhooks", load: () => import("./pages/Webhooks.js"), group: "settings", key: "w" },
+  { name: "audit", path: "/audit", load: () => import("./pages/Audit.js"), group: "settings", key: "a", admin: true },
+  { name: "parts", path: "/parts", load: () => import("./pages/Parts.js") },
+];

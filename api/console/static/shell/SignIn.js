@@ -1,0 +1,54 @@
+// Signing in: with a key, or with one of the organisations that the deployment trusts.
+import { goAway, Problem, problemOf } from "../lib/api.js";
+import { BASE } from "../lib/base.js";
+import { begin } from "../lib/session.js";
+import { html, useEffect, useState } from "../lib/ui.js";
+import { t } from "../lib/words.js";
+import { Form, TextField } from "../parts/Field.js";
+import { Brand } from "./Navigation.js";
+import { LanguageMenu, ThemeMenu } from "./Top.js";
+
+export const SignIn = () => html`
+  <div class="sign-in">
+    <div class="tools"><${ThemeMenu} /><${LanguageMenu} /></div>
+    <main class="card stack">
+      <${Brand} />
+      <div><h1>${t("signin.title")}</h1><p class="muted">${t("signin.lead")}</p></div>
+      <${SignInForm} />
+    </main>
+  </div>
+`;
+
+/** The form alone, for the page and for the window over a page whose session has ended. */
+export function SignInForm() {
+  const [key, setKey] = useState("");
+  const [issuers, setIssuers] = useState(/** @type {{name: string, title: string}[]} */ ([]));
+  useEffect(() => {
+    fetch(`${BASE}/console/about`).then(
+      async (answer) => answer.ok && setIssuers((await answer.json()).issuers ?? []),
+      goAway,
+    );
+  }, []);
+  const submit = async () => {
+    const answer = await fetch(`${BASE}/console/session`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ key: key.trim() }),
+    }).catch(() => {
+      goAway();
+      throw new Problem({ status: 0, code: "away", message: "" });
+    });
+    if (!answer.ok) throw await problemOf(answer);
+    setKey("");
+    begin(await answer.json());
+  };
+  return html`
+    <div class="stack">
+      <${Form} onSubmit=${submit} action=${t("signin.go")}>
+        ${() => html`<${TextField} label=${t("signin.key")} type="password" name="key" autocomplete="current-password" autofocus=${true} placeholder="cgm_…" spellcheck=${false} value=${key} onInput=${setKey} />`}
+      </${Form}>
+      ${issuers.length > 0 && html`<div class="or">${t("signin.or")}</div>`}
+      ${issuers.map((issuer) => html`<a class="button" href="${BASE}/console/oidc/${encodeURIComponent(issuer.name)}">${t("signin.with", { name: issuer.title })}</a>`)}
+    </div>
+  `;
+}

@@ -1,0 +1,6 @@
+// Sets the theme before anything is painted: the chosen one, else the system's. `lib/theme.js` goes on from there.
+(() => {
+  const chosen = localStorage.getItem("cogmill.theme");
+  const dark = chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  document.documentElement.dataset.theme = dark ? "dark" : "light";
+})();

@@ -1,0 +1,251 @@
+"""The console in a real Chromium, on a real API with PostgreSQL and S3: pages signed in, at widths and in themes.
+
+Its tests run in one event loop for the whole process, which has one browser:
+`pytestmark = pytest.mark.asyncio(loop_scope="session")`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import httpx
+import pytest
+import pytest_asyncio
+from fastapi.routing import iter_route_contexts
+from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, async_playwright
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.app import create_app
+from orchestrator.domain.rights import Scope as Right
+from orchestrator.ports import ApiKey
+from tests.support.api import Api, api_settings, id_of, in_process, listening
+from tests.support.logins import as_api
+from tests.support.tools import CACHE, need
+
+if TYPE_CHECKING:
+    from tests.support.postgres import Server as PostgresServer
+    from tests.support.s3 import S3Server
+
+WIDE, NARROW = 1440, 390
+_HEIGHTS = {WIDE: 900, NARROW: 844}
+# Where `shot` puts pictures; without it, it takes none.
+_SHOTS = os.environ.get("COGMILL_SHOTS")
+_SERIOUS = {"serious", "critical"}
+
+
+@dataclass
+class Console:
+    """`api` speaks for the tenant whose pages these are; `url` is the console's root."""
+
+    api: Api
+    browser: Browser
+    port: int
+    opened: list[BrowserContext] = field(default_factory=list)
+    # What pages wrote into the browser's console as errors, violations of the policy among them.
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}{self.api.settings.api.base_path}/console"
+
+    async def page(
+        self, path: str = "", *, width: int = WIDE, theme: str = "light", language: str = "en", key: str | None = None,
+        signed_in: bool = True, height: int | None = None,
+    ) -> Page:  # fmt: skip
+        """A page of the console in a browser profile of its own; `key` signs in as somebody else."""
+        size = ViewportSize(width=width, height=height or _HEIGHTS.get(width, 900))
+        context = await self.browser.new_context(
+            viewport=size, locale={"en": "en-GB", "zh": "zh-CN"}[language], timezone_id="Europe/Berlin",
+            color_scheme="dark" if theme == "dark" else "light",
+        )  # fmt: skip
+        self.opened.append(context)
+        if signed_in:
+            await self.sign_in(context, key)
+        page = await context.new_page()
+        page.set_default_timeout(15_000)
+        page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        await page.goto(f"{self.url}{path}")
+        return page
+
+    async def sign_in(self, context: BrowserContext, key: str | None = None) -> None:
+        """Give a profile the cookie that signing in gives."""
+        key = key or self.api.http.headers["authorization"].removeprefix("Bearer ")
+        async with httpx.AsyncClient() as http:
+            answer = await http.post(f"{self.url}/session", json={"key": key})
+        assert answer.status_code == 201, answer.text
+        for cookie in answer.cookies.jar:
+            await context.add_cookies([{"name": cookie.name, "value": cookie.value or "", "url": self.url}])
+
+    async def video(self, prompt: str = "a mill on a river", **fields: Any) -> str:
+        """A queued video of the tenant; its id."""
+        body = {"model": "tiny-2b", "prompt": prompt, "size": "96x64", "num_frames": 33, "fps": 8, **fields}
+        answer = await self.api.http.post("/v1/videos", json=body)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["id"])
+
+    async def close(self) -> None:
+        for context in self.opened:
+            await context.close()
+        self.opened.clear()
+        self.errors.clear()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """One Chromium for the process."""
+    chromium = need("chromium")
+    async with async_playwright() as playwright:
+        opened = await playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        )
+        yield opened
+        await opened.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def console_server(
+    postgres_server: PostgresServer, migrated_template: str, s3_server: S3Server
+) -> AsyncIterator[tuple[Api, int]]:
+    """One API for a module's tests, for a tenant of its own; and its port."""
+    database = postgres_server.new_database(migrated_template)
+    settings = api_settings(postgres_server.url(database), s3_server.new_bucket())
+    app = create_app(as_api(settings))
+    if "/console/session" not in {context.original_route.path for context in iter_route_contexts(app.routes)}:
+        app.add_middleware(Sessions)
+    async with app.router.lifespan_context(app), listening(app) as port:
+        api = Api(app, settings, tenant=uuid4().hex[:12], http=in_process(app))
+        api.http.headers["authorization"] = f"Bearer {await api.key()}"
+        async with api.http:
+            yield api, port
+    postgres_server.drop_database(database)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def console(console_server: tuple[Api, int], browser: Browser) -> AsyncIterator[Console]:
+    """The console for one test; its pages are closed behind it."""
+    opened = Console(console_server[0], browser, console_server[1])
+    yield opened
+    await opened.close()
+
+
+# ------------------------------------------------------------ looking at a page
+
+
+async def shot(page: Page, name: str, *, whole: bool = False) -> None:
+    """A picture of the page into the folder that COGMILL_SHOTS names, for people to look at."""
+    if _SHOTS:
+        Path(_SHOTS).mkdir(parents=True, exist_ok=True)
+        await page.screenshot(path=f"{_SHOTS}/{name}.png", full_page=whole, animations="disabled")
+
+
+async def findings(page: Page) -> list[str]:
+    """What axe finds on the page that is serious: each with its rule, its place and what is wrong."""
+    script = need_axe()
+    # By the debugger's way: the page's policy forbids any other.
+    if not await page.evaluate("typeof axe !== 'undefined'"):
+        await page.evaluate(script.read_text())
+    found = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        f"{each['id']} ({each['impact']}): {node['target']} {node['failureSummary']}"
+        for each in found["violations"]
+        for node in each["nodes"]
+        if each["impact"] in _SERIOUS
+    ]
+
+
+async def overflow(page: Page) -> int:
+    """By how many pixels the page is wider than its window."""
+    return int(await page.evaluate("document.documentElement.scrollWidth - innerWidth"))
+
+
+async def at_rest(page: Page) -> None:
+    """Once nothing on the page is loading."""
+    await page.wait_for_function("!document.querySelector('.loading, .skeleton')")
+
+
+def need_axe() -> Path:
+    """axe-core's script; skips the test where .ci/run has not fetched it."""
+    script = CACHE / "console/axe.min.js"
+    if not script.exists():
+        pytest.skip("axe-core is not installed (.ci/run installs it)")
+    return script
+
+
+# ------------------------------------------------------------ until the API has sessions
+
+
+class Sessions:
+    """The session routes of the console in front of an app that has none: the cookie is the key itself."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        request = Request(scope, receive)
+        key = request.cookies.get("cogmill_session")
+        if scope["path"] == "/console/about":
+            return await JSONResponse({"issuers": [], "version": "0"})(scope, receive, send)
+        if scope["path"] == "/console/session":
+            return await (await self._session(request, key))(scope, receive, send)
+        if key is not None and scope["path"].startswith("/v1"):
+            headers = MutableHeaders(scope=scope)
+            headers["authorization"] = f"Bearer {key}"
+            if scope["method"] not in ("GET", "HEAD") and headers.get("x-csrf-token") != _csrf(key):
+                refused = JSONResponse({"error": {"code": "csrf", "message": "no token"}}, 403)
+                return await refused(scope, receive, send)
+        return await self._app(scope, receive, send)
+
+    async def _session(self, request: Request, key: str | None) -> Response:
+        if request.method == "DELETE":
+            response = Response(None, 204)
+            response.delete_cookie("cogmill_session")
+            return response
+        if request.method == "POST":
+            key = str(json.loads(await request.body())["key"])
+        app = request.scope["app"]
+        known = None
+        if key and re.fullmatch(r"\S+", key):
+            known = await app.state.services.store.find_key(id_of(key))
+        if key is None or known is None:
+            refused = {"error": {"code": "invalid_api_key", "message": "this key is not known"}}
+            return JSONResponse(refused, 401, {"x-request-id": "stub"})
+        response = JSONResponse(_session_of(key, known), 201 if request.method == "POST" else 200)
+        response.set_cookie("cogmill_session", key, httponly=True, samesite="strict")
+        return response
+
+
+def _csrf(key: str) -> str:
+    return f"csrf-{id_of(key)}"
+
+
+def _session_of(key: str, known: ApiKey) -> dict[str, Any]:
+    scopes = known.rights.scopes
+    role = "admin" if Right.ADMIN in scopes else "operator" if Right.OPERATE in scopes else None
+    return {
+        "tenant": known.tenant, "name": known.name, "key_id": known.id, "person": None,
+        "rights": sorted(scope.value for scope in scopes), "role": role,
+        "all_tenants": Right.VIEW in scopes or Right.OPERATE in scopes or Right.ADMIN in scopes,
+        "csrf": _csrf(key), "expires_at": None,
+    }  # fmt: skip
+
+
+@asynccontextmanager
+async def away(page: Page) -> AsyncIterator[None]:
+    """While the browser cannot reach the API."""
+    await page.context.set_offline(True)
+    yield
+    await page.context.set_offline(False)
