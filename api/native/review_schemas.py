@@ -11,7 +11,7 @@ from api.native.campaign_answers import CAMPAIGN_EXAMPLE, CampaignObject
 from api.openai.schemas import OpenAIError
 from api.wire.bodies import Integer
 from api.wire.paging import Identified, Listing
-from orchestrator.domain.reviews import Decision, EntryKind, Remedy
+from orchestrator.domain.reviews import EntryKind, Remedy, Verdict
 
 REVIEW_EXAMPLE: dict[str, JsonValue] = {
     "id": "video_0199c3a57be47c21b1f3a1d3c5e7f944",
@@ -83,7 +83,7 @@ class Decide(_Fields):
 
     version: Integer = Field(description="That was looked at; 0 where nobody has said anything.")
     rating: Integer | None = Field(None, description="1, the worst, to 5.")
-    decision: Decision | None = None
+    decision: Verdict | None = None
     reason: str | None = Field(None, max_length=500, description="For people to read.")
     action: Remedy | None = Field(
         None,
@@ -121,7 +121,7 @@ class ReviewObject(Identified):
     campaign: str | None = Field(description="Whose row it is of. Null in lists, and of a video of no campaign.")
     version: int = Field(description="Grows with every word; 0 where nothing was said.")
     rating: int | None
-    decision: Decision | None
+    decision: Verdict | None
     reason: str | None
     action: Remedy | None
     reviewer: str | None = Field(description="The key or the person who has said so.")
@@ -139,7 +139,7 @@ class ReviewEntry(BaseModel):
     version: int = Field(description="That it made; of what was refused, the one that it met.")
     back_to: int | None = Field(description="The version that undoing went back to.")
     rating: int | None
-    decision: Decision | None
+    decision: Verdict | None
     reason: str | None
     action: Remedy | None
     reviewer: str

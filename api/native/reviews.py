@@ -16,7 +16,7 @@ from api.wire.docs import Body, listed
 from api.wire.paging import After, Limit
 from api.wire.problem import Problem
 from api.wire.replies import reply
-from orchestrator.domain.reviews import Decision, Opinion
+from orchestrator.domain.reviews import Opinion, Verdict
 from orchestrator.domain.rights import Scope
 from orchestrator.ports.reviews import Met, Reviewed
 
@@ -54,7 +54,7 @@ async def list_reviews(
     tenant: deps.Tenant,
     limit: Limit = 20,
     after: After = None,
-    decision: Annotated[Decision | None, Query(description="Only these.")] = None,
+    decision: Annotated[Verdict | None, Query(description="Only these.")] = None,
 ) -> Response:
     """A page of what was said of the tenant's videos, of campaigns or not, the newest video first."""
     reviewing = deps.services(request).reviewing

@@ -13,7 +13,7 @@ from orchestrator.config import Settings
 from orchestrator.domain.campaign import Campaign
 from orchestrator.domain.errors import InvalidField, NotFound, WrongState
 from orchestrator.domain.job import parse_public_id
-from orchestrator.domain.reviews import MAX_REASON, Decision, Entry, Opinion, Remedy, Review, before, checked
+from orchestrator.domain.reviews import MAX_REASON, Entry, Opinion, Remedy, Review, Verdict, before, checked
 from orchestrator.domain.texts import check_text
 from orchestrator.intake.jobs import Jobs
 from orchestrator.ports.campaign_values import Change
@@ -81,7 +81,7 @@ class Reviewing:
             await self._store.note_applied(of, tenant, version, job.id, reviewer())
         return (await self._of(tenant, video_id)).review
 
-    async def list(self, tenant: str, *, limit: int, after: str | None, decision: Decision | None) -> Sequence[Review]:
+    async def list(self, tenant: str, *, limit: int, after: str | None, decision: Verdict | None) -> Sequence[Review]:
         """A page of reviews, the newest video first."""
         behind = None if after is None else parse_public_id(after)
         if after is not None and behind is None:

@@ -14,7 +14,7 @@ MAX_REASON = 500
 RATINGS = (1, 5)
 
 
-class Decision(StrEnum):
+class Verdict(StrEnum):
     APPROVE = "approve"
     REJECT = "reject"
 
@@ -44,7 +44,7 @@ class Opinion:
     """What one says of a video, as a whole; nothing is an opinion, too."""
 
     rating: int | None = None
-    decision: Decision | None = None
+    decision: Verdict | None = None
     reason: str | None = None
     action: Remedy | None = None
 
@@ -88,7 +88,7 @@ def checked(opinion: Opinion) -> Opinion:
     """The opinion, complete. Raises `InvalidField` for what contradicts itself."""
     if opinion.rating is not None and not RATINGS[0] <= opinion.rating <= RATINGS[1]:
         raise InvalidField(f"must be between {RATINGS[0]} and {RATINGS[1]}", param="rating")
-    if opinion.decision is Decision.REJECT:
+    if opinion.decision is Verdict.REJECT:
         return replace(opinion, action=opinion.action or Remedy.NEW_SEED)
     if opinion.action is not None:
         raise InvalidField("is for what is rejected", param="action")

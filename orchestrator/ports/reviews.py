@@ -9,7 +9,7 @@ from typing import Protocol
 from uuid import UUID
 
 from orchestrator.domain.campaign import Campaign
-from orchestrator.domain.reviews import Decision, Entry, Opinion, Review
+from orchestrator.domain.reviews import Entry, Opinion, Review, Verdict
 from orchestrator.ports.campaign_values import Change, EndedRow
 
 
@@ -126,7 +126,7 @@ class ReviewStore(Protocol):
         ...
 
     async def list_reviews(
-        self, tenant: str, *, limit: int, after: UUID | None, decision: Decision | None
+        self, tenant: str, *, limit: int, after: UUID | None, decision: Verdict | None
     ) -> list[Review]:
         """Reviews of a tenant's videos, the newest video first, behind one."""
         ...

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from orchestrator.domain.campaign import Outcome, Row
 from orchestrator.domain.campaign_ids import place_of
 from orchestrator.domain.errors import WrongState
-from orchestrator.domain.reviews import Decision, Entry, EntryKind, Opinion, Remedy, Review
+from orchestrator.domain.reviews import Entry, EntryKind, Opinion, Remedy, Review, Verdict
 from orchestrator.ports.campaign_values import EndedRow
 from orchestrator.ports.reviews import Carried, Carry, Met, Reviewed, Undo
 from orchestrator.store.campaign_values import COLUMNS, LIVE, campaign
@@ -170,7 +170,7 @@ class Reviews(Part):
         return await self._database.transact(turn)
 
     async def list_reviews(
-        self, tenant: str, *, limit: int, after: UUID | None, decision: Decision | None
+        self, tenant: str, *, limit: int, after: UUID | None, decision: Verdict | None
     ) -> list[Review]:
         where = {"tenant": tenant, "after": after, "decision": decision, "n": limit}
         return [review(row, row.job_id) for row in await self._database.fetch(_LIST, where)]
@@ -232,7 +232,7 @@ def _columns(opinion: Opinion) -> dict[str, Any]:
 def _opinion(row: SqlRow[Any]) -> Opinion:
     return Opinion(
         rating=row.rating,
-        decision=None if row.decision is None else Decision(row.decision),
+        decision=None if row.decision is None else Verdict(row.decision),
         reason=row.reason,
         action=None if row.action is None else Remedy(row.action),
     )

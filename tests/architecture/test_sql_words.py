@@ -18,7 +18,7 @@ from orchestrator.domain.orders import OrderKind
 from orchestrator.domain.outcome import AttemptOutcome
 from orchestrator.domain.outlooks import Subject
 from orchestrator.domain.protocol import Stage
-from orchestrator.domain.reviews import Decision, EntryKind, Remedy
+from orchestrator.domain.reviews import EntryKind, Remedy, Verdict
 from orchestrator.domain.states import JobState
 from orchestrator.domain.webhooks import EVENT_TYPES, DeliveryState, Fate
 from orchestrator.domain.worker_time import Spell
@@ -68,7 +68,7 @@ CHECKED: dict[tuple[str, str], type[StrEnum]] = {
     ("ray_clusters", "state"): ClusterState,
     ("worker_orders", "kind"): OrderKind,
     ("dead_letters", "fate"): LetterFate,
-    ("reviews", "decision"): Decision,
+    ("reviews", "decision"): Verdict,
     ("reviews", "action"): Remedy,
     ("review_entries", "kind"): EntryKind,
 }

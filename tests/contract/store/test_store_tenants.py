@@ -19,7 +19,7 @@ import uuid_utils.compat
 
 from orchestrator.domain.campaign import Ask, Campaign, CampaignState, TemplateVersion
 from orchestrator.domain.job import Artifact, Job
-from orchestrator.domain.reviews import Decision, Opinion, Remedy, before
+from orchestrator.domain.reviews import Opinion, Remedy, Verdict, before
 from orchestrator.domain.rights import Rights
 from orchestrator.domain.webhooks import EventType
 from orchestrator.policy.limits import Limits
@@ -69,7 +69,7 @@ class Things:
         await store.set_budget(Budget(tenant=tenant, period="day", unit="gpu_seconds", amount=9))
         review = await store.find_review(ended.id, tenant)
         assert review is not None
-        await store.decide(review, tenant, 0, Opinion(decision=Decision.REJECT, action=Remedy.DROP), tenant)
+        await store.decide(review, tenant, 0, Opinion(decision=Verdict.REJECT, action=Remedy.DROP), tenant)
         return cls(waiting.id, ended.id, file.id, batch.id, endpoint.id, delivery.id, campaign.id, review)
 
 
