@@ -29,7 +29,7 @@ const STATES = [
   "failed",
 ];
 
-/** @type {import("../parts/Table.js").Column<any>[]} */
+/** @type {() => import("../parts/Table.js").Column<any>[]} */
 const columns = () => [
   {
     name: "name",

@@ -103,7 +103,10 @@ export function Chart({
               : format(/** @type {number} */ (lines[i].values[at])),
         })),
       ],
-      bands: bands.map((band) => ({ series: [band.upper + 1, band.lower + 1], fill: `${color(band.tone)}26` })),
+      bands: bands.map((band) => ({
+        series: /** @type {[number, number]} */ ([band.upper + 1, band.lower + 1]),
+        fill: `${color(band.tone)}26`,
+      })),
       hooks: {
         draw: [
           (/** @type {any} */ u) => {
