@@ -19,7 +19,7 @@ help:
 	@echo 'make test-security  attacks of tenants on each other, each a test'
 	@echo 'make rehearse   models of true size with random weights, loaded and rendered here (MODELS="...")'
 	@echo 'make profile    flame graphs of a stack under load, plans of its statements (PROFILE="--pid N")'
-	@echo 'make check      ruff, mypy and the import contracts'
+	@echo 'make check      ruff, mypy, the import contracts; of the console biome and tsc, once .ci/console-tools was run'
 	@echo 'make format     mend layout and imports'
 	@echo 'make audit      ask about known vulnerabilities of all that is pinned (AUDIT="--osv-url URL")'
 	@echo 'make sbom       what is installed in .venv and beside it, as CycloneDX, into dist/'
@@ -62,10 +62,12 @@ check: $(INSTALLED)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@.ci/check-console "$${XDG_CACHE_HOME:-$$HOME/.cache}/cogmill-tools"
 
 format: $(INSTALLED)
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+	@.ci/check-console "$${XDG_CACHE_HOME:-$$HOME/.cache}/cogmill-tools" --write
 
 # uv writes hashes of all files of a release, which pip does not.
 locks: $(INSTALLED)

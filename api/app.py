@@ -11,7 +11,9 @@ from fastapi import APIRouter, Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from api import deps, errors, health, jwks, reference, services
+from api.console import oidc as console_oidc
 from api.console import pages as console
+from api.console import session as console_session
 from api.dialects import DIALECTS
 from api.middleware import BasePath, BodyLimit, Edge
 from api.shared.dialect import Bound, Dialect
@@ -79,7 +81,9 @@ def create_app(
     _surround(app, settings, dialects)
     errors.install(app, dialects)
     measures = [health.measures] if settings.metrics.api_port is None else []
-    for router in (*_routers(dialects), health.router, *measures, jwks.router, reference.router, console.router):
+    # The page is at every path below it that no other has.
+    consoles = console_session.router, console_oidc.router, console.router
+    for router in (*_routers(dialects), health.router, *measures, jwks.router, reference.router, *consoles):
         app.include_router(router)
     return app
 
@@ -87,6 +91,7 @@ def create_app(
 def _surround(app: FastAPI, settings: Settings, dialects: Sequence[Dialect]) -> None:
     """Put around the routes what every request passes; each goes around those before it."""
     bounds = {path: bound for dialect in dialects for path, bound in dialect.bodies.items()}
+    bounds[console_session.PATH] = lambda _: console_session.BODY_BYTES
     app.add_middleware(BodyLimit, limit=partial(_largest_body, settings, bounds), hold=deps.hold_body)
     app.add_middleware(Holding)
     app.add_middleware(Edge, access=settings.log.access)

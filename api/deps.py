@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.types import Scope
 
+from api.console import guard
 from api.services import TURN_S, Services
 from api.wire.holding import Held, held
 from api.wire.scopes import scope_of
 from orchestrator.domain import callers, rights
 from orchestrator.domain.addresses import IPAddress
 from orchestrator.domain.audit import Actor
-from orchestrator.domain.errors import AddressRefused, InvalidField, LimitExceeded, NoAccess, NotFound, Unauthenticated
+from orchestrator.domain.errors import (
+    AddressRefused,
+    ForgedRequest,
+    InvalidField,
+    LimitExceeded,
+    NoAccess,
+    NotFound,
+    Unauthenticated,
+)
 from orchestrator.domain.job import Artifact
 from orchestrator.ports import ApiKey
 from orchestrator.telemetry import acting
@@ -63,7 +72,7 @@ def name_of(key: ApiKey) -> str:
 
 
 # Why a key, or a person, that is known may not come in.
-_REASONS: dict[type[Exception], str] = {AddressRefused: "address", NoAccess: "no_access"}
+_REASONS: dict[type[Exception], str] = {AddressRefused: "address", NoAccess: "no_access", ForgedRequest: "csrf"}
 
 
 async def _key(request: Request) -> ApiKey:
@@ -77,17 +86,34 @@ async def _found(request: Request) -> ApiKey:
     opened = services(request)
     authorization = request.headers.get("authorization")
     request.state.address = address = address_of(request)
-    try:
-        key = await opened.keyring.key(authorization, address)
-    except (Unauthenticated, AddressRefused, NoAccess) as error:
-        reason = error.reason if isinstance(error, Unauthenticated) else _REASONS[type(error)]
-        opened.refusals.unauthenticated(reason, address, keys.claimed_id(authorization), request.state.request_id)
-        raise
-    request.state.key = key
-    acting.act_as(actor_of(key, address, request.state.request_id))
-    await _admit(request, key.tenant)
+    with noting_refusals(request, authorization):
+        # A header comes first: who sends one means it, and a browser sends its cookie whether or not anybody means it.
+        if authorization is None and (cookie := guard.session_cookie(request)) is not None:
+            key = (await guard.opened(request, opened.sessions, cookie, address)).key
+        else:
+            key = await opened.keyring.key(authorization, address)
+    await let_in(request, key)
     rights.need(key.rights, scope_of(request.scope["route"].openapi_extra))
     return key
+
+
+@contextmanager
+def noting_refusals(request: Request, authorization: str | None) -> Iterator[None]:
+    """Whoever is not let in here is counted."""
+    try:
+        yield
+    except (Unauthenticated, AddressRefused, NoAccess, ForgedRequest) as error:
+        reason = error.reason if isinstance(error, Unauthenticated) else _REASONS[type(error)]
+        refusals, claimed = services(request).refusals, keys.claimed_id(authorization)
+        refusals.unauthenticated(reason, request.state.address, claimed, request.state.request_id)
+        raise
+
+
+async def let_in(request: Request, key: ApiKey) -> None:
+    """From here on it is this key that asks. Raises `LimitExceeded` or `Crowded`."""
+    request.state.key = key
+    acting.act_as(actor_of(key, request.state.address, request.state.request_id))
+    await _admit(request, key.tenant)
 
 
 def key_of(request: Request) -> ApiKey:

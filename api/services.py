@@ -11,6 +11,7 @@ from api.openai.lines import OpenAILines
 from api.readiness import Readiness
 from api.wire.downloads import DEADLINE_S, Downloads
 from orchestrator.adapters.issuers import fetch_of
+from orchestrator.adapters.providers import provider_of
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.audit.refusals import Refusals
 from orchestrator.batches.batches import Batches
@@ -44,6 +45,7 @@ from orchestrator.ports.ledger import LedgerStore
 from orchestrator.ports.orders import WorkerAdmin
 from orchestrator.ports.parked import ParkedStore
 from orchestrator.ports.reviews import ReviewStore
+from orchestrator.ports.sessions import SessionStore
 from orchestrator.processes.frontdoor import FrontDoor, FrontdoorStore, open_front_door
 from orchestrator.store import CALLERS, Store
 from orchestrator.tenants.administering import Tenants
@@ -56,6 +58,8 @@ from orchestrator.tenants.masters import MasterFiles
 from orchestrator.tenants.oidc import People
 from orchestrator.tenants.rates import RequestRates, TenantLimits
 from orchestrator.tenants.room import Room
+from orchestrator.tenants.sessions import Sessions
+from orchestrator.tenants.signing_in import SigningIn
 from orchestrator.tenants.turns import Turns
 from orchestrator.tenants.uses import Uses
 
@@ -79,7 +83,7 @@ class AdminStore(AnyJobStore, WorkerAdmin, ParkedStore, Protocol):
 
 class ApiStore(
     FrontdoorStore, BatchStore, CampaignStore, ForecastStore, LedgerStore, FleetReader, KeyStore, WebhookStore,
-    AdminStore, AuditTrail, AskedStore, ReviewStore, Protocol,
+    AdminStore, AuditTrail, AskedStore, ReviewStore, SessionStore, Protocol,
 ):  # fmt: skip
     """What the API asks of the store."""
 
@@ -140,6 +144,8 @@ class Services:
     predictions: Listing
     masters: Masters
     keyring: Keyring
+    sessions: Sessions
+    signing_in: SigningIn
     uses: Uses
     refusals: Refusals
     keys: Issuing
@@ -157,7 +163,10 @@ class Services:
         door, masters, uses = open_front_door(settings, store, objects), MasterFiles(settings), Uses(store)
         people = People(settings.oidc, store, fetch_of, cache_s=settings.api.key_cache_s)
         campaigns = _campaigns(settings, store, objects, door)
-        keyring = Keyring(store, masters, cache_s=settings.api.key_cache_s, used=uses.note, people=people)
+        signing_in = SigningIn(settings.oidc, people, masters, provider_of, url=settings.console.url or "")
+        cache_s = settings.api.key_cache_s
+        sessions = Sessions(store, masters, people, settings.console, cache_s=cache_s, used=uses.note)
+        keyring = Keyring(store, masters, cache_s=cache_s, used=uses.note, people=people, sessions=sessions)
         return cls(
             settings=settings,
             store=store,
@@ -180,6 +189,8 @@ class Services:
             predictions=Listing(settings, store),
             masters=masters,
             keyring=keyring,
+            sessions=sessions,
+            signing_in=signing_in,
             uses=uses,
             refusals=Refusals(store),
             keys=Issuing(store, masters, changed=keyring.forget),

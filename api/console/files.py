@@ -13,7 +13,13 @@ from typing import Self
 STATIC = Path(__file__).parent / "static"
 INDEX = "index.html"
 
-_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".png": "image/png"}
+_TYPES = {
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+}
 _PACKED = {".html", ".js", ".css", ".svg"}
 # Below that, a packed copy is no smaller on the wire.
 _LEAST_TO_PACK = 500
@@ -58,5 +64,7 @@ def index(base: str) -> File:
     root = f"{base}/console/static/{version()}"
     modules = (path for path in files() if path.endswith(".js") and not path.startswith("words/"))
     preloads = "\n".join(f'<link rel="modulepreload" href="{root}/{path}">' for path in modules)
-    text = files()[INDEX].data.decode().replace("<!--modules-->", preloads).replace("BASE", base).replace("STATIC", root)
+    text = (
+        files()[INDEX].data.decode().replace("<!--modules-->", preloads).replace("BASE", base).replace("STATIC", root)
+    )
     return File.of(text.encode(), ".html")

@@ -58,6 +58,14 @@ class OidcSettings(Section):
     keys_stale_s: Seconds = 24 * 3600
     # How long a key lives that somebody makes with a token; None: nobody makes one so.
     made_keys_s: Seconds | None = None
+    # What the console is to the issuer (RFC 6749, section 2.2); None: people sign in to it otherwise.
+    client_id: _Text | None = None
+    # None: a public client, which PKCE protects alone.
+    client_secret_file: Path | None = None
+    # What it is asked for, so that its ID tokens have the claims above.
+    scopes: tuple[_Text, ...] = ("openid",)
+    # What people know it by; None: its name here.
+    title: _Text | None = None
 
     @field_validator("issuer", "jwks_url")
     @classmethod
@@ -91,6 +99,10 @@ class OidcSettings(Section):
             raise ValueError("needs roles or everybody: else nobody may anything")
         if self.keys_stale_s < self.keys_fresh_s:
             raise ValueError("keys_stale_s must not be less than keys_fresh_s")
+        if self.client_id is None and self.client_secret_file is not None:
+            raise ValueError("client_secret_file needs client_id")
+        if "openid" not in self.scopes:
+            raise ValueError("scopes must have 'openid': without it there is no ID token")
         return self
 
 

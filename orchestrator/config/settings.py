@@ -10,6 +10,7 @@ from pydantic import Field, PrivateAttr, SecretStr, ValidationError, model_valid
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from orchestrator.config import consistency, loops, placeholders, refusals, rendering, sections, sources
+from orchestrator.config.console import ConsoleSettings, check_sign_in
 from orchestrator.config.database import Access, DatabaseAddress
 from orchestrator.config.logins import DEPLOYMENT
 from orchestrator.config.masters import MasterKeySettings, ring_of
@@ -47,6 +48,7 @@ class Settings(BaseSettings):
     api: sections.ApiSettings = sections.ApiSettings()
     # Issuers of people's tokens, by the names that people have before theirs. None: keys alone are taken.
     oidc: dict[str, OidcSettings] = Field(default_factory=dict)
+    console: ConsoleSettings = ConsoleSettings()
     ray: loops.RaySettings = loops.RaySettings()
     lease: loops.LeaseSettings = loops.LeaseSettings()
     retry: loops.RetrySettings = loops.RetrySettings()
@@ -74,6 +76,7 @@ class Settings(BaseSettings):
         placeholders.refuse(self._secrets)
         consistency.check_bodies(self.api, self.max_request_bytes)
         check_issuers(self.oidc, max_head_bytes=self.api.max_head_bytes)
+        check_sign_in(self.console, self.oidc, self.api.base_path)
         DatabaseAddress.parse(self.database_url)
         if self.listen_url is not None:
             DatabaseAddress.parse(self.listen_url, "listen_url")

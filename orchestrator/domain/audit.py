@@ -27,6 +27,9 @@ class Action(StrEnum):
     KEY_CREATE = "key.create"
     KEY_ROTATE = "key.rotate"
     KEY_REVOKE = "key.revoke"
+    # Of the console: a session of it, by a key or a person.
+    SESSION_BEGIN = "session.begin"
+    SESSION_END = "session.end"
     TENANT_CREATE = "tenant.create"
     TENANT_LIMITS = "tenant.limits"
     TENANT_WEIGHT = "tenant.weight"

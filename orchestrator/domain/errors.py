@@ -10,6 +10,7 @@ CogmillError
 │   │   ├── MissingScope     it lacks the scope that the route needs
 │   │   ├── AddressRefused   it may not be used from where the request comes from
 │   │   ├── BeyondOwn        it would make, replace or revoke a key that may more than itself
+│   │   ├── ForgedRequest    another site's page sent it, or one that cannot show that it is the console
 │   │   ├── TenantErased     its tenant is being erased: nothing new is taken for it
 │   │   └── NoAccess         a person's token is good, and gives no role or no tenant here
 │   ├── NotFound             no such job of this tenant (someone else's is not found either)
@@ -127,6 +128,12 @@ class AddressRefused(Forbidden):
 
 class BeyondOwn(Forbidden):
     code = "beyond_own_rights"
+
+
+class ForgedRequest(Forbidden):
+    """A browser sent it with a session's cookie, and the console did not."""
+
+    code = "csrf"
 
 
 class TenantErased(Forbidden):

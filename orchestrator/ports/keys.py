@@ -45,6 +45,8 @@ class ApiKey:
     erasing: bool = False
     # Whose token stands for it: then it is in no table, and its id is `oidc:ISSUER#SUBJECT`.
     person: Person | None = None
+    # The session of the console that the request came by; None: it came with the key itself.
+    session: str | None = None
 
     @property
     def operator(self) -> bool:

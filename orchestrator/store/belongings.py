@@ -31,6 +31,7 @@ OF_TENANT: Final[dict[str, str]] = {
     "deliveries": "tenant = :tenant",
     "webhook_endpoints": "tenant = :tenant",
     "parked": "tenant = :tenant",
+    "console_sessions": "tenant = :tenant",
     "lanes": "tenant = :tenant",
     "lane_forecasts": "tenant = :tenant",
     "shares": "tenant = :tenant",

@@ -54,6 +54,7 @@ GRANTS: Mapping[str, Mapping[Login, str]] = {
         "estimate, run_at, deadline, ended_at)",
         _MAINTAIN: _ALL,
     },
+    "console_sessions": {_API: _ALL, _MAINTAIN: "SELECT, DELETE"},
     "dead_letters": {_API: _WRITTEN, _MAINTAIN: "SELECT, DELETE"},
     "deliveries": {_API: _WRITTEN, _MAINTAIN: _ALL},
     "deployment": {_API: _PROBED, _DISPATCH: _PROBED, _MAINTAIN: _PROBED},

@@ -46,6 +46,7 @@ from orchestrator.store.review_sheets import ReviewSheets
 from orchestrator.store.reviews import Reviews
 from orchestrator.store.rivals import Rivals
 from orchestrator.store.row_ends import RowEnds
+from orchestrator.store.sessions import Sessions
 from orchestrator.store.settle import Settlements
 from orchestrator.store.shares import Shares
 from orchestrator.store.spending import Budgets
@@ -62,7 +63,7 @@ class Store(
     Jobs, Turns, Claims, Settlements, WorkerRows, Housekeeping, Tenants, Keys, Files, Inputs, Endpoints,
     Deliveries, DeliveryLog, Batches, Campaigns, Changes, CampaignRows, Windows, RowEnds, Rivals, Budgets,
     CampaignHouse, Ledger, Loads, Pauses, ParkedThings, WorkerTime, PredictionRows, Shares, Forecasts, Fleets, Clusters,
-    Masters, Quotas, WorkerOrders, DeadLetters, Audit, AuditLog, AuditSealing, Erasures, ErasedObjects,
+    Masters, Quotas, WorkerOrders, DeadLetters, Audit, AuditLog, AuditSealing, Erasures, ErasedObjects, Sessions,
     Reviews, ReviewSheets,
 ):  # fmt: skip
     """Jobs, keys, inputs, files, batches, campaigns, webhooks, as the ports ask. One per process and event loop."""

@@ -28,6 +28,12 @@ class KeyFinder(Protocol):
     async def find_key(self, key_id: str) -> ApiKey | None: ...
 
 
+class OpenSessions(Protocol):
+    """The one part of `Sessions` that streams of the console need."""
+
+    async def check_open(self, session_id: str) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Lookup:
     """A read of one key, perhaps still under way."""
@@ -57,6 +63,7 @@ class Keyring:
         cache_s: float,
         used: Callable[[str], object] = lambda _: None,
         people: People | None = None,
+        sessions: OpenSessions | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -65,6 +72,7 @@ class Keyring:
         self._cache_s = cache_s
         self._used = used
         self._people = people
+        self._sessions = sessions
         self._monotonic = monotonic
         self._wall = wall
         self._lookups: dict[str, _Lookup] = {}
@@ -108,6 +116,8 @@ class Keyring:
 
         Raises as `good` does, and `NoAccess`.
         """
+        if key.session is not None and self._sessions is not None:
+            await self._sessions.check_open(key.session)
         if key.person is None or self._people is None:
             await self.good(key.id)
             return

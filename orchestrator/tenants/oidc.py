@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -22,6 +22,7 @@ from orchestrator.domain.errors import NoAccess, Unauthenticated
 from orchestrator.domain.rights import Rights
 from orchestrator.ports import ApiKey, Person
 from orchestrator.ports.issuers import Fetch
+from orchestrator.tenants import cookies
 from orchestrator.tenants.jwks import KeySet
 
 # Ids of people begin so, and no key's does.
@@ -32,6 +33,9 @@ _TOKEN = re.compile(rf"(?:(?i:bearer) +)?({_PART}\.{_PART}\.(?:{_PART})?)")
 # RFC 8725, section 3.11: other kinds of tokens (a logout token's) say another one. RFC 9068 has that of access tokens.
 _TYPES = ("jwt", "at+jwt", "application/at+jwt")
 _MAX_KID = 255
+# Of a person, as the console shows it.
+_MAX_NAME = 200
+_NAMES = ("name", "preferred_username", "email")
 _REQUIRED = ["exp", "aud", "iss", "sub"]
 _LATEST = 253402300799  # the last second of the year 9999
 # Kept at once, of those that tokens name.
@@ -60,12 +64,34 @@ class Issuer:
         self._settings = settings
         self._keys = keys
 
+    @property
+    def made_keys_s(self) -> float | None:
+        """How long a key lives that its people make."""
+        return self._settings.made_keys_s
+
     async def person(self, token: str) -> ApiKey:
         """Whose token it is, with a tenant that there may or may not be.
 
         Raises `Unauthenticated`, `NoAccess` or `IssuerUnavailable`.
         """
-        claims = await self._verified(token)
+        return self._whose(await self._verified(token, self._settings.audience))
+
+    async def signed_in(self, token: str, nonce: str) -> tuple[ApiKey, str]:
+        """Whose ID token it is, and what people call them, where it answers the request that said this nonce.
+
+        OpenID Connect Core 1.0, section 3.1.3.7. Raises as `person` does.
+        """
+        client = self._settings.client_id or ""
+        claims = await self._verified(token, (client,))
+        several = isinstance(claims["aud"], list) and len(claims["aud"]) > 1
+        if claims.get("azp", None if several else client) != client:
+            raise Unauthenticated("the token is for somebody else ('azp')", reason="unverified")
+        said = claims.get("nonce")
+        if not isinstance(said, str) or not cookies.same(said, nonce):
+            raise Unauthenticated("the token answers another sign-in ('nonce')", reason="unverified")
+        return self._whose(claims), _name(claims)
+
+    def _whose(self, claims: Mapping[str, Any]) -> ApiKey:
         settings = self._settings
         if settings.tenant is not None:
             tenant = settings.tenant
@@ -82,7 +108,7 @@ class Issuer:
             person=Person(issuer=self._name, made_keys_s=settings.made_keys_s),
         )
 
-    async def _verified(self, token: str) -> Mapping[str, Any]:
+    async def _verified(self, token: str, audience: Sequence[str]) -> Mapping[str, Any]:
         kid, algorithm = self._head(token)
         key = await self._keys.key(kid, algorithm)
         settings = self._settings
@@ -91,7 +117,7 @@ class Issuer:
                 token,
                 key.key,
                 algorithms=[algorithm],
-                audience=settings.audience,
+                audience=audience,
                 issuer=settings.issuer,
                 leeway=settings.leeway_s,
                 options={"require": _REQUIRED},
@@ -144,6 +170,7 @@ class People:
             each.issuer: Issuer(name, each, _key_set(name, each, fetch_of(name, each), monotonic))
             for name, each in issuers.items()
         }
+        self._named = dict(zip(issuers, self._issuers.values(), strict=True))
         # Until when it is known of a name, in monotonic seconds, whether it is a tenant's.
         self._tenants: dict[str, tuple[float, bool]] = {}
 
@@ -167,6 +194,10 @@ class People:
         person = await self._issuers[claimed.issuer].person(claimed.text)
         await self.check_tenant(person.tenant)
         return person
+
+    def named(self, name: str) -> Issuer | None:
+        """The issuer of this name in the settings."""
+        return self._named.get(name)
 
     async def check_tenant(self, tenant: str) -> None:
         """Raise `NoAccess` where there is no such tenant, or none any more; or `StoreUnavailable`."""
@@ -208,6 +239,12 @@ def _subject(value: Any) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= people.MAX_SUBJECT or not value.isprintable():
         raise Unauthenticated("the token's 'sub' is no name", reason="malformed")
     return value
+
+
+def _name(claims: Mapping[str, Any]) -> str:
+    """What people call somebody, as far as the token says it; it is shown, and means nothing."""
+    said = (claims.get(name) for name in _NAMES)
+    return next((it for it in said if isinstance(it, str) and 0 < len(it) <= _MAX_NAME and it.isprintable()), "")
 
 
 def _moment(value: Any) -> float:

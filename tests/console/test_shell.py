@@ -1,31 +1,220 @@
-"""The console's shell: signing in, finding the way, and what stands around every page."""
+"""The console's shell: signing in, finding the way by hand and by keys, and going on when a session or the API ends."""
 
 from __future__ import annotations
 
-import pytest
+import re
 
-from tests.support.console import NARROW, WIDE, Console, findings, overflow, shot
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.support.console import NARROW, WIDE, Console, away, findings, overflow, shot
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+# Shapes that become markup, or a script, wherever a text is taken for one.
+HOSTILE = '<img src=x onerror="document.title=1"><script>document.title=2</script>${document.title}"\'>'
 
-async def test_a_key_signs_in_and_a_wrong_one_is_told_so(console: Console) -> None:
-    page = await console.page(signed_in=False)
-    await page.get_by_label("API key").fill("cgm_wrong.key")
-    await page.get_by_role("button", name="Sign in").click()
-    await page.get_by_role("alert").get_by_text("has been revoked or has expired").wait_for()
+
+def key_of(console: Console) -> str:
+    return str(console.api.http.headers["authorization"]).removeprefix("Bearer ")
+
+
+async def sign_in(page: Page, key: str) -> None:
+    await page.get_by_label("API key").fill(key)
+    await page.get_by_role("button", name="Sign in", exact=True).click()
+
+
+async def test_a_key_signs_in_and_out_a_wrong_one_is_told_so_and_none_is_kept_in_the_browser(console: Console) -> None:
+    page = await console.page("/parts?tab=empty", signed_in=False)
+    await sign_in(page, "cgm_wrong.key")
+    await expect(page.get_by_role("alert")).to_contain_text("has been revoked or has expired")
+    assert await findings(page) == []
     await shot(page, "sign-in")
-    await page.get_by_label("API key").fill(console.api.http.headers["authorization"].split()[1])
-    await page.get_by_role("button", name="Sign in").click()
-    await page.get_by_role("navigation", name="Pages").wait_for()
+    await sign_in(page, key_of(console))
+    await expect(page.get_by_role("heading", name="Parts")).to_be_visible()
+    assert page.url.endswith("/console/parts?tab=empty"), "what was asked for is not where one is led"
+    kept = await page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])")
+    assert key_of(console) not in kept
+    await page.get_by_role("button", name="Account").click()
+    await page.get_by_role("menuitem", name="Sign out").click()
+    await expect(page.get_by_label("API key")).to_be_visible()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [WIDE, NARROW])
-async def test_the_parts_can_be_read_by_everybody(console: Console, width: int, theme: str) -> None:
-    page = await console.page("/parts", width=width, theme=theme)
-    await page.get_by_role("heading", name="Parts", exact=True).wait_for()
+@pytest.mark.parametrize(("width", "theme"), [(WIDE, "light"), (WIDE, "dark"), (NARROW, "light"), (NARROW, "dark")])
+async def test_the_parts_are_for_everybody_at_every_width_and_break_no_rule(
+    console: Console, width: int, theme: str
+) -> None:
+    page = await console.page("/parts", width=width, theme=theme, language="zh" if width == NARROW else "en")
+    await expect(page.locator(".chart canvas")).to_be_visible()
+    assert await page.evaluate("document.documentElement.dataset.theme") == theme
     await shot(page, f"parts-{width}-{theme}", whole=True)
     assert await findings(page) == []
     assert await overflow(page) <= 0
     assert console.errors == []
+
+
+async def test_everything_is_reached_by_keys_alone(console: Console) -> None:
+    page = await console.page("/parts?rows=500")
+    table = page.get_by_role("region", name="Rows")
+    await expect(table).to_be_visible()
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("link", name="Skip to the page")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(page.locator("main")).to_be_focused()
+
+    await page.keyboard.type("jjjk")  # down three rows and up again
+    await expect(table.locator("[aria-selected=true]")).to_contain_text("video_1")
+    await table.focus()
+    await page.keyboard.press("End")
+    await expect(table.locator("[aria-selected=true]")).to_contain_text("video_499")
+    assert await table.locator("tbody tr").count() < 100, "rows out of sight are drawn"
+    await page.keyboard.press("Enter")
+    await expect(page).to_have_url(re.compile(r"opened=video_499"))
+
+    await page.keyboard.press("?")
+    await expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_contain_text("Jobs")
+    assert await findings(page) == []
+    await shot(page, "keys")
+    await page.keyboard.press("Escape")
+    await page.keyboard.type("gw")
+    await expect(page).to_have_url(re.compile(r"/console/webhooks$"))
+
+
+async def test_a_window_keeps_the_focus_and_gives_it_back_and_what_destroys_asks_for_the_name(console: Console) -> None:
+    page = await console.page("/parts")
+    opener = page.get_by_role("button", name="Delete…")
+    await opener.click()
+    window = page.get_by_role("dialog", name="Delete autumn?")
+    confirm = window.get_by_role("button", name="Delete")
+    await expect(window.get_by_label("Type autumn to confirm")).to_be_focused()
+    await expect(confirm).to_be_disabled()
+    for _ in range(8):
+        await page.keyboard.press("Tab")
+        # Behind the last control comes the browser's own bar, where nothing of the page has the focus.
+        assert await page.evaluate("document.activeElement.matches('body, dialog, dialog *')")
+    await shot(page, "confirm")
+    await window.get_by_label("Type autumn to confirm").fill("autumn")
+    await confirm.click()
+    await expect(page.get_by_text("Deleted", exact=True)).to_be_visible()
+    await expect(opener).to_be_focused()
+
+
+async def test_what_is_done_later_can_be_undone(console: Console) -> None:
+    page = await console.page("/parts")
+    await page.clock.install()
+    await page.get_by_role("button", name="Undo").click()
+    await page.get_by_role("status").get_by_role("button", name="Undo").click()
+    await expect(page.get_by_text("Undone")).to_be_visible()
+    await page.clock.fast_forward(20_000)
+    assert await page.get_by_text("Really done").count() == 0
+    await page.get_by_role("button", name="Undo").click()
+    await page.clock.fast_forward(7_000)
+    await expect(page.get_by_text("Really done")).to_be_visible()
+
+
+async def test_the_palette_finds_pages_jobs_and_actions(console: Console) -> None:
+    page = await console.page("/parts")
+    await expect(page.get_by_role("heading", name="Parts")).to_be_visible()
+    await page.keyboard.press("Control+k")
+    ask = page.get_by_role("combobox", name="Find")
+    await expect(ask).to_be_focused()
+    await shot(page, "palette")
+    assert await findings(page) == []
+    await ask.fill("nothing of the kind")
+    await expect(page.get_by_text("Nothing fits")).to_be_visible()
+    await ask.fill("theme")
+    await page.keyboard.press("Enter")
+    assert await page.evaluate("document.documentElement.dataset.theme") == "dark"
+    await page.keyboard.press("Control+k")
+    await ask.fill("0198c5a7e3b97d6f8a0c1f2e3d4c5b6a")
+    await page.keyboard.press("Enter")
+    await expect(page).to_have_url(re.compile(r"/jobs/video_0198c5a7e3b97d6f8a0c1f2e3d4c5b6a$"))
+
+
+async def test_the_language_is_chosen_and_kept(console: Console) -> None:
+    page = await console.page("/parts")
+    await page.get_by_role("button", name="Language").click()
+    await page.get_by_role("menuitemradio", name="中文").click()
+    await expect(page.get_by_role("heading", name="组件")).to_be_visible()
+    await page.reload()
+    await expect(page.get_by_role("navigation", name="页面")).to_contain_text("任务")
+    assert await page.evaluate("document.documentElement.lang") == "zh-CN"
+    await shot(page, "chinese")
+
+
+async def test_filters_and_tabs_live_in_the_address(console: Console) -> None:
+    page = await console.page("/parts?state=running&tab=empty&rows=18")
+    await expect(page.get_by_role("tab", name="Empty")).to_have_attribute("aria-selected", "true")
+    rows = page.get_by_role("region", name="Rows").locator("tbody tr")
+    await expect(rows).to_have_count(2)
+    await page.get_by_label("Prompt").first.fill(HOSTILE)
+    await expect(page).to_have_url(re.compile("text=%3Cimg"))
+    await page.reload()
+    await expect(page.get_by_label("Prompt").first).to_have_value(HOSTILE)
+    await page.get_by_role("button", name="Clear filters").click()
+    await expect(rows).to_have_count(18)
+
+
+async def test_a_session_that_ends_leaves_the_page_and_what_was_typed(console: Console) -> None:
+    page = await console.page("/parts")
+    await page.get_by_label("Name").fill("half a thou")
+    await page.context.clear_cookies()
+    await page.keyboard.press("Control+k")  # reads campaigns: the first that hears of it
+    window = page.get_by_role("dialog", name="Sign in again")
+    await expect(window).to_be_visible()
+    await page.keyboard.press("Escape")
+    await page.keyboard.press("Escape")
+    await expect(window).to_be_visible()
+    await shot(page, "signed-out")
+    await sign_in(page, key_of(console))
+    await expect(window).to_have_count(0)
+    await page.keyboard.press("Escape")
+    await expect(page.get_by_label("Name")).to_have_value("half a thou")
+
+
+async def test_an_api_that_is_away_is_told_and_asked_again_until_it_is_back(console: Console) -> None:
+    page = await console.page("/parts")
+    await page.get_by_label("Name").fill("half a thou")
+    banner = page.get_by_text("Cogmill cannot be reached")
+    async with away(page):
+        await page.keyboard.press("Control+k")
+        await expect(banner).to_be_visible()
+        await page.keyboard.press("Escape")
+        await shot(page, "away")
+    await expect(banner).to_have_count(0)
+    await expect(page.get_by_label("Name")).to_have_value("half a thou")
+
+
+async def test_a_text_of_any_shape_is_a_text(console: Console) -> None:
+    key = await console.api.services.store.add_key("k-hostile", HOSTILE[:60], HOSTILE, master=1)
+    from orchestrator.tenants import keys
+    from tests.support.api import MASTER_KEY
+
+    page = await console.page("/parts", key=keys.issue(MASTER_KEY, key.id))
+    await expect(page.locator(".who")).to_contain_text("<script>")
+    assert await page.title() == "Parts · Cogmill"
+    assert await page.locator("img[src=x]").count() == 0
+    assert console.errors == []
+
+
+async def test_who_asks_is_told_by_the_browser_when_something_is_done(console: Console) -> None:
+    page = await console.page("/parts")
+    await page.context.grant_permissions(["notifications"])
+    await page.evaluate(
+        "window.told = []; const Real = Notification; window.Notification = class { static requestPermission() "
+        "{ return Promise.resolve('granted'); } constructor(_, { body }) { told.push(body); } }; void Real;"
+    )
+    await page.get_by_role("button", name="Tell me when it is done").click()
+    await expect(page.get_by_text("You will be told")).to_be_visible()
+    await page.get_by_role("button", name="End it").click()
+    await page.wait_for_function("told.length > 0")
+    assert await page.evaluate("told") == ["The video is ready"]
+
+
+async def test_a_page_that_cannot_be_loaded_or_is_not_there_leaves_the_rest_whole(console: Console) -> None:
+    page = await console.page("/no/such/page")
+    await expect(page.get_by_role("heading", name="There is no such page")).to_be_visible()
+    await page.route("**/pages/Parts.js", lambda route: route.abort())
+    await page.goto(f"{console.url}/parts")
+    await expect(page.get_by_role("alert")).to_contain_text("could not be loaded")
+    await expect(page.get_by_role("navigation", name="Pages")).to_be_visible()

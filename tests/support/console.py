@@ -6,9 +6,7 @@ Its tests run in one event loop for the whole process, which has one browser:
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,18 +17,9 @@ from uuid import uuid4
 import httpx
 import pytest
 import pytest_asyncio
-from fastapi.routing import iter_route_contexts
-from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, async_playwright
-from starlette.datastructures import MutableHeaders
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from playwright.async_api import Browser, BrowserContext, Page, Playwright, ViewportSize, async_playwright
 
-from api.app import create_app
-from orchestrator.domain.rights import Scope as Right
-from orchestrator.ports import ApiKey
-from tests.support.api import Api, api_settings, id_of, in_process, listening
-from tests.support.logins import as_api
+from tests.support.api import Api, api_settings, in_process, listening, serving
 from tests.support.tools import CACHE, need
 
 if TYPE_CHECKING:
@@ -105,13 +94,18 @@ class Console:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     """One Chromium for the process."""
-    chromium = need("chromium")
-    async with async_playwright() as playwright:
-        opened = await playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        )
+    async with async_playwright() as playwright, launch(playwright) as opened:
         yield opened
-        await opened.close()
+
+
+@asynccontextmanager
+async def launch(playwright: Playwright) -> AsyncIterator[Browser]:
+    """The system's own Chromium."""
+    opened = await playwright.chromium.launch(
+        executable_path=need("chromium"), args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    )
+    yield opened
+    await opened.close()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -121,10 +115,7 @@ async def console_server(
     """One API for a module's tests, for a tenant of its own; and its port."""
     database = postgres_server.new_database(migrated_template)
     settings = api_settings(postgres_server.url(database), s3_server.new_bucket())
-    app = create_app(as_api(settings))
-    if "/console/session" not in {context.original_route.path for context in iter_route_contexts(app.routes)}:
-        app.add_middleware(Sessions)
-    async with app.router.lifespan_context(app), listening(app) as port:
+    async with serving(settings) as app, listening(app) as port:
         api = Api(app, settings, tenant=uuid4().hex[:12], http=in_process(app))
         api.http.headers["authorization"] = f"Bearer {await api.key()}"
         async with api.http:
@@ -146,7 +137,6 @@ async def console(console_server: tuple[Api, int], browser: Browser) -> AsyncIte
 async def shot(page: Page, name: str, *, whole: bool = False) -> None:
     """A picture of the page into the folder that COGMILL_SHOTS names, for people to look at."""
     if _SHOTS:
-        Path(_SHOTS).mkdir(parents=True, exist_ok=True)
         await page.screenshot(path=f"{_SHOTS}/{name}.png", full_page=whole, animations="disabled")
 
 
@@ -181,66 +171,6 @@ def need_axe() -> Path:
     if not script.exists():
         pytest.skip("axe-core is not installed (.ci/run installs it)")
     return script
-
-
-# ------------------------------------------------------------ until the API has sessions
-
-
-class Sessions:
-    """The session routes of the console in front of an app that has none: the cookie is the key itself."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
-        request = Request(scope, receive)
-        key = request.cookies.get("cogmill_session")
-        if scope["path"] == "/console/about":
-            return await JSONResponse({"issuers": [], "version": "0"})(scope, receive, send)
-        if scope["path"] == "/console/session":
-            return await (await self._session(request, key))(scope, receive, send)
-        if key is not None and scope["path"].startswith("/v1"):
-            headers = MutableHeaders(scope=scope)
-            headers["authorization"] = f"Bearer {key}"
-            if scope["method"] not in ("GET", "HEAD") and headers.get("x-csrf-token") != _csrf(key):
-                refused = JSONResponse({"error": {"code": "csrf", "message": "no token"}}, 403)
-                return await refused(scope, receive, send)
-        return await self._app(scope, receive, send)
-
-    async def _session(self, request: Request, key: str | None) -> Response:
-        if request.method == "DELETE":
-            response = Response(None, 204)
-            response.delete_cookie("cogmill_session")
-            return response
-        if request.method == "POST":
-            key = str(json.loads(await request.body())["key"])
-        app = request.scope["app"]
-        known = None
-        if key and re.fullmatch(r"\S+", key):
-            known = await app.state.services.store.find_key(id_of(key))
-        if key is None or known is None:
-            refused = {"error": {"code": "invalid_api_key", "message": "this key is not known"}}
-            return JSONResponse(refused, 401, {"x-request-id": "stub"})
-        response = JSONResponse(_session_of(key, known), 201 if request.method == "POST" else 200)
-        response.set_cookie("cogmill_session", key, httponly=True, samesite="strict")
-        return response
-
-
-def _csrf(key: str) -> str:
-    return f"csrf-{id_of(key)}"
-
-
-def _session_of(key: str, known: ApiKey) -> dict[str, Any]:
-    scopes = known.rights.scopes
-    role = "admin" if Right.ADMIN in scopes else "operator" if Right.OPERATE in scopes else None
-    return {
-        "tenant": known.tenant, "name": known.name, "key_id": known.id, "person": None,
-        "rights": sorted(scope.value for scope in scopes), "role": role,
-        "all_tenants": Right.VIEW in scopes or Right.OPERATE in scopes or Right.ADMIN in scopes,
-        "csrf": _csrf(key), "expires_at": None,
-    }  # fmt: skip
 
 
 @asynccontextmanager

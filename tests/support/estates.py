@@ -69,6 +69,7 @@ _ROWS = (
     "INSERT INTO budgets (tenant, period, unit, amount) VALUES ($1, 'day', 'gpu_seconds', 9)",
     "INSERT INTO spending (tenant, period, unit, since) VALUES ($1, 'day', 'gpu_seconds', now())",
     "INSERT INTO keys (id, tenant, name) VALUES ('key-of-' || $1, $1, 'tests')",
+    "INSERT INTO console_sessions (id, holder, tenant, master, expires_at) VALUES (md5($1), $1, $1, 1, 'infinity')",
     "INSERT INTO stored (tenant, files, bytes) VALUES ($1, 1, 3)",
 )
 

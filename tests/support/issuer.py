@@ -1,7 +1,9 @@
-"""An OpenID Connect issuer of the tests' own, over HTTP on 127.0.0.1: discovery, public keys, tokens."""
+"""An OpenID Connect issuer of the tests' own, over HTTP on 127.0.0.1: discovery, public keys, tokens, signing in."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import ssl
 import threading
@@ -13,6 +15,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, quote_plus, urlencode
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -20,6 +23,8 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 AUDIENCE = "cogmill"
 DISCOVERY, JWKS = "/.well-known/openid-configuration", "/keys"
+AUTHORIZE, TOKEN = "/authorize", "/token"
+CLIENT = "cogmill-console"
 _JWKS: dict[str, Any] = {"RS": RSAAlgorithm, "PS": RSAAlgorithm, "ES": ECAlgorithm, "Ed": OKPAlgorithm}
 
 
@@ -49,6 +54,15 @@ class Issuer:
     headers: dict[str, str] = field(default_factory=dict)
     asked: Counter[str] = field(default_factory=Counter)
     open: threading.Event = field(default_factory=threading.Event)
+    # Who signs in: what the ID token says beside the usual; and what is asked of it at both endpoints.
+    person: dict[str, Any] = field(default_factory=dict)
+    requests: list[dict[str, str]] = field(default_factory=list)
+    redeemed: list[dict[str, str]] = field(default_factory=list)
+    secret: str | None = None
+    # Whatever comes back with the code, instead of what should; None leaves it out.
+    answers: dict[str, str | None] = field(default_factory=dict)
+    document: dict[str, Any] = field(default_factory=dict)
+    _codes: dict[str, dict[str, str]] = field(default_factory=dict)
     _keys: dict[str, tuple[Any, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -89,8 +103,38 @@ class Issuer:
         if path in self.instead:
             return self.instead[path]
         if path == DISCOVERY:
-            return 200, json.dumps({"issuer": self.url, "jwks_uri": self.url + JWKS}).encode()
+            ends = {"authorization_endpoint": self.url + AUTHORIZE, "token_endpoint": self.url + TOKEN}
+            return 200, json.dumps({"issuer": self.url, "jwks_uri": self.url + JWKS} | ends | self.document).encode()
         return (200, json.dumps(self.jwks).encode()) if path == JWKS else (404, b"")
+
+    def code_for(self, asked: dict[str, str]) -> str:
+        """A code as somebody gets it who signs in with this request. It is good once."""
+        code = f"code-{len(self.requests)}-{time.monotonic_ns()}"
+        self.requests.append(asked)
+        self._codes[code] = asked
+        return code
+
+    def back(self, asked: dict[str, str]) -> str:
+        """Where the browser is led once somebody has signed in."""
+        said = {"code": self.code_for(asked), "state": asked["state"]} | self.answers
+        return f"{asked['redirect_uri']}?{urlencode({name: it for name, it in said.items() if it is not None})}"
+
+    def redeem(self, fields: dict[str, str], authorization: str | None) -> tuple[int, bytes]:
+        """As RFC 6749, section 4.1.3 and RFC 7636, section 4.6 have it."""
+        self.redeemed.append(fields)
+        asked = self._codes.pop(fields.get("code", ""), None)
+        challenge = hashlib.sha256(fields.get("code_verifier", "").encode()).digest()
+        basic = base64.b64encode(f"{CLIENT}:{quote_plus(self.secret or '')}".encode()).decode()
+        known = fields.get("client_id") == CLIENT if self.secret is None else authorization == f"Basic {basic}"
+        if (
+            asked is None
+            or not known
+            or fields.get("redirect_uri") != asked["redirect_uri"]
+            or base64.urlsafe_b64encode(challenge).rstrip(b"=").decode() != asked["code_challenge"]
+        ):
+            return 400, json.dumps({"error": "invalid_grant"}).encode()
+        claims = {"aud": CLIENT, "nonce": asked["nonce"]} | self.person
+        return 200, json.dumps({"id_token": self.token(**claims), "token_type": "Bearer", "access_token": "x"}).encode()
 
 
 @contextmanager
@@ -102,7 +146,22 @@ def issuing(*, certificate: tuple[Path, Path] | None = None, **options: Any) -> 
         def do_GET(self) -> None:
             issuer.asked[self.path] += 1
             issuer.open.wait(30)
-            status, body = issuer.page(self.path)
+            place, _, query = self.path.partition("?")
+            if place == AUTHORIZE:
+                self.send_response(302)
+                self.send_header("location", issuer.back(dict(parse_qsl(query))))
+                self.send_header("content-length", "0")
+                self.end_headers()
+                return
+            self._answer(*issuer.page(self.path))
+
+        def do_POST(self) -> None:
+            issuer.asked[self.path] += 1
+            issuer.open.wait(30)
+            fields = dict(parse_qsl(self.rfile.read(int(self.headers["content-length"])).decode()))
+            self._answer(*issuer.redeem(fields, self.headers.get("authorization")))
+
+        def _answer(self, status: int, body: bytes) -> None:
             self.send_response(status)
             for name, value in issuer.headers.items():
                 self.send_header(name, value)

@@ -22,16 +22,17 @@ from orchestrator.store.tables.operators import dead_letters, parked, pauses, wo
 from orchestrator.store.tables.predictions import learned_ratios
 from orchestrator.store.tables.queue import attempts, dispatchers, jobs, lanes, usage, worker_loads, workers
 from orchestrator.store.tables.reviews import campaign_progress, review_entries, reviews
+from orchestrator.store.tables.sessions import console_sessions
 from orchestrator.store.tables.tenants import deployment, keys, shares, tenants
 from orchestrator.store.tables.uploads import batch_items, batches, files, inputs, stored, stored_changes
 from orchestrator.store.tables.webhooks import deliveries, outbox, webhook_endpoints
 
 __all__ = [
-    "attempts", "audit", "audit_checkpoints", "audit_seals", "batch_items", "batches", "budgets",
-    "campaign_bad_rows", "campaign_jobs", "campaign_passes", "campaign_progress", "campaign_rows", "campaigns",
+    "attempts", "audit", "audit_checkpoints", "audit_seals", "batch_items", "batches", "budgets", "campaign_bad_rows",
+    "campaign_jobs", "campaign_passes", "campaign_progress", "campaign_rows", "campaigns", "console_sessions",
     "dead_letters", "deliveries", "deployment", "dispatchers", "erasure_rest", "erasures", "files", "fleet_kinds",
     "forecasts", "inputs", "jobs", "keys", "lane_forecasts", "lanes", "leaders", "learned_ratios", "metadata",
     "outbox", "parked", "pauses", "ray_clusters", "review_entries", "reviews", "scale_decisions", "shares",
-    "spending", "stored", "stored_changes", "tenants", "usage", "webhook_endpoints", "worker_loads",
-    "worker_orders", "worker_time", "workers",
+    "spending", "stored", "stored_changes", "tenants", "usage", "webhook_endpoints", "worker_loads", "worker_orders",
+    "worker_time", "workers",
 ]  # fmt: skip

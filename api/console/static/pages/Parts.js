@@ -1,6 +1,7 @@
 // The parts that pages are made of, alive and beside each other: for whoever writes a page, and for the tests of parts.
+import { perFrame } from "../lib/events.js";
 import { go, query } from "../lib/route.js";
-import { html, useState } from "../lib/ui.js";
+import { html, useEffect, useState } from "../lib/ui.js";
 import { t } from "../lib/words.js";
 import { DateTime, Duration, Money, TimeAgo } from "../parts/Amounts.js";
 import { Bars, Gantt } from "../parts/Bars.js";
@@ -19,6 +20,7 @@ import { Progress, Shares } from "../parts/Progress.js";
 import { State } from "../parts/State.js";
 import { Table } from "../parts/Table.js";
 import { Tabs } from "../parts/Tabs.js";
+import { TellMe } from "../parts/TellMe.js";
 import { later, toast, toastProblem } from "../parts/Toast.js";
 
 const STATES = ["held", "queued", "running", "preempted", "succeeded", "failed", "cancelled", "ready", "draining"];
@@ -89,15 +91,33 @@ export function Parts() {
   `;
 }
 
-/** As many rows as `?rows=` says. */
+const WATCHED_MS = 200;
+
+/** How far each of many watched things is: each tick tells of all of them, and is painted once. */
+function useWatched(/** @type {number} */ total) {
+  const [shares, setShares] = useState(/** @type {Map<number, number>} */ (new Map()));
+  useEffect(() => {
+    if (!query.value.has("watched")) return undefined;
+    const hear = perFrame((events) => setShares((before) => new Map([...before, ...events])));
+    const tick = () => {
+      for (let i = 0; i < total; i++) hear([i, Math.random()]);
+    };
+    const timer = setInterval(tick, WATCHED_MS);
+    return () => clearInterval(timer);
+  }, [total]);
+  return shares;
+}
+
+/** As many rows as `?rows=` says; with `?watched=1` they go on. */
 function Rows() {
   const total = Number(query.value.get("rows") ?? 8);
   const { state } = filterValues(FILTERS);
+  const shares = useWatched(total);
   const rows = Array.from({ length: total }, (_, i) => ({
     id: `video_${i}`,
     state: STATES[i % STATES.length],
     seconds: (i * 7919) % 600,
-    share: (i % 11) / 10,
+    share: shares.get(i) ?? (i % 11) / 10,
   })).filter((row) => !state || row.state === state);
   return html`
     <div>
@@ -174,6 +194,7 @@ function Fields() {
 
 function Windows() {
   const [open, setOpen] = useState("");
+  const [done, setDone] = useState(false);
   const close = () => setOpen("");
   return html`
     <div class="row">
@@ -182,6 +203,8 @@ function Windows() {
       <button class="button danger" onClick=${() => setOpen("name")}>Delete…</button>
       <button class="button" onClick=${() => later("Cancelled 3 jobs", async () => toast("Really done"))}>Undo</button>
       <button class="button" onClick=${() => toastProblem(PROBLEM)}>Problem</button>
+      <${TellMe} done=${done} text="The video is ready" />
+      <button class="button" onClick=${() => setDone(true)}>End it</button>
       <${Menu} label="More" items=${[{ title: "Copy", icon: "copy", act: () => toast("Copied") }, { title: "Delete", icon: "trash", act: () => setOpen("name") }]} />
     </div>
     ${open === "dialog" && html`<${Dialog} title="A window" onClose=${close}><p>The focus stays in here; Escape closes it.</p></${Dialog}>`}

@@ -60,15 +60,13 @@ export function Chart({
     return {
       width: box.current?.clientWidth || 600,
       height,
-      padding: [10, 12, 0, 0],
+      padding: /** @type {[number, number, number, number]} */ ([10, 12, 0, 0]),
       cursor: { points: { size: 7 } },
       legend: { live: true },
       scales: {
         y: {
-          range: (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) => [
-            range?.[0] ?? Math.min(0, low),
-            range?.[1] ?? (high * 1.08 || 1),
-          ],
+          range: (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) =>
+            /** @type {[number, number]} */ ([range?.[0] ?? Math.min(0, low), range?.[1] ?? (high * 1.08 || 1)]),
         },
       },
       axes: [
@@ -76,6 +74,7 @@ export function Chart({
           ...axis,
           values: (/** @type {any} */ _, /** @type {number[]} */ at) => at.map((each) => clock(each)),
           space: 84,
+          size: 30,
         },
         {
           ...axis,

@@ -7,6 +7,7 @@ import { ProblemBox } from "./Problem.js";
 /** @param {{title: string, onClose?: () => void, wide?: boolean, children?: any}} props without `onClose` it cannot be closed */
 export function Dialog({ title, onClose, wide = false, children }) {
   const element = useRef(/** @type {HTMLDialogElement | null} */ (null));
+  const leaving = useRef(false);
   const name = useId();
   useEffect(() => {
     const dialog = /** @type {HTMLDialogElement} */ (element.current);
@@ -16,17 +17,24 @@ export function Dialog({ title, onClose, wide = false, children }) {
       dialog.querySelector("[autofocus], .body input, .body select, .body textarea, footer button")
     )?.focus();
     return () => {
+      leaving.current = true;
       dialog.close();
       before?.focus?.();
     };
   }, []);
+  // A browser closes a dialog at the second Escape whatever the page says.
+  const closed = () => {
+    if (leaving.current) return;
+    if (onClose) onClose();
+    else element.current?.showModal();
+  };
   const cancel = (/** @type {Event} */ event) => {
     event.preventDefault();
     onClose?.();
   };
   const outside = (/** @type {MouseEvent} */ event) => event.target === element.current && onClose?.();
   return html`
-    <dialog ref=${element} class=${classes("dialog", wide && "wide")} aria-labelledby=${name} onCancel=${cancel} onMouseDown=${outside}>
+    <dialog ref=${element} class=${classes("dialog", wide && "wide")} aria-labelledby=${name} onCancel=${cancel} onClose=${closed} onMouseDown=${outside}>
       <header>
         <h2 id=${name}>${title}</h2>
         ${onClose && html`<button type="button" class="button icon small quiet" aria-label=${t("close")} onClick=${onClose}><${Icon} name="close" /></button>`}

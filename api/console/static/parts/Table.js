@@ -46,8 +46,12 @@ export function Table({
   }, [hasMore, seen.to, rows.length, loading]);
   useEffect(() => setChosen((at) => Math.min(at, rows.length - 1)), [rows.length]);
 
-  const choose = (/** @type {number} */ at) => {
-    const next = Math.max(0, Math.min(at, rows.length - 1));
+  // Keys may come faster than the page is drawn.
+  const current = useRef(chosen);
+  current.current = chosen;
+  const choose = (/** @type {number} */ to) => {
+    const next = Math.max(0, Math.min(to, rows.length - 1));
+    current.current = next;
     setChosen(next);
     reveal(box.current, next);
   };
@@ -64,10 +68,11 @@ export function Table({
       Home: -rows.length,
       End: rows.length,
     };
-    const row = rows[chosen];
+    const row = rows[current.current];
     const step = /** @type {Record<string, number>} */ (steps)[event.key];
     // Arrows scroll the page unless the table has the focus; j and k are the table's everywhere.
-    if (step && (event.key.length === 1 || box.current?.contains(document.activeElement))) choose(chosen + step);
+    if (step && (event.key.length === 1 || box.current?.contains(document.activeElement)))
+      choose(current.current + step);
     else if (event.key === "Enter" && row && open && !(/** @type {Element} */ (event.target).closest("a, button")))
       open(row);
     else if (row && keys[event.key]) keys[event.key](row);

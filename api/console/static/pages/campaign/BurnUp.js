@@ -12,7 +12,7 @@ export function BurnUp({ progress }) {
   if (progress.points.length < 2) return html`<p class="muted">${t("campaign.burnup.none")}</p>`;
   return html`
     <${Chart} label=${t("campaign.burnup")} height=${260} times=${shape.times} lines=${shape.lines} bands=${shape.bands}
-      format=${count} range=${[0, Math.max(1, Math.ceil(progress.rows * 1.05))]}
+      format=${count} range=${[0, Math.max(1, Math.ceil(progress.rows * 1.14))]}
       marks=${deadline ? [{ at: deadline, name: t("campaign.deadline"), tone: "red" }] : []} />
     ${
       forecast &&
