@@ -122,7 +122,8 @@ _HOURS = (
     "DELETE FROM campaign_progress WHERE campaign = (SELECT number FROM campaigns WHERE id = $1)",
     "UPDATE campaigns SET started_at = cogmill_now() - interval '3 hours', rows = 4000, succeeded = 2280, failed = 61,"
     " used = 95000, told_budget = '{50}', deadline = cogmill_now() + interval '150 minutes', cap = 204000,"
-    " history = (SELECT jsonb_agg(jsonb_build_array(extract(epoch FROM cogmill_now()) - 600 * (18 - n), 130 * n + 45 * sin(n)))"
+    " history = (SELECT jsonb_agg(jsonb_build_array(extract(epoch FROM cogmill_now()) - 600 * (18 - n),"
+    " 130 * n + 45 * sin(n)))"
     " FROM generate_series(0, 18) AS n) WHERE id = $1",
     "INSERT INTO campaign_progress SELECT number, cogmill_now() - make_interval(mins => 180 - n),"
     " (2280 * n / 180.0 + 40 * sin(n / 14.0))::int, (61 * n / 180.0)::int, 0, 95000 * n / 180.0"

@@ -84,7 +84,9 @@ function lead(campaign) {
     const why = campaign.pause_reasons.map((/** @type {string} */ reason) => t(`campaign.pause.${reason}`)).join(", ");
     return t("campaign.paused_for", { why });
   }
-  return campaign.waiting_for ? t("campaign.waits", { why: campaign.waiting_for }) : null;
+  return campaign.waiting_for && campaign.state !== "awaiting_approval"
+    ? t("campaign.waits", { why: campaign.waiting_for })
+    : null;
 }
 
 function Standing(/** @type {{campaign: any}} */ { campaign }) {

@@ -32,13 +32,18 @@ export function BurnUp({ progress }) {
   `;
 }
 
+/** The points, from nothing at the start on. @param {any} progress @returns {any[]} */
+const begun = ({ started_at: at, points }) =>
+  at && at < points[0]?.at ? [{ at, succeeded: 0, failed: 0, others: 0 }, ...points] : points;
+
 /**
  * Times, lines and the band between the early and the late end. Each edge of the cone is a straight line from where the
  * campaign stands now to all of its rows; behind its end it stays there.
  * @param {any} progress
  */
 export function shaped(progress) {
-  const { points, forecast, rows, deadline } = progress;
+  const { forecast, rows, deadline } = progress;
+  const points = begun(progress);
   const now = points.at(-1);
   const done = (/** @type {any} */ point) => point.succeeded + point.failed + point.others;
   const ends = forecast?.likely_at ? [forecast.low_at, forecast.likely_at, forecast.high_at] : [];
