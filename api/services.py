@@ -19,6 +19,7 @@ from orchestrator.campaigns.campaigns import Campaigns
 from orchestrator.campaigns.inputs import Inputs
 from orchestrator.campaigns.quoting import Quoting, Repricing
 from orchestrator.campaigns.requests import Requests
+from orchestrator.campaigns.reviewing import Reviewing
 from orchestrator.capacity.facts import FactReader
 from orchestrator.capacity.fleets import FleetReader, Fleets
 from orchestrator.capacity.forecasting import Admission, Forecasts
@@ -51,6 +52,7 @@ from orchestrator.ports.ledger import LedgerStore
 from orchestrator.ports.notes import NoteStore
 from orchestrator.ports.orders import WorkerAdmin
 from orchestrator.ports.parked import ParkedStore
+from orchestrator.ports.reviews import ReviewStore
 from orchestrator.ports.sessions import SessionStore
 from orchestrator.processes.frontdoor import FrontDoor, FrontdoorStore, open_front_door
 from orchestrator.store import CALLERS, Store
@@ -89,7 +91,8 @@ class AdminStore(AnyJobStore, WorkerAdmin, ParkedStore, Protocol):
 
 class ApiStore(
     FrontdoorStore, BatchStore, CampaignStore, ForecastStore, LedgerStore, FleetReader, KeyStore, WebhookStore,
-    AdminStore, AuditTrail, AskedStore, JobSearchStore, BulkStore, NoteStore, SessionStore, FactReader, Protocol,
+    AdminStore, AuditTrail, AskedStore, JobSearchStore, BulkStore, NoteStore, SessionStore, FactReader, ReviewStore,
+    Protocol,
 ):  # fmt: skip
     """What the API asks of the store."""
 
@@ -140,6 +143,7 @@ class Services:
     files: Files
     batches: Batches
     campaigns: Campaigns
+    reviewing: Reviewing
     webhooks: Subscriptions
     feed: Feed
     campaign_feed: CampaignFeed
@@ -171,6 +175,7 @@ class Services:
     def of(cls, settings: Settings, store: ApiStore, objects: ObjectStore) -> Services:
         door, masters, uses = open_front_door(settings, store, objects), MasterFiles(settings), Uses(store)
         people = People(settings.oidc, store, fetch_of, cache_s=settings.api.key_cache_s)
+        campaigns = _campaigns(settings, store, objects, door)
         signing_in = SigningIn(settings.oidc, people, masters, provider_of, url=settings.console.url or "")
         cache_s = settings.api.key_cache_s
         sessions = Sessions(store, masters, people, settings.console, cache_s=cache_s, used=uses.note)
@@ -186,7 +191,8 @@ class Services:
             notes=Notes(store),
             files=door.files,
             batches=Batches(store, door.files, door.limits, priority=settings.batches.priority),
-            campaigns=_campaigns(settings, store, objects, door),
+            campaigns=campaigns,
+            reviewing=Reviewing(settings, store, campaigns, door.jobs),
             webhooks=Subscriptions(settings, store, door.limits, masters=masters),
             feed=Feed(store, watchers=_WATCHERS),
             campaign_feed=CampaignFeed(store, watchers=_CAMPAIGN_WATCHERS),

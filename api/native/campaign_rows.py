@@ -62,7 +62,7 @@ async def list_rows(
 ) -> Response:
     """A page of rows, in the order of the input. A page with a filter may hold fewer, and none, and have more."""
     wanted = RowFilter(state=state, reason=reason, custom_id=custom_id, variables=_variables(var or ()))
-    campaign, page = await _page(request, tenant, campaign_id, wanted, after=_place(after), limit=limit)
+    campaign, page = await _page(request, tenant, campaign_id, wanted, after=place_after(after), limit=limit)
     return reply(
         RowList(
             data=[row_of(campaign, row) for row in page.rows],
@@ -141,7 +141,7 @@ async def _page(
         after = page.after
 
 
-def _place(after: str | None) -> int:
+def place_after(after: str | None) -> int:
     if after is None:
         return -1
     if not (after.isascii() and after.isdecimal() and len(after) <= 10 and int(after) <= _LAST_PLACE):

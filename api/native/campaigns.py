@@ -145,9 +145,14 @@ async def delete(request: Request, campaign_id: str, tenant: deps.Tenant) -> Res
 
 async def shown(request: Request, campaign: Campaign) -> Response:
     """One campaign, with its version as its tag."""
+    told = await described(request, campaign)
+    return reply(told, headers={"etag": f'"{campaign.version}"', "cache-control": "no-store"})
+
+
+async def described(request: Request, campaign: Campaign) -> CampaignObject:
+    """One campaign as its owner reads it now."""
     services = deps.services(request)
     known = await services.waiting.known()
     outlook = await services.forecasts.of(Subject.CAMPAIGN, campaign.id)
     turn = await services.waiting.turn_of(campaign)
-    told = campaign_of(campaign, services.settings, known, outlook, datetime.now(UTC), turn)
-    return reply(told, headers={"etag": f'"{campaign.version}"', "cache-control": "no-store"})
+    return campaign_of(campaign, services.settings, known, outlook, datetime.now(UTC), turn)

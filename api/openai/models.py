@@ -20,7 +20,7 @@ from orchestrator.domain.errors import NotFound, UnknownModel
 from orchestrator.domain.request import ImageBytes, VideoRequest
 from orchestrator.domain.rights import Scope
 from orchestrator.domain.waiting import unserved, worst
-from orchestrator.intake.planning import plan
+from orchestrator.intake.planning import MAX_GUIDANCE, MAX_STEPS, plan
 from orchestrator.intake.waiting import Known
 from orchestrator.policy.cost import predict_finish_s
 from orchestrator.policy.prediction import Predictions
@@ -38,6 +38,7 @@ _EXAMPLE: dict[str, JsonValue] = {
     "sizes_rule": "720x480",
     "frames": [9, 17, 25, 33, 41, 49],
     "frames_rule": "9 to 49 frames in steps of 8",
+    "default_frames": 49,
     "fps": 8,
     "max_fps": 60,
     "max_seconds": 6.125,
@@ -46,7 +47,12 @@ _EXAMPLE: dict[str, JsonValue] = {
     "profiles": ["exact", "fast", "draft"],
     "adapters": ["ink"],
     "default_steps": 50,
+    "steps": {"exact": 50, "fast": 50, "draft": 20},
+    "max_steps": 200,
     "default_guidance_scale": 6.0,
+    "max_guidance_scale": 20.0,
+    "price_per_hour": None,
+    "currency": None,
     "typical_seconds": 32.4,
     "available": True,
     "unavailable_reason": None,
@@ -68,6 +74,7 @@ class Model(BaseModel):
     sizes_rule: str = Field(description="The same in words.")
     frames: list[int] = Field(description="Frame counts that it renders.")
     frames_rule: str = Field(description="The same in words.")
+    default_frames: int = Field(description="Rendered where nobody asks for a length, in the family's own terms.")
     fps: int = Field(description="The rate that it renders at, and the lowest that can be asked for.")
     max_fps: int = Field(description="The highest rate that can be asked for; frames between are interpolated.")
     max_seconds: float
@@ -76,7 +83,14 @@ class Model(BaseModel):
     profiles: list[Profile] = Field(description="What it is rendered in here, the default first.")
     adapters: list[str] = Field(description="LoRA adapters that a request may name.")
     default_steps: int
+    steps: dict[str, int] = Field(description="Denoise steps of each profile, where nobody asks for a number.")
+    max_steps: int
     default_guidance_scale: float
+    max_guidance_scale: float
+    price_per_hour: float | None = Field(
+        description="Of an hour of rendering in the default profile, where it costs most; null where the pool has none."
+    )
+    currency: str | None
     typical_seconds: float = Field(
         description="Predicted seconds of a request that names nothing but a prompt, and an image where it must: on "
         "the GPU, as its renders here have taught (an H100's before any), and for finishing. Waiting is not in it."
@@ -134,6 +148,8 @@ def _described(settings: Settings, name: str, known: Known, learned: Predictions
     missing = unserved(pools, its, known.pauses)
     detail = worst(its).detail if missing and trusted and its else ""
     family = settings.family_of(model)
+    pool = settings.pool_of(model, settings.profiles_of(model)[0])
+    price = None if pool is None else settings.prices.get(pool)
     return Model(
         id=name,
         alias_of=None if name in settings.models else model,
@@ -149,7 +165,13 @@ def _described(settings: Settings, name: str, known: Known, learned: Predictions
         image_model=settings.image_model_of(model),
         profiles=list(settings.profiles_of(model)),
         adapters=list(settings.adapters_of(model)),
+        default_frames=family.default_frames,
         default_steps=family.default_steps,
+        steps={str(profile): family.steps_of(profile) for profile in settings.profiles_of(model)},
+        max_steps=MAX_STEPS,
+        max_guidance_scale=MAX_GUIDANCE,
+        price_per_hour=None if price is None else round(price * 3600, 6),
+        currency=None if price is None else settings.billing.currency,
         default_guidance_scale=family.default_guidance,
         typical_seconds=round(_typical_s(settings, model, learned), 1),
         available=missing is None,

@@ -133,7 +133,7 @@ def video_of(job: Job, *, keep_s: float) -> Video:
         error=_error(job),
         remixed_from_video_id=job.request.get("remixed_from"),
         queue_reason=job.queue_reason,
-        forecast=None if job.outlook is None else _forecast(job.outlook),
+        forecast=None if job.outlook is None else forecast_of(job.outlook),
         stage=job.stage,
         step=job.step,
         steps=job.steps,
@@ -175,7 +175,7 @@ def video_of(job: Job, *, keep_s: float) -> Video:
     )
 
 
-def _forecast(outlook: JobOutlook) -> VideoForecast:
+def forecast_of(outlook: JobOutlook) -> VideoForecast:
     return VideoForecast(
         starts=_expected(outlook.starts),
         ends=_expected(outlook.ends),

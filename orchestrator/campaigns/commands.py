@@ -99,6 +99,34 @@ def reject(campaign: Campaign, places: tuple[int, ...], *, drop: bool, revisions
     return Change(state=_S.SAMPLING, edits=[edit], passes=[NewPass(kind=PassKind.SAMPLE, places=places)])
 
 
+def carried(
+    campaign: Campaign, drops: tuple[int, ...], again: tuple[int, ...], now: datetime, *, revisions: Mapping[str, str]
+) -> Change:
+    """What reviewers rejected: rows are left out, or rendered again with another seed, on top of what was approved.
+
+    Who approved more has approved what is left of it.
+    """
+    _check_rows(campaign, "reviewed")
+    cap = None if campaign.cap is None else campaign.cap + len(again) * campaign.typical * UNKNOWN.high
+    reset = RowEdit(of=_ALL - {Outcome.DROPPED}, places=again, reset=True, reseed=True)
+    drop = RowEdit(of=_ALL - {Outcome.DROPPED}, places=drops, outcome=Outcome.DROPPED)
+    # With places a sample goes through what has no outcome, whenever it is asked for.
+    wanted = [NewPass(kind=PassKind.SAMPLE, places=again)] if again else []
+    state, values = None, {"cap": cap, "manifest_due": True}
+    if campaign.state is _S.COMPLETED:
+        state, values = _S.RUNNING, {"cap": cap, **_reopened(campaign, now)}
+    elif campaign.state is _S.AWAITING_APPROVAL and again:
+        state = _S.SAMPLING
+    approved = campaign.plan_token is not None and campaign.plan_token == campaign.approved_token
+
+    def follows(after: Campaign) -> Mapping[str, Any]:
+        token = token_now(after, revisions)
+        return {"plan_token": token} | ({"approved_token": token} if approved else {})
+
+    edits = [edit for edit in (reset, drop) if edit.places]
+    return Change(state=state, values=values, passes=wanted, edits=edits, follows=follows if drops else None)
+
+
 def pause(campaign: Campaign, reason: str | None = None) -> Change | None:
     """Begin nothing more; what waits in the queue waits where it is."""
     if campaign.state is _S.PAUSED and PauseReason.OWNER in campaign.pauses:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.commands import campaign_create, campaign_results, progress, tables
+from orchestrator.commands import campaign_create, campaign_results, campaign_reviews, progress, tables
 from orchestrator.commands.campaign_create import IdArgument, end
 from orchestrator.commands.connection import CODES, JsonLinesOption, JsonOption, TimeoutOption, UseOption, connected
 
@@ -23,6 +23,10 @@ campaigns.command("rows")(campaign_results.rows)
 campaigns.command("errors")(campaign_results.errors)
 campaigns.command("manifest")(campaign_results.manifest)
 campaigns.command("download", epilog=CODES)(campaign_results.download)
+campaigns.command("failures")(campaign_reviews.failures)
+campaigns.command("reviews")(campaign_reviews.reviews)
+campaigns.command("review")(campaign_reviews.review)
+campaigns.command("apply-reviews")(campaign_reviews.apply_reviews)
 
 RowsArgument = Annotated[list[str] | None, typer.Argument(metavar="[CUSTOM_ID]...")]
 CodeOption = Annotated[str | None, typer.Option("--code", help="Those that failed with this code.")]

@@ -51,6 +51,11 @@ def row_job_id(campaign: str, created_at: datetime, place: int, *, number: int, 
     return UUID(int=millis << 80 | 7 << 76 | (place >> 20 & 0xFFF) << 64 | 2 << 62 | low)
 
 
+def place_of(job_id: UUID) -> int:
+    """The place of the row that a job is for, as `row_job_id` wrote it."""
+    return (job_id.int >> 64 & 0xFFF) << 20 | job_id.int >> 42 & 0xFFFFF
+
+
 def row_seed(campaign: str, place: int, *, variant: int = 0, reseed: int = 0) -> int:
     """The seed of a row that brings none, in 32 bits, which every JSON reader carries exactly."""
     digest = hashlib.blake2b(f"{campaign}:{place}:{variant}:{reseed}".encode(), digest_size=4).digest()

@@ -143,6 +143,17 @@ class Jobs:
         again = self._like(source, source.spec, {"retry_of": source_id}, await self._book.known())
         return await self._insert(await self._allowed(source, _keyed(again, idempotency_key, request_hash)))
 
+    async def reseed(self, tenant: str, video_id: str, seed: int, *, idempotency_key: str) -> Job:
+        """A new job like one that succeeded, with another seed; with the same key it is the first one's again."""
+        source = await self.get(tenant, video_id)
+        source_id = public_id(source.id)
+        request_hash = fingerprint_like("reseed", source_id)
+        earlier = await self._earlier(tenant, idempotency_key, request_hash)
+        if earlier is not None:
+            return earlier
+        again = self._like(source, replace(source.spec, seed=seed), {"retry_of": source_id}, await self._book.known())
+        return await self._insert(await self._allowed(source, _keyed(again, idempotency_key, request_hash)))
+
     async def get(self, tenant: str, video_id: str) -> Job:
         """The job as it stands, with what it waits for."""
         return await self._waiting.told_with_turn(_found(await self._store.get(_job_id(video_id), tenant), video_id))

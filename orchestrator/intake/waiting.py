@@ -13,7 +13,7 @@ from uuid import UUID
 from orchestrator.domain.campaign import Campaign
 from orchestrator.domain.campaign_waiting import waits_for_turn
 from orchestrator.domain.errors import StoreUnavailable
-from orchestrator.domain.job import Job
+from orchestrator.domain.job import Job, NewJob
 from orchestrator.domain.loading import WorkerLoad
 from orchestrator.domain.outlooks import JobOutlook, LaneOutlook, expected
 from orchestrator.domain.pausing import Pause
@@ -122,6 +122,15 @@ class Waiting:
         pool = queue_wait(job.state, job.pool, known.loads, known.pauses, known.unheld if job.ready else {})
         turn = await _in_time(self._store.turn(job.id)) if job.state is JobState.QUEUED else None
         return [wait for wait in (pool, None if turn is None else turn_wait(turn)) if wait is not None]
+
+    async def outlook_of(self, new: NewJob) -> JobOutlook | None:
+        """When a job would begin and end that stood behind all of its lane now; None where nobody has reckoned it."""
+        lane = await _in_time(self._store.lane_outlook(new.pool, new.tenant, new.priority))
+        if lane is None:
+            return None
+        due_in_s = 0.0 if new.run_at is None else max(0.0, (new.run_at - datetime.now(UTC)).total_seconds())
+        behind_s = lane.ahead_s[-2]
+        return expected(lane, datetime.now(UTC), ahead_s=behind_s, cost_s=new.charged, due_in_s=due_in_s)
 
     async def turn_of(self, campaign: Campaign) -> Turn | None:
         """Where a campaign stands in the queue; None where that is not what it waits for. Costs a statement."""

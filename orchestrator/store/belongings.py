@@ -16,8 +16,11 @@ OF_TENANT: Final[dict[str, str]] = {
     "campaign_rows": _OF_CAMPAIGN,
     "campaign_bad_rows": _OF_CAMPAIGN,
     "campaign_passes": _OF_CAMPAIGN,
+    "campaign_progress": _OF_CAMPAIGN,
     "forecasts": "subject = 'campaign' AND name = ANY (ARRAY(SELECT id FROM campaigns WHERE tenant = :tenant))",
     "campaigns": "tenant = :tenant",
+    "review_entries": "tenant = :tenant",
+    "reviews": "tenant = :tenant",
     "batch_items": "batch_id = ANY (ARRAY(SELECT id FROM batches WHERE tenant = :tenant))",
     "batches": "tenant = :tenant",
     "files": "tenant = :tenant",
@@ -47,7 +50,7 @@ OF_TENANT: Final[dict[str, str]] = {
 ONCE_EMPTY: Final[dict[str, str]] = {
     "campaigns": " AND ".join(
         f"NOT EXISTS (SELECT FROM {table} AS of WHERE of.campaign = campaigns.number)"
-        for table in ("campaign_jobs", "campaign_rows", "campaign_bad_rows", "campaign_passes")
+        for table in ("campaign_jobs", "campaign_rows", "campaign_bad_rows", "campaign_passes", "campaign_progress")
     ),
     "batches": "NOT EXISTS (SELECT FROM batch_items AS of WHERE of.batch_id = batches.id)",
 }

@@ -35,7 +35,16 @@ _BAD = text("""
         SELECT line FROM campaign_bad_rows WHERE campaign = :number ORDER BY line LIMIT :n)
     RETURNING 1
 """)
+_REVIEWS = text("""
+    DELETE FROM reviews WHERE job_id IN (SELECT job_id FROM reviews WHERE campaign = :number LIMIT :n) RETURNING 1
+""")
+_WORDS = text("""
+    DELETE FROM review_entries WHERE (job_id, number) IN (
+        SELECT job_id, number FROM review_entries WHERE campaign = :number LIMIT :n)
+    RETURNING 1
+""")
 _REST = (
+    text("DELETE FROM campaign_progress WHERE campaign = :number"),
     text("DELETE FROM campaign_jobs WHERE campaign = :number"),
     text("DELETE FROM campaign_passes WHERE campaign = :number"),
 )
@@ -77,7 +86,8 @@ class CampaignHouse(Part):
 
     async def forget_rows(self, kept: Kept) -> None:
         await self._forget_all(_ROWS, kept)
-        await self._forget_all(_BAD, kept)
+        for statement in (_BAD, _REVIEWS, _WORDS):
+            await self._forget_all(statement, kept)
         for statement in _REST:
             await self._database.fetch(statement, {"number": kept.number})
 

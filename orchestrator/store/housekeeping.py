@@ -44,7 +44,9 @@ _TO_SWEEP = text("""
 
 _FORGET = text("""
     WITH gone AS (DELETE FROM jobs WHERE id = ANY (:ids) AND finished_at IS NOT NULL RETURNING id),
-    letters AS (DELETE FROM dead_letters WHERE job_id IN (SELECT id FROM gone))
+    letters AS (DELETE FROM dead_letters WHERE job_id IN (SELECT id FROM gone)),
+    opinions AS (DELETE FROM reviews WHERE campaign IS NULL AND job_id IN (SELECT id FROM gone)),
+    words AS (DELETE FROM review_entries WHERE campaign IS NULL AND job_id IN (SELECT id FROM gone))
     DELETE FROM attempts WHERE job_id IN (SELECT id FROM gone)
 """).bindparams(bindparam("ids", type_=ARRAY(Uuid)))
 

@@ -47,6 +47,7 @@ GRANTS: Mapping[str, Mapping[Login, str]] = {
         _MAINTAIN: _ALL,
     },
     "campaign_passes": {_API: _WRITTEN, _MAINTAIN: _ALL},
+    "campaign_progress": {_API: "SELECT", _MAINTAIN: _ALL},
     "campaign_rows": {_API: "SELECT, UPDATE", _MAINTAIN: _ALL},
     "campaigns": {
         _API: _WRITTEN,
@@ -105,6 +106,8 @@ GRANTS: Mapping[str, Mapping[Login, str]] = {
         _MAINTAIN: "SELECT",
         _CLUSTERS: _ALL,
     },
+    "review_entries": {_API: "SELECT, INSERT, DELETE", _MAINTAIN: "SELECT, DELETE"},
+    "reviews": {_API: _WRITTEN, _MAINTAIN: "SELECT, DELETE"},
     "saved_filters": {_API: _ALL, _MAINTAIN: "SELECT, DELETE"},
     "scale_decisions": {_API: "SELECT", _DISPATCH: "SELECT, INSERT, DELETE"},
     "shares": {_API: _ALL, _DISPATCH: "SELECT", _MAINTAIN: "SELECT, DELETE"},

@@ -63,7 +63,7 @@ _SETTLE = text("""
         FROM batch AS b WHERE r.campaign = b.campaign AND r.place = b.place
     ), gone AS (
         DELETE FROM campaign_jobs WHERE campaign = :number AND place = ANY (ARRAY(SELECT place FROM batch))
-    )
+    ), counted AS (
     UPDATE campaigns AS c SET
         succeeded = c.succeeded + n.succeeded - o.succeeded, failed = c.failed + n.failed - o.failed,
         cancelled = c.cancelled + n.cancelled - o.cancelled, dropped = c.dropped - o.dropped,
@@ -84,6 +84,14 @@ _SETTLE = text("""
                  count(*) FILTER (WHERE outcome = 'waived') AS waived,
                  count(*) FILTER (WHERE outcome = 'succeeded' AND flagged) AS flagged FROM old) AS o
     WHERE number = :number
+    RETURNING c.number, c.kind, c.succeeded, c.failed, c.cancelled + c.dropped + c.waived AS others, c.used
+    )
+    INSERT INTO campaign_progress AS p (campaign, at, succeeded, failed, others, gpu_seconds)
+    SELECT number, date_trunc('minute', cogmill_now()), succeeded, failed, others, used FROM counted
+    WHERE kind = 'campaign'
+    ON CONFLICT (campaign, at) DO UPDATE
+    SET succeeded = excluded.succeeded, failed = excluded.failed, others = excluded.others,
+        gpu_seconds = excluded.gpu_seconds
 """).bindparams(bindparam("batch", type_=JSONB), bindparam("history", type_=JSONB))
 
 # Of jobs that went back into the queue: what their attempts used is charged, and what is reserved is for the next one.

@@ -48,6 +48,8 @@ from orchestrator.store.pauses import Pauses
 from orchestrator.store.predictions import PredictionRows
 from orchestrator.store.quarantines import Quarantines
 from orchestrator.store.quotas import Quotas
+from orchestrator.store.review_sheets import ReviewSheets
+from orchestrator.store.reviews import Reviews
 from orchestrator.store.rivals import Rivals
 from orchestrator.store.row_ends import RowEnds
 from orchestrator.store.sessions import Sessions
@@ -68,7 +70,7 @@ class Store(
     Deliveries, DeliveryLog, Batches, Campaigns, Changes, CampaignRows, Windows, RowEnds, Rivals, Budgets,
     CampaignHouse, Ledger, Loads, Pauses, ParkedThings, WorkerTime, PredictionRows, Shares, Forecasts, Fleets, Clusters,
     Masters, Quotas, WorkerOrders, DeadLetters, JobSearch, BulkActions, Notes, Audit, AuditLog, AuditSealing,
-    Erasures, ErasedObjects, Sessions, Overview, Flow, Quarantines,
+    Erasures, ErasedObjects, Sessions, Overview, Flow, Quarantines, Reviews, ReviewSheets,
 ):  # fmt: skip
     """Jobs, keys, inputs, files, batches, campaigns, webhooks, as the ports ask. One per process and event loop."""
 

@@ -19,6 +19,7 @@ from orchestrator.domain.orders import OrderKind
 from orchestrator.domain.outcome import AttemptOutcome
 from orchestrator.domain.outlooks import Subject
 from orchestrator.domain.protocol import Stage
+from orchestrator.domain.reviews import EntryKind, Remedy, Verdict
 from orchestrator.domain.states import JobState
 from orchestrator.domain.webhooks import EVENT_TYPES, DeliveryState, Fate
 from orchestrator.domain.worker_time import Spell
@@ -70,6 +71,9 @@ CHECKED: dict[tuple[str, str], type[StrEnum]] = {
     ("dead_letters", "fate"): LetterFate,
     ("bulk_actions", "action"): Verb,
     ("bulk_actions", "state"): BulkState,
+    ("reviews", "decision"): Verdict,
+    ("reviews", "action"): Remedy,
+    ("review_entries", "kind"): EntryKind,
 }
 # Every column of words, and what they may be: also where no CHECK says so. `:fate` is a parameter, beside deliveries.
 WORDS: dict[tuple[str, str], set[str]] = {place: set(enum) for place, enum in CHECKED.items()} | {
@@ -81,7 +85,7 @@ WORDS: dict[tuple[str, str], set[str]] = {place: set(enum) for place, enum in CH
 
 # What else SQL spells: PostgreSQL's own words, the beginning of an event's name (a job's state follows), and what
 # stands here for a part that is put in.
-OTHERS = {"infinity", "-infinity", "epoch", "null", "off", "synchronous_commit", "day", "hour", "UTC"}
+OTHERS = {"infinity", "-infinity", "epoch", "null", "off", "synchronous_commit", "minute", "day", "hour", "UTC"}
 # What budgets are counted in, and by; their columns stand beside others of the same words.
 OTHERS |= {*Period, *Unit}
 OTHERS |= {"plan_cache_mode", "force_generic_plan", "job.", "_"}

@@ -51,6 +51,10 @@ _ROWS = (
     "INSERT INTO campaign_passes (campaign, number, kind) SELECT number, 1, 'main' FROM campaigns WHERE tenant = $1",
     "INSERT INTO campaign_jobs (campaign, place, pass, ordinal, version, job_id, reserved, day)"
     " SELECT number, 0, 1, 0, 1, gen_random_uuid(), 1, now() FROM campaigns WHERE tenant = $1",
+    "INSERT INTO campaign_progress SELECT number, now(), 1, 0, 0, 1 FROM campaigns WHERE tenant = $1",
+    "INSERT INTO reviews (job_id, tenant, version, rating, reviewer) VALUES (gen_random_uuid(), $1, 1, 5, $1)",
+    "INSERT INTO review_entries (job_id, number, tenant, kind, version, reviewer)"
+    " VALUES (gen_random_uuid(), 1, $1, 'decided', 1, $1)",
     "INSERT INTO forecasts (subject, name, made_at) VALUES ('campaign', 'campaign_' || md5($1), cogmill_now())",
     "INSERT INTO files (id, tenant, purpose, filename, size, sha256, content_type, key)"
     " VALUES ('file-' || md5($1), $1, 'batch', $1, 3, '', 'text/plain', 'files/x/' || md5($1))",

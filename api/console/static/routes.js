@@ -16,6 +16,8 @@ export const ROUTES = [
   { name: "campaigns", path: "/campaigns", load: () => import("./pages/Campaigns.js"), group: "work", key: "c" },
   { name: "campaign", path: "/campaigns/:id", load: () => import("./pages/Campaign.js") },
   { name: "review", path: "/review", load: () => import("./pages/Review.js"), group: "work", key: "r" },
+  { name: "newvideo", path: "/new/video", load: () => import("./pages/NewVideo.js"), right: "submit" },
+  { name: "newcampaign", path: "/new/campaign", load: () => import("./pages/NewCampaign.js"), right: "campaigns" },
   { name: "fleet", path: "/fleet", load: () => import("./pages/Fleet.js"), group: "machines", key: "f" },
   { name: "usage", path: "/usage", load: () => import("./pages/Usage.js"), group: "machines", key: "u" },
   {

@@ -15,7 +15,20 @@ import httpx
 import pytest
 import pytest_asyncio
 from cogmill_client import AsyncCogmill, Cogmill
-from cogmill_client.models import admin, base, campaigns, files, fleet, jobs, overview, rows, usage, videos, webhooks
+from cogmill_client.models import (
+    admin,
+    base,
+    campaigns,
+    files,
+    fleet,
+    jobs,
+    overview,
+    reviews,
+    rows,
+    usage,
+    videos,
+    webhooks,
+)
 from cogmill_client.models import keys as key_models
 from cogmill_client.models.events import EndEvent, StepEvent
 from fastapi import FastAPI
@@ -128,6 +141,20 @@ COMPONENTS: dict[type[BaseModel], str] = {
     overview.OverviewHistory: "OverviewHistory",
     overview.QuarantineJob: "QuarantineJob",
     overview.Quarantine: "QuarantineObject",
+    reviews.Review: "ReviewObject",
+    reviews.ReviewEntry: "ReviewEntry",
+    reviews.ReviewWithHistory: "ReviewWithHistory",
+    reviews.SheetVideo: "SheetVideo",
+    reviews.ReviewCounts: "ReviewCountsObject",
+    reviews.ReviewsApplied: "ReviewsApplied",
+    reviews.ProgressPoint: "CampaignPoint",
+    reviews.Threshold: "BudgetThreshold",
+    reviews.BudgetStanding: "BudgetStanding",
+    reviews.CampaignProgress: "CampaignProgress",
+    reviews.FailedRow: "FailedRow",
+    reviews.FailureReason: "FailureReason",
+    reviews.CampaignFailures: "CampaignFailures",
+    reviews.VideoQuote: "VideoQuote",
 }
 # Those whose routes are still to come: a name is taken out of here as soon as the document has it.
 PENDING: set[str] = set()
@@ -157,7 +184,21 @@ async def test_a_model_has_the_fields_and_the_types_of_the_document(model: type[
 async def test_every_model_is_compared_or_said_to_be_of_no_component() -> None:
     named = {
         kind
-        for part in (admin, base, campaigns, files, fleet, jobs, key_models, overview, rows, usage, videos, webhooks)
+        for part in (
+            admin,
+            base,
+            campaigns,
+            files,
+            fleet,
+            jobs,
+            key_models,
+            overview,
+            reviews,
+            rows,
+            usage,
+            videos,
+            webhooks,
+        )
         for kind in vars(part).values()
         if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not BaseModel
     }
@@ -341,6 +382,34 @@ async def test_a_campaign_is_drafted_changed_given_its_rows_listed_and_ended(
     heard.append(await anext(stream))
     assert (heard[0].kind, heard[0].state) == ("state", "ingesting")
     assert (await cogmill.campaigns.cancel(draft.id)).state == "cancelled"
+
+
+async def test_a_video_is_priced_reviewed_and_rendered_again(api: Api, cogmill: AsyncCogmill, tmp_path: Path) -> None:
+    quote = await cogmill.videos.quote(num_inference_steps=5)
+    assert (quote.steps, quote.money) == (5, None)
+    video = await cogmill.videos.create("a mill")
+    await api.succeed(video.id)
+    rated = await cogmill.reviews.decide(video.id, version=0, rating=2)
+    rejected = await cogmill.reviews.decide(video.id, version=rated.version, rating=2, decision="reject")
+    with pytest.raises(module.Conflict, match="meanwhile"):
+        await cogmill.reviews.decide(video.id, version=rated.version, decision="approve")
+    assert [each.kind for each in (await cogmill.reviews.retrieve(video.id)).history] == ["decided"] * 2 + ["refused"]
+    assert (await cogmill.reviews.undo(video.id, version=rejected.version)).decision is None
+    again = await cogmill.reviews.decide(video.id, version=3, decision="reject")
+    made = await cogmill.reviews.render_again(video.id, version=again.version)
+    assert made.applied_as is not None
+    assert [each.id async for each in cogmill.reviews.list(decision="reject")] == [video.id]
+    draft = await cogmill.campaigns.create("a {product}")
+    assert [each async for each in cogmill.reviews.sheet(draft.id, rating=2)] == []
+    assert await cogmill.reviews.hold(draft.id, holder="me") == []
+    assert await cogmill.reviews.release(draft.id, holder="me") == 0
+    assert (await cogmill.reviews.counts(draft.id)).videos == 0
+    saved = await cogmill.reviews.export(draft.id, tmp_path / "reviews.csv", format="csv")
+    assert saved.read_text().startswith("custom_id,place,video_id")
+    assert (await cogmill.campaigns.progress(draft.id)).points[-1].succeeded == 0
+    assert (await cogmill.campaigns.failures(draft.id)).data == []
+    with pytest.raises(module.BadRequest, match="draft"):
+        await cogmill.reviews.apply(draft.id)
 
 
 async def test_rows_are_sent_again_after_an_answer_that_was_lost(api: Api, base_url: str, tmp_path: Path) -> None:

@@ -41,10 +41,14 @@ OPEN = {"/", "/healthz", "/readyz", "/metrics", "/docs", "/docs/{name}", "/opena
 # Queries that take no id, but words, numbers and the names of what is configured.
 PLAIN = {
     "limit", "order", "variant", "purpose", "state", "last_event_id", "format", "from", "to", "by", "reason",
-    "custom_id", "var", "model", "pool", "resolution",
+    "custom_id", "var", "model", "pool", "resolution", "decision", "rating", "flagged", "promoted",
 }  # fmt: skip
 # Of a page within the path's thing, and of a tenant, which is forbidden whoever that is (`test_usage.py`).
-WITHIN = {("GET", "/v1/campaigns/{campaign_id}/rows", "after"), ("GET", "/v1/usage", "tenant")}
+WITHIN = {
+    ("GET", "/v1/campaigns/{campaign_id}/rows", "after"),
+    ("GET", "/v1/campaigns/{campaign_id}/reviews", "after"),
+    ("GET", "/v1/usage", "tenant"),
+}
 # Paths about things that are the same for every tenant.
 SHARED = {
     "/v1/models/{model_id:path}", "/v1/videos/characters/{character_id}", "/v1/pools/{pool}/pause",
@@ -68,6 +72,7 @@ ABOUT_A_THING = [
 ]
 
 Maker = Callable[[Api], Awaitable[str]]
+REVIEW = {"version": 0, "decision": "reject"}
 BATCH = {"endpoint": "/v1/videos", "completion_window": "24h"}
 Ask = Callable[[str], dict[str, Any]]
 
@@ -77,6 +82,12 @@ async def a_video(api: Api) -> str:
     answer = await api.http.post("/v1/videos", json={"prompt": "a lighthouse"})
     video_id = str(answer.raise_for_status().json()["id"])
     await api.succeed(video_id)
+    return video_id
+
+
+async def a_review(api: Api) -> str:
+    video_id = await a_video(api)
+    (await api.http.put(f"/v1/reviews/{video_id}", json=REVIEW)).raise_for_status()
     return video_id
 
 
@@ -186,6 +197,7 @@ LISTS: dict[str, Maker] = {
     "/v1/jobs": a_video,
     "/v1/bulk-actions": a_bulk_action,
     "/v1/job-filters": a_saved_filter,
+    "/v1/reviews": a_review,
 }
 # Routes without a thing in their path that list nothing of a tenant's.
 LISTING_NOTHING = {
@@ -233,6 +245,12 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/campaigns/{campaign_id}/retry": {},
     "/v1/campaigns/{campaign_id}/waive": {},
     "/v1/campaigns/{campaign_id}/promote": {},
+    "/v1/campaigns/{campaign_id}/reviews/hold": {},
+    "/v1/campaigns/{campaign_id}/reviews/release": {},
+    "/v1/campaigns/{campaign_id}/reviews/apply": {},
+    "/v1/reviews/{video_id}": {"json": REVIEW},
+    "/v1/reviews/{video_id}/undo": {"json": {"version": 1}},
+    "/v1/reviews/{video_id}/render_again": {"json": {"version": 1}},
 }
 
 
@@ -256,6 +274,7 @@ REFERENCES: dict[tuple[str, str, str], tuple[Maker, Ask]] = {
     ("GET", "/v1/webhook_deliveries", "after"): (a_delivery, after),
     ("GET", "/v1/campaigns", "after"): (a_campaign, after),
     ("GET", "/v1/keys", "after"): (a_key, after),
+    ("GET", "/v1/reviews", "after"): (a_review, after),
     ("GET", "/v1/usage", "campaign"): (
         a_campaign,
         lambda made: {"params": {"campaign": made, "from": 1_700_000_000, "to": 1_702_000_000}},

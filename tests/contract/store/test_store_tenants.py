@@ -9,6 +9,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,7 @@ import uuid_utils.compat
 from orchestrator.domain.campaign import Ask, Campaign, CampaignState, TemplateVersion
 from orchestrator.domain.job import Artifact, Job, public_id
 from orchestrator.domain.job_filter import JobFilter
+from orchestrator.domain.reviews import Opinion, Remedy, Verdict, before
 from orchestrator.domain.rights import Rights
 from orchestrator.domain.webhooks import EventType
 from orchestrator.policy.limits import Limits
@@ -27,6 +29,7 @@ from orchestrator.ports.batches import NewBatch
 from orchestrator.ports.campaign_values import NOW, Budget, Change, NewCampaign
 from orchestrator.ports.files import NewFile
 from orchestrator.ports.notes import NewNote, NewSaved
+from orchestrator.ports.reviews import Reviewed
 from orchestrator.store import Store
 from tests.support.jobs import CLUSTER, POOL, new_job, success, worker
 
@@ -45,6 +48,7 @@ class Things:
     endpoint: str
     delivery: UUID
     campaign: str
+    review: Reviewed
 
     @classmethod
     async def of(cls, store: Store, tenant: str) -> Things:
@@ -67,7 +71,10 @@ class Things:
         await store.set_budget(Budget(tenant=tenant, period="day", unit="gpu_seconds", amount=9))
         await store.add_note(a_note(f"note-of-{tenant}", tenant, waiting.id), most_about=9, most=9)
         await store.save_filter(a_filter(tenant), most=9)
-        return cls(waiting.id, ended.id, file.id, batch.id, endpoint.id, delivery.id, campaign.id)
+        review = await store.find_review(ended.id, tenant)
+        assert review is not None
+        await store.decide(review, tenant, 0, Opinion(decision=Verdict.REJECT, action=Remedy.DROP), tenant)
+        return cls(waiting.id, ended.id, file.id, batch.id, endpoint.id, delivery.id, campaign.id, review)
 
 
 def a_note(note_id: str, tenant: str, job_id: UUID) -> NewNote:
@@ -115,6 +122,22 @@ def a_campaign(
         idempotency_key=key,
         request_hash="same",
     )
+
+
+def carry_nothing(campaign: Campaign, drops: tuple[int, ...], again: tuple[int, ...]) -> Change:
+    return Change()
+
+
+async def of_own(store: Store, tenant: str, say: Callable[..., Awaitable[Any]]) -> Any:
+    """Say something of a video of the tenant's own."""
+    pool = f"of-{tenant}"  # or its claims would be others'
+    await store.beat(CLUSTER, {worker(pool): pool})
+    job = await store.submit(new_job(tenant, pool=pool))
+    await store.settle([success(claim) for claim in await store.claim(pool, CLUSTER, [worker(pool)])])
+    found = await store.find_review(job.id, tenant)
+    assert found is not None
+    await store.decide(found, tenant, 0, Opinion(rating=1), tenant)
+    return await say(of=found, tenant=tenant, version=1, reviewer=tenant)
 
 
 def renamed(campaign: Campaign) -> Change:
@@ -179,6 +202,11 @@ ABOUT_THINGS: dict[str, Asking] = {
     "resend": lambda store, its, tenant: store.resend(its.delivery, tenant, give_up_s=99),
     "request_cancel": lambda store, its, tenant: store.request_cancel(its.waiting, tenant),
     "cancel_batch": lambda store, its, tenant: store.cancel_batch(its.batch, tenant),
+    "find_review": lambda store, its, tenant: store.find_review(its.ended, tenant),
+    "review_history": lambda store, its, tenant: store.review_history(its.ended, tenant),
+    "list_reviews": lambda store, its, tenant: store.list_reviews(tenant, limit=9, after=None, decision=None),
+    "apply_reviews": lambda store, its, tenant: store.apply_reviews(its.campaign, tenant, carry_nothing, tenant),
+    "note_applied": lambda store, its, tenant: store.note_applied(its.review, tenant, 1, None, tenant),
     "delete": lambda store, its, tenant: store.delete(its.ended, tenant),
     "disable_endpoint": lambda store, its, tenant: store.disable_endpoint(its.endpoint, tenant),
     "delete_endpoint": lambda store, its, tenant: store.delete_endpoint(its.endpoint, tenant),
@@ -188,8 +216,10 @@ ABOUT_THINGS: dict[str, Asking] = {
     "drop_filter": lambda store, its, tenant: store.drop_filter(tenant, f"of {OWNER}"),
     "drop_budget": lambda store, its, tenant: store.drop_budget(tenant, "day", "gpu_seconds"),
 }
-# And those that are about the tenant itself.
+# And those that are about the tenant itself, or take what `find_review` has found.
 ABOUT_ITSELF: dict[str, Asking] = {
+    "decide": lambda store, its, tenant: of_own(store, tenant, partial(store.decide, opinion=Opinion(rating=2))),
+    "undo_review": lambda store, its, tenant: of_own(store, tenant, partial(store.undo_review, undo=before)),
     "limits_of": lambda store, its, tenant: store.limits_of(tenant),
     "holding_of": lambda store, its, tenant: store.holding_of(tenant),
     "check_room": lambda store, its, tenant: store.check_room(tenant, files=1, size=1),

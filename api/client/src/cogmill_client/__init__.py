@@ -25,16 +25,27 @@ from cogmill_client.models.campaigns import Campaign
 from cogmill_client.models.files import FileObject
 from cogmill_client.models.fleet import Fleet, FleetKind, ScaleDecision
 from cogmill_client.models.keys import Key, KeyWithSecret
+from cogmill_client.models.reviews import (
+    CampaignFailures,
+    CampaignProgress,
+    Review,
+    ReviewCounts,
+    ReviewsApplied,
+    ReviewWithHistory,
+    SheetVideo,
+    VideoQuote,
+)
 from cogmill_client.models.rows import BadRow, Link, ManifestSignature, Plan, Row, Upload
 from cogmill_client.models.usage import Usage, UsageLine, WasteLine, WasteUsage, WorkerLine, WorkerUsage
 from cogmill_client.models.videos import Video
 from cogmill_client.models.webhooks import WebhookEvent
 
 __all__ = [
-    "ApiError", "AsyncCogmill", "BadAnswer", "BadRequest", "BadRow", "Campaign", "ChecksumMismatch", "Cogmill",
-    "CogmillError", "ConfigurationError", "Conflict", "ConnectionFailed", "Downloaded", "FileObject", "Fleet",
-    "FleetKind", "Forbidden", "InvalidSignature", "Key", "KeyWithSecret", "Link", "ManifestSignature", "NotFound",
-    "Plan", "PreconditionFailed", "RateLimited", "Row", "ScaleDecision", "ServerError", "Timeout", "TooLarge",
-    "Unauthenticated", "Upload", "Usage", "UsageLine", "Video", "WasteLine", "WasteUsage", "WebhookEvent",
-    "WorkerLine", "WorkerUsage",
+    "ApiError", "AsyncCogmill", "BadAnswer", "BadRequest", "BadRow", "Campaign", "CampaignFailures",
+    "CampaignProgress", "ChecksumMismatch", "Cogmill", "CogmillError", "ConfigurationError", "Conflict",
+    "ConnectionFailed", "Downloaded", "FileObject", "Fleet", "FleetKind", "Forbidden", "InvalidSignature", "Key",
+    "KeyWithSecret", "Link", "ManifestSignature", "NotFound", "Plan", "PreconditionFailed", "RateLimited", "Review",
+    "ReviewCounts", "ReviewWithHistory", "ReviewsApplied", "Row", "ScaleDecision", "ServerError", "SheetVideo",
+    "Timeout", "TooLarge", "Unauthenticated", "Upload", "Usage", "UsageLine", "Video", "VideoQuote", "WasteLine",
+    "WasteUsage", "WebhookEvent", "WorkerLine", "WorkerUsage",
 ]  # fmt: skip

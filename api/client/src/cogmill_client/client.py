@@ -25,6 +25,7 @@ from cogmill_client.procedures import (
     jobs,
     keys,
     overviews,
+    reviews,
     videos,
 )
 from cogmill_client.procedures import rows as row_steps
@@ -36,6 +37,7 @@ _DIRECT = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 
 class Videos(Resource):
     create = Does(videos.create)
+    quote = Does(videos.quote)
     retrieve = Does(videos.retrieve)
     list = Gives(videos.list_)
     cancel = Does(videos.cancel)
@@ -97,8 +99,24 @@ class Campaigns(Resource):
     links = Gives(row_steps.links)
     manifest = Does(row_steps.manifest)
     signature = Does(row_steps.signature)
+    progress = Does(reviews.progress)
+    failures = Does(reviews.failures)
     events = Gives(campaigns.events)
     wait = Does(campaigns.wait)
+
+
+class Reviews(Resource):
+    list = Gives(reviews.list_)
+    retrieve = Does(reviews.retrieve)
+    decide = Does(reviews.decide)
+    undo = Does(reviews.undo)
+    render_again = Does(reviews.render_again)
+    sheet = Gives(reviews.sheet)
+    hold = Does(reviews.hold)
+    release = Does(reviews.release)
+    counts = Does(reviews.counts)
+    apply = Does(reviews.apply)
+    export = Does(reviews.export)
 
 
 class Webhooks(Resource):
@@ -197,6 +215,7 @@ class Account(Resource):
 
 class AsyncVideos(AsyncResource):
     create = AsyncDoes(videos.create)
+    quote = AsyncDoes(videos.quote)
     retrieve = AsyncDoes(videos.retrieve)
     list = AsyncGives(videos.list_)
     cancel = AsyncDoes(videos.cancel)
@@ -258,8 +277,24 @@ class AsyncCampaigns(AsyncResource):
     links = AsyncGives(row_steps.links)
     manifest = AsyncDoes(row_steps.manifest)
     signature = AsyncDoes(row_steps.signature)
+    progress = AsyncDoes(reviews.progress)
+    failures = AsyncDoes(reviews.failures)
     events = AsyncGives(campaigns.events)
     wait = AsyncDoes(campaigns.wait)
+
+
+class AsyncReviews(AsyncResource):
+    list = AsyncGives(reviews.list_)
+    retrieve = AsyncDoes(reviews.retrieve)
+    decide = AsyncDoes(reviews.decide)
+    undo = AsyncDoes(reviews.undo)
+    render_again = AsyncDoes(reviews.render_again)
+    sheet = AsyncGives(reviews.sheet)
+    hold = AsyncDoes(reviews.hold)
+    release = AsyncDoes(reviews.release)
+    counts = AsyncDoes(reviews.counts)
+    apply = AsyncDoes(reviews.apply)
+    export = AsyncDoes(reviews.export)
 
 
 class AsyncWebhooks(AsyncResource):
@@ -375,6 +410,7 @@ class Cogmill:
         self.jobs = Jobs(self._driver)
         self.files = Files(self._driver)
         self.campaigns = Campaigns(self._driver)
+        self.reviews = Reviews(self._driver)
         self.webhooks = Webhooks(self._driver)
         self.keys = Keys(self._driver)
         self.admin = Admin(self._driver)
@@ -431,6 +467,7 @@ class AsyncCogmill:
         self.jobs = AsyncJobs(self._driver)
         self.files = AsyncFiles(self._driver)
         self.campaigns = AsyncCampaigns(self._driver)
+        self.reviews = AsyncReviews(self._driver)
         self.webhooks = AsyncWebhooks(self._driver)
         self.keys = AsyncKeys(self._driver)
         self.admin = AsyncAdmin(self._driver)

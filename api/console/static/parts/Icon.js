@@ -8,6 +8,8 @@ const PATHS = {
   gallery: "M4 5h7v6H4zM13 5h7v6h-7zM4 13h7v6H4zM13 13h7v6h-7z",
   campaigns: "M4 20V9M9.300 20V4M14.700 20v-7M20 20V7",
   review: "M9 11l2.500 2.500L20 5M20 12.500V18a2 2 0 0 1-2 2H6a2 2 0 0 1-2-2V6a2 2 0 0 1 2-2h9",
+  newvideo: "M12 5v14M5 12h14",
+  newcampaign: "M12 5v14M5 12h14",
   fleet: "M5 4h14v6H5zM5 14h14v6H5zM8.500 7h.01M8.500 17h.01M12 7h4M12 17h4",
   usage: "M12 3a9 9 0 1 0 9 9h-9zM15.500 3.700a9 9 0 0 1 4.800 4.800h-4.800z",
   tenants:

@@ -18,6 +18,7 @@ from cogmill_client.errors import ApiError, BadAnswer, ConnectionFailed, NotFoun
 from cogmill_client.exchange import answer_of, reads
 from cogmill_client.models.base import Deleted
 from cogmill_client.models.events import EndEvent, StageEvent, StepEvent, VideoEvent, video_event
+from cogmill_client.models.reviews import VideoQuote
 from cogmill_client.models.videos import Profile, Variant, Video
 from cogmill_client.paging import listed
 from cogmill_client.sse import Place, follow
@@ -73,6 +74,12 @@ def create(
         given = image
         fields["input_reference"] = yield from run(lambda: _picture(given))
     return (yield from _made("/v1/videos", fields, idempotency_key))
+
+
+def quote(**fields: Any) -> Steps[VideoQuote]:
+    """What a video would cost and when it would be there: what `create` takes, the prompt may be missing."""
+    request = Request(method="POST", url="/v1/videos/quote", json=without_none(**fields))
+    return answer_of(request, reads(VideoQuote))
 
 
 def retrieve(video_id: str) -> Steps[Video]:

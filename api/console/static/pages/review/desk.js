@@ -1,0 +1,182 @@
+// One reviewer's desk: which videos lie on it, what is said of them, sent at once and taken back; without any markup.
+import { api, awaySince } from "../../lib/api.js";
+import { batch, computed, signal } from "../../lib/ui.js";
+import { t } from "../../lib/words.js";
+import { toast, toastProblem } from "../../parts/Toast.js";
+
+const PAGE = 100;
+const HELD = 30;
+const RENEW_MS = 120_000;
+const COUNT_MS = 5_000;
+
+/** Tells this tab's desk from others of the same key: what one is given, the others are not. */
+function holder() {
+  const name = "cogmill.desk";
+  const known = sessionStorage.getItem(name) ?? crypto.randomUUID().slice(0, 8);
+  sessionStorage.setItem(name, known);
+  return known;
+}
+
+/**
+ * @param {string} campaign
+ * @param {{queue: boolean, filters: Record<string, string>}} how `queue`: only what nobody else looks at, undecided
+ */
+export function openDesk(campaign, { queue, filters }) {
+  const base = `/v1/campaigns/${campaign}/reviews`;
+  const videos = signal(/** @type {any[]} */ ([]));
+  const chosen = signal(0);
+  const counts = signal(/** @type {any} */ (null));
+  const state = signal({ loading: false, loaded: false, hasMore: true, problem: /** @type {any} */ (null) });
+  const current = computed(() => videos.value[chosen.value] ?? null);
+  /** @type {Map<string, Promise<void>>} */
+  const sending = new Map();
+  /** @type {string[]} */
+  const said = [];
+  let last = /** @type {string | null} */ (null);
+  const stop = new AbortController();
+
+  const next = () =>
+    queue
+      ? api(`${base}/hold`, {
+          method: "POST",
+          body: { holder: holder(), limit: HELD, after: last },
+          signal: stop.signal,
+        })
+      : api(base, { query: { limit: PAGE, after: last, ...filters }, signal: stop.signal });
+
+  const more = async () => {
+    if (state.value.loading || !state.value.hasMore) return;
+    state.value = { ...state.value, loading: true, problem: null };
+    try {
+      const page = await next();
+      const seen = new Set(videos.value.map((video) => video.id));
+      batch(() => {
+        videos.value = [...videos.value, ...page.data.filter((/** @type {any} */ video) => !seen.has(video.id))];
+        last = page.last_id ?? last;
+        state.value = { loading: false, loaded: true, hasMore: page.has_more, problem: null };
+      });
+    } catch (problem) {
+      if (!stop.signal.aborted) state.value = { ...state.value, loading: false, problem };
+    }
+  };
+
+  const count = async () => {
+    counts.value = await api(`${base}/counts`, { signal: stop.signal }).catch(() => counts.value);
+  };
+
+  /** From the first video on: what others have given back comes round again. */
+  const again = () => {
+    last = null;
+    videos.value = videos.value.filter((video) => !video.review.decision);
+    state.value = { ...state.value, hasMore: true };
+    return more();
+  };
+
+  const put = (/** @type {string} */ id, /** @type {any} */ review) => {
+    videos.value = videos.value.map((video) => (video.id === id ? { ...video, review } : video));
+  };
+  const reviewOf = (/** @type {string} */ id) => videos.value.find((video) => video.id === id)?.review;
+
+  /** Shows what is said at once, and sends it; what is said of one video goes out in order. */
+  const say = (/** @type {any} */ video, /** @type {Record<string, any>} */ words) => {
+    const before = reviewOf(video.id);
+    put(video.id, { ...before, ...words });
+    return ordered(video.id, async () => {
+      const { rating, decision, reason, action } = reviewOf(video.id);
+      const version = known.get(video.id) ?? before.version;
+      const body = { version, rating, decision, reason, action };
+      const review = await answered(video.id, `/v1/reviews/${video.id}`, "PUT", body);
+      if (review) said.push(video.id);
+    });
+  };
+
+  const undo = () => {
+    const id = said.pop();
+    if (!id) return toast(t("review.nothing"));
+    chosen.value = Math.max(
+      0,
+      videos.value.findIndex((video) => video.id === id),
+    );
+    return ordered(id, async () => {
+      const version = known.get(id) ?? reviewOf(id).version;
+      if (await answered(id, `/v1/reviews/${id}/undo`, "POST", { version })) toast(t("undone"));
+    });
+  };
+
+  /** The versions that the API has told. @type {Map<string, number>} */
+  const known = new Map();
+
+  const answered = async (
+    /** @type {string} */ id,
+    /** @type {string} */ path,
+    /** @type {string} */ method,
+    /** @type {any} */ body,
+  ) => {
+    try {
+      const review = await patiently(() => api(path, { method, body }));
+      known.set(id, review.version);
+      put(id, review);
+      count();
+      return review;
+    } catch (error) {
+      const problem = /** @type {any} */ (error);
+      const holds = await api(`/v1/reviews/${id}`).catch(() => null);
+      if (holds) {
+        known.set(id, holds.version);
+        put(id, holds);
+      }
+      if (problem.status === 409 && holds)
+        toast(t("review.conflict", { who: holds.reviewer ?? "", what: told(holds) }));
+      else toastProblem(problem);
+      return null;
+    }
+  };
+
+  /** One thing after the other. */
+  const ordered = (/** @type {string} */ id, /** @type {() => Promise<void>} */ act) => {
+    const done = (sending.get(id) ?? Promise.resolve()).then(act);
+    sending.set(id, done);
+    return done;
+  };
+
+  const renew = () => {
+    const open = videos.value.filter((video) => !video.review.decision);
+    if (!open.length) return;
+    const after = open[0].place > 0 ? String(open[0].place - 1) : null;
+    api(`${base}/hold`, { method: "POST", body: { holder: holder(), limit: Math.min(100, open.length), after } }).catch(
+      () => {},
+    );
+  };
+  const timers = [setInterval(count, COUNT_MS), ...(queue ? [setInterval(renew, RENEW_MS)] : [])];
+  const close = () => {
+    timers.forEach(clearInterval);
+    stop.abort();
+    if (queue) api(`${base}/release`, { method: "POST", body: { holder: holder() } }).catch(() => {});
+  };
+  const move = (/** @type {number} */ step) => {
+    chosen.value = Math.max(0, Math.min(chosen.value + step, videos.value.length - 1));
+    if (chosen.value > videos.value.length - HELD / 2) more();
+  };
+
+  more();
+  count();
+  return { videos, chosen, current, counts, state, more, again, say, undo, move, count, close };
+}
+
+/** What a review says, in a word. @param {any} review */
+export const told = (review) =>
+  review.decision ? t(`review.is.${review.decision}`) : t("review.rated", { n: review.rating ?? "–" });
+
+/** Sent again once the API is back: saying the same of the same version twice is saying it once. @param {() => Promise<any>} send */
+async function patiently(send) {
+  for (;;) {
+    try {
+      return await send();
+    } catch (error) {
+      if (/** @type {any} */ (error).code !== "away") throw error;
+      await new Promise((resolve) => {
+        const stop = awaySince.subscribe((since) => since === null && setTimeout(() => resolve(stop()), 0));
+      });
+    }
+  }
+}

@@ -1,0 +1,174 @@
+"""A campaign's videos as reviewers see them: in pages, a few at a time for each, and counted; and how it got on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ARRAY, Integer, Text, Uuid, bindparam, text
+from sqlalchemy import Row as SqlRow
+
+from orchestrator.domain.campaign import Campaign
+from orchestrator.ports.reviews import (
+    FailureGroup,
+    ProgressPoint,
+    ReviewCounts,
+    Reviewed,
+    SheetFilter,
+    SheetPage,
+)
+from orchestrator.store.part import Part
+from orchestrator.store.reviews import REVIEW, ended_row, review
+
+# A page that a filter leaves few of looks at no more than so many rows, some at a time.
+_LOOK = 5_000
+_PIECE = 500
+
+# The index of rows that have ended gives a stretch of them; what is thought of each is found by its key.
+_STRETCH = text(f"""
+    SELECT r.place, r.line, r.custom_id, r.body, r.reseed, r.outcome, r.result, {REVIEW} FROM (
+        SELECT * FROM campaign_rows WHERE campaign = :number AND outcome = 'succeeded' AND place > :after
+        ORDER BY place LIMIT :n
+    ) AS r LEFT JOIN reviews AS v ON v.job_id = CAST(r.result ->> 'job' AS uuid)
+    ORDER BY r.place
+""")
+# Whoever comes at the same moment finds those taken.
+_HOLD = text("""
+    INSERT INTO reviews AS v (job_id, tenant, campaign, place, held_by, held_until)
+    SELECT job_id, :tenant, :number, place, :holder, cogmill_now() + make_interval(secs => :hold_s)
+    FROM unnest(:ids, :places) AS wanted(job_id, place) ORDER BY place
+    ON CONFLICT (job_id) DO UPDATE SET held_by = excluded.held_by, held_until = excluded.held_until
+    WHERE v.decision IS NULL AND (v.held_by = excluded.held_by OR coalesce(v.held_until <= cogmill_now(), true))
+    RETURNING job_id
+""").bindparams(
+    bindparam("ids", type_=ARRAY(Uuid)), bindparam("places", type_=ARRAY(Integer)), bindparam("holder", type_=Text)
+)
+_RELEASE = text("""
+    UPDATE reviews SET held_by = NULL, held_until = NULL
+    WHERE campaign = :number AND held_by = :holder RETURNING 1
+""")
+_COUNT = text("""
+    SELECT count(*) FILTER (WHERE now AND decision = 'approve') AS approved,
+           count(*) FILTER (WHERE now AND action = 'new_seed') AS new_seed,
+           count(*) FILTER (WHERE now AND action = 'drop') AS drop,
+           count(*) FILTER (WHERE now AND rating = 1) AS one, count(*) FILTER (WHERE now AND rating = 2) AS two,
+           count(*) FILTER (WHERE now AND rating = 3) AS three, count(*) FILTER (WHERE now AND rating = 4) AS four,
+           count(*) FILTER (WHERE now AND rating = 5) AS five,
+           count(*) FILTER (WHERE now AND decision IS NULL AND held_until > cogmill_now()) AS held,
+           count(*) FILTER (WHERE applied_at IS NOT NULL) AS applied
+    FROM (SELECT v.*, r.outcome = 'succeeded' AND CAST(r.result ->> 'job' AS uuid) = v.job_id
+                      AND v.applied_at IS NULL AS now
+          FROM reviews AS v JOIN campaign_rows AS r ON r.campaign = v.campaign AND r.place = v.place
+          WHERE v.campaign = :number) AS known
+""")
+# The last moment of each stretch of time.
+_PROGRESS = text("""
+    SELECT DISTINCT ON (bin) date_bin(make_interval(secs => width.s), p.at, CAST('epoch' AS timestamptz)) AS bin,
+           p.at, p.succeeded, p.failed, p.others, p.gpu_seconds
+    FROM campaign_progress AS p, (
+        SELECT greatest(60, ceil(coalesce(extract(epoch FROM max(at) - min(at)), 0) / :points / 60) * 60) AS s
+        FROM campaign_progress WHERE campaign = :number
+    ) AS width
+    WHERE p.campaign = :number ORDER BY bin, p.at DESC
+""")
+_FAILURES = text("""
+    SELECT code, count(*) AS rows,
+           (array_agg(custom_id ORDER BY place))[1 : :examples] AS names,
+           (array_agg(message ORDER BY place))[1 : :examples] AS messages,
+           (array_agg(job ORDER BY place))[1 : :examples] AS jobs
+    FROM (SELECT place, custom_id, result -> 'error' ->> 'code' AS code,
+                 result -> 'error' ->> 'message' AS message, result ->> 'job' AS job
+          FROM campaign_rows WHERE campaign = :number AND outcome = 'failed' ORDER BY place LIMIT :most) AS failed
+    GROUP BY code ORDER BY rows DESC, code
+""").bindparams(bindparam("examples", type_=Integer))
+
+_Fits = Callable[[SqlRow[Any]], bool]
+
+
+class ReviewSheets(Part):
+    async def sheet(self, campaign: Campaign, wanted: SheetFilter, *, after: int, limit: int) -> SheetPage:
+        piece = limit + 1 if wanted == SheetFilter() else _PIECE
+        return await self._looked(campaign, lambda row: _matches(row, wanted), after=after, limit=limit, piece=piece)
+
+    async def _looked(self, campaign: Campaign, fits: _Fits, *, after: int, limit: int, piece: int) -> SheetPage:
+        """The next rows that fit, of a bounded number that is looked at."""
+        chosen: list[Reviewed] = []
+        looked = 0
+        while looked < _LOOK:
+            found = await self._database.fetch(_STRETCH, {"number": campaign.number, "after": after, "n": piece})
+            for row in found:
+                if len(chosen) == limit:
+                    return SheetPage(videos=chosen, after=after, has_more=True)
+                if fits(row):
+                    chosen.append(_reviewed(campaign, row))
+                after = row.place
+            if len(found) < piece:
+                return SheetPage(videos=chosen, after=after, has_more=False)
+            looked += piece
+        return SheetPage(videos=chosen, after=after, has_more=True)
+
+    async def hold_reviews(
+        self, campaign: Campaign, holder: str, *, after: int, limit: int, hold_s: float
+    ) -> SheetPage:
+        def free(row: SqlRow[Any]) -> bool:
+            return row.decision is None and row.held_by in (None, holder)
+
+        page = await self._looked(campaign, free, after=after, limit=limit, piece=max(_PIECE // 5, limit + 1))
+        if not page.videos:
+            return page
+        rows = [each.row for each in page.videos if each.row is not None]
+        where = {
+            "tenant": campaign.tenant,
+            "number": campaign.number,
+            "holder": holder,
+            "hold_s": hold_s,
+            "ids": [each.review.job_id for each in page.videos],
+            "places": [row.row.place for row in rows],
+        }
+        taken = {row.job_id for row in await self._database.fetch(_HOLD, where)}
+        mine = [each for each in page.videos if each.review.job_id in taken]
+        return SheetPage(videos=mine, after=page.after, has_more=page.has_more or len(mine) < len(page.videos))
+
+    async def release_reviews(self, campaign: Campaign, holder: str) -> int:
+        return len(await self._database.fetch(_RELEASE, {"number": campaign.number, "holder": holder}))
+
+    async def count_reviews(self, campaign: Campaign) -> ReviewCounts:
+        (row,) = await self._database.fetch(_COUNT, {"number": campaign.number})
+        return ReviewCounts(
+            approved=row.approved,
+            new_seed=row.new_seed,
+            drop=row.drop,
+            ratings=(row.one, row.two, row.three, row.four, row.five),
+            held=row.held,
+            applied=row.applied,
+        )
+
+    async def progress_of(self, campaign: Campaign, *, points: int) -> list[ProgressPoint]:
+        found = await self._database.fetch(_PROGRESS, {"number": campaign.number, "points": points})
+        names = ("at", "succeeded", "failed", "others", "gpu_seconds")
+        return [ProgressPoint(**{name: getattr(row, name) for name in names}) for row in found]
+
+    async def failures_of(self, campaign: Campaign, *, examples: int, most: int) -> list[FailureGroup]:
+        where = {"number": campaign.number, "examples": examples, "most": most}
+        return [_group(row) for row in await self._database.fetch(_FAILURES, where)]
+
+
+def _reviewed(of: Campaign, row: SqlRow[Any]) -> Reviewed:
+    return Reviewed(review=review(row, UUID(row.result["job"])), campaign=of.id, number=of.number, row=ended_row(row))
+
+
+def _matches(row: SqlRow[Any], wanted: SheetFilter) -> bool:
+    if wanted.decision is not None and (row.decision or "undecided") != wanted.decision:
+        return False
+    if wanted.rating is not None and row.rating != wanted.rating:
+        return False
+    if wanted.flagged and not row.result.get("flags"):
+        return False
+    return not wanted.promoted or "draft" in row.result
+
+
+def _group(row: SqlRow[Any]) -> FailureGroup:
+    told: Sequence[tuple[str, str | None, str | None]] = list(zip(row.names, row.messages, row.jobs, strict=True))
+    examples = [{"custom_id": name, "message": message, "job": job} for name, message, job in told]
+    return FailureGroup(code=row.code or "internal_error", rows=row.rows, examples=examples)
