@@ -218,9 +218,11 @@ def api() -> None:
     with quickly():
         from api import serving
         from orchestrator.processes import frontdoor
+        from orchestrator.telemetry import tracing
 
     frontdoor.check(settings)  # here, where it is one line; the server would end with a traceback
-    serving.serve(settings)
+    with tracing.running(settings.tracing, "api"):
+        serving.serve(settings)
 
 
 @app.command()
@@ -242,9 +244,11 @@ def dispatch(
         import uvloop
 
         from orchestrator.processes.dispatching import run_dispatcher
+        from orchestrator.telemetry import tracing
         from workers.cluster import RayWorkers
 
-    uvloop.run(run_dispatcher(settings, RayWorkers.connect, drain_s=drain, renewal=renewal))
+    with tracing.running(settings.tracing, "dispatcher"):
+        uvloop.run(run_dispatcher(settings, RayWorkers.connect, drain_s=drain, renewal=renewal))
 
 
 @app.command()
@@ -257,8 +261,10 @@ def maintain() -> None:
 
         from api.dialects import lines_of, wording_of
         from orchestrator.processes.maintaining import run_maintainer
+        from orchestrator.telemetry import tracing
 
-    uvloop.run(run_maintainer(settings, lines_of(settings), wording_of(settings)))
+    with tracing.running(settings.tracing, "maintainer"):
+        uvloop.run(run_maintainer(settings, lines_of(settings), wording_of(settings)))
 
 
 @app.command()
