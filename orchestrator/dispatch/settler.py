@@ -30,8 +30,8 @@ class Settler:
     """The one way in which a claim ends, whoever noticed that it did.
 
     `used` is what is known of the GPU seconds of a claim that cannot say so itself any more, `finishing_s` what is
-    known of its seconds of a finisher, `timeline` of what it went through. For the ledger, `kind_of(pool, worker)` is a worker's kind, and
-    `price_of(pool, kind)` what a GPU second of it costs.
+    known of its seconds of a finisher, `timeline` of what it went through. For the ledger, `kind_of(pool, worker)` is a
+    worker's kind, and `price_of(pool, kind)` what a GPU second of it costs.
     """
 
     def __init__(
