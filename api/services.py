@@ -27,6 +27,7 @@ from orchestrator.domain.masters import Masters
 from orchestrator.intake.any_jobs import AnyJobs
 from orchestrator.intake.files import Files
 from orchestrator.intake.jobs import Jobs
+from orchestrator.intake.lives import Lives
 from orchestrator.intake.waiting import Waiting
 from orchestrator.learning.book import Book
 from orchestrator.learning.listing import Listing
@@ -40,6 +41,7 @@ from orchestrator.ports.batches import BatchStore
 from orchestrator.ports.campaigns import CampaignStore
 from orchestrator.ports.forecasts import ForecastStore
 from orchestrator.ports.ledger import LedgerStore
+from orchestrator.ports.lives import LifeReader
 from orchestrator.ports.orders import WorkerAdmin
 from orchestrator.ports.parked import ParkedStore
 from orchestrator.processes.frontdoor import FrontDoor, FrontdoorStore, open_front_door
@@ -71,7 +73,7 @@ _LARGE_BODIES = 16
 _UPLOADS = 8
 
 
-class AdminStore(AnyJobStore, WorkerAdmin, ParkedStore, Protocol):
+class AdminStore(AnyJobStore, LifeReader, WorkerAdmin, ParkedStore, Protocol):
     """What administrators ask of the store, beside what everybody does."""
 
 
@@ -90,6 +92,7 @@ class Administration:
     keys: IssuingForAll
     workers: WorkerList
     jobs: AnyJobs
+    lives: Lives
     parked: ParkedStore
 
 
@@ -189,6 +192,7 @@ class Services:
                 keys=IssuingForAll(store, masters, changed=keyring.forget),
                 workers=WorkerList(settings, store),
                 jobs=AnyJobs(store, door.jobs),
+                lives=Lives(store, door.waiting),
                 parked=store,
             ),
             limits=door.limits,

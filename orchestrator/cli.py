@@ -36,6 +36,7 @@ from orchestrator.commands import (
     shares,
     simulate,
     tenants,
+    trace,
     usage,
     webhooks,
     workers,
@@ -73,6 +74,7 @@ app.command("fleet")(fleet.fleet)
 app.add_typer(workers.workers, name="workers")
 app.add_typer(any_jobs.any_jobs, name="any-jobs")
 app.add_typer(any_jobs.dead_letters, name="dead-letters")
+app.command("trace")(trace.trace)
 app.add_typer(clusters.clusters, name="clusters")
 app.add_typer(audit.audit, name="audit")
 app.add_typer(database.database, name="database")

@@ -98,6 +98,8 @@ COMPONENTS: dict[type[BaseModel], str] = {
     admin.JobAttempt: "JobAttempt",
     admin.DeadLetterEnd: "DeadLetterEnd",
     admin.Job: "JobObject",
+    admin.TraceSpan: "TraceSpan",
+    admin.JobTrace: "JobTrace",
     admin.Parked: "ParkedThing",
     admin.Resumed: "ResumedThing",
     admin.AuditEntry: "AuditEntry",

@@ -6,7 +6,7 @@ from typing import Any
 
 from cogmill_client.effects import Items, Request, Steps
 from cogmill_client.exchange import answer_of, reads
-from cogmill_client.models.admin import Job, Parked, Pool, Resumed, Worker
+from cogmill_client.models.admin import Job, JobTrace, Parked, Pool, Resumed, Worker
 from cogmill_client.models.base import Answer
 from cogmill_client.models.fleet import Fleet, Predictions
 from cogmill_client.paging import listed
@@ -105,6 +105,11 @@ def jobs(
 def job(job_id: str) -> Steps[Job]:
     """A job of any tenant, with its attempts."""
     return answer_of(Request(method="GET", url=at("/v1/admin/jobs/{}", job_id)), reads(Job))
+
+
+def job_trace(job_id: str) -> Steps[JobTrace]:
+    """What befell a job of any tenant as a tree: waits and why, attempts with their stages, webhooks."""
+    return answer_of(Request(method="GET", url=at("/v1/admin/jobs/{}/trace", job_id)), reads(JobTrace))
 
 
 def cancel_job(job_id: str) -> Steps[Job]:
