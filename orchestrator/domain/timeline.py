@@ -15,14 +15,19 @@ CLAIM, ASSIGNMENT = "claim", "assignment"
 
 # A render that is preempted again and again, or begins again, must not fill its row.
 MOST_PERIODS = 64
+# What begins so soon after the same had ended had not ended.
+_AT_ONCE_S = 0.001
 
 
 def extended(periods: Timeline, name: str, start_s: float, seconds: float) -> Timeline:
-    """With one more behind. Where that is too many the last one goes on until its end."""
-    if len(periods) < MOST_PERIODS:
-        return (*periods, (name, start_s, seconds))
-    *before, (last, since_s, _) = periods
-    return (*before, (last, since_s, start_s + seconds - since_s))
+    """With one more behind. The last one goes on until its end where it is the same, or one more is too many."""
+    if not periods:
+        return ((name, start_s, seconds),)
+    *before, (last, since_s, lasted_s) = periods
+    goes_on = name == last and start_s - since_s - lasted_s < _AT_ONCE_S
+    if goes_on or len(periods) >= MOST_PERIODS:
+        return (*before, (last, since_s, start_s + seconds - since_s))
+    return (*periods, (name, start_s, seconds))
 
 
 def shifted(periods: Iterable[Period], by_s: float) -> Timeline:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 
@@ -93,6 +94,13 @@ def spans_of(request: ExportTraceServiceRequest) -> Iterator[Seen]:
 
 def _said(attributes: Any) -> dict[str, Any]:
     return {each.key: getattr(each.value, each.value.WhichOneof("value")) for each in attributes}
+
+
+@pytest.fixture(scope="session")
+def collector() -> Iterator[Collector]:
+    """That of the session's stack."""
+    with collecting() as collector:
+        yield collector
 
 
 @contextmanager

@@ -88,9 +88,15 @@ def test_a_row_keeps_a_context_as_it_is(context: TraceContext) -> None:
 def test_a_timeline_is_bounded_and_its_last_period_reaches_the_end() -> None:
     periods: Timeline = ()
     for number in range(3 * MOST_PERIODS):
-        periods = extended(periods, "denoising", float(number), 1.0)
+        periods = extended(periods, ("denoising", "preempted")[number % 2], float(number), 1.0)
     assert len(periods) == MOST_PERIODS
-    assert periods[-1] == ("denoising", MOST_PERIODS - 1.0, 2.0 * MOST_PERIODS + 1.0)
+    assert periods[-1] == ("preempted", MOST_PERIODS - 1.0, 2.0 * MOST_PERIODS + 1.0)
+
+
+def test_a_stage_that_is_entered_again_at_once_is_one_period_and_after_a_wait_it_is_another() -> None:
+    periods = extended(extended((), "finishing", 1.0, 1.0), "finishing", 2.0, 0.5)
+    assert periods == (("finishing", 1.0, 1.5),)
+    assert extended(periods, "finishing", 3.0, 1.0) == (("finishing", 1.0, 1.5), ("finishing", 3.0, 1.0))
 
 
 def test_a_shifted_timeline_begins_no_sooner_than_what_it_is_counted_from() -> None:
@@ -155,10 +161,11 @@ def test_without_the_extra_it_says_which_one_is_needed(monkeypatch: pytest.Monke
 
 
 def test_off_imports_no_part_of_the_extra() -> None:
-    """Its interface is there with Ray, and is imported by others."""
+    """FastAPI imports OpenTelemetry's interface where Ray has brought it."""
     program = (
-        "import sys, api.serving, api.dialects, orchestrator.processes.maintaining, orchestrator.processes.dispatching;"
-        "sys.exit(str([name for name in sys.modules if name.startswith(('opentelemetry.sdk', 'opentelemetry.exporter', 'orchestrator.telemetry.otlp'))]))"
+        "import sys, api.serving, orchestrator.processes.maintaining, orchestrator.processes.dispatching;"
+        "extra = ('opentelemetry.sdk', 'opentelemetry.exporter', 'orchestrator.telemetry.otlp');"
+        "sys.exit(str([name for name in sys.modules if name.startswith(extra)]))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stderr == "[]\n"
