@@ -222,7 +222,8 @@ class Jobs:
 
     async def _insert(self, planned: NewJob) -> Job:
         with tracing.span("submit", _about(planned), kind=Kind.PRODUCER):
-            return await self._inserted(replace(planned, trace=tracing.kept()))
+            trace = tracing.kept()
+            return await self._inserted(planned if trace is None else replace(planned, trace=trace))
 
     async def _inserted(self, planned: NewJob) -> Job:
         try:

@@ -44,7 +44,7 @@ async def test_a_video_is_one_trace_from_its_request_to_its_webhook(stack: Up, c
             with stack.client(traceparent=f"00-{trace_id}-00f067aa0ba902b7-01") as client:
                 created = client.post("/v1/videos", json=body).raise_for_status().json()
             with stack.client() as client:
-                return str(wait_for(client, created["id"])["id"])
+                return str(wait_for(client, created["id"], within_s=150)["id"])
 
         video = await asyncio.to_thread(render)
         await receiver.until(1)
