@@ -13,6 +13,7 @@ from orchestrator.domain.life import Attempt, Life, Told
 from orchestrator.domain.outcome import AttemptOutcome
 from orchestrator.domain.webhooks import DeliveryState
 from orchestrator.store import rows
+from orchestrator.store.engine import Database
 from orchestrator.store.part import Part
 from orchestrator.store.tables import attempts, jobs, outbox
 
@@ -47,26 +48,29 @@ class Lives(Part):
                 campaign=row.campaign,
                 trace=row.trace,
                 attempts=[_attempt(each) for each in await self._database.fetch(ended)],
-                told=[] if row.finished_at is None else await self._told(row.tenant, job_id, row.finished_at),
+                told=[]
+                if row.finished_at is None
+                else await _told(self._database, row.tenant, job_id, row.finished_at),
                 untold=bool(waits),
             )
         return None
 
-    async def _told(self, tenant: str, job_id: UUID, ended: datetime) -> list[Told]:
-        bounds = {"since": _first_id(ended - _ANNOUNCED_BEFORE), "until": _first_id(ended + _ANNOUNCED_WITHIN)}
-        of = {"tenant": tenant, "subject": public_id(job_id)}
-        return [
-            Told(
-                host=row.host,
-                event_type=row.event_type,
-                state=DeliveryState(row.state),
-                attempts=row.attempts,
-                created_at=row.created_at,
-                ended_at=row.ended_at,
-                error=row.last_error,
-            )
-            for row in await self._database.fetch(_TOLD, of | bounds)
-        ]
+
+async def _told(database: Database, tenant: str, job_id: UUID, ended: datetime) -> list[Told]:
+    bounds = {"since": _first_id(ended - _ANNOUNCED_BEFORE), "until": _first_id(ended + _ANNOUNCED_WITHIN)}
+    of = {"tenant": tenant, "subject": public_id(job_id)}
+    return [
+        Told(
+            host=row.host,
+            event_type=row.event_type,
+            state=DeliveryState(row.state),
+            attempts=row.attempts,
+            created_at=row.created_at,
+            ended_at=row.ended_at,
+            error=row.last_error,
+        )
+        for row in await database.fetch(_TOLD, of | bounds)
+    ]
 
 
 def _attempt(row: Row[Any]) -> Attempt:
