@@ -111,6 +111,10 @@ async def test_the_command_draws_it_from_the_database(api: Api, monkeypatch: pyt
     facts, job, *parts = (await asyncio.to_thread(cogmill, video.removeprefix("video_"))).splitlines()
     assert facts.startswith(f"tenant {api.tenant}  pool small  model tiny-2b  trace id {'a' * 32}")
     assert video in job
-    assert [line.rpartition("── ")[2].split("  ")[1] for line in parts if "──" in line][:3] == ["wait", "attempt 1", "claim"]
+    assert [line.rpartition("── ")[2].split("  ")[1] for line in parts if "──" in line][:3] == [
+        "wait",
+        "attempt 1",
+        "claim",
+    ]
     told = json.loads(await asyncio.to_thread(cogmill, video, "--json"))
     assert [span["name"] for span in told["spans"]][:4] == ["job", "wait", "attempt 1", "claim"]

@@ -38,7 +38,7 @@ def a_life(state: JobState, *attempts: Attempt, **changes: Any) -> Life:
 
 
 def an_attempt(number: int, began: float, ended: float, outcome: AttemptOutcome, **changes: Any) -> Attempt:
-    usual = {"worker": "small-0", "gpu_seconds": 1.5, "failure": None, "timeline": ()}
+    usual: dict[str, Any] = {"worker": "small-0", "gpu_seconds": 1.5, "failure": None, "timeline": ()}
     return Attempt(number=number, outcome=outcome, claimed_at=at(began), ended_at=at(ended), **usual | changes)
 
 

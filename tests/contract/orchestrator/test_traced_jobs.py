@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from typing import cast
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -17,6 +18,8 @@ from orchestrator.config import TracingSettings
 from orchestrator.domain.job import parse_public_id
 from orchestrator.domain.protocol import Stage
 from orchestrator.domain.states import JobState
+from orchestrator.domain.trace import TraceContext
+from orchestrator.store import Store
 from orchestrator.telemetry import metrics, tracing
 from orchestrator.telemetry.tracing import SAID
 from tests.support.api import Api, in_process, serving
@@ -121,7 +124,7 @@ async def scene(opened: tuple[Api, asyncpg.Connection, Post, Receiver]) -> Async
     await database.execute("DELETE FROM outbox")
     receiver.received.clear()
     async with api.http:
-        yield Scene(api, Site(api.services.store, api.services.objects, database), post, receiver)
+        yield Scene(api, Site(cast(Store, api.services.store), api.services.objects, database), post, receiver)
 
 
 def named(spans: list[Seen], name: str) -> Seen:
@@ -237,7 +240,7 @@ async def test_rows_of_a_campaign_have_traces_of_their_own_that_link_to_it(scene
     objects = scene.api.services.objects
     assert isinstance(objects, S3Objects)
     campaigns = a_campaign_scene(scene.site.store, objects, scene.api.settings, scene.api.tenant)
-    asked = tracing.span("request", parent=tracing.TraceContext(trace_id, "00f067aa0ba902b7", True))
+    asked = tracing.span("request", parent=TraceContext(trace_id, "00f067aa0ba902b7", True))
     with asked:
         campaign = await campaigns.create("custom_id,product,scene\na,mug,table\nb,cup,shelf\n")
     for _ in range(10):
@@ -282,7 +285,7 @@ def eventually(true: Callable[[], bool]) -> None:
 
 
 def spans_of(fate: str) -> float:
-    return metrics.spans.labels(fate)._value.get()
+    return float(metrics.spans.labels(fate)._value.get())
 
 
 async def test_spans_say_no_prompt_no_key_and_no_address(scene: Scene, collector: Collector) -> None:
