@@ -19,7 +19,8 @@ from api import errors
 from api.wire.problem import problem_of
 from orchestrator.domain.audit import NOBODY, Actor
 from orchestrator.domain.errors import CogmillError, TooLarge
-from orchestrator.telemetry import acting, logs, metrics
+from orchestrator.domain.trace import of_headers
+from orchestrator.telemetry import acting, logs, metrics, tracing
 
 log = logs.get("api")
 
@@ -53,6 +54,10 @@ class Edge:
             return
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
+        with _traced(scope) as span:
+            await self._answer(scope, receive, send, request_id, span)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str, span: tracing.Span) -> None:
         started = time.perf_counter()
         status = sent = 0
         seconds: float | None = None  # until the answer begins: a stream of events goes on for as long as its hearer
@@ -84,8 +89,41 @@ class Edge:
                 seconds = time.perf_counter() - started
             template = _template(scope)
             metrics.http_seconds.labels(method, template, status).observe(seconds)
+            _say(span, scope, method, template, status)
             if self._access and template not in _PROBED:
                 _log_access(scope, method, template, status, time.perf_counter() - started, sent)
+
+
+def _traced(scope: Scope) -> tracing.Span:
+    """A span for the request, under the one that it came with; what only looks whether the process lives has none."""
+    parents = [str(value, "latin-1") for name, value in scope["headers"] if name == b"traceparent"]
+    came = None
+    if parents:
+        states = [str(value, "latin-1") for name, value in scope["headers"] if name == b"tracestate"]
+        came = of_headers(parents, states)
+    if scope["path"] in _PROBED:
+        return tracing.NOTHING
+    return tracing.span("request", parent=came, kind=tracing.Kind.SERVER)
+
+
+def _say(span: tracing.Span, scope: Scope, method: str, template: str, status: int) -> None:
+    """Name a request's span, once its route, its key and its answer are known."""
+    if not tracing.active():
+        return
+    state = scope["state"]
+    key = state.get("key")
+    span.name(f"{method} {template}")
+    span.say(
+        {
+            "http.request.method": method,
+            "http.route": template,
+            "http.response.status_code": status,
+            "cogmill.request_id": state["request_id"],
+            "cogmill.tenant": None if key is None else key.tenant,
+        }
+    )
+    if status >= 500:
+        span.fail(str(status))
 
 
 def _log_access(scope: Scope, method: str, template: str, status: int, seconds: float, sent: int) -> None:
@@ -108,6 +146,7 @@ def _log_access(scope: Scope, method: str, template: str, status: int, seconds: 
         status=status,
         seconds=round(seconds, 6),
         bytes=sent,
+        **logs.trace_fields(),
     )
 
 

@@ -33,6 +33,7 @@ from orchestrator.intake.bulk import Bulks
 from orchestrator.intake.files import Files
 from orchestrator.intake.job_search import JobSearch
 from orchestrator.intake.jobs import Jobs
+from orchestrator.intake.lives import Lives
 from orchestrator.intake.notes import Notes
 from orchestrator.intake.waiting import Waiting
 from orchestrator.learning.book import Book
@@ -49,6 +50,7 @@ from orchestrator.ports.campaigns import CampaignStore
 from orchestrator.ports.forecasts import ForecastStore
 from orchestrator.ports.job_search import JobSearchStore
 from orchestrator.ports.ledger import LedgerStore
+from orchestrator.ports.lives import LifeReader
 from orchestrator.ports.notes import NoteStore
 from orchestrator.ports.orders import WorkerAdmin
 from orchestrator.ports.parked import ParkedStore
@@ -85,7 +87,7 @@ _LARGE_BODIES = 16
 _UPLOADS = 8
 
 
-class AdminStore(AnyJobStore, WorkerAdmin, ParkedStore, Protocol):
+class AdminStore(AnyJobStore, LifeReader, WorkerAdmin, ParkedStore, Protocol):
     """What administrators ask of the store, beside what everybody does."""
 
 
@@ -105,6 +107,7 @@ class Administration:
     keys: IssuingForAll
     workers: WorkerList
     jobs: AnyJobs
+    lives: Lives
     parked: ParkedStore
 
 
@@ -222,6 +225,7 @@ class Services:
                 keys=IssuingForAll(store, masters, changed=keyring.forget),
                 workers=WorkerList(settings, store),
                 jobs=AnyJobs(store, door.jobs),
+                lives=Lives(store, door.waiting),
                 parked=store,
             ),
             limits=door.limits,

@@ -36,6 +36,7 @@ from orchestrator.commands import (
     shares,
     simulate,
     tenants,
+    trace,
     usage,
     webhooks,
     workers,
@@ -73,6 +74,7 @@ app.command("fleet")(fleet.fleet)
 app.add_typer(workers.workers, name="workers")
 app.add_typer(any_jobs.any_jobs, name="any-jobs")
 app.add_typer(any_jobs.dead_letters, name="dead-letters")
+app.command("trace")(trace.trace)
 app.add_typer(clusters.clusters, name="clusters")
 app.add_typer(audit.audit, name="audit")
 app.add_typer(database.database, name="database")
@@ -218,9 +220,11 @@ def api() -> None:
     with quickly():
         from api import serving
         from orchestrator.processes import frontdoor
+        from orchestrator.telemetry import tracing
 
     frontdoor.check(settings)  # here, where it is one line; the server would end with a traceback
-    serving.serve(settings)
+    with tracing.running(settings.tracing, "api"):
+        serving.serve(settings)
 
 
 @app.command()
@@ -242,9 +246,11 @@ def dispatch(
         import uvloop
 
         from orchestrator.processes.dispatching import run_dispatcher
+        from orchestrator.telemetry import tracing
         from workers.cluster import RayWorkers
 
-    uvloop.run(run_dispatcher(settings, RayWorkers.connect, drain_s=drain, renewal=renewal))
+    with tracing.running(settings.tracing, "dispatcher"):
+        uvloop.run(run_dispatcher(settings, RayWorkers.connect, drain_s=drain, renewal=renewal))
 
 
 @app.command()
@@ -257,8 +263,10 @@ def maintain() -> None:
 
         from api.dialects import lines_of, wording_of
         from orchestrator.processes.maintaining import run_maintainer
+        from orchestrator.telemetry import tracing
 
-    uvloop.run(run_maintainer(settings, lines_of(settings), wording_of(settings)))
+    with tracing.running(settings.tracing, "maintainer"):
+        uvloop.run(run_maintainer(settings, lines_of(settings), wording_of(settings)))
 
 
 @app.command()

@@ -27,6 +27,7 @@ pytest_plugins = [
     "tests.support.api",
     "tests.support.batches",
     "tests.support.campaigns",
+    "tests.support.collector",
     "tests.support.console",
     "tests.support.helm",
     "tests.support.models",

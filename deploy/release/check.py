@@ -24,7 +24,8 @@ PACKAGES = "ca-certificates,python3,python3-venv,python3-pip"
 MOMENT = 1767225600
 # What each image must be able to import: what its processes do at their start, and what they put off until later.
 IMPORTS = {
-    "cogmill": "orchestrator.cli, api.serving, workers.cluster, redis, pyarrow.parquet, cogmill_client, pillow_heif",
+    "cogmill": "orchestrator.cli, api.serving, workers.cluster, redis, pyarrow.parquet, cogmill_client, pillow_heif, "
+    "orchestrator.telemetry.otlp",
     "cogmill-worker": "workers.assembly, torch, diffusers, transformers, peft, av, c2pa, sentencepiece",
 }
 # In namespaces of its own: processes, mounts, and a network with a loopback only. $1 is the image's root.

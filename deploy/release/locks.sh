@@ -34,12 +34,12 @@ sed -n '/^\[build-system\]/,/^$/s/^requires = \["\(.*\)"\]/\1/p' pyproject.toml 
 lock "$work/build.in" --output-file "$work/build"
 echo 'pip-audit>=2.10' > "$work/audit.in"
 lock "$work/audit.in" --output-file "$work/audit"
-lock pyproject.toml --extra redis --extra parquet --output-file "$work/control-plane"
-lock pyproject.toml --extra redis --extra parquet --extra worker --extra upscale --output-file "$work/all"
+lock pyproject.toml --extra redis --extra parquet --extra tracing --output-file "$work/control-plane"
+lock pyproject.toml --extra redis --extra parquet --extra tracing --extra worker --extra upscale --output-file "$work/all"
 version=$(sed -n 's/^torch==//p' constraints.txt)
 echo "torch==$version+cpu" > "$work/cpu.in"
 # torchvision must be built for what torch is built for, so `upscale` is not here.
-lock pyproject.toml --extra redis --extra parquet --extra worker --override "$work/cpu.in" \
+lock pyproject.toml --extra redis --extra parquet --extra tracing --extra worker --override "$work/cpu.in" \
   --find-links "$CPU_WHEELS" --output-file "$work/all-cpu"
 beyond "$work/control-plane" "$work/all" > "$work/worker"
 beyond "$work/control-plane" "$work/all-cpu" > "$work/worker-cpu"

@@ -12,7 +12,7 @@ from orchestrator.domain.errors import InvalidField, NotFound, WrongState
 from orchestrator.domain.texts import check_metadata
 from orchestrator.intake.files import BATCH, Files
 from orchestrator.ports.batches import BatchPage, BatchStore, NewBatch
-from orchestrator.telemetry import acting
+from orchestrator.telemetry import acting, tracing
 from orchestrator.tenants.rates import TenantLimits
 
 _ID = re.compile(r"batch_[0-9a-f]{32}")
@@ -63,6 +63,7 @@ class Batches:
                 output_lifetime_s=output_lifetime_s,
                 metadata=metadata,
                 made_by=acting.current().key,
+                trace=tracing.kept(),
             ),
             priority=priority,
         )

@@ -31,7 +31,7 @@ from orchestrator.domain.request import fingerprint_of
 from orchestrator.domain.texts import check_key, check_text
 from orchestrator.ports.campaign_values import CampaignPage, Change, NewCampaign, RowFilter, RowPage
 from orchestrator.ports.campaigns import CampaignStore
-from orchestrator.telemetry import acting
+from orchestrator.telemetry import acting, tracing
 from orchestrator.tenants.rates import TenantLimits
 
 _PREFIX = "campaign_"
@@ -118,6 +118,7 @@ class Campaigns:
             idempotency_key=idempotency_key,
             request_hash=None if idempotency_key is None else asked,
             made_by=acting.current().key,
+            trace=tracing.kept(),
         )
         return await self._store.add_campaign(new)
 

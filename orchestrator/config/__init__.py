@@ -40,11 +40,12 @@ from orchestrator.config.sections import (
     S3Settings,
 )
 from orchestrator.config.settings import Settings, load
+from orchestrator.config.tracing import TracingSettings
 
 __all__ = [
     "ADAPTER_SCALES", "AdapterSettings", "ApiSettings", "AutoscaleSettings", "BatchSettings", "BillingSettings",
     "CampaignSettings", "EngineSettings", "FetchSettings", "FinishSettings", "KindSettings", "LeaseSettings",
     "LimitSettings", "LogSettings", "MetricsSettings", "ModelSettings", "ModerationSettings", "OidcSettings",
     "PoolSettings", "PredictionSettings", "RaySettings", "RetentionSettings", "RetrySettings", "S3Settings", "Settings",
-    "WatchdogSettings", "WebhookSettings", "load",
+    "TracingSettings", "WatchdogSettings", "WebhookSettings", "load",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ from orchestrator.config.database import Access, DatabaseAddress
 from orchestrator.config.logins import DEPLOYMENT
 from orchestrator.config.masters import MasterKeySettings, ring_of
 from orchestrator.config.oidc import OidcSettings, check_issuers
+from orchestrator.config.tracing import TracingSettings
 from orchestrator.domain.addresses import Reach
 from orchestrator.domain.catalog import ModelFamily, Profile
 from orchestrator.domain.errors import ConfigError, UnknownModel
@@ -66,6 +67,7 @@ class Settings(BaseSettings):
     retention: loops.RetentionSettings = loops.RetentionSettings()
     audit: loops.AuditSettings = loops.AuditSettings()
     metrics: loops.MetricsSettings = loops.MetricsSettings()
+    tracing: TracingSettings = TracingSettings()
     log: sections.LogSettings = sections.LogSettings()
     # The files that keys came from, by their names as files.
     _files: dict[str, Path] = PrivateAttr(default_factory=dict)
@@ -105,6 +107,7 @@ class Settings(BaseSettings):
             "fetch.proxy_url": self.fetch.proxy_url,
             "limits.storage": self.limits.storage,
             "metrics.token": self.metrics.token,
+            "tracing.headers": self.tracing.headers,
             **placeholders.rays(),
         }
 

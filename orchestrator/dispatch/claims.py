@@ -13,6 +13,7 @@ from uuid import UUID
 
 from orchestrator.domain.job import Claim
 from orchestrator.domain.protocol import RenderStatus, WorkerStatus
+from orchestrator.domain.timeline import ASSIGNMENT, CLAIM, Timeline, shifted
 from orchestrator.policy import charge
 from orchestrator.ports import Progress
 
@@ -47,6 +48,10 @@ class Claims:
     _used: dict[UUID, float] = field(default_factory=dict)
     # Seconds for which each render has held a finisher, as far as its worker has said.
     _finishing: dict[UUID, float] = field(default_factory=dict)
+    # What each has gone through, in seconds since its claim: here, and as far as its worker has said.
+    _claim_s: dict[UUID, float] = field(default_factory=dict)
+    _assignments: dict[UUID, Timeline] = field(default_factory=dict)
+    _seen: dict[UUID, tuple[float, Timeline]] = field(default_factory=dict)
     # What is in the database of where each render stands.
     _written: dict[UUID, Progress] = field(default_factory=dict)
     _readings: list[Reading] = field(default_factory=list)
@@ -67,16 +72,22 @@ class Claims:
             self._written.pop(token, None)
             self._used.pop(token, None)
             self._finishing.pop(token, None)
+            self._claim_s.pop(token, None)
+            self._assignments.pop(token, None)
+            self._seen.pop(token, None)
             self.leaving.discard(token)
         for reading in self._readings:
             reading.dropped.add(token)
 
-    def heard(self, status: WorkerStatus) -> None:
+    def heard(self, status: WorkerStatus, now: float) -> None:
         """A worker has said what its renders have taken so far, of its GPU and of its finishers."""
         for render in status.renders:
             if render.token in self.by_token:
                 self._used[render.token] = render.gpu_seconds
                 self._finishing[render.token] = charge.finishing_s(render.stages)
+                # Its clock's beginning on ours.
+                since_s = now - render.age_s - self._claimed_at[render.token]
+                self._seen[render.token] = since_s, render.periods
 
     def used(self, token: UUID) -> float:
         """GPU seconds that a claim's render has cost, as far as its worker has said."""
@@ -85,6 +96,28 @@ class Claims:
     def finishing_s(self, token: UUID) -> float:
         """Seconds for which a claim's render has held a finisher, as far as its worker has said."""
         return self._finishing.get(token, 0.0)
+
+    def claimed(self, claims: Iterable[Claim], took_s: float) -> None:
+        """These were claimed by a statement that took so long; they are held from its end on."""
+        self._claim_s.update((claim.token, took_s) for claim in claims)
+
+    def assigned(self, token: UUID, start_s: float, seconds: float) -> None:
+        """A claim's assignment was sent at an age, and answered."""
+        if token in self.by_token:
+            self._assignments[token] = ((ASSIGNMENT, start_s, seconds),)
+
+    def timeline(self, token: UUID) -> Timeline:
+        """What a claim has gone through, as far as anybody has said."""
+        claim_s = self._claim_s.get(token)
+        since_s, periods = self._seen.get(token, (0.0, ()))
+        held_s = claim_s or 0.0
+        claim = () if claim_s is None else ((CLAIM, 0.0, claim_s),)
+        assignment = shifted(self._assignments.get(token, ()), held_s)
+        return (*shifted(claim, 0.0), *assignment, *shifted(periods, held_s + since_s))
+
+    def age_s(self, token: UUID, now: float) -> float:
+        """Seconds since a claim of ours; 0 of any other."""
+        return now - self._claimed_at.get(token, now)
 
     @contextmanager
     def reading(self) -> Iterator[Reading]:

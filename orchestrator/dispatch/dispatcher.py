@@ -93,9 +93,11 @@ class Dispatcher:
         """Claim for these slots and send the claims to their workers."""
         cluster = self._cluster
         warm = cluster.fleet.warmth(slots)
+        asked = cluster.clock.monotonic()
         claims = await cluster.store.claim(pool, cluster.name, slots, warm=warm, **which)
         cluster.fleet.given(claims)
-        cluster.claims.hold(claims, cluster.clock.monotonic())
+        cluster.claims.hold(claims, now := cluster.clock.monotonic())
+        cluster.claims.claimed(claims, now - asked)
         metrics.claims.labels(pool).inc(len(claims))
         for claim in claims:
             metrics.wait_seconds.labels(pool).observe(claim.waited_s)
@@ -111,8 +113,11 @@ class Dispatcher:
     async def _assign(self, claim: Claim) -> None:
         cluster = self._cluster
         try:
+            sent_s = cluster.claims.age_s(claim.token, cluster.clock.monotonic())
             assignment = await cluster.urls.assignment(claim, cluster.clock.monotonic())
             answer = await cluster.workers.assign(claim.worker.name, cluster.caller, assignment)
+            took_s = cluster.claims.age_s(claim.token, cluster.clock.monotonic()) - sent_s
+            cluster.claims.assigned(claim.token, sent_s, took_s)
             _log.info("assigned", answer=answer, **logs.fields(claim))
             if answer is not Answer.ACCEPTED:
                 await self._refused(claim, answer)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from uuid import UUID
 
+from orchestrator.dispatch.traces import trace_attempt
 from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.job import Claim, Continuity, Failure
 from orchestrator.domain.outcome import AttemptOutcome, Ending, Evicted, Lost, Recovered, Settlement, advanced, settle
 from orchestrator.domain.protocol import Broke, HandedBack, Rendered
 from orchestrator.domain.retry import RetryPolicy
+from orchestrator.domain.timeline import Timeline
 from orchestrator.policy import charge
 from orchestrator.ports import JobStore, Settled, SettleResult
 from orchestrator.telemetry import aside, logs, metrics
@@ -27,8 +30,8 @@ class Settler:
     """The one way in which a claim ends, whoever noticed that it did.
 
     `used` is what is known of the GPU seconds of a claim that cannot say so itself any more, `finishing_s` what is
-    known of its seconds of a finisher. For the ledger, `kind_of(pool, worker)` is a worker's kind, and
-    `price_of(pool, kind)` what a GPU second of it costs.
+    known of its seconds of a finisher, `timeline` of what it went through. For the ledger, `kind_of(pool, worker)` is a
+    worker's kind, and `price_of(pool, kind)` what a GPU second of it costs.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class Settler:
         kind_of: Callable[[str, str], str] = lambda pool, worker: "",
         price_of: Callable[[str, str], float | None] = lambda pool, kind: None,
         finishing_s: Callable[[UUID], float] = lambda token: 0.0,
+        timeline: Callable[[UUID], Timeline] = lambda token: (),
     ) -> None:
         self._store = store
         self._policy = policy
@@ -48,6 +52,7 @@ class Settler:
         self._kind_of = kind_of
         self._price_of = price_of
         self._finishing_s = finishing_s
+        self._timeline = timeline
         # Claims whose ending could not be written, and how often that was tried.
         self._broken: Counter[UUID] = Counter()
 
@@ -94,10 +99,13 @@ class Settler:
     async def _end(self, endings: Sequence[tuple[Claim, Ending]]) -> list[tuple[Claim, Ending, SettleResult]]:
         endings = [(claim, self._booked(claim, ending)) for claim, ending in endings]
         settlements = [self._settlement(claim, ending) for claim, ending in endings]
+        began = time.monotonic()
         found = await self._store.settle(settlements)
+        took_s = time.monotonic() - began
         settled = []
         for (claim, ending), settlement, result in zip(endings, settlements, found, strict=True):
             _account(claim, ending, settlement, result)
+            trace_attempt(claim, settlement, result, took_s)
             settled.append((claim, ending, result))
         return settled
 
@@ -106,7 +114,8 @@ class Settler:
         settlement = settle(claim, ending, self._policy, self._jitter.random())
         charged = charge.charge(settlement.gpu_seconds, self._finished_s(claim, ending))
         charged_beyond = charge.beyond(charged, settlement.gpu_seconds)
-        return replace(settlement, kind=kind, price=self._price_of(claim.pool, kind), charge=charged_beyond)
+        price, seen = self._price_of(claim.pool, kind), self._timeline(claim.token) or None
+        return replace(settlement, kind=kind, price=price, charge=charged_beyond, timeline=seen)
 
     def _finished_s(self, claim: Claim, ending: Ending) -> float:
         """Seconds of a finisher: what a video came about with, else what its worker has said."""

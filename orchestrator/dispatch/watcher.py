@@ -56,7 +56,7 @@ class Watcher:
             return
         before = cluster.fleet.heard(worker, status, now)
         _count(before, status, cluster.claims.by_token)
-        cluster.claims.heard(status)
+        cluster.claims.heard(status, now)
         if not await self._register(status):
             return
         claims = cluster.claims.aged(cluster.claims.held_by(worker.name), now)

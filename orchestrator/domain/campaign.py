@@ -367,6 +367,8 @@ class Campaign:
     drained: bool
     # The key that made it, and with it its jobs.
     made_by: str | None = None
+    # Where in which trace it was asked for.
+    trace: str | None = None
 
     @property
     def template(self) -> TemplateVersion:

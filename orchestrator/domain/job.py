@@ -283,6 +283,8 @@ class NewJob:
 
     # The id of the key that it was asked for with.
     made_by: str | None = None
+    # Where in which trace it was asked for (`domain/trace.py`).
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -381,6 +383,8 @@ class Claim:
     cancel_requested: bool = False
     # The newest one of any attempt.
     checkpoint: Checkpoint | None = None
+    # Where in which trace the job was asked for.
+    trace: str | None = None
 
 
 _PUBLIC_ID = re.compile(r"video_([0-9a-f]{32})")

@@ -23,6 +23,7 @@ from orchestrator.domain.job import Checkpoint, Claim, Failure, VideoResult
 from orchestrator.domain.protocol import Broke, HandedBack, Rendered, Stopped
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.states import JobState, require
+from orchestrator.domain.timeline import Timeline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +104,8 @@ class Settlement:
     price: float | None = None
     # What its lane pays and limits count (`policy/charge.py`); None is the GPU seconds.
     charge: float | None = None
+    # What the attempt went through, in seconds since its claim; None where nobody has seen any of it.
+    timeline: Timeline | None = None
 
 
 def settle(claim: Claim, ending: Ending, policy: RetryPolicy, jitter: float) -> Settlement:

@@ -23,6 +23,8 @@ from orchestrator.domain.job import (
     WorkerRef,
     fill,
 )
+from orchestrator.domain.timeline import Timeline
+from orchestrator.domain.trace import trace_id_of
 
 # Raised by a release that cannot talk to the one before it, because a call or a field means something else, or a class
 # that is pickled has moved: workers of another version are ended, and what they render is lost. A release that keeps it
@@ -102,6 +104,8 @@ class Assignment:
     writes: Mapping[str, str] | None = field(default=None, repr=False)
     # It only brings newer URLs: whoever does not hold the render does not begin it.
     renews: bool = False
+    # The trace that the job belongs to, for the worker's log; None where it belongs to none.
+    trace_id: str | None = None
 
     def __setstate__(self, state: list[Any]) -> None:
         fill(self, state)
@@ -117,6 +121,7 @@ class Assignment:
             incarnation=claim.worker.incarnation,
             checkpoint=claim.checkpoint,
             tenant=claim.tenant,
+            trace_id=trace_id_of(claim.trace),
         )
 
 
@@ -181,6 +186,10 @@ class RenderStatus:
     end: End | None = None
     # What it has cost so far.
     gpu_seconds: float = 0.0
+    # The stages that it has gone through, the present one up to now, in seconds since it was assigned; and how many of
+    # these there are by now. Between two it waited. No clock but the worker's own is in them.
+    periods: Timeline = ()
+    age_s: float = 0.0
 
     def __setstate__(self, state: list[Any]) -> None:
         fill(self, state)

@@ -29,7 +29,8 @@ from orchestrator.intake.waiting import Waiting
 from orchestrator.learning.book import Book
 from orchestrator.policy.prediction import Predictions
 from orchestrator.ports import Inputs, JobStore, Moderator, Page
-from orchestrator.telemetry import acting, logs, metrics
+from orchestrator.telemetry import acting, logs, metrics, tracing
+from orchestrator.telemetry.tracing import Kind, Value
 from orchestrator.tenants.rates import TenantLimits
 
 _log = logs.get("submit")
@@ -231,6 +232,11 @@ class Jobs:
         return replace(like, priority=priority, made_by=acting.current().key)
 
     async def _insert(self, planned: NewJob) -> Job:
+        with tracing.span("submit", _about(planned), kind=Kind.PRODUCER):
+            trace = tracing.kept()
+            return await self._inserted(planned if trace is None else replace(planned, trace=trace))
+
+    async def _inserted(self, planned: NewJob) -> Job:
         try:
             job = await self._store.submit(planned)
         except StoreRefused:
@@ -245,6 +251,16 @@ class Jobs:
         dialect = job.request.get("dialect")
         _log.info("job_accepted", job=job.id.hex, tenant=job.tenant, pool=job.pool, dialect=dialect)
         return await self._waiting.told(job)
+
+
+def _about(planned: NewJob) -> dict[str, Value]:
+    return {
+        "cogmill.job": planned.id.hex,
+        "cogmill.tenant": planned.tenant,
+        "cogmill.model": planned.spec.model,
+        "cogmill.pool": planned.pool,
+        "cogmill.priority": planned.priority,
+    }
 
 
 def _keyed(new: NewJob, key: str | None, request_hash: str) -> NewJob:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from standardwebhooks import Webhook
@@ -21,11 +22,13 @@ from orchestrator.config import Settings
 from orchestrator.domain.errors import InvalidField, StoreUnavailable
 from orchestrator.domain.masters import FIRST, Masters, Ring
 from orchestrator.domain.retry import Backoff
+from orchestrator.domain.trace import of_row
 from orchestrator.domain.webhooks import (
     EVENT_TYPES,
     Answer,
     DeliveryState,
     EventType,
+    Reply,
     Silence,
     event_body,
     judge,
@@ -33,7 +36,8 @@ from orchestrator.domain.webhooks import (
     secret_owner,
 )
 from orchestrator.ports import Clock, Endpoint, Happening, NewDelivery, Try, WebhookSender, WebhookStore
-from orchestrator.telemetry import logs, metrics
+from orchestrator.telemetry import logs, metrics, tracing
+from orchestrator.telemetry.tracing import Kind, Value
 
 _log = logs.get("webhooks")
 
@@ -75,7 +79,7 @@ class Announcer:
         deliveries = [delivery_to(endpoint, event_id, event_type, body) for endpoint in listening]
         if happening.webhook_url is not None:
             deliveries += self._to_url(happening.tenant, happening.webhook_url, event_id, event_type, body)
-        return deliveries
+        return [replace(each, trace=happening.trace) for each in deliveries]
 
     def _to_url(self, tenant: str, url: str, event_id: str, event_type: EventType, body: str) -> list[NewDelivery]:
         try:
@@ -174,20 +178,44 @@ class Deliverer:
             metrics.webhook_tries.labels("stale" if state is None else judgement.fate).inc()
             if state is DeliveryState.FAILED:
                 metrics.webhooks_given_up.inc()
-                _log.warning("webhook_given_up", delivery=attempt.id.hex, tenant=attempt.tenant, error=judgement.error)
+                _log.warning("webhook_given_up", **_named(attempt), error=judgement.error)
             return
-        _log.warning("webhook_unrecorded", delivery=attempt.id.hex, tenant=attempt.tenant)
+        _log.warning("webhook_unrecorded", **_named(attempt))
 
     async def _send(self, attempt: Try) -> Answer:
         secrets = secrets_of(attempt, self._masters())
         if not secrets:
             return Silence(error=RETIRED)
         headers = signed(secrets, attempt.event_id, attempt.body, datetime.now(UTC))
+        with tracing.span("webhook", _about(attempt), parent=of_row(attempt.trace), kind=Kind.CLIENT) as span:
+            answer = await self._sent(attempt, headers | (span.context.headers if span.context else {}))
+            if isinstance(answer, Reply):
+                span.say({"http.response.status_code": answer.status})
+            if not isinstance(answer, Reply) or not 200 <= answer.status < 300:
+                span.fail("no_answer" if isinstance(answer, Silence) else str(answer.status))
+        return answer
+
+    async def _sent(self, attempt: Try, headers: Mapping[str, str]) -> Answer:
         try:
             return await self._sender.send(attempt.url, headers, attempt.body.encode())
         except Exception as error:  # a bug of ours: it must not come back at once and for ever
-            _log.error("webhook_broke", delivery=attempt.id.hex, error=f"{type(error).__name__}: {error}"[:500])
+            _log.error("webhook_broke", **_named(attempt), error=f"{type(error).__name__}: {error}"[:500])
             return Silence(error="internal error")
+
+
+def _named(attempt: Try) -> dict[str, str]:
+    """What its log lines say."""
+    return {"delivery": attempt.id.hex, "tenant": attempt.tenant} | logs.of_trace(attempt.trace)
+
+
+def _about(attempt: Try) -> dict[str, Value]:
+    return {
+        "http.request.method": "POST",
+        "cogmill.tenant": attempt.tenant,
+        "cogmill.delivery": attempt.id.hex,
+        "cogmill.event_type": attempt.event_type,
+        "cogmill.delivery_attempt": attempt.attempts,
+    }
 
 
 def secrets_of(attempt: Try, ring: Ring) -> list[str]:

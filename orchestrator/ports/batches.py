@@ -31,6 +31,8 @@ class NewBatch:
     metadata: Mapping[str, str] | None
     # The key that makes it, and with it its jobs.
     made_by: str | None = None
+    # Where in which trace it was asked for.
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

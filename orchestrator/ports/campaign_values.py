@@ -54,6 +54,7 @@ class NewCampaign:
     idempotency_key: str | None = None
     request_hash: str | None = None
     made_by: str | None = None
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

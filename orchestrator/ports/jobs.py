@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Literal, Protocol
 from uuid import UUID
@@ -39,6 +40,9 @@ class SettleResult:
     settled: Settled
     # Where the job stands now: `cancelled` when a request came first. None when the job is gone.
     state: JobState | None
+    # From when until when the claim was held, by the database's clock; None where this write did not end it.
+    claimed_at: datetime | None = field(default=None, compare=False)
+    ended_at: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

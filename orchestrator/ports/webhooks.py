@@ -81,6 +81,8 @@ class Happening:
     endpoints: Sequence[Endpoint]
     # What its body says beside the subject.
     detail: Mapping[str, Any] = field(default_factory=dict)
+    # Where in which trace the subject was asked for.
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +100,8 @@ class NewDelivery:
     event_type: EventType
     # Sent as it is.
     body: str
+    # Of what it tells about.
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +152,9 @@ class Try:
     # The generations of the master key that the two follow from; None where nobody has been shown the secret yet.
     master: int | None = FIRST
     previous_master: int | None = FIRST
+    event_type: str = ""
+    # Of what it tells about.
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -109,7 +109,7 @@ def cluster_of(
 ) -> Cluster:
     """What every loop of the dispatcher works on."""
     claims = Claims()
-    settler = settler_of(settings, store, claims.used, claims.finishing_s)
+    settler = settler_of(settings, store, claims.used, claims.finishing_s, claims.timeline)
     return Cluster(
         name=settings.ray.cluster,
         caller=caller,

@@ -10,6 +10,7 @@ from orchestrator.capacity.pools import PauseWatch
 from orchestrator.config import Settings
 from orchestrator.dispatch.settler import Settler
 from orchestrator.domain.retry import RetryPolicy
+from orchestrator.domain.timeline import Timeline
 from orchestrator.domain.usage import price_of
 from orchestrator.kit.loops import Life, Loop
 from orchestrator.ports import JobStore
@@ -24,10 +25,11 @@ def settler_of(
     store: JobStore,
     used: Callable[[UUID], float] = lambda token: 0.0,
     finishing_s: Callable[[UUID], float] = lambda token: 0.0,
+    timeline: Callable[[UUID], Timeline] = lambda token: (),
 ) -> Settler:
     """What writes down how claims end; `used` is what is known of the cost of those that are lost, in GPU seconds.
 
-    `finishing_s` is what is known of their seconds of a finisher.
+    `finishing_s` is what is known of their seconds of a finisher, `timeline` of what they went through.
     """
     policy = RetryPolicy(base_s=settings.retry.base_s, cap_s=settings.retry.cap_s)
     prices = settings.worker_prices
@@ -39,6 +41,7 @@ def settler_of(
         settings.kind_of,
         lambda pool, kind: price_of(pool, kind, prices),
         finishing_s,
+        timeline,
     )
 
 

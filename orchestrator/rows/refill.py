@@ -12,10 +12,12 @@ from orchestrator.domain.campaign_ids import row_job_id
 from orchestrator.domain.errors import LimitExceeded, RequestError, Unavailable
 from orchestrator.domain.job import NewJob
 from orchestrator.domain.texts import storable
+from orchestrator.domain.trace import of_row
 from orchestrator.ports.campaign_values import Found, Hold, Short, Submission
 from orchestrator.ports.campaigns import CampaignStore
 from orchestrator.rows.engine import RETRY_S, WATCH_S
-from orchestrator.telemetry import aside
+from orchestrator.telemetry import aside, tracing
+from orchestrator.telemetry.tracing import Kind
 
 # Rows that are made ready at once: what that needs (pictures, moderation) is waited for together.
 CHUNK = 64
@@ -115,8 +117,12 @@ class Refill:
             campaign.id, campaign.created_at, row.place, number=wanted.number, generation=campaign.generation
         )
         try:
-            job = await prepare(hold, wanted, row, job_id)
-            return replace(job, campaign=campaign.id, made_by=campaign.made_by)
+            # A trace of its own, which links to the campaign's: one of a million rows nobody could read.
+            asked = of_row(campaign.trace)
+            about = {"cogmill.campaign": campaign.id, "cogmill.tenant": campaign.tenant, "cogmill.job": job_id.hex}
+            with tracing.span("row", about, root=True, links=[asked] if asked else (), kind=Kind.PRODUCER):
+                job = await prepare(hold, wanted, row, job_id)
+                return replace(job, campaign=campaign.id, made_by=campaign.made_by, trace=tracing.kept())
         except LimitExceeded as error:
             return row_error(error) if error.retry_after_s is None else Later(max(error.retry_after_s, WATCH_S))
         except RequestError as error:

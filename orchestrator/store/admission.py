@@ -29,7 +29,8 @@ _INSERT = """
         SELECT * FROM jsonb_to_recordset(:batch) AS b(
             id uuid, tenant text, pool text, priority smallint, spec jsonb, cost float8, max_attempts int,
             request jsonb, deadline timestamptz, run_at timestamptz, held boolean, idempotency_key text,
-            request_hash text, campaign text, quiet boolean, charge float8, made_by text)
+            request_hash text, campaign text, quiet boolean, charge float8, made_by text,
+            trace text)
         WHERE {chosen}
     ), lane AS (
         INSERT INTO lanes (pool, priority, tenant, weight)
@@ -38,11 +39,12 @@ _INSERT = """
         ON CONFLICT DO NOTHING
     )
     INSERT INTO jobs (id, tenant, pool, priority, spec, cost, max_attempts, request, deadline, run_at, state, ready,
-                      idempotency_key, request_hash, input, campaign, quiet, charge, made_by)
+                      idempotency_key, request_hash, input, campaign, quiet, charge, made_by, trace)
     SELECT id, tenant, pool, priority, spec, cost, max_attempts, request, coalesce(deadline, 'infinity'),
            coalesce(run_at, cogmill_now()),
            CASE WHEN held THEN 'held' ELSE 'queued' END, NOT held AND coalesce(run_at <= cogmill_now(), true),
-           idempotency_key, request_hash, spec -> 'image' ->> 'sha256', campaign, quiet, charge, made_by
+           idempotency_key, request_hash, spec -> 'image' ->> 'sha256', campaign, quiet, charge, made_by,
+           trace
     FROM batch
     ON CONFLICT DO NOTHING
     RETURNING id, created_at

@@ -140,6 +140,7 @@ class Batches(Part):
                 delete(parked).where(parked.c.kind == ParkedKind.BATCH, parked.c.subject == batch.id)
             )
             told = {"batch_id": batch.id, "tenant": batch.tenant, "event": f"batch.{end.status}"}
+            told |= {"trace": hold.campaign.trace}
             await connection.execute(insert(outbox), [told])
 
         await self._database.transact(write)
@@ -201,6 +202,7 @@ def _rows_of(batch: NewBatch, expires_at: Any, priority: int) -> Any:
         tenant=batch.tenant,
         state=CampaignState.INGESTING,
         made_by=batch.made_by,
+        trace=batch.trace,
         priority=priority,
         deadline=expires_at,
         **{name: bindparam(f"new_{name}", value, type_=JSONB) for name, value in plain.items()},

@@ -72,7 +72,7 @@ def campaign(row: SqlRow[Any]) -> Campaign:
 _AS_THEY_ARE = (
     "plan_token", "approved_token", "cap", "reserved", "used", "reserved_money", "spent", "told_progress",
     "fresh_succeeded", "fresh_failed", "first_failed", "schedule_of", "next_run_at", "run_at", "deadline", "created_at",
-    "started_at", "ended_at", "made_by",
+    "started_at", "ended_at", "made_by", "trace",
 )  # fmt: skip
 
 

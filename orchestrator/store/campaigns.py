@@ -240,7 +240,7 @@ class Campaigns(Part):
 _JSON = ("ask", "input")
 _PLAIN = (
     "id", "tenant", "state", "priority", "max_running", "run_at", "deadline", "schedule_of", "next_run_at",
-    "idempotency_key", "request_hash", "made_by",
+    "idempotency_key", "request_hash", "made_by", "trace",
 )  # fmt: skip
 
 

@@ -281,6 +281,7 @@ async def tell(connection: AsyncConnection, of: Campaign, events: Sequence[tuple
             "event": name,
             "webhook_url": of.ask.webhook_url,
             "detail": dict(detail),
+            "trace": of.trace,
         }
         for name, detail in events
     ]

@@ -20,7 +20,7 @@ from orchestrator.telemetry import aside
 _TAKE = text("""
     WITH taken AS (
         DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT :n FOR UPDATE SKIP LOCKED)
-        RETURNING id, job_id, batch_id, tenant, event, webhook_url, at, detail
+        RETURNING id, job_id, batch_id, tenant, event, webhook_url, at, detail, trace
     )
     SELECT * FROM taken ORDER BY id
 """)
@@ -33,11 +33,12 @@ _PARK = text("""
 """).bindparams(bindparam("detail", type_=JSONB))
 
 _INSERT = text("""
-    INSERT INTO deliveries (id, event_id, tenant, endpoint_id, url, host, event_type, body, give_up_at)
-    SELECT id, event_id, tenant, endpoint_id, url, host, event_type, body,
+    INSERT INTO deliveries (id, event_id, tenant, endpoint_id, url, host, event_type, body, trace, give_up_at)
+    SELECT id, event_id, tenant, endpoint_id, url, host, event_type, body, trace,
            cogmill_now() + make_interval(secs => :give_up_s)
     FROM jsonb_to_recordset(:batch) AS b(
-        id uuid, event_id text, tenant text, endpoint_id text, url text, host text, event_type text, body text)
+        id uuid, event_id text, tenant text, endpoint_id text, url text, host text, event_type text, body text,
+        trace text)
 """).bindparams(bindparam("batch", type_=JSONB))
 
 # Leases are given out one transaction at a time: counting those that live and adding to them is one act.
@@ -81,7 +82,7 @@ _LEASE = text("""
             leased_until = cogmill_now() + make_interval(secs => :lease_s)
         FROM chosen
         WHERE d.id = chosen.id AND d.state = 'pending'
-        RETURNING d.id, d.lease, d.tenant, d.endpoint_id, d.event_id, d.url, d.body, d.attempts
+        RETURNING d.id, d.lease, d.tenant, d.endpoint_id, d.event_id, d.url, d.body, d.attempts, d.event_type, d.trace
     )
     SELECT l.*, coalesce(s.secret_generation, 1) AS generation,
            coalesce(s.previous_secret_until > cogmill_now(), false) AS overlaps, s.master, s.previous_master
@@ -214,6 +215,7 @@ def _kept(row: Row[Any]) -> dict[str, Any]:
     """A row of the outbox as `parked` keeps it."""
     job_id = None if row.job_id is None else str(row.job_id)
     told = {"job_id": job_id, "batch_id": row.batch_id, "event": row.event, "webhook_url": row.webhook_url}
+    told |= {} if row.trace is None else {"trace": row.trace}
     return {"tenant": row.tenant, "detail": told | {"at": row.at.isoformat(), "detail": row.detail}}
 
 
@@ -225,5 +227,6 @@ def _happening(row: Row[Any], endpoints: Sequence[Endpoint]) -> Happening:
         at=row.at,
         webhook_url=row.webhook_url,
         detail=row.detail or {},
+        trace=row.trace,
         endpoints=[endpoint for endpoint in endpoints if endpoint.tenant == row.tenant],
     )

@@ -30,10 +30,10 @@ _CANCEL = text(f"""
             state = CASE WHEN state = 'running' THEN state ELSE 'cancelled' END,
             finished_at = CASE WHEN state <> 'running' THEN cogmill_now() END
         WHERE id = :id AND tenant = :tenant AND deleted_at IS NULL AND state IN ('held', 'queued', 'running')
-        RETURNING {", ".join(column.name for column in rows.JOB_COLUMNS)}
+        RETURNING {", ".join(column.name for column in rows.JOB_COLUMNS)}, trace
     ), told AS (
-        INSERT INTO outbox (job_id, tenant, event, webhook_url)
-        SELECT id, tenant, 'job.cancelled', request ->> 'webhook_url' FROM changed WHERE state = 'cancelled'
+        INSERT INTO outbox (job_id, tenant, event, webhook_url, trace)
+        SELECT id, tenant, 'job.cancelled', request ->> 'webhook_url', trace FROM changed WHERE state = 'cancelled'
     )
     SELECT {", ".join(column.name for column in rows.JOB_COLUMNS)} FROM changed
 """).bindparams(bindparam("id", type_=Uuid), bindparam("tombstone", type_=Boolean))

@@ -19,9 +19,9 @@ _RESUME = text("""
         UPDATE campaigns SET leased_until = NULL
         WHERE id IN (SELECT subject FROM gone WHERE kind IN ('batch', 'campaign')) AND lease IS NULL
     ), told AS (
-        INSERT INTO outbox (job_id, batch_id, tenant, event, webhook_url, at, detail)
+        INSERT INTO outbox (job_id, batch_id, tenant, event, webhook_url, at, detail, trace)
         SELECT CAST(detail ->> 'job_id' AS uuid), detail ->> 'batch_id', tenant, detail ->> 'event',
-               detail ->> 'webhook_url', CAST(detail ->> 'at' AS timestamptz), detail -> 'detail'
+               detail ->> 'webhook_url', CAST(detail ->> 'at' AS timestamptz), detail -> 'detail', detail ->> 'trace'
         FROM gone WHERE kind = 'event'
     )
     SELECT kind, tenant, error FROM gone

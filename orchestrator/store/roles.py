@@ -74,7 +74,8 @@ GRANTS: Mapping[str, Mapping[Login, str]] = {
         _API: _ALL,
         _DISPATCH: "SELECT (id, tenant, pool, priority, state, ready, cost, charge, max_attempts, claims, failures, "
         "evictions, step, token, cluster, worker, incarnation, claimed_at, created_at, run_at, deadline, started_at, "
-        "finished_at, cancel_requested_at, spec, request, preview, checkpoint, campaign, quiet, avoid, avoid_until), "
+        "finished_at, cancel_requested_at, spec, request, preview, checkpoint, campaign, quiet, avoid, avoid_until, "
+        "trace), "
         "UPDATE (state, ready, claims, failures, evictions, step, stage, token, cluster, worker, incarnation, "
         "claimed_at, run_at, started_at, finished_at, failure, result, preview, incidents, checkpoint, avoid, "
         "avoid_until)",
@@ -93,7 +94,7 @@ GRANTS: Mapping[str, Mapping[Login, str]] = {
     "notes": {_API: "SELECT, INSERT, DELETE", _MAINTAIN: "SELECT, DELETE"},
     "outbox": {
         _API: "SELECT, INSERT",
-        _DISPATCH: "INSERT (job_id, tenant, event, webhook_url)",
+        _DISPATCH: "INSERT (job_id, tenant, event, webhook_url, trace)",
         # Nobody writes an id that the database gives: the lock of who announces it.
         _MAINTAIN: "SELECT, INSERT, UPDATE (id), DELETE",
     },

@@ -34,7 +34,7 @@ CLAIM_COLUMNS = """
     j.id, j.token, j.claims, j.tenant, j.pool, j.priority, j.spec, j.cost, j.failures, j.evictions, j.max_attempts,
     j.worker, j.incarnation, j.checkpoint, extract(epoch FROM cogmill_now() - j.claimed_at)::float8 AS age_s,
     greatest(0, extract(epoch FROM j.claimed_at - j.run_at))::float8 AS waited_s,
-    j.cancel_requested_at IS NOT NULL AS cancel_requested"""
+    j.cancel_requested_at IS NOT NULL AS cancel_requested, j.trace"""
 
 
 def job(row: Row[Any]) -> Job:
@@ -87,6 +87,7 @@ def claim(row: Row[Any]) -> Claim:
         waited_s=row.waited_s,
         cancel_requested=row.cancel_requested,
         checkpoint=_checkpoint(row),
+        trace=row.trace,
     )
 
 

@@ -25,12 +25,12 @@ _SETTLE = text(f"""
         SELECT * FROM jsonb_to_recordset(:batch) AS b(
             job_id uuid, token uuid, state text, outcome text, failures int, evictions int, delay_s float8,
             gpu_seconds float8, failure jsonb, result jsonb, checkpoint jsonb, start_over boolean, unheard boolean,
-            kind text, price float8, charge float8)
+            kind text, price float8, charge float8, timeline jsonb)
     ), held AS MATERIALIZED (
         SELECT j.id, j.token, j.claims, j.tenant, j.pool, j.priority, b.charge,
                coalesce(b.charge, b.gpu_seconds) - coalesce(j.charge, j.cost) AS owed,
                j.cluster, j.worker, j.incarnation, j.claimed_at, b.gpu_seconds, b.failures, b.evictions, b.delay_s,
-               b.failure, b.result, b.kind, b.price, j.request ->> 'webhook_url' AS webhook_url,
+               b.failure, b.result, b.kind, b.price, b.timeline, j.trace, j.request ->> 'webhook_url' AS webhook_url,
                j.campaign, j.quiet, j.spec ->> 'model' AS model,
                -- An eviction that costs nothing: the checkpoint moved on.
                b.failures = j.failures AND b.evictions = j.evictions AS moved_on,
@@ -43,7 +43,7 @@ _SETTLE = text(f"""
                    SELECT FROM workers AS w WHERE w.pool = j.pool AND w.alive AND w.name <> j.worker) AS failed_here
         FROM batch AS b CROSS JOIN LATERAL (
             SELECT id, token, claims, tenant, pool, priority, cost, charge, cluster, worker, incarnation, claimed_at,
-                   request, checkpoint, cancel_requested_at, campaign, quiet, spec, failures, evictions
+                   request, checkpoint, cancel_requested_at, campaign, quiet, spec, failures, evictions, trace
             FROM jobs WHERE id = b.job_id AND token = b.token AND finished_at IS NULL FOR UPDATE) AS j
     ), ended AS (
         UPDATE jobs AS j
@@ -75,8 +75,9 @@ _SETTLE = text(f"""
         WHERE j.id = h.id
     ), attempt AS (
         INSERT INTO attempts (job_id, number, token, cluster, worker, incarnation, outcome, gpu_seconds, claimed_at,
-                              failure, price)
-        SELECT id, claims, token, cluster, worker, incarnation, outcome, gpu_seconds, claimed_at, failure, price
+                              failure, price, timeline)
+        SELECT id, claims, token, cluster, worker, incarnation, outcome, gpu_seconds, claimed_at, failure, price,
+               timeline
         FROM held
     ), used AS (
         INSERT INTO usage (job_id, claim, tenant, pool, outcome, gpu_seconds, campaign, model, kind, kept,
@@ -85,8 +86,8 @@ _SETTLE = text(f"""
                CASE WHEN outcome = 'evicted' THEN moved_on END, charge
         FROM held WHERE gpu_seconds > 0
     ), told AS (
-        INSERT INTO outbox (job_id, tenant, event, webhook_url)
-        SELECT id, tenant, 'job.' || state, webhook_url FROM held
+        INSERT INTO outbox (job_id, tenant, event, webhook_url, trace)
+        SELECT id, tenant, 'job.' || state, webhook_url, trace FROM held
         WHERE state <> 'queued' AND NOT quiet
     ), corrected AS (
         -- The claim charged the prediction; the lane pays what was used, of the GPU or of finishers.
@@ -95,7 +96,7 @@ _SETTLE = text(f"""
               GROUP BY pool, priority, tenant HAVING sum(owed) <> 0 ORDER BY pool, priority, tenant) AS d
         WHERE l.pool = d.pool AND l.priority = d.priority AND l.tenant = d.tenant
     )
-    SELECT token, state,
+    SELECT token, state, claimed_at, cogmill_now() AS ended_at,
            EXISTS (SELECT FROM tenants AS t WHERE t.name = held.tenant AND t.running IS NOT NULL)
            OR EXISTS (SELECT FROM shares AS s WHERE s.tenant = held.tenant AND s.pool = held.pool
                       AND s.running IS NOT NULL) AS capped
@@ -139,7 +140,15 @@ class Settlements(Part):
         batch = sorted(first.values(), key=lambda settlement: settlement.job_id)
         rows = await self._database.fetch(_SETTLE, {"batch": batch})
         applied = {row.token: JobState(row.state) for row in rows}
-        found = {token: SettleResult(settled=Settled.APPLIED, state=state) for token, state in applied.items()}
+        found = {
+            row.token: SettleResult(
+                settled=Settled.APPLIED,
+                state=applied[row.token],
+                claimed_at=row.claimed_at,
+                ended_at=row.ended_at,
+            )
+            for row in rows
+        }
         found |= await self._read_back([settlement for settlement in batch if settlement.token not in applied])
         # A tenant that may run only so many at once has room for another, in whatever pool.
         if JobState.QUEUED in applied.values() or any(self._defaults.running is not None or row.capped for row in rows):

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from orchestrator.domain.trace import trace_id_of
+from orchestrator.telemetry import tracing
+
 if TYPE_CHECKING:
     from orchestrator.config import LogSettings
     from orchestrator.domain.job import Claim
@@ -28,6 +31,7 @@ def configure(settings: LogSettings, **always: object) -> None:
     shared: list[structlog.typing.Processor] = [
         add_always,
         structlog.contextvars.merge_contextvars,
+        _add_trace,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -56,10 +60,26 @@ def configure(settings: LogSettings, **always: object) -> None:
     _quickly = settings.format == "json" and not always and logging.getLogger().isEnabledFor(logging.INFO)
     for noisy in ("alembic", "botocore", "boto3", "urllib3", "s3transfer", "httpx", "httpcore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # It tells of each try to reach a collector that is away.
+    logging.getLogger("opentelemetry").setLevel(logging.ERROR)
 
 
 # Whether lines that come by the thousand are written as JSON at once.
 _quickly = False
+
+
+def _add_trace(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Where in a trace a line belongs, unless it says so itself."""
+    here = tracing.current()
+    if here is not None and "trace_id" not in event:
+        event["trace_id"], event["span_id"] = here.trace_id, here.span_id
+    return event
+
+
+def trace_fields() -> dict[str, str]:
+    """The same for lines that `often` writes."""
+    here = tracing.current()
+    return {} if here is None else {"trace_id": here.trace_id, "span_id": here.span_id}
 
 
 def often(component: str, event: str, **fields: object) -> None:
@@ -87,4 +107,10 @@ def fields(claim: Claim) -> dict[str, object]:
         "tenant": claim.tenant,
         "pool": claim.pool,
         "worker": claim.worker.name,
-    }
+    } | of_trace(claim.trace)
+
+
+def of_trace(kept: str | None) -> dict[str, str]:
+    """The trace of a row, for lines about it."""
+    trace_id = trace_id_of(kept)
+    return {} if trace_id is None else {"trace_id": trace_id}

@@ -46,6 +46,12 @@ moderated = Counter(
     ("subject", "verdict"),
 )
 
+spans = Counter(
+    "cogmill_trace_spans_total",
+    "Spans of traces, by fate: made, sent or refused. What was made and is neither found no room in the queue.",
+    ("fate",),
+)
+
 listener_failures = Counter(
     "cogmill_listener_failures_total",
     "Attempts to listen for new jobs that failed; until one succeeds, jobs are polled.",

@@ -89,6 +89,14 @@ def test_each_component_reaches_what_it_needs_and_nothing_else(helm: Helm) -> No
     assert reached(helm.render(LIMITED)) == NEEDS
 
 
+def test_a_collector_is_reached_by_those_who_trace(helm: Helm) -> None:
+    tracing = {"config": {"tracing": {"endpoint": "http://otel-collector.observability:4318"}}}
+    collector = {"networkPolicy": {"egress": {"collector": at("10.1.0.4/32")}}}
+    egress = Egress(helm.render(merged(LIMITED, tracing | collector)).objects)
+    target = Target(4318, "10.1.0.4")
+    assert {each for each in NEEDS if egress.lets(of(each), target)} == {"api", "dispatcher", "maintainer"}
+
+
 def labels_of_pods(rendered: Rendered) -> Iterator[Labels]:
     for found in rendered.objects:
         spec = found.get("spec", {})

@@ -145,9 +145,9 @@ def test_what_is_locked_has_hashes_and_the_version_that_is_pinned(lock: str) -> 
 @pytest.mark.parametrize(
     ("locks", "extras"),
     [
-        (["control-plane"], ["redis", "parquet"]),
-        (["control-plane", "worker"], ["redis", "parquet", "worker", "upscale"]),
-        (["control-plane", "worker-cpu"], ["redis", "parquet", "worker"]),
+        (["control-plane"], ["redis", "parquet", "tracing"]),
+        (["control-plane", "worker"], ["redis", "parquet", "tracing", "worker", "upscale"]),
+        (["control-plane", "worker-cpu"], ["redis", "parquet", "tracing", "worker"]),
     ],
     ids=["control plane", "worker", "worker without CUDA"],
 )

@@ -161,6 +161,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         least(egress() | {"config": {"limits": {"storage": "redis://redis"}}}),
         "networkPolicy.egress.redis.to is needed: whom api calls there",
     ),
+    (
+        least(egress() | calling("tracing", endpoint="http://collector:4318")),
+        "networkPolicy.egress.collector.to is needed: whom api calls there",
+    ),
     (least(egress(kubernetesApi={})), "networkPolicy.egress.kubernetesApi.to is needed: whom clusters calls there"),
     *(
         (least(egress() | calling("s3", endpoint_url=url)), f"config.s3.endpoint_url is at {host}{INWARD}")
@@ -182,6 +186,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (
         least(egress(s3=PODS, more={"api": MORE["api"]}) | calling("s3", endpoint_url="http://minio:9000")),
         "port 9000, which networkPolicy.egress.s3.ports does not have: dispatcher could not call it",
+    ),
+    (
+        least(egress(collector=PODS) | calling("tracing", endpoint="http://collector:14318")),
+        "config.tracing.endpoint is at collector, port 14318, which networkPolicy.egress.collector.ports does not have",
     ),
     (
         least(egress(redis=PODS) | calling("limits", storage="rediss://user:p@ss@redis:6390/0")),

@@ -29,6 +29,7 @@ from orchestrator.domain.job import Artifact, Checkpoint, VideoResult
 from orchestrator.domain.objects import checkpoint_prefix, claim_prefix, result_key
 from orchestrator.domain.protocol import Assignment, Caller, WorkerStatus
 from orchestrator.domain.retry import RetryPolicy
+from orchestrator.domain.timeline import Timeline
 from orchestrator.learning.book import Book, Models
 from orchestrator.learning.lessons import Lessons
 from orchestrator.objects import results
@@ -71,8 +72,9 @@ def a_settler(
     jitter: random.Random,
     used: Callable[[UUID], float] = lambda token: 0.0,
     kind_of: Callable[[str, str], str] = lambda pool, worker: "",
+    timeline: Callable[[UUID], Timeline] = lambda token: (),
 ) -> Settler:
-    return Settler(store, RetryPolicy(base_s=0.001, cap_s=0.001), jitter, used, kind_of)
+    return Settler(store, RetryPolicy(base_s=0.001, cap_s=0.001), jitter, used, kind_of, timeline=timeline)
 
 
 def publisher(objects: ObjectStore) -> Callable[[Assignment], VideoResult]:
@@ -151,7 +153,7 @@ class Control:
         """`shared` are the settings of pools that share workers, `name` is the cluster's; it `yields` when asked to."""
         store = acting(store, Login.DISPATCH)
         claims = Claims()
-        settler = a_settler(store, jitter, claims.used, kind_of)
+        settler = a_settler(store, jitter, claims.used, kind_of, claims.timeline)
         cluster = Cluster(
             name=name,
             caller=Caller(epoch=await store.next_epoch(name)),

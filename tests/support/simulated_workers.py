@@ -29,6 +29,7 @@ from orchestrator.domain.protocol import (
     WorkerState,
     WorkerStatus,
 )
+from orchestrator.domain.timeline import extended
 from orchestrator.ports import Clock, WorkerPlan
 
 T = TypeVar("T")
@@ -80,6 +81,8 @@ class SimulatedWorker:
     crowded: tuple[str, ...] = ()
     renders: dict[UUID, tuple[Assignment, RenderStatus]] = field(default_factory=dict)
     moved_at: dict[UUID, float] = field(default_factory=dict)
+    # When each render was assigned, and when it entered its stage.
+    times: dict[UUID, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def live(self) -> list[UUID]:
@@ -107,8 +110,13 @@ class SimulatedWorker:
 
     def update(self, token: UUID, **changes: object) -> None:
         assignment, status = self.renders[token]
+        now = self.clock.monotonic()
+        assigned, entered = self.times.setdefault(token, (now, now))
+        if changes.get("stage", status.stage) is not status.stage:
+            changes["periods"] = extended(status.periods, status.stage.value, entered - assigned, now - entered)
+            self.times[token] = assigned, now
         self.renders[token] = (assignment, replace(status, **changes))  # type: ignore[arg-type]
-        self.moved_at[token] = self.clock.monotonic()
+        self.moved_at[token] = now
         self.version += 1
 
     def step(self, token: UUID) -> None:
@@ -165,11 +173,16 @@ class SimulatedWorker:
             numerics=self.numerics,
             error=self.error,
             crowded=self.crowded,
-            renders=tuple(
-                replace(status, progress_age_s=now - self.moved_at[token])
-                for token, (_, status) in self.renders.items()
-            ),
+            renders=tuple(self._told(token, now) for token in self.renders),
         )
+
+    def _told(self, token: UUID, now: float) -> RenderStatus:
+        status, (assigned, entered) = self.renders[token][1], self.times[token]
+        since_s, went_on_s = entered - assigned, now - entered
+        live = status.end is None
+        periods = extended(status.periods, status.stage.value, since_s, went_on_s) if live else status.periods
+        age_s = now - assigned
+        return replace(status, progress_age_s=now - self.moved_at[token], age_s=age_s, periods=periods)
 
     @property
     def _state(self) -> WorkerState:

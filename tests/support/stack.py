@@ -29,6 +29,7 @@ from orchestrator.local.process import kill_all
 from orchestrator.local.state import State
 from orchestrator.store import Store
 from orchestrator.tenants import keys
+from tests.support.collector import Collector
 
 COGMILL = [sys.executable, "-m", "orchestrator.cli"]
 START_S = 120
@@ -41,11 +42,22 @@ class Up:
     process: subprocess.Popen[str]
     data_dir: Path
     ready: dict[str, Any]
+    # The collector of its traces.
+    traces_to: str | None = None
 
     @classmethod
-    def start(cls, data_dir: Path, *arguments: str, env: Mapping[str, str] | None = None, umask: int = -1) -> Up:
+    def start(
+        cls,
+        data_dir: Path,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        umask: int = -1,
+        traces_to: str | None = None,
+    ) -> Up:
         """With 127.0.0.1 open to what users name: there the tests' own servers stand. `env` replaces the shell's."""
         environment = {**(os.environ if env is None else env), "COGMILL_FETCH__ALLOW_NETWORKS": '["127.0.0.0/8"]'}
+        if traces_to is not None:
+            environment |= {"COGMILL_TRACING__ENDPOINT": traces_to, "OTEL_BSP_SCHEDULE_DELAY": "500"}
         with (data_dir.parent / f"{data_dir.name}.stderr").open("a+") as stderr:
             command = [*COGMILL, "up", "--json", "--data-dir", str(data_dir), *arguments]
             process = subprocess.Popen(
@@ -58,11 +70,11 @@ class Up:
             watchdog.cancel()
             stderr.seek(0)
             assert line, f"cogmill up ended without a line: {stderr.read()}"
-        return cls(process, data_dir, json.loads(line))
+        return cls(process, data_dir, json.loads(line), traces_to)
 
     def start_again(self) -> None:
         """Run `cogmill up` on this directory again, in place of the run that has ended."""
-        again = Up.start(self.data_dir)
+        again = Up.start(self.data_dir, traces_to=self.traces_to)
         self.process, self.ready = again.process, again.ready
 
     @property
@@ -176,8 +188,8 @@ def seeded_data_dir(tiny_checkpoint: Callable[[str], Path]) -> Iterator[Callable
 
 
 @pytest.fixture(scope="session")
-def _shared_stack(seeded_data_dir: Callable[[str], Path]) -> Iterator[Up]:
-    running = Up.start(seeded_data_dir("shared"), "--port", "0")
+def _shared_stack(seeded_data_dir: Callable[[str], Path], collector: Collector) -> Iterator[Up]:
+    running = Up.start(seeded_data_dir("shared"), "--port", "0", traces_to=collector.url)
     try:
         yield running
     finally:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from orchestrator.domain.catalog import RECIPES, ModelFamily
 from orchestrator.domain.job import Artifact, Checkpoint, Continuity, Incident, RenderSpec
 from orchestrator.domain.protocol import Assignment, End, RenderStatus, Stage
+from orchestrator.domain.timeline import Timeline, extended
 from orchestrator.policy.cost import predict_resident_bytes
 from workers.engine.choice import BatchKey, Candidate
 from workers.engine.ladder import DecodeAgain
@@ -43,6 +44,8 @@ class Held:
     begun: bool = False
     # It has begun, and others move, or no finisher is free for it.
     waiting: bool = False
+    # The latter.
+    resting: bool = False
     # More urgent renders that have begun since it has.
     overtaken: int = 0
     # How it is decoded when not as a whole.
@@ -84,6 +87,9 @@ class Held:
     stages: dict[str, float] = field(default_factory=dict)
     # How it ended; it stays held until the dispatcher forgets it.
     end: End | None = None
+    # The stages that it has left, in seconds since it was assigned.
+    assigned_at: float = 0.0
+    periods: Timeline = ()
 
     @classmethod
     def of(cls, assignment: Assignment, family: ModelFamily, now: float, *, preview_at: float, batches: bool) -> Held:
@@ -92,6 +98,7 @@ class Held:
             assignment=assignment,
             entered_at=now,
             moved_at=now,
+            assigned_at=now,
             size=predict_resident_bytes(family, assignment.spec),
             group=_group(assignment.spec) if batches else None,
             preview_step=_preview_step(assignment.spec, preview_at),
@@ -100,7 +107,9 @@ class Held:
     @property
     def names(self) -> dict[str, object]:
         """What a log calls it."""
-        return {"job": self.assignment.job_id.hex, "attempt": self.assignment.claim}
+        names = {"job": self.assignment.job_id.hex, "attempt": self.assignment.claim}
+        trace_id = self.assignment.trace_id
+        return names if trace_id is None else {**names, "trace_id": trace_id}
 
     @property
     def needs_gpu(self) -> bool:
@@ -138,6 +147,7 @@ class Held:
         """Leave the present stage, adding up its seconds, for another. Waiting to begin is no stage's seconds."""
         if self.stage is not Stage.ASSIGNED:
             self.stages[self.stage.value] = self.stages.get(self.stage.value, 0.0) + now - self.entered_at
+        self.periods = self._periods(now)
         self.stage = stage
         self.entered_at = self.moved_at = now
 
@@ -157,10 +167,10 @@ class Held:
     def rest(self, now: float) -> None:
         """Its finisher goes to another render; what it waits is no stage's seconds. `resume` ends that."""
         self.enter(self.stage, now)
-        self.waiting = True
+        self.waiting = self.resting = True
 
     def resume(self, now: float) -> None:
-        self.waiting = False
+        self.waiting = self.resting = False
         self.entered_at = self.moved_at = now
 
     def had_finisher_s(self, now: float) -> float:
@@ -248,7 +258,13 @@ class Held:
             incidents=self.incidents,
             end=self.end,
             gpu_seconds=self.gpu_seconds,
+            periods=self.periods if self.end or self.resting else self._periods(now),
+            age_s=now - self.assigned_at,
         )
+
+    def _periods(self, now: float) -> Timeline:
+        """With the present stage."""
+        return extended(self.periods, self.stage.value, self.entered_at - self.assigned_at, now - self.entered_at)
 
 
 def _group(spec: RenderSpec) -> BatchKey | None:

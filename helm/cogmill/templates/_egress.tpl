@@ -18,11 +18,13 @@
 {{- $prefetch = append $prefetch "models" -}}
 {{- end -}}
 {{- if dig "moderation" "video" false $config -}}{{- $worker = append $worker "web" -}}{{- end -}}
+{{- $traces := list -}}
+{{- if dig "tracing" "endpoint" "" $config -}}{{- $traces = list "collector" -}}{{- end -}}
 {{- $calls := dict
-      "api" $api
+      "api" (concat $api $traces)
       "clusters" (list "postgres" "kubernetesApi")
-      "dispatcher" (concat (list "postgres" "ray") $s3)
-      "maintainer" (concat (list "postgres" "web") $s3)
+      "dispatcher" (concat (list "postgres" "ray") $s3 $traces)
+      "maintainer" (concat (list "postgres" "web") $s3 $traces)
       "migrate" (list "postgres")
       "ray-head" $head
       "ray-worker" $worker

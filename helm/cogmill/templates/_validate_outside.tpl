@@ -153,6 +153,9 @@
 {{- if and (hasPrefix "redis" $storage) (not (contains "+unix:" $storage)) -}}
 {{- $called = append $called (dict "where" "config.limits.storage" "callee" "redis" "by" "api" "url" $storage "port" 6379) -}}
 {{- end -}}
+{{- with dig "tracing" "endpoint" "" .Values.config -}}
+{{- $called = append $called (dict "where" "config.tracing.endpoint" "callee" "collector" "url" . "port" (ternary 80 443 (hasPrefix "http://" .))) -}}
+{{- end -}}
 {{- if eq .Values.ray.gcsFaultTolerance.backend "redis" -}}
 {{- $called = append $called (dict "where" "ray.gcsFaultTolerance.redis.address" "callee" "redis" "by" "ray-head" "url" .Values.ray.gcsFaultTolerance.redis.address "port" 6379) -}}
 {{- end -}}

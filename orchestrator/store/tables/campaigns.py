@@ -92,6 +92,8 @@ campaigns = Table(
     Column("lease", Uuid),
     moment("leased_until"),
     Column("made_by", Text),
+    # Where in which trace it was asked for; the traces of its rows link to it.
+    Column("trace", Text),
     CheckConstraint("kind IN ('batch', 'campaign')", name="campaigns_kind"),
     CheckConstraint(
         "state IN ('draft', 'ingesting', 'planned', 'sampling', 'awaiting_approval', 'running', 'paused', 'finishing', "

@@ -78,6 +78,8 @@ jobs = Table(
     Column("charge", Double),
     # The id of the key that it was asked for with, as with the campaign or batch that it is a row of.
     Column("made_by", Text),
+    # Where in which trace it was asked for (`domain/trace.py`); null where in none.
+    Column("trace", Text),
     CheckConstraint("state IN ('held', 'queued', 'running', 'succeeded', 'failed', 'cancelled')", name="jobs_state"),
     CheckConstraint("NOT ready OR state = 'queued'", name="jobs_ready_is_queued"),
     CheckConstraint("num_nulls(token, cluster, worker, incarnation, claimed_at) IN (0, 5)", name="jobs_claim_is_whole"),
@@ -158,6 +160,8 @@ attempts = Table(
     Column("failure", JSONB),
     # What a GPU second of its kind of worker cost when it ended; null of what has no price, and of earlier releases.
     Column("price", Double),
+    # The stages that were seen of it (`domain/timeline.py`), in seconds since its claim.
+    Column("timeline", JSONB),
     # A claim number is never used twice and ends once; that also makes the token unique within its job.
     PrimaryKeyConstraint("job_id", "number"),
     CheckConstraint("number >= 1 AND gpu_seconds >= 0", name="attempts_ranges"),

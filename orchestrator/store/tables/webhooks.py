@@ -33,6 +33,8 @@ outbox = Table(
     moment("at", nullable=False, server_default=NOW),
     # What its body says beside the subject.
     Column("detail", JSONB),
+    # The trace of the job, the batch or the campaign.
+    Column("trace", Text),
     CheckConstraint("num_nonnulls(job_id, batch_id) = 1", name="outbox_has_subject"),
 )
 
@@ -82,6 +84,8 @@ deliveries = Table(
     Column("last_status", Integer),
     Column("last_error", Text),
     moment("ended_at"),
+    # Of what it tells about.
+    Column("trace", Text),
     CheckConstraint("state IN ('pending', 'delivered', 'failed')", name="deliveries_state"),
     CheckConstraint("(state = 'pending') = (ended_at IS NULL)", name="deliveries_ended"),
     CheckConstraint("num_nulls(lease, lease_host, leased_until) IN (0, 3)", name="deliveries_lease_is_whole"),

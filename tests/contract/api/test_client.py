@@ -127,6 +127,8 @@ COMPONENTS: dict[type[BaseModel], str] = {
     jobs.SavedFilter: "SavedFilter",
     jobs.BulkFailure: "BulkFailure",
     jobs.BulkAction: "BulkObject",
+    admin.TraceSpan: "TraceSpan",
+    admin.JobTrace: "JobTrace",
     admin.Parked: "ParkedThing",
     admin.Resumed: "ResumedThing",
     admin.AuditEntry: "AuditEntry",

@@ -235,6 +235,33 @@ class Job(Identified):
     dead_letter: DeadLetterEnd | None
 
 
+class TraceSpan(Answer):
+    """Something that went on for a while, as a part of its parent; moments are seconds of Unix time."""
+
+    number: int
+    parent: int | None
+    name: str
+    began_at: float
+    # None while it goes on.
+    ended_at: float | None
+    seconds: float
+    note: str
+
+
+class JobTrace(Identified):
+    """The life of a job of some tenant."""
+
+    object: Literal["job.trace"]
+    tenant: str
+    pool: str
+    model: str
+    state: Annotated[Literal["held", "queued", "running", "succeeded", "failed", "cancelled"], OrNewer]
+    campaign: str | None
+    trace_id: str | None
+    # Each behind its parent.
+    spans: list[TraceSpan]
+
+
 class Parked(Identified):
     """What was put aside since it broke the loop that met it."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from cogmill_client.effects import Items, Request, Steps
 from cogmill_client.exchange import answer_of, reads
-from cogmill_client.models.admin import Job, Parked, Pool, Resumed, Worker
+from cogmill_client.models.admin import Job, JobTrace, Parked, Pool, Resumed, Worker
 from cogmill_client.models.base import Answer
 from cogmill_client.models.fleet import Fleet, Predictions
 from cogmill_client.models.jobs import BulkAction, Count, JobCounts, JobStory
@@ -152,6 +152,11 @@ def call_off(bulk_id: str) -> Steps[BulkAction]:
     """Do no more of it."""
     url = at("/v1/admin/bulk-actions/{}/cancel", bulk_id)
     return answer_of(Request(method="POST", url=url), reads(BulkAction))
+
+
+def job_trace(job_id: str) -> Steps[JobTrace]:
+    """What befell a job of any tenant as a tree: waits and why, attempts with their stages, webhooks."""
+    return answer_of(Request(method="GET", url=at("/v1/admin/jobs/{}/trace", job_id)), reads(JobTrace))
 
 
 def cancel_job(job_id: str) -> Steps[Job]:
