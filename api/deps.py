@@ -32,7 +32,7 @@ def services(request: Request) -> Services:
 async def refuse_nul(request: Request) -> None:
     """Refuse what no text column can hold, by the name of its parameter, wherever it would have gone.
 
-    It awaits nothing. But FastAPI would run it in a thread otherwise, at more than a tenth of a submit's CPU time.
+    It awaits nothing. But FastAPI would hand it to a thread otherwise, and every request would wait for that.
     """
     for name, value in request.query_params.multi_items():
         if "\x00" in name + value:
