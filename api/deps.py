@@ -38,8 +38,11 @@ def services(request: Request) -> Services:
     return opened
 
 
-def refuse_nul(request: Request) -> None:
-    """Refuse what no text column can hold, by the name of its parameter, wherever it would have gone."""
+async def refuse_nul(request: Request) -> None:
+    """Refuse what no text column can hold, by the name of its parameter, wherever it would have gone.
+
+    It awaits nothing. But FastAPI would hand it to a thread otherwise, and every request would wait for that.
+    """
     for name, value in request.query_params.multi_items():
         if "\x00" in name + value:
             raise InvalidField("must not hold a NUL", param=name.replace("\x00", ""))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import anyio.to_thread
 import httpx
 import pytest
 
@@ -40,6 +42,19 @@ async def test_a_request_as_the_vendors_client_sends_it_is_accepted(api: Api) ->
     assert shown == {"id": shown["id"], "model": "CogVideoX-3", "request_id": "mine", "task_status": "PROCESSING"}
     spec = (await api.claim(shown["id"])).spec
     assert (spec.model, spec.width, spec.height, spec.num_frames) == ("tiny-2b", 64, 96, 33)
+
+
+async def test_a_submit_hands_nothing_to_a_thread(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As FastAPI does with a dependency that is no coroutine function, though it look at a string only."""
+    handed: list[object] = []
+
+    async def hand(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        handed.append(function)
+        return function(*arguments)
+
+    monkeypatch.setattr(anyio.to_thread, "run_sync", hand)
+    await generate(api)
+    assert handed == []
 
 
 async def test_defaults_are_five_seconds_of_the_models_own_size_and_rate(api: Api) -> None:
