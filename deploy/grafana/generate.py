@@ -17,8 +17,8 @@ from slos import rules
 CHART = Path(__file__).parents[2] / "helm" / "cogmill" / "files"
 BOARDS = (overview, fleet, queue, campaigns, api, workers, storage)
 HEAD = """\
-# Written by deploy/grafana/generate.py from deploy/grafana/slos.py: change it there. Burn rates of the objectives, where 1
-# spends a budget of 30 days in 30 days, and the alerts on them.
+# Written by deploy/grafana/generate.py from deploy/grafana/slos.py: change it there. Burn rates of the objectives (1 is
+# a budget of 30 days spent in 30 days) and the alerts on them.
 """
 
 

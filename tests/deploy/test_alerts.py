@@ -108,7 +108,9 @@ def check_firing(folder: Path, series: dict[str, str], expected: list[str]) -> N
 
 
 def test_the_rules_are_valid() -> None:
-    run = subprocess.run([need("promtool"), "check", "rules", "--lint-fatal", FILE, SLOS], capture_output=True, text=True)
+    run = subprocess.run(
+        [need("promtool"), "check", "rules", "--lint-fatal", FILE, SLOS], capture_output=True, text=True
+    )
 
     assert run.returncode == 0, run.stdout + run.stderr
 

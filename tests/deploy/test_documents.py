@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from orchestrator import cli
 from orchestrator.config import LimitSettings, Settings
 from tests.support.helm import CHART
+from tests.support.promql import panels
 
 ROOT = Path(__file__).parents[2]
 # Those at the root, and those beside the code that they are about.
@@ -92,14 +93,15 @@ def test_every_alert_has_its_entry_where_its_url_leads() -> None:
 
     assert [name for name, _ in entries] == [rule["alert"] for rule in alerts]
     for name, entry in entries:
-        assert re.fullmatch(r"\n(\*\*Means\*\*.+?)\n(\*\*Look\*\*.+?)\n(\*\*Do\*\*.+?)\n+", entry, re.DOTALL), name
+        assert re.fullmatch(r"\n- \*\*Means\*\* .+\n- \*\*Look\*\* .+\n- \*\*Do\*\* .+", entry, re.DOTALL), name
     # GitHub's and GitLab's anchor of a heading of one word is that word in small letters.
     assert all(rule["annotations"]["runbook_url"] == f"OPERATIONS.md#{rule['alert'].lower()}" for rule in alerts)
 
 
 def test_an_entry_names_panels_that_there_are() -> None:
     titles = {title for title, _ in panels()}
-    named = re.findall(r"\*([A-Z][^*:]*): ([^*]+)\*", OPERATIONS.split("### What each alert means")[1])
+    told = " ".join(OPERATIONS.split("### What each alert means")[1].split())
+    named = re.findall(r"(?<!\*)\*([A-Z][^*:]*): ([^*]+)\*(?!\*)", told)
 
     assert named
     assert {f"Cogmill / {board}: {panel}" for board, panel in named} <= titles

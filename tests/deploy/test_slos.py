@@ -28,7 +28,7 @@ FORECAST = "cogmill_campaign_forecast_error_ratio_NAME"
 
 
 def course(before: float, hours: float, rate: float, after: float | None = None) -> str:
-    """A counter that grows by `before` a sample for forty hours, by `rate` for so many hours, and by `after` for one."""
+    """A counter that grows by `before` a sample for forty hours, by `rate` for so many, and by `after` for one."""
     level, steps = 0.0, [(before, BEFORE + 1), (rate, round(hours * HOUR))] + ([] if after is None else [(after, HOUR)])
     parts = []
     for by, count in steps:
