@@ -24,7 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.loaders import JSONFileLoader
 from botocore.session import Session as BotocoreSession
 
-from orchestrator.adapters import read_back
+from orchestrator.adapters import read_back, s3_timing
 from orchestrator.adapters.s3_keys import KeysOfFiles, keys_of
 from orchestrator.config import S3Settings
 from orchestrator.domain.addresses import is_loopback
@@ -319,6 +319,7 @@ def _client(
     )
     if settings.checksums == "required":
         client.meta.events.register("before-call.s3.DeleteObjects", _with_md5)
+    s3_timing.measure(client)
     return client
 
 

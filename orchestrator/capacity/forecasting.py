@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -19,7 +20,8 @@ from orchestrator.domain.request import DEFAULT_PRIORITY
 from orchestrator.kit.readings import Reading
 from orchestrator.learning.book import Book
 from orchestrator.policy.cohorts import advice, kept, turned
-from orchestrator.policy.forecast import Forecast, Outlook, forecast, mend
+from orchestrator.policy.forecast import Cohort, Forecast, Outlook, forecast, mend
+from orchestrator.policy.hindsight import Hindsight
 from orchestrator.policy.queued import lanes
 from orchestrator.ports.forecasts import ForecastStore, Telling
 from orchestrator.telemetry import aside, logs, metrics
@@ -49,12 +51,15 @@ class Forecasting:
         self._token = uuid4()
         self._mark = ""
         self._made_at = -math.inf
+        self._hindsight = Hindsight()
 
     async def run_once(self) -> bool:
         """Whether forecasts were made: by who leads, when something has changed or a minute is over."""
         if not await self._store.lead(_DUTY, self._token, _LEASE_S):
             if self._made_at > -math.inf:
                 metrics.show_forecasts(())  # another one shows them now
+                metrics.show_backlogs({})
+                self._hindsight.forget()
             self._made_at = -math.inf
             return False
         mark, age = await self._store.forecast_mark(), self._monotonic() - self._made_at
@@ -77,8 +82,27 @@ class Forecasting:
         except LeaseLost:  # it took too long, and another leads by now
             return
         metrics.show_forecasts(outlooks)
+        metrics.show_backlogs(backlogs(known.world.cohorts))
+        await self._look_back(outlooks)
         for campaign, event, _ in tellings:
             _log.info("forecast_turned", campaign=campaign.id, tenant=campaign.tenant, told=event)
+
+    async def _look_back(self, outlooks: Sequence[KeptOutlook]) -> None:
+        """Count how true the forecasts of campaigns were that have completed since the last round."""
+        gone = self._hindsight.note([each for each in outlooks if each.subject is Subject.CAMPAIGN])
+        if not gone:
+            return
+        for judgement in self._hindsight.judge(gone, await self._store.completed(gone)):
+            metrics.forecast_error.observe(judgement.ratio)
+            metrics.forecasts_held.labels(judgement.held).inc()
+
+
+def backlogs(cohorts: Iterable[Cohort]) -> dict[str, dict[str, float]]:
+    """Predicted GPU seconds that wait, by pool and tenant."""
+    found: defaultdict[str, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for each in cohorts:
+        found[each.pool][each.tenant] += each.seconds
+    return {pool: dict(tenants) for pool, tenants in found.items()}
 
 
 def _reckoned(known: Known, before: dict[str, KeptOutlook]) -> tuple[list[KeptOutlook], list[Telling]]:

@@ -244,6 +244,7 @@ class Dispatcher:
         for pool in self._pools:
             with aside.unless_it_breaks("give_back", pool=pool):
                 standings = await self._cluster.store.standings(pool)
+                metrics.guarantees_short.labels(pool).set(sum(standing.lacks for standing in standings))
                 # A paused pool gives what leaves to nobody.
                 if standings and pause_over(pool, await self._cluster.store.pauses()) is None:
                     given += await self._give_back(pool, standings)

@@ -16,6 +16,7 @@ from orchestrator.domain.job import Claim, Continuity, Failure
 from orchestrator.domain.outcome import AttemptOutcome, Ending, Evicted, Lost, Recovered, Settlement, advanced, settle
 from orchestrator.domain.protocol import Broke, HandedBack, Rendered
 from orchestrator.domain.retry import RetryPolicy
+from orchestrator.domain.states import JobState
 from orchestrator.domain.timeline import Timeline
 from orchestrator.policy import charge
 from orchestrator.ports import JobStore, Settled, SettleResult
@@ -139,6 +140,10 @@ def _account(claim: Claim, ending: Ending, settlement: Settlement, result: Settl
     metrics.attempts.labels(claim.pool, settlement.outcome).inc()
     if result.state is not None and result.state.terminal:
         metrics.jobs_ended.labels(claim.pool, result.state).inc()
+    if result.state is JobState.FAILED and settlement.failure is not None:
+        code = FailureCode.of(settlement.failure.code)
+        fault = "request" if code is not None and code.of_the_request else "service"
+        metrics.jobs_failed.labels(claim.pool, code or "other", fault).inc()
     if settlement.outcome is AttemptOutcome.EVICTED:
         moved = isinstance(ending, HandedBack) and advanced(claim, ending.checkpoint)
         metrics.evictions.labels(claim.pool, "advanced" if moved else "stood_still").inc()

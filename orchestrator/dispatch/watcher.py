@@ -15,6 +15,7 @@ from orchestrator.domain.loading import reason_of
 from orchestrator.domain.objects import checkpoint_prefix
 from orchestrator.domain.outcome import Lost
 from orchestrator.domain.protocol import Rendered, RenderStatus, Stage, WorkerState, WorkerStatus
+from orchestrator.domain.request import DEFAULT_PRIORITY
 from orchestrator.telemetry import aside, logs, metrics
 
 _log = logs.get("watcher")
@@ -56,6 +57,8 @@ class Watcher:
             return
         before = cluster.fleet.heard(worker, status, now)
         _count(before, status, cluster.claims.by_token)
+        for claim in cluster.claims.aged(_begun(before, status, cluster.claims.by_token), now):
+            _count_first_step(claim)
         cluster.claims.heard(status, now)
         if not await self._register(status):
             return
@@ -233,6 +236,20 @@ def _count(before: WorkerStatus | None, status: WorkerStatus, claims: Mapping[UU
     for render in status.renders:
         was, claim = earlier.get(render.token), claims.get(render.token)
         _count_render(status.pool, was, render, claim.checkpoint.step if claim and claim.checkpoint else 0)
+
+
+def _begun(before: WorkerStatus | None, status: WorkerStatus, claims: Mapping[UUID, Claim]) -> list[Claim]:
+    """First claims whose first denoise step this answer is the first to tell of. After a start it may not be."""
+    if before is None:
+        return []
+    stepped = {render.token for render in before.renders if render.step}
+    fresh = [render.token for render in status.renders if render.step and render.token not in stepped]
+    return [claim for token in fresh if (claim := claims.get(token)) is not None and claim.number == 1]
+
+
+def _count_first_step(claim: Claim) -> None:
+    urgency = "interactive" if claim.priority <= DEFAULT_PRIORITY else "bulk"
+    metrics.first_step_seconds.labels(claim.pool, urgency).observe(claim.waited_s + claim.age_s)
 
 
 def _count_render(pool: str, was: RenderStatus | None, render: RenderStatus, resumed_at: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -119,3 +119,7 @@ class ForecastStore(Protocol):
         ...
 
     async def forecasts(self) -> list[KeptOutlook]: ...
+
+    async def completed(self, campaigns: Collection[str]) -> Mapping[str, datetime]:
+        """When those of these campaigns did that have completed; now, where only the manifest is missing."""
+        ...

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import UUID
 from weakref import WeakSet
 
 import asyncpg
+from prometheus_client import Histogram
 from sqlalchemy import Executable, Row, TextClause, event, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError
@@ -22,10 +24,15 @@ from orchestrator.config.database import Access, DatabaseAddress
 from orchestrator.domain.errors import CogmillError, InvalidField, StoreReadOnly, StoreUnavailable, TenantErased
 from orchestrator.domain.job import RenderSpec
 from orchestrator.store.connecting import LOOPS, Connection, Patience, connect, current, described, leave, settings_of
+from orchestrator.telemetry import connections as connections_shown
+from orchestrator.telemetry import metrics
 
 T = TypeVar("T")
 Parameters = Mapping[str, Any]
 
+# Found once: each call of the store is measured.
+_STATEMENT = metrics.database_seconds.labels("statement")
+_TRANSACTION = metrics.database_seconds.labels("transaction")
 _RETRYABLE = {"40001", "40P01"}  # serialization failure, deadlock: the transaction left nothing behind
 _TRIES = 10
 _READ_ONLY = "25006"
@@ -90,6 +97,7 @@ class Database:
         self._transactional = self._engine.execution_options(isolation_level="READ COMMITTED")
         self._settings = _local(settings) if access.transaction_pooling else None
         self._connections: WeakSet[Connection] = WeakSet()
+        connections_shown.watch(cast(connections_shown.ConnectionPool, self._engine.sync_engine.pool))
         event.listen(self._engine.sync_engine, "connect", self._remember)
         event.listen(self._engine.sync_engine, "checkout", _refuse_closed)
         event.listen(self._engine.sync_engine, "handle_error", self._judge)
@@ -103,7 +111,7 @@ class Database:
             async with self._engine.connect() as connection:
                 return await _all(statement, parameters, connection)
 
-        return await self._retried(run)
+        return await _timed(_STATEMENT, self._retried(run))
 
     async def transact(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Run `work` in one READ COMMITTED transaction and commit. Retried from the start after a deadlock."""
@@ -114,7 +122,7 @@ class Database:
                     await connection.execute(self._settings)
                 return await work(connection)
 
-        return await self._retried(run)
+        return await _timed(_TRANSACTION, self._retried(run))
 
     async def close(self) -> None:
         await self._engine.dispose()
@@ -127,6 +135,7 @@ class Database:
             except DBAPIError as error:
                 if not (_sqlstate(error) in _RETRYABLE or _outdated(error)) or not left:
                     raise
+                metrics.database_errors.labels("retried").inc()
         raise AssertionError("unreachable")
 
     def _remember(self, driver: Any, _: object) -> None:
@@ -144,6 +153,24 @@ class Database:
         elif getattr(error, "sqlstate", None) not in _GONE and not _out_of_step(error):
             return
         context.is_disconnect = True
+
+
+async def _timed(seconds: Histogram, call: Coroutine[Any, Any, T]) -> T:
+    """What the call comes to; how long it took and how it failed is counted."""
+    began = time.perf_counter()
+    try:
+        return await call
+    except StoreUnavailable as error:
+        metrics.database_errors.labels(_word(error)).inc()
+        raise
+    finally:
+        seconds.observe(time.perf_counter() - began)
+
+
+def _word(error: StoreUnavailable) -> str:
+    if isinstance(error, StoreReadOnly):
+        return "read_only"
+    return "no_connection" if isinstance(error.__cause__, PoolTimeout) else "unavailable"
 
 
 async def _all(statement: Executable, parameters: Parameters | None, connection: AsyncConnection) -> Sequence[Row[Any]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Double, Interval, bindparam, delete, insert, select, text
@@ -99,6 +100,11 @@ _LANE = text("""
     ORDER BY tenant = '', priority LIMIT 1
 """).bindparams(bindparam("believed", type_=Interval))
 
+_COMPLETED = text("""
+    SELECT id, coalesce(ended_at, cogmill_now()) AS at FROM campaigns
+    WHERE id = ANY(:ids) AND state IN ('finishing', 'completed')
+""")
+
 _COLUMNS = [column.name for column in forecasts.c]
 _ADD = insert(forecasts).values({name: bindparam(name) for name in _COLUMNS})
 _LANE_COLUMNS = [column.name for column in lane_forecasts.c]
@@ -175,3 +181,7 @@ class Forecasts(Part):
     async def forecasts(self) -> list[KeptOutlook]:
         found = await self._database.fetch(select(forecasts).order_by(forecasts.c.subject, forecasts.c.name))
         return [KeptOutlook(**{**row._mapping, "subject": Subject(row.subject)}) for row in found]
+
+    async def completed(self, campaigns: Collection[str]) -> Mapping[str, datetime]:
+        found = await self._database.fetch(_COMPLETED, {"ids": list(campaigns)})
+        return {row.id: row.at for row in found}

@@ -19,6 +19,10 @@ _RENDER_BUCKETS = (0.1, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 90, 120, 180, 300, 600, 
 # Off by a third is what the alert looks at.
 _RATIO_BUCKETS = (0.25, 0.5, 0.667, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.333, 1.5, 2, 4)
 _WAIT_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600)
+# With the two minutes that the service level objective speaks of.
+_FIRST_STEP_BUCKETS = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600, 4 * 3600, 12 * 3600)
+_DATABASE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30)
+_S3_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60)
 
 http_seconds = Histogram(
     "cogmill_http_request_seconds",
@@ -63,6 +67,22 @@ oldest_age = Gauge(
 )
 pool_paused = Gauge("cogmill_pool_paused", "1 while a pool or the whole queue is paused, by pool; else 0.", ("pool",))
 jobs_ended = Counter("cogmill_jobs_ended_total", "Jobs that ended, by pool and final state.", ("pool", "state"))
+jobs_failed = Counter(
+    "cogmill_jobs_failed_total",
+    "Jobs that ended as failed, by pool, code of the failure, and whose fault that is: the request's or the service's.",
+    ("pool", "code", "fault"),
+)
+tenants_waiting = Gauge("cogmill_tenants_waiting", "Tenants with jobs that wait, by pool.", ("pool",))
+backlog_seconds = Gauge(
+    "cogmill_backlog_seconds",
+    "Predicted GPU seconds of what waits in a pool: of all tenants, and of the one with the most (part all, largest).",
+    ("pool", "part"),
+)
+guarantees_short = Gauge(
+    "cogmill_guarantees_short_workers",
+    "Workers that tenants are guaranteed in a pool, have jobs for, and do not have.",
+    ("pool",),
+)
 
 attempts = Counter("cogmill_attempts_total", "Attempts that ended, by pool and outcome.", ("pool", "outcome"))
 settle_results = Counter(
@@ -73,6 +93,12 @@ wait_seconds = Histogram(
     "From a job's claim becoming possible to its claim.",
     ("pool",),
     buckets=_WAIT_BUCKETS,
+)
+first_step_seconds = Histogram(
+    "cogmill_first_step_seconds",
+    "From a job's first claim becoming possible to its first denoise step, by pool and urgency: interactive or bulk.",
+    ("pool", "urgency"),
+    buckets=_FIRST_STEP_BUCKETS,
 )
 render_seconds = Histogram(
     "cogmill_render_seconds", "GPU seconds of a finished render.", ("pool",), buckets=_RENDER_BUCKETS
@@ -166,6 +192,34 @@ swaps = Counter(
     ("set", "pool", "cause"),
 )
 
+database_seconds = Histogram(
+    "cogmill_database_seconds",
+    "A call of PostgreSQL with its wait for a connection and its repetitions, by what it is: statement or transaction.",
+    ("call",),
+    buckets=_DATABASE_BUCKETS,
+)
+database_errors = Counter(
+    "cogmill_database_errors_total",
+    "Calls of PostgreSQL that failed (unavailable, read_only or no_connection), and repetitions (retried).",
+    ("error",),
+)
+database_connections = Gauge(
+    "cogmill_database_connections",
+    "Connections of this process to PostgreSQL: open, of these busy, and the most that there may be.",
+    ("state",),
+)
+s3_seconds = Histogram(
+    "cogmill_s3_request_seconds",
+    "A call of S3 until its answer begins, with its repetitions, by operation.",
+    ("operation",),
+    buckets=_S3_BUCKETS,
+)
+s3_errors = Counter(
+    "cogmill_s3_errors_total",
+    "Calls of S3 that failed, by operation and error: refused (4xx but not found), busy, server (5xx) or unreachable.",
+    ("operation", "error"),
+)
+
 loop_failures = Counter("cogmill_loop_failures_total", "Runs of a background loop that raised, by loop.", ("loop",))
 parked = Counter(
     "cogmill_parked_total",
@@ -190,6 +244,16 @@ forecast_made = Gauge("cogmill_forecast_made_timestamp_seconds", "When this proc
 forecast_seconds = Histogram(
     "cogmill_forecast_seconds", "Of one round of forecasts.", buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10)
 )
+forecast_error = Histogram(
+    "cogmill_campaign_forecast_error_ratio",
+    "Of a campaign that completed: from half of its time to its end, to what was the likely rest at that moment.",
+    buckets=_RATIO_BUCKETS,
+)
+forecasts_held = Counter(
+    "cogmill_campaign_forecasts_total",
+    "The same forecasts, by whether the end lay in their range, before it or behind it: held, early or late.",
+    ("held",),
+)
 campaigns_moved = Counter("cogmill_campaign_transitions_total", "Campaigns that came to a state.", ("state",))
 
 webhook_tries = Counter(
@@ -206,10 +270,27 @@ outbox_oldest_age = Gauge(
 )
 
 
+# A first one, too, is an increase.
+for _error in ("unavailable", "read_only", "no_connection", "retried"):
+    database_errors.labels(_error)
+for _held in ("held", "early", "late"):
+    forecasts_held.labels(_held)
+
+
 def show_queue(depths: Sequence[QueueDepth]) -> None:
     """Replace the queue gauges by this reading; pools and states that are gone disappear."""
     _replace(jobs, {(depth.pool, str(depth.state)): depth.count for depth in depths})
     _replace(oldest_age, {(depth.pool, str(depth.state)): depth.oldest_age_s for depth in depths})
+
+
+def show_backlogs(waiting: Mapping[str, Mapping[str, float]]) -> None:
+    """Replace the gauges of who waits by this reading: predicted GPU seconds of each tenant, by pool."""
+    _replace(tenants_waiting, {(pool,): len(tenants) for pool, tenants in waiting.items()})
+    parts = (("all", math.fsum), ("largest", max))
+    _replace(
+        backlog_seconds,
+        {(pool, part): of(tenants.values()) for pool, tenants in waiting.items() if tenants for part, of in parts},
+    )
 
 
 def show_learned(ratios: Mapping[tuple[str, str], float]) -> None:

@@ -233,7 +233,7 @@ def test_every_mounted_file_is_there() -> None:
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
             if source.startswith("."):
-                assert (DEPLOY / source).is_file(), f"{name}: {source}"
+                assert (DEPLOY / source).exists(), f"{name}: {source}"
             elif not source.startswith("$") and ":" in volume:
                 assert source in COMPOSE["volumes"], f"{name}: {source}"
 

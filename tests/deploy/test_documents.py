@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from orchestrator import cli
 from orchestrator.config import LimitSettings, Settings
 from tests.support.helm import CHART
+from tests.support.promql import panels
 
 ROOT = Path(__file__).parents[2]
 # Those at the root, and those beside the code that they are about.
@@ -84,14 +85,26 @@ def test_what_is_open_by_default_is_said_to_be() -> None:
     assert {f"limits.{name}" for name, default in settings_of(LimitSettings) if default == "none"} <= set(named)
 
 
-def test_every_alert_is_explained() -> None:
-    rules = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
-    alerts = [rule for group in rules["groups"] for rule in group["rules"]]
+def test_every_alert_has_its_entry_where_its_url_leads() -> None:
+    files = (yaml.safe_load((CHART / "files" / name).read_text()) for name in ("alerts.yaml", "slos.yaml"))
+    alerts = [rule for file in files for group in file["groups"] for rule in group["rules"] if "alert" in rule]
 
-    explained = re.findall(r"^\| `(Cogmill\w+)` \|", OPERATIONS, re.MULTILINE)
+    entries = re.findall(r"^#### (Cogmill\w+)\n((?:(?!#).+\n|\n)+)", OPERATIONS, re.MULTILINE)
 
-    assert explained == [rule["alert"] for rule in alerts]
-    assert all(rule["annotations"]["runbook"] == f"OPERATIONS.md, {rule['alert']}" for rule in alerts)
+    assert [name for name, _ in entries] == [rule["alert"] for rule in alerts]
+    for name, entry in entries:
+        assert re.fullmatch(r"\n- \*\*Means\*\* .+\n- \*\*Look\*\* .+\n- \*\*Do\*\* .+", entry, re.DOTALL), name
+    # GitHub's and GitLab's anchor of a heading of one word is that word in small letters.
+    assert all(rule["annotations"]["runbook_url"] == f"OPERATIONS.md#{rule['alert'].lower()}" for rule in alerts)
+
+
+def test_an_entry_names_panels_that_there_are() -> None:
+    titles = {title for title, _ in panels()}
+    told = " ".join(OPERATIONS.split("### What each alert means")[1].split())
+    named = re.findall(r"(?<!\*)\*([A-Z][^*:]*): ([^*]+)\*(?!\*)", told)
+
+    assert named
+    assert {f"Cogmill / {board}: {panel}" for board, panel in named} <= titles
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

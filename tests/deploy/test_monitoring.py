@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from tests.support.helm import CHART, LEAST, Helm, Rendered, least, selects
 from tests.support.tools import need
 
 MONITORED = least({"monitoring": {"enabled": True, "labels": {"release": "prometheus"}}})
-RULES = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
+FILES = [yaml.safe_load((CHART / "files" / name).read_text()) for name in ("alerts.yaml", "slos.yaml")]
 
 
 def rules_of(rendered: Rendered) -> dict[str, Any]:
@@ -39,16 +40,39 @@ def test_the_chart_holds_the_alert_rules_but_for_whose_they_are(helm: Helm) -> N
         labels = {key: value for key, value in rule["labels"].items() if key != "release"}
         return rule | {"expr": expr, "labels": labels}
 
-    [group], [wanted] = rendered["groups"], RULES["groups"]
-    assert [bare(rule) for rule in group["rules"]] == wanted["rules"]
-    assert all(rule["labels"]["release"] == "default/cogmill" for rule in group["rules"])
+    wanted = [group for file in FILES for group in file["groups"]]
+    names = [group["name"] for group in rendered["groups"]]
+    assert names == ["default/cogmill", *(f"default/cogmill {group['name']}" for group in wanted[1:])]
+    for group, file in zip(rendered["groups"], wanted, strict=True):
+        assert [bare(rule) for rule in group["rules"]] == file["rules"]
+        assert all(rule["labels"]["release"] == "default/cogmill" for rule in group["rules"])
+
+
+def test_every_selector_of_a_rule_is_narrowed_to_the_release(helm: Helm) -> None:
+    rendered = rules_of(helm.render(MONITORED))
+
+    for rule in (rule for group in rendered["groups"] for rule in group["rules"]):
+        selectors = re.findall(r"\b(?:up|cogmill[_:][a-z0-9_:]+)\b(?![\w-]*\")(\{[^}]*)?", rule["expr"])
+        assert selectors, rule
+        assert all(selector.startswith('{release="default/cogmill"') for selector in selectors), rule["expr"]
+
+
+def test_a_runbook_is_where_the_values_say(helm: Helm) -> None:
+    place = "https://git.example/cogmill/blob/main/"
+    rendered = rules_of(helm.render(least({"monitoring": {"enabled": True, "runbooks": place}})))
+    alerts = [rule for group in rendered["groups"] for rule in group["rules"] if "alert" in rule]
+
+    assert [rule["annotations"]["runbook_url"] for rule in alerts] == [
+        f"{place}OPERATIONS.md#{rule['alert'].lower()}" for rule in alerts
+    ]
 
 
 def test_a_releases_alerts_fire_for_its_own_trouble_and_not_for_anothers(helm: Helm, tmp_path: Path) -> None:
     files = []
     for release in ("blue", "green"):
         path = tmp_path / f"{release}.yaml"
-        path.write_text(yaml.safe_dump(rules_of(helm.render(MONITORED | {"fullnameOverride": release}))))
+        groups = rules_of(helm.render(MONITORED | {"fullnameOverride": release}))["groups"]
+        path.write_text(yaml.safe_dump({"groups": groups[:1]}))  # the next test has those of objectives
         files.append(str(path))
     tests = [
         {
