@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
+from pydantic import JsonValue
 
 from api import deps
 from api.native import review_schemas as schemas
@@ -29,7 +30,7 @@ from orchestrator.ports.reviews import Reviewed, SheetFilter
 
 router = APIRouter(tags=["campaigns"])
 
-_PAGE_EXAMPLE = {
+_PAGE_EXAMPLE: dict[str, JsonValue] = {
     "object": "list", "data": [schemas.SHEET_EXAMPLE], "first_id": "6", "last_id": "6", "has_more": True,
 }  # fmt: skip
 _MOST = 100

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
+from pydantic import JsonValue
 
 from api import deps
 from api.native import review_schemas as schemas
@@ -31,7 +32,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     }
 }
 _HISTORY_EXAMPLE = schemas.REVIEW_EXAMPLE | {"history": [schemas.ENTRY_EXAMPLE]}
-_EXAMPLES = {
+_EXAMPLES: dict[str, JsonValue] = {
     "a rating": {"version": 0, "rating": 4},
     "rejected": {
         "version": 1,

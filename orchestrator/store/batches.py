@@ -139,8 +139,8 @@ class Batches(Part):
             await connection.execute(
                 delete(parked).where(parked.c.kind == ParkedKind.BATCH, parked.c.subject == batch.id)
             )
-            told = {"batch_id": batch.id, "tenant": batch.tenant, "event": f"batch.{end.status}"}
-            told |= {"trace": hold.campaign.trace}
+            event = f"batch.{end.status}"
+            told = {"batch_id": batch.id, "tenant": batch.tenant, "event": event, "trace": hold.campaign.trace}
             await connection.execute(insert(outbox), [told])
 
         await self._database.transact(write)

@@ -73,7 +73,8 @@ async def _insert(connection: AsyncConnection, session: NewSession, life_s: floa
         "expires_at": func.cogmill_now() + func.make_interval(0, 0, 0, 0, 0, 0, life_s),
     }
     adding = insert(console_sessions).values(values).on_conflict_do_nothing(index_elements=["sign_in"])
-    return (await connection.execute(adding.returning(console_sessions))).one_or_none()
+    row: Row[Any] | None = (await connection.execute(adding.returning(console_sessions))).one_or_none()
+    return row
 
 
 async def _end(connection: AsyncConnection, session_id: str) -> bool:
@@ -94,7 +95,7 @@ async def _sweep(connection: AsyncConnection) -> None:
     )
 
 
-def _beyond(holder: str, at_most: int) -> Select[tuple[str]]:
+def _beyond(holder: str, at_most: int) -> Select[str]:
     """The holder's open sessions but for the last that were begun."""
     mine = select(_OF.id).where(_OF.holder == holder, _OF.expires_at > func.cogmill_now())
     return mine.order_by(_OF.created_at.desc(), _OF.id).offset(at_most)
