@@ -17,6 +17,9 @@ from tests.support.machines import Machines
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+# A machine that does much else is slow.
+expect.set_options(timeout=20_000)
+
 LOOKS = [(WIDE, "light", "en"), (WIDE, "dark", "zh"), (NARROW, "light", "zh"), (NARROW, "dark", "en")]
 
 
