@@ -1,4 +1,4 @@
-"""Which workers there should be, how they stand, which pools are paused, and when all is done.
+"""Which workers there should be, how they and the queue stand, which pools are paused, and when all is done.
 
-Imports config, dispatch, domain, kit, learning, policy, ports, telemetry.
+Imports config, dispatch, domain, kit, learning, policy, ports, telemetry, tenants.
 """

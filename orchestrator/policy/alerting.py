@@ -107,7 +107,7 @@ def _of_pool(pool: str, it: PoolSigns) -> Iterable[Alert]:
             f"{_many(it.waiting, 'job')} in the queue, and none has begun for 15 minutes.",
         )
     if it.ready == 0 and it.wanted:
-        yield fires("NoReadyWorker", Severity.CRITICAL, f"None of {it.wanted} workers is ready.")
+        yield fires("NoReadyWorker", Severity.CRITICAL, f"None is ready, and there should be {it.wanted}.")
     if it.broken:
         why = f": {it.reason}" if it.reason else ""
         yield fires("WorkerBroken", Severity.WARNING, f"{_many(it.broken, 'worker')} cannot load the model{why}.")

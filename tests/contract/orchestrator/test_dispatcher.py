@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from orchestrator.domain.errors import ObjectsUnavailable, ProtocolMismatch, StaleEpoch
@@ -310,7 +311,7 @@ async def test_what_a_worker_too_many_renders_goes_on_at_another_of_its_pool(sit
 
 
 async def test_a_worker_on_which_one_job_after_the_other_fails_is_replaced_and_the_jobs_go_on(
-    site: Site, clock: Clock
+    site: Site, clock: Clock, database: asyncpg.Connection
 ) -> None:
     await site.begins()
     quarantined = metrics.workers_quarantined.labels("small")
@@ -329,6 +330,8 @@ async def test_a_worker_on_which_one_job_after_the_other_fails_is_replaced_and_t
         pytest.fail("it still renders")
     await clock.advance(1)  # the backoff of the failed attempts
     assert quarantined._value.get() == before + 1
+    evidence = await database.fetch("SELECT worker, incarnation, job_id FROM quarantines")
+    assert {tuple(row) for row in evidence} == {("small-0", life, job.id) for job in jobs}
     for job in jobs:
         await site.finishes(job)
         assert (await site.outcomes(job))[-1] == "succeeded"

@@ -711,7 +711,6 @@ export default {
   "fleet.pools": "Pools",
   "fleet.state": "State",
   "fleet.act": "Actions",
-  "fleet.act.of": "Actions for {worker}",
   "fleet.pause": "Pause",
   "fleet.pause.of": "Pause {pool}",
   "fleet.pause.ask": "Pause {pool}?",
@@ -743,6 +742,9 @@ export default {
   "fleet.replace": "Replace",
   "fleet.call": "Call back",
   "fleet.called": "{worker} is called back",
+  "fleet.drain.of": "Drain {worker}",
+  "fleet.replace.of": "Replace {worker}",
+  "fleet.call.of": "Call {worker} back",
   "fleet.drain.ask": "Drain {worker}?",
   "fleet.drain.hint":
     "It takes nothing more, ends once it holds nothing, and stays away until it is called back. One of a kind just leaves: the autoscaler decides whether another comes.",

@@ -701,7 +701,6 @@ export default {
   "fleet.pools": "池",
   "fleet.state": "状态",
   "fleet.act": "操作",
-  "fleet.act.of": "{worker} 的操作",
   "fleet.pause": "暂停",
   "fleet.pause.of": "暂停 {pool}",
   "fleet.pause.ask": "暂停 {pool}？",
@@ -733,6 +732,9 @@ export default {
   "fleet.replace": "替换",
   "fleet.call": "召回",
   "fleet.called": "{worker} 已召回",
+  "fleet.drain.of": "排空 {worker}",
+  "fleet.replace.of": "替换 {worker}",
+  "fleet.call.of": "召回 {worker}",
   "fleet.drain.ask": "排空 {worker}？",
   "fleet.drain.hint":
     "不再接收任务，手上任务结束后退出，直到被召回；有类型的工作进程直接离开，由自动扩缩决定是否补充。",

@@ -7,7 +7,6 @@ import { t } from "../../lib/words.js";
 import { TimeAgo } from "../../parts/Amounts.js";
 import { Empty } from "../../parts/Empty.js";
 import { Filters, filterValues } from "../../parts/Filters.js";
-import { Menu } from "../../parts/Menu.js";
 import { Progress } from "../../parts/Progress.js";
 import { State } from "../../parts/State.js";
 import { Table } from "../../parts/Table.js";
@@ -38,15 +37,13 @@ export function Workers({ list }) {
     setAsked(null);
     list.reload();
   };
-  const items = (/** @type {any} */ worker) => [
-    ...(worker.order ? [{ title: t("fleet.call"), icon: "again", act: () => resume(worker) }] : []),
-    ...(worker.incarnation !== null
-      ? [
-          { title: t("fleet.drain"), icon: "stop", act: () => setAsked({ worker, kind: "drain" }) },
-          { title: t("fleet.replace"), icon: "again", act: () => setAsked({ worker, kind: "replace" }) },
-        ]
-      : []),
-  ];
+  const button = (/** @type {string} */ word, /** @type {any} */ worker, /** @type {() => void} */ act) =>
+    html`<button class="button small quiet" aria-label=${t(`fleet.${word}.of`, { worker: worker.name })} onClick=${act}>${t(`fleet.${word}`)}</button>`;
+  const actions = (/** @type {any} */ worker) => html`
+    ${worker.order && button("call", worker, () => resume(worker))}
+    ${worker.incarnation !== null && button("drain", worker, () => setAsked({ worker, kind: "drain" }))}
+    ${worker.incarnation !== null && button("replace", worker, () => setAsked({ worker, kind: "replace" }))}
+  `;
   const columns = [
     {
       name: "worker",
@@ -68,16 +65,7 @@ export function Workers({ list }) {
     },
     { name: "beat", title: t("fleet.beat"), cell: (/** @type {any} */ row) => html`<${TimeAgo} at=${row.beat_at} />` },
     ...(may("operate")
-      ? [
-          {
-            name: "act",
-            title: html`<span class="unseen">${t("fleet.act")}</span>`,
-            end: true,
-            cell: (/** @type {any} */ row) =>
-              items(row).length > 0 &&
-              html`<${Menu} label=${t("fleet.act.of", { worker: row.name })} items=${items(row)} />`,
-          },
-        ]
+      ? [{ name: "act", title: html`<span class="unseen">${t("fleet.act")}</span>`, end: true, cell: actions }]
       : []),
   ];
   const empty = list.rows.length

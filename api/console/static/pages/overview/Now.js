@@ -121,6 +121,7 @@ export function Priorities({ priorities, all }) {
 
 /** @param {{tenants: any[], more: number}} props */
 export function Tenants({ tenants, more }) {
+  if (!tenants.length) return null;
   const link = (/** @type {any} */ row) =>
     html`<a href=${pageUrl(`/jobs?tenant=${encodeURIComponent(row.tenant)}`)}>${row.tenant}</a>`;
   const columns = [{ name: "tenant", title: t("overview.tenant"), cell: link }, ...AMOUNTS(), ...ENDED()];
