@@ -162,6 +162,7 @@ ABOUT_THINGS: dict[str, Asking] = {
     "request_cancel": lambda store, its, tenant: store.request_cancel(its.waiting, tenant),
     "cancel_batch": lambda store, its, tenant: store.cancel_batch(its.batch, tenant),
     "delete": lambda store, its, tenant: store.delete(its.ended, tenant),
+    "disable_endpoint": lambda store, its, tenant: store.disable_endpoint(its.endpoint, tenant),
     "delete_endpoint": lambda store, its, tenant: store.delete_endpoint(its.endpoint, tenant),
     "delete_file": lambda store, its, tenant: store.delete_file(its.file, tenant),
     "delete_campaign": lambda store, its, tenant: store.delete_campaign(its.campaign, tenant),
