@@ -165,7 +165,7 @@ async def overflow(page: Page) -> int:
 
 async def at_rest(page: Page) -> None:
     """Once nothing on the page is loading."""
-    await page.wait_for_function("!document.querySelector('main .loading')")
+    await expect(page.locator("main .loading")).to_have_count(0)
 
 
 def need_axe() -> Path:
