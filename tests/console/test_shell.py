@@ -213,9 +213,9 @@ async def test_who_asks_is_told_by_the_browser_when_something_is_done(console: C
 async def test_every_page_of_the_navigation_opens_and_is_for_everybody(console: Console) -> None:
     page = await console.page("/parts", key=await console.api.key(scopes=ROLES[Role.ADMIN] | USUAL))
     navigation = page.get_by_role("navigation", name="Pages")
-    names = await navigation.locator("a.entry").all_inner_texts()
-    assert len(names) == 10
-    for name in names:
+    entries = navigation.locator("a.entry")
+    await expect(entries).to_have_count(10)
+    for name in await entries.all_inner_texts():
         await navigation.get_by_role("link", name=name, exact=True).click()
         await expect(navigation.locator("[aria-current=page]")).to_have_text(name)
         await expect(page.get_by_role("heading", level=1)).to_be_visible()

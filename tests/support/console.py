@@ -59,6 +59,7 @@ class Console:
         context = await self.browser.new_context(
             viewport=size, locale={"en": "en-GB", "zh": "zh-CN"}[language], timezone_id="Europe/Berlin",
             color_scheme="dark" if theme == "dark" else "light",
+            reduced_motion="reduce",  # or a page is looked at while it still fades in
         )  # fmt: skip
         self.opened.append(context)
         if signed_in:
