@@ -7,6 +7,8 @@ import re
 import pytest
 from playwright.async_api import Page, expect
 
+from orchestrator.tenants import keys
+from tests.support.api import MASTER_KEY
 from tests.support.console import NARROW, WIDE, Console, away, findings, overflow, shot
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -187,12 +189,9 @@ async def test_an_api_that_is_away_is_told_and_asked_again_until_it_is_back(cons
 
 async def test_a_text_of_any_shape_is_a_text(console: Console) -> None:
     key = await console.api.services.store.add_key("k-hostile", HOSTILE[:60], HOSTILE, master=1)
-    from orchestrator.tenants import keys
-    from tests.support.api import MASTER_KEY
-
     page = await console.page("/parts", key=keys.issue(MASTER_KEY, key.id))
     await expect(page.locator(".who")).to_contain_text("<script>")
-    assert await page.title() == "Parts · Cogmill"
+    await expect(page).to_have_title("Parts · Cogmill")
     assert await page.locator("img[src=x]").count() == 0
     assert console.errors == []
 

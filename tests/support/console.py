@@ -17,7 +17,7 @@ from uuid import uuid4
 import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, Playwright, ViewportSize, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, Playwright, ViewportSize, async_playwright, expect
 
 from tests.support.api import Api, api_settings, in_process, listening, serving
 from tests.support.tools import CACHE, need
@@ -30,6 +30,8 @@ WIDE, NARROW = 1440, 390
 _HEIGHTS = {WIDE: 900, NARROW: 844}
 # Where `shot` puts pictures; without it, it takes none.
 _SHOTS = os.environ.get("COGMILL_SHOTS")
+# For what appears in a moment, on a machine that has others' work to do.
+_PATIENCE_MS = 30_000
 _SERIOUS = {"serious", "critical"}
 
 
@@ -62,7 +64,8 @@ class Console:
         if signed_in:
             await self.sign_in(context, key)
         page = await context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(_PATIENCE_MS)
+        expect.set_options(timeout=_PATIENCE_MS)
         page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         await page.goto(f"{self.url}{path}")
