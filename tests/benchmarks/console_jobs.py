@@ -31,7 +31,7 @@ from tests.support.postgres import Server
 from tests.support.tools import need
 
 TENANT = "acme"
-TIMES = 7
+TIMES = 5
 PAGES = {"jobs": "/jobs", "jobs that failed": "/jobs?state=failed", "gallery": "/gallery"}
 # Whatever the page shows first of what it is about.
 CONTENT = "tbody tr, .still, .empty"
