@@ -14,6 +14,7 @@ from orchestrator.store.audit_log import AuditLog
 from orchestrator.store.audit_sealing import AuditSealing
 from orchestrator.store.batches import Batches
 from orchestrator.store.bulk import BulkActions
+from orchestrator.store.bulk_steps import BulkSteps
 from orchestrator.store.campaign_house import CampaignHouse
 from orchestrator.store.campaign_rows import CampaignRows
 from orchestrator.store.campaigns import Campaigns
@@ -70,8 +71,8 @@ class Store(
     Jobs, Turns, Claims, Settlements, WorkerRows, Housekeeping, Tenants, Keys, Files, Inputs, Endpoints,
     Deliveries, DeliveryLog, Batches, Campaigns, Changes, CampaignRows, Windows, RowEnds, Rivals, Budgets,
     CampaignHouse, Ledger, Lives, Loads, Pauses, ParkedThings, WorkerTime, PredictionRows, Shares, Forecasts, Fleets,
-    Clusters, Masters, Quotas, WorkerOrders, DeadLetters, JobSearch, BulkActions, Notes, Audit, AuditLog, AuditSealing,
-    Erasures, ErasedObjects, Sessions, Overview, Flow, Quarantines, Reviews, ReviewSheets,
+    Clusters, Masters, Quotas, WorkerOrders, DeadLetters, JobSearch, BulkActions, BulkSteps, Notes, Audit, AuditLog,
+    AuditSealing, Erasures, ErasedObjects, Sessions, Overview, Flow, Quarantines, Reviews, ReviewSheets,
 ):  # fmt: skip
     """Jobs, keys, inputs, files, batches, campaigns, webhooks, as the ports ask. One per process and event loop."""
 

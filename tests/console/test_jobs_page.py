@@ -17,6 +17,7 @@ from orchestrator.domain.rights import ROLES, USUAL, Role
 from orchestrator.intake.bulk import BulkCarrier
 from orchestrator.ports import Progress
 from tests.support import api as published
+from tests.support.builders import prefix_of
 from tests.support.console import NARROW, WIDE, Console, findings, overflow, shot
 from tests.support.logins import acting
 
@@ -145,7 +146,7 @@ async def test_a_job_shows_a_render_live_and_then_its_video(console: Console) ->
     await console.api.step(claim, 7)
     await page.get_by_text("step 7 of").wait_for()
     await page.get_by_role("status").get_by_text("Denoising").wait_for()
-    preview = console.api.services.objects.put(f"videos/{job}/preview.png", still("navy", "PNG"), "image/png")
+    preview = console.api.services.objects.put(f"{prefix_of(claim)}preview.png", still("navy", "PNG"), "image/png")
     kept = Artifact(key=preview.key, size=preview.size, sha256=preview.sha256, content_type="image/png")
     render = Progress(job_id=claim.job_id, token=claim.token, stage="denoising", step=9, preview=kept)
     await console.api.dispatching.record_progress([render])

@@ -1,4 +1,4 @@
-"""A million jobs as a deployment has them: most have ended, some wait, a few run; made in SQL, in half a minute."""
+"""A million jobs as a deployment has them: most have ended, some wait, a few run; made in SQL, in minutes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tests.support.jobs import SPEC
 # Newest last, over sixty days. Of 100 jobs 90 succeeded, 5 failed, 3 were cancelled, 2 wait; and 12 of all run.
 _FILL = """
     INSERT INTO jobs (id, tenant, pool, priority, state, ready, cost, max_attempts, claims, failures, created_at,
-                      run_at, started_at, finished_at, token, cluster, worker, incarnation, claimed_at, spec, request,
-                      failure, result, step)
+                      run_at, started_at, finished_at, token, cluster, worker, incarnation, claimed_at, spec,
+                      request, failure, result, step)
     SELECT (lpad(to_hex((extract(epoch FROM born) * 1000)::bigint), 12, '0') || '7' || lpad(to_hex(n % 4096), 3, '0')
             || '8' || lpad(to_hex(n), 15, '0'))::uuid,
            CASE WHEN n % 10 < 7 THEN $1 ELSE 'tenant' || n % 40 END, 'small', CASE WHEN n % 20 = 0 THEN 20 ELSE 10 END,

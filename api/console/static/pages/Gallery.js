@@ -3,6 +3,7 @@ import { urlOf } from "../lib/api.js";
 import { pageUrl } from "../lib/base.js";
 import { useList } from "../lib/data.js";
 import { typing } from "../lib/keys.js";
+import { number } from "../lib/numbers.js";
 import { go } from "../lib/route.js";
 import { ago } from "../lib/time.js";
 import { classes, html, useEffect, useRef, useState } from "../lib/ui.js";
@@ -101,7 +102,7 @@ function Still({ video, chosen, choose }) {
           ${playing && !broken && html`<video src=${urlOf(content)} poster=${still} muted loop autoplay playsinline aria-hidden="true"></video>`}
         </span>
         <span class="clip" title=${video.prompt}>${video.prompt}</span>
-        <span class="muted small">${video.size} · ${t("gallery.seconds", { seconds: video.seconds })} · ${ago(video.finished_at)}</span>
+        <span class="muted small">${video.size} · ${t("gallery.seconds", { seconds: number(Number(video.seconds), 1) })} · ${ago(video.finished_at)}</span>
       </a>
     </li>
   `;

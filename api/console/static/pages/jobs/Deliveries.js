@@ -26,7 +26,7 @@ export function Deliveries({ job }) {
   if (!all.length && !sent.problem) return null;
   return html`<${Card} title=${t("job.deliveries")} bare=${true}>
     ${sent.problem && html`<${ProblemBox} problem=${sent.problem} again=${sent.reload} />`}
-    <div class="table"><table>
+    <div class="table" tabindex="0" role="region" aria-label=${t("job.deliveries")}><table>
       <thead><tr>${["state", "event", "url", "tries", "at"].map((name) => html`<th scope="col">${t(`job.deliveries.${name}`)}</th>`)}<th><span class="unseen">${t("jobs.column.actions")}</span></th></tr></thead>
       <tbody>${all.map(
         (/** @type {any} */ each) => html`<tr key=${each.id}>

@@ -41,7 +41,7 @@ export function Life({ job }) {
 export function Attempts({ job }) {
   if (!job.attempts.length) return null;
   return html`<${Card} title=${t("job.attempts")} bare=${true}>
-    <div class="table"><table>
+    <div class="table" tabindex="0" role="region" aria-label=${t("job.attempts")}><table>
       <thead><tr>${["attempt", "outcome", "worker", "took", "gpu", "why"].map((name) => html`<th scope="col" class=${["took", "gpu"].includes(name) ? "end" : ""}>${t(`job.attempts.${name}`)}</th>`)}</tr></thead>
       <tbody>${job.attempts.map(
         (/** @type {any} */ each) => html`<tr key=${each.number}>
