@@ -96,7 +96,7 @@ async def test_failures_are_grouped_and_all_of_a_reason_is_retried_or_waived(con
 
 async def test_rows_are_filtered_and_led_to_their_videos(console: Console, desks: Desks) -> None:
     campaign_id = await desks.done(130, fails=1)
-    page = await console.page(f"/campaigns/{campaign_id}?tab=rows")
+    page = await console.page(f"/campaigns/{campaign_id}?tab=rows", width=NARROW)
     await page.get_by_role("link", name="clip-0000").wait_for()
     await looked_at(page, "campaign-rows", NARROW, "light")
     await page.get_by_label("Custom id").fill("clip-0100")
