@@ -90,7 +90,8 @@ class SendTest(BaseModel):
 
 
 class Endpoint(Identified):
-    """A webhook endpoint. `disabled_at` is ours: when its receiver answered 410 Gone, since when nothing is sent."""
+    """A webhook endpoint. `disabled_at` is ours: since when nothing is sent, because its receiver answered
+    410 Gone, or somebody disabled it."""
 
     object: Literal["webhook_endpoint"] = "webhook_endpoint"
     created_at: int

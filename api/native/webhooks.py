@@ -111,6 +111,18 @@ async def delete_endpoint(request: Request, endpoint_id: str, tenant: deps.Tenan
 
 
 @router.post(
+    "/v1/webhook_endpoints/{endpoint_id}/disable",
+    response_model=schemas.Endpoint,
+    **DOCS.route(Scope.WEBHOOKS, example={**schemas.ENDPOINT_EXAMPLE, "disabled_at": 1758942000}, errors=(404,)),
+)
+async def disable_endpoint(request: Request, endpoint_id: str, tenant: deps.Tenant) -> Response:
+    """Send nothing more to an endpoint until it is updated; what is still to be delivered to it fails."""
+    webhooks = deps.services(request).webhooks
+    endpoint = await webhooks.disable(tenant, endpoint_id)
+    return reply(_endpoint(endpoint, webhooks.shown_of(endpoint)))
+
+
+@router.post(
     "/v1/webhook_endpoints/{endpoint_id}/rotate_secret",
     response_model=schemas.EndpointWithSecret,
     **DOCS.route(

@@ -98,7 +98,7 @@ class Subscriptions:
         url: str | None = None,
         event_types: Sequence[EventType] | None = None,
     ) -> Endpoint:
-        """Change what is not None. An endpoint that was disabled, since its receiver was gone, is enabled again."""
+        """Change what is not None. An endpoint that was disabled is enabled again."""
         if name is not None:
             _check_name(name)
         updated = await self._store.update_endpoint(
@@ -116,6 +116,10 @@ class Subscriptions:
         if not await self._store.delete_endpoint(_checked(endpoint_id), tenant):
             raise _no_endpoint(endpoint_id)
 
+    async def disable(self, tenant: str, endpoint_id: str) -> Endpoint:
+        """Send nothing more to an endpoint until it is updated; what is still to be delivered to it fails."""
+        return _found(await self._store.disable_endpoint(_checked(endpoint_id), tenant), endpoint_id)
+
     async def test(self, tenant: str, endpoint_id: str, event_type: EventType) -> int:
         """Send a sample event as any other, once; the receiver's HTTP status.
 
@@ -127,7 +131,7 @@ class Subscriptions:
             endpoint, event_id, event_type, event_body(event_id, event_type, datetime.now(UTC), _NOTHING)
         )
         if not await self._store.add_delivery(sample, give_up_s=0):
-            raise WrongState("the endpoint is disabled, since its receiver was gone; any update enables it again")
+            raise WrongState("the endpoint is disabled; any update enables it again")
         tried = await self._tried(sample.id, tenant)
         if tried.last_status is None:
             message = f"did not answer the test: {tried.last_error}"

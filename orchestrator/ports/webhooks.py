@@ -196,6 +196,10 @@ class WebhookStore(Protocol):
         """Drop it and fail what is pending for it."""
         ...
 
+    async def disable_endpoint(self, endpoint_id: str, tenant: str) -> Endpoint | None:
+        """Send nothing more to it until it is updated, and fail what is pending. None: no such endpoint."""
+        ...
+
     # secrets
     async def rotate_endpoint(
         self, endpoint_id: str, tenant: str, *, overlap_s: float, master: int = FIRST

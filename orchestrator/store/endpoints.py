@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, bindparam, delete, func, select, text
+from sqlalchemy import ColumnElement, Row, bindparam, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -132,6 +132,22 @@ class Endpoints(Part):
             return True
 
         return await self._database.transact(drop)
+
+    async def disable_endpoint(self, endpoint_id: str, tenant: str) -> Endpoint | None:
+        async def disable(connection: AsyncConnection) -> Row[Any] | None:
+            query = select(*_COLUMNS).where(*_owned(endpoint_id, tenant)).with_for_update()
+            before = (await connection.execute(query)).one_or_none()
+            if before is None or before.disabled_at is not None:
+                return before
+            ending = update(webhook_endpoints).where(*_owned(endpoint_id, tenant))
+            row = (await connection.execute(ending.values(disabled_at=func.cogmill_now()).returning(*_COLUMNS))).one()
+            await close_endpoint(connection, endpoint_id, "the endpoint was disabled")
+            of = f"webhook:{row.id}"
+            await record_difference(connection, Action.WEBHOOK_UPDATE, of, _told(before), _told(row), tenant=tenant)
+            return row
+
+        row = await self._database.transact(disable)
+        return None if row is None else endpoint_of(row)
 
     async def rotate_endpoint(
         self, endpoint_id: str, tenant: str, *, overlap_s: float, master: int = FIRST

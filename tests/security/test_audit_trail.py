@@ -313,6 +313,7 @@ async def test_every_route_that_changes_what_administrators_guard_is_recorded(
         ("POST", "/v1/keys/{key_id}/revoke"): ("key.revoke", {}),
         ("POST", "/v1/webhook_endpoints"): ("webhook.create", endpoint),
         ("POST", "/v1/webhook_endpoints/{endpoint_id}"): ("webhook.update", {"name": "another"}),
+        ("POST", "/v1/webhook_endpoints/{endpoint_id}/disable"): ("webhook.update", {}),
         ("POST", "/v1/webhook_endpoints/{endpoint_id}/rotate_secret"): ("webhook.rotate", {}),
         ("DELETE", "/v1/webhook_endpoints/{endpoint_id}"): ("webhook.delete", {}),
         ("POST", "/v1/webhook_secret/rotate"): ("webhook.rotate", {}),

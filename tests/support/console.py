@@ -59,6 +59,7 @@ class Console:
         context = await self.browser.new_context(
             viewport=size, locale={"en": "en-GB", "zh": "zh-CN"}[language], timezone_id="Europe/Berlin",
             color_scheme="dark" if theme == "dark" else "light",
+            reduced_motion="reduce",  # or a page is looked at while it still fades in
         )  # fmt: skip
         self.opened.append(context)
         if signed_in:
@@ -74,7 +75,7 @@ class Console:
     async def sign_in(self, context: BrowserContext, key: str | None = None) -> None:
         """Give a profile the cookie that signing in gives."""
         key = key or self.api.http.headers["authorization"].removeprefix("Bearer ")
-        async with httpx.AsyncClient(timeout=60) as http:
+        async with httpx.AsyncClient(timeout=_PATIENCE_MS / 1000) as http:
             answer = await http.post(f"{self.url}/session", json={"key": key})
         assert answer.status_code == 201, answer.text
         for cookie in answer.cookies.jar:
@@ -165,7 +166,7 @@ async def overflow(page: Page) -> int:
 
 async def at_rest(page: Page) -> None:
     """Once nothing on the page is loading."""
-    await page.wait_for_function("!document.querySelector('.loading, .skeleton')")
+    await expect(page.locator("main .loading")).to_have_count(0)
 
 
 def need_axe() -> Path:

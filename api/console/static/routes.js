@@ -4,7 +4,7 @@
  * @typedef {{name: string, path: string, load: () => Promise<Record<string, any>>, group?: "work" | "machines" | "settings",
  *   key?: string, right?: string, admin?: boolean}} Route
  *   `name`: of its icon, its words ("nav.NAME") and its file's component; `group`: its place in the navigation, none for
- *   pages that are led to; `key`: the letter after `g`; `right`: what a key must be allowed; `admin`: for all tenants' views
+ *   pages that are led to; `key`: the letter after `g`; `admin`: for all tenants' views; `right`: for who has it; with both either is enough
  */
 
 /** @type {Route[]} */
@@ -27,8 +27,17 @@ export const ROUTES = [
     group: "settings",
     key: "t",
     admin: true,
+    right: "keys",
   },
-  { name: "webhooks", path: "/webhooks", load: () => import("./pages/Webhooks.js"), group: "settings", key: "w" },
+  { name: "tenant", path: "/tenants/:id", load: () => import("./pages/Tenant.js"), admin: true },
+  {
+    name: "webhooks",
+    path: "/webhooks",
+    load: () => import("./pages/Webhooks.js"),
+    group: "settings",
+    key: "w",
+    right: "webhooks",
+  },
   { name: "audit", path: "/audit", load: () => import("./pages/Audit.js"), group: "settings", key: "a", admin: true },
   { name: "parts", path: "/parts", load: () => import("./pages/Parts.js") },
 ];

@@ -105,6 +105,10 @@ async def test_endpoints_are_paged_newest_first(api: Api) -> None:
 
 async def test_a_deleted_endpoint_is_gone(api: Api) -> None:
     made = await create(api)
+    disabled = (await api.http.post(f"/v1/webhook_endpoints/{made.id}/disable")).raise_for_status().json()
+    again = await api.http.post(f"/v1/webhook_endpoints/{made.id}/disable")
+    assert disabled["disabled_at"] == again.json()["disabled_at"] is not None
+    assert (await api.http.post(f"/v1/webhook_endpoints/{made.id}", json={})).json()["disabled_at"] is None
     answer = await api.http.delete(f"/v1/webhook_endpoints/{made.id}")
     assert answer.json() == {"id": made.id, "object": "webhook_endpoint.deleted", "deleted": True}
     assert (await api.http.get(f"/v1/webhook_endpoints/{made.id}")).status_code == 404

@@ -194,6 +194,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/batches/{batch_id}/cancel": {},
     "/api/paas/v4/batches/{batch_id}/cancel": {},
     "/v1/webhook_endpoints/{endpoint_id}": {"json": {"name": "another"}},
+    "/v1/webhook_endpoints/{endpoint_id}/disable": {},
     "/v1/webhook_endpoints/{endpoint_id}/rotate_secret": {},
     "/v1/webhook_endpoints/{endpoint_id}/test": {"json": {"event_type": "video.completed"}},
     "/v1/webhook_deliveries/{delivery_id}/resend": {},

@@ -190,6 +190,7 @@ ABOUT_THINGS: dict[str, Asking] = {
     "apply_reviews": lambda store, its, tenant: store.apply_reviews(its.campaign, tenant, carry_nothing, tenant),
     "note_applied": lambda store, its, tenant: store.note_applied(its.review, tenant, 1, None, tenant),
     "delete": lambda store, its, tenant: store.delete(its.ended, tenant),
+    "disable_endpoint": lambda store, its, tenant: store.disable_endpoint(its.endpoint, tenant),
     "delete_endpoint": lambda store, its, tenant: store.delete_endpoint(its.endpoint, tenant),
     "delete_file": lambda store, its, tenant: store.delete_file(its.file, tenant),
     "delete_campaign": lambda store, its, tenant: store.delete_campaign(its.campaign, tenant),

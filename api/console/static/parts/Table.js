@@ -7,7 +7,7 @@ import { t } from "../lib/words.js";
 import { Loading, ProblemBox } from "./Problem.js";
 
 const ROW_PX = 38;
-const BEYOND = 12;
+const BEYOND = 8;
 /** Fewer rows are all drawn: that lets the page itself scroll, and the browser find in it. */
 const ALL_DRAWN = 60;
 

@@ -1,7 +1,7 @@
 // The ways to all pages, in groups; those that the session may not see are not there.
 import { BASE, pageUrl } from "../lib/base.js";
 import { path } from "../lib/route.js";
-import { isAdmin, session } from "../lib/session.js";
+import { isAdmin, may } from "../lib/session.js";
 import { zone } from "../lib/time.js";
 import { classes, html } from "../lib/ui.js";
 import { t } from "../lib/words.js";
@@ -12,11 +12,10 @@ const LOGO = new URL("../style/icon.svg", import.meta.url).href;
 const GROUPS = /** @type {const} */ (["work", "machines", "settings"]);
 
 /** The pages of the navigation that this session may see. */
-export const visibleRoutes = () =>
-  ROUTES.filter(
-    (route) =>
-      route.group && (!route.admin || isAdmin.value) && (!route.right || session.value?.rights.includes(route.right)),
-  );
+export const visibleRoutes = () => ROUTES.filter((route) => route.group && maySee(route));
+
+const maySee = (/** @type {import("../routes.js").Route} */ { admin, right }) =>
+  (!admin && !right) || (admin && isAdmin.value) || (right !== undefined && may(right));
 
 const isHere = (/** @type {string} */ to) => (to === "/" ? path.value === "/" : `${path.value}/`.startsWith(`${to}/`));
 
