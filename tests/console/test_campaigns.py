@@ -59,9 +59,10 @@ async def test_campaigns_are_listed_filtered_and_opened(console: Console, desks:
     await desks.hours(running)
     (await console.api.http.post("/v1/campaigns", json={"prompt": "a {product}"})).raise_for_status()
     for width, theme in LOOKS:
-        page = await console.page("/campaigns", width=width, theme=theme)
-        await page.get_by_role("link", name="spring kettles").wait_for()
-        await looked_at(page, "campaigns", width, theme)
+        if (width == WIDE) == (theme == "light"):
+            page = await console.page("/campaigns", width=width, theme=theme)
+            await page.get_by_role("link", name="spring kettles").wait_for()
+            await looked_at(page, "campaigns", width, theme)
         page = await console.page(f"/campaigns/{running}", width=width, theme=theme)
         await page.locator(".chart canvas").wait_for()
         await expect(page.get_by_text("95,000 GPU s of 120,000 GPU s")).to_be_visible()
@@ -96,7 +97,7 @@ async def test_failures_are_grouped_and_all_of_a_reason_is_retried_or_waived(con
 
 async def test_rows_are_filtered_and_led_to_their_videos(console: Console, desks: Desks) -> None:
     campaign_id = await desks.done(130, fails=1)
-    page = await console.page(f"/campaigns/{campaign_id}?tab=rows")
+    page = await console.page(f"/campaigns/{campaign_id}?tab=rows", width=NARROW)
     await page.get_by_role("link", name="clip-0000").wait_for()
     await looked_at(page, "campaign-rows", NARROW, "light")
     await page.get_by_label("Custom id").fill("clip-0100")

@@ -32,7 +32,7 @@ async def test_a_video_is_priced_as_one_types_and_made(console: Console) -> None
         assert await overflow(page) <= 0
     before = await priced(page)
     await page.get_by_label("Steps", exact=True).fill("40")
-    await expect(page.locator(".price dd", has_text="40")).to_be_visible()
+    await page.locator(".price dd", has_text="40").wait_for(state="attached")  # hidden where it is narrow
     assert await priced(page) > before
     await page.get_by_label("Steps", exact=True).fill("9999")
     await expect(page.locator(".price .wrong")).to_contain_text("num_inference_steps")
@@ -40,7 +40,7 @@ async def test_a_video_is_priced_as_one_types_and_made(console: Console) -> None
     await page.get_by_label("Size").select_option("64x64")
     await page.get_by_label("Prompt", exact=True).fill("a mill on a river")
     # What was typed is there after a reload, and an API that is away loses none of it.
-    await page.wait_for_function("Object.values(localStorage).some((each) => each.includes('a mill on a river'))")
+    await kept(page, "a mill on a river")
     await page.reload()
     await expect(page.get_by_label("Prompt", exact=True)).to_have_value("a mill on a river")
     async with away(page):
@@ -83,7 +83,7 @@ async def test_a_table_is_dragged_in_looked_at_priced_and_made_a_campaign(consol
     await at_rest(page)
     await shot(page, "new-campaign", whole=True)
     assert await findings(page) == []
-    await page.wait_for_function("Object.values(localStorage).some((each) => each.includes('winter mugs'))")
+    await kept(page, "winter mugs")
     await page.reload()
     await page.get_by_text("About 250 rows").wait_for()
     await page.set_viewport_size({"width": NARROW, "height": 844})
@@ -94,6 +94,15 @@ async def test_a_table_is_dragged_in_looked_at_priced_and_made_a_campaign(consol
     made = (await console.api.http.get("/v1/campaigns")).json()["data"][0]
     assert (made["name"], made["variants"], made["state"]) == ("winter mugs", 2, "ingesting")
     assert made["budget"]["amount"] == 5000
+
+
+async def kept(page: Page, text: str) -> None:
+    """Once the browser keeps a draft that has this text."""
+    await page.evaluate(
+        "text => new Promise((done) => { const look = () => Object.values(localStorage).some((each) => "
+        "each.includes(text)) ? done() : setTimeout(look, 50); look(); })",
+        text,
+    )
 
 
 async def drop(page: Page, name: str, text: str) -> None:

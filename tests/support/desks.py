@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from orchestrator.domain.campaign import CampaignState
 from orchestrator.domain.job import Artifact, Claim
 from orchestrator.domain.protocol import Broke, Rendered
-from tests.support.api import Api
+from tests.support.api import VIDEO, Api
 from tests.support.builders import prefix_of
 from tests.support.campaigns import FAILS, CampaignScene, a_campaign_scene, usual
 
@@ -68,11 +68,13 @@ class Desks:
         end = cast("Rendered | Broke", usual(claim))
         if isinstance(end, Broke):
             return end
-        still = self._put(f"{prefix_of(claim)}thumbnail.webp", picture(claim.spec.seed, claim.spec.prompt))
-        return replace(end, result=replace(end.result, thumbnail=still, gpu_seconds=41.5))
+        at = prefix_of(claim)
+        video = self._put(f"{at}video.mp4", VIDEO, "video/mp4")
+        still = self._put(f"{at}thumbnail.webp", picture(claim.spec.seed), "image/webp")
+        return replace(end, result=replace(end.result, video=video, thumbnail=still, gpu_seconds=41.5))
 
-    def _put(self, key: str, data: bytes) -> Artifact:
-        return self.api.services.objects.put(key, data, "image/webp")
+    def _put(self, key: str, data: bytes, content_type: str) -> Artifact:
+        return self.api.services.objects.put(key, data, content_type)
 
     async def many(self, campaign_id: str, rows: int) -> None:
         """So many more videos than were rendered: copies of the first row, each with a job of its own."""
@@ -92,7 +94,7 @@ class Desks:
             await connection.close()
 
 
-def picture(seed: int, text: str) -> bytes:
+def picture(seed: int) -> bytes:
     """A still of a video: a mug, in a colour of its own."""
     image = Image.new("RGB", (288, 192), _HUES[seed % len(_HUES)])
     draw = ImageDraw.Draw(image)
