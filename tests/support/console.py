@@ -17,7 +17,7 @@ from uuid import uuid4
 import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, Playwright, ViewportSize, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, Playwright, ViewportSize, async_playwright, expect
 
 from tests.support.api import Api, api_settings, in_process, listening, serving
 from tests.support.tools import CACHE, need
@@ -162,7 +162,7 @@ async def overflow(page: Page) -> int:
 
 async def at_rest(page: Page) -> None:
     """Once nothing on the page is loading."""
-    await page.wait_for_function("!document.querySelector('.loading, .skeleton')")
+    await expect(page.locator(".loading, .skeleton")).to_have_count(0)
 
 
 def need_axe() -> Path:

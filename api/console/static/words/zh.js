@@ -90,6 +90,7 @@ export default {
   "problem.load": "无法加载此页面。可能已有新版本：请重新加载控制台。",
   "problem.invalid_api_key": "此密钥未知、已被吊销或已过期。",
   "problem.insufficient_scope": "您的密钥没有执行此操作的权限。",
+  "problem.missing_scope": "您的密钥没有执行此操作的权限。",
   "problem.rate_limit_exceeded": "请求过于频繁，请稍候。",
   "problem.csrf": "会话已更新，请重试。",
   "problem.signin_no_access": "身份提供方认识您，但您在这里没有访问权限。请联系本部署的管理员。",
