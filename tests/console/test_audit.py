@@ -34,8 +34,8 @@ async def test_entries_are_filtered_looked_into_and_written_out(console: Console
     key = await console.api.key("platform", scopes=ROLES[Role.ADMIN] | USUAL)
     await act(console, key, times=60)
     page = await console.page("/audit", key=key)
-    await page.get_by_label("Action").select_option("tenant.limits")
-    await page.get_by_label("Tenant").fill(console.api.tenant)
+    await page.get_by_role("combobox", name="Action").select_option("tenant.limits")
+    await page.get_by_role("textbox", name="Tenant").fill(console.api.tenant)
     await expect(page).to_have_url(f"{console.url}/audit?action=tenant.limits&tenant={console.api.tenant}")
     row = page.get_by_role("row").filter(has_text="queued 68 → 69")
     await expect(row).to_contain_text("198.51.100.7")
@@ -53,7 +53,7 @@ async def test_entries_are_filtered_looked_into_and_written_out(console: Console
     assert lines[0]["after"] == {"queued": 69}
 
     await page.get_by_role("button", name="Clear filters").click()
-    await page.get_by_label("On what").fill(f"pool:{POOL}")
+    await page.get_by_role("textbox", name="On what").fill(f"pool:{POOL}")
     # What people wrote is text, and never markup.
     await page.get_by_role("row").filter(has_text="<b>new</b> driver").wait_for()
     assert console.errors == []

@@ -95,14 +95,14 @@ export function Audit() {
         html`<span class="mono clip" title=${row.subject}>${row.subject ?? gone()}</span>`,
     },
     {
-      name: "change",
-      title: t("audit.change"),
-      cell: (/** @type {any} */ row) => html`<span class="clip">${changed(row)}</span>`,
-    },
-    {
       name: "address",
       title: t("audit.address"),
       cell: (/** @type {any} */ row) => html`<span class="mono">${row.address ?? "–"}</span>`,
+    },
+    {
+      name: "change",
+      title: t("audit.change"),
+      cell: (/** @type {any} */ row) => html`<span class="clip">${changed(row)}</span>`,
     },
   ];
   return html`

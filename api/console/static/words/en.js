@@ -60,7 +60,7 @@ export default {
 
   // ---- signing in
   "signin.title": "Sign in",
-  "signin.lead": "With an API key of your team. The key is kept on the server, not in this browser.",
+  "signin.lead": "With an API key of your team. It is not kept: the browser gets a session, which ends by itself.",
   "signin.key": "API key",
   "signin.go": "Sign in",
   "signin.or": "or",

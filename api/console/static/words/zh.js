@@ -60,7 +60,7 @@ export default {
 
   // ---- signing in
   "signin.title": "登录",
-  "signin.lead": "请使用团队的 API 密钥。密钥保存在服务器上，不会留在浏览器里。",
+  "signin.lead": "使用您团队的 API 密钥。密钥不会被保存：浏览器得到的是一个会自动结束的会话。",
   "signin.key": "API 密钥",
   "signin.go": "登录",
   "signin.or": "或",
