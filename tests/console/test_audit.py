@@ -55,7 +55,7 @@ async def test_entries_are_filtered_looked_into_and_written_out(console: Console
     await page.get_by_role("button", name="Clear filters").click()
     await page.get_by_role("textbox", name="On what").fill(f"pool:{POOL}")
     # What people wrote is text, and never markup.
-    await page.get_by_role("row").filter(has_text="<b>new</b> driver").wait_for()
+    await page.get_by_role("row").filter(has_text="<b>new</b> driver").first.wait_for()
     assert console.errors == []
 
 

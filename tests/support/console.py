@@ -71,7 +71,7 @@ class Console:
     async def sign_in(self, context: BrowserContext, key: str | None = None) -> None:
         """Give a profile the cookie that signing in gives."""
         key = key or self.api.http.headers["authorization"].removeprefix("Bearer ")
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(timeout=20) as http:
             answer = await http.post(f"{self.url}/session", json={"key": key})
         assert answer.status_code == 201, answer.text
         for cookie in answer.cookies.jar:
