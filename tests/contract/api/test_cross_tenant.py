@@ -38,8 +38,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 # What anybody may read.
 OPEN = {"/", "/healthz", "/readyz", "/metrics", "/docs", "/docs/{name}", "/openapi.json", "/.well-known/jwks.json"}
-# The console's page and files are everybody's; its sessions are what the cookie says (`tests/security/test_sessions.py`,
-# `test_signing_in.py`).
+# The console's page and files are everybody's; its sessions are what the cookie says (`test_sessions.py` and
+# `test_signing_in.py` in `tests/security/`).
 CONSOLE = "/console"
 # Queries that take no id, but words, numbers and the names of what is configured.
 PLAIN = {
