@@ -103,10 +103,10 @@ async def serving(settings: Settings, dialects: Sequence[Dialect] = DIALECTS) ->
 
 
 @asynccontextmanager
-async def listening(app: FastAPI, **bounds: Any) -> AsyncIterator[int]:
+async def listening(app: FastAPI, *, listener: socket.socket | None = None, **bounds: Any) -> AsyncIterator[int]:
     """The real server in front of an app that has already started; yields its port. `bounds` are of its settings."""
     # The socket listens before the server runs: who connects early waits in its backlog.
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with listener or socket.create_server(("127.0.0.1", 0)) as listener:
         server = Server(app, ApiSettings.model_validate(bounds), lifespan="off")
         running = asyncio.create_task(server.serve(sockets=[listener]))
         try:

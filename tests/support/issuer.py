@@ -138,8 +138,10 @@ class Issuer:
 
 
 @contextmanager
-def issuing(*, certificate: tuple[Path, Path] | None = None, **options: Any) -> Iterator[Issuer]:
-    """An issuer for the block, over https where it has a certificate and its key."""
+def issuing(
+    *, certificate: tuple[Path, Path] | None = None, host: str = "127.0.0.1", **options: Any
+) -> Iterator[Issuer]:
+    """An issuer for the block, over https where it has a certificate and its key. `host` is what it calls itself."""
     issuer = Issuer(**options)
 
     class Handler(BaseHTTPRequestHandler):
@@ -178,7 +180,7 @@ def issuing(*, certificate: tuple[Path, Path] | None = None, **options: Any) -> 
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    issuer.url = f"http{'s' if certificate else ''}://127.0.0.1:{server.server_port}"
+    issuer.url = f"http{'s' if certificate else ''}://{host}:{server.server_port}"
     if certificate:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(*certificate)

@@ -59,6 +59,8 @@ async def test_a_route_names_a_scope_exactly_where_it_is_closed_without_a_key(ap
         for route in (context.original_route for context in iter_route_contexts(APP.routes)):
             assert isinstance(route, Route)
             path = route.path.replace(":path", "")
+            if path.startswith("/console"):  # its page is everybody's, its sessions need a cookie (`tests/security/`)
+                continue
             for method in route.methods or ():
                 answer = await http.request(method, path.replace("{", "").replace("}", ""))
                 if answer.status_code != 401:

@@ -54,7 +54,7 @@ const ACTIONS = [
 
 /** What the API is asked, of what the filters say: moments as they are in the viewer's zone. @param {Record<string, string>} chosen */
 function asked(chosen) {
-  const moment = (/** @type {string | undefined} */ text) => text && Math.floor(dateOf(text).getTime() / 1000);
+  const moment = (/** @type {string | undefined} */ text) => text && Math.floor(Number(dateOf(text)) / 1000);
   return { ...chosen, from: moment(chosen.from), to: moment(chosen.to) };
 }
 
@@ -95,14 +95,14 @@ export function Audit() {
         html`<span class="mono clip" title=${row.subject}>${row.subject ?? gone()}</span>`,
     },
     {
-      name: "change",
-      title: t("audit.change"),
-      cell: (/** @type {any} */ row) => html`<span class="clip">${changed(row)}</span>`,
-    },
-    {
       name: "address",
       title: t("audit.address"),
       cell: (/** @type {any} */ row) => html`<span class="mono">${row.address ?? "–"}</span>`,
+    },
+    {
+      name: "change",
+      title: t("audit.change"),
+      cell: (/** @type {any} */ row) => html`<span class="clip">${changed(row)}</span>`,
     },
   ];
   return html`

@@ -40,7 +40,7 @@ export function Tenant(/** @type {{id: string}} */ { id }) {
               <${Shares} tenant=${id} />
               <${Budgets} path=${path} />
             </div>
-            <${Card} title=${t("tenants.keys")}><${Keys} tenant=${id} /></${Card}>
+            <section class="stack"><h2>${t("tenants.keys")}</h2><${Keys} tenant=${id} /></section>
             ${may("admin") && id !== session.value?.tenant && html`<${End} id=${id} path=${path} />`}
           </div>
         `}

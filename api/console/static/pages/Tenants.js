@@ -53,7 +53,7 @@ function All() {
       name: "guaranteed",
       title: t("tenants.guaranteed"),
       end: true,
-      cell: (/** @type {any} */ row) => count(guaranteed(row.id)) || "–",
+      cell: (/** @type {any} */ row) => (guaranteed(row.id) ? count(guaranteed(row.id)) : "–"),
     },
     {
       name: "own",

@@ -13,9 +13,14 @@ export function Menu({ label, icon = "more", children, items }) {
     if (!open) return undefined;
     const leave = (/** @type {Event} */ event) =>
       box.current?.contains(/** @type {Node} */ (event.target)) || setOpen(false);
+    place(/** @type {HTMLDivElement} */ (box.current));
     document.addEventListener("pointerdown", leave);
+    addEventListener("scroll", leave, true);
     /** @type {HTMLElement | null} */ (box.current?.querySelector("[role^=menuitem]"))?.focus();
-    return () => document.removeEventListener("pointerdown", leave);
+    return () => {
+      document.removeEventListener("pointerdown", leave);
+      removeEventListener("scroll", leave, true);
+    };
   }, [open]);
   const close = () => {
     setOpen(false);
@@ -43,7 +48,7 @@ export function Menu({ label, icon = "more", children, items }) {
       </button>
       ${
         open &&
-        html`<div role="menu" aria-label=${label}>
+        html`<div role="menu" popover="manual" aria-label=${label}>
         ${items.map(
           (
             item,
@@ -55,4 +60,15 @@ export function Menu({ label, icon = "more", children, items }) {
       }
     </div>
   `;
+}
+
+/** Puts the list over everything, below its button or above it: a table's edge must not cut it off. @param {HTMLDivElement} box */
+function place(box) {
+  const list = /** @type {HTMLElement} */ (box.querySelector("[role=menu]"));
+  list.showPopover();
+  const button = /** @type {HTMLElement} */ (box.querySelector("button")).getBoundingClientRect();
+  const { offsetWidth: width, offsetHeight: height } = list;
+  const below = button.bottom + 6 + height <= innerHeight;
+  list.style.top = `${below ? button.bottom + 6 : Math.max(6, button.top - 6 - height)}px`;
+  list.style.left = `${Math.max(6, button.right - width)}px`;
 }

@@ -4,7 +4,7 @@ import { BASE } from "../lib/base.js";
 import { go, path, query } from "../lib/route.js";
 import { begin } from "../lib/session.js";
 import { html, useEffect, useState } from "../lib/ui.js";
-import { t } from "../lib/words.js";
+import { has, t } from "../lib/words.js";
 import { Form, TextField } from "../parts/Field.js";
 import { ProblemBox } from "../parts/Problem.js";
 import { Brand } from "./Navigation.js";
@@ -35,7 +35,11 @@ const away = (issuer) => {
 function failed() {
   const code = path.value === SIGN_IN ? query.value.get("error") : null;
   if (!code) return null;
-  return { code: `signin_${code}`, message: t("signin.failed"), requestId: query.value.get("request") };
+  return {
+    code: has(`problem.signin_${code}`) ? `signin_${code}` : "",
+    message: has(`problem.signin_${code}`) ? "" : t("signin.failed"),
+    requestId: query.value.get("request"),
+  };
 }
 
 /** The form alone, for the page and for the window over a page whose session has ended. */

@@ -22,7 +22,7 @@ export function Top({ onMenu }) {
       <${ThemeMenu} />
       <${LanguageMenu} />
       <div class="who">
-        <strong class="clip">${who?.person ?? who?.name}</strong>
+        <strong class="clip">${who?.name || who?.person}</strong>
         <span class="clip">${who?.all_tenants ? t("top.all", { tenant: who.tenant }) : who?.tenant}</span>
       </div>
       <${Menu}

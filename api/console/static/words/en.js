@@ -60,7 +60,7 @@ export default {
 
   // ---- signing in
   "signin.title": "Sign in",
-  "signin.lead": "With an API key of your team. The key is kept on the server, not in this browser.",
+  "signin.lead": "With an API key of your team. It is not kept: the browser gets a session, which ends by itself.",
   "signin.key": "API key",
   "signin.go": "Sign in",
   "signin.or": "or",
@@ -91,6 +91,7 @@ export default {
   "problem.load": "This page could not be loaded. A new release may have taken its place: load the console anew.",
   "problem.invalid_api_key": "This key is not known, has been revoked or has expired.",
   "problem.insufficient_scope": "Your key does not have the right to do this.",
+  "problem.missing_scope": "Your key does not have the right to do this.",
   "problem.rate_limit_exceeded": "Too many requests at once. Wait a moment.",
   "problem.csrf": "The session was renewed meanwhile. Try again.",
   "problem.signin_no_access": "The issuer knows you, but you have no access here. Ask whoever runs this deployment.",

@@ -60,7 +60,7 @@ export default {
 
   // ---- signing in
   "signin.title": "登录",
-  "signin.lead": "请使用团队的 API 密钥。密钥保存在服务器上，不会留在浏览器里。",
+  "signin.lead": "使用您团队的 API 密钥。密钥不会被保存：浏览器得到的是一个会自动结束的会话。",
   "signin.key": "API 密钥",
   "signin.go": "登录",
   "signin.or": "或",
@@ -90,6 +90,7 @@ export default {
   "problem.load": "无法加载此页面。可能已有新版本：请重新加载控制台。",
   "problem.invalid_api_key": "此密钥未知、已被吊销或已过期。",
   "problem.insufficient_scope": "您的密钥没有执行此操作的权限。",
+  "problem.missing_scope": "您的密钥没有执行此操作的权限。",
   "problem.rate_limit_exceeded": "请求过于频繁，请稍候。",
   "problem.csrf": "会话已更新，请重试。",
   "problem.signin_no_access": "身份提供方认识您，但您在这里没有访问权限。请联系本部署的管理员。",

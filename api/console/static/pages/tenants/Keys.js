@@ -88,7 +88,7 @@ export function Keys({ tenant, all = false }) {
     },
   ].filter(Boolean);
   return html`
-    <div class="stack keys">
+    <div class="stack">
       ${mine && html`<div class="row"><button class="button primary" onClick=${() => setShown({ make: true })}><${Icon} name="plus" />${t("tenants.key.new")}</button></div>`}
       <${Table} label=${t("tenants.keys")} ...${list} columns=${columns} open=${(/** @type {any} */ key) => setShown({ look: key })}
         empty=${html`<${Empty} icon="key" title=${t("tenants.key.none")}>${t("tenants.key.none.hint")}</${Empty}>`} />
