@@ -14,6 +14,8 @@ from orchestrator.commands.options import path
 
 if TYPE_CHECKING:
     from cogmill_client import Cogmill, SheetVideo
+    from cogmill_client.models.reviews import Decision as Verdict
+    from cogmill_client.models.reviews import Remedy
 
 _HEADS = ("custom id", "video", "rating", "decision", "then", "why", "by")
 
@@ -68,10 +70,10 @@ def review(
     use: UseOption = None,
 ) -> None:
     """Rate, approve or reject videos of rows. What another has said is replaced."""
-    decision = None if approve is None else "approve" if approve else "reject"
+    decision: Verdict | None = None if approve is None else "approve" if approve else "reject"
     if drop and decision != "reject":
         raise typer.BadParameter("is for what is rejected", param_hint="--drop")
-    action = None if decision != "reject" else "drop" if drop else "new_seed"
+    action: Remedy | None = None if decision != "reject" else "drop" if drop else "new_seed"
     with connected(use) as cogmill:
         said = []
         for video_id in _videos(cogmill, campaign_id, custom_ids):
@@ -79,7 +81,7 @@ def review(
             said.append(
                 cogmill.reviews.decide(
                     video_id, version=version, rating=rating, decision=decision, reason=reason, action=action
-                )  # type: ignore[arg-type]
+                )
             )
     if as_json:
         tables.document(said)
