@@ -14,7 +14,8 @@ from orchestrator.commands.options import path
 
 if TYPE_CHECKING:
     from cogmill_client import Cogmill, SheetVideo
-    from cogmill_client.models.reviews import Decision, Remedy
+    from cogmill_client.models.reviews import Decision as Verdict
+    from cogmill_client.models.reviews import Remedy
 
 _HEADS = ("custom id", "video", "rating", "decision", "then", "why", "by")
 
@@ -69,7 +70,7 @@ def review(
     use: UseOption = None,
 ) -> None:
     """Rate, approve or reject videos of rows. What another has said is replaced."""
-    decision: Decision | None = None if approve is None else "approve" if approve else "reject"
+    decision: Verdict | None = None if approve is None else "approve" if approve else "reject"
     if drop and decision != "reject":
         raise typer.BadParameter("is for what is rejected", param_hint="--drop")
     action: Remedy | None = None if decision != "reject" else "drop" if drop else "new_seed"

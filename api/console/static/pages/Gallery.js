@@ -70,7 +70,7 @@ export function Gallery() {
       ${list.problem && html`<${ProblemBox} problem=${list.problem} again=${list.reload} />`}
       ${!list.loaded && !list.problem && html`<${Loading} />`}
       ${list.loaded && !videos.length && !list.hasMore && html`<div class="card"><${Empty} icon="gallery" title=${t("gallery.none")}><p>${t("gallery.none.hint")}</p></${Empty}></div>`}
-      <ul class="sheet" ref=${sheet} aria-label=${t("gallery.title")}>
+      <ul class="gallery-sheet" ref=${sheet} aria-label=${t("gallery.title")}>
         ${videos.map((video, at) => html`<${Still} key=${video.id} video=${video} chosen=${at === chosen} choose=${() => setChosen(at)} />`)}
       </ul>
       ${list.hasMore && html`<${Further} more=${list.more} loading=${list.loading} />`}
