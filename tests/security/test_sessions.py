@@ -29,7 +29,7 @@ PAUSE = {"reason": "a test"}
 async def stands(api: Api, cookie: str, address: str = "127.0.0.1") -> int:
     """How a request with this cookie is answered."""
     async with in_process(api.app, address=address) as http:
-        return (await http.get(VIDEOS, headers={"cookie": f"{COOKIE}={cookie}".encode()})).status_code
+        return (await http.get(VIDEOS, headers=[(b"cookie", f"{COOKIE}={cookie}".encode())])).status_code
 
 
 async def sql(api: Api, statement: str, *values: object) -> None:
@@ -304,7 +304,7 @@ class TestCrossSite:
         async with signed_in(api.app, await api.key()) as other:
             await self.refused(http, x_csrf_token=other.headers["x-csrf-token"])
         for wrong in ("", "x", http.headers["x-csrf-token"][:-1], http.headers["x-csrf-token"] + "x", "é"):
-            answer = await http.post(VIDEOS, headers={"x-csrf-token": wrong.encode()})
+            answer = await http.post(VIDEOS, headers=[(b"x-csrf-token", wrong.encode())])
             assert answer.status_code == 403
 
     async def test_with_the_token_from_another_origin_it_is_refused_all_the_same(self, http: httpx.AsyncClient) -> None:
