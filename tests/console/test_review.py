@@ -24,7 +24,7 @@ async def desks(console: Console) -> Desks:
 async def open_desk(console: Console, campaign_id: str, **how: Any) -> Page:
     show = how.pop("show", None)
     page = await console.page(f"/review?campaign={campaign_id}" + (f"&show={show}" if show else ""), **how)
-    await page.get_by_role("option").first.wait_for()
+    await page.locator(".tile").first.wait_for()
     return page
 
 
@@ -49,7 +49,7 @@ async def test_videos_are_rated_approved_rejected_and_undone_by_keys_alone(conso
     campaign_id = await desks.done(6)
     page = await console.page("/review")
     await page.get_by_role("link", name="autumn mugs").click()
-    await page.get_by_role("option").first.wait_for()
+    await page.locator(".tile").first.wait_for()
     await expect(chosen(page)).to_contain_text("clip-0000")
     await page.keyboard.press("4")
     await expect(chosen(page)).to_contain_text("★★★★")
@@ -85,12 +85,12 @@ async def test_videos_are_rated_approved_rejected_and_undone_by_keys_alone(conso
 async def test_two_at_once_are_given_different_videos_and_lose_nothing(console: Console, desks: Desks) -> None:
     campaign_id = await desks.done(8)
     one = await open_desk(console, campaign_id)
-    await expect(one.get_by_role("option")).to_have_count(8)
+    await expect(one.locator(".tile")).to_have_count(8)
     two = await console.page(f"/review?campaign={campaign_id}")
     await two.get_by_role("heading", name="Nothing is left for you").wait_for()  # the other looks at them all
     await shot(two, "review-queue-empty")
     await two.get_by_role("button", name="All videos").click()
-    await two.get_by_role("option").first.wait_for()
+    await two.locator(".tile").first.wait_for()
     await one.keyboard.press("a")
     await one.get_by_text("1 approved").wait_for()
     await two.keyboard.press("r")  # of the same, by what it shows: too late
@@ -132,7 +132,7 @@ async def test_rejections_are_carried_out_and_what_is_approved_is_promoted(conso
     await page.get_by_role("button", name="Carry out 1 rejection").click()
     await page.get_by_role("dialog").get_by_role("button", name="Carry them out").click()
     await page.get_by_text("1 are rendered again, 0 are left out").wait_for()
-    await expect(page.get_by_role("option")).to_have_count(3)
+    await expect(page.locator(".tile")).to_have_count(3)
     await page.get_by_role("button", name="Render approved in full").click()
     await page.get_by_role("dialog").get_by_role("button", name="Render approved in full").click()
     await page.get_by_text("1 row is rendered in full").wait_for()
