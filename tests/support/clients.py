@@ -36,9 +36,11 @@ PYTHON_CLIENTS: Mapping[str, tuple[str, ...]] = {
     "zai-sdk": ("zai-sdk==0.2.3",),
     "zhipuai": ("zhipuai==2.1.5.20250825", "sniffio==1.3.1"),
 }
-# What takes each of them a second or more of CPU time to import; it is imported once.
-SLOW = {
-    "openai": ("openai", "openai.resources", "standardwebhooks"),
+# What a client's programs import, a second of CPU time each: one that is not here imports it for each of them anew.
+_OPENAI = ("openai", "openai.resources", "standardwebhooks")
+IMPORTED_ONCE: Mapping[str, tuple[str, ...]] = {
+    "openai-3": _OPENAI,
+    "openai-2": _OPENAI,
     "zai-sdk": ("zai",),
     "zhipuai": ("zhipuai",),
 }
@@ -145,8 +147,9 @@ def _client(name: str) -> Client:
         directory = _made(name, NODE_CLIENTS[name], _install_node)
         return Client(need("node"), directory / "node_modules")
     python = _made(name, PYTHON_CLIENTS[name], _install_python) / "bin" / "python"
-    slow = SLOW[name if name in SLOW else "openai"]
-    return Client(python, warm=Warm.start(python, SCRIPTS / "imported_once.py", slow, _own_environment()))
+    modules = IMPORTED_ONCE.get(name)
+    script = SCRIPTS / "imported_once.py"
+    return Client(python, warm=Warm.start(python, script, modules, _own_environment()) if modules else None)
 
 
 def _made(name: str, requirements: tuple[str, ...], install: Callable[[Path, tuple[str, ...]], None]) -> Path:
