@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,6 +22,7 @@ import pytest
 
 from tests.support.stack import Up
 from tests.support.tools import CACHE, need
+from tests.support.warm import Warm
 
 SCRIPTS = Path(__file__).parents[1] / "acceptance" / "clients"
 BUILD_S = 120
@@ -35,15 +36,27 @@ PYTHON_CLIENTS: Mapping[str, tuple[str, ...]] = {
     "zai-sdk": ("zai-sdk==0.2.3",),
     "zhipuai": ("zhipuai==2.1.5.20250825", "sniffio==1.3.1"),
 }
+# What a client's programs import, a second of CPU time each: one that is not here imports it for each of them anew.
+_OPENAI = ("openai", "openai.resources", "standardwebhooks")
+IMPORTED_ONCE: Mapping[str, tuple[str, ...]] = {
+    "openai-3": _OPENAI,
+    "openai-2": _OPENAI,
+    "zai-sdk": ("zai",),
+    "zhipuai": ("zhipuai",),
+}
 NODE_CLIENTS: Mapping[str, tuple[str, ...]] = {"openai-node": ("openai@7.57.0",)}
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """One client's environment. `command` is its interpreter; `modules`, where Node finds what it imports."""
+    """One client's environment. `command` is its interpreter; `modules`, where Node finds what it imports.
+
+    `warm`: that interpreter with the client imported, whose forks run the programs.
+    """
 
     command: Path
     modules: Path | None = None
+    warm: Warm | None = None
 
     def observe(self, script: str, scenario: str, **inputs: Any) -> Any:
         """Run one scenario of a script of tests/acceptance/clients; what it saw, as it printed it in JSON."""
@@ -64,16 +77,21 @@ class Client:
         program.write_text(code)
         if self.modules is not None:
             (directory / "node_modules").symlink_to(self.modules)
-        done = subprocess.run(
-            [self.command, program, *arguments],
-            input=given,
-            env={**_own_environment(), "PYTHONPATH": str(SCRIPTS), **(environment or {})},
-            cwd=directory,
-            capture_output=True,
-            text=True,
-            timeout=RUN_S,
-            check=False,
-        )
+        command = [str(program), *arguments]
+        whole = {**_own_environment(), "PYTHONPATH": str(SCRIPTS), **(environment or {})}
+        if self.warm is not None:
+            done = self.warm.run(command, given=given, environment=whole, directory=directory, timeout_s=RUN_S)
+        else:
+            done = subprocess.run(
+                [self.command, *command],
+                input=given,
+                env=whole,
+                cwd=directory,
+                capture_output=True,
+                text=True,
+                timeout=RUN_S,
+                check=False,
+            )
         assert done.returncode == 0, f"{' '.join(arguments)}\n{done.stderr}{done.stdout}"
         return done.stdout
 
@@ -85,9 +103,17 @@ def _own_environment() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def official_client() -> Callable[[str], Client]:
+def official_client() -> Iterator[Callable[[str], Client]]:
     """The client of a name of PYTHON_CLIENTS or NODE_CLIENTS, its environment made at the first call."""
-    return cache(_client)
+    with ExitStack() as ends:
+
+        def client(name: str) -> Client:
+            made = _client(name)
+            if made.warm is not None:
+                ends.callback(made.warm.end)
+            return made
+
+        yield cache(client)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +146,10 @@ def _client(name: str) -> Client:
     if name in NODE_CLIENTS:
         directory = _made(name, NODE_CLIENTS[name], _install_node)
         return Client(need("node"), directory / "node_modules")
-    return Client(_made(name, PYTHON_CLIENTS[name], _install_python) / "bin" / "python")
+    python = _made(name, PYTHON_CLIENTS[name], _install_python) / "bin" / "python"
+    modules = IMPORTED_ONCE.get(name)
+    script = SCRIPTS / "imported_once.py"
+    return Client(python, warm=Warm.start(python, script, modules, _own_environment()) if modules else None)
 
 
 def _made(name: str, requirements: tuple[str, ...], install: Callable[[Path, tuple[str, ...]], None]) -> Path:

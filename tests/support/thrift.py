@@ -12,6 +12,9 @@ import typer.testing
 # Thousands of modules are imported from here on, and collections would look through them again and again.
 gc.disable()
 
+# What tests leave in cycles is little, and each look for it walks over the fixtures and reports of those before.
+_GC_THRESHOLDS = (20_000, 20, 20)
+
 # Typer makes all commands of `cogmill` anew for each that is run, from the signatures of their functions: 0.07 s of CPU
 # time, hundreds of times. They are the same each time, and keep nothing of a run.
 _made_once = cache(typer.main.get_command)
@@ -23,6 +26,7 @@ def pytest_collection_finish() -> None:
     """What is imported by now stays: no collection needs to walk over torch again, ours or one that a test asks for."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
     gc.enable()
 
 
