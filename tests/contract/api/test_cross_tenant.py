@@ -37,7 +37,10 @@ from tests.support.sockets import free_port
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 # What anybody may read.
-OPEN = {"/", "/healthz", "/readyz", "/metrics", "/docs", "/docs/{name}", "/openapi.json", "/.well-known/jwks.json"}
+OPEN = {
+    "/", "/healthz", "/readyz", "/metrics", "/docs", "/docs/{name}", "/openapi.json", "/llms.txt",
+    "/.well-known/jwks.json",
+}  # fmt: skip
 # Queries that take no id, but words, numbers and the names of what is configured.
 PLAIN = {
     "limit", "order", "variant", "purpose", "state", "last_event_id", "format", "from", "to", "by", "reason",
