@@ -11,8 +11,8 @@ from typing import Any
 from api import chapters
 
 SUMMARY = (
-    "Renders video with CogVideoX. The API speaks three dialects: OpenAI's Videos API, that of bigmodel.cn, and its own "
-    "for campaigns, jobs, reviews and operation."
+    "Renders video with CogVideoX. The API speaks three dialects: OpenAI's Videos API, that of bigmodel.cn, and its "
+    "own for campaigns, jobs, reviews and operation."
 )
 _FULL = "llms-full.txt"
 

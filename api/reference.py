@@ -1,4 +1,4 @@
-"""What the API tells of itself: `/`, `/docs` and `/llms.txt`, all from this package and under a strict security policy."""
+"""What the API tells of itself: `/`, `/docs`, `/llms.txt`; all from this package, under a strict security policy."""
 
 from __future__ import annotations
 
