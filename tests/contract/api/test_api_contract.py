@@ -72,7 +72,7 @@ CHECKS = [
 ]
 EXAMPLES = 8
 # How the code reads a header by its name.
-READS = re.compile(r"(?:headers\.get(?:list)?\(|headers\[|_header\(scope, b|name == b)\"([\w-]+)\"")
+READS = re.compile(r"(?:headers\.get(?:list)?\(|request\.headers\[|_header\(scope, b|name == b)\"([\w-]+)\"")
 
 
 @pytest.mark.parametrize(("method", "path", "operation"), OPERATIONS, ids=[f"{o[0]} {o[1]}" for o in OPERATIONS])
@@ -136,7 +136,8 @@ async def test_every_header_that_the_code_reads_is_documented_or_is_the_consoles
 PROBLEMS: list[Exception] = [
     errors.Unauthenticated("no", reason="invalid"), errors.MissingScope("read"), errors.NotFound("no"),
     errors.LimitExceeded("no", limit="queued", retry_after_s=3, most=1, used=1), errors.Unavailable(),
-    errors.LimitExceeded("no", limit="most_urgent"), errors.LimitExceeded("no", limit="largest_request"),
+    errors.LimitExceeded("no", limit="most_urgent", retry_after_s=None),
+    errors.LimitExceeded("no", limit="largest_request", retry_after_s=None),
     errors.SubmitUnconfirmed(), errors.Crowded(), errors.IntegrityError(), RuntimeError(),
 ]  # fmt: skip
 
