@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from api import deps, errors, health, jwks, reference, services
+from api.chapters import told
 from api.console import oidc as console_oidc
 from api.console import pages as console
 from api.console import session as console_session
@@ -43,7 +44,7 @@ class _App(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
-            self.openapi_schema = complete(super().openapi())
+            self.openapi_schema = told(complete(super().openapi()))
         return self.openapi_schema
 
 

@@ -19,6 +19,7 @@ measures = APIRouter(tags=["operations"])
 
 
 _OK: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {"example": {"status": "ok"}}}}}
+_ERRORS = DIALECTS[0].docs.open_route()
 
 
 class Health(BaseModel):
@@ -27,13 +28,13 @@ class Health(BaseModel):
     status: Literal["ok"] = "ok"
 
 
-@router.get("/healthz", summary="Is it alive?", responses=_OK)
+@router.get("/healthz", summary="Is it alive?", responses=_OK | _ERRORS)
 async def alive() -> Health:
     """The process answers. Says nothing of the database: restarting a process does not mend one."""
     return Health()
 
 
-@router.get("/readyz", summary="May it be sent requests?", responses=_OK | {503: DIALECTS[0].docs.error_of(503)})
+@router.get("/readyz", summary="May it be sent requests?", responses=_OK | DIALECTS[0].docs.open_route(503))
 async def ready(request: Request) -> Health:
     """The database answers and its schema is new enough; 503 otherwise."""
     await deps.services(request).readiness.check()
@@ -44,7 +45,8 @@ async def ready(request: Request) -> Health:
     "/metrics",
     response_class=Response,
     summary="What does it measure?",
-    responses={
+    responses=_ERRORS
+    | {
         200: {"content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}},
         401: {"description": "`metrics.token` is set, and was not sent", "content": {"text/plain": {}}},
     },

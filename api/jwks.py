@@ -9,6 +9,8 @@ from fastapi.responses import Response
 from pydantic import BaseModel, JsonValue
 
 from api import deps
+from api.dialects import DIALECTS
+from api.wire.headers import sent_with
 from api.wire.replies import reply
 from orchestrator.campaigns.signing import jwks_of
 
@@ -51,7 +53,8 @@ class JwkSet(BaseModel):
     "/.well-known/jwks.json",
     response_model=JwkSet,
     summary="The public keys of manifests",
-    responses={200: {"content": {"application/json": {"example": _EXAMPLE}}}},
+    responses=DIALECTS[0].docs.open_route()
+    | {200: sent_with({"content": {"application/json": {"example": _EXAMPLE}}}, ["cache-control"])},
 )
 async def jwks(request: Request) -> Response:
     """What the signature of a campaign's manifest is checked with. Needs no key, and tells nothing of anybody."""

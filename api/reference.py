@@ -1,4 +1,4 @@
-"""What the API tells of itself: `/` and `/docs`, all of it from this package and under a strict security policy."""
+"""What the API tells of itself: `/`, `/docs`, `/llms.txt`; all from this package, under a strict security policy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Self
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from api import deps
+from api import deps, llms
 from api.shared.dialect import Dialect
 from orchestrator.domain.errors import NotFound
 
@@ -25,6 +25,7 @@ _HTML, _CSS, _JS, _PNG = "text/html", "text/css", "text/javascript", "image/png"
 # What `/docs/NAME` serves. Swagger UI is as its publishers packed it; `pages/swagger-ui` has its licence.
 _ASSETS = {
     "docs.js": (_PAGES / "docs.js", _JS),
+    "docs.css": (_PAGES / "docs.css", _CSS),
     "home.css": (_PAGES / "home.css", _CSS),
     "swagger-ui.css": (_PAGES / "swagger-ui" / "swagger-ui.css", _CSS),
     "swagger-ui-bundle.js": (_PAGES / "swagger-ui" / "swagger-ui-bundle.js", _JS),
@@ -69,8 +70,10 @@ async def home(request: Request) -> Response:
     return JSONResponse(
         {
             "name": "cogmill",
+            "console": f"{base}/console",
             "docs": f"{base}/docs",
             "openapi": f"{base}/openapi.json",
+            "llms": f"{base}/llms.txt",
             "base_urls": {each.name: f"{base}{each.base_url}" for each in dialects if each.base_url},
         },
         headers=headers,
@@ -86,9 +89,33 @@ async def docs(request: Request) -> Response:
 @router.api_route("/docs/{name}", methods=["GET", "HEAD"])
 async def asset(request: Request, name: str) -> Response:
     """A file that one of the pages needs."""
-    if name not in _ASSETS:
+    if name in _ASSETS:
+        return _answer(request, _file(*_ASSETS[name]))
+    if name.endswith((".md", ".txt")):
+        return _answer(request, _text(request, f"/docs/{name}"))
+    raise NotFound("there is no such file")
+
+
+@router.api_route("/llms.txt", methods=["GET", "HEAD"])
+async def index(request: Request) -> Response:
+    """Where a language model finds what (llmstxt.org)."""
+    return _answer(request, _text(request, "/llms.txt"))
+
+
+def _text(request: Request, path: str) -> _Page:
+    """One of the texts for language models, which are written once. Raises `NotFound`."""
+    app = request.app
+    if not hasattr(app.state, "texts"):
+        written = llms.texts(app.openapi(), deps.services(request).settings.api.base_path)
+        app.state.texts = {place: _Page.of(text.encode(), _kind_of(place)) for place, text in written.items()}
+    pages: Mapping[str, _Page] = app.state.texts
+    if path not in pages:
         raise NotFound("there is no such file")
-    return _answer(request, _file(*_ASSETS[name]))
+    return pages[path]
+
+
+def _kind_of(place: str) -> str:
+    return "text/markdown" if place.endswith(".md") else "text/plain"
 
 
 @cache

@@ -82,7 +82,7 @@ async def list_keys(
     "/v1/admin/keys",
     response_model=TenantKeyWithSecret,
     summary="Make a key of a tenant",
-    **DOCS.route(Scope.ADMIN, reads=_CREATE, example=_WHOLE),
+    **DOCS.route(Scope.ADMIN, reads=_CREATE, sends=("cache-control",), example=_WHOLE),
 )
 async def create_key(request: Request, admin: deps.Key) -> Response:
     """A key of any tenant. It lives no longer, and from no more networks, than the one that makes it; of what concerns
@@ -119,6 +119,7 @@ async def retrieve_key(request: Request, key_id: str, viewer: deps.Key) -> Respo
         Scope.ADMIN,
         reads=Body(fields=own.RotateKey, examples={"typical": {"overlap_s": 3600}, "default": {}}, required=False),
         errors=(404,),
+        sends=("cache-control",),
         example=_WHOLE,
     ),
 )

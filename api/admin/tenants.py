@@ -142,7 +142,12 @@ async def retrieve_tenant(request: Request, tenant: str, viewer: deps.Key) -> Re
     "/v1/admin/tenants/{tenant}",
     response_model=TenantObject,
     summary="Make a tenant, or change it",
-    **DOCS.route(Scope.ADMIN, example=_EXAMPLE, reads=Body(fields=ChangeTenant, examples=_READS, required=False)),
+    **DOCS.route(
+        Scope.ADMIN,
+        reads=Body(fields=ChangeTenant, examples=_READS, required=False),
+        errors=(404,),
+        example=_EXAMPLE,
+    ),
 )
 async def put_tenant(request: Request, tenant: str, admin: deps.Key) -> Response:
     """Make it where there is none, and change what is named. Asked again, it changes nothing."""

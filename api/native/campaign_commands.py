@@ -12,7 +12,7 @@ from api import deps
 from api.native import campaign_schemas as schemas
 from api.native.campaign_answers import CAMPAIGN_EXAMPLE, PLAN_EXAMPLE, CampaignObject, CampaignPlan
 from api.native.campaign_translate import plan_of, version_of
-from api.native.campaigns import IfMatch, shown
+from api.native.campaigns import TAGGED, IfMatch, shown
 from api.openai.errors import DOCS
 from api.wire.bodies import read_json, typed
 from api.wire.docs import Body
@@ -46,6 +46,7 @@ async def plan(request: Request, campaign_id: str, tenant: deps.Tenant) -> Respo
     **DOCS.route(
         Scope.CAMPAIGNS,
         reads=Body(fields=schemas.ApproveCampaign, examples={"typical": {"plan_token": PLAN_EXAMPLE["plan_token"]}}),
+        sends=TAGGED,
         example=CAMPAIGN_EXAMPLE,
         errors=(404, 409, 412),
     ),
@@ -65,6 +66,7 @@ async def approve(request: Request, campaign_id: str, tenant: deps.Tenant, if_ma
     **DOCS.route(
         Scope.CAMPAIGNS,
         reads=Body(fields=schemas.RejectRows, examples={"typical": {"rows": ["mug-7", "mug-31"], "do": "new_seed"}}),
+        sends=TAGGED,
         example=CAMPAIGN_EXAMPLE | {"state": "sampling"},
         errors=(404,),
     ),
@@ -83,6 +85,7 @@ async def reject(request: Request, campaign_id: str, tenant: deps.Tenant) -> Res
     **DOCS.route(
         Scope.CAMPAIGNS,
         reads=Body(fields=schemas.PauseCampaign, examples={"typical": {"reason": "the logo is wrong"}}, required=False),
+        sends=TAGGED,
         example=CAMPAIGN_EXAMPLE | {"state": "paused", "pause_reasons": ["owner"]},
         errors=(404,),
     ),
@@ -97,7 +100,7 @@ async def pause(request: Request, campaign_id: str, tenant: deps.Tenant) -> Resp
     "/v1/campaigns/{campaign_id}/resume",
     response_model=CampaignObject,
     summary="Resume a campaign",
-    **DOCS.route(Scope.CAMPAIGNS, errors=(400, 404), example=CAMPAIGN_EXAMPLE),
+    **DOCS.route(Scope.CAMPAIGNS, errors=(400, 404), sends=TAGGED, example=CAMPAIGN_EXAMPLE),
 )
 async def resume(request: Request, campaign_id: str, tenant: deps.Tenant) -> Response:
     """End the owner's pause, or the one for failures. Other reasons go when they are no more."""
@@ -108,7 +111,7 @@ async def resume(request: Request, campaign_id: str, tenant: deps.Tenant) -> Res
     "/v1/campaigns/{campaign_id}/cancel",
     response_model=CampaignObject,
     summary="Cancel a campaign",
-    **DOCS.route(Scope.CAMPAIGNS, errors=(400, 404), example=CAMPAIGN_EXAMPLE | {"state": "cancelled"}),
+    **DOCS.route(Scope.CAMPAIGNS, errors=(400, 404), sends=TAGGED, example=CAMPAIGN_EXAMPLE | {"state": "cancelled"}),
 )
 async def cancel(request: Request, campaign_id: str, tenant: deps.Tenant) -> Response:
     """End it for good: what waits never begins, what renders is stopped within a step, what is finished stays."""
@@ -122,6 +125,7 @@ async def cancel(request: Request, campaign_id: str, tenant: deps.Tenant) -> Res
     **DOCS.route(
         Scope.CAMPAIGNS,
         reads=Body(fields=schemas.ChooseRows, examples=_FAILED_ROWS, required=False),
+        sends=TAGGED,
         example=CAMPAIGN_EXAMPLE,
         errors=(404,),
     ),
@@ -139,6 +143,7 @@ async def retry(request: Request, campaign_id: str, tenant: deps.Tenant) -> Resp
     **DOCS.route(
         Scope.CAMPAIGNS,
         reads=Body(fields=schemas.ChooseRows, examples=_FAILED_ROWS, required=False),
+        sends=TAGGED,
         example=CAMPAIGN_EXAMPLE,
         errors=(404,),
     ),
@@ -160,6 +165,7 @@ async def waive(request: Request, campaign_id: str, tenant: deps.Tenant) -> Resp
             examples={"all": {}, "the best": {"rows": ["mug-7"], "profile": "exact"}},
             required=False,
         ),
+        sends=TAGGED,
         example=CAMPAIGN_EXAMPLE,
         errors=(404,),
     ),

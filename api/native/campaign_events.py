@@ -38,6 +38,7 @@ _EVENT = {
     },
     "required": ["event", "data"],
 }
+_STREAM = {"type": "string", "x-item-schema": _EVENT}
 _EXAMPLE = (
     'id: 9.-1\nevent: state\ndata: {"state": "running", "pause_reasons": [], "version": 9, "waiting_for": null}\n\n'
     'id: 9.1138\nevent: counts\ndata: {"counts": {"rows": 4000, "succeeded": 1138}, "rows_per_hour": 640.0, '
@@ -87,10 +88,11 @@ async def _watch(request: Request, campaign_id: str, tenant: deps.Tenant) -> Asy
     **DOCS.route(
         Scope.READ,
         errors=(400, 404),
+        sends=("cache-control", "x-accel-buffering"),
         answers={
             200: {
                 "description": "Events until the campaign has ended; a comment now and then while nothing happens.",
-                "content": {"text/event-stream": {"itemSchema": _EVENT, "example": _EXAMPLE}},
+                "content": {"text/event-stream": {"schema": _STREAM, "example": _EXAMPLE}},
             },
             204: {"description": "It has ended, and `Last-Event-ID` is its end: there is nothing to wait for."},
         },

@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from api import deps
 from api.native.campaign_answers import CAMPAIGN_EXAMPLE, UPLOAD_EXAMPLE, CampaignObject, CampaignUpload
 from api.native.campaign_schemas import IngestCampaign
-from api.native.campaigns import shown
+from api.native.campaigns import TAGGED, shown
 from api.openai.errors import DOCS
 from api.wire.bodies import content_type, read_json, typed
 from api.wire.docs import Body, Raw
@@ -51,7 +51,7 @@ _SENT = Raw(
     response_model=CampaignObject,
     summary="Send a campaign's rows",
     dependencies=[deps.UPLOAD_TURN],
-    **DOCS.route(Scope.CAMPAIGNS, reads=_SENT, example=INGESTING, errors=(404,)),
+    **DOCS.route(Scope.CAMPAIGNS, reads=_SENT, sends=TAGGED, example=INGESTING, errors=(404,)),
 )
 async def send(
     request: Request,
@@ -115,6 +115,7 @@ async def offer(request: Request, campaign_id: str, tenant: deps.Tenant) -> Resp
             },
             required=False,
         ),
+        sends=TAGGED,
         example=INGESTING,
         errors=(404,),
     ),

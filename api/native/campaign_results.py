@@ -45,6 +45,7 @@ _LINK = (
     **DOCS.route(
         Scope.READ,
         errors=(400, 404),
+        sends=("content-disposition", "cache-control", "etag"),
         answers={
             200: {
                 "description": "A header and a line for each row. `links` has a line for each row that has a video.",

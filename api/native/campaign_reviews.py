@@ -140,6 +140,7 @@ async def apply(request: Request, campaign_id: str, tenant: deps.Tenant) -> Resp
     **DOCS.route(
         Scope.READ,
         errors=(400, 404),
+        sends=("content-disposition",),
         answers={
             200: {
                 "description": "A line for each video that the campaign has now.",

@@ -80,6 +80,7 @@ async def list_rows(
     **DOCS.route(
         Scope.READ,
         errors=(400, 404),
+        sends=("content-disposition",),
         answers={
             200: {
                 "description": "A line of each record of the input that cannot be rendered, and why; the first 20,000.",

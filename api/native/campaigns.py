@@ -23,6 +23,9 @@ from orchestrator.domain.rights import Scope
 
 router = APIRouter(tags=["campaigns"])
 
+# The headers of a campaign, as `shown` sends it.
+TAGGED = ("etag", "cache-control")
+
 IfMatch = Annotated[
     str | None, Header(description="The `ETag` of what was read: nothing is done where it is another by now.")
 ]
@@ -35,6 +38,7 @@ IfMatch = Annotated[
     **DOCS.route(
         Scope.CAMPAIGNS,
         reads=Body(fields=schemas.CreateCampaign, examples=schemas.CREATE_EXAMPLES),
+        sends=TAGGED,
         example=CAMPAIGN_EXAMPLE | {"state": "ingesting", "plan_token": None},
         errors=(403, 404),
     ),
@@ -90,7 +94,7 @@ async def list_campaigns(
     "/v1/campaigns/{campaign_id}",
     response_model=CampaignObject,
     summary="Retrieve a campaign",
-    **DOCS.route(Scope.READ, errors=(404,), example=CAMPAIGN_EXAMPLE),
+    **DOCS.route(Scope.READ, errors=(404,), sends=TAGGED, example=CAMPAIGN_EXAMPLE),
 )
 async def retrieve(request: Request, campaign_id: str, tenant: deps.Tenant) -> Response:
     """The campaign as it stands."""
@@ -110,6 +114,7 @@ async def retrieve(request: Request, campaign_id: str, tenant: deps.Tenant) -> R
                 "another prompt": {"template": {"prompt": "a {product} on a {scene}, at night"}},
             },
         ),
+        sends=TAGGED,
         example=CAMPAIGN_EXAMPLE,
         errors=(403, 404, 412),
     ),

@@ -31,7 +31,7 @@ _PARAM = "Last-Event-ID"
 # Proxies must neither keep nor gather what is to be seen at once (the last one is nginx's).
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
-# One event (OpenAPI 3.2, section 4.14.4).
+# One event, as `itemSchema` of OpenAPI 3.2 would have it (section 4.14.4); 3.1 has no word for it.
 _EVENT = {
     "type": "object",
     "properties": {
@@ -41,6 +41,7 @@ _EVENT = {
     },
     "required": ["event", "data"],
 }
+_STREAM = {"type": "string", "x-item-schema": _EVENT}
 _EXAMPLE = (
     'id: 1.0.0.1.0.0.0\nevent: stage\ndata: {"stage": "assigned", "attempt": 1}\n\n'
     'id: 1.0.0.3.21.0.0\nevent: step\ndata: {"step": 21, "steps": 50, "progress": 42}\n\n'
@@ -65,10 +66,11 @@ async def _watch(request: Request, video_id: str, tenant: deps.Tenant) -> AsyncI
     **DOCS.route(
         Scope.READ,
         errors=(400, 404),
+        sends=("cache-control", "x-accel-buffering"),
         answers={
             200: {
                 "description": "Events until the video has ended; a comment now and then while nothing happens.",
-                "content": {"text/event-stream": {"itemSchema": _EVENT, "example": _EXAMPLE}},
+                "content": {"text/event-stream": {"schema": _STREAM, "example": _EXAMPLE}},
             },
             204: {"description": "The video has ended, and `Last-Event-ID` is its end: there is nothing to wait for."},
         },

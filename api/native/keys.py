@@ -124,7 +124,7 @@ _CREATE = Body(
     "/v1/keys",
     response_model=KeyWithSecret,
     summary="Make a key",
-    **DOCS.route(Scope.KEYS, reads=_CREATE, example=WHOLE),
+    **DOCS.route(Scope.KEYS, reads=_CREATE, sends=("cache-control",), example=WHOLE),
 )
 async def create_key(request: Request, by: deps.Key) -> Response:
     """A key of the same tenant, which may no more than the one that makes it. The answer holds it whole, once."""
@@ -168,6 +168,7 @@ async def retrieve_key(request: Request, key_id: str, by: deps.Key) -> Response:
         Scope.KEYS,
         reads=Body(fields=RotateKey, examples={"typical": {"overlap_s": 3600}, "default": {}}, required=False),
         errors=(404,),
+        sends=("cache-control",),
         example=WHOLE,
     ),
 )

@@ -82,6 +82,7 @@ async def list_filters(request: Request, tenant: deps.Tenant) -> Response:
     **DOCS.route(
         Scope.SUBMIT,
         reads=Body(fields=SaveFilter, examples={"typical": {"filter": {"state": ["failed"], "pool": "main"}}}),
+        errors=(404,),
         example=EXAMPLE,
     ),
 )

@@ -128,7 +128,7 @@ Campaign = Annotated[str | None, Query(description="Of this campaign or batch al
     summary="What was used",
     **DOCS.route(
         Scope.READ,
-        errors=(400, 403),
+        sends=("content-disposition",),
         answers={
             200: {
                 "description": "Sums; `format=csv` has the same lines, their hours as ISO 8601.",

@@ -137,7 +137,9 @@ SUMS = "Sums; `format=csv` has the same lines, their hours as ISO 8601."
 def docs(description: str, example: dict[str, JsonValue], scope: Scope = Scope.OPERATE) -> Route:
     """How a route with sums is documented."""
     content = {"application/json": {"example": example}, **binary("text/csv")["content"]}
-    return DOCS.route(scope, errors=(400, 403), answers={200: {"description": description, "content": content}})
+    return DOCS.route(
+        scope, sends=("content-disposition",), answers={200: {"description": description, "content": content}}
+    )
 
 
 @router.get(

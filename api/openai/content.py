@@ -11,6 +11,7 @@ from fastapi.responses import Response, StreamingResponse
 from api import deps, errors
 from api.openai.errors import DOCS
 from api.wire.docs import binary
+from api.wire.headers import sent_with
 from api.wire.holding import held
 from api.wire.problem import Problem
 from api.wire.ranges import NotSatisfiable, parse_range
@@ -20,6 +21,8 @@ from orchestrator.domain.job import Artifact, Job, public_id
 from orchestrator.domain.rights import Scope
 
 router = APIRouter(tags=["openai"])
+
+_KINDS = ("video/mp4", "image/webp", "image/png", "image/jpeg")
 
 
 class Variant(StrEnum):
@@ -37,11 +40,16 @@ class Variant(StrEnum):
     summary="Download a video",
     **DOCS.route(
         Scope.READ,
-        errors=(400, 404, 416, 502),
+        errors=(404, 416, 502),
+        sends=("accept-ranges", "etag", "content-disposition"),
+        takes={
+            "range": "Bytes of the file: one range of them (RFC 9110, section 14).",
+            "if-range": "The `ETag` of the file that the range is for; where it is another by now, all of it comes.",
+        },
         answers={
-            200: {"description": "The whole file."} | binary("video/mp4", "image/webp", "image/png", "image/jpeg"),
+            200: {"description": "The whole file."} | binary(*_KINDS),
             302: {"description": "Where it is, for a while, without a key."},
-            206: {"description": "The bytes of the range asked for."} | binary("video/mp4"),
+            206: sent_with({"description": "The bytes of the range asked for."} | binary(*_KINDS), ["content-range"]),
         },
     ),
 )

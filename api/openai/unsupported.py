@@ -18,7 +18,7 @@ from orchestrator.domain.rights import Scope
 router = APIRouter(tags=["openai"])
 
 # No answer but the refusal: 400 takes the place of the success that FastAPI would document.
-_REFUSED = DOCS.route(Scope.SUBMIT, errors=(400,))
+_REFUSED = DOCS.route(Scope.SUBMIT)
 
 
 @router.post("/v1/videos/edits", status_code=400, response_model=OpenAIError, summary="Edit a video", **_REFUSED)
@@ -46,7 +46,7 @@ async def create_character(tenant: deps.Tenant) -> NoReturn:
     status_code=400,
     response_model=OpenAIError,
     summary="Retrieve a character",
-    **_REFUSED,
+    **DOCS.route(Scope.SUBMIT, errors=(404,)),
 )
 async def retrieve_character(character_id: str, tenant: deps.Tenant) -> NoReturn:
     """Refused: no model here keeps characters."""

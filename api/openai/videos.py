@@ -88,7 +88,7 @@ async def list_videos(
     "/v1/videos/{video_id}",
     response_model=Video,
     summary="Retrieve a video",
-    **DOCS.route(Scope.READ, errors=(404,), example=VIDEO_EXAMPLE),
+    **DOCS.route(Scope.READ, errors=(404,), sends=("openai-poll-after-ms",), example=VIDEO_EXAMPLE),
 )
 async def retrieve(request: Request, video_id: str, tenant: deps.Tenant) -> Response:
     """The video's job as it stands; `openai-poll-after-ms` says when asking again is worth it."""

@@ -112,7 +112,15 @@ def file_routes(prefix: str, docs: Docs) -> APIRouter:
         f"{one}/content",
         response_class=Response,
         summary="Download a file",
-        **docs.route(Scope.READ, errors=(404, 502), answers={200: binary("application/octet-stream")}),
+        **docs.route(
+            Scope.READ,
+            errors=(404, 502),
+            answers={
+                200: binary("application/octet-stream"),
+                302: {"description": "Where it is, for a while, without a key."},
+            },
+            sends=("etag", "content-disposition", "x-content-type-options"),
+        ),
     )(content)
     router.delete(
         one,

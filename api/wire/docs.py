@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 from pydantic import BaseModel, JsonValue
 from starlette.exceptions import HTTPException
 
+from api.wire.headers import add_headers, parameter, sent_with
 from api.wire.problem import Problem, problem_of
 from api.wire.scopes import SECURITY_SCHEMES, keyed
 from orchestrator.domain.errors import (
@@ -54,8 +55,10 @@ _PROBLEMS: dict[int, tuple[str, Exception]] = {
     502: ("The stored file is damaged.", IntegrityError()),
     503: ("A part of the service does not answer; trying again helps.", Unavailable()),
 }
-_OF_KEYED = (401, 403, 429, 500, 503)
-_OF_BODIES = (400, 408, 413)
+# A query that holds a NUL is refused on every route, and so is a body that says it is too large.
+_OF_ALL = (400, 413, 500)
+_OF_KEYED = (*_OF_ALL, 401, 403, 429, 503)
+_OF_BODIES = (408,)
 
 
 class Route(TypedDict):
@@ -98,20 +101,32 @@ class Docs:
         reads: Body | Raw | None = None,
         errors: Collection[int] = (),
         answers: Mapping[int | str, dict[str, Any]] | None = None,
+        sends: Collection[str] = (),
+        takes: Mapping[str, str] | None = None,
     ) -> Route:
         """A route that needs a key with this scope. `example` is a 200's body; `answers` are more, or other, answers.
 
-        `errors` are statuses beyond those that every keyed route, and every route with a body, may answer.
+        `errors` are statuses beyond those that every keyed route, and every route with a body, may answer; `sends` are
+        the headers of what is none, and `takes` those that it reads by hand, described.
         """
         statuses = {*_OF_KEYED, *errors, *(_OF_BODIES if reads is not None else ())}
         responses: dict[int | str, dict[str, Any]] = {status: self.error_of(status) for status in sorted(statuses)}
         if example is not None:
             responses[200] = {"content": {"application/json": {"example": _kept(example)}}}
+        responses |= {status: _replaced(answer, None, _NULL) for status, answer in (answers or {}).items()}
         return Route(
-            responses=responses
-            | {status: _replaced(answer, None, _NULL) for status, answer in (answers or {}).items()},
-            openapi_extra=keyed(scope) | ({} if reads is None else _request_body(reads)),
+            responses={
+                status: sent_with(answer, sends) if int(status) in (200, 206) else answer
+                for status, answer in responses.items()
+            },
+            openapi_extra=keyed(scope)
+            | ({} if reads is None else _request_body(reads))
+            | ({} if takes is None else {"parameters": [parameter(*each) for each in takes.items()]}),
         )
+
+    def open_route(self, *statuses: int) -> dict[int | str, dict[str, Any]]:
+        """The errors of a route that needs no key: these, and those of every route."""
+        return {status: self.error_of(status) for status in sorted({*_OF_ALL, *statuses})}
 
     def error_of(self, status: int) -> dict[str, Any]:
         """What a route answers with this status, described and with an example."""
@@ -169,11 +184,12 @@ def _replaced(value: Any, old: str | None, new: str | None) -> Any:
 
 
 def complete(document: dict[str, Any]) -> dict[str, Any]:
-    """A document with its keys, with nested models where references point, its nulls, and without FastAPI's own 422."""
+    """A document with its keys, headers, nested models where references point, and nulls; without FastAPI's own 422."""
     document = _replaced(document, _NULL, None)
     components = document.setdefault("components", {})
     components["securitySchemes"] = SECURITY_SCHEMES
     schemas = components.setdefault("schemas", {})
+    add_headers(document)
     for path in document["paths"].values():
         for operation in path.values():
             for media in operation.get("requestBody", {}).get("content", {}).values():

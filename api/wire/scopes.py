@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.domain.rights import Scope
 
-_KEY = "API key"
+_KEY = "api_key"
 
 
 def keyed(scope: Scope) -> dict[str, Any]:

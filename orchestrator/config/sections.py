@@ -16,7 +16,7 @@ from orchestrator.domain.request import DEFAULT_PRIORITY, MAX_PRIORITY
 from orchestrator.policy.limits import Limits
 
 # What the paths of the API begin with. A base path that began so, too, could not be told from them.
-_OWN_PATHS = ("v1", "api", "docs", "openapi.json", "healthz", "readyz", "metrics", ".well-known", "console")
+_OWN_PATHS = ("v1", "api", "docs", "openapi.json", "llms.txt", "healthz", "readyz", "metrics", ".well-known", "console")
 
 
 WORKER_URLS_S = 3600

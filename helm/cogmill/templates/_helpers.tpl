@@ -152,6 +152,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
       (print $base "/docs") "Prefix"
       (print $base "/console") "Prefix"
       (print $base "/openapi.json") "Exact"
+      (print $base "/llms.txt") "Exact"
       (print $base "/.well-known/jwks.json") "Exact"
       (print $base "/v1") "Prefix"
       (print $base "/api/paas/v4") "Prefix" | toJson -}}

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ADMIN = "/v1/admin"
 OPERATIONS = [
-    (method.upper(), path, Scope(operation["security"][0]["API key"][0]))
+    (method.upper(), path, Scope(operation["security"][0]["api_key"][0]))
     for path, item in document()["paths"].items()
     for method, operation in item.items()
     if path.startswith(f"{ADMIN}/")

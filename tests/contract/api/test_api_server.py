@@ -255,9 +255,9 @@ async def test_the_openapi_document_shows_bodies_answers_and_the_key(api: Api) -
     result = "/api/paas/v4/async-result/{video_id}"
     for path, method, scope in ((OPENAI, "post", "submit"), (BIGMODEL, "post", "submit"), (result, "get", "read")):
         operation = document["paths"][path][method]
-        assert operation["security"] == [{"API key": [scope]}]
+        assert operation["security"] == [{"api_key": [scope]}]
         assert "$ref" in operation["responses"]["200"]["content"]["application/json"]["schema"]
     content = document["paths"][OPENAI]["post"]["requestBody"]["content"]
     assert content.keys() == {"application/json", "multipart/form-data"}
     assert {"prompt", "seconds", "size", "seed"} <= content["application/json"]["schema"]["properties"].keys()
-    assert document["components"]["securitySchemes"]["API key"]["scheme"] == "bearer"
+    assert document["components"]["securitySchemes"]["api_key"]["scheme"] == "bearer"

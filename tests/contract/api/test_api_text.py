@@ -38,7 +38,7 @@ def _parameters(kind: str) -> list[tuple[str, str, str]]:
         (method, path, parameter["name"])
         for method, path, operation in OPERATIONS
         for parameter in operation.get("parameters", ())
-        if parameter["in"] == kind
+        if parameter.get("in") == kind
     ]
 
 

@@ -37,7 +37,10 @@ from tests.support.sockets import free_port
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 # What anybody may read.
-OPEN = {"/", "/healthz", "/readyz", "/metrics", "/docs", "/docs/{name}", "/openapi.json", "/.well-known/jwks.json"}
+OPEN = {
+    "/", "/healthz", "/readyz", "/metrics", "/docs", "/docs/{name}", "/openapi.json", "/llms.txt",
+    "/.well-known/jwks.json",
+}  # fmt: skip
 # The console's page and files are everybody's; its sessions are what the cookie says (`test_sessions.py` and
 # `test_signing_in.py` in `tests/security/`).
 CONSOLE = "/console"

@@ -70,7 +70,7 @@ async def test_a_route_names_a_scope_exactly_where_it_is_closed_without_a_key(ap
                 assert isinstance(route, APIRoute)
                 assert scope_of(route.openapi_extra) in Scope
     assert closed == {(method, path) for method, path, _ in ROUTES}
-    assert open_ == {"/", "/docs", "/docs/{name}", "/openapi.json", *OPEN}
+    assert open_ == {"/", "/docs", "/docs/{name}", "/openapi.json", "/llms.txt", *OPEN}
 
 
 @pytest.mark.parametrize(("method", "path", "scope"), ROUTES)

@@ -18,11 +18,11 @@ from api.app import create_app
 from api.services import Services
 from orchestrator.config import ApiSettings, Settings
 from orchestrator.config.sections import _OWN_PATHS
-from orchestrator.domain.errors import Unauthenticated
+from orchestrator.domain.errors import Unauthenticated, Unavailable
 from orchestrator.ports import ApiKey
 from tests.support.api import api_settings, in_process
 
-FILES = ["docs.js", "home.css", "swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png"]
+FILES = ["docs.js", "docs.css", "home.css", "swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png"]
 PAGES = {"/": "/docs/home.css", "/docs": "docs/docs.js"}
 APP = "https://app.example"
 
@@ -35,6 +35,11 @@ class _NoKeys:
 class _NoWatchers:
     async def run_once(self) -> None:
         """There are none."""
+
+
+class _NoStorage:
+    async def sign(self, *signed: object, **how: object) -> str:
+        raise Unavailable
 
 
 class _NoUses:
@@ -51,7 +56,7 @@ class _NoRefusals(_NoUses):
 async def nothing(settings: Settings) -> AsyncIterator[Services]:
     """Services without a database: enough to refuse everybody."""
     parts = {"feed": _NoWatchers(), "campaign_feed": _NoWatchers(), "keyring": _NoKeys()}
-    parts |= {"uses": _NoUses(), "refusals": _NoRefusals()}
+    parts |= {"uses": _NoUses(), "refusals": _NoRefusals(), "downloads": _NoStorage()}
     yield cast(Services, SimpleNamespace(settings=settings, **parts))
 
 
@@ -125,7 +130,41 @@ async def test_the_root_answers_a_person_with_a_page_and_a_program_with_json() -
     assert person.text.startswith("<!doctype html>")
     for program in programs:
         assert program.json()["base_urls"] == {"openai": "/v1", "bigmodel": "/api/paas/v4"}
+        places = {name: program.json()[name] for name in ("console", "docs", "openapi", "llms")}
+        assert places == {"console": "/console", "docs": "/docs", "openapi": "/openapi.json", "llms": "/llms.txt"}
     assert {each.headers["vary"] for each in (person, *programs)} == {"accept"}
+
+
+async def test_llms_txt_is_of_its_format_and_leads_to_every_route() -> None:
+    base = "/cogmill"
+    async with client(base_path=base) as http:
+        index = (await http.get(f"{base}/llms.txt")).text
+        # llmstxt.org: a title, a summary, whatever is no heading, and sections of links.
+        title, summary, *_ = index.split("\n\n")
+        assert title == "# Cogmill"
+        assert re.fullmatch(r"> [^\n]+", summary)
+        first, *sections = re.split(r"^## ", index, flags=re.MULTILINE)
+        assert "](" not in first
+        assert [section.partition("\n")[0] for section in sections] == ["Reference", "Optional"]
+        links = re.findall(r"^- \[[^\]]+\]\(([^)]+)\): .+$", "".join(sections), re.MULTILINE)
+        assert len(links) == sum(line.startswith("- ") for section in sections for line in section.splitlines())
+        texts = [
+            (await http.get(link)).raise_for_status().text for link in links if link.endswith((".md", "llms-full.txt"))
+        ]
+        assert all(link.startswith(f"{base}/") for link in links)
+        document = (await http.get(f"{base}/openapi.json")).json()
+        routes = {(m.upper(), path) for path, item in document["paths"].items() for m in item}
+        assert {
+            tuple(found) for text in texts[:-1] for found in re.findall(r"^## ([A-Z]+) (/.*)$", text, re.M)
+        } == routes
+        assert {tuple(found) for found in re.findall(r"^## ([A-Z]+) (/.*)$", texts[-1], re.M)} == routes
+        assert "client.batches.create(" in texts[-1]
+        kinds = [
+            (await http.head(f"{base}/docs/{name}")).headers["content-type"] for name in ("jobs.md", "llms-full.txt")
+        ]
+        assert kinds == ["text/markdown; charset=utf-8", "text/plain; charset=utf-8"]
+        for other in ("nothing.md", "beginning.md", "llms.txt"):
+            assert (await http.get(f"{base}/docs/{other}")).status_code == 404
 
 
 # ------------------------------------------------------------ a base path
