@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from tests.support.s3 import S3Server
 
 WIDE, NARROW = 1440, 390
+# How each page is looked at: every width, theme and language, in two looks.
+LOOKS = [(WIDE, "light", "en"), (NARROW, "dark", "zh")]
 _HEIGHTS = {WIDE: 900, NARROW: 844}
 # Where `shot` puts pictures; without it, it takes none.
 _SHOTS = os.environ.get("COGMILL_SHOTS")
