@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.support.console import LOOKS, NARROW, Console, at_rest, away, findings, overflow, shot
+from tests.support.console import LOOKS, NARROW, Console, at_rest, away, drop, findings, overflow, shot
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -102,12 +102,3 @@ async def kept(page: Page, text: str) -> None:
         "each.includes(text)) ? done() : setTimeout(look, 50); look(); })",
         text,
     )
-
-
-async def drop(page: Page, name: str, text: str) -> None:
-    """Drag a file onto the page, as a person does."""
-    data = await page.evaluate_handle(
-        "([name, text]) => { const data = new DataTransfer(); data.items.add(new File([text], name)); return data; }",
-        [name, text],
-    )
-    await page.dispatch_event(".drop", "drop", {"dataTransfer": data})

@@ -185,3 +185,12 @@ async def away(page: Page) -> AsyncIterator[None]:
     await page.context.set_offline(True)
     yield
     await page.context.set_offline(False)
+
+
+async def drop(page: Page, name: str, text: str) -> None:
+    """Drag a file onto the page, as a person does."""
+    data = await page.evaluate_handle(
+        "([name, text]) => { const data = new DataTransfer(); data.items.add(new File([text], name)); return data; }",
+        [name, text],
+    )
+    await page.dispatch_event(".drop", "drop", {"dataTransfer": data})

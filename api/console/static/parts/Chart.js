@@ -4,7 +4,7 @@ import { short } from "../lib/numbers.js";
 import { theme } from "../lib/theme.js";
 import { clock } from "../lib/time.js";
 import { html, useEffect, useRef } from "../lib/ui.js";
-import { language } from "../lib/words.js";
+import { language, t } from "../lib/words.js";
 import uPlot from "../vendor/uplot.js";
 
 /**
@@ -83,7 +83,8 @@ export function Chart({
         },
       ],
       series: [
-        { value: (/** @type {any} */ _, /** @type {number} */ at) => (at ? clock(at) : "–") },
+        // What the legend says of no moment is nothing, and the style leaves its line of time out.
+        { label: t("chart.time"), value: (/** @type {any} */ _, /** @type {number} */ at) => (at ? clock(at) : "") },
         ...lines.map((line, i) => ({
           label: line.name,
           stroke: color(line.tone),
@@ -96,13 +97,12 @@ export function Chart({
             /** @type {any} */ _v,
             /** @type {any} */ _s,
             /** @type {number | null} */ at,
-          ) =>
-            at === null || at === undefined || line.values[at] == null
-              ? "–"
-              : format(/** @type {number} */ (lines[i].values[at])),
+          ) => {
+            if (at === null || at === undefined) return "";
+            return line.values[at] == null ? "–" : format(/** @type {number} */ (lines[i].values[at]));
+          },
         })),
       ],
-      // Stacked, an area ends where the one below it begins.
       // Stacked, an area ends where the one below it begins.
       bands: stacked
         ? lines.slice(1).map((_, at) => ({ series: /** @type {[number, number]} */ ([at + 2, at + 1]) }))

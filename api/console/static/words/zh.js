@@ -27,6 +27,7 @@ export default {
   "player.none": "还没有画面",
   "player.broken": "视频无法播放",
   "table.empty": "这里没有内容",
+  "chart.time": "时间",
   "table.more": "更多",
   "table.shown": "已显示 {count} 条",
   "tell.me": "完成时通知我",
