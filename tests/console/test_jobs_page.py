@@ -112,6 +112,7 @@ async def test_jobs_are_walked_and_cancelled_by_keyboard_alone(console: Console)
     await page.keyboard.press("c")
     await page.get_by_role("dialog").get_by_role("button", name="Cancel the job").click()
     await page.get_by_text("Cancelled", exact=True).last.wait_for()
+    await expect(page.get_by_role("dialog")).to_have_count(0)
     assert (await console.api.http.get(f"/v1/jobs/{waits}")).json()["state"] == "cancelled"
     await page.keyboard.press("Enter")
     await page.wait_for_url(f"**/jobs/{waits}")

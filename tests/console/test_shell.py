@@ -103,7 +103,7 @@ async def test_a_window_keeps_the_focus_and_gives_it_back_and_what_destroys_asks
 
 
 async def test_what_is_done_later_can_be_undone(console: Console) -> None:
-    page = await console.page("/parts")
+    page = await console.page("/parts", spoilt=True)
     await page.clock.install()
     await page.get_by_role("button", name="Undo").click()
     await page.get_by_role("status").get_by_role("button", name="Undo").click()

@@ -44,7 +44,9 @@ class Console:
     api: Api
     browser: Browser
     port: int
-    opened: list[BrowserContext] = field(default_factory=list)
+    # Profiles that no page uses, by their language: with the console's files in their cache.
+    idle: dict[str, list[BrowserContext]] = field(default_factory=dict)
+    opened: list[tuple[str, BrowserContext]] = field(default_factory=list)
     # What pages wrote into the browser's console as errors, violations of the policy among them.
     errors: list[str] = field(default_factory=list)
 
@@ -54,25 +56,38 @@ class Console:
 
     async def page(
         self, path: str = "", *, width: int = WIDE, theme: str = "light", language: str = "en", key: str | None = None,
-        signed_in: bool = True, height: int | None = None,
+        signed_in: bool = True, height: int | None = None, spoilt: bool = False,
     ) -> Page:  # fmt: skip
-        """A page of the console in a browser profile of its own; `key` signs in as somebody else."""
-        size = ViewportSize(width=width, height=height or _HEIGHTS.get(width, 900))
-        context = await self.browser.new_context(
-            viewport=size, locale={"en": "en-GB", "zh": "zh-CN"}[language], timezone_id="Europe/Berlin",
-            color_scheme="dark" if theme == "dark" else "light",
-            reduced_motion="reduce",  # or a page is looked at while it still fades in
-        )  # fmt: skip
-        self.opened.append(context)
+        """A page of the console in a browser profile of its own; `key` signs in as somebody else.
+
+        `spoilt`: what is done to the profile cannot be undone, and no other test gets it.
+        """
+        context = await self._profile(language)
+        if spoilt:
+            self.opened[-1] = ("", context)
         if signed_in:
             await self.sign_in(context, key)
         page = await context.new_page()
+        await page.set_viewport_size(ViewportSize(width=width, height=height or _HEIGHTS.get(width, 900)))
+        # Without motion, or a page is looked at while it still fades in.
+        await page.emulate_media(color_scheme="dark" if theme == "dark" else "light", reduced_motion="reduce")
         page.set_default_timeout(_PATIENCE_MS)
         expect.set_options(timeout=_PATIENCE_MS)
         page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         await page.goto(f"{self.url}{path}")
         return page
+
+    async def _profile(self, language: str) -> BrowserContext:
+        """One that remembers nothing but the console's files, which a new one would ask for again."""
+        idle = self.idle.setdefault(language, [])
+        if idle:
+            context = idle.pop()
+        else:
+            locale = {"en": "en-GB", "zh": "zh-CN"}[language]
+            context = await self.browser.new_context(locale=locale, timezone_id="Europe/Berlin")
+        self.opened.append((language, context))
+        return context
 
     async def sign_in(self, context: BrowserContext, key: str | None = None) -> None:
         """Give a profile the cookie that signing in gives."""
@@ -91,10 +106,29 @@ class Console:
         return str(answer.json()["id"])
 
     async def close(self) -> None:
-        for context in self.opened:
-            await context.close()
+        for language, context in self.opened:
+            await forget(context, self.url)
+            self.idle.setdefault(language, []).append(context)
         self.opened.clear()
         self.errors.clear()
+
+
+async def forget(context: BrowserContext, url: str) -> None:
+    """Close a profile's pages and take from it what they left: cookies, permissions, and what they stored."""
+    for page in context.pages[1:]:
+        await page.close()
+    if context.pages:
+        (page,) = context.pages
+        debugger = await context.new_cdp_session(page)
+        await debugger.send("Storage.clearDataForOrigin", {"origin": origin(url), "storageTypes": "local_storage"})
+        await page.close()
+    await context.clear_cookies()
+    await context.clear_permissions()
+    await context.set_offline(False)
+
+
+def origin(url: str) -> str:
+    return "/".join(url.split("/")[:3])
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -129,10 +163,21 @@ async def console_server(
     postgres_server.drop_database(database)
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def profiles() -> AsyncIterator[dict[str, list[BrowserContext]]]:
+    """Those of a module's tests, none of which is used by two at once."""
+    idle: dict[str, list[BrowserContext]] = {}
+    yield idle
+    for context in [each for contexts in idle.values() for each in contexts]:
+        await context.close()
+
+
 @pytest_asyncio.fixture(loop_scope="session")
-async def console(console_server: tuple[Api, int], browser: Browser) -> AsyncIterator[Console]:
+async def console(
+    console_server: tuple[Api, int], browser: Browser, profiles: dict[str, list[BrowserContext]]
+) -> AsyncIterator[Console]:
     """The console for one test; its pages are closed behind it."""
-    opened = Console(console_server[0], browser, console_server[1])
+    opened = Console(console_server[0], browser, console_server[1], profiles)
     yield opened
     await opened.close()
 
