@@ -75,6 +75,7 @@ async def test_the_overview_tells_how_it_stands_and_goes_on_by_itself(console: C
     await expect(page.get_by_text("400", exact=True).first).to_be_visible()
     await page.get_by_role("figure").filter(has_text="Cumulative flow: ").wait_for()
     await page.get_by_role("figure").filter(has_text="GPU-busy share: ").wait_for()
+    await shot(page, "readme", down_to=page.locator(".flow"))  # api/console/overview.png
     alerts = page.get_by_role("list", name=re.compile("Alerts"))
     await alerts.get_by_text("Workers cannot load their model").wait_for()
     pools = page.get_by_role("region", name="By pool")

@@ -17,7 +17,17 @@ from uuid import uuid4
 import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, Playwright, ViewportSize, async_playwright, expect
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    FloatRect,
+    Locator,
+    Page,
+    Playwright,
+    ViewportSize,
+    async_playwright,
+    expect,
+)
 
 from tests.support.api import Api, api_settings, in_process, listening, serving
 from tests.support.tools import CACHE, need
@@ -185,10 +195,18 @@ async def console(
 # ------------------------------------------------------------ looking at a page
 
 
-async def shot(page: Page, name: str, *, whole: bool = False) -> None:
-    """A picture of the page into the folder that COGMILL_SHOTS names, for people to look at."""
-    if _SHOTS:
-        await page.screenshot(path=f"{_SHOTS}/{name}.png", full_page=whole, animations="disabled")
+async def shot(page: Page, name: str, *, whole: bool = False, down_to: Locator | None = None) -> None:
+    """A picture of the page into the folder that COGMILL_SHOTS names, for people to look at.
+
+    It ends with the window; with the page where it is to be `whole`; or below `down_to`.
+    """
+    if not _SHOTS:
+        return
+    clip: FloatRect | None = None
+    if down_to and page.viewport_size and (box := await down_to.bounding_box()):
+        clip = {"x": 0, "y": 0, "width": page.viewport_size["width"], "height": box["y"] + box["height"] + 16}
+    full = whole or clip is not None
+    await page.screenshot(path=f"{_SHOTS}/{name}.png", full_page=full, animations="disabled", clip=clip)
 
 
 async def findings(page: Page) -> list[str]:
