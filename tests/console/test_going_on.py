@@ -152,6 +152,7 @@ async def test_a_stream_that_breaks_goes_on_behind_the_last_event(console: Conso
     claim = await console.api.claim(job)
     with Proxy(console.port).running() as proxy:
         page = await replace(console, port=proxy.port).page(f"/jobs/{job}")
+        await page.get_by_role("status").get_by_text("Loading").wait_for()  # the page is all there
         told = ""
         while not told:  # it broke before it had told anything
             async with page.expect_request(lambda sent: sent.url.endswith(f"/v1/videos/{job}/events")) as again:
