@@ -11,7 +11,7 @@ from playwright.async_api import expect
 
 from orchestrator.domain.rights import ROLES, USUAL, Role
 from tests.support.api import POOL, in_process
-from tests.support.console import NARROW, WIDE, Console, at_rest, findings, overflow, shot
+from tests.support.console import LOOKS, Console, at_rest, findings, overflow, shot
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -65,10 +65,7 @@ async def test_who_may_not_see_it_is_told_so_and_not_led_there(console: Console)
     assert await page.get_by_role("link", name="Audit").count() == 0
 
 
-@pytest.mark.parametrize(
-    ("width", "theme", "language"),
-    [(WIDE, "light", "en"), (WIDE, "dark", "zh"), (NARROW, "light", "zh"), (NARROW, "dark", "en")],
-)
+@pytest.mark.parametrize(("width", "theme", "language"), LOOKS)
 async def test_everybody_can_read_it(console: Console, width: int, theme: str, language: str) -> None:
     key = await console.api.key("platform", scopes=ROLES[Role.ADMIN] | USUAL)
     await act(console, key)

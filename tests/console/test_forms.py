@@ -7,11 +7,10 @@ import re
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.support.console import NARROW, WIDE, Console, at_rest, away, findings, overflow, shot
+from tests.support.console import LOOKS, NARROW, Console, at_rest, away, drop, findings, overflow, shot
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-LOOKS = [(WIDE, "light"), (NARROW, "dark")]
 ROWS = "custom_id,product,scene\n" + "".join(f"clip-{n},mug {n},table\n" for n in range(250))
 
 
@@ -23,9 +22,9 @@ async def priced(page: Page) -> float:
 
 
 async def test_a_video_is_priced_as_one_types_and_made(console: Console) -> None:
-    for width, theme in LOOKS:
-        page = await console.page("/new/video", width=width, theme=theme)
-        await priced(page)
+    for width, theme, language in reversed(LOOKS):  # and goes on in English
+        page = await console.page("/new/video", width=width, theme=theme, language=language)
+        await expect(page.locator(".price .total")).to_have_text(re.compile(r"\d"))
         await at_rest(page)
         await shot(page, f"new-video-{width}-{theme}", whole=True)
         assert await findings(page) == []
@@ -103,12 +102,3 @@ async def kept(page: Page, text: str) -> None:
         "each.includes(text)) ? done() : setTimeout(look, 50); look(); })",
         text,
     )
-
-
-async def drop(page: Page, name: str, text: str) -> None:
-    """Drag a file onto the page, as a person does."""
-    data = await page.evaluate_handle(
-        "([name, text]) => { const data = new DataTransfer(); data.items.add(new File([text], name)); return data; }",
-        [name, text],
-    )
-    await page.dispatch_event(".drop", "drop", {"dataTransfer": data})

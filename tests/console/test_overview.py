@@ -12,15 +12,13 @@ from playwright.async_api import Page, expect
 
 from orchestrator.domain.rights import ROLES, USUAL, Role
 from tests.support.api import POOL
-from tests.support.console import NARROW, WIDE, Console, findings, overflow, shot
+from tests.support.console import LOOKS, NARROW, WIDE, Console, findings, overflow, shot
 from tests.support.machines import Machines
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 # A machine that does much else is slow.
 expect.set_options(timeout=20_000)
-
-LOOKS = [(WIDE, "light", "en"), (WIDE, "dark", "zh"), (NARROW, "light", "zh"), (NARROW, "dark", "en")]
 
 
 async def admin(console: Console, path: str, role: Role = Role.ADMIN, **how: Any) -> Page:
@@ -50,25 +48,25 @@ async def looks_right(page: Page, console: Console, name: str) -> None:
 
 
 @pytest.mark.parametrize(("width", "theme", "language"), LOOKS)
-@pytest.mark.parametrize("path", ["", "/fleet", "/usage"])
-async def test_a_busy_deployment_can_be_read(
-    console: Console, path: str, width: int, theme: str, language: str
-) -> None:
+async def test_a_busy_deployment_can_be_read(console: Console, width: int, theme: str, language: str) -> None:
     await much(console)
-    page = await admin(console, path, width=width, theme=theme, language=language)
-    await page.get_by_role("table").first.wait_for()
-    await looks_right(page, console, f"many{path.replace('/', '-') or '-overview'}-{width}-{theme}-{language}")
+    page = await admin(console, "", width=width, theme=theme, language=language)
+    for path, name in (("", "overview"), ("/fleet", "fleet"), ("/usage", "usage")):
+        await page.goto(f"{console.url}{path}")
+        await page.get_by_role("table").first.wait_for()
+        await looks_right(page, console, f"many-{name}-{width}-{theme}-{language}")
 
 
-@pytest.mark.parametrize("path", ["", "/fleet", "/usage"])
-async def test_where_nothing_is_yet_the_page_says_what_will_be(console: Console, path: str) -> None:
+async def test_where_nothing_is_yet_the_page_says_what_will_be(console: Console) -> None:
     await Machines.none(console.api)
-    words = {"": "Nothing was asked for yet", "/fleet": "No workers", "/usage": "Nothing was used in this time"}[path]
+    words = {"": "Nothing was asked for yet", "/fleet": "No workers", "/usage": "Nothing was used in this time"}
     for key, who in ((None, "own"), (await console.api.key("platform", scopes=ROLES[Role.ADMIN] | USUAL), "all")):
-        page = await console.page(path, key=key, width=NARROW if who == "own" else WIDE)
-        told = words if path != "/fleet" or who == "all" else "The fleet is for operators"
-        await page.get_by_role("heading", name=told).wait_for()
-        await looks_right(page, console, f"none{path.replace('/', '-') or '-overview'}-{who}")
+        page = await console.page("", key=key, width=NARROW if who == "own" else WIDE)
+        for path, told in words.items():
+            await page.goto(f"{console.url}{path}")
+            told = told if path != "/fleet" or who == "all" else "The fleet is for operators"
+            await page.get_by_role("heading", name=told).wait_for()
+            await looks_right(page, console, f"none{path.replace('/', '-') or '-overview'}-{who}")
 
 
 async def test_the_overview_tells_how_it_stands_and_goes_on_by_itself(console: Console) -> None:
@@ -77,6 +75,7 @@ async def test_the_overview_tells_how_it_stands_and_goes_on_by_itself(console: C
     await expect(page.get_by_text("400", exact=True).first).to_be_visible()
     await page.get_by_role("figure").filter(has_text="Cumulative flow: ").wait_for()
     await page.get_by_role("figure").filter(has_text="GPU-busy share: ").wait_for()
+    await shot(page, "readme", down_to=page.locator(".flow"))  # api/console/overview.png
     alerts = page.get_by_role("list", name=re.compile("Alerts"))
     await alerts.get_by_text("Workers cannot load their model").wait_for()
     pools = page.get_by_role("region", name="By pool")

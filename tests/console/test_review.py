@@ -10,7 +10,7 @@ import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from orchestrator.domain.campaign import CampaignState
-from tests.support.console import NARROW, WIDE, Console, at_rest, away, findings, overflow, shot
+from tests.support.console import LOOKS, WIDE, Console, at_rest, away, findings, overflow, shot
 from tests.support.desks import Desks
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -152,9 +152,9 @@ async def test_rejections_are_carried_out_and_what_is_approved_is_promoted(conso
 async def test_thousands_are_a_sheet_of_which_only_what_is_in_sight_is_drawn(console: Console, desks: Desks) -> None:
     campaign_id = await desks.done(12)
     await desks.many(campaign_id, 3000)
-    for width, theme in [(WIDE, "light"), (WIDE, "dark"), (NARROW, "light"), (NARROW, "dark")]:
-        page = await open_desk(console, campaign_id, width=width, theme=theme, show="all")
-        await page.get_by_text("3,012 undecided").wait_for()
+    for width, theme, language in LOOKS:
+        page = await open_desk(console, campaign_id, width=width, theme=theme, language=language, show="all")
+        await page.get_by_text("3,012").first.wait_for()
         await at_rest(page)
         await shot(page, f"review-{width}-{theme}")
         assert await findings(page) == []

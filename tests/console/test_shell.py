@@ -10,7 +10,7 @@ from playwright.async_api import Page, expect
 from orchestrator.domain.rights import ROLES, USUAL, Role
 from orchestrator.tenants import keys
 from tests.support.api import MASTER_KEY
-from tests.support.console import NARROW, WIDE, Console, at_rest, away, findings, overflow, shot
+from tests.support.console import LOOKS, Console, at_rest, away, findings, overflow, shot
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -43,11 +43,11 @@ async def test_a_key_signs_in_and_out_a_wrong_one_is_told_so_and_none_is_kept_in
     await expect(page.get_by_label("API key")).to_be_visible()
 
 
-@pytest.mark.parametrize(("width", "theme"), [(WIDE, "light"), (WIDE, "dark"), (NARROW, "light"), (NARROW, "dark")])
+@pytest.mark.parametrize(("width", "theme", "language"), LOOKS)
 async def test_the_parts_are_for_everybody_at_every_width_and_break_no_rule(
-    console: Console, width: int, theme: str
+    console: Console, width: int, theme: str, language: str
 ) -> None:
-    page = await console.page("/parts", width=width, theme=theme, language="zh" if width == NARROW else "en")
+    page = await console.page("/parts", width=width, theme=theme, language=language)
     await expect(page.locator(".chart canvas")).to_be_visible()
     assert await page.evaluate("document.documentElement.dataset.theme") == theme
     await shot(page, f"parts-{width}-{theme}", whole=True)
@@ -103,7 +103,7 @@ async def test_a_window_keeps_the_focus_and_gives_it_back_and_what_destroys_asks
 
 
 async def test_what_is_done_later_can_be_undone(console: Console) -> None:
-    page = await console.page("/parts")
+    page = await console.page("/parts", spoilt=True)
     await page.clock.install()
     await page.get_by_role("button", name="Undo").click()
     await page.get_by_role("status").get_by_role("button", name="Undo").click()
@@ -210,7 +210,7 @@ async def test_who_asks_is_told_by_the_browser_when_something_is_done(console: C
     await expect(page.locator("html")).to_have_attribute("data-told", "The video is ready")
 
 
-async def test_every_page_of_the_navigation_opens_and_is_for_everybody(console: Console) -> None:
+async def test_every_page_of_the_navigation_opens(console: Console) -> None:
     page = await console.page("/parts", key=await console.api.key(scopes=ROLES[Role.ADMIN] | USUAL))
     navigation = page.get_by_role("navigation", name="Pages")
     entries = navigation.locator("a.entry")
@@ -221,8 +221,6 @@ async def test_every_page_of_the_navigation_opens_and_is_for_everybody(console: 
         await expect(page.get_by_role("heading", level=1)).to_be_visible()
         await at_rest(page)
         assert await page.locator("main .problem").count() == 0, name
-        assert await findings(page) == [], name
-        assert await overflow(page) <= 0, name
     assert console.errors == []
 
 

@@ -10,7 +10,7 @@ from playwright.async_api import Page, expect
 
 from orchestrator.domain.rights import ROLES, USUAL, Role
 from tests.support.api import POOL, id_of, in_process
-from tests.support.console import NARROW, WIDE, Console, at_rest, findings, overflow, shot
+from tests.support.console import LOOKS, Console, at_rest, findings, overflow, shot
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -170,19 +170,17 @@ async def test_a_tenant_is_erased_by_its_name_alone_and_a_viewer_is_not_offered_
     assert console.errors == []
 
 
-@pytest.mark.parametrize(
-    ("width", "theme", "language"),
-    [(WIDE, "light", "en"), (WIDE, "dark", "zh"), (NARROW, "light", "zh"), (NARROW, "dark", "en")],
-)
+@pytest.mark.parametrize(("width", "theme", "language"), LOOKS)
 async def test_everybody_can_read_it_with_many_and_with_nothing(
     console: Console, width: int, theme: str, language: str
 ) -> None:
     key = await admin(console)
     await furnish(console, key)
+    page = await console.page("", width=width, theme=theme, language=language, key=key)
     for name, path in (("tenants", "/tenants"), ("tenant", f"/tenants/{console.api.tenant}"),
                        ("tenant-empty", "/tenants/team-3"), ("keys", "/tenants?tab=keys"),
                        ("erasures", "/tenants?tab=erasures")):  # fmt: skip
-        page = await console.page(path, width=width, theme=theme, language=language, key=key)
+        await page.goto(f"{console.url}{path}")
         await page.locator("h1").wait_for()
         await at_rest(page)
         await shot(page, f"{name}-{width}-{theme}", whole=True)

@@ -10,7 +10,7 @@ import pytest_asyncio
 from playwright.async_api import expect
 
 from tests.support.api import Api, in_process, listening, serving
-from tests.support.console import NARROW, WIDE, Console, at_rest, findings, overflow, shot
+from tests.support.console import LOOKS, Console, at_rest, findings, overflow, shot
 from tests.support.postgres import Server
 from tests.support.receivers import Post, posting, receiving, webhook_settings
 
@@ -125,10 +125,7 @@ async def test_the_secret_of_requests_is_shown_when_asked_for(console: Console) 
     await expect(page.locator("[data-secret]")).not_to_have_text(shown)
 
 
-@pytest.mark.parametrize(
-    ("width", "theme", "language"),
-    [(WIDE, "light", "en"), (WIDE, "dark", "zh"), (NARROW, "light", "zh"), (NARROW, "dark", "en")],
-)
+@pytest.mark.parametrize(("width", "theme", "language"), LOOKS)
 async def test_everybody_can_read_it(console: Console, width: int, theme: str, language: str) -> None:
     page = await console.page("/webhooks", width=width, theme=theme, language=language)
     for tab in ("endpoints", "deliveries", "secret"):

@@ -17,7 +17,18 @@ from uuid import uuid4
 import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, Playwright, ViewportSize, async_playwright, expect
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    Error,
+    FloatRect,
+    Locator,
+    Page,
+    Playwright,
+    ViewportSize,
+    async_playwright,
+    expect,
+)
 
 from tests.support.api import Api, api_settings, in_process, listening, serving
 from tests.support.tools import CACHE, need
@@ -27,6 +38,8 @@ if TYPE_CHECKING:
     from tests.support.s3 import S3Server
 
 WIDE, NARROW = 1440, 390
+# How each page is looked at: every width, theme and language, in two looks.
+LOOKS = [(WIDE, "light", "en"), (NARROW, "dark", "zh")]
 _HEIGHTS = {WIDE: 900, NARROW: 844}
 # Where `shot` puts pictures; without it, it takes none.
 _SHOTS = os.environ.get("COGMILL_SHOTS")
@@ -42,7 +55,9 @@ class Console:
     api: Api
     browser: Browser
     port: int
-    opened: list[BrowserContext] = field(default_factory=list)
+    # Profiles that no page uses, by their language: with the console's files in their cache.
+    idle: dict[str, list[BrowserContext]] = field(default_factory=dict)
+    opened: list[tuple[str, BrowserContext]] = field(default_factory=list)
     # What pages wrote into the browser's console as errors, violations of the policy among them.
     errors: list[str] = field(default_factory=list)
 
@@ -52,25 +67,38 @@ class Console:
 
     async def page(
         self, path: str = "", *, width: int = WIDE, theme: str = "light", language: str = "en", key: str | None = None,
-        signed_in: bool = True, height: int | None = None,
+        signed_in: bool = True, height: int | None = None, spoilt: bool = False,
     ) -> Page:  # fmt: skip
-        """A page of the console in a browser profile of its own; `key` signs in as somebody else."""
-        size = ViewportSize(width=width, height=height or _HEIGHTS.get(width, 900))
-        context = await self.browser.new_context(
-            viewport=size, locale={"en": "en-GB", "zh": "zh-CN"}[language], timezone_id="Europe/Berlin",
-            color_scheme="dark" if theme == "dark" else "light",
-            reduced_motion="reduce",  # or a page is looked at while it still fades in
-        )  # fmt: skip
-        self.opened.append(context)
+        """A page of the console in a browser profile of its own; `key` signs in as somebody else.
+
+        `spoilt`: what is done to the profile cannot be undone, and no other test gets it.
+        """
+        context = await self._profile(language)
+        if spoilt:
+            self.opened[-1] = ("", context)
         if signed_in:
             await self.sign_in(context, key)
         page = await context.new_page()
+        await page.set_viewport_size(ViewportSize(width=width, height=height or _HEIGHTS.get(width, 900)))
+        # Without motion, or a page is looked at while it still fades in.
+        await page.emulate_media(color_scheme="dark" if theme == "dark" else "light", reduced_motion="reduce")
         page.set_default_timeout(_PATIENCE_MS)
         expect.set_options(timeout=_PATIENCE_MS)
         page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         await page.goto(f"{self.url}{path}")
         return page
+
+    async def _profile(self, language: str) -> BrowserContext:
+        """One that remembers nothing but the console's files, which a new one would ask for again."""
+        idle = self.idle.setdefault(language, [])
+        if idle:
+            context = idle.pop()
+        else:
+            locale = {"en": "en-GB", "zh": "zh-CN"}[language]
+            context = await self.browser.new_context(locale=locale, timezone_id="Europe/Berlin")
+        self.opened.append((language, context))
+        return context
 
     async def sign_in(self, context: BrowserContext, key: str | None = None) -> None:
         """Give a profile the cookie that signing in gives."""
@@ -89,10 +117,24 @@ class Console:
         return str(answer.json()["id"])
 
     async def close(self) -> None:
-        for context in self.opened:
-            await context.close()
+        for language, context in self.opened:
+            try:
+                await forget(context)
+            except Error:  # some page of it hangs: the next test gets a new one
+                await context.close()
+            else:
+                self.idle.setdefault(language, []).append(context)
         self.opened.clear()
         self.errors.clear()
+
+
+async def forget(context: BrowserContext) -> None:
+    """Close a profile's pages and take from it what they left: cookies, permissions, and what they stored."""
+    for page in context.pages:
+        await page.close()
+    await context.set_storage_state({"cookies": [], "origins": []})
+    await context.clear_permissions()
+    await context.set_offline(False)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -127,10 +169,21 @@ async def console_server(
     postgres_server.drop_database(database)
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def profiles() -> AsyncIterator[dict[str, list[BrowserContext]]]:
+    """Those of a module's tests, none of which is used by two at once."""
+    idle: dict[str, list[BrowserContext]] = {}
+    yield idle
+    for context in [each for contexts in idle.values() for each in contexts]:
+        await context.close()
+
+
 @pytest_asyncio.fixture(loop_scope="session")
-async def console(console_server: tuple[Api, int], browser: Browser) -> AsyncIterator[Console]:
+async def console(
+    console_server: tuple[Api, int], browser: Browser, profiles: dict[str, list[BrowserContext]]
+) -> AsyncIterator[Console]:
     """The console for one test; its pages are closed behind it."""
-    opened = Console(console_server[0], browser, console_server[1])
+    opened = Console(console_server[0], browser, console_server[1], profiles)
     yield opened
     await opened.close()
 
@@ -138,10 +191,18 @@ async def console(console_server: tuple[Api, int], browser: Browser) -> AsyncIte
 # ------------------------------------------------------------ looking at a page
 
 
-async def shot(page: Page, name: str, *, whole: bool = False) -> None:
-    """A picture of the page into the folder that COGMILL_SHOTS names, for people to look at."""
-    if _SHOTS:
-        await page.screenshot(path=f"{_SHOTS}/{name}.png", full_page=whole, animations="disabled")
+async def shot(page: Page, name: str, *, whole: bool = False, down_to: Locator | None = None) -> None:
+    """A picture of the page into the folder that COGMILL_SHOTS names, for people to look at.
+
+    It ends with the window; with the page where it is to be `whole`; or below `down_to`.
+    """
+    if not _SHOTS:
+        return
+    clip: FloatRect | None = None
+    if down_to and page.viewport_size and (box := await down_to.bounding_box()):
+        clip = {"x": 0, "y": 0, "width": page.viewport_size["width"], "height": box["y"] + box["height"] + 16}
+    full = whole or clip is not None
+    await page.screenshot(path=f"{_SHOTS}/{name}.png", full_page=full, animations="disabled", clip=clip)
 
 
 async def findings(page: Page) -> list[str]:
@@ -183,3 +244,12 @@ async def away(page: Page) -> AsyncIterator[None]:
     await page.context.set_offline(True)
     yield
     await page.context.set_offline(False)
+
+
+async def drop(page: Page, name: str, text: str) -> None:
+    """Drag a file onto the page, as a person does."""
+    data = await page.evaluate_handle(
+        "([name, text]) => { const data = new DataTransfer(); data.items.add(new File([text], name)); return data; }",
+        [name, text],
+    )
+    await page.dispatch_event(".drop", "drop", {"dataTransfer": data})

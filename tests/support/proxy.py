@@ -1,4 +1,4 @@
-"""A TCP proxy on 127.0.0.1 that slows down, counts or damages what passes."""
+"""A TCP proxy on 127.0.0.1 that slows down, counts, damages or breaks off what passes."""
 
 from __future__ import annotations
 
@@ -34,8 +34,12 @@ class Proxy:
         self.came_down = 0
 
     @property
+    def port(self) -> int:
+        return int(self._listener.getsockname()[1])
+
+    @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        return f"http://127.0.0.1:{self.port}"
 
     @contextmanager
     def running(self) -> Iterator[Proxy]:
@@ -47,6 +51,12 @@ class Proxy:
                 with suppress(OSError):
                     each.shutdown(socket.SHUT_RDWR)
                 each.close()
+
+    def break_off(self) -> None:
+        """Hang up every connection there is; new ones are taken."""
+        for each in self._sockets:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
 
     def _accept(self) -> None:
         with suppress(OSError):  # the listener was closed

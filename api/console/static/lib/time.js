@@ -32,6 +32,11 @@ export function clock(moment) {
   return date.toLocaleString(locale(), /** @type {any} */ ({ ...day, ...time }));
 }
 
+/** 28 Nov. @param {Moment} moment */
+export function day(moment) {
+  return dateOf(moment)?.toLocaleString(locale(), { day: "numeric", month: "short" }) ?? "–";
+}
+
 const UNITS = /** @type {const} */ ([
   ["d", 86400],
   ["h", 3600],

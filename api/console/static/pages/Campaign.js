@@ -10,6 +10,7 @@ import { DateTime, TimeAgo } from "../parts/Amounts.js";
 import { Card, Facts, Figures, Page } from "../parts/Card.js";
 import { Id } from "../parts/Copy.js";
 import { Icon } from "../parts/Icon.js";
+import { Notes } from "../parts/Notes.js";
 import { Loaded, Loading, ProblemBox } from "../parts/Problem.js";
 import { State } from "../parts/State.js";
 import { Tabs } from "../parts/Tabs.js";
@@ -149,6 +150,7 @@ function About(/** @type {{campaign: any}} */ { campaign }) {
           [t("campaign.about.sha"), campaign.manifest && html`<code class="small">${campaign.manifest.sha256}</code>`],
         ]} />
       </${Card}>
+      <${Notes} about=${campaign.id} />
     </div>
   `;
 }

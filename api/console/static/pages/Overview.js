@@ -63,7 +63,7 @@ function Numbers(/** @type {{it: any}} */ { it }) {
 /** What to do where nothing was ever asked for. */
 const First = () => html`
   <div class="card">
-    <${Empty} icon="overview" title=${t("overview.empty")} action=${may("submit") && html`<a class="button primary" href=${pageUrl("/new")}>${t("overview.empty.make")}</a>`}>
+    <${Empty} icon="overview" title=${t("overview.empty")} action=${may("submit") && html`<a class="button primary" href=${pageUrl("/new/video")}>${t("overview.empty.make")}</a>`}>
       <p>${t("overview.empty.hint")}</p>
     </${Empty}>
   </div>

@@ -2,10 +2,12 @@
 
 import { short } from "../lib/numbers.js";
 import { theme } from "../lib/theme.js";
-import { clock } from "../lib/time.js";
+import { clock, day } from "../lib/time.js";
 import { html, useEffect, useRef } from "../lib/ui.js";
-import { language } from "../lib/words.js";
+import { language, t } from "../lib/words.js";
 import uPlot from "../vendor/uplot.js";
+
+const DAYS_FROM_S = 4 * 86_400;
 
 /**
  * @typedef {{name: string, tone: string, values: (number | null)[], fill?: boolean, dashed?: boolean}} Line `fill`: an area down to zero
@@ -57,6 +59,8 @@ export function Chart({
       ticks: { show: false },
       font: "11px system-ui, sans-serif",
     };
+    // Over many days the time of day says nothing.
+    const tick = (times.at(-1) ?? 0) - (times[0] ?? 0) > DAYS_FROM_S ? day : clock;
     return {
       width: box.current?.clientWidth || 600,
       height,
@@ -72,7 +76,7 @@ export function Chart({
       axes: [
         {
           ...axis,
-          values: (/** @type {any} */ _, /** @type {number[]} */ at) => at.map((each) => clock(each)),
+          values: (/** @type {any} */ _, /** @type {number[]} */ at) => at.map((each) => tick(each)),
           space: 84,
           size: 30,
         },
@@ -83,7 +87,8 @@ export function Chart({
         },
       ],
       series: [
-        { value: (/** @type {any} */ _, /** @type {number} */ at) => (at ? clock(at) : "–") },
+        // What the legend says of no moment is nothing, and the style leaves its line of time out.
+        { label: t("chart.time"), value: (/** @type {any} */ _, /** @type {number} */ at) => (at ? clock(at) : "") },
         ...lines.map((line, i) => ({
           label: line.name,
           stroke: color(line.tone),
@@ -96,13 +101,12 @@ export function Chart({
             /** @type {any} */ _v,
             /** @type {any} */ _s,
             /** @type {number | null} */ at,
-          ) =>
-            at === null || at === undefined || line.values[at] == null
-              ? "–"
-              : format(/** @type {number} */ (lines[i].values[at])),
+          ) => {
+            if (at === null || at === undefined) return "";
+            return line.values[at] == null ? "–" : format(/** @type {number} */ (lines[i].values[at]));
+          },
         })),
       ],
-      // Stacked, an area ends where the one below it begins.
       // Stacked, an area ends where the one below it begins.
       bands: stacked
         ? lines.slice(1).map((_, at) => ({ series: /** @type {[number, number]} */ ([at + 2, at + 1]) }))

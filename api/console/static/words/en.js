@@ -27,6 +27,7 @@ export default {
   "player.none": "No picture yet",
   "player.broken": "The video could not be played",
   "table.empty": "Nothing here",
+  "chart.time": "Time",
   "table.more": "More",
   "table.shown": "{count} shown",
   "tell.me": "Tell me when it is done",

@@ -85,7 +85,7 @@ function Doing(/** @type {{worker: any}} */ { worker }) {
   return html`
     <${State} state=${state} />
     ${order && html` <span class="small muted" title=${order.asked_by}>${t(`fleet.order.${order.kind}`)}${order.left_s !== null && ` · ${t("fleet.left", { seconds: Math.round(order.left_s) })}`}</span>`}
-    ${worker.reason && html` <span class="small" title=${worker.detail}>${worker.reason}${worker.failures > 1 && ` (${worker.failures}×)`}</span>`}
+    ${worker.reason && html` <span class="small reason" title="${worker.reason} ${worker.detail ?? ""}">${worker.reason}${worker.failures > 1 && ` (${worker.failures}×)`}</span>`}
   `;
 }
 

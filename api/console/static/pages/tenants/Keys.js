@@ -60,7 +60,7 @@ export function Keys({ tenant, all = false }) {
       name: "scopes",
       title: t("tenants.key.scopes"),
       cell: (/** @type {any} */ key) =>
-        html`<span class="clip" title=${key.scopes.join(", ")}>${key.scopes.join(", ")}</span>`,
+        html`<span class="clip scopes" title=${key.scopes.join(", ")}>${key.scopes.join(", ")}</span>`,
     },
     {
       name: "used",

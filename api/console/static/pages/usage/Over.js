@@ -24,12 +24,12 @@ export function Over({ lines, span }) {
     slot.wasted += line.wasted_gpu_seconds;
   }
   // Of one unit, so that the axis can be read: hours of GPUs.
-  const hours = (/** @type {number} */ seconds) => t("time.h", { n: short(seconds / HOUR_S) });
+  const hours = (/** @type {number} */ n) => t("time.h", { n: short(n) });
   return html`
     <${Card} title=${step === HOUR_S ? t("usage.over.hours") : t("usage.over.days")}>
       <${Chart} label=${t("usage.gpu")} times=${slots.map((_, i) => span.from + i * step)} stacked format=${hours} lines=${[
-        { name: t("usage.useful"), tone: "green", values: slots.map((slot) => slot.used) },
-        { name: t("usage.wasted"), tone: "red", values: slots.map((slot) => slot.wasted) },
+        { name: t("usage.useful"), tone: "green", values: slots.map((slot) => slot.used / HOUR_S) },
+        { name: t("usage.wasted"), tone: "red", values: slots.map((slot) => slot.wasted / HOUR_S) },
       ]} />
     </${Card}>
   `;
