@@ -11,7 +11,7 @@ from pydantic import Field, JsonValue
 from api import deps
 from api.native import keys as own
 from api.openai.errors import DOCS
-from api.wire.bodies import read_json, typed
+from api.wire.bodies import read_json, read_optional, typed
 from api.wire.docs import Body, listed
 from api.wire.paging import After, Limit, Listing
 from api.wire.replies import reply
@@ -125,7 +125,7 @@ async def retrieve_key(request: Request, key_id: str, viewer: deps.Key) -> Respo
 )
 async def rotate_key(request: Request, key_id: str, admin: deps.Key) -> Response:
     """A new key in the place of this one, which goes on for a while. One that was replaced is not replaced again."""
-    fields = typed(own.RotateKey, await read_json(request) if await request.body() else {})
+    fields = typed(own.RotateKey, await read_optional(request))
     keys = deps.services(request).administration.keys
     return _told(await keys.rotate(admin, key_id, overlap_s=fields.overlap_s, expires_at=fields.expires_at))
 
@@ -143,7 +143,7 @@ async def rotate_key(request: Request, key_id: str, admin: deps.Key) -> Response
 )
 async def revoke_key(request: Request, key_id: str, admin: deps.Key) -> Response:
     """End a key for good, on every replica within seconds. Asked again, it changes nothing."""
-    fields = typed(own.RevokeKey, await read_json(request) if await request.body() else {})
+    fields = typed(own.RevokeKey, await read_optional(request))
     keys = deps.services(request).administration.keys
     return reply(_key(await keys.revoke(admin, key_id, descendants=fields.descendants)))
 

@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from api import deps
 from api.openai.errors import DOCS
-from api.wire.bodies import Number, read_json, typed
+from api.wire.bodies import Number, read_json, read_optional, typed
 from api.wire.docs import Body, listed
 from api.wire.paging import After, Identified, Limit, Listing
 from api.wire.replies import reply
@@ -151,7 +151,7 @@ async def retrieve_tenant(request: Request, tenant: str, viewer: deps.Key) -> Re
 )
 async def put_tenant(request: Request, tenant: str, admin: deps.Key) -> Response:
     """Make it where there is none, and change what is named. Asked again, it changes nothing."""
-    body = typed(ChangeTenant, await read_json(request) if await request.body() else {}, nested=True)
+    body = typed(ChangeTenant, await read_optional(request), nested=True)
     tenants = deps.services(request).administration.tenants
     return reply(_tenant(await tenants.put(tenant, weight=body.weight, limits=body.limits)))
 

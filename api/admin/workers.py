@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from api import deps
 from api.openai.errors import DOCS
-from api.wire.bodies import Number, read_json, typed
+from api.wire.bodies import Number, read_optional, typed
 from api.wire.docs import Body, listed
 from api.wire.paging import After, Identified, Limit, Listing
 from api.wire.replies import reply, unix
@@ -202,7 +202,7 @@ async def resume(request: Request, worker_id: str, operator: deps.Key) -> Respon
 
 
 async def _asked(request: Request, worker_id: str, kind: OrderKind, operator: ApiKey) -> Response:
-    fields = typed(AskWorker, await read_json(request) if await request.body() else {})
+    fields = typed(AskWorker, await read_optional(request))
     seen = await deps.services(request).administration.workers.ask(
         worker_id, kind, within_s=fields.within_s, incarnation=fields.incarnation, by=deps.name_of(operator)
     )

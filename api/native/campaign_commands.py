@@ -14,7 +14,7 @@ from api.native.campaign_answers import CAMPAIGN_EXAMPLE, PLAN_EXAMPLE, Campaign
 from api.native.campaign_translate import plan_of, version_of
 from api.native.campaigns import TAGGED, IfMatch, shown
 from api.openai.errors import DOCS
-from api.wire.bodies import read_json, typed
+from api.wire.bodies import read_json, read_optional, typed
 from api.wire.docs import Body
 from api.wire.replies import reply
 from orchestrator.campaigns.campaigns import Chosen
@@ -179,7 +179,7 @@ async def promote(request: Request, campaign_id: str, tenant: deps.Tenant) -> Re
 
 async def _optional(request: Request, fields: type[Fields]) -> Fields:
     """A body that may be left out."""
-    return typed(fields, await read_json(request) if await request.body() else {}, nested=True)
+    return typed(fields, await read_optional(request), nested=True)
 
 
 def _chosen(fields: schemas.ChooseRows) -> Chosen:

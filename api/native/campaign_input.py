@@ -13,7 +13,7 @@ from api.native.campaign_answers import CAMPAIGN_EXAMPLE, UPLOAD_EXAMPLE, Campai
 from api.native.campaign_schemas import IngestCampaign
 from api.native.campaigns import TAGGED, shown
 from api.openai.errors import DOCS
-from api.wire.bodies import content_type, read_json, typed
+from api.wire.bodies import content_type, read_optional, typed
 from api.wire.docs import Body, Raw
 from api.wire.replies import reply, unix
 from api.wire.uploads import streamed
@@ -122,7 +122,7 @@ async def offer(request: Request, campaign_id: str, tenant: deps.Tenant) -> Resp
 )
 async def ingest(request: Request, campaign_id: str, tenant: deps.Tenant) -> Response:
     """Take in the rows of what was uploaded, of a file, or of an object in this deployment's bucket."""
-    fields = typed(IngestCampaign, await read_json(request) if await request.body() else {})
+    fields = typed(IngestCampaign, await read_optional(request))
     campaigns = deps.services(request).campaigns
     return await shown(request, await campaigns.ingest(tenant, campaign_id, fields.input, fields.format))
 

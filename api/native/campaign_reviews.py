@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from itertools import chain
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 from pydantic import JsonValue
 
 from api import deps
@@ -17,16 +14,15 @@ from api.native.campaign_rows import place_after
 from api.native.campaigns import described
 from api.native.review_answers import COLUMNS, counts_of, exported, page_of
 from api.openai.errors import DOCS
-from api.wire.bodies import read_json, typed
+from api.wire.bodies import read_optional, typed
 from api.wire.docs import Body
 from api.wire.holding import held
+from api.wire.line_files import streamed_lines
 from api.wire.paging import Limit
 from api.wire.replies import reply
-from orchestrator.domain.campaign import Campaign
 from orchestrator.domain.errors import InvalidField
 from orchestrator.domain.rights import Scope
-from orchestrator.domain.spreadsheet import rows_of
-from orchestrator.ports.reviews import Reviewed, SheetFilter
+from orchestrator.ports.reviews import SheetFilter
 
 router = APIRouter(tags=["campaigns"])
 
@@ -79,7 +75,7 @@ async def sheet(
 )
 async def hold(request: Request, campaign_id: str, tenant: deps.Tenant) -> Response:
     """The next videos that nobody has decided on. For five minutes nobody else is given them; ask again for longer."""
-    fields = typed(schemas.HoldVideos, await _optional(request))
+    fields = typed(schemas.HoldVideos, await read_optional(request))
     limit = _USUAL if fields.limit is None else fields.limit
     if not 1 <= limit <= _MOST:
         raise InvalidField(f"must be between 1 and {_MOST}", param="limit")
@@ -101,7 +97,7 @@ async def hold(request: Request, campaign_id: str, tenant: deps.Tenant) -> Respo
 )
 async def release(request: Request, campaign_id: str, tenant: deps.Tenant) -> Response:
     """Let others be given what this holder has."""
-    fields = typed(schemas.ReleaseVideos, await _optional(request))
+    fields = typed(schemas.ReleaseVideos, await read_optional(request))
     reviewing = deps.services(request).reviewing
     return reply(schemas.VideosReleased(released=await reviewing.release(tenant, campaign_id, fields.holder)))
 
@@ -165,37 +161,5 @@ async def export(
     held(request).take(services.rooms.downloads)
     wanted = SheetFilter(decision=decision, rating=rating)
     campaign, pages = await services.reviewing.export(tenant, campaign_id, wanted)
-    # Before the status goes out, so that a silent database is an error.
-    first: Sequence[Reviewed] = await anext(pages, [])
-    kind = "application/jsonl" if format == "jsonl" else "text/csv; charset=utf-8"
-    headers = {"content-disposition": f'attachment; filename="{campaign_id}-reviews.{format}"'}
-    written = _json_lines if format == "jsonl" else _csv
-    return StreamingResponse(_streamed(campaign, written, first, pages), 200, headers, kind)
-
-
-_Lines = Sequence[Mapping[str, Any]]
-
-
-async def _streamed(
-    campaign: Campaign,
-    written: Callable[[_Lines, bool], str],
-    first: Sequence[Reviewed],
-    rest: AsyncIterator[Sequence[Reviewed]],
-) -> AsyncIterator[str]:
-    yield written(exported(campaign, first), True)
-    async for page in rest:
-        yield written(exported(campaign, page), False)
-
-
-def _json_lines(lines: _Lines, begins: bool) -> str:
-    return "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
-
-
-def _csv(lines: _Lines, begins: bool) -> str:
-    cells = ([line[name] for name in COLUMNS] for line in lines)
-    return "".join(rows_of(chain([COLUMNS], cells) if begins else cells))
-
-
-async def _optional(request: Request) -> dict[str, Any]:
-    """A body that may be left out."""
-    return await read_json(request) if await request.body() else {}
+    lines = (exported(campaign, page) async for page in pages)
+    return await streamed_lines(lines, COLUMNS, format, filename=f"{campaign_id}-reviews.{format}")

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from itertools import chain
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 
 from api import deps
 from api.native.campaign_row_answers import ROWS_EXAMPLE, RowError, RowList, RowObject, RowResult, RowState
 from api.openai.errors import DOCS
 from api.wire.holding import held
+from api.wire.line_files import streamed_lines
 from api.wire.paging import Limit
 from api.wire.replies import reply
 from orchestrator.campaigns import finishing
 from orchestrator.domain import jsontext
 from orchestrator.domain.campaign import Campaign, Outcome
-from orchestrator.domain.campaign_rows import BadRow
 from orchestrator.domain.errors import InvalidField
 from orchestrator.domain.job import public_id_of
 from orchestrator.domain.rights import Scope
-from orchestrator.domain.spreadsheet import rows_of
 from orchestrator.domain.template import name_of
 from orchestrator.ports.campaign_values import EndedRow, RowFilter, RowPage, ShownRow
 from orchestrator.store.campaign_rows import state_of
@@ -103,27 +100,8 @@ async def errors(
     held(request).take(services.rooms.downloads)
     campaigns = services.campaigns
     pages = campaigns.bad_rows(await campaigns.get(tenant, campaign_id))
-    # Before the status goes out, so that a silent database is an error.
-    first: Sequence[BadRow] = await anext(pages, [])
-    kind = "application/jsonl" if format == "jsonl" else "text/csv; charset=utf-8"
-    headers = {"content-disposition": f'attachment; filename="{campaign_id}-errors.{format}"'}
-    written = _json_lines if format == "jsonl" else _csv
-    return StreamingResponse(_streamed(written, first, pages), 200, headers, kind)
-
-
-async def _streamed(written: Any, first: Sequence[BadRow], rest: AsyncIterator[Sequence[BadRow]]) -> AsyncIterator[str]:
-    yield written(first, True)
-    async for page in rest:
-        yield written(page, False)
-
-
-def _json_lines(page: Sequence[BadRow], begins: bool) -> str:
-    return "".join(f"{json.dumps(asdict(row), ensure_ascii=False)}\n" for row in page)
-
-
-def _csv(page: Sequence[BadRow], begins: bool) -> str:
-    cells = ([getattr(row, name) for name in _BAD_COLUMNS] for row in page)
-    return "".join(rows_of(chain([_BAD_COLUMNS], cells) if begins else cells))
+    lines = ([asdict(row) for row in page] async for page in pages)
+    return await streamed_lines(lines, _BAD_COLUMNS, format, filename=f"{campaign_id}-errors.{format}")
 
 
 # ---------------------------------------------------------------- finding

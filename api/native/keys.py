@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from api import deps
 from api.openai.errors import DOCS
-from api.wire.bodies import Moment, Number, read_json, typed
+from api.wire.bodies import Moment, Number, read_optional, typed
 from api.wire.docs import Body, listed
 from api.wire.paging import After, Identified, Limit, Listing
 from api.wire.replies import reply, unix
@@ -128,7 +128,7 @@ _CREATE = Body(
 )
 async def create_key(request: Request, by: deps.Key) -> Response:
     """A key of the same tenant, which may no more than the one that makes it. The answer holds it whole, once."""
-    fields = typed(CreateKey, await read_json(request) if await request.body() else {})
+    fields = typed(CreateKey, await read_optional(request))
     wanted = Wanted(
         scopes=None if fields.scopes is None else read_scopes(fields.scopes),
         allow=None if fields.allow is None else read_networks(fields.allow),
@@ -174,7 +174,7 @@ async def retrieve_key(request: Request, key_id: str, by: deps.Key) -> Response:
 )
 async def rotate_key(request: Request, key_id: str, by: deps.Key) -> Response:
     """A new key in the place of this one, which goes on for a while. The answer holds the new one whole, once."""
-    fields = typed(RotateKey, await read_json(request) if await request.body() else {})
+    fields = typed(RotateKey, await read_optional(request))
     keys = deps.services(request).keys
     return _told(await keys.rotate(by, key_id, overlap_s=fields.overlap_s, expires_at=fields.expires_at))
 
@@ -192,7 +192,7 @@ async def rotate_key(request: Request, key_id: str, by: deps.Key) -> Response:
 )
 async def revoke_key(request: Request, key_id: str, by: deps.Key) -> Response:
     """End a key for good, on every replica within seconds; the one that asks, too."""
-    fields = typed(RevokeKey, await read_json(request) if await request.body() else {})
+    fields = typed(RevokeKey, await read_optional(request))
     revoked = await deps.services(request).keys.revoke(by, key_id, descendants=fields.descendants)
     return reply(KeyObject(**shown(revoked)))
 

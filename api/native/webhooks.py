@@ -11,7 +11,7 @@ from pydantic import BaseModel, JsonValue
 from api import deps
 from api.native import webhook_schemas as schemas
 from api.openai.errors import DOCS
-from api.wire.bodies import read_json, typed
+from api.wire.bodies import read_json, read_optional, typed
 from api.wire.docs import Body, listed
 from api.wire.paging import After, Limit
 from api.wire.replies import reply, unix
@@ -134,7 +134,7 @@ async def disable_endpoint(request: Request, endpoint_id: str, tenant: deps.Tena
 )
 async def rotate_endpoint_secret(request: Request, endpoint_id: str, tenant: deps.Tenant) -> Response:
     """A new secret. Unless told otherwise, the old one signs beside it for a while."""
-    fields = await _optional(request, schemas.RotateSecret)
+    fields = typed(schemas.RotateSecret, await read_optional(request))
     overlap = fields.keep_old_secret_active_for_24_hours
     return reply(_with_secret(await deps.services(request).webhooks.rotate(tenant, endpoint_id, overlap=overlap)))
 
@@ -198,7 +198,7 @@ async def retrieve_secret(request: Request, tenant: deps.Tenant) -> Response:
 )
 async def rotate_secret(request: Request, tenant: deps.Tenant) -> Response:
     """A new secret for them. Unless told otherwise, the old one signs beside it for a while."""
-    fields = await _optional(request, schemas.RotateSecret)
+    fields = typed(schemas.RotateSecret, await read_optional(request))
     overlap = fields.keep_old_secret_active_for_24_hours
     secret = await deps.services(request).webhooks.rotate_tenant(tenant, overlap=overlap)
     return reply(schemas.WebhookSecret(signing_secret=secret))
@@ -249,11 +249,6 @@ async def resend_delivery(request: Request, delivery_id: str, tenant: deps.Tenan
 
 
 # ---------------------------------------------------------------- translation
-
-
-async def _optional(request: Request, fields: type[Fields]) -> Fields:
-    """A body that may be left out."""
-    return typed(fields, await read_json(request) if await request.body() else {})
 
 
 def _endpoint(endpoint: ports.Endpoint, secret: str) -> schemas.Endpoint:

@@ -144,6 +144,11 @@ async def read_json(request: Request) -> dict[str, Any]:
     return parse_object(raw)
 
 
+async def read_optional(request: Request) -> dict[str, Any]:
+    """As `read_json`; a body that is left out is an empty object."""
+    return await read_json(request) if await request.body() else {}
+
+
 def parse_object(raw: bytes | str, param: str | None = None) -> dict[str, Any]:
     """Strict JSON (no NaN, no Infinity) whose top is an object of at most ten thousand values."""
     if _separators(raw) > _MAX_VALUES:

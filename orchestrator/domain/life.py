@@ -13,7 +13,7 @@ from typing import Any
 from orchestrator.domain.job import Failure, Job, public_id
 from orchestrator.domain.outcome import AttemptOutcome
 from orchestrator.domain.states import JobState
-from orchestrator.domain.timeline import Timeline
+from orchestrator.domain.timeline import Timeline, within
 from orchestrator.domain.trace import trace_id_of
 from orchestrator.domain.webhooks import DeliveryState
 
@@ -186,9 +186,7 @@ def _attempt(attempt: Attempt) -> Node:
 
 
 def _stages(attempt: Attempt) -> Iterator[Node]:
-    for name, start_s, seconds in attempt.timeline:
-        began = min(attempt.claimed_at + timedelta(seconds=start_s), attempt.ended_at)
-        ended = min(began + timedelta(seconds=seconds), attempt.ended_at)
+    for name, began, ended in within(attempt.timeline, attempt.claimed_at, attempt.ended_at):
         yield Node(name=name, began_at=began, ended_at=ended)
 
 

@@ -7,7 +7,6 @@ far it has come, and the next one goes on from there.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +16,7 @@ from sqlalchemy import ARRAY, Executable, Select, Uuid, any_, bindparam, func, l
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import ClauseElement
 
+from orchestrator.domain import jsontext
 from orchestrator.domain.job_filter import JobFilter
 from orchestrator.domain.states import JobState
 from orchestrator.ports.any_jobs import JobSeen
@@ -156,7 +156,7 @@ class JobSearch(AnyJobs):
         so = (jobs.c.deleted_at.is_(None), *on_columns(of, jobs.c), jobs.c.state == state.value)
         rows: Select[Any] = select(literal_column("1")).select_from(jobs).where(*so)
         plan = (await self._database.fetch(_Explain(rows)))[0][0]
-        rough = json.loads(plan) if isinstance(plan, str) else plan
+        rough = jsontext.own(plan) if isinstance(plan, str) else plan
         return Count(max(seen, round(rough[0]["Plan"]["Plan Rows"] * share)), about=True)
 
     async def _shares(self, wanted: JobFilter) -> Mapping[JobState, float]:

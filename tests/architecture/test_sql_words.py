@@ -24,6 +24,7 @@ from orchestrator.domain.states import JobState
 from orchestrator.domain.webhooks import EVENT_TYPES, DeliveryState, Fate
 from orchestrator.domain.worker_time import Spell
 from orchestrator.ports.any_jobs import Fate as LetterFate
+from orchestrator.ports.overview import FlowSubject
 from orchestrator.ports.parked import ParkedKind
 from orchestrator.store.erased_objects import AgainKind
 from orchestrator.store.tables import metadata
@@ -74,6 +75,7 @@ CHECKED: dict[tuple[str, str], type[StrEnum]] = {
     ("reviews", "decision"): Verdict,
     ("reviews", "action"): Remedy,
     ("review_entries", "kind"): EntryKind,
+    ("flow_samples", "subject"): FlowSubject,
 }
 # Every column of words, and what they may be: also where no CHECK says so. `:fate` is a parameter, beside deliveries.
 WORDS: dict[tuple[str, str], set[str]] = {place: set(enum) for place, enum in CHECKED.items()} | {

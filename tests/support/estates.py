@@ -74,6 +74,11 @@ _ROWS = (
     "INSERT INTO spending (tenant, period, unit, since) VALUES ($1, 'day', 'gpu_seconds', now())",
     "INSERT INTO keys (id, tenant, name) VALUES ('key-of-' || $1, $1, 'tests')",
     "INSERT INTO console_sessions (id, holder, tenant, master, expires_at) VALUES (md5($1), $1, $1, 1, 'infinity')",
+    "INSERT INTO bulk_actions (id, owner, tenant, action, filter, actor, asked_by, expected, about)"
+    " VALUES ('bulk_' || md5($1), $1, $1, 'cancel', '{}', '{}', $1, 1, false)",
+    "INSERT INTO notes (id, tenant, about, body, author, written_by)"
+    " VALUES ('note_' || md5($1), $1, 'campaign_' || md5($1), $1, $1, $1)",
+    "INSERT INTO saved_filters (tenant, name, filter, author, saved_by) VALUES ($1, $1, '{}', $1, $1)",
     "INSERT INTO stored (tenant, files, bytes) VALUES ($1, 1, 3)",
 )
 

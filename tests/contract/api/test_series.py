@@ -40,7 +40,7 @@ LIKE = """
 BOUNDED = {
     "pool", "model", "kind", "set", "route", "method", "status", "state", "outcome", "stage", "reason", "verdict",
     "subject", "settled", "checkpoint", "continuity", "incident", "change", "cause", "loop", "bound", "code", "fault",
-    "part", "urgency", "held", "call", "error", "operation",
+    "part", "urgency", "held", "call", "error", "operation", "fate",
 }  # fmt: skip
 
 

@@ -176,6 +176,7 @@ ABOUT_THINGS: dict[str, Asking] = {
     "get": lambda store, its, tenant: store.get(its.ended, tenant),
     "list_jobs": lambda store, its, tenant: store.list_jobs(tenant, limit=9),
     "seen_job": lambda store, its, tenant: store.seen_job(its.ended, tenant),
+    "queued_lanes": lambda store, its, tenant: store.queued_lanes(tenant),
     "list_notes": lambda store, its, tenant: store.list_notes(tenant, public_id(its.waiting), limit=9),
     "saved_filters": lambda store, its, tenant: store.saved_filters(tenant),
     "find_submitted": lambda store, its, tenant: store.find_submitted(tenant, KEY),
@@ -226,6 +227,9 @@ ABOUT_ITSELF: dict[str, Asking] = {
     "beside": lambda store, its, tenant: store.beside(tenant, POOL, 10, [its.campaign], most=9),
     "deliveries_of_job": lambda store, its, tenant: store.deliveries_of_job(its.ended, tenant, limit=9),
     "lane_outlook": lambda store, its, tenant: store.lane_outlook(POOL, tenant, 10),
+    "lane_outlooks": lambda store, its, tenant: store.lane_outlooks(tenant),
+    "not_due": lambda store, its, tenant: store.not_due(tenant),
+    "signs": lambda store, its, tenant: store.signs(tenant, not_codes=[]),
     "show_secret": lambda store, its, tenant: store.show_secret(tenant),
     "add_key": lambda store, its, tenant: store.add_key(f"another-of-{tenant}", tenant, "tests", master=1),
     "mint_key": lambda store, its, tenant: store.mint_key(

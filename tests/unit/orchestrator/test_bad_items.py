@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[3]
 # These read or write in one statement of their own, and have no items that one could break.
 NO_ITEMS = {"beat", "wake_due", "queue_depth", "pauses", "prune_deliveries", "webhook_backlog", "listen", "look"}
 NO_ITEMS |= {"campaigns", "worker_time", "learned", "prune_learned", "key_uses", "secrets", "stored", "audit_prune"}
-NO_ITEMS |= {"sample", "thin_samples"}
+NO_ITEMS |= {"sample", "thin_samples", "prune_bulk_actions", "prune_notes"}
 # With the database that they need: `tests/contract/orchestrator/test_bad_rows.py`.
 ELSEWHERE = {"ingest", "refill", "finish", "adopt_batches", "announce", "deliver"}
 # `tests/security/test_audit.py`.

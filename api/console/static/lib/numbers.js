@@ -1,7 +1,5 @@
 // Numbers as people read them, in the viewer's language.
-import { language, t } from "./words.js";
-
-const locale = () => (language.value === "zh" ? "zh-CN" : "en-GB");
+import { locale, t } from "./words.js";
 
 /** @type {Map<string, Intl.NumberFormat>} */
 const formats = new Map();

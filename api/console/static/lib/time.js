@@ -1,8 +1,6 @@
 // Times in the viewer's zone, durations, and how long ago; the API's moments are seconds or ISO texts.
 import { signal } from "./ui.js";
-import { language, t } from "./words.js";
-
-const locale = () => (language.value === "zh" ? "zh-CN" : "en-GB");
+import { locale, t } from "./words.js";
 
 /** Milliseconds now, moving on each second while somebody looks. */
 export const now = signal(Date.now());

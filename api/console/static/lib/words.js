@@ -12,6 +12,9 @@ const known = { en };
 /** The language of all texts, numbers and times. */
 export const language = signal(/** @type {Language} */ ("en"));
 
+/** Of its numbers and times, as `Intl` has it. */
+export const locale = () => (language.value === "zh" ? "zh-CN" : "en-GB");
+
 /** Chooses the language that was chosen before, or the browser's. */
 export async function readLanguage() {
   const kept =

@@ -18,6 +18,7 @@ import { Loaded } from "../parts/Problem.js";
 import { Progress } from "../parts/Progress.js";
 import { State } from "../parts/State.js";
 import { toast, toastProblem } from "../parts/Toast.js";
+import { stageWord } from "./fleet/doing.js";
 import { CopyAs } from "./jobs/CopyAs.js";
 import { Deliveries } from "./jobs/Deliveries.js";
 import { RunAgain } from "./jobs/RunAgain.js";
@@ -117,7 +118,7 @@ function Stands({ job }) {
       ${
         job.state === "running" &&
         html`<${Progress} value=${job.steps ? job.step / job.steps : 0} label=${t("job.renders")} text=${t("job.step", { step: job.step, steps: job.steps })} />
-          <div class="row tight" role="status">${stageWord(job.stage)}${job.worker && html`<span class="muted">${t("job.on", { worker: job.worker })}</span>`}</div>`
+          <div class="row tight" role="status"><b>${stageWord(job.stage)}</b>${job.worker && html`<span class="muted">${t("job.on", { worker: job.worker })}</span>`}</div>`
       }
       ${waits.map((/** @type {any} */ wait, /** @type {number} */ at) => html`<div class="wait" key=${wait.code}><b>${at === 0 ? "" : t("job.then")}${t(`job.wait.${wait.code}`)}</b><div class="muted">${wait.message}</div></div>`)}
       ${job.forecast && html`<div class="muted">${forecast(job.forecast)}</div>`}
@@ -125,8 +126,6 @@ function Stands({ job }) {
     </div>
   </${Card}>`;
 }
-
-const stageWord = (/** @type {string | null} */ stage) => html`<b>${t(`job.stage.${stage ?? "assigned"}`)}</b>`;
 
 /** @param {any} expected */
 function forecast(expected) {

@@ -791,14 +791,6 @@ export default {
     "A worker on which job after job fails is replaced. Which ones, and what failed there, is kept here for 90 days.",
   "fleet.life": "Life {life}: it got no more jobs since these had failed there, one after the other.",
   "fleet.gone": "The job is gone, and what it failed with.",
-  "fleet.stage.assigned": "Assigned",
-  "fleet.stage.encoding": "Encoding",
-  "fleet.stage.denoising": "Denoising",
-  "fleet.stage.preempted": "Preempted",
-  "fleet.stage.decoding": "Decoding",
-  "fleet.stage.finishing": "Finishing",
-  "fleet.stage.uploading": "Uploading",
-  "fleet.stage.ended": "Ended",
 
   // ---- usage
   "usage.title": "Usage",

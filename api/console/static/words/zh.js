@@ -779,14 +779,6 @@ export default {
   "fleet.quarantines.hint": "接连失败的工作进程会被替换；其名称与失败任务在此保留 90 天。",
   "fleet.life": "生命周期 {life}：以下任务接连在此失败，之后不再分配任务。",
   "fleet.gone": "任务及其失败原因已被清除。",
-  "fleet.stage.assigned": "已分配",
-  "fleet.stage.encoding": "编码提示词",
-  "fleet.stage.denoising": "去噪",
-  "fleet.stage.preempted": "被抢占",
-  "fleet.stage.decoding": "解码",
-  "fleet.stage.finishing": "后处理",
-  "fleet.stage.uploading": "上传",
-  "fleet.stage.ended": "已结束",
 
   // ---- usage
   "usage.title": "用量",

@@ -28,4 +28,4 @@ export const shareOf = (render) =>
 
 /** @param {string | null} stage */
 export const stageWord = (stage) =>
-  stage && has(`fleet.stage.${stage}`) ? t(`fleet.stage.${stage}`) : t("fleet.stage.assigned");
+  stage && has(`job.stage.${stage}`) ? t(`job.stage.${stage}`) : t("job.stage.assigned");
