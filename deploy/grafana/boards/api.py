@@ -148,6 +148,11 @@ DASHBOARD = dashboard(
             Query(expr='process_resident_memory_bytes{job=~"cogmill-.*"}', legend="{{job}} {{instance}}"),
             unit="bytes",
         ),
+        lines(
+            "Spans of traces",
+            "Made, sent and refused, a second. Where more are made than sent, the collector does not keep up, and the rest are lost.",
+            Query(expr="sum by (fate) (rate(cogmill_trace_spans_total[$__rate_interval]))", legend="{{fate}}"),
+        ),
     ],
     pools=False,
 )
