@@ -144,9 +144,10 @@ def submitted(client: httpx.Client, **fields: Any) -> str:
     return str(client.post("/v1/videos", json=body).raise_for_status().json()["id"])
 
 
+@pytest.mark.timeout(400)
 def test_what_a_render_leaves_behind_is_found(stack: Up, prometheus: Prometheus) -> None:
     with stack.client() as client:
-        wait_for(client, submitted(client))
+        wait_for(client, submitted(client), within_s=200)
 
     missing = dict(EXPECTED)
     deadline = time.monotonic() + 30
@@ -159,7 +160,7 @@ def test_what_a_render_leaves_behind_is_found(stack: Up, prometheus: Prometheus)
     assert not missing
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_every_query_of_a_panel_has_an_answer_or_is_known_not_to(stack: Up, prometheus: Prometheus) -> None:
     asked = {title.removeprefix("Cogmill / "): expr for title, expr in queries()}
     assert SILENT.keys() <= asked.keys()
@@ -172,13 +173,14 @@ def test_every_query_of_a_panel_has_an_answer_or_is_known_not_to(stack: Up, prom
         first, cancelled, last = (submitted(client, priority=n) for n in (30, 10, 10))
         assert client.post(f"/v1/videos/{cancelled}/cancel").status_code == 200
         for video in (first, last):
-            wait_for(client, video)
+            wait_for(client, video, within_s=200)
         deadline = time.monotonic() + 60
         while asked and time.monotonic() < deadline:
             asked = {title: expr for title, expr in asked.items() if not prometheus.answered(expr, since=began)}
             if asked:
                 # A rate needs a sample before what it counts, and the first one may have come after it.
-                wait_for(client, submitted(client))
+                video = wait_for(client, submitted(client), within_s=200)["id"]
+                client.get(f"/v1/videos/{video}/content").raise_for_status()
 
     assert not asked
 
