@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
+
 from tests.support.collector import Collector, Seen
 from tests.support.receivers import receiving
 from tests.support.stack import Up, cogmill, wait_for
@@ -32,6 +34,7 @@ def lines_with(word: str, *logs: Path, within_s: float = 20.0) -> list[str]:
         time.sleep(0.2)
 
 
+@pytest.mark.timeout(600)
 async def test_a_video_is_one_trace_from_its_request_to_its_webhook(stack: Up, collector: Collector) -> None:
     trace_id = uuid4().hex
     async with receiving() as receiver:
@@ -44,7 +47,7 @@ async def test_a_video_is_one_trace_from_its_request_to_its_webhook(stack: Up, c
             with stack.client(traceparent=f"00-{trace_id}-00f067aa0ba902b7-01") as client:
                 created = client.post("/v1/videos", json=body).raise_for_status().json()
             with stack.client() as client:
-                return str(wait_for(client, created["id"], within_s=150)["id"])
+                return str(wait_for(client, created["id"], within_s=400)["id"])
 
         video = await asyncio.to_thread(render)
         await receiver.until(1)

@@ -66,6 +66,11 @@ def interpolated(text: str) -> set[str]:
     return set(re.findall(r"(?<!\$)\$\{(\w+)", text))
 
 
+def where_nothing_is_set(value: str) -> str:
+    """What compose makes of a value where its variables are not in the environment: their defaults."""
+    return re.sub(r"(?<!\$)\$\{\w+:-([^}]*)\}", r"\1", value)
+
+
 @pytest.mark.parametrize("name", SECRETS)
 def test_the_services_load_the_configuration(
     name: str, secrets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -81,7 +86,7 @@ def test_the_services_load_the_configuration(
     monkeypatch.setenv("COGMILL_SECRETS_DIR", str(inside))
     for variable, value in environment.items():
         if variable.startswith("COGMILL_") and variable not in {"COGMILL_CONFIG", "COGMILL_SECRETS_DIR"}:
-            monkeypatch.setenv(variable, value)
+            monkeypatch.setenv(variable, where_nothing_is_set(value))
 
     settings = config.load()
 
@@ -89,6 +94,7 @@ def test_the_services_load_the_configuration(
     assert settings.ray.address == ("ray-head:6379" if name == "dispatch" else None)
     assert settings.s3.access_key == (None if name == "migrate" else "cogmill")
     assert settings.s3.endpoint_url == "http://s3:9000"
+    assert not settings.tracing.on
     password = (secrets / "postgres_password").read_text()
     assert settings.database_url == f"postgresql://cogmill:{password}@postgres:5432/cogmill"
 
@@ -225,6 +231,8 @@ def test_every_variable_is_in_the_example_and_the_other_way_round() -> None:
 def test_no_secret_has_a_default() -> None:
     defaults = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", (DEPLOY / "compose.yaml").read_text()))
 
+    # An address, which may hold no user and no password; by default there is none.
+    assert defaults.pop("COGMILL_TRACING__ENDPOINT") == ""
     assert defaults.keys() == {"COGMILL_IMAGE", "COGMILL_WORKER_IMAGE", "COGMILL_GPUS"}
 
 

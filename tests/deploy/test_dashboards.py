@@ -90,6 +90,7 @@ def test_a_dashboard_finds_its_prometheus_by_a_variable_and_its_panels_beside_ea
     assert used == variables.keys()
     assert sources == {("prometheus", "${datasource}")}
     assert max(Counter(panel["id"] for panel in board["panels"]).values()) == 1
+    assert max(Counter(panel["title"] for panel in board["panels"] if panel["type"] != "row").values()) == 1
     assert all(panel["title"] for panel in board["panels"])
     assert all(panel["description"] for panel in board["panels"] if panel["type"] != "row")
     for one, other in combinations([panel["gridPos"] for panel in board["panels"]], 2):

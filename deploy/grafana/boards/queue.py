@@ -104,12 +104,12 @@ DASHBOARD = dashboard(
             most=1,
         ),
         lines(
-            "Tenants that wait",
+            "Tenants that wait, by pool",
             "By pool.",
             Query(expr='max by (pool) (cogmill_tenants_waiting{pool=~"$pool"})', legend="{{pool}}"),
         ),
         lines(
-            "Guaranteed workers that lack",
+            "Guaranteed workers that lack, by pool",
             "By pool.",
             Query(expr='sum by (pool) (cogmill_guarantees_short_workers{pool=~"$pool"})', legend="{{pool}}"),
         ),

@@ -60,7 +60,7 @@ DASHBOARD = dashboard(
         ),
         heat("Calls", "How many took how long.", "cogmill_database_seconds_bucket"),
         lines(
-            "Errors per minute",
+            "Database errors per minute",
             "unavailable: it did not answer; read_only: a standby or a full disk; no_connection: all were busy for too long; retried: after a deadlock.",
             Query(
                 expr="sum by (job, error) (rate(cogmill_database_errors_total[$__rate_interval])) * 60 > 0",
@@ -98,7 +98,7 @@ DASHBOARD = dashboard(
             unit="s",
         ),
         lines(
-            "Errors per minute",
+            "S3 errors per minute",
             "refused: keys, rights or the bucket; busy: it asks for less; server and unreachable: its own trouble. Not found is no error.",
             Query(
                 expr="sum by (operation, error) (rate(cogmill_s3_errors_total[$__rate_interval])) * 60",
