@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
 
 # A stage's name, when it began in seconds after some beginning, and how many seconds it took. Plain values: they are
 # pickled for dispatchers of another release, and kept as JSON.
@@ -33,3 +34,10 @@ def extended(periods: Timeline, name: str, start_s: float, seconds: float) -> Ti
 def shifted(periods: Iterable[Period], by_s: float) -> Timeline:
     """Counted from another beginning, to the millisecond; what came before that one begins with it."""
     return tuple((name, round(max(0.0, start_s + by_s), 3), round(seconds, 3)) for name, start_s, seconds in periods)
+
+
+def placed(periods: Iterable[Period], began: datetime, ended: datetime) -> Iterator[tuple[str, datetime, datetime]]:
+    """From when until when each lasted: two clocks that run apart must not show a stage beyond its attempt."""
+    for name, start_s, seconds in periods:
+        start = min(began + timedelta(seconds=start_s), ended)
+        yield name, start, min(start + timedelta(seconds=seconds), ended)
