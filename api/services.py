@@ -50,7 +50,6 @@ from orchestrator.ports.campaigns import CampaignStore
 from orchestrator.ports.forecasts import ForecastStore
 from orchestrator.ports.job_search import JobSearchStore
 from orchestrator.ports.ledger import LedgerStore
-from orchestrator.ports.lives import LifeReader
 from orchestrator.ports.notes import NoteStore
 from orchestrator.ports.orders import WorkerAdmin
 from orchestrator.ports.parked import ParkedStore
@@ -87,7 +86,7 @@ _LARGE_BODIES = 16
 _UPLOADS = 8
 
 
-class AdminStore(AnyJobStore, LifeReader, WorkerAdmin, ParkedStore, Protocol):
+class AdminStore(AnyJobStore, WorkerAdmin, ParkedStore, Protocol):
     """What administrators ask of the store, beside what everybody does."""
 
 
@@ -107,7 +106,6 @@ class Administration:
     keys: IssuingForAll
     workers: WorkerList
     jobs: AnyJobs
-    lives: Lives
     parked: ParkedStore
 
 
@@ -141,6 +139,7 @@ class Services:
     downloads: Downloads
     jobs: Jobs
     search: JobSearch
+    lives: Lives
     bulks: Bulks
     notes: Notes
     files: Files
@@ -190,6 +189,7 @@ class Services:
             downloads=Downloads(objects),
             jobs=door.jobs,
             search=JobSearch(store, door.jobs, door.waiting),
+            lives=Lives(store, door.waiting),
             bulks=Bulks(store, door.limits),
             notes=Notes(store),
             files=door.files,
@@ -225,7 +225,6 @@ class Services:
                 keys=IssuingForAll(store, masters, changed=keyring.forget),
                 workers=WorkerList(settings, store),
                 jobs=AnyJobs(store, door.jobs),
-                lives=Lives(store, door.waiting),
                 parked=store,
             ),
             limits=door.limits,

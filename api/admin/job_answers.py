@@ -9,9 +9,10 @@ from pydantic import BaseModel, Field, JsonValue
 from api.wire.paging import Identified
 from api.wire.replies import unix
 from orchestrator.domain.job import Failure, public_id
+from orchestrator.domain.life import Attempt
 from orchestrator.domain.outcome import AttemptOutcome
 from orchestrator.domain.states import JobState
-from orchestrator.ports.any_jobs import Fate, JobSeen, LetterEnd, Try
+from orchestrator.ports.any_jobs import Fate, JobSeen, LetterEnd
 
 _FAILURE: dict[str, JsonValue] = {
     "code": "worker_lost",
@@ -159,7 +160,7 @@ def job_of(seen: JobSeen) -> JobObject:
         worker=seen.worker,
         incidents=[incident.value for incident in job.incidents],
         failure=failure_of(job.failure),
-        attempts=[attempt_of(each) for each in seen.tries],
+        attempts=[attempt_of(each) for each in seen.attempts],
         dead_letter=None if seen.letter is None else _end(seen.letter),
     )
 
@@ -170,7 +171,7 @@ def failure_of(failure: Failure | None) -> JobFailure | None:
     return JobFailure(code=failure.code, message=failure.message, retryable=failure.retryable)
 
 
-def attempt_of(each: Try) -> JobAttempt:
+def attempt_of(each: Attempt) -> JobAttempt:
     return JobAttempt(
         number=each.number,
         outcome=each.outcome,

@@ -15,6 +15,7 @@ from api.native import (
     campaigns,
     events,
     fleet,
+    job_traces,
     jobs,
     keys,
     notes,
@@ -45,6 +46,7 @@ DIALECT = Dialect(
     routers=(
         events.router,
         jobs.router,
+        job_traces.router,
         bulk_actions.router,
         notes.router,
         saved_filters.router,

@@ -12,9 +12,9 @@ from api.openai.translate import video_of
 from api.wire.paging import Identified, Listing
 from api.wire.replies import unix
 from orchestrator.domain.job import public_id
+from orchestrator.domain.life import Happening, Span
 from orchestrator.domain.states import JobState
 from orchestrator.domain.waiting import WaitCode
-from orchestrator.intake.job_life import Happening, Span
 from orchestrator.intake.job_search import JobStory
 from orchestrator.ports.any_jobs import JobSeen
 from orchestrator.ports.job_search import Count, JobsFound
@@ -60,8 +60,9 @@ class SpanObject(BaseModel):
 
     attempt: int = Field(description="The claim's number; of waiting, that of the claim that ended it, or would.")
     stage: str = Field(
-        description="`waiting`; `assigned` (its input is loaded), `encoding`, `denoising`, `preempted`, `decoding`, "
-        "`finishing`, `uploading`; or `rendering`, where no more is known of an attempt."
+        description="`waiting`; `claim` and `assignment` (the way to its worker), `assigned` (its input is loaded), "
+        "`encoding`, `denoising`, `preempted`, `decoding`, `finishing`, `uploading`; or `rendering`, where no more is "
+        "known of an attempt."
     )
     begins_at: float
     ends_at: float | None = Field(description="Null while it goes on.")
@@ -188,7 +189,7 @@ def own_of(story: JobStory, *, keep_s: float) -> OwnJob:
         **{name: getattr(row, name) for name in JobRow.model_fields},
         made_by=story.made_by,
         custom_id=story.custom_id,
-        attempts=[attempt_of(each) for each in story.seen.tries],
+        attempts=[attempt_of(each) for each in story.seen.attempts],
         **life_of(story),
     )
 

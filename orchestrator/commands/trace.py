@@ -14,6 +14,9 @@ from orchestrator.commands.connection import JsonOption
 from orchestrator.commands.options import DataDirOption, settings_of, with_store
 
 if TYPE_CHECKING:
+    from cogmill_client import Cogmill
+    from cogmill_client.models.admin import JobTrace
+
     from orchestrator.store import Store
 
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Its id, video_..., or the hex digits that logs have.")]
@@ -22,13 +25,14 @@ JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Its id, video_.
 def trace(
     job_id: JobArgument, data_dir: DataDirOption = None, as_json: JsonOption = False, api: ApiOption = None
 ) -> None:
-    """Show the life of a job of any tenant: waits and why, attempts with their stages, webhooks."""
+    """Show the life of a job: waits and why, attempts with their stages, webhooks. Over the API, a tenant's key shows
+    its own jobs, one with `view` those of any tenant."""
     from orchestrator.intake.lives import public_form
 
     known = public_form(job_id)
     if over_api(api, data_dir):
         with administrating(api) as cogmill:
-            told = cogmill.admin.job_trace(known).model_dump(mode="json")
+            told = _ask(cogmill, known).model_dump(mode="json")
     else:
         told = _read(known, data_dir)
     if as_json:
@@ -37,8 +41,21 @@ def trace(
         _draw(told)
 
 
+def _ask(cogmill: Cogmill, job_id: str) -> JobTrace:
+    from cogmill_client import Forbidden, NotFound
+
+    # The caller's own first: what a key may not ask is kept in the audit log.
+    try:
+        return cogmill.jobs.trace(job_id)
+    except (Forbidden, NotFound) as none:
+        try:
+            return cogmill.admin.job_trace(job_id)
+        except Forbidden:
+            raise none from None
+
+
 def _read(job_id: str, data_dir: Any) -> dict[str, Any]:
-    from orchestrator.domain.life import document
+    from orchestrator.domain.life_tree import document
     from orchestrator.intake.lives import Lives
     from orchestrator.intake.waiting import Waiting
 

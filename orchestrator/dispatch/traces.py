@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from orchestrator.domain.job import Claim
 from orchestrator.domain.outcome import AttemptOutcome, Settlement
-from orchestrator.domain.timeline import within
+from orchestrator.domain.timeline import placed
 from orchestrator.domain.trace import TraceContext, of_row
 from orchestrator.ports import SettleResult
 from orchestrator.telemetry import tracing
@@ -45,7 +45,7 @@ def trace_attempt(claim: Claim, settlement: Settlement, result: SettleResult, to
 def _stages(
     attempt: TraceContext, settlement: Settlement, began: datetime, ended: datetime, names: Mapping[str, Value]
 ) -> None:
-    for stage, start, end in within(settlement.timeline or (), began, ended):
+    for stage, start, end in placed(settlement.timeline or (), began, ended):
         tracing.record(stage, attempt, start, end, {**names, "cogmill.stage": stage})
 
 

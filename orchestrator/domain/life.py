@@ -1,6 +1,8 @@
-"""The life of a job as a tree: what it waited for and why, each attempt with its stages, and who was told of its end.
+"""The life of one job, from what rows say of it: what it waited for and why, each attempt with its stages. Pure.
 
-Pure, and from rows alone: it needs no traces, and shows what they would.
+`course` is what its spans here and its tree (`life_tree.py`) are made of. An attempt that keeps no stages, as those
+before migration 0032, may have made a video: then the seconds of each stage are known, though not when it changed from
+denoising to waiting for a more urgent one, and they lie one after the other, with their sums.
 """
 
 from __future__ import annotations
@@ -8,16 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from enum import StrEnum
 
-from orchestrator.domain.job import Failure, Job, public_id
+from orchestrator.domain.job import Failure, Job
 from orchestrator.domain.outcome import AttemptOutcome
+from orchestrator.domain.protocol import Stage
 from orchestrator.domain.states import JobState
-from orchestrator.domain.timeline import Timeline, within
-from orchestrator.domain.trace import trace_id_of
+from orchestrator.domain.timeline import Timeline, placed
 from orchestrator.domain.webhooks import DeliveryState
 
-# What was due sooner than that after it was asked for did not wait for its time.
+WAITING, RENDERING = "waiting", "rendering"
+
+# What was due sooner than that after it was asked for did not wait for its time; nor is so much of an attempt a stage.
 _AT_ONCE_S = 0.5
 
 
@@ -27,12 +31,14 @@ class Attempt:
 
     number: int
     outcome: AttemptOutcome
+    cluster: str
     worker: str
+    incarnation: str
     gpu_seconds: float
     claimed_at: datetime
     ended_at: datetime
     failure: Failure | None
-    timeline: Timeline
+    timeline: Timeline = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,108 +65,165 @@ class Life:
     # Who holds it, or had it last, and since when.
     claimed_at: datetime | None
     worker: str | None
+    cancel_requested_at: datetime | None
     # The campaign or the batch that it is a row of, and where in which trace it was asked for.
     campaign: str | None
     trace: str | None
     attempts: Sequence[Attempt]
-    told: Sequence[Told]
+    told: Sequence[Told] = ()
     # Its end is to be told, and nobody has yet.
-    untold: bool
+    untold: bool = False
+
+
+class Phase(StrEnum):
+    """What goes on in a stretch."""
+
+    # It is not due yet.
+    PAUSE = "pause"
+    WAIT = "wait"
+    ATTEMPT = "attempt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
-    """One thing that went on for a while; without an end it still does."""
+class Stretch:
+    """A wait or an attempt. Without an end it goes on."""
 
-    name: str
-    began_at: datetime
-    ended_at: datetime | None
+    phase: Phase
+    # The claim's number; of waiting, that of the claim that ended it, or would.
+    attempt: int
+    begins: datetime
+    ends: datetime | None
     # In words: how it ended, or why it took so long.
-    note: str = ""
-    children: tuple[Node, ...] = ()
+    note: str
+    # Of an attempt that has ended: each stage, from when until when.
+    stages: tuple[tuple[str, datetime, datetime], ...] = ()
 
 
-def tree(life: Life) -> Node:
-    """The whole life, in the order of its beginnings."""
-    job = life.job
-    parts = [*_waits_and_attempts(life), *_tellings(life)]
-    return Node(
-        name="job",
-        began_at=job.created_at,
-        ended_at=job.finished_at,
-        note=_because(job.state.value, job.failure),
-        children=tuple(sorted(parts, key=lambda part: part.began_at)),
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A stretch of a job's life as one bar: waiting, or a stage."""
+
+    attempt: int
+    # `waiting`, `rendering` where no more is known, or a stage of a timeline.
+    stage: str
+    begins: datetime
+    # None: it goes on.
+    ends: datetime | None
 
 
-def document(life: Life) -> dict[str, Any]:
-    """The same as JSON has it: a list, each behind its parent; moments in seconds of Unix time, lengths in seconds."""
-    job = life.job
-    return {
-        "id": public_id(job.id),
-        "object": "job.trace",
-        "tenant": job.tenant,
-        "pool": job.pool,
-        "model": job.spec.model,
-        "state": job.state.value,
-        "campaign": life.campaign,
-        "trace_id": trace_id_of(life.trace),
-        "spans": [_span(number, parent, node, life.now) for number, (parent, node) in enumerate(_listed(tree(life)))],
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happening:
+    """One thing that befell a job."""
+
+    at: datetime
+    what: str
+    # The claim's number, where it is one's.
+    attempt: int | None = None
+    # A worker, an outcome or a code.
+    detail: str | None = None
 
 
-def _listed(root: Node) -> list[tuple[int | None, Node]]:
-    """Every node, with its parent's place in the list."""
-    found: list[tuple[int | None, Node]] = []
+def course(life: Life) -> Iterator[Stretch]:
+    """From its creation on, in order: waits, attempts, and what it does now."""
+    job, free_at, why = life.job, life.job.created_at, "its turn"
+    for each in life.attempts:
+        # Only of the last claim it is known when it might have begun.
+        last = each.number == job.claims and job.state is not JobState.QUEUED
+        yield from _wait(each.number, free_at, each.claimed_at, why, life.run_at if last else None)
+        yield Stretch(
+            phase=Phase.ATTEMPT,
+            attempt=each.number,
+            begins=each.claimed_at,
+            ends=each.ended_at,
+            note=_how_it_ended(each),
+            stages=tuple(_stages(job, each)),
+        )
+        free_at, why = each.ended_at, _again(each)
+    if job.state is JobState.RUNNING and life.claimed_at is not None:
+        yield from _wait(job.claims, free_at, life.claimed_at, why, life.run_at)
+        yield Stretch(
+            phase=Phase.ATTEMPT, attempt=job.claims, begins=life.claimed_at, ends=None, note=_where_it_is(life)
+        )
+    elif not job.state.terminal:
+        reason = job.queue_reason
+        why = why if reason is None else f"{why}; now: {reason}"
+        yield from _wait(job.claims + 1, free_at, None, why, life.run_at)
+    elif not life.attempts or job.claims > life.attempts[-1].number or job.state is JobState.CANCELLED:
+        yield from _wait(job.claims + 1, free_at, job.finished_at, f"{why}, until it was {job.state.value}", None)
 
-    def add(parent: int | None, node: Node) -> None:
-        found.append((parent, node))
-        here = len(found) - 1
-        for child in node.children:
-            add(here, child)
 
-    add(None, root)
+def spans(life: Life) -> list[Span]:
+    """The same as bars, with each stage in the place of its attempt."""
+    found = list[Span]()
+    for each in course(life):
+        if each.phase is Phase.ATTEMPT:
+            found += _bars(life.job, each)
+        elif found and found[-1].stage == WAITING:
+            found[-1] = Span(attempt=each.attempt, stage=WAITING, begins=found[-1].begins, ends=each.ends)
+        else:
+            found.append(Span(attempt=each.attempt, stage=WAITING, begins=each.begins, ends=each.ends))
     return found
 
 
-def _span(number: int, parent: int | None, node: Node, now: datetime) -> dict[str, Any]:
-    return {
-        "number": number,
-        "parent": parent,
-        "name": node.name,
-        "began_at": node.began_at.timestamp(),
-        "ended_at": None if node.ended_at is None else node.ended_at.timestamp(),
-        "seconds": round(max(0.0, ((node.ended_at or now) - node.began_at).total_seconds()), 3),
-        "note": node.note,
-    }
+def happenings(life: Life) -> list[Happening]:
+    """What befell it, in order."""
+    job = life.job
+    found = [Happening(at=job.created_at, what="accepted")]
+    for each in life.attempts:
+        found.append(Happening(at=each.claimed_at, what="claimed", attempt=each.number, detail=each.worker))
+        why = each.outcome if each.failure is None else f"{each.outcome}: {each.failure.code}"
+        found.append(Happening(at=each.ended_at, what="attempt_ended", attempt=each.number, detail=why))
+    if job.state is JobState.RUNNING and life.claimed_at is not None:
+        found.append(Happening(at=life.claimed_at, what="claimed", attempt=job.claims, detail=life.worker))
+    if life.cancel_requested_at is not None:
+        found.append(Happening(at=life.cancel_requested_at, what="cancel_requested"))
+    if job.finished_at is not None:
+        code = None if job.failure is None else job.failure.code
+        found.append(Happening(at=job.finished_at, what=job.state.value, detail=code))
+    return sorted(found, key=lambda happening: happening.at)
 
 
-def _waits_and_attempts(life: Life) -> Iterator[Node]:
-    free_at, why = life.job.created_at, "its turn"
-    for attempt in life.attempts:
-        # Only of the last claim it is known when it might have begun.
-        last = attempt.number == life.job.claims and life.job.state is not JobState.QUEUED
-        yield from _wait(free_at, attempt.claimed_at, why, life.run_at if last else None)
-        yield _attempt(attempt)
-        free_at, why = attempt.ended_at, _again(attempt)
-    if life.job.state is JobState.RUNNING and life.claimed_at is not None:
-        yield from _wait(free_at, life.claimed_at, why, life.run_at)
-        yield _running(life, life.claimed_at)
-    elif life.job.state in (JobState.HELD, JobState.QUEUED):
-        reason = life.job.queue_reason
-        yield from _wait(free_at, None, why if reason is None else f"{why}; now: {reason}", life.run_at)
-    elif not life.attempts or life.job.claims > life.attempts[-1].number or life.job.state is JobState.CANCELLED:
-        yield from _wait(free_at, life.job.finished_at, f"{why}, until it was {life.job.state.value}", None)
+def because(what: str, failure: Failure | None) -> str:
+    """How something ended, with what went wrong."""
+    return what if failure is None else f"{what}: {failure.code}, {failure.message}"
 
 
-def _wait(since: datetime, until: datetime | None, why: str, due: datetime | None) -> Iterator[Node]:
+def _bars(job: Job, attempt: Stretch) -> Iterator[Span]:
+    number, known_until = attempt.attempt, attempt.begins
+    for stage, begins, ends in attempt.stages:
+        yield Span(attempt=number, stage=stage, begins=begins, ends=ends)
+        known_until = ends
+    if attempt.ends is None:
+        yield Span(attempt=number, stage=job.stage or RENDERING, begins=known_until, ends=None)
+    elif not attempt.stages or attempt.ends - known_until > timedelta(seconds=_AT_ONCE_S):
+        # Of a worker that was lost, the time until somebody knew.
+        yield Span(attempt=number, stage=RENDERING, begins=known_until, ends=attempt.ends)
+
+
+def _stages(job: Job, attempt: Attempt) -> Iterator[tuple[str, datetime, datetime]]:
+    if attempt.timeline:
+        yield from placed(attempt.timeline, attempt.claimed_at, attempt.ended_at)
+        return
+    if attempt.outcome is not AttemptOutcome.SUCCEEDED or job.result is None:
+        return
+    took = job.result.stages
+    known = [(stage.value, took[stage.value]) for stage in Stage if took.get(stage.value, 0.0) > 0.0]
+    # What is not told of lies before the first of them: the way to the worker.
+    begins = max(attempt.claimed_at, attempt.ended_at - timedelta(seconds=sum(seconds for _, seconds in known)))
+    for stage, seconds in known:
+        ends = min(attempt.ended_at, begins + timedelta(seconds=seconds))
+        yield stage, begins, ends
+        begins = ends
+
+
+def _wait(number: int, since: datetime, until: datetime | None, why: str, due: datetime | None) -> Iterator[Stretch]:
     """What lies between two attempts: first the time that it had to be, then its turn."""
     if due is not None and due - since > timedelta(seconds=_AT_ONCE_S):
-        time_came = None if until is not None and until < due else due
-        yield Node(name="pause", began_at=since, ended_at=time_came or until, note=f"until its time; {why}")
+        ends = due if until is None or until >= due else until
+        yield Stretch(phase=Phase.PAUSE, attempt=number, begins=since, ends=ends, note=f"until its time; {why}")
         since, why = due, "its turn" if ";" not in why else why.partition("; ")[2]
     if until is None or until > since:
-        yield Node(name="wait", began_at=since, ended_at=until, note=why)
+        yield Stretch(phase=Phase.WAIT, attempt=number, begins=since, ends=until, note=why)
 
 
 def _again(attempt: Attempt) -> str:
@@ -174,37 +237,12 @@ def _again(attempt: Attempt) -> str:
             return "its turn again, after a failure"
 
 
-def _attempt(attempt: Attempt) -> Node:
+def _how_it_ended(attempt: Attempt) -> str:
     used = f", {attempt.gpu_seconds:.3g} GPU seconds" if attempt.gpu_seconds else ""
-    return Node(
-        name=f"attempt {attempt.number}",
-        began_at=attempt.claimed_at,
-        ended_at=attempt.ended_at,
-        note=_because(f"{attempt.outcome.value} on {attempt.worker}{used}", attempt.failure),
-        children=tuple(_stages(attempt)),
-    )
+    return because(f"{attempt.outcome.value} on {attempt.worker}{used}", attempt.failure)
 
 
-def _stages(attempt: Attempt) -> Iterator[Node]:
-    for name, began, ended in within(attempt.timeline, attempt.claimed_at, attempt.ended_at):
-        yield Node(name=name, began_at=began, ended_at=ended)
-
-
-def _running(life: Life, since: datetime) -> Node:
+def _where_it_is(life: Life) -> str:
     job = life.job
     asked = ", to be cancelled" if job.cancel_requested else ""
-    note = f"running on {life.worker}: {job.stage or 'assigned'}, step {job.step} of {job.steps}{asked}"
-    return Node(name=f"attempt {job.claims}", began_at=since, ended_at=None, note=note)
-
-
-def _tellings(life: Life) -> Iterator[Node]:
-    for told in life.told:
-        tries = f"{told.attempts} {'try' if told.attempts == 1 else 'tries'}"
-        words = [f"{told.event_type} to {told.host}", told.state.value, tries, *([told.error] if told.error else [])]
-        yield Node(name="webhook", began_at=told.created_at, ended_at=told.ended_at, note=", ".join(words))
-    if life.untold and life.job.finished_at is not None:
-        yield Node(name="webhook", began_at=life.job.finished_at, ended_at=None, note="to be announced")
-
-
-def _because(what: str, failure: Failure | None) -> str:
-    return what if failure is None else f"{what}: {failure.code}, {failure.message}"
+    return f"running on {life.worker}: {job.stage or 'assigned'}, step {job.step} of {job.steps}{asked}"

@@ -36,8 +36,8 @@ def shifted(periods: Iterable[Period], by_s: float) -> Timeline:
     return tuple((name, round(max(0.0, start_s + by_s), 3), round(seconds, 3)) for name, start_s, seconds in periods)
 
 
-def within(periods: Iterable[Period], began: datetime, ended: datetime) -> Iterator[tuple[str, datetime, datetime]]:
-    """When each stage of an attempt began and ended: two clocks that run apart show none beyond its attempt."""
+def placed(periods: Iterable[Period], began: datetime, ended: datetime) -> Iterator[tuple[str, datetime, datetime]]:
+    """From when until when each lasted: two clocks that run apart must not show a stage beyond its attempt."""
     for name, start_s, seconds in periods:
         start = min(began + timedelta(seconds=start_s), ended)
         yield name, start, min(start + timedelta(seconds=seconds), ended)

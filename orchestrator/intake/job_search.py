@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
-from uuid import UUID
 
-from orchestrator.domain.errors import NotFound
-from orchestrator.domain.job import Job, parse_public_id
+from orchestrator.domain.job import Job
 from orchestrator.domain.job_filter import JobFilter
+from orchestrator.domain.life import Happening, Span, happenings, spans
 from orchestrator.domain.states import JobState
 from orchestrator.domain.waiting import Wait
-from orchestrator.intake.job_life import Happening, Span, all_waits, happenings, spans
+from orchestrator.intake.job_waits import all_waits
+from orchestrator.intake.lives import MOST_DELIVERIES, Lives, job_id_of, no_job
 from orchestrator.intake.waiting import Waiting
 from orchestrator.ports.any_jobs import JobSeen
 from orchestrator.ports.job_search import Count, DeliveriesFound, JobSearchStore, JobsFound, Used
-
-_MOST_DELIVERIES = 50
 
 
 class Turns(Protocol):
@@ -46,6 +44,7 @@ class JobSearch:
 
     def __init__(self, store: JobSearchStore, jobs: Turns, waiting: Waiting) -> None:
         self._store = store
+        self._lives = Lives(store, waiting)
         self._jobs = jobs
         self._waiting = waiting
 
@@ -64,11 +63,8 @@ class JobSearch:
 
     async def story(self, job_id: str, tenant: str | None) -> JobStory:
         """A job whole; of any tenant where it is None."""
-        found = job_id_of(job_id)
-        seen = await self._store.seen_job(found, tenant)
-        whole = None if seen is None else await self._store.whole_job(found)
-        if seen is None or whole is None:
-            raise _not_found(job_id)
+        known = await self._lives.known(job_id, tenant)
+        seen, whole, life = known.seen, known.whole, known.life
         waits = await self._waiting.waits(seen.job)
         return JobStory(
             seen=seen,
@@ -76,8 +72,8 @@ class JobSearch:
             made_by=whole.made_by,
             custom_id=whole.custom_id or _custom_id(seen.job),
             waits=all_waits(seen.job, waits, whole.pauses),
-            spans=spans(seen, whole),
-            happenings=happenings(seen, whole),
+            spans=spans(life),
+            happenings=happenings(life),
             usage=whole.usage,
         )
 
@@ -85,22 +81,10 @@ class JobSearch:
         """What was sent of a job's end, and what became of it."""
         found = job_id_of(job_id)
         if await self._store.seen_job(found, tenant) is None:
-            raise _not_found(job_id)
-        return await self._store.deliveries_of_job(found, tenant, limit=_MOST_DELIVERIES)
-
-
-def job_id_of(job_id: str, param: str | None = None) -> UUID:
-    """The job's id behind a public one. Raises `NotFound`."""
-    found = parse_public_id(job_id)
-    if found is None:
-        raise _not_found(job_id, param)
-    return found
+            raise no_job(job_id)
+        return await self._store.deliveries_of_job(found, tenant, limit=MOST_DELIVERIES)
 
 
 def _custom_id(job: Job) -> str | None:
     told = (job.request.get("metadata") or {}).get("custom_id")
     return told if isinstance(told, str) else None
-
-
-def _not_found(job_id: str, param: str | None = None) -> NotFound:
-    return NotFound(f"no job with the id {job_id[:80]!r}", param=param)

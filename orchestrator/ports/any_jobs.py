@@ -9,8 +9,8 @@ from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
 
-from orchestrator.domain.job import Failure, Job
-from orchestrator.domain.outcome import AttemptOutcome
+from orchestrator.domain.job import Job
+from orchestrator.domain.life import Attempt
 from orchestrator.domain.states import JobState
 
 
@@ -35,21 +35,6 @@ class LetterEnd:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Try:
-    """One claim that has ended."""
-
-    number: int
-    outcome: AttemptOutcome
-    cluster: str
-    worker: str
-    incarnation: str
-    gpu_seconds: float
-    claimed_at: datetime
-    ended_at: datetime
-    failure: Failure | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class JobSeen:
     """A job, who holds it or had it last, and the ends of its claims, in the order of their numbers."""
 
@@ -58,7 +43,7 @@ class JobSeen:
     worker: str | None
     # The campaign or the batch that it is a row of.
     campaign: str | None
-    tries: Sequence[Try]
+    attempts: Sequence[Attempt]
     # What was done about it as a dead letter.
     letter: LetterEnd | None
 

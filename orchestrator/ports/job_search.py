@@ -55,12 +55,16 @@ class Used:
 class JobWhole:
     """What is kept of one job beside its row and its attempts."""
 
+    # The database's clock.
+    now: datetime
     run_at: datetime
     claimed_at: datetime | None
     cancel_requested_at: datetime | None
     # The id of the key that asked for it.
     made_by: str | None
     custom_id: str | None
+    # Where in which trace it was asked for.
+    trace: str | None
     # Why its campaign holds it.
     pauses: Sequence[str]
     usage: Sequence[Used]
@@ -94,6 +98,10 @@ class JobSearchStore(Protocol):
 
     async def whole_job(self, job_id: UUID) -> JobWhole | None: ...
 
+    async def untold_job(self, job_id: UUID) -> bool:
+        """Whether its end is to be told, and nobody has yet. Reads all that is to be: no page asks so every time."""
+        ...
+
     async def deliveries_of_job(self, job_id: UUID, tenant: str, *, limit: int) -> DeliveriesFound:
-        """The newest ones. Reads at most `WINDOW` of the tenant's, from the job's creation on."""
+        """The newest ones. Reads at most `WINDOW` of the tenant's, from the job's end on."""
         ...

@@ -8,16 +8,18 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Row, Select, bindparam, select
 
 from orchestrator.domain.job import Failure
+from orchestrator.domain.life import Attempt
 from orchestrator.domain.outcome import AttemptOutcome
-from orchestrator.ports.any_jobs import Chosen, Fate, JobSeen, JobsPage, LetterEnd, Try
+from orchestrator.ports.any_jobs import Chosen, Fate, JobSeen, JobsPage, LetterEnd
 from orchestrator.store import rows
 from orchestrator.store.part import Part
 from orchestrator.store.tables import attempts, dead_letters, jobs
 
 _LETTER = (dead_letters.c.fate, dead_letters.c.successor, dead_letters.c.ended_by, dead_letters.c.ended_at)
-_TRY = (
+_ATTEMPT = (
     attempts.c.job_id, attempts.c.number, attempts.c.outcome, attempts.c.cluster, attempts.c.worker,
     attempts.c.incarnation, attempts.c.gpu_seconds, attempts.c.claimed_at, attempts.c.ended_at, attempts.c.failure,
+    attempts.c.timeline,
 )  # fmt: skip
 
 
@@ -38,18 +40,18 @@ class AnyJobs(Part):
 
     async def _seen(self, query: Select[Any]) -> list[JobSeen]:
         found = await self._database.fetch(query)
-        tries: dict[UUID, list[Try]] = {}
+        tried: dict[UUID, list[Attempt]] = {}
         if found:
-            ended = select(*_TRY).where(attempts.c.job_id.in_([row.id for row in found]))
+            ended = select(*_ATTEMPT).where(attempts.c.job_id.in_([row.id for row in found]))
             for row in await self._database.fetch(ended.order_by(attempts.c.job_id, attempts.c.number)):
-                tries.setdefault(row.job_id, []).append(_try(row))
+                tried.setdefault(row.job_id, []).append(_attempt(row))
         return [
             JobSeen(
                 job=rows.job(row),
                 cluster=row.cluster,
                 worker=row.worker,
                 campaign=row.campaign,
-                tries=tries.get(row.id, []),
+                attempts=tried.get(row.id, []),
                 letter=letter_of(row) if row.fate is not None else None,
             )
             for row in found
@@ -82,7 +84,8 @@ def _of(chosen: Chosen) -> list[ColumnElement[bool]]:
     return of
 
 
-def _try(row: Row[Any]) -> Try:
+def _attempt(row: Row[Any]) -> Attempt:
     values = {name: value for name, value in row._mapping.items() if name != "job_id"}
     failure = None if row.failure is None else Failure(**row.failure)
-    return Try(**{**values, "outcome": AttemptOutcome(row.outcome), "failure": failure})
+    timeline = tuple((name, start_s, seconds) for name, start_s, seconds in row.timeline or ())
+    return Attempt(**{**values, "outcome": AttemptOutcome(row.outcome), "failure": failure, "timeline": timeline})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -34,12 +35,15 @@ from orchestrator.store.job_matching import (
     on_documents,
     window,
 )
-from orchestrator.store.tables import deliveries, jobs
+from orchestrator.store.tables import deliveries, jobs, outbox
+
+# Ids are made by the clock of whoever announces an end, which is told by the database's.
+_CLOCKS_APART = timedelta(minutes=1)
 
 _LIVE = (JobState.HELD, JobState.QUEUED, JobState.RUNNING)
 
 _WHOLE = text("""
-    SELECT j.run_at, j.claimed_at, j.cancel_requested_at, j.made_by,
+    SELECT cogmill_now() AS now, j.run_at, j.claimed_at, j.cancel_requested_at, j.made_by, j.trace,
            (SELECT r.custom_id FROM campaign_rows AS r JOIN campaign_jobs AS w USING (campaign, place)
             WHERE w.job_id = j.id) AS custom_id,
            coalesce((SELECT c.pauses FROM campaigns AS c WHERE c.id = j.campaign), '{}') AS pauses
@@ -98,12 +102,16 @@ class JobSearch(AnyJobs):
         used = [Used(**row._mapping) for row in await self._database.fetch(_USED, {"id": job_id})]
         return JobWhole(**found[0]._mapping, usage=used)
 
+    async def untold_job(self, job_id: UUID) -> bool:
+        return bool(await self._database.fetch(select(outbox.c.id).where(outbox.c.job_id == job_id).limit(1)))
+
     async def deliveries_of_job(self, job_id: UUID, tenant: str, *, limit: int) -> DeliveriesFound:
-        made = await self._database.fetch(select(jobs.c.created_at).where(jobs.c.id == job_id))
-        if not made:
+        over = select(jobs.c.finished_at).where(jobs.c.id == job_id, jobs.c.finished_at.is_not(None))
+        ended = await self._database.fetch(over)
+        if not ended:
             return DeliveriesFound(deliveries=[], complete=True)
-        since = first_id(made[0].created_at)
         # Each of its events comes at its end, and goes out soon after; in the order of ids, so is it looked for.
+        since = first_id(ended[0].finished_at - _CLOCKS_APART)
         of = select(*delivery_columns()).where(deliveries.c.tenant == tenant, deliveries.c.id >= since)
         rows = of.order_by(deliveries.c.id).limit(WINDOW).subquery("seen")
         its = func.strpos(rows.c.body, f"video_{job_id.hex}") > 0

@@ -39,7 +39,6 @@ from orchestrator.store.job_search import JobSearch
 from orchestrator.store.jobs import Jobs
 from orchestrator.store.keys import Keys
 from orchestrator.store.ledger import Ledger
-from orchestrator.store.lives import Lives
 from orchestrator.store.loads import Loads
 from orchestrator.store.masters import Masters
 from orchestrator.store.notes import Notes
@@ -70,7 +69,7 @@ from orchestrator.store.workers import WorkerRows
 class Store(
     Jobs, Turns, Claims, Settlements, WorkerRows, Housekeeping, Tenants, Keys, Files, Inputs, Endpoints,
     Deliveries, DeliveryLog, Batches, Campaigns, Changes, CampaignRows, Windows, RowEnds, Rivals, Budgets,
-    CampaignHouse, Ledger, Lives, Loads, Pauses, ParkedThings, WorkerTime, PredictionRows, Shares, Forecasts, Fleets,
+    CampaignHouse, Ledger, Loads, Pauses, ParkedThings, WorkerTime, PredictionRows, Shares, Forecasts, Fleets,
     Clusters, Masters, Quotas, WorkerOrders, DeadLetters, JobSearch, BulkActions, BulkSteps, Notes, Audit, AuditLog,
     AuditSealing, Erasures, ErasedObjects, Sessions, Overview, Flow, Quarantines, Reviews, ReviewSheets,
 ):  # fmt: skip

@@ -1,4 +1,4 @@
-"""`/v1/admin/jobs/{id}/trace` and `cogmill trace`: the life of any tenant's job, from the database alone."""
+"""`/v1/jobs/{id}/trace`, the same of any tenant, and `cogmill trace`: the life of a job, from the database alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from orchestrator.domain.protocol import Broke
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.rights import ROLES, Role
 from orchestrator.notify.outbox import Announcer
-from tests.support.api import Api, in_process
+from tests.support.api import Api, in_process, listening
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -67,6 +67,24 @@ async def test_a_viewer_sees_what_befell_a_job_of_any_tenant(api: Api, viewer: h
     await Announcer(api.maintaining, api.settings).run_once()
     told = (await viewer.get(f"/v1/admin/jobs/{video}/trace")).raise_for_status().json()
     assert outline(told)[-1] == (0, "webhook", "video.failed to 93.184.216.34, pending, 0 tries")
+
+
+async def test_a_tenant_sees_the_life_of_its_own_job_alone(api: Api, viewer: httpx.AsyncClient) -> None:
+    video = await a_failed_video(api)
+    path = f"/v1/jobs/{video}/trace"
+    own = (await api.http.get(path)).raise_for_status().json()
+    seen = (await viewer.get(f"/v1/admin/jobs/{video}/trace")).raise_for_status().json()
+    assert outline(own) == outline(seen)
+    assert {**own, "spans": None} == {**seen, "spans": None}
+    async with await api.client("stranger") as stranger:
+        assert (await stranger.get(path)).status_code == 404
+    # Whoever may not see webhooks is not told of them here either.
+    async with in_process(api.app, await api.key(scopes=frozenset({"read"}))) as narrow:
+        told = (await narrow.get(path)).raise_for_status().json()
+    assert outline(told) == outline(own)[:-1]
+    # The page of the job has the same stages.
+    whole = (await api.http.get(f"/v1/jobs/{video}")).json()
+    assert [span["stage"] for span in whole["spans"]] == ["waiting", "claim", "encoding"]
 
 
 async def test_a_trace_of_the_caller_is_kept_down_to_the_delivery(api: Api) -> None:
@@ -118,3 +136,9 @@ async def test_the_command_draws_it_from_the_database(api: Api, monkeypatch: pyt
     ]
     told = json.loads(await asyncio.to_thread(cogmill, video, "--json"))
     assert [span["name"] for span in told["spans"]][:4] == ["job", "wait", "attempt 1", "claim"]
+    # Over the API, by a key of its tenant's alone.
+    monkeypatch.setenv("COGMILL_KEY", await api.key())
+    async with listening(api.app) as port:
+        url = f"http://127.0.0.1:{port}"
+        asked = json.loads(await asyncio.to_thread(cogmill, video, "--json", "--api", url))
+    assert outline(asked) == outline(told)

@@ -1,4 +1,4 @@
-"""The life of a job as a tree, from what rows say of it."""
+"""The life of a job as bars and as a tree, from what rows say of it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from orchestrator.domain.job import Failure, Job
-from orchestrator.domain.life import Attempt, Life, Node, Told, document, tree
+from orchestrator.domain.job import Artifact, Failure, Job, VideoResult
+from orchestrator.domain.life import Attempt, Life, Told, spans
+from orchestrator.domain.life_tree import Node, document, tree
 from orchestrator.domain.outcome import AttemptOutcome
 from orchestrator.domain.states import JobState
 from orchestrator.domain.webhooks import DeliveryState
@@ -32,13 +33,15 @@ def a_life(state: JobState, *attempts: Attempt, **changes: Any) -> Life:
     )  # fmt: skip
     usual: dict[str, Any] = {
         "now": at(100), "run_at": START, "claimed_at": None, "worker": None, "campaign": None, "trace": None,
-        "told": (), "untold": False,
+        "cancel_requested_at": None,
     }  # fmt: skip
     return Life(job=replace(job, **of_job), attempts=attempts, **usual | changes)
 
 
 def an_attempt(number: int, began: float, ended: float, outcome: AttemptOutcome, **changes: Any) -> Attempt:
-    usual: dict[str, Any] = {"worker": "small-0", "gpu_seconds": 1.5, "failure": None, "timeline": ()}
+    usual: dict[str, Any] = {
+        "cluster": "default", "worker": "small-0", "incarnation": "1", "gpu_seconds": 1.5, "failure": None,
+    }  # fmt: skip
     return Attempt(number=number, outcome=outcome, claimed_at=at(began), ended_at=at(ended), **usual | changes)
 
 
@@ -52,6 +55,61 @@ def shown(node: Node) -> list[tuple[str, float, float | None, str]]:
         )
         for each in node.children
     ]
+
+
+def bars(life: Life) -> list[tuple[int, str, float, float | None]]:
+    def seconds(moment: datetime) -> float:
+        return (moment - START).total_seconds()
+
+    return [
+        (each.attempt, each.stage, seconds(each.begins), None if each.ends is None else seconds(each.ends))
+        for each in spans(life)
+    ]
+
+
+def test_each_attempt_has_its_stages_whether_or_not_it_made_a_video() -> None:
+    lost = an_attempt(
+        1, 2, 40, AttemptOutcome.LOST, failure=LOST, timeline=(("assigned", 0.0, 1.0), ("denoising", 1.0, 7.0))
+    )
+    preempted = an_attempt(
+        2, 50, 60, AttemptOutcome.EVICTED,
+        timeline=(("denoising", 0.0, 2.0), ("preempted", 2.0, 5.0), ("denoising", 7.0, 50.0)),
+    )  # fmt: skip
+    life = a_life(JobState.RUNNING, lost, preempted, claims=3, run_at=at(65), claimed_at=at(70), stage="encoding")
+    assert bars(life) == [
+        (1, "waiting", 0, 2), (1, "assigned", 2, 3), (1, "denoising", 3, 10),
+        # Until somebody knew that its worker was gone.
+        (1, "rendering", 10, 40),
+        (2, "waiting", 40, 50), (2, "denoising", 50, 52), (2, "preempted", 52, 57), (2, "denoising", 57, 60),
+        # It rested, and then waited for its turn: one bar.
+        (3, "waiting", 60, 70), (3, "encoding", 70, None),
+    ]  # fmt: skip
+    # The tree has the same stages.
+    assert [[child.name for child in each.children] for each in tree(life).children if each.children] == [
+        ["assigned", "denoising"], ["denoising", "preempted", "denoising"],
+    ]  # fmt: skip
+
+
+def test_an_attempt_of_the_release_before_shows_what_its_result_says() -> None:
+    artifact = Artifact(key="k", size=1, sha256="0" * 64, content_type="video/mp4")
+    result = VideoResult(
+        video=artifact, cover=artifact, width=96, height=64, num_frames=9, fps=8, gpu_seconds=6.0,
+        stages={"denoising": 5.0, "encoding": 1.0},
+    )  # fmt: skip
+    failed = an_attempt(1, 2, 10, AttemptOutcome.FAILED)
+    life = a_life(JobState.SUCCEEDED, failed, an_attempt(2, 12, 20, AttemptOutcome.SUCCEEDED), finished_at=at(20))
+    life = replace(life, job=replace(life.job, result=result))
+    assert bars(life) == [
+        (1, "waiting", 0, 2), (1, "rendering", 2, 10), (2, "waiting", 10, 12), (2, "encoding", 14, 15),
+        (2, "denoising", 15, 20),
+    ]  # fmt: skip
+
+
+def test_a_job_that_was_cancelled_between_attempts_waited_until_then() -> None:
+    life = a_life(JobState.CANCELLED, an_attempt(1, 2, 10, AttemptOutcome.FAILED), finished_at=at(15))
+    assert bars(life)[-1] == (2, "waiting", 10, 15)
+    life = a_life(JobState.CANCELLED, an_attempt(1, 2, 10, AttemptOutcome.CANCELLED), finished_at=at(10))
+    assert bars(life)[-1] == (1, "rendering", 2, 10)
 
 
 def test_a_job_that_was_tried_again_shows_each_wait_with_its_reason() -> None:

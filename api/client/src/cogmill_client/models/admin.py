@@ -249,7 +249,7 @@ class TraceSpan(Answer):
 
 
 class JobTrace(Identified):
-    """The life of a job of some tenant."""
+    """The life of a job."""
 
     object: Literal["job.trace"]
     tenant: str

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from cogmill_client.effects import Items, Request, Steps
 from cogmill_client.exchange import answer_of, reads
+from cogmill_client.models.admin import JobTrace
 from cogmill_client.models.base import Answer, Deleted
 from cogmill_client.models.jobs import BulkAction, Count, Job, JobCounts, Note, SavedFilter, WholeJob
 from cogmill_client.models.webhooks import Delivery
@@ -55,6 +56,11 @@ def deliveries(job_id: str) -> Steps[list[Delivery]]:
     """What was sent of its end."""
     request = Request(method="GET", url=at("/v1/jobs/{}/deliveries", job_id))
     return _data(request, _Deliveries)
+
+
+def trace(job_id: str) -> Steps[JobTrace]:
+    """What befell it as a tree: waits and why, attempts with their stages; with `webhooks`, those too."""
+    return answer_of(Request(method="GET", url=at("/v1/jobs/{}/trace", job_id)), reads(JobTrace))
 
 
 def act(

@@ -22,6 +22,10 @@ const TONES = {
   uploading: "green",
 };
 
+// The way to a worker is a part of the beginning that nobody waits for.
+/** @type {Record<string, string>} */
+const SHOWN_AS = { claim: "assigned", assignment: "assigned" };
+
 /** Attempts as lanes over time. @param {{job: any}} props */
 export function Life({ job }) {
   const until = Math.max(now.value / 1000, ...job.spans.map((/** @type {any} */ span) => span.begins_at));
@@ -29,8 +33,9 @@ export function Life({ job }) {
   const lanes = new Map();
   for (const span of job.spans) {
     const lane = lanes.get(span.attempt) ?? [];
-    const name = t(`job.stage.${span.stage}`);
-    lane.push({ name, tone: TONES[span.stage] ?? "grey", from: span.begins_at, to: span.ends_at ?? until });
+    const stage = SHOWN_AS[span.stage] ?? span.stage;
+    const name = has(`job.stage.${stage}`) ? t(`job.stage.${stage}`) : stage;
+    lane.push({ name, tone: TONES[stage] ?? "grey", from: span.begins_at, to: span.ends_at ?? until });
     lanes.set(span.attempt, lane);
   }
   const shown = [...lanes].map(([attempt, spans]) => ({ name: t("job.attempt", { attempt }), spans }));
