@@ -598,6 +598,9 @@ export default {
   "campaign.plan.cap.what": "{count} GPU seconds",
   "campaign.approve": "Approve",
   "campaign.approved": "Approved: the rest is rendered",
+  "campaign.missing": "There is no such campaign",
+  "campaign.missing.what": "It was deleted, or its address is not whole.",
+  "campaign.missing.all": "All campaigns",
   "campaign.about.asked": "What was asked",
   "campaign.about.life": "Its life",
   "campaign.about.prompt": "Template",
@@ -690,6 +693,7 @@ export default {
   "review.promote.ask.one": "Render {count} approved video in full?",
   "review.promote.what":
     "Drafts are rendered again in the profile exact with the seeds that they had; each is then to be looked at anew beside its draft.",
+  "review.promote.nothing": "What is approved is rendered in full already",
   "review.promote.done": "{count} rows are rendered in full",
   "review.promote.done.one": "{count} row is rendered in full",
   "review.key.next": "Next video",
