@@ -24,7 +24,7 @@ async def desks(console: Console) -> Desks:
 async def open_desk(console: Console, campaign_id: str, **how: Any) -> Page:
     show = how.pop("show", None)
     page = await console.page(f"/review?campaign={campaign_id}" + (f"&show={show}" if show else ""), **how)
-    await page.get_by_role("option").first.wait_for()
+    await page.locator(".tile").first.wait_for()
     return page
 
 
@@ -49,7 +49,7 @@ async def test_videos_are_rated_approved_rejected_and_undone_by_keys_alone(conso
     campaign_id = await desks.done(6)
     page = await console.page("/review")
     await page.get_by_role("link", name="autumn mugs").click()
-    await page.get_by_role("option").first.wait_for()
+    await page.locator(".tile").first.wait_for()
     await expect(chosen(page)).to_contain_text("clip-0000")
     await page.keyboard.press("4")
     await expect(chosen(page)).to_contain_text("★★★★")
@@ -91,7 +91,7 @@ async def test_two_at_once_are_given_different_videos_and_lose_nothing(console: 
     await two.get_by_role("heading", name="Nothing is left for you").wait_for()  # the other looks at them all
     await shot(two, "review-queue-empty")
     await two.get_by_role("button", name="All videos").click()
-    await two.get_by_role("option").first.wait_for()
+    await two.locator(".tile").first.wait_for()
     await one.keyboard.press("a")
     await one.get_by_text("1 approved").wait_for()
     await two.keyboard.press("r")  # of the same, by what it shows: too late
