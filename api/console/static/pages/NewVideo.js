@@ -13,7 +13,7 @@ import { Loaded } from "../parts/Problem.js";
 import { toast } from "../parts/Toast.js";
 import { LOOK, Look, parameters } from "./make/Look.js";
 import { Price, useQuote } from "./make/Price.js";
-import { upload } from "./make/upload.js";
+import { checkUploaded, upload } from "./make/upload.js";
 
 const EMPTY = {
   ...LOOK,
@@ -27,7 +27,16 @@ const EMPTY = {
   picture_name: "",
   token: "",
 };
-const FIELDS = ["prompt", "negative_prompt", "seed", "priority", "run_at", "deadline", ...Object.keys(LOOK)];
+const FIELDS = [
+  "prompt",
+  "negative_prompt",
+  "seed",
+  "priority",
+  "run_at",
+  "deadline",
+  "input_reference",
+  ...Object.keys(LOOK),
+];
 
 export function NewVideo() {
   const models = useGet("/v1/models");
@@ -60,6 +69,7 @@ function Fields(/** @type {{models: any[]}} */ { models }) {
   const { prompt: _, ...priced } = body;
   const quote = useQuote(priced);
   const send = async () => {
+    checkUploaded();
     // Kept with the draft: whoever sends it again after an answer that was lost gets the same video.
     const token = values.token || crypto.randomUUID();
     set({ token });
@@ -81,7 +91,7 @@ function Fields(/** @type {{models: any[]}} */ { models }) {
             <div class="form">
               ${kept && html`<p class="muted small">${t("make.kept")} <button type="button" class="button small quiet" onClick=${forget}>${t("make.clear")}</button></p>`}
               <${AreaField} label=${t("make.prompt")} rows="4" value=${values.prompt} onInput=${(/** @type {string} */ prompt) => set({ prompt })} wrong=${wrong("prompt")} />
-              <${Picture} values=${values} set=${set} models=${models} />
+              <${Picture} values=${values} set=${set} models=${models} wrong=${wrong("input_reference")} />
               <${AreaField} label=${t("make.negative")} rows="2" value=${values.negative_prompt} onInput=${(/** @type {string} */ text) => set({ negative_prompt: text })} wrong=${wrong("negative_prompt")} />
             </div>
           </${Card}>
@@ -101,8 +111,8 @@ function Fields(/** @type {{models: any[]}} */ { models }) {
   `;
 }
 
-/** @param {{values: any, set: (changes: Record<string, any>) => void, models: any[]}} props */
-function Picture({ values, set, models }) {
+/** @param {{values: any, set: (changes: Record<string, any>) => void, models: any[], wrong: string | null}} props */
+function Picture({ values, set, models, wrong }) {
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState(/** @type {any} */ (null));
   if (!models.some((model) => model.image_to_video)) return null;
@@ -118,7 +128,7 @@ function Picture({ values, set, models }) {
     setBusy(false);
   };
   return html`
-    <${Drop} label=${t("make.picture")} hint=${t("make.picture.hint")} accept="image/png,image/jpeg,image/webp" name=${values.picture_name || null} busy=${busy} problem=${problem}
+    <${Drop} label=${t("make.picture")} hint=${t("make.picture.hint")} accept="image/png,image/jpeg,image/webp" name=${values.picture_name || null} busy=${busy} problem=${problem ?? (wrong && { message: wrong })}
       take=${take} clear=${() => set({ picture: "", picture_name: "" })}>
       ${values.picture && html`<img class="picture" src=${urlOf(`/v1/files/${values.picture}/content`)} alt=${values.picture_name} />`}
     </${Drop}>

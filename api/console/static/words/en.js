@@ -1136,6 +1136,7 @@ export default {
   "make.clear": "Begin anew",
   "make.prompt": "Prompt",
   "make.negative": "Negative prompt",
+  "make.uploading": "A file is still on its way. Try again in a moment.",
   "make.picture": "Picture to begin with",
   "make.picture.hint": "PNG, JPEG or WebP. The video begins at it, and has its shape.",
   "make.look": "How it is made",

@@ -1115,6 +1115,7 @@ export default {
   "make.clear": "重新填写",
   "make.prompt": "提示词",
   "make.negative": "反向提示词",
+  "make.uploading": "文件仍在上传，请稍后再试。",
   "make.picture": "起始图片",
   "make.picture.hint": "PNG、JPEG 或 WebP。视频由此开始，并采用其形状。",
   "make.look": "生成方式",
