@@ -4,7 +4,7 @@ import { pageUrl } from "../lib/base.js";
 import { useGet } from "../lib/data.js";
 import { useDraft } from "../lib/draft.js";
 import { go, query } from "../lib/route.js";
-import { html, useState } from "../lib/ui.js";
+import { html, useRef, useState } from "../lib/ui.js";
 import { t } from "../lib/words.js";
 import { Card, Page } from "../parts/Card.js";
 import { Drop } from "../parts/Drop.js";
@@ -115,6 +115,10 @@ function Fields(/** @type {{models: any[]}} */ { models }) {
 function Picture({ values, set, models, wrong }) {
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState(/** @type {any} */ (null));
+  // What is wrong is told of the picture that was sent, not of one that was chosen since.
+  const blamed = useRef({ wrong, picture: values.picture });
+  if (blamed.current.wrong !== wrong) blamed.current = { wrong, picture: values.picture };
+  const told = wrong && blamed.current.picture === values.picture ? { message: wrong } : null;
   if (!models.some((model) => model.image_to_video)) return null;
   const take = async (/** @type {File} */ file) => {
     setBusy(true);
@@ -128,7 +132,7 @@ function Picture({ values, set, models, wrong }) {
     setBusy(false);
   };
   return html`
-    <${Drop} label=${t("make.picture")} hint=${t("make.picture.hint")} accept="image/png,image/jpeg,image/webp" name=${values.picture_name || null} busy=${busy} problem=${problem ?? (wrong && { message: wrong })}
+    <${Drop} label=${t("make.picture")} hint=${t("make.picture.hint")} accept="image/png,image/jpeg,image/webp" name=${values.picture_name || null} busy=${busy} problem=${problem ?? told}
       take=${take} clear=${() => set({ picture: "", picture_name: "" })}>
       ${values.picture && html`<img class="picture" src=${urlOf(`/v1/files/${values.picture}/content`)} alt=${values.picture_name} />`}
     </${Drop}>
