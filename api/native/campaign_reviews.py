@@ -109,7 +109,7 @@ async def release(request: Request, campaign_id: str, tenant: deps.Tenant) -> Re
     **DOCS.route(Scope.READ, errors=(404,), example=schemas.COUNTS_EXAMPLE),
 )
 async def counts(request: Request, campaign_id: str, tenant: deps.Tenant) -> Response:
-    """How far reviewers have come with the videos that it has now."""
+    """How far reviewers have come with the videos that it has now. Of 10,000 videos or more, up to five seconds ago."""
     return reply(counts_of(*await deps.services(request).reviewing.counts(tenant, campaign_id)))
 
 

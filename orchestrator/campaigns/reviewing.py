@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
@@ -37,6 +38,9 @@ _PAGE = 200
 _SEED_BITS = 32
 _POINTS = 240
 _EXAMPLES = 3
+# Counting looks at all reviews of a campaign: of so many videos, a count is good for so long.
+MANY_VIDEOS = 10_000
+_COUNT_S = 5.0
 # Failed rows that are looked at for their reasons.
 MOST_FAILURES = 50_000
 
@@ -49,6 +53,7 @@ class Reviewing:
         self._store = store
         self._campaigns = campaigns
         self._jobs = jobs
+        self._counted: dict[int, tuple[float, ReviewCounts]] = {}
 
     # ------------------------------------------------------------ one video
 
@@ -124,7 +129,15 @@ class Reviewing:
     async def counts(self, tenant: str, campaign_id: str) -> tuple[Campaign, ReviewCounts]:
         """How far people have come."""
         campaign = await self._campaigns.get(tenant, campaign_id)
-        return campaign, await self._store.count_reviews(campaign)
+        known = self._counted.get(campaign.number)
+        if known is not None and time.monotonic() - known[0] < _COUNT_S:
+            return campaign, known[1]
+        found = await self._store.count_reviews(campaign)
+        if campaign.counts.succeeded >= MANY_VIDEOS:
+            now = time.monotonic()
+            self._counted = {of: each for of, each in self._counted.items() if now - each[0] < _COUNT_S}
+            self._counted[campaign.number] = (now, found)
+        return campaign, found
 
     async def export(
         self, tenant: str, campaign_id: str, wanted: SheetFilter

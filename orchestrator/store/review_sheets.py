@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Integer, Text, Uuid, bindparam, text
+from sqlalchemy import ARRAY, Boolean, Integer, Text, Uuid, bindparam, text
 from sqlalchemy import Row as SqlRow
 
 from orchestrator.domain.campaign import Campaign
@@ -21,18 +22,33 @@ from orchestrator.ports.reviews import (
 from orchestrator.store.part import Part
 from orchestrator.store.reviews import REVIEW, ended_row, review
 
-# A page that a filter leaves few of looks at no more than so many rows, some at a time.
+# A page that a filter leaves few of looks at no more than so many rows.
 _LOOK = 5_000
-_PIECE = 500
 
-# The index of rows that have ended gives a stretch of them; what is thought of each is found by its key.
+# The key of rows gives a stretch of them, what is thought of each is found by its key, and what fits is kept; with how
+# far the stretch went, which is told also where nothing fits.
 _STRETCH = text(f"""
-    SELECT r.place, r.line, r.custom_id, r.body, r.reseed, r.outcome, r.result, {REVIEW} FROM (
-        SELECT * FROM campaign_rows WHERE campaign = :number AND outcome = 'succeeded' AND place > :after
-        ORDER BY place LIMIT :n
-    ) AS r LEFT JOIN reviews AS v ON v.job_id = CAST(r.result ->> 'job' AS uuid)
-    ORDER BY r.place
-""")
+    WITH stretch AS MATERIALIZED (
+        SELECT place, line, custom_id, body, reseed, outcome, result FROM campaign_rows
+        WHERE campaign = :number AND outcome = 'succeeded' AND place > :after ORDER BY place LIMIT :look
+    )
+    SELECT went.looked, went.last, r.*, {REVIEW}
+    FROM (SELECT count(*) AS looked, max(place) AS last FROM stretch) AS went
+    LEFT JOIN (stretch AS r LEFT JOIN reviews AS v ON v.job_id = CAST(r.result ->> 'job' AS uuid))
+    ON (:decision IS NULL OR coalesce(v.decision, 'undecided') = :decision)
+       AND (:rating IS NULL OR v.rating = :rating)
+       AND (NOT :flagged OR coalesce(r.result -> 'flags', '[]') NOT IN ('[]', 'null'))
+       AND (NOT :promoted OR jsonb_exists(r.result, 'draft'))
+       AND (:holder IS NULL OR (v.decision IS NULL
+            AND (v.held_by = :holder OR coalesce(v.held_until <= cogmill_now(), true))))
+    ORDER BY r.place LIMIT :n
+""").bindparams(
+    bindparam("decision", type_=Text),
+    bindparam("rating", type_=Integer),
+    bindparam("flagged", type_=Boolean),
+    bindparam("promoted", type_=Boolean),
+    bindparam("holder", type_=Text),
+)
 # Whoever comes at the same moment finds those taken.
 _HOLD = text("""
     INSERT INTO reviews AS v (job_id, tenant, campaign, place, held_by, held_until)
@@ -83,38 +99,30 @@ _FAILURES = text("""
     GROUP BY code ORDER BY rows DESC, code
 """).bindparams(bindparam("examples", type_=Integer))
 
-_Fits = Callable[[SqlRow[Any]], bool]
-
 
 class ReviewSheets(Part):
     async def sheet(self, campaign: Campaign, wanted: SheetFilter, *, after: int, limit: int) -> SheetPage:
-        piece = limit + 1 if wanted == SheetFilter() else _PIECE
-        return await self._looked(campaign, lambda row: _matches(row, wanted), after=after, limit=limit, piece=piece)
+        look = limit + 1 if wanted == SheetFilter() else _LOOK
+        return await self._looked(campaign, wanted, None, after=after, limit=limit, look=look)
 
-    async def _looked(self, campaign: Campaign, fits: _Fits, *, after: int, limit: int, piece: int) -> SheetPage:
-        """The next rows that fit, of a bounded number that is looked at."""
-        chosen: list[Reviewed] = []
-        looked = 0
-        while looked < _LOOK:
-            found = await self._database.fetch(_STRETCH, {"number": campaign.number, "after": after, "n": piece})
-            for row in found:
-                if len(chosen) == limit:
-                    return SheetPage(videos=chosen, after=after, has_more=True)
-                if fits(row):
-                    chosen.append(_reviewed(campaign, row))
-                after = row.place
-            if len(found) < piece:
-                return SheetPage(videos=chosen, after=after, has_more=False)
-            looked += piece
-        return SheetPage(videos=chosen, after=after, has_more=True)
+    async def _looked(
+        self, campaign: Campaign, wanted: SheetFilter, holder: str | None, *, after: int, limit: int, look: int
+    ) -> SheetPage:
+        """The next rows that fit, and are free for this holder, of a bounded number that is looked at."""
+        where = {"number": campaign.number, "after": after, "look": look, "n": limit + 1, "holder": holder}
+        found = await self._database.fetch(_STRETCH, where | asdict(wanted))
+        fitting = [row for row in found if row.place is not None]
+        chosen = [_reviewed(campaign, row) for row in fitting[:limit]]
+        if len(fitting) > limit:
+            return SheetPage(videos=chosen, after=fitting[limit - 1].place, has_more=True)
+        went = found[0]
+        behind = after if went.last is None else went.last
+        return SheetPage(videos=chosen, after=behind, has_more=went.looked == look)
 
     async def hold_reviews(
         self, campaign: Campaign, holder: str, *, after: int, limit: int, hold_s: float
     ) -> SheetPage:
-        def free(row: SqlRow[Any]) -> bool:
-            return row.decision is None and row.held_by in (None, holder)
-
-        page = await self._looked(campaign, free, after=after, limit=limit, piece=max(_PIECE // 5, limit + 1))
+        page = await self._looked(campaign, SheetFilter(), holder, after=after, limit=limit, look=_LOOK)
         if not page.videos:
             return page
         rows = [each.row for each in page.videos if each.row is not None]
@@ -156,16 +164,6 @@ class ReviewSheets(Part):
 
 def _reviewed(of: Campaign, row: SqlRow[Any]) -> Reviewed:
     return Reviewed(review=review(row, UUID(row.result["job"])), campaign=of.id, number=of.number, row=ended_row(row))
-
-
-def _matches(row: SqlRow[Any], wanted: SheetFilter) -> bool:
-    if wanted.decision is not None and (row.decision or "undecided") != wanted.decision:
-        return False
-    if wanted.rating is not None and row.rating != wanted.rating:
-        return False
-    if wanted.flagged and not row.result.get("flags"):
-        return False
-    return not wanted.promoted or "draft" in row.result
 
 
 def _group(row: SqlRow[Any]) -> FailureGroup:

@@ -9,11 +9,13 @@ import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from orchestrator.domain.campaign import CampaignState
-from tests.support.console import LOOKS, NARROW, WIDE, Console, at_rest, findings, overflow, shot
+from tests.support.console import NARROW, WIDE, Console, at_rest, findings, overflow, shot
 from tests.support.desks import Desks
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+# Each page is looked at twice: wide, light, in English; narrow, dark, in Chinese.
+LOOKS = [(WIDE, "light", "en"), (NARROW, "dark", "zh")]
 BUDGET = {
     "amount": 120_000, "unit": "gpu_seconds",
     "actions": [{"percent": 50, "do": "tell"}, {"percent": 80, "do": "tell"}, {"percent": 100, "do": "finish"}],
@@ -57,15 +59,14 @@ async def test_campaigns_are_listed_filtered_and_opened(console: Console, desks:
     await desks.some(running, 9)
     await desks.hours(running)
     (await console.api.http.post("/v1/campaigns", json={"prompt": "a {product}"})).raise_for_status()
-    told = {"en": "95,000 GPU s of 120,000 GPU s", "zh": "95,000"}
     for width, theme, language in LOOKS:
         page = await console.page("/campaigns", width=width, theme=theme, language=language)
         await page.get_by_role("link", name="spring kettles").wait_for()
         await looked_at(page, "campaigns", width, theme)
-        await page.goto(f"{console.url}/campaigns/{running}")
+        await page.get_by_role("link", name="autumn mugs").click()
         await page.locator(".chart canvas").wait_for()
-        await expect(page.get_by_text(told[language]).first).to_be_visible()
         if language == "en":
+            await expect(page.get_by_text("95,000 GPU s of 120,000 GPU s")).to_be_visible()
             await expect(page.get_by_text(re.compile("Done about .* eight times in ten"))).to_be_visible()
         await looked_at(page, "campaign", width, theme)
     page = await console.page("/campaigns")
@@ -109,12 +110,11 @@ async def test_rows_are_filtered_and_led_to_their_videos(console: Console, desks
 async def test_a_plan_is_looked_at_with_its_sample_and_approved(console: Console, desks: Desks) -> None:
     campaign_id = await desks.create(8, approval="required", sample=3)
     await desks.until(campaign_id, CampaignState.AWAITING_APPROVAL)
-    page = await console.page(f"/campaigns/{campaign_id}")
-    for width in (NARROW, WIDE):
-        await page.set_viewport_size({"width": width, "height": 900})
-        await page.get_by_role("heading", name="The plan").wait_for()
-        await expect(page.locator(".sample img")).to_have_count(3)
-        await looked_at(page, "campaign-plan", width, "light")
+    for width, theme, language in reversed(LOOKS):
+        page = await console.page(f"/campaigns/{campaign_id}", width=width, theme=theme, language=language)
+        await expect(page.locator(".plan .sample img")).to_have_count(3)
+        await looked_at(page, "campaign-plan", width, theme)
+    await page.get_by_role("heading", name="The plan").wait_for()
     await page.get_by_role("button", name="Approve", exact=True).click()
     await page.get_by_role("heading", name="The plan").wait_for(state="detached")
     assert (await console.api.http.get(f"/v1/campaigns/{campaign_id}")).json()["state"] == "running"
@@ -150,7 +150,12 @@ async def test_videos_are_rendered_in_full_and_what_failed_is_waived_at_once(con
     page = await console.page(f"/campaigns/{campaign_id}")
     await page.get_by_role("tab", name=re.compile("About")).click()
     await page.get_by_text("profile: draft").wait_for()
+    await page.get_by_label("A note for everybody of your team").fill("the client wants warmer light")
+    await page.get_by_role("button", name="Write", exact=True).click()
+    await page.get_by_role("article").get_by_text("the client wants warmer light").wait_for()
     await looked_at(page, "campaign-about", WIDE, "light")
+    notes = (await console.api.http.get("/v1/notes", params={"about": campaign_id})).json()["data"]
+    assert [note["body"] for note in notes] == ["the client wants warmer light"]
     await more(page, "Waive what failed")
     await confirm(page, "Waive")
     await desks.until(campaign_id, CampaignState.COMPLETED)
@@ -171,3 +176,11 @@ async def test_texts_of_rows_never_become_markup_and_a_reader_steers_nothing(con
     await page.get_by_role("heading", name=evil).wait_for()
     await expect(page.get_by_role("button", name="More", exact=True)).to_have_count(0)
     assert console.errors == []
+
+
+async def test_a_campaign_that_is_not_there_is_said_in_words_with_the_way_back(console: Console) -> None:
+    page = await console.page("/campaigns/campaign_01a22bc2029770f194741fd44f222a09", width=NARROW, theme="dark")
+    await page.get_by_role("heading", name="There is no such campaign").wait_for()
+    await looked_at(page, "campaign-404", NARROW, "dark")
+    await page.get_by_role("link", name="All campaigns").click()
+    await page.wait_for_url("**/console/campaigns")

@@ -156,11 +156,11 @@ async def launch(playwright: Playwright) -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def console_server(
-    postgres_server: PostgresServer, migrated_template: str, s3_server: S3Server
+    request: pytest.FixtureRequest, postgres_server: PostgresServer, migrated_template: str, s3_server: S3Server
 ) -> AsyncIterator[tuple[Api, int]]:
-    """One API for a module's tests, for a tenant of its own; and its port."""
+    """One API for a module's tests, for a tenant of its own; and its port. A module may have `settings` of its own."""
     database = postgres_server.new_database(migrated_template)
-    settings = api_settings(postgres_server.url(database), s3_server.new_bucket())
+    settings = getattr(request.module, "settings", api_settings)(postgres_server.url(database), s3_server.new_bucket())
     async with serving(settings) as app, listening(app) as port:
         api = Api(app, settings, tenant=uuid4().hex[:12], http=in_process(app))
         api.http.headers["authorization"] = f"Bearer {await api.key()}"

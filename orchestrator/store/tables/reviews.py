@@ -51,6 +51,7 @@ reviews = Table(
     postgresql_with={"fillfactor": 90},
 )
 Index("reviews_of_campaign", reviews.c.campaign, reviews.c.place, postgresql_where=text("campaign IS NOT NULL"))
+Index("reviews_held", reviews.c.campaign, reviews.c.held_by, postgresql_where=text("held_by IS NOT NULL"))
 Index("reviews_listing", reviews.c.tenant, reviews.c.job_id, postgresql_where=text("version > 0"))
 
 # Whatever was said of a video, what came too late among it. Numbers count from 1 and are not given twice.

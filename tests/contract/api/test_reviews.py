@@ -17,6 +17,7 @@ import pytest
 import pytest_asyncio
 
 from orchestrator.domain.campaign import CampaignState
+from orchestrator.store import review_sheets
 from tests.support.api import Api
 from tests.support.campaigns import FAILS, PROMPT, CampaignScene, a_campaign_scene
 
@@ -220,6 +221,31 @@ async def test_a_sheet_is_filtered_and_exported_and_no_cell_of_it_runs(desk: Des
 
 
 # ---------------------------------------------------------------- carried out
+
+
+async def test_what_fits_is_found_behind_stretches_of_which_nothing_does(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(review_sheets, "_LOOK", 2)
+    *decided, last = await desk.sheet()
+    for video in decided:
+        (await desk.decide(video, decision="approve", rating=3)).raise_for_status()
+    assert [video["id"] for video in await desk.sheet(decision="undecided")] == [last["id"]]
+    assert [video["id"] for video in await desk.sheet(rating=3)] == [video["id"] for video in decided]
+    given: list[list[str]] = []
+    after, more = None, True
+    while more:
+        asked = {"holder": "desk-1", "limit": 2, "after": after}
+        page = (await desk.api.http.post(f"{desk.path}/hold", json=asked)).raise_for_status().json()
+        given.append([video["custom_id"] for video in page["data"]])
+        after, more = page["last_id"], page["has_more"]
+    assert given[:3] == [[], [], [last["custom_id"]]]
+    connection = await asyncpg.connect(desk.api.settings.database_url)
+    flag = """UPDATE campaign_rows SET result = result || '{"flags": ["black"]}' WHERE custom_id = $1
+              AND campaign = (SELECT number FROM campaigns WHERE id = $2)"""
+    await connection.execute(flag, last["custom_id"], desk.id)
+    await connection.close()
+    assert [video["flags"] for video in await desk.sheet(flagged=True)] == [["black"]]
 
 
 async def test_what_is_rejected_is_rendered_with_another_seed_or_left_out(desk: Desk) -> None:

@@ -36,7 +36,7 @@ export async function setLanguage(next, { keep = true } = {}) {
  */
 export function t(key, values = {}) {
   const words = known[language.value];
-  const one = values.count === 1 ? words[`${key}.one`] : undefined;
+  const one = String(values.count) === "1" ? words[`${key}.one`] : undefined;
   const text = one ?? words[key] ?? en[/** @type {keyof typeof en} */ (key)] ?? key;
   return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
 }

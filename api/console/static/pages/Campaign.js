@@ -9,6 +9,7 @@ import { t } from "../lib/words.js";
 import { DateTime, TimeAgo } from "../parts/Amounts.js";
 import { Card, Facts, Figures, Page } from "../parts/Card.js";
 import { Id } from "../parts/Copy.js";
+import { Empty } from "../parts/Empty.js";
 import { Icon } from "../parts/Icon.js";
 import { Notes } from "../parts/Notes.js";
 import { Loaded, Loading, ProblemBox } from "../parts/Problem.js";
@@ -43,6 +44,7 @@ export function Campaign({ id }) {
   }, [id, Boolean(campaign), over]);
 
   const crumb = html`<a href=${pageUrl("/campaigns")}>${t("campaigns.title")}</a>`;
+  if (!campaign && read.problem?.status === 404) return html`<${Missing} crumb=${crumb} />`;
   if (!campaign) {
     return html`<${Page} title=${t("campaign.title")} crumb=${crumb}>
       ${read.problem ? html`<${ProblemBox} problem=${read.problem} again=${read.reload} />` : html`<${Loading} />`}
@@ -78,6 +80,17 @@ export function Campaign({ id }) {
     </${Page}>
   `;
 }
+
+/** @param {{crumb: any}} props */
+const Missing = ({ crumb }) => html`
+  <${Page} title=${t("campaign.title")} crumb=${crumb}>
+    <div class="card">
+      <${Empty} icon="campaigns" title=${t("campaign.missing")} action=${html`<a class="button" href=${pageUrl("/campaigns")}>${t("campaign.missing.all")}</a>`}>
+        <p>${t("campaign.missing.what")}</p>
+      </${Empty}>
+    </div>
+  </${Page}>
+`;
 
 /** Why nothing of it is rendered, in the API's own words. @param {any} campaign */
 function lead(campaign) {

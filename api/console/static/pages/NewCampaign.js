@@ -13,6 +13,7 @@ import { toast } from "../parts/Toast.js";
 import { LOOK, Look, parameters } from "./make/Look.js";
 import { Price, useQuote } from "./make/Price.js";
 import { Table } from "./make/Table.js";
+import { checkUploaded } from "./make/upload.js";
 
 const EMPTY = {
   ...LOOK,
@@ -102,6 +103,7 @@ function Fields(/** @type {{models: any[]}} */ { models }) {
   const quote = useQuote(parameters(values));
   const each = Math.max(1, Number(values.variants) || 1);
   const send = async () => {
+    checkUploaded();
     const token = values.token || crypto.randomUUID();
     set({ token });
     try {

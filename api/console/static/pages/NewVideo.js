@@ -4,7 +4,7 @@ import { pageUrl } from "../lib/base.js";
 import { useGet } from "../lib/data.js";
 import { useDraft } from "../lib/draft.js";
 import { go, query } from "../lib/route.js";
-import { html, useState } from "../lib/ui.js";
+import { html, useRef, useState } from "../lib/ui.js";
 import { t } from "../lib/words.js";
 import { Card, Page } from "../parts/Card.js";
 import { Drop } from "../parts/Drop.js";
@@ -13,7 +13,7 @@ import { Loaded } from "../parts/Problem.js";
 import { toast } from "../parts/Toast.js";
 import { LOOK, Look, parameters } from "./make/Look.js";
 import { Price, useQuote } from "./make/Price.js";
-import { upload } from "./make/upload.js";
+import { checkUploaded, upload } from "./make/upload.js";
 
 const EMPTY = {
   ...LOOK,
@@ -27,7 +27,16 @@ const EMPTY = {
   picture_name: "",
   token: "",
 };
-const FIELDS = ["prompt", "negative_prompt", "seed", "priority", "run_at", "deadline", ...Object.keys(LOOK)];
+const FIELDS = [
+  "prompt",
+  "negative_prompt",
+  "seed",
+  "priority",
+  "run_at",
+  "deadline",
+  "input_reference",
+  ...Object.keys(LOOK),
+];
 
 export function NewVideo() {
   const models = useGet("/v1/models");
@@ -60,6 +69,7 @@ function Fields(/** @type {{models: any[]}} */ { models }) {
   const { prompt: _, ...priced } = body;
   const quote = useQuote(priced);
   const send = async () => {
+    checkUploaded();
     // Kept with the draft: whoever sends it again after an answer that was lost gets the same video.
     const token = values.token || crypto.randomUUID();
     set({ token });
@@ -81,7 +91,7 @@ function Fields(/** @type {{models: any[]}} */ { models }) {
             <div class="form">
               ${kept && html`<p class="muted small">${t("make.kept")} <button type="button" class="button small quiet" onClick=${forget}>${t("make.clear")}</button></p>`}
               <${AreaField} label=${t("make.prompt")} rows="4" value=${values.prompt} onInput=${(/** @type {string} */ prompt) => set({ prompt })} wrong=${wrong("prompt")} />
-              <${Picture} values=${values} set=${set} models=${models} />
+              <${Picture} values=${values} set=${set} models=${models} wrong=${wrong("input_reference")} />
               <${AreaField} label=${t("make.negative")} rows="2" value=${values.negative_prompt} onInput=${(/** @type {string} */ text) => set({ negative_prompt: text })} wrong=${wrong("negative_prompt")} />
             </div>
           </${Card}>
@@ -101,10 +111,14 @@ function Fields(/** @type {{models: any[]}} */ { models }) {
   `;
 }
 
-/** @param {{values: any, set: (changes: Record<string, any>) => void, models: any[]}} props */
-function Picture({ values, set, models }) {
+/** @param {{values: any, set: (changes: Record<string, any>) => void, models: any[], wrong: string | null}} props */
+function Picture({ values, set, models, wrong }) {
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState(/** @type {any} */ (null));
+  // What is wrong is told of the picture that was sent, not of one that was chosen since.
+  const blamed = useRef({ wrong, picture: values.picture });
+  if (blamed.current.wrong !== wrong) blamed.current = { wrong, picture: values.picture };
+  const told = wrong && blamed.current.picture === values.picture ? { message: wrong } : null;
   if (!models.some((model) => model.image_to_video)) return null;
   const take = async (/** @type {File} */ file) => {
     setBusy(true);
@@ -118,7 +132,7 @@ function Picture({ values, set, models }) {
     setBusy(false);
   };
   return html`
-    <${Drop} label=${t("make.picture")} hint=${t("make.picture.hint")} accept="image/png,image/jpeg,image/webp" name=${values.picture_name || null} busy=${busy} problem=${problem}
+    <${Drop} label=${t("make.picture")} hint=${t("make.picture.hint")} accept="image/png,image/jpeg,image/webp" name=${values.picture_name || null} busy=${busy} problem=${problem ?? told}
       take=${take} clear=${() => set({ picture: "", picture_name: "" })}>
       ${values.picture && html`<img class="picture" src=${urlOf(`/v1/files/${values.picture}/content`)} alt=${values.picture_name} />`}
     </${Drop}>

@@ -88,6 +88,7 @@ function Desk(/** @type {{id: string, queue: boolean}} */ { id, queue }) {
   );
   const name = campaign.data?.name || id.slice(-8);
   const over = loaded && desk.videos.value.every((each) => each.review.decision);
+  const again = html`<button class="button" onClick=${desk.again}><${Icon} name="again" />${t("review.again")}</button>`;
   const crumb = html`<a href=${pageUrl("/review")}>${t("review.title")}</a>`;
   return html`
     <${Page} title=${name} crumb=${crumb} actions=${html`<${Actions} id=${id} counts=${desk.counts.value} ask=${setAsked} />`}>
@@ -100,9 +101,9 @@ function Desk(/** @type {{id: string, queue: boolean}} */ { id, queue }) {
           loaded &&
           (desk.videos.value.length
             ? html`<div class="desk"><${Sheet} desk=${desk} /><${Preview} video=${video} say=${say} reject=${reject} /></div>`
-            : html`<div class="card"><${Empty} icon="check" title=${t(queue ? "review.all_done" : "review.none")}><p>${t(queue ? "review.all_done.what" : "review.none.what")}</p></${Empty}></div>`)
+            : html`<div class="card"><${Empty} icon="check" title=${t(queue ? "review.all_done" : "review.none")} action=${queue && again}><p>${t(queue ? "review.all_done.what" : "review.none.what")}</p></${Empty}></div>`)
         }
-        ${queue && over && html`<div class="row after"><button class="button" onClick=${desk.again}><${Icon} name="again" />${t("review.again")}</button></div>`}
+        ${queue && over && desk.videos.value.length > 0 && html`<div class="row after">${again}</div>`}
         ${!queue && hasMore && loaded && html`<p class="faint small">${t("review.more")}</p>`}
       </div>
       ${asked === "reject" && video && html`<${Reject} video=${video} onClose=${() => setAsked("")} onReject=${rejected} />`}
@@ -195,7 +196,9 @@ function Promote({ id, counts, close }) {
       after = page.last_id;
       more = page.has_more;
     }
-    await api(`/v1/campaigns/${id}/promote`, { method: "POST", body: { rows: rows.slice(0, MOST_NAMED) } });
+    rows.length = Math.min(rows.length, MOST_NAMED);
+    if (!rows.length) return toast(t("review.promote.nothing"));
+    await api(`/v1/campaigns/${id}/promote`, { method: "POST", body: { rows } });
     toast(t("review.promote.done", { count: count(rows.length) }));
   };
   return html`<${Confirm} title=${t("review.promote.ask", { count: count(counts.approved) })} action=${t("review.promote")} onClose=${close} onConfirm=${promote}>${t("review.promote.what")}</${Confirm}>`;

@@ -38,6 +38,7 @@ def upgrade() -> None:
         ) WITH (fillfactor = 90)
     """)
     op.execute("CREATE INDEX reviews_of_campaign ON reviews (campaign, place) WHERE campaign IS NOT NULL")
+    op.execute("CREATE INDEX reviews_held ON reviews (campaign, held_by) WHERE held_by IS NOT NULL")
     op.execute("CREATE INDEX reviews_listing ON reviews (tenant, job_id) WHERE version > 0")
     op.execute("""
         CREATE TABLE review_entries (

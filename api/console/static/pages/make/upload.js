@@ -1,15 +1,28 @@
 // Files on their way to the API, and what a table of rows says before it is there.
-import { api } from "../../lib/api.js";
+import { api, Problem } from "../../lib/api.js";
+import { t } from "../../lib/words.js";
 
 const LOOKED_BYTES = 64 * 1024;
 const SHOWN = 3;
 
+let underway = 0;
+
 /** Uploads a file; its object, whose id requests may name. @param {File} file @param {string} purpose */
-export function upload(file, purpose) {
+export async function upload(file, purpose) {
   const body = new FormData();
   body.append("purpose", purpose);
   body.append("file", file, file.name);
-  return api("/v1/files", { method: "POST", body });
+  underway += 1;
+  try {
+    return await api("/v1/files", { method: "POST", body });
+  } finally {
+    underway -= 1;
+  }
+}
+
+/** Throws while a file is on its way: what is sent then would go without it. */
+export function checkUploaded() {
+  if (underway) throw new Problem({ status: 0, code: "uploading", message: t("make.uploading") });
 }
 
 /**

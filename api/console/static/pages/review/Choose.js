@@ -3,7 +3,7 @@ import { pageUrl } from "../../lib/base.js";
 import { useList } from "../../lib/data.js";
 import { count } from "../../lib/numbers.js";
 import { go } from "../../lib/route.js";
-import { html } from "../../lib/ui.js";
+import { html, useEffect } from "../../lib/ui.js";
 import { t } from "../../lib/words.js";
 import { Empty } from "../../parts/Empty.js";
 import { State } from "../../parts/State.js";
@@ -23,11 +23,14 @@ const columns = () => [
 export function Choose() {
   const list = useList("/v1/campaigns", {}, { limit: 100 });
   const rows = list.rows.filter((row) => row.counts.succeeded > 0);
+  // Where no campaign of a page has a video, those after it may.
+  const further = !rows.length && list.hasMore && !list.problem;
+  useEffect(() => void (further && list.more()), [further, list.last]);
   const empty = html`
     <${Empty} icon="review" title=${t("review.empty")} action=${html`<a class="button" href=${pageUrl("/campaigns")}>${t("campaigns.title")}</a>`}>
       <p>${t("review.empty.what")}</p>
     </${Empty}>
   `;
-  return html`<${Table} label=${t("review.choose")} ...${list} rows=${rows} columns=${columns()} empty=${empty}
+  return html`<${Table} label=${t("review.choose")} ...${list} rows=${rows} loaded=${list.loaded && !further} columns=${columns()} empty=${empty}
     open=${(/** @type {any} */ row) => go(`/review?campaign=${row.id}`)} />`;
 }

@@ -21,7 +21,7 @@ export function Preview({ video, say, reject }) {
   return html`
     <section class="preview card" aria-label=${t("review.preview")}>
       <div class=${classes("players", video.draft_id && "two")}>
-        ${video.draft_id && html`<figure><${Player} key=${video.draft_id} src=${file(video.draft_id, "video")} label=${t("review.draft")} /><figcaption>${t("review.draft")}</figcaption></figure>`}
+        ${video.draft_id && html`<figure><${Player} key=${video.draft_id} src=${file(video.draft_id, "video")} still=${file(video.draft_id, "thumbnail")} label=${t("review.draft")} /><figcaption>${t("review.draft")}</figcaption></figure>`}
         <figure>
           <${Player} key=${video.id} src=${file(video.id, "video")} still=${file(video.id, "thumbnail")} label=${video.custom_id} autoplay=${!matchMedia("(prefers-reduced-motion: reduce)").matches} />
           ${video.draft_id && html`<figcaption>${t("review.final")}</figcaption>`}

@@ -28,8 +28,6 @@ export function openDesk(campaign, { queue, filters }) {
   const counts = signal(/** @type {any} */ (null));
   const state = signal({ loading: false, loaded: false, hasMore: true, problem: /** @type {any} */ (null) });
   const current = computed(() => videos.value[chosen.value] ?? null);
-  /** @type {Map<string, Promise<void>>} */
-  const sending = new Map();
   /** @type {string[]} */
   const said = [];
   let last = /** @type {string | null} */ (null);
@@ -48,13 +46,20 @@ export function openDesk(campaign, { queue, filters }) {
     if (state.value.loading || !state.value.hasMore) return;
     state.value = { ...state.value, loading: true, problem: null };
     try {
-      const page = await next();
-      const seen = new Set(videos.value.map((video) => video.id));
-      batch(() => {
-        videos.value = [...videos.value, ...page.data.filter((/** @type {any} */ video) => !seen.has(video.id))];
+      // A filter may leave nothing of a page: then the one after it is looked at.
+      for (let found = 0, hasMore = true; found === 0 && hasMore; ) {
+        const page = await next();
+        const seen = new Set(videos.value.map((video) => video.id));
+        const fresh = page.data.filter((/** @type {any} */ video) => !seen.has(video.id));
+        found = fresh.length;
+        hasMore = page.has_more;
         last = page.last_id ?? last;
-        state.value = { loading: false, loaded: true, hasMore: page.has_more, problem: null };
-      });
+        batch(() => {
+          videos.value = [...videos.value, ...fresh];
+          const loading = found === 0 && hasMore;
+          state.value = { loading, loaded: state.value.loaded || !loading, hasMore, problem: null };
+        });
+      }
     } catch (problem) {
       if (!stop.signal.aborted) state.value = { ...state.value, loading: false, problem };
     }
@@ -77,34 +82,46 @@ export function openDesk(campaign, { queue, filters }) {
   };
   const reviewOf = (/** @type {string} */ id) => videos.value.find((video) => video.id === id)?.review;
 
-  /** Shows what is said at once, and sends it; what is said of one video goes out in order. */
+  /** Shows what is said at once, and sends it as it was meant then, after what was said before of the same video. */
   const say = (/** @type {any} */ video, /** @type {Record<string, any>} */ words) => {
-    const before = reviewOf(video.id);
-    put(video.id, { ...before, ...words });
-    return ordered(video.id, async () => {
-      const { rating, decision, reason, action } = reviewOf(video.id);
-      const version = known.get(video.id) ?? before.version;
-      const body = { version, rating, decision, reason, action };
-      const review = await answered(video.id, `/v1/reviews/${video.id}`, "PUT", body);
-      if (review) said.push(video.id);
-    });
+    const meant = { ...reviewOf(video.id), ...words };
+    put(video.id, meant);
+    said.push(video.id);
+    const { rating, decision, reason, action } = meant;
+    return ordered(video.id, (version) =>
+      answered(video.id, `/v1/reviews/${video.id}`, "PUT", { version, rating, decision, reason, action }),
+    );
   };
 
-  const undo = () => {
+  const undo = async () => {
     const id = said.pop();
     if (!id) return toast(t("review.nothing"));
     chosen.value = Math.max(
       0,
       videos.value.findIndex((video) => video.id === id),
     );
-    return ordered(id, async () => {
-      const version = known.get(id) ?? reviewOf(id).version;
-      if (await answered(id, `/v1/reviews/${id}/undo`, "POST", { version })) toast(t("undone"));
-    });
+    const undone = await ordered(id, (version) => answered(id, `/v1/reviews/${id}/undo`, "POST", { version }));
+    if (undone) toast(t("undone"));
   };
 
-  /** The versions that the API has told. @type {Map<string, number>} */
-  const known = new Map();
+  /**
+   * What is still to be sent of each video, and the version that the API told last.
+   * @type {Map<string, {done: Promise<any>, waiting: number, version: number, round: number}>}
+   */
+  const sending = new Map();
+
+  /** One thing after the other; what was said before one knew that another was quicker is not sent. */
+  const ordered = (/** @type {string} */ id, /** @type {(version: number) => Promise<any>} */ act) => {
+    const line = sending.get(id) ?? { done: Promise.resolve(), waiting: 0, version: reviewOf(id).version, round: 0 };
+    sending.set(id, line);
+    const { round } = line;
+    line.waiting += 1;
+    line.done = line.done.then(async () => {
+      line.waiting -= 1;
+      return round === line.round ? act(line.version) : null;
+    });
+    return line.done;
+  };
 
   const answered = async (
     /** @type {string} */ id,
@@ -112,17 +129,21 @@ export function openDesk(campaign, { queue, filters }) {
     /** @type {string} */ method,
     /** @type {any} */ body,
   ) => {
+    const line = /** @type {any} */ (sending.get(id));
     try {
       const review = await patiently(() => api(path, { method, body }));
-      known.set(id, review.version);
-      put(id, review);
+      line.version = review.version;
+      // What was said since stays in sight until it is answered too.
+      put(id, line.waiting ? { ...reviewOf(id), version: review.version } : review);
       count();
       return review;
     } catch (error) {
       const problem = /** @type {any} */ (error);
+      line.round += 1;
+      said.splice(0, said.length, ...said.filter((each) => each !== id));
       const holds = await api(`/v1/reviews/${id}`).catch(() => null);
       if (holds) {
-        known.set(id, holds.version);
+        line.version = holds.version;
         put(id, holds);
       }
       if (problem.status === 409 && holds)
@@ -130,13 +151,6 @@ export function openDesk(campaign, { queue, filters }) {
       else toastProblem(problem);
       return null;
     }
-  };
-
-  /** One thing after the other. */
-  const ordered = (/** @type {string} */ id, /** @type {() => Promise<void>} */ act) => {
-    const done = (sending.get(id) ?? Promise.resolve()).then(act);
-    sending.set(id, done);
-    return done;
   };
 
   const renew = () => {
