@@ -100,7 +100,7 @@ _THIN = text(f"""
     WITH gone AS (
         DELETE FROM flow_samples
         WHERE at < date_bin(:step, cogmill_now() - :after, 'epoch') AND at <> date_bin(:step, at, 'epoch')
-        RETURNING *
+        RETURNING subject, name, at, {", ".join((*_SUMS, *_LAST))}
     ), merged AS (
         INSERT INTO flow_samples AS f (subject, name, at, {", ".join((*_SUMS, *_LAST))})
         SELECT subject, name, date_bin(:step, at, 'epoch') AS step,
@@ -117,7 +117,7 @@ _THIN_GPUS = text("""
     WITH gone AS (
         DELETE FROM gpu_samples
         WHERE at < date_bin(:step, cogmill_now() - :after, 'epoch') AND at <> date_bin(:step, at, 'epoch')
-        RETURNING *
+        RETURNING pool, at, busy_s, worker_s
     ), merged AS (
         INSERT INTO gpu_samples AS g (pool, at, busy_s, worker_s)
         SELECT pool, date_bin(:step, at, 'epoch') AS step, sum(busy_s), sum(worker_s)

@@ -40,7 +40,8 @@ _FIND = text(f"""
     WHERE j.id = :id AND j.tenant = :tenant AND j.deleted_at IS NULL AND j.state = 'succeeded'
 """)
 _HISTORY = text("""
-    SELECT * FROM review_entries WHERE job_id = :id AND tenant = :tenant ORDER BY number
+    SELECT number, kind, version, back_to, rating, decision, reason, action, reviewer, at FROM review_entries
+    WHERE job_id = :id AND tenant = :tenant ORDER BY number
 """)
 _LIST = text(f"""
     SELECT {REVIEW} FROM reviews AS v
@@ -91,7 +92,8 @@ _DUE = text("""
 _APPLIED = text("""
     WITH done AS (
         UPDATE reviews SET applied_at = cogmill_now(), applied_as = :made
-        WHERE job_id = ANY (:ids) AND tenant = :tenant AND applied_at IS NULL RETURNING *
+        WHERE job_id = ANY (:ids) AND tenant = :tenant AND applied_at IS NULL
+        RETURNING job_id, tenant, campaign, version, rating, decision, reason, action
     )
     INSERT INTO review_entries
         (job_id, number, tenant, campaign, kind, version, rating, decision, reason, action, reviewer)
