@@ -174,7 +174,8 @@ def test_every_query_of_a_panel_has_an_answer_or_is_known_not_to(stack: Up, prom
         assert client.post(f"/v1/videos/{cancelled}/cancel").status_code == 200
         for video in (first, last):
             wait_for(client, video, within_s=200)
-        deadline = time.monotonic() + 60
+            client.get(f"/v1/videos/{video}/content").raise_for_status()
+        deadline = time.monotonic() + 120
         while asked and time.monotonic() < deadline:
             asked = {title: expr for title, expr in asked.items() if not prometheus.answered(expr, since=began)}
             if asked:
