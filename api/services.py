@@ -15,6 +15,7 @@ from orchestrator.adapters.providers import provider_of
 from orchestrator.adapters.s3 import S3Objects
 from orchestrator.audit.refusals import Refusals
 from orchestrator.batches.batches import Batches
+from orchestrator.campaigns.any_campaigns import AnyCampaigns
 from orchestrator.campaigns.campaigns import Campaigns
 from orchestrator.campaigns.inputs import Inputs
 from orchestrator.campaigns.quoting import Quoting, Repricing
@@ -106,6 +107,7 @@ class Administration:
     keys: IssuingForAll
     workers: WorkerList
     jobs: AnyJobs
+    campaigns: AnyCampaigns
     parked: ParkedStore
 
 
@@ -225,6 +227,7 @@ class Services:
                 keys=IssuingForAll(store, masters, changed=keyring.forget),
                 workers=WorkerList(settings, store),
                 jobs=AnyJobs(store, door.jobs),
+                campaigns=AnyCampaigns(store),
                 parked=store,
             ),
             limits=door.limits,

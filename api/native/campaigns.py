@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import Response
 
 from api import deps
@@ -18,6 +19,7 @@ from api.wire.docs import Body, listed
 from api.wire.paging import After, Limit
 from api.wire.replies import reply
 from orchestrator.domain.campaign import Campaign, CampaignState
+from orchestrator.domain.campaign_filter import MAX_NAME, CampaignFilter
 from orchestrator.domain.outlooks import Subject
 from orchestrator.domain.rights import Scope
 
@@ -29,6 +31,22 @@ TAGGED = ("etag", "cache-control")
 IfMatch = Annotated[
     str | None, Header(description="The `ETag` of what was read: nothing is done where it is another by now.")
 ]
+
+
+def _wanted(
+    state: Annotated[CampaignState | None, Query(description="Only campaigns that stand so.")] = None,
+    name: Annotated[
+        str | None, Query(max_length=MAX_NAME, description="Only those with this in their name, whatever its case.")
+    ] = None,
+    at_risk: Annotated[
+        bool, Query(description="Only those whose forecast says that the deadline or the budget does not hold.")
+    ] = False,
+) -> CampaignFilter:
+    return CampaignFilter(state=state, name=name, at_risk=at_risk)
+
+
+# The filters of every list of campaigns.
+Wanted = Annotated[CampaignFilter, Depends(_wanted)]
 
 
 @router.post(
@@ -75,19 +93,17 @@ async def create(
 async def list_campaigns(
     request: Request,
     tenant: deps.Tenant,
+    wanted: Wanted,
     limit: Limit = 20,
     after: After = None,
-    state: Annotated[CampaignState | None, Query(description="Only campaigns that stand so.")] = None,
 ) -> Response:
-    """A page of the tenant's campaigns, newest first."""
-    services = deps.services(request)
-    page = await services.campaigns.list(tenant, limit=limit, after=after, state=state)
-    known, now = await services.waiting.known(), datetime.now(UTC)
-    data = [
-        campaign_of(campaign, services.settings, known, await services.forecasts.of(Subject.CAMPAIGN, campaign.id), now)
-        for campaign in page.campaigns
-    ]
-    return reply(CampaignList.of(data, has_more=page.has_more))
+    """A page of the tenant's campaigns, newest first.
+
+    One page looks at 20,000 of them at most: where filters leave few, it may be short and yet not the last.
+    """
+    page = await deps.services(request).campaigns.list(tenant, wanted, limit=limit, after=after)
+    found = CampaignList.of(await told(request, page.campaigns), has_more=page.has_more)
+    return reply(found.model_copy(update={"last_id": page.last}))
 
 
 @router.get(
@@ -148,10 +164,21 @@ async def delete(request: Request, campaign_id: str, tenant: deps.Tenant) -> Res
     return reply(DeletedCampaign(id=campaign_id))
 
 
+async def told(request: Request, campaigns: Sequence[Campaign]) -> list[CampaignObject]:
+    """Campaigns of a list as their owners read them now."""
+    services = deps.services(request)
+    known, now = await services.waiting.known(), datetime.now(UTC)
+    return [
+        campaign_of(campaign, services.settings, known, await services.forecasts.of(Subject.CAMPAIGN, campaign.id), now)
+        for campaign in campaigns
+    ]
+
+
 async def shown(request: Request, campaign: Campaign) -> Response:
     """One campaign, with its version as its tag."""
-    told = await described(request, campaign)
-    return reply(told, headers={"etag": f'"{campaign.version}"', "cache-control": "no-store"})
+    return reply(
+        await described(request, campaign), headers={"etag": f'"{campaign.version}"', "cache-control": "no-store"}
+    )
 
 
 async def described(request: Request, campaign: Campaign) -> CampaignObject:

@@ -12,6 +12,7 @@ from uuid_utils.compat import uuid7
 from orchestrator.campaigns import commands
 from orchestrator.campaigns.amending import amend
 from orchestrator.campaigns.asking import Wish, ask_of, check, next_of, template_of
+from orchestrator.campaigns.ids import PREFIX, behind, checked, found
 from orchestrator.campaigns.inputs import Inputs, Upload
 from orchestrator.campaigns.quoting import Plan, Quoting, Repricing
 from orchestrator.campaigns.reading.values import MAX_CUSTOM_ID
@@ -26,7 +27,8 @@ from orchestrator.domain.campaign import (
     Outcome,
     TemplateVersion,
 )
-from orchestrator.domain.errors import InvalidField, NotFound, Outdated, WrongState
+from orchestrator.domain.campaign_filter import ALL, CampaignFilter
+from orchestrator.domain.errors import InvalidField, Outdated, WrongState
 from orchestrator.domain.request import fingerprint_of
 from orchestrator.domain.texts import check_key, check_text
 from orchestrator.ports.campaign_values import CampaignPage, Change, NewCampaign, RowFilter, RowPage
@@ -34,8 +36,6 @@ from orchestrator.ports.campaigns import CampaignStore
 from orchestrator.telemetry import acting, tracing
 from orchestrator.tenants.rates import TenantLimits
 
-_PREFIX = "campaign_"
-_HEX = 32
 # Rows that one command may name. A body of the API may hold some more values.
 _MAX_NAMED = 9_000
 _MAX_REASON = 200
@@ -104,7 +104,7 @@ class Campaigns:
         # Of one that recurs, this is the first: it begins when its time comes, and the next one after that.
         run_at = wish.run_at or next_of(wish.cron, wish.time_zone, datetime.now(UTC))
         new = NewCampaign(
-            id=f"{_PREFIX}{uuid7().hex}",
+            id=f"{PREFIX}{uuid7().hex}",
             tenant=tenant,
             state=CampaignState.DRAFT if named is None else CampaignState.INGESTING,
             ask=_ask(wish, like, self._settings),
@@ -124,19 +124,17 @@ class Campaigns:
 
     async def get(self, tenant: str, campaign_id: str) -> Campaign:
         """The campaign as it stands."""
-        return _found(await self._store.get_campaign(_checked(campaign_id), tenant), campaign_id)
+        return found(await self._store.get_campaign(checked(campaign_id), tenant), campaign_id)
 
     async def list(
-        self, tenant: str, *, limit: int, after: str | None = None, state: CampaignState | None = None
+        self, tenant: str, wanted: CampaignFilter = ALL, *, limit: int, after: str | None = None
     ) -> CampaignPage:
         """A page of campaigns, newest first, behind the campaign `after`, which may be gone by now."""
-        if after is not None and not _is_id(after):
-            raise _not_found(after, param="after")
-        return await self._store.list_campaigns(tenant, limit=limit, after=after, state=state)
+        return await self._store.list_campaigns(tenant, wanted, limit=limit, after=behind(after))
 
     async def delete(self, tenant: str, campaign_id: str) -> None:
         """Forget a campaign that has ended; its videos stay as long as others do."""
-        if not await self._store.delete_campaign(_checked(campaign_id), tenant):
+        if not await self._store.delete_campaign(checked(campaign_id), tenant):
             campaign = await self.get(tenant, campaign_id)
             if campaign.state.ended:
                 raise WrongState(f"the campaign is {campaign.state}, and what it was rendering is being stopped")
@@ -268,8 +266,8 @@ class Campaigns:
         return tuple(found)
 
     async def _change(self, tenant: str, campaign_id: str, decide: Decide, action: Action | None = None) -> Campaign:
-        changed = await self._store.change_campaign(_checked(campaign_id), tenant, decide, action=action)
-        return _found(changed, campaign_id)
+        changed = await self._store.change_campaign(checked(campaign_id), tenant, decide, action=action)
+        return found(changed, campaign_id)
 
 
 def _unread(like: Campaign) -> Input | None:
@@ -328,24 +326,3 @@ def _changes(wish: Wish, before: Campaign, settings: Settings) -> dict[str, Any]
     if "cron" in wish.said:
         changes["next_run_at"] = next_of(wish.cron, wish.time_zone, datetime.now(UTC))
     return changes
-
-
-def _is_id(text: str) -> bool:
-    rest = text.removeprefix(_PREFIX)
-    return len(text) == len(_PREFIX) + _HEX and len(rest) == _HEX and not set(rest) - set("0123456789abcdef")
-
-
-def _checked(campaign_id: str) -> str:
-    if not _is_id(campaign_id):
-        raise _not_found(campaign_id)
-    return campaign_id
-
-
-def _found(campaign: Campaign | None, campaign_id: str) -> Campaign:
-    if campaign is None:
-        raise _not_found(campaign_id)
-    return campaign
-
-
-def _not_found(campaign_id: str, param: str | None = None) -> NotFound:
-    return NotFound(f"no campaign with the id {campaign_id[:80]!r}", param=param)

@@ -247,10 +247,12 @@ class EndedRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CampaignPage:
-    """A page of a tenant's campaigns, the newest first."""
+    """A page of campaigns, the newest first."""
 
     campaigns: Sequence[Campaign]
     has_more: bool
+    # Behind which the next page begins. Filters may have left out what lay there.
+    last: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from orchestrator.domain.campaign import (
     Row,
     RowError,
 )
+from orchestrator.domain.campaign_filter import ALL, CampaignFilter
 from orchestrator.domain.campaign_rows import BadRow, NewRow
 from orchestrator.ports.campaign_values import (
     Beside,
@@ -65,9 +66,18 @@ class CampaignStore(Protocol):
 
     async def get_campaign(self, campaign_id: str, tenant: str) -> Campaign | None: ...
 
+    async def any_campaign(self, campaign_id: str) -> Campaign | None:
+        """A campaign, whoever's it is; None for a deleted one."""
+        ...
+
     async def list_campaigns(
-        self, tenant: str, *, limit: int, after: str | None = None, state: CampaignState | None = None
-    ) -> CampaignPage: ...
+        self, tenant: str | None, wanted: CampaignFilter = ALL, *, limit: int, after: str | None = None
+    ) -> CampaignPage:
+        """A tenant's campaigns, or those of all (None), the newest first, behind one.
+
+        A page looks at a bounded number, so that it may be short and yet not the last.
+        """
+        ...
 
     async def change_campaign(
         self, campaign_id: str, tenant: str, decide: Decide, *, action: Action | None = None

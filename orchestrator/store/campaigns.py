@@ -1,4 +1,5 @@
-"""Campaigns: made, read, listed, leased. `changes.py` has what changes one, `window.py` what goes through its rows."""
+"""Campaigns: made, read, leased. `campaign_search.py` lists them, `changes.py` has what changes one, and `window.py`
+what goes through its rows."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from uuid_utils.compat import uuid7
 from orchestrator.domain.audit import Action, Change
 from orchestrator.domain.campaign import Campaign, CampaignState, Kind, ManifestMark
 from orchestrator.domain.errors import KeyReused, LeaseLost, LimitExceeded
-from orchestrator.ports.campaign_values import CampaignPage, Hold, NewCampaign, Work
+from orchestrator.ports.campaign_values import Hold, NewCampaign, Work
 from orchestrator.store import quotas
 from orchestrator.store.audit import record
 from orchestrator.store.batches import batch_of
@@ -64,11 +65,6 @@ _GET = f"""
 """
 _GET_ONE = text(f"{_GET} AND c.id = :id")
 _BY_KEY = text(f"{_GET.replace('live.*', 'live.*, c.request_hash')} AND c.idempotency_key = :key")
-_LIST = text(f"""
-    {_GET} AND c.id < :after AND (CAST(:state AS text) IS NULL OR c.state = :state)
-    ORDER BY c.id DESC LIMIT :n
-""").bindparams(bindparam("state", type_=Text), bindparam("after", type_=Text))
-
 _DELETE = text("""
     UPDATE campaigns SET deleted_at = cogmill_now(), next_run_at = NULL, idempotency_key = NULL
     WHERE id = :id AND tenant = :tenant AND kind = 'campaign' AND deleted_at IS NULL AND ended_at IS NOT NULL
@@ -160,14 +156,6 @@ class Campaigns(Part):
     async def get_campaign(self, campaign_id: str, tenant: str) -> Campaign | None:
         found = await self._database.fetch(_GET_ONE, {"id": campaign_id, "tenant": tenant})
         return campaign(found[0]) if found else None
-
-    async def list_campaigns(
-        self, tenant: str, *, limit: int, after: str | None = None, state: CampaignState | None = None
-    ) -> CampaignPage:
-        # Above every id there is.
-        wanted = {"tenant": tenant, "after": "campaign_g" if after is None else after, "state": state, "n": limit + 1}
-        found = await self._database.fetch(_LIST, wanted)
-        return CampaignPage(campaigns=[campaign(row) for row in found[:limit]], has_more=len(found) > limit)
 
     async def delete_campaign(self, campaign_id: str, tenant: str) -> bool:
         async def drop(connection: AsyncConnection) -> bool:

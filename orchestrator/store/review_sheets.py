@@ -24,9 +24,12 @@ from orchestrator.store.reviews import REVIEW, ended_row, review
 
 # A page that a filter leaves few of looks at no more than so many rows.
 _LOOK = 5_000
+# So often what others took first is looked for anew; each time somebody else has got something.
+_TAKES = 10
 
 # The key of rows gives a stretch of them, what is thought of each is found by its key, and what fits is kept; with how
-# far the stretch went, which is told also where nothing fits.
+# far the stretch went, which is told also where nothing fits. LATERAL and LIMIT hold the planner to the key: it takes
+# the stretch to be as long as it may be, and would read all reviews of all tenants for it.
 _STRETCH = text(f"""
     WITH stretch AS MATERIALIZED (
         SELECT place, line, custom_id, body, reseed, outcome, result FROM campaign_rows
@@ -34,7 +37,8 @@ _STRETCH = text(f"""
     )
     SELECT went.looked, went.last, r.*, {REVIEW}
     FROM (SELECT count(*) AS looked, max(place) AS last FROM stretch) AS went
-    LEFT JOIN (stretch AS r LEFT JOIN reviews AS v ON v.job_id = CAST(r.result ->> 'job' AS uuid))
+    LEFT JOIN (stretch AS r LEFT JOIN LATERAL (
+        SELECT * FROM reviews WHERE job_id = CAST(r.result ->> 'job' AS uuid) LIMIT 1) AS v ON true)
     ON (:decision IS NULL OR coalesce(v.decision, 'undecided') = :decision)
        AND (:rating IS NULL OR v.rating = :rating)
        AND (NOT :flagged OR coalesce(r.result -> 'flags', '[]') NOT IN ('[]', 'null'))
@@ -49,7 +53,7 @@ _STRETCH = text(f"""
     bindparam("promoted", type_=Boolean),
     bindparam("holder", type_=Text),
 )
-# Whoever comes at the same moment finds those taken.
+# Whoever comes at the same moment waits, finds those taken, and looks for others.
 _HOLD = text("""
     INSERT INTO reviews AS v (job_id, tenant, campaign, place, held_by, held_until)
     SELECT job_id, :tenant, :number, place, :holder, cogmill_now() + make_interval(secs => :hold_s)
@@ -122,21 +126,31 @@ class ReviewSheets(Part):
     async def hold_reviews(
         self, campaign: Campaign, holder: str, *, after: int, limit: int, hold_s: float
     ) -> SheetPage:
-        page = await self._looked(campaign, SheetFilter(), holder, after=after, limit=limit, look=_LOOK)
-        if not page.videos:
-            return page
-        rows = [each.row for each in page.videos if each.row is not None]
+        page = SheetPage(videos=[], after=after, has_more=True)
+        for _ in range(_TAKES):
+            page = await self._looked(campaign, SheetFilter(), holder, after=after, limit=limit, look=_LOOK)
+            mine = await self._take(campaign, holder, page.videos, hold_s)
+            if len(mine) == len(page.videos):
+                return page
+            page = SheetPage(videos=mine, after=page.after, has_more=True)
+        return page
+
+    async def _take(
+        self, campaign: Campaign, holder: str, videos: Sequence[Reviewed], hold_s: float
+    ) -> Sequence[Reviewed]:
+        """Those of these videos that are the holder's now; another may have been faster."""
+        if not videos:
+            return []
         where = {
             "tenant": campaign.tenant,
             "number": campaign.number,
             "holder": holder,
             "hold_s": hold_s,
-            "ids": [each.review.job_id for each in page.videos],
-            "places": [row.row.place for row in rows],
+            "ids": [each.review.job_id for each in videos],
+            "places": [each.row.row.place for each in videos if each.row is not None],
         }
         taken = {row.job_id for row in await self._database.fetch(_HOLD, where)}
-        mine = [each for each in page.videos if each.review.job_id in taken]
-        return SheetPage(videos=mine, after=page.after, has_more=page.has_more or len(mine) < len(page.videos))
+        return [each for each in videos if each.review.job_id in taken]
 
     async def release_reviews(self, campaign: Campaign, holder: str) -> int:
         return len(await self._database.fetch(_RELEASE, {"number": campaign.number, "holder": holder}))

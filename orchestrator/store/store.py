@@ -17,6 +17,7 @@ from orchestrator.store.bulk import BulkActions
 from orchestrator.store.bulk_steps import BulkSteps
 from orchestrator.store.campaign_house import CampaignHouse
 from orchestrator.store.campaign_rows import CampaignRows
+from orchestrator.store.campaign_search import CampaignSearch
 from orchestrator.store.campaigns import Campaigns
 from orchestrator.store.changes import Changes
 from orchestrator.store.claiming import Claims
@@ -71,7 +72,7 @@ class Store(
     Deliveries, DeliveryLog, Batches, Campaigns, Changes, CampaignRows, Windows, RowEnds, Rivals, Budgets,
     CampaignHouse, Ledger, Loads, Pauses, ParkedThings, WorkerTime, PredictionRows, Shares, Forecasts, Fleets,
     Clusters, Masters, Quotas, WorkerOrders, DeadLetters, JobSearch, BulkActions, BulkSteps, Notes, Audit, AuditLog,
-    AuditSealing, Erasures, ErasedObjects, Sessions, Overview, Flow, Quarantines, Reviews, ReviewSheets,
+    AuditSealing, Erasures, ErasedObjects, Sessions, Overview, Flow, Quarantines, Reviews, ReviewSheets, CampaignSearch,
 ):  # fmt: skip
     """Jobs, keys, inputs, files, batches, campaigns, webhooks, as the ports ask. One per process and event loop."""
 

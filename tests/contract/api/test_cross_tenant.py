@@ -48,6 +48,7 @@ CONSOLE = "/console"
 PLAIN = {
     "limit", "order", "variant", "purpose", "state", "last_event_id", "format", "from", "to", "by", "reason",
     "custom_id", "var", "model", "pool", "resolution", "decision", "rating", "flagged", "promoted",
+    "name", "at_risk",
 }  # fmt: skip
 # Of a page within the path's thing, and of a tenant, which is forbidden whoever that is (`test_usage.py`).
 WITHIN = {

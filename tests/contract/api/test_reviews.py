@@ -187,6 +187,32 @@ async def test_two_reviewers_are_not_given_the_same_and_what_is_given_back_goes_
     assert decided["custom_id"] not in await take("a", 10)
 
 
+async def test_who_comes_second_at_the_same_moment_is_given_others(desk: Desk) -> None:
+    first = (await desk.sheet())[:2]
+    faster = await asyncpg.connect(desk.api.settings.database_url)
+    try:
+        async with faster.transaction():
+            for video in first:
+                await faster.execute(
+                    """INSERT INTO reviews (job_id, tenant, campaign, place, held_by, held_until)
+                       SELECT $1, tenant, number, $3, 'faster', cogmill_now() + interval '5 minutes'
+                       FROM campaigns WHERE id = $2""",
+                    video["id"].removeprefix("video_"),
+                    desk.id,
+                    first.index(video),
+                )
+            # Who waits for one of those rows has chosen them already.
+            second = asyncio.create_task(desk.api.http.post(f"{desk.path}/hold", json={"holder": "b", "limit": 2}))
+            while not await faster.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                assert not second.done()
+                await asyncio.sleep(0.01)
+    finally:
+        await faster.close()
+    page = (await second).raise_for_status().json()
+    assert [video["custom_id"] for video in page["data"]] == ["clip-2", "clip-3"]
+    assert page["has_more"]
+
+
 async def test_what_somebody_held_is_given_to_others_once_that_time_is_over(desk: Desk) -> None:
     (await desk.api.http.post(f"{desk.path}/hold", json={"holder": "gone", "limit": 100})).raise_for_status()
     connection = await asyncpg.connect(desk.api.settings.database_url)

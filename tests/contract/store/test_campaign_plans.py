@@ -10,7 +10,19 @@ import pytest
 from sqlalchemy import TextClause
 from sqlalchemy.dialects.postgresql import asyncpg as dialect
 
-from orchestrator.store import campaign_rows, campaigns, changes, fleet, forecasts, rivals, row_ends, spending, window
+from orchestrator.store import (
+    campaign_rows,
+    campaign_search,
+    campaigns,
+    changes,
+    fleet,
+    forecasts,
+    review_sheets,
+    rivals,
+    row_ends,
+    spending,
+    window,
+)
 from orchestrator.store import quotas as held
 from orchestrator.store.connecting import SESSION
 
@@ -34,6 +46,8 @@ SCENE = f"""
     SELECT 1, 5000 + n, 1, 5000 + n, 1, id, 2, '2026-01-01'
     FROM (SELECT id, row_number() OVER () AS n FROM jobs LIMIT {JOBS}) AS of;
     INSERT INTO campaign_passes (campaign, number, kind, cursor) VALUES (1, 1, 'main', 6000);
+    INSERT INTO reviews (job_id, tenant, campaign, place)
+    SELECT gen_random_uuid(), 't1', n % 50, n FROM generate_series(1, 20000) AS n;
 """
 # As in a database that was made just now: this one may have been another test's, and its tables keep what was known of
 # them when they are emptied.
@@ -67,7 +81,7 @@ _ARGUMENTS = {
     **dict.fromkeys(("token", "writer"), f"'{_ID}'"),
     **dict.fromkeys(("batch", "history", "estimate", "overrides", "made"), "'[]'"),
     **{"day": "'2026-01-01'", "variables": "'{}'"},
-    **dict.fromkeys(("again", "done", "put_off", "reseed", "unended"), "false"),
+    **dict.fromkeys(("again", "done", "put_off", "reseed", "unended", "flagged", "promoted"), "false"),
     **{"duty": "'forecasts'", "lease_s": "30", "weeks": "4", "seconds": "3600"},
     **{"believed": "'10 minutes'", "pool": "'small'", "most": "9"},
     **{"kinds": "'[]'", "decisions": "'[]'", "cluster": "'default'", "kept": "1000", "stale": "'1 hour'"},
@@ -75,11 +89,12 @@ _ARGUMENTS = {
     **dict.fromkeys(("code", "key", "error", "kind", "period", "unit", "state"), "'x'"),
 }
 # Of these tables nobody reads more than an index gives. `campaigns` has few rows that have not ended.
-_LARGE = "jobs|attempts|campaign_rows|campaign_jobs|campaign_bad_rows|campaign_passes|outbox"
+_LARGE = "jobs|attempts|campaign_rows|campaign_jobs|campaign_bad_rows|campaign_passes|outbox|reviews"
 
 
 def statements() -> Iterator[tuple[str, TextClause]]:
-    for module in (campaigns, changes, window, row_ends, rivals, campaign_rows, spending, forecasts, fleet, held):
+    of_rows = (window, row_ends, rivals, campaign_rows, review_sheets)
+    for module in (campaigns, campaign_search, changes, *of_rows, spending, forecasts, fleet, held):
         name = module.__name__.rpartition(".")[2]
         for label, found in vars(module).items():
             several = found if isinstance(found, dict) else {"": found}
@@ -133,6 +148,9 @@ async def test_no_statement_of_campaigns_scans_a_table(
     # What has ended is deleted from the window by its place, not by comparing each with each.
     settling = plans["row_ends._SETTLE"]
     assert re.search(r"campaign_jobs_pkey.*\n\s+Index Cond: .*place = ANY", settling), settling
+    # What is thought of each video is found by its job, of however many reviews there are.
+    sheet = plans["review_sheets._STRETCH"]
+    assert re.search(r"Index Scan using reviews_pkey on reviews.*\n\s+Index Cond: \(job_id = ", sheet), sheet
     # What a tenant has is summed over what it has open, and over its campaigns.
     assert "campaigns_held" in plans["quotas._HOLDING"], plans["quotas._HOLDING"]
     assert "campaign_rows_custom_id" in plans["campaign_rows._SHOWNS[named]"], plans["campaign_rows._SHOWNS[named]"]

@@ -5,7 +5,19 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from cogmill_client.models.base import Answer, Identified, OrNewer
+from cogmill_client.models.campaigns import (
+    Approval,
+    Budget,
+    CampaignState,
+    Counts,
+    Forecast,
+    OnDeadline,
+    PauseReason,
+    Schedule,
+    Spent,
+)
 from cogmill_client.models.keys import Key
+from cogmill_client.models.rows import PlanPool
 
 # A limit of one's own: `none` is that there is none, None that the deployment's holds.
 OwnLimit = float | Literal["none"] | None
@@ -233,6 +245,52 @@ class Job(Identified):
     failure: JobFailure | None
     attempts: list[JobAttempt]
     dead_letter: DeadLetterEnd | None
+
+
+class TenantCampaign(Identified):
+    """A campaign of some tenant, without what it shows."""
+
+    object: Literal["campaign"]
+    tenant: str
+    name: str | None
+    state: Annotated[CampaignState, OrNewer]
+    pause_reasons: list[Annotated[PauseReason, OrNewer]]
+    version: int
+    created_at: int
+    started_at: int | None
+    ended_at: int | None
+    run_at: int | None
+    deadline: int | None
+    on_deadline: Annotated[OnDeadline, OrNewer]
+    variants: int
+    sample: int
+    approval: Annotated[Approval, OrNewer]
+    priority: int
+    max_running: int | None
+    budget: Budget | None
+    schedule: Schedule | None
+    schedule_of: str | None
+    records_read: int
+    error_code: str | None
+    pools: list[PlanPool]
+    approved_gpu_seconds: float | None
+    counts: Counts
+    spent: Spent
+    forecast: Forecast | None
+    waiting_for: str | None
+
+
+class FailureCount(Answer):
+    """How many rows failed with a code."""
+
+    code: str
+    rows: int
+
+
+class TenantCampaignWhole(TenantCampaign):
+    """The same, with why its rows failed."""
+
+    failures: list[FailureCount]
 
 
 class TraceSpan(Answer):

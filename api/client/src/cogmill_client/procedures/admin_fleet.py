@@ -1,4 +1,4 @@
-"""Pools, workers, jobs of any tenant, dead letters and what was parked, for administrators."""
+"""Pools, workers, jobs and campaigns of any tenant, dead letters and what was parked, for administrators."""
 
 from __future__ import annotations
 
@@ -7,8 +7,18 @@ from typing import Any
 
 from cogmill_client.effects import Items, Request, Steps
 from cogmill_client.exchange import answer_of, reads
-from cogmill_client.models.admin import Job, JobTrace, Parked, Pool, Resumed, Worker
+from cogmill_client.models.admin import (
+    Job,
+    JobTrace,
+    Parked,
+    Pool,
+    Resumed,
+    TenantCampaign,
+    TenantCampaignWhole,
+    Worker,
+)
 from cogmill_client.models.base import Answer
+from cogmill_client.models.campaigns import CampaignState
 from cogmill_client.models.fleet import Fleet, Predictions
 from cogmill_client.models.jobs import BulkAction, Count, JobCounts, JobStory
 from cogmill_client.paging import listed
@@ -115,6 +125,25 @@ def job_counts(*, tenant: str | None = None, **filters: Any) -> Steps[JobCounts]
 def job(job_id: str) -> Steps[JobStory]:
     """A job of any tenant, with its attempts and all that befell it."""
     return answer_of(Request(method="GET", url=at("/v1/admin/jobs/{}", job_id)), reads(JobStory))
+
+
+def campaigns(
+    *,
+    tenant: str | None = None,
+    state: CampaignState | None = None,
+    name: str | None = None,
+    at_risk: bool | None = None,
+    limit: int | None = None,
+    after: str | None = None,
+) -> Items[TenantCampaign]:
+    """Campaigns of all tenants, the newest first; `name` is a part of theirs."""
+    asked = query(tenant=tenant, state=state, name=name, at_risk=at_risk)
+    return listed("/v1/admin/campaigns", TenantCampaign, asked, limit=limit, after=after)
+
+
+def campaign(campaign_id: str) -> Steps[TenantCampaignWhole]:
+    """A campaign of any tenant, with why its rows failed."""
+    return answer_of(Request(method="GET", url=at("/v1/admin/campaigns/{}", campaign_id)), reads(TenantCampaignWhole))
 
 
 def act(

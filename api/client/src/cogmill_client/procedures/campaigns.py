@@ -80,9 +80,17 @@ def retrieve(campaign_id: str) -> Steps[Campaign]:
     return answer_of(Request(method="GET", url=at("/v1/campaigns/{}", campaign_id)), reads(Campaign))
 
 
-def list_(*, state: CampaignState | None = None, limit: int | None = None, after: str | None = None) -> Items[Campaign]:
-    """All campaigns, the newest first, or `limit` of them, fetched page by page."""
-    return listed("/v1/campaigns", Campaign, query(state=state), limit=limit, after=after)
+def list_(
+    *,
+    state: CampaignState | None = None,
+    name: str | None = None,
+    at_risk: bool | None = None,
+    limit: int | None = None,
+    after: str | None = None,
+) -> Items[Campaign]:
+    """All campaigns, the newest first, or `limit` of them, fetched page by page; `name` is a part of theirs."""
+    asked = query(state=state, name=name, at_risk=at_risk)
+    return listed("/v1/campaigns", Campaign, asked, limit=limit, after=after)
 
 
 def delete(campaign_id: str) -> Steps[Deleted]:
