@@ -79,7 +79,8 @@ _COUNT = text("""
            count(*) FILTER (WHERE applied_at IS NOT NULL) AS applied
     FROM (SELECT v.*, r.outcome = 'succeeded' AND CAST(r.result ->> 'job' AS uuid) = v.job_id
                       AND v.applied_at IS NULL AS now
-          FROM reviews AS v JOIN campaign_rows AS r ON r.campaign = v.campaign AND r.place = v.place
+          FROM reviews AS v CROSS JOIN LATERAL (
+              SELECT outcome, result FROM campaign_rows WHERE campaign = v.campaign AND place = v.place LIMIT 1) AS r
           WHERE v.campaign = :number) AS known
 """)
 # The last moment of each stretch of time.

@@ -18,6 +18,12 @@ export const may = (right) => session.value?.rights.includes(right) ?? false;
 
 export const isAdmin = computed(() => session.value?.all_tenants ?? false);
 
+/** Whether all tenants' things are meant: an administrator's view spans tenants. */
+export const ofAll = () => isAdmin.value && may("view");
+
+/** The root of the routes that list, count and act on many. */
+export const root = () => (ofAll() ? "/v1/admin" : "/v1");
+
 /** @type {(() => void)[]} */
 const waiting = [];
 

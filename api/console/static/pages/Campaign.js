@@ -1,7 +1,7 @@
 // One campaign: how far it is, its burn-up, budget and failures, its rows, and everything that is done to it.
 import { urlOf } from "../lib/api.js";
 import { pageUrl } from "../lib/base.js";
-import { useGet } from "../lib/data.js";
+import { useData, useGet } from "../lib/data.js";
 import { listen } from "../lib/events.js";
 import { count, number } from "../lib/numbers.js";
 import { html, useEffect } from "../lib/ui.js";
@@ -20,8 +20,10 @@ import { BudgetBars } from "./campaign/Budget.js";
 import { BurnUp } from "./campaign/BurnUp.js";
 import { Failures } from "./campaign/Failures.js";
 import { RowShares, spentOf } from "./campaign/Figures.js";
+import { Foreign } from "./campaign/Foreign.js";
 import { Plan } from "./campaign/Plan.js";
 import { Rows } from "./campaign/Rows.js";
+import { readCampaign } from "./campaign/source.js";
 
 const ENDED = new Set(["completed", "cancelled", "failed"]);
 const SLOW_MS = 30_000;
@@ -29,19 +31,19 @@ const PROGRESS_MS = 10_000;
 
 /** @param {{id: string}} props */
 export function Campaign({ id }) {
-  const read = useGet(`/v1/campaigns/${id}`, {}, { everyMs: SLOW_MS });
+  const read = useData((signal) => readCampaign(id, signal), [id], { everyMs: SLOW_MS });
   const campaign = read.data;
   const over = campaign && ENDED.has(campaign.state) && campaign.ended_at !== null;
   // What the events tell is little: whatever moves is read anew, at most once a second, as they come.
   useEffect(() => {
-    if (!campaign || over) return undefined;
+    if (!campaign?.own || over) return undefined;
     const stop = new AbortController();
     listen(`/v1/campaigns/${id}/events`, read.reload, {
       signal: stop.signal,
       ends: (/** @type {any} */ event) => event.event === "end",
     }).catch(() => {}); // it is read anew every half minute in any case
     return () => stop.abort();
-  }, [id, Boolean(campaign), over]);
+  }, [id, campaign?.own, over]);
 
   const crumb = html`<a href=${pageUrl("/campaigns")}>${t("campaigns.title")}</a>`;
   if (!campaign && read.problem?.status === 404) return html`<${Missing} crumb=${crumb} />`;
@@ -51,8 +53,15 @@ export function Campaign({ id }) {
     </${Page}>`;
   }
   const name = campaign.name || campaign.id.slice(-8);
+  const badge = html`<${State} state=${campaign.state} />`;
+  if (!campaign.own) {
+    return html`<${Page} title=${name} crumb=${crumb} badge=${badge} lead=${lead(campaign)}>
+      ${read.problem && html`<${ProblemBox} problem=${read.problem} again=${read.reload} />`}
+      <div class="campaign"><${Foreign} campaign=${campaign} /></div>
+    </${Page}>`;
+  }
   return html`
-    <${Page} title=${name} crumb=${crumb} badge=${html`<${State} state=${campaign.state} />`} lead=${lead(campaign)}
+    <${Page} title=${name} crumb=${crumb} badge=${badge} lead=${lead(campaign)}
       actions=${html`<${Actions} campaign=${campaign} name=${name} reload=${read.reload} />`}>
       <div class="campaign stack wide">
         ${read.problem && html`<${ProblemBox} problem=${read.problem} again=${read.reload} />`}

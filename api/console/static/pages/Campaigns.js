@@ -3,7 +3,7 @@ import { pageUrl } from "../lib/base.js";
 import { useList } from "../lib/data.js";
 import { count } from "../lib/numbers.js";
 import { go } from "../lib/route.js";
-import { may } from "../lib/session.js";
+import { may, ofAll, root } from "../lib/session.js";
 import { html } from "../lib/ui.js";
 import { t } from "../lib/words.js";
 import { TimeAgo } from "../parts/Amounts.js";
@@ -29,13 +29,14 @@ const STATES = [
   "failed",
 ];
 
-/** @type {() => import("../parts/Table.js").Column<any>[]} */
-const columns = () => [
+/** @type {(all: boolean) => import("../parts/Table.js").Column<any>[]} */
+const columns = (all) => [
   {
     name: "name",
     title: t("campaigns.name"),
     cell: (row) => html`<a href=${pageUrl(`/campaigns/${row.id}`)}>${row.name || row.id.slice(-8)}</a>`,
   },
+  ...(all ? [{ name: "tenant", title: t("campaigns.tenant"), cell: (/** @type {any} */ row) => row.tenant }] : []),
   { name: "state", title: t("campaigns.state"), cell: (row) => html`<${State} state=${row.state} />` },
   {
     name: "progress",
@@ -56,29 +57,48 @@ const columns = () => [
 ];
 
 export function Campaigns() {
+  const all = ofAll();
+  const text = /** @type {const} */ ("text");
   const filters = [
+    ...(all ? [{ name: "tenant", label: t("campaigns.tenant"), type: text }] : []),
+    { name: "name", label: t("campaigns.name"), type: text },
     {
       name: "state",
       label: t("campaigns.state"),
       options: STATES.map((state) => /** @type {[string, string]} */ ([state, stateWord(state)])),
     },
+    {
+      name: "at_risk",
+      label: t("campaigns.deadline"),
+      options: [/** @type {[string, string]} */ (["true", t("campaign.at_risk")])],
+    },
   ];
-  const list = useList("/v1/campaigns", filterValues(filters), { limit: 50, everyMs: 5000 });
+  const wanted = filterValues(filters);
+  const list = useList(`${root()}/campaigns`, wanted, { limit: 50, everyMs: 5000 });
   const make =
     may("campaigns") &&
     html`<a class="button primary" href=${pageUrl("/new/campaign")}><${Icon} name="plus" />${t("campaigns.new")}</a>`;
-  const empty = html`
+  const empty = Object.keys(wanted).length
+    ? html`<${Nothing} list=${list} />`
+    : html`
     <${Empty} icon="campaigns" title=${t("campaigns.empty")} action=${make}>
       <p>${t("campaigns.empty.what")}</p>
     </${Empty}>
   `;
   return html`
-    <${Page} title=${t("campaigns.title")} lead=${t("campaigns.lead")} actions=${make}>
+    <${Page} title=${t("campaigns.title")} lead=${t(all ? "campaigns.lead.all" : "campaigns.lead")} actions=${make}>
       <div class="campaigns">
         <${Filters} filters=${filters} />
-        <${Table} label=${t("campaigns.title")} ...${list} columns=${columns()} empty=${empty}
+        <${Table} label=${t("campaigns.title")} ...${list} columns=${columns(all)} empty=${empty}
           open=${(/** @type {any} */ row) => go(`/campaigns/${row.id}`)} />
       </div>
     </${Page}>
   `;
 }
+
+/** No campaign of those that were looked at fits; there may be older ones. @param {{list: any}} props */
+const Nothing = ({ list }) => html`
+  <${Empty} icon="campaigns" title=${t("campaigns.none")} action=${list.hasMore && html`<button class="button" disabled=${list.loading} onClick=${list.more}>${t("campaigns.older")}</button>`}>
+    <p>${t("campaigns.none.what")}</p>
+  </${Empty}>
+`;

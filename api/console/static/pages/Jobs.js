@@ -7,12 +7,13 @@ import { go, query, setQuery } from "../lib/route.js";
 import { may } from "../lib/session.js";
 import { dateTime } from "../lib/time.js";
 import { classes, html, useState } from "../lib/ui.js";
-import { has, t } from "../lib/words.js";
+import { t } from "../lib/words.js";
 import { Duration, TimeAgo } from "../parts/Amounts.js";
 import { Page } from "../parts/Card.js";
 import { Id } from "../parts/Copy.js";
 import { Confirm } from "../parts/Dialog.js";
 import { Empty } from "../parts/Empty.js";
+import { failureWord } from "../parts/Failure.js";
 import { Filters } from "../parts/Filters.js";
 import { Icon } from "../parts/Icon.js";
 import { Menu } from "../parts/Menu.js";
@@ -143,7 +144,7 @@ function Stands({ job }) {
   if (job.state === "running")
     return html`<${Progress} value=${job.steps ? job.step / job.steps : 0} label=${job.id} text="${job.step}/${job.steps}" />`;
   const code = job.failure?.code;
-  const said = code ? (has(`job.failure.${code}`) ? t(`job.failure.${code}`) : code) : (job.queue_reason ?? "");
+  const said = code ? failureWord(code) : (job.queue_reason ?? "");
   return html`<span class="muted small clip" title=${job.failure?.message ?? said}>${said}</span>`;
 }
 

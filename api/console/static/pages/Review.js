@@ -186,7 +186,8 @@ const MOST_NAMED = 9_000;
 function Promote({ id, counts, close }) {
   const promote = async () => {
     const rows = [];
-    for (let after = null, more = true; more && rows.length < MOST_NAMED; ) {
+    let more = true;
+    for (let after = null; more && rows.length <= MOST_NAMED; ) {
       const page = await api(`/v1/campaigns/${id}/reviews`, { query: { decision: "approve", limit: 100, after } });
       rows.push(
         ...page.data
@@ -196,10 +197,11 @@ function Promote({ id, counts, close }) {
       after = page.last_id;
       more = page.has_more;
     }
+    const left = more || rows.length > MOST_NAMED;
     rows.length = Math.min(rows.length, MOST_NAMED);
     if (!rows.length) return toast(t("review.promote.nothing"));
     await api(`/v1/campaigns/${id}/promote`, { method: "POST", body: { rows } });
-    toast(t("review.promote.done", { count: count(rows.length) }));
+    toast(t(left ? "review.promote.some" : "review.promote.done", { count: count(rows.length) }));
   };
   return html`<${Confirm} title=${t("review.promote.ask", { count: count(counts.approved) })} action=${t("review.promote")} onClose=${close} onConfirm=${promote}>${t("review.promote.what")}</${Confirm}>`;
 }

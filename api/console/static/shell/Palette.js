@@ -2,7 +2,7 @@
 import { api } from "../lib/api.js";
 import { useShortcuts } from "../lib/keys.js";
 import { go } from "../lib/route.js";
-import { signOut } from "../lib/session.js";
+import { root, signOut } from "../lib/session.js";
 import { chooseTheme, theme } from "../lib/theme.js";
 import { html, signal, useEffect, useRef, useState } from "../lib/ui.js";
 import { language, setLanguage, t } from "../lib/words.js";
@@ -25,7 +25,7 @@ export function Palette() {
 function Opened() {
   const [typed, setTyped] = useState("");
   const [at, setAt] = useState(0);
-  const campaigns = useCampaigns();
+  const campaigns = useCampaigns(typed);
   const dialog = useRef(/** @type {HTMLDialogElement | null} */ (null));
   useEffect(() => {
     const before = /** @type {HTMLElement | null} */ (document.activeElement);
@@ -132,24 +132,36 @@ function byId(/** @type {string} */ typed) {
   return [];
 }
 
-/** The newest campaigns, read when the palette opens; without them it still leads to pages. */
-function useCampaigns() {
+const PAUSE_MS = 150;
+
+/**
+ * The newest campaigns whose names have the longest of the typed words, read as one types; without them the palette
+ * still leads to pages. Those that were read before stay until the next are there.
+ * @param {string} typed
+ */
+function useCampaigns(typed) {
   const [found, setFound] = useState(/** @type {Found[]} */ ([]));
+  const [name] = typed.split(/\s+/).sort((a, b) => b.length - a.length);
   useEffect(() => {
     const stop = new AbortController();
-    api("/v1/campaigns", { query: { limit: 100 }, signal: stop.signal }).then(
-      ({ data }) =>
-        setFound(
-          data.map((/** @type {any} */ each) => ({
-            title: each.name ?? each.id,
-            kind: t("palette.campaign"),
-            icon: "campaigns",
-            act: () => go(`/campaigns/${each.id}`),
-          })),
-        ),
-      () => {},
-    );
-    return () => stop.abort();
-  }, []);
+    const read = () =>
+      api(`${root()}/campaigns`, { query: { limit: 100, name: name.slice(0, 200) || null }, signal: stop.signal }).then(
+        ({ data }) => setFound(data.map(leadingTo)),
+        () => {},
+      );
+    const timer = setTimeout(read, name ? PAUSE_MS : 0);
+    return () => {
+      clearTimeout(timer);
+      stop.abort();
+    };
+  }, [name]);
   return found;
 }
+
+/** @param {any} campaign @returns {Found} */
+const leadingTo = (campaign) => ({
+  title: campaign.name ?? campaign.id,
+  kind: t("palette.campaign"),
+  icon: "campaigns",
+  act: () => go(`/campaigns/${campaign.id}`),
+});

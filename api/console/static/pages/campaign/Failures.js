@@ -9,6 +9,7 @@ import { t } from "../../lib/words.js";
 import { Card } from "../../parts/Card.js";
 import { Confirm } from "../../parts/Dialog.js";
 import { Empty } from "../../parts/Empty.js";
+import { Failure } from "../../parts/Failure.js";
 import { Loaded } from "../../parts/Problem.js";
 import { toast } from "../../parts/Toast.js";
 
@@ -57,7 +58,7 @@ function Reason({ campaign, reason, ask }) {
     }
   `;
   return html`
-    <${Card} title=${html`<code>${reason.code}</code> <span class="muted">${t("campaign.failures.rows", { count: count(reason.rows) })}</span>`} actions=${actions}>
+    <${Card} title=${html`<${Failure} code=${reason.code} /> <span class="muted">${t("campaign.failures.rows", { count: count(reason.rows) })}</span>`} actions=${actions}>
       <dl class="facts examples">
         ${reason.examples.map(
           (/** @type {any} */ row) => html`

@@ -7,6 +7,7 @@ import { go } from "../../lib/route.js";
 import { may } from "../../lib/session.js";
 import { html } from "../../lib/ui.js";
 import { t } from "../../lib/words.js";
+import { failureWord } from "../../parts/Failure.js";
 import { Filters, filterValues } from "../../parts/Filters.js";
 import { Icon } from "../../parts/Icon.js";
 import { State, stateWord } from "../../parts/State.js";
@@ -65,7 +66,9 @@ const columns = (act) => [
     name: "why",
     title: t("campaign.row.why"),
     cell: (row) =>
-      row.error ? html`<span title=${row.error.message}><code>${row.error.code}</code></span>` : row.flags.join(", "),
+      row.error
+        ? html`<span title=${`${row.error.code}: ${row.error.message}`}>${failureWord(row.error.code)}</span>`
+        : row.flags.join(", "),
   },
   { name: "attempts", title: t("campaign.row.attempts"), end: true, cell: (row) => number(row.attempts, 0) },
   { name: "gpu", title: t("campaign.row.gpu_seconds"), end: true, cell: (row) => number(row.gpu_seconds, 1) },

@@ -1,12 +1,8 @@
 // Where jobs come from: a tenant's own routes, or those of administrators, who see all tenants' and no prompts.
 import { api } from "../../lib/api.js";
-import { isAdmin, may, session } from "../../lib/session.js";
+import { may, ofAll, session } from "../../lib/session.js";
 
-/** Whether all tenants' jobs are meant. */
-export const ofAll = () => isAdmin.value && may("view");
-
-/** The root of the routes that list, count and act on many. */
-export const root = () => (ofAll() ? "/v1/admin" : "/v1");
+export { ofAll, root } from "../../lib/session.js";
 
 /** One shape for both kinds of answers. @param {any} job */
 export const shaped = (job) =>
