@@ -28,8 +28,8 @@ _LOOK = 5_000
 _TAKES = 10
 
 # The key of rows gives a stretch of them, what is thought of each is found by its key, and what fits is kept; with how
-# far the stretch went, which is told also where nothing fits. LATERAL and LIMIT hold the planner to the key: it takes
-# the stretch to be as long as it may be, and would read all reviews of all tenants for it.
+# far the stretch went, which is told also where nothing fits. LATERAL and LIMIT hold the planner to the key: in
+# sessions without the store's settings, as behind some poolers, it would hash the reviews of all tenants for a page.
 _STRETCH = text(f"""
     WITH stretch AS MATERIALIZED (
         SELECT place, line, custom_id, body, reseed, outcome, result FROM campaign_rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import asyncpg
 import pytest
@@ -85,7 +85,14 @@ _ARGUMENTS = {
     **{"duty": "'forecasts'", "lease_s": "30", "weeks": "4", "seconds": "3600"},
     **{"believed": "'10 minutes'", "pool": "'small'", "most": "9"},
     **{"kinds": "'[]'", "decisions": "'[]'", "cluster": "'default'", "kept": "1000", "stale": "'1 hour'"},
-    **{"nothing": "'{}'", "put": "'upload'", "quota": "'files'"},
+    **{
+        "nothing": "'{}'",
+        "look": "5000",
+        "decision": "'undecided'",
+        "holder": "NULL",
+        "put": "'upload'",
+        "quota": "'files'",
+    },
     **dict.fromkeys(("code", "key", "error", "kind", "period", "unit", "state"), "'x'"),
 }
 # Of these tables nobody reads more than an index gives. `campaigns` has few rows that have not ended.
@@ -106,9 +113,9 @@ def statements() -> Iterator[tuple[str, TextClause]]:
 STATEMENTS = dict(statements())
 
 
-async def plans_of(database_url: str) -> dict[str, str]:
-    """Each statement's plan, as the store's own sessions make it."""
-    session = await asyncpg.connect(database_url, server_settings=SESSION)
+async def plans_of(database_url: str, settings: Mapping[str, str] = SESSION) -> dict[str, str]:
+    """Each statement's plan, as the store's own sessions make it, or others."""
+    session = await asyncpg.connect(database_url, server_settings=dict(settings))
     plans = {}
     for label, statement in STATEMENTS.items():
         compiled = statement.compile(dialect=dialect.dialect())
@@ -148,11 +155,32 @@ async def test_no_statement_of_campaigns_scans_a_table(
     # What has ended is deleted from the window by its place, not by comparing each with each.
     settling = plans["row_ends._SETTLE"]
     assert re.search(r"campaign_jobs_pkey.*\n\s+Index Cond: .*place = ANY", settling), settling
-    # What is thought of each video is found by its job, of however many reviews there are.
-    sheet = plans["review_sheets._STRETCH"]
-    assert re.search(r"Index Scan using reviews_pkey on reviews.*\n\s+Index Cond: \(job_id = ", sheet), sheet
     # What a tenant has is summed over what it has open, and over its campaigns.
     assert "campaigns_held" in plans["quotas._HOLDING"], plans["quotas._HOLDING"]
     assert "campaign_rows_custom_id" in plans["campaign_rows._SHOWNS[named]"], plans["campaign_rows._SHOWNS[named]"]
     for label in ("campaign_rows._SHOWNS[ended]", "campaign_rows._FAILED", "changes._EDIT_ENDED"):
         assert "campaign_rows_ended" in plans[label], f"{label}\n{plans[label]}"
+
+
+# Few large campaigns, of which a page may look at thousands of rows, and many reviews.
+REVIEWED = """
+    INSERT INTO campaigns (id, kind, tenant, state, ask, templates, priority, rows)
+    SELECT 'campaign_' || n, 'campaign', 't' || n, 'running', '{}', '[]', 20, 10000 FROM generate_series(1, 2) AS n;
+    INSERT INTO campaign_rows (campaign, place, line, custom_id, body, outcome, result)
+    SELECT c.number, n, n, 'clip-' || n, '{}', 'succeeded', jsonb_build_object('job', gen_random_uuid())
+    FROM campaigns AS c, generate_series(0, 9999) AS n;
+    INSERT INTO reviews (job_id, tenant, campaign, place)
+    SELECT CAST(result ->> 'job' AS uuid), 't1', campaign, place FROM campaign_rows WHERE place < 5000;
+    ANALYZE;
+"""
+
+
+async def test_a_page_of_the_review_desk_reads_the_reviews_of_its_videos_alone(
+    database_url: str, database: asyncpg.Connection
+) -> None:
+    await database.execute(REVIEWED)
+    plans = await plans_of(database_url, {})  # as behind a pooler that keeps a session's settings for itself
+    sheet = plans["review_sheets._STRETCH"]
+    assert re.search(r"Index Scan using reviews_pkey on reviews.*\n\s+Index Cond: \(job_id = ", sheet), sheet
+    counts = plans["review_sheets._COUNT"]
+    assert re.search(r"campaign_rows_pkey.*\n\s+Index Cond: .*place = ", counts), counts
