@@ -12,6 +12,9 @@ from orchestrator.domain.campaign import Campaign
 from orchestrator.domain.reviews import Entry, Opinion, Review, Verdict
 from orchestrator.ports.campaign_values import Change, EndedRow
 
+# How a video stands that nobody has decided on.
+UNDECIDED = "undecided"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reviewed:
@@ -28,7 +31,7 @@ class Reviewed:
 class SheetFilter:
     """Which videos of a campaign are wanted."""
 
-    # `undecided`, or a decision; None: all.
+    # `UNDECIDED`, or a decision; None: all.
     decision: str | None = None
     rating: int | None = None
     flagged: bool = False

@@ -12,6 +12,7 @@ from sqlalchemy import Row as SqlRow
 
 from orchestrator.domain.campaign import Campaign
 from orchestrator.ports.reviews import (
+    UNDECIDED,
     FailureGroup,
     ProgressPoint,
     ReviewCounts,
@@ -39,10 +40,10 @@ _STRETCH = text(f"""
     FROM (SELECT count(*) AS looked, max(place) AS last FROM stretch) AS went
     LEFT JOIN (stretch AS r LEFT JOIN LATERAL (
         SELECT * FROM reviews WHERE job_id = CAST(r.result ->> 'job' AS uuid) LIMIT 1) AS v ON true)
-    ON (:decision IS NULL OR coalesce(v.decision, 'undecided') = :decision)
+    ON (:decision IS NULL OR coalesce(v.decision, '{UNDECIDED}') = :decision)
        AND (:rating IS NULL OR v.rating = :rating)
        AND (NOT :flagged OR coalesce(r.result -> 'flags', '[]') NOT IN ('[]', 'null'))
-       AND (NOT :promoted OR jsonb_exists(r.result, 'draft'))
+       AND (NOT :promoted OR r.result -> 'draft' IS NOT NULL)
        AND (:holder IS NULL OR (v.decision IS NULL
             AND (v.held_by = :holder OR coalesce(v.held_until <= cogmill_now(), true))))
     ORDER BY r.place LIMIT :n
