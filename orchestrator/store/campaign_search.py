@@ -69,9 +69,9 @@ def _window(tenant: str | None, wanted: CampaignFilter, after: str | None, size:
     of = campaigns.c
     # As a word of the statement: of a parameter no partial index knows what it will be.
     query = select(of.id, of.state, of.ask["name"].astext.label("name")).where(text("campaigns.kind = 'campaign'"))
-    query = query.where(of.deleted_at.is_(None), of.id > _BELOW, of.id < (_ABOVE if after is None else after))
-    if tenant is not None:
-        query = query.where(of.tenant == tenant)
+    query = query.where(of.deleted_at.is_(None), of.id < (_ABOVE if after is None else after))
+    # Of all tenants by the primary key, in which batches come before them.
+    query = query.where(of.id > _BELOW if tenant is None else of.tenant == tenant)
     if wanted.at_risk:
         told = forecasts.c
         query = query.where(

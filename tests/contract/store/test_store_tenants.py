@@ -298,7 +298,7 @@ def _listed(told: Any) -> list[Any] | None:
         return told
     if not hasattr(told, "has_more"):
         return None
-    (field,) = (name for name in told.__slots__ if name != "has_more")
+    (field,) = (name for name in told.__slots__ if name not in ("has_more", "last"))
     return list(getattr(told, field))
 
 
