@@ -187,6 +187,8 @@ async def test_an_administrators_reaches_other_tenants_and_is_recorded(api: Api)
         assert (told["tenant"], told["done"]) == (api.tenant, 1)
         refused = await admin.post(path, json={"action": "cancel", "filter": {"text": "sea"}})
         assert refused.json()["error"]["param"] == "filter.text"
+        refused = await admin.post(path, json={"action": "cancel", "filter": {}, "tenant": "a\x00b"})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "tenant")
         entries = (await admin.get("/v1/admin/audit", params={"subject": f"bulk_action:{bulk['id']}"})).json()["data"]
         assert [entry["action"] for entry in entries] == ["bulk_action.complete", "bulk_action.create"]
         assert entries[0]["after"]["done"] == 1
