@@ -81,9 +81,7 @@ async def test_who_asks_twice_asks_once_and_nobody_erases_who_is_not_there(
     assert (await store.next_erasure(hold_s=60)) is not None
 
 
-async def test_a_tenant_is_not_closed_while_anything_of_its_is_left(
-    store: Store, database: asyncpg.Connection
-) -> None:
+async def test_a_tenant_is_not_closed_while_anything_of_its_is_left(store: Store, database: asyncpg.Connection) -> None:
     await store.add_key("key", "acme", "tests", master=1)
     await store.submit(new_job("acme"))
     await store.request_erasure("acme", by="tests", keep_usage=False)
