@@ -25,6 +25,7 @@ from orchestrator.ports.job_search import MOST_COUNTED, WINDOW, Count, Deliverie
 from orchestrator.store.any_jobs import AnyJobs, seeing
 from orchestrator.store.delivery_log import delivery_columns, delivery_of
 from orchestrator.store.job_matching import (
+    LIVE,
     OF_ROWS,
     chosen,
     ended_ids,
@@ -39,8 +40,6 @@ from orchestrator.store.tables import deliveries, jobs, outbox
 
 # Ids are made by the clock of whoever announces an end, which is told by the database's.
 _CLOCKS_APART = timedelta(minutes=1)
-
-_LIVE = (JobState.HELD, JobState.QUEUED, JobState.RUNNING)
 
 _WHOLE = text("""
     SELECT cogmill_now() AS now, j.run_at, j.claimed_at, j.cancel_requested_at, j.made_by, j.trace,
@@ -157,7 +156,7 @@ class JobSearch(AnyJobs):
     async def _count(self, wanted: JobFilter, state: JobState, seen: int, share: float) -> Count:
         """Of one state: counted where an index has its jobs alone and they are few, else what the planner expects."""
         of = replace(wanted, states=frozenset({state}))
-        if state in _LIVE and (ids := await self._narrow(of)) is not None:
+        if state in LIVE and (ids := await self._narrow(of)) is not None:
             return (await self._by_state(_among(ids), of))[state]
         if state is JobState.FAILED and await self._stopped(of, None, True) is None:
             return (await self._by_state(_window(of), of))[state]

@@ -35,15 +35,16 @@ _STRETCH = text(f"""
     SELECT went.looked, went.last, r.*, {REVIEW}
     FROM (SELECT count(*) AS looked, max(place) AS last FROM stretch) AS went
     LEFT JOIN (stretch AS r LEFT JOIN reviews AS v ON v.job_id = CAST(r.result ->> 'job' AS uuid))
-    ON (:decision IS NULL OR coalesce(v.decision, 'undecided') = :decision)
+    ON (:decision IS NULL OR v.decision = :decision OR :undecided AND v.decision IS NULL)
        AND (:rating IS NULL OR v.rating = :rating)
        AND (NOT :flagged OR coalesce(r.result -> 'flags', '[]') NOT IN ('[]', 'null'))
-       AND (NOT :promoted OR jsonb_exists(r.result, 'draft'))
+       AND (NOT :promoted OR r.result -> 'draft' IS NOT NULL)
        AND (:holder IS NULL OR (v.decision IS NULL
             AND (v.held_by = :holder OR coalesce(v.held_until <= cogmill_now(), true))))
     ORDER BY r.place LIMIT :n
 """).bindparams(
     bindparam("decision", type_=Text),
+    bindparam("undecided", type_=Boolean),
     bindparam("rating", type_=Integer),
     bindparam("flagged", type_=Boolean),
     bindparam("promoted", type_=Boolean),
@@ -110,7 +111,8 @@ class ReviewSheets(Part):
     ) -> SheetPage:
         """The next rows that fit, and are free for this holder, of a bounded number that is looked at."""
         where = {"number": campaign.number, "after": after, "look": look, "n": limit + 1, "holder": holder}
-        found = await self._database.fetch(_STRETCH, where | asdict(wanted))
+        undecided = wanted.decision == "undecided"
+        found = await self._database.fetch(_STRETCH, where | asdict(wanted) | {"undecided": undecided})
         fitting = [row for row in found if row.place is not None]
         chosen = [_reviewed(campaign, row) for row in fitting[:limit]]
         if len(fitting) > limit:

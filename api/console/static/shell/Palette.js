@@ -2,7 +2,7 @@
 import { api } from "../lib/api.js";
 import { useShortcuts } from "../lib/keys.js";
 import { go } from "../lib/route.js";
-import { signOut } from "../lib/session.js";
+import { may, signOut } from "../lib/session.js";
 import { chooseTheme, theme } from "../lib/theme.js";
 import { html, signal, useEffect, useRef, useState } from "../lib/ui.js";
 import { language, setLanguage, t } from "../lib/words.js";
@@ -136,6 +136,7 @@ function byId(/** @type {string} */ typed) {
 function useCampaigns() {
   const [found, setFound] = useState(/** @type {Found[]} */ ([]));
   useEffect(() => {
+    if (!may("read")) return undefined;
     const stop = new AbortController();
     api("/v1/campaigns", { query: { limit: 100 }, signal: stop.signal }).then(
       ({ data }) =>
