@@ -443,7 +443,7 @@ export default {
   "job.deliveries.event": "Event",
   "job.deliveries.url": "To",
   "job.deliveries.tries": "Tries",
-  "job.deliveries.tried": "{count} tries: show them",
+  "job.deliveries.tried": "Show the tries ({count})",
   "job.deliveries.at": "When",
   "job.deliveries.resend": "Send again",
   "job.deliveries.resent": "It is sent again",

@@ -440,7 +440,7 @@ export default {
   "job.deliveries.event": "事件",
   "job.deliveries.url": "发往",
   "job.deliveries.tries": "次数",
-  "job.deliveries.tried": "{count} 次尝试：查看",
+  "job.deliveries.tried": "查看各次尝试（{count}）",
   "job.deliveries.at": "时间",
   "job.deliveries.resend": "重新发送",
   "job.deliveries.resent": "正在重新发送",
