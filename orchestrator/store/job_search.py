@@ -23,6 +23,7 @@ from orchestrator.domain.states import JobState
 from orchestrator.ports.any_jobs import JobSeen
 from orchestrator.ports.job_search import MOST_COUNTED, WINDOW, Count, DeliveriesFound, JobsFound, JobWhole, Used
 from orchestrator.store.any_jobs import AnyJobs, seeing
+from orchestrator.store.delivery_attempts import with_attempts
 from orchestrator.store.delivery_log import delivery_columns, delivery_of
 from orchestrator.store.job_matching import (
     LIVE,
@@ -119,7 +120,8 @@ class JobSearch(AnyJobs):
             select(deliveries.c.id).where(deliveries.c.tenant == tenant, deliveries.c.id >= since)
             .order_by(deliveries.c.id).offset(WINDOW).limit(1)
         )  # fmt: skip
-        return DeliveriesFound(deliveries=[delivery_of(row) for row in reversed(found)], complete=complete)
+        told = await with_attempts(self._database, [delivery_of(row) for row in reversed(found)])
+        return DeliveriesFound(deliveries=told, complete=complete)
 
     async def _narrow(self, wanted: JobFilter) -> Collection[UUID] | None:
         """The ids of a few jobs among which all that is wanted are; None where an index does not tell, or too many."""

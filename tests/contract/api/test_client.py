@@ -113,6 +113,7 @@ COMPONENTS: dict[type[BaseModel], str] = {
     admin.DeadLetterEnd: "DeadLetterEnd",
     admin.Job: "JobObject",
     webhooks.Delivery: "DeliveryObject",
+    webhooks.DeliveryAttempt: "DeliveryAttempt",
     jobs.Job: "JobRow",
     jobs.WholeJob: "OwnJob",
     jobs.JobStory: "JobStoryObject",
