@@ -14,6 +14,7 @@ from api.wire.docs import Body
 from api.wire.paging import Identified, Listing
 from api.wire.replies import unix
 from orchestrator.domain.bulk import BulkState, Verb
+from orchestrator.domain.request import MAX_PRIORITY
 from orchestrator.ports.bulk import Bulk
 from orchestrator.ports.job_search import Count
 
@@ -95,7 +96,7 @@ class CreateBulk(BaseModel):
 
     action: Verb
     filter: FilterFields = Field(description="Which jobs; `{}` is all that it can be done to.")
-    priority: Annotated[Integer, Field(ge=0, le=32767)] | None = Field(
+    priority: Annotated[Integer, Field(ge=0, le=MAX_PRIORITY)] | None = Field(
         None, description="The new one, with the action `priority`; 0 goes first."
     )
     dry_run: bool = Field(False, description="Begin nothing, and say to how many jobs it would be done.")

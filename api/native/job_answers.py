@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import BaseModel, Field, JsonValue
@@ -183,8 +184,7 @@ def page_of(found: JobsFound, *, keep_s: float) -> JobRows:
 
 def own_of(story: JobStory, *, keep_s: float) -> OwnJob:
     """A job whole."""
-    row = row_of(story.seen, keep_s=keep_s)
-    row = row.model_copy(update={"video": video_of(story.job, keep_s=keep_s)})
+    row = row_of(replace(story.seen, job=story.job), keep_s=keep_s)
     return OwnJob(
         **{name: getattr(row, name) for name in JobRow.model_fields},
         made_by=story.made_by,

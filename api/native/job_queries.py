@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.wire.bodies import Integer, Moment, Texts
 from orchestrator.domain.errors import InvalidField
 from orchestrator.domain.job_filter import JobFilter
+from orchestrator.domain.request import MAX_PRIORITY
 from orchestrator.domain.states import JobState
 from orchestrator.tenants.ledger import read_moment
 
@@ -20,7 +21,9 @@ _TIME = "Unix seconds, a date (its midnight in UTC) or a time with its zone."
 State = Annotated[list[JobState] | None, Query(description="Only jobs that stand so; may be said several times.")]
 Pool = Annotated[str | None, Query(description="Of this pool alone.")]
 Model = Annotated[str | None, Query(description="Of this model alone, by its name in the configuration.")]
-Priority = Annotated[int | None, Query(ge=0, le=32767, description="Of this priority alone; 0 is the most urgent.")]
+Priority = Annotated[
+    int | None, Query(ge=0, le=MAX_PRIORITY, description="Of this priority alone; 0 is the most urgent.")
+]
 CreatedFrom = Annotated[str | None, Query(description=f"Created then or later. {_TIME}")]
 CreatedTo = Annotated[str | None, Query(description=f"Created before. {_TIME}")]
 EndedFrom = Annotated[str | None, Query(description=f"Ended then or later. {_TIME}")]
@@ -92,7 +95,7 @@ class FilterFields(BaseModel):
     state: list[JobState] | None = Field(None, max_length=6)
     pool: str | None = None
     model: str | None = None
-    priority: Annotated[Integer, Field(ge=0, le=32767)] | None = None
+    priority: Annotated[Integer, Field(ge=0, le=MAX_PRIORITY)] | None = None
     created_from: Moment | None = None
     created_to: Moment | None = None
     ended_from: Moment | None = None

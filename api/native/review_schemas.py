@@ -22,7 +22,7 @@ REVIEW_EXAMPLE: dict[str, JsonValue] = {
     "decision": "reject",
     "reason": "the handle is on the wrong side",
     "action": "new_seed",
-    "reviewer": "key:0199c3a57be4",
+    "reviewer": "key:cgm_Zk41mP0aQe8RtUv3",
     "decided_at": 1758950012,
     "applied_at": None,
     "applied_as": None,
@@ -37,7 +37,7 @@ ENTRY_EXAMPLE: dict[str, JsonValue] = {
     "decision": "reject",
     "reason": "the handle is on the wrong side",
     "action": "new_seed",
-    "reviewer": "key:0199c3a57be4",
+    "reviewer": "key:cgm_Zk41mP0aQe8RtUv3",
     "at": 1758950012,
 }
 SHEET_EXAMPLE: dict[str, JsonValue] = {

@@ -42,6 +42,16 @@ DELIVERY_EXAMPLE: dict[str, JsonValue] = {
     "ended_at": None,
     "last_status": 503,
     "last_error": "the receiver answered 503",
+    "attempts_made": [
+        {
+            "number": 1,
+            "at": 1758941576,
+            "seconds": 15.002,
+            "status": None,
+            "error": "no answer within 15 s",
+        },
+        {"number": 2, "at": 1758941582, "seconds": 0.113, "status": 503, "error": "the receiver answered 503"},
+    ],
 }
 NEW_EXAMPLE: JsonValue = {name: ENDPOINT_EXAMPLE[name] for name in ("name", "url", "event_types")}
 
@@ -141,10 +151,25 @@ class WebhookSecret(BaseModel):
     signing_secret: str
 
 
+class DeliveryAttempt(BaseModel):
+    """One try of a delivery. `status` is null where the receiver did not answer, and `error` where it took the event.
+
+    `number` goes on where the delivery is sent again.
+    """
+
+    number: int
+    at: int
+    seconds: float
+    status: int | None
+    error: str | None
+
+
 class DeliveryObject(Identified):
     """One event for one URL. `event` is what is sent, and `event.id` the `webhook-id`, the same on every try.
 
     `endpoint` is null for a URL that a request named. `attempts` counts tries since it was last sent again.
+    `attempts_made` has the last 32 tries, the oldest first, those before it was sent again among them; tries of a
+    release that kept none are not in it.
     """
 
     object: Literal["webhook_delivery"] = "webhook_delivery"
@@ -158,6 +183,7 @@ class DeliveryObject(Identified):
     ended_at: int | None
     last_status: int | None
     last_error: str | None
+    attempts_made: list[DeliveryAttempt]
 
 
 class DeliveryList(Listing[DeliveryObject]):

@@ -234,7 +234,7 @@ async def list_deliveries(
     **DOCS.route(Scope.WEBHOOKS, example=schemas.DELIVERY_EXAMPLE, errors=(404,)),
 )
 async def retrieve_delivery(request: Request, delivery_id: str, tenant: deps.Tenant) -> Response:
-    """A delivery, with what became of its last try."""
+    """A delivery, with what became of each of its last tries."""
     return reply(delivery_of(await deps.services(request).webhooks.delivery(tenant, delivery_id)))
 
 
@@ -283,4 +283,14 @@ def delivery_of(delivery: ports.WebhookDelivery) -> schemas.DeliveryObject:
         ended_at=unix(delivery.ended_at),
         last_status=delivery.last_status,
         last_error=delivery.last_error,
+        attempts_made=[
+            schemas.DeliveryAttempt(
+                number=each.number,
+                at=unix(each.at),
+                seconds=round(each.seconds, 3),
+                status=each.status,
+                error=each.error,
+            )
+            for each in delivery.attempts_made
+        ],
     )

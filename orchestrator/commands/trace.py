@@ -77,8 +77,8 @@ def _draw(told: Mapping[str, Any]) -> None:
     hung = {job["number"]: (tree := Tree(_line(job, called=told["id"])))}
     for part in parts:
         hung[part["number"]] = hung[part["parent"]].add(_line(part))
-    # As wide as it gets where nobody looks: a script's lines are whole.
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    # A tree is cut at the width, which is 80 where nobody looks; a terminal wraps what is longer than it.
+    console = Console(highlight=False, markup=False, soft_wrap=True, width=1000)
     console.print(_visible(facts))
     console.print(tree)
 

@@ -13,7 +13,7 @@ from orchestrator.domain.texts import check_metadata, check_text
 
 _MAX_TEXT = 200
 _MAX_NAME = 512
-_TEXTS = ("pool", "model", "code", "custom_id", "campaign")
+_TEXTS = ("tenant", "pool", "model", "code", "custom_id", "campaign")
 _MOMENTS = ("created_from", "created_to", "ended_from", "ended_to")
 
 

@@ -7,7 +7,6 @@ own attempts, while the letter stays as it is, with all that befell it.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Protocol
 from uuid import UUID
 
@@ -43,10 +42,6 @@ class AnyJobs:
         self._store = store
         self._jobs = jobs
 
-    async def list(self, chosen: Chosen, *, limit: int, after: str | None = None) -> JobsPage:
-        """A page, newest first, behind the job `after`."""
-        return await self._store.page_any_jobs(chosen, limit=limit, after=_behind(after))
-
     async def get(self, job_id: str) -> JobSeen:
         found = await self._store.any_job(_id(job_id))
         if found is None:
@@ -73,10 +68,8 @@ class AnyJobs:
         return await self.get(public_id(again.id))
 
     async def letters(self, chosen: Chosen, *, limit: int, after: str | None = None) -> JobsPage:
-        """A page of dead letters, newest first; of what is chosen the state is theirs."""
-        return await self._store.page_dead_letters(
-            replace(chosen, state=None), not_codes=THEIRS, limit=limit, after=_behind(after)
-        )
+        """A page of dead letters, newest first, behind the job `after`."""
+        return await self._store.page_dead_letters(chosen, not_codes=THEIRS, limit=limit, after=_behind(after))
 
     async def release(self, job_id: str, *, by: str) -> JobSeen:
         """Queue a job like it, once, however often this is asked; the new job.

@@ -154,10 +154,9 @@ class BulkCarrier:
         full = next(
             (place for place, end in enumerate(ends) if isinstance(end, LimitExceeded) and _may_pass(end)), None
         )
-        # Of all tenants' jobs, one that is full would hold up the others.
-        if (
-            full is not None and bulk.wanted.tenant is not None
-        ):  # from there on once there is room again: who was behind it has its job by its key already
+        # From there on once there is room: who was behind it has its job by its key already. Of all tenants' jobs, one
+        # that is full would hold up the others.
+        if full is not None and bulk.wanted.tenant is not None:
             return _until(stretch, able, ends, full, bulk)
         return _noted(stretch.matches, able, ends, stretch.cursor, ended=stretch.cursor is None)
 

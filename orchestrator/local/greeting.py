@@ -28,6 +28,7 @@ Cogmill is ready.
 
   API        {ready.api}   (documentation: {ready.api}/docs)
   key        {ready.key}
+  console    {ready.api}/console   (sign in with that key)
   database   {ready.database}
   S3         {ready.s3}
   metrics    {"  ".join(ready.metrics.values())}

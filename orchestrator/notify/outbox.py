@@ -166,12 +166,15 @@ class Deliverer:
         metrics.webhooks_in_flight.set(len(self._flying))
 
     async def _deliver(self, attempt: Try) -> None:
+        began = self._clock.monotonic()
         answer = await self._send(attempt)
+        took_s = self._clock.monotonic() - began
         judgement = judge(answer, attempt.attempts, self._backoff, self._jitter.random())
         until = self._clock.monotonic() + RECORD_S
         while self._clock.monotonic() < until:
             try:
-                state = await self._store.record_try(attempt, judgement)
+                ago_s = self._clock.monotonic() - began
+                state = await self._store.record_try(attempt, judgement, took_s=took_s, ago_s=ago_s)
             except StoreUnavailable:
                 await self._clock.sleep(1.0)
                 continue

@@ -25,6 +25,7 @@ from orchestrator.ports.keys import ApiKey, KeyPage, KeyStore, NewKey, Person, S
 from orchestrator.ports.objects import ObjectStore
 from orchestrator.ports.webhooks import (
     Backlog,
+    DeliveryAttempt,
     DeliveryPage,
     Endpoint,
     EndpointPage,
@@ -43,6 +44,7 @@ __all__ = [
     "ApiKey",
     "Backlog",
     "Clock",
+    "DeliveryAttempt",
     "DeliveryPage",
     "EndedAttempt",
     "Endpoint",

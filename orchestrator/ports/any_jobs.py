@@ -11,7 +11,6 @@ from uuid import UUID
 
 from orchestrator.domain.job import Job
 from orchestrator.domain.life import Attempt
-from orchestrator.domain.states import JobState
 
 
 class Fate(StrEnum):
@@ -58,10 +57,9 @@ class JobsPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
-    """Which jobs are meant; None is any."""
+    """Which dead letters are meant; None is any."""
 
     tenant: str | None = None
-    state: JobState | None = None
     pool: str | None = None
     model: str | None = None
 
@@ -79,14 +77,10 @@ class AnyJobStore(Protocol):
 
     async def any_job(self, job_id: UUID) -> JobSeen | None: ...
 
-    async def page_any_jobs(self, chosen: Chosen, *, limit: int, after: UUID | None = None) -> JobsPage:
-        """Behind the job `after`, which need not be there any more."""
-        ...
-
     async def page_dead_letters(
         self, chosen: Chosen, *, not_codes: Collection[str], limit: int, after: UUID | None = None
     ) -> JobsPage:
-        """Failed jobs that nobody has looked after, but those with one of these codes."""
+        """Failed jobs that nobody has looked after, but those with one of these codes, behind `after`, there or not."""
         ...
 
     async def end_letter(self, job_id: UUID, fate: Fate, *, by: str, successor: UUID | None = None) -> LetterEnds:

@@ -130,10 +130,6 @@ class BulkStore(Protocol):
         """One of this owner's own; of any administrator's where it is None."""
         ...
 
-    async def find_bulk(self, owner: str, key: str, *, administrative: bool) -> Bulk | None:
-        """The action that was asked for under this key of repetition."""
-        ...
-
     async def list_bulk(self, owner: str | None, *, limit: int, after: str | None = None) -> BulkPage: ...
 
     async def cancel_bulk(self, bulk_id: str, owner: str | None) -> Bulk | None:

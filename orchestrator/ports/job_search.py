@@ -103,5 +103,5 @@ class JobSearchStore(Protocol):
         ...
 
     async def deliveries_of_job(self, job_id: UUID, tenant: str, *, limit: int) -> DeliveriesFound:
-        """The newest ones. Reads at most `WINDOW` of the tenant's, from the job's end on."""
+        """The first `limit`, the newest in front. Reads at most `WINDOW` of the tenant's, from the job's end on."""
         ...

@@ -12,9 +12,6 @@ from orchestrator.domain.campaign import Campaign
 from orchestrator.domain.reviews import Entry, Opinion, Review, Verdict
 from orchestrator.ports.campaign_values import Change, EndedRow
 
-# How a video stands that nobody has decided on.
-UNDECIDED = "undecided"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reviewed:
@@ -31,7 +28,7 @@ class Reviewed:
 class SheetFilter:
     """Which videos of a campaign are wanted."""
 
-    # `UNDECIDED`, or a decision; None: all.
+    # `undecided`, or a decision; None: all.
     decision: str | None = None
     rating: int | None = None
     flagged: bool = False

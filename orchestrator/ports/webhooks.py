@@ -105,6 +105,21 @@ class NewDelivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryAttempt:
+    """One try of a delivery, and what it met."""
+
+    # From 1, and on where the delivery is sent again.
+    number: int
+    # When it began.
+    at: datetime
+    seconds: float
+    # The receiver's, if it answered.
+    status: int | None
+    # Why it did not deliver.
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookDelivery:
     """A delivery as its tenant may read it."""
 
@@ -123,6 +138,8 @@ class WebhookDelivery:
     # What the last try met: the receiver's status, or why there was none or what was wrong with it.
     last_status: int | None
     last_error: str | None
+    # The last ones, the oldest first; without those of releases that kept none.
+    attempts_made: Sequence[DeliveryAttempt] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,10 +257,13 @@ class WebhookStore(Protocol):
         """
         ...
 
-    async def record_try(self, attempt: Try, judgement: Judgement) -> DeliveryState | None:
+    async def record_try(
+        self, attempt: Try, judgement: Judgement, *, took_s: float = 0.0, ago_s: float = 0.0
+    ) -> DeliveryState | None:
         """Write what became of a try and give back its lease; None when the lease is another's by now.
 
-        A retry after the time to give up is a failure. A receiver that is gone disables its endpoint.
+        The try began `ago_s` ago and took `took_s`. A retry after the time to give up is a failure. A receiver that is
+        gone disables its endpoint.
         """
         ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, bindparam, select
+from sqlalchemy import ColumnElement, Row, Select, select
 
 from orchestrator.domain.job import Failure
 from orchestrator.domain.life import Attempt
@@ -27,9 +27,6 @@ class AnyJobs(Part):
     async def any_job(self, job_id: UUID) -> JobSeen | None:
         (*found,) = await self._seen(seeing().where(jobs.c.id == job_id))
         return found[0] if found else None
-
-    async def page_any_jobs(self, chosen: Chosen, *, limit: int, after: UUID | None = None) -> JobsPage:
-        return await self._page_of(seeing(), chosen, limit, after)
 
     async def _page_of(self, query: Select[Any], chosen: Chosen, limit: int, after: UUID | None) -> JobsPage:
         """A page of what is asked for, newest first: ids are UUIDv7, and in the order of creation."""
@@ -74,9 +71,6 @@ def _of(chosen: Chosen) -> list[ColumnElement[bool]]:
     of: list[ColumnElement[bool]] = []
     if chosen.tenant is not None:
         of.append(jobs.c.tenant == chosen.tenant)
-    if chosen.state is not None:
-        # As a word of the statement: of a parameter no partial index knows what it will be.
-        of.append(jobs.c.state == bindparam("state", chosen.state.value, literal_execute=True))
     if chosen.pool is not None:
         of.append(jobs.c.pool == chosen.pool)
     if chosen.model is not None:

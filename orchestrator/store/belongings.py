@@ -28,6 +28,7 @@ OF_TENANT: Final[dict[str, str]] = {
     "stored_changes": "tenant = :tenant",
     "stored": "tenant = :tenant",
     "outbox": "tenant = :tenant",
+    "delivery_attempts": "tenant = :tenant",
     "deliveries": "tenant = :tenant",
     "webhook_endpoints": "tenant = :tenant",
     "parked": "tenant = :tenant",

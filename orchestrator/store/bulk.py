@@ -53,15 +53,6 @@ class BulkActions(Part):
         found = await self._database.fetch(select(*KEPT).where(*_owned(bulk_id, owner)))
         return bulk_of(found[0]) if found else None
 
-    async def find_bulk(self, owner: str, key: str, *, administrative: bool) -> Bulk | None:
-        keyed = (
-            bulk_actions.c.owner == owner,
-            bulk_actions.c.administrative == administrative,
-            bulk_actions.c.idempotency_key == key,
-        )
-        found = await self._database.fetch(select(*KEPT).where(*keyed))
-        return bulk_of(found[0]) if found else None
-
     async def list_bulk(self, owner: str | None, *, limit: int, after: str | None = None) -> BulkPage:
         query = select(*KEPT).where(*_of(owner))
         if after is not None:

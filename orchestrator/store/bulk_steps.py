@@ -49,10 +49,10 @@ _CANCEL = text("""
             state = CASE WHEN state = 'running' THEN state ELSE 'cancelled' END,
             finished_at = CASE WHEN state <> 'running' THEN cogmill_now() END
         FROM mine WHERE j.id = mine.id
-        RETURNING j.id, j.tenant, j.pool, j.state, j.quiet, j.request
+        RETURNING j.id, j.tenant, j.pool, j.state, j.quiet, j.request, j.trace
     ), told AS (
-        INSERT INTO outbox (job_id, tenant, event, webhook_url)
-        SELECT id, tenant, 'job.cancelled', request ->> 'webhook_url' FROM changed
+        INSERT INTO outbox (job_id, tenant, event, webhook_url, trace)
+        SELECT id, tenant, 'job.cancelled', request ->> 'webhook_url', trace FROM changed
         WHERE state = 'cancelled' AND NOT quiet
     )
     SELECT id, pool, state FROM changed

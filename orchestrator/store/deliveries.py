@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from orchestrator.domain.job import public_id
 from orchestrator.domain.webhooks import DeliveryState, Fate, Judgement
 from orchestrator.ports import Backlog, Endpoint, Happening, NewDelivery, Try
+from orchestrator.store.delivery_attempts import MOST_ATTEMPTS, MOST_CHARS
 from orchestrator.store.endpoints import close_endpoint, hold_endpoint, hold_endpoints_of
 from orchestrator.store.part import Part
 from orchestrator.telemetry import aside
@@ -95,14 +96,27 @@ _LEASE = text("""
     ) AS s ON true
 """)
 
-# A delivery that was closed while it was in flight stays so, unless it arrived.
-_RECORD = text("""
+# A delivery that was closed while it was in flight stays so, unless it arrived. Numbers need no lock of their own: an
+# earlier attempt was written before this one's lease was given out.
+_RECORD = text(f"""
     WITH held AS (
-        SELECT id, CASE WHEN :fate = 'delivered' THEN 'delivered'
+        SELECT id, tenant, CASE WHEN :fate = 'delivered' THEN 'delivered'
                         WHEN state <> 'pending' THEN state
                         WHEN :fate = 'gone' OR give_up_at <= cogmill_now() THEN 'failed'
                         ELSE 'pending' END AS state
         FROM deliveries WHERE id = :id AND lease = :lease FOR UPDATE
+    ), made AS (
+        SELECT held.id, held.tenant, coalesce((
+            SELECT max(a.number) FROM delivery_attempts AS a WHERE a.tenant = held.tenant AND a.delivery = held.id
+        ), 0) + 1 AS number FROM held
+    ), told AS (
+        INSERT INTO delivery_attempts (tenant, delivery, number, at, seconds, status, error)
+        SELECT tenant, id, number, cogmill_now() - make_interval(secs => :ago_s), CAST(:took_s AS float8),
+               CAST(:status AS integer), left(CAST(:error AS text), {MOST_CHARS})
+        FROM made
+    ), trimmed AS (
+        DELETE FROM delivery_attempts AS a USING made
+        WHERE a.tenant = made.tenant AND a.delivery = made.id AND a.number <= made.number - {MOST_ATTEMPTS}
     )
     UPDATE deliveries AS d
     SET state = held.state, last_status = :status,
@@ -183,9 +197,12 @@ class Deliveries(Part):
 
         return await self._database.transact(lease)
 
-    async def record_try(self, attempt: Try, judgement: Judgement) -> DeliveryState | None:
+    async def record_try(
+        self, attempt: Try, judgement: Judgement, *, took_s: float = 0.0, ago_s: float = 0.0
+    ) -> DeliveryState | None:
         lease = {"id": attempt.id, "lease": attempt.lease}
         outcome = {name: getattr(judgement, name) for name in ("fate", "status", "error", "delay_s")}
+        outcome |= {"took_s": took_s, "ago_s": ago_s}
 
         async def record(connection: AsyncConnection) -> DeliveryState | None:
             disabled = False

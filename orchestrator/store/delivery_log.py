@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.domain.webhooks import DeliveryState
 from orchestrator.ports import DeliveryPage, WebhookDelivery
+from orchestrator.store.delivery_attempts import with_attempts
 from orchestrator.store.endpoints import hold_endpoint
 from orchestrator.store.part import Part
 from orchestrator.store.tables import deliveries
@@ -40,7 +41,8 @@ _PRUNE = text("""
 class DeliveryLog(Part):
     async def find_delivery(self, delivery_id: UUID, tenant: str) -> WebhookDelivery | None:
         found = await self._database.fetch(select(*_COLUMNS).where(*_owned(delivery_id, tenant)))
-        return delivery_of(found[0]) if found else None
+        told = await with_attempts(self._database, [delivery_of(row) for row in found])
+        return told[0] if told else None
 
     async def list_deliveries(
         self,
@@ -59,7 +61,8 @@ class DeliveryLog(Part):
             query = query.where(deliveries.c.id < after)
         # Ids are UUIDv7: their order is the order of creation.
         found = await self._database.fetch(query.order_by(deliveries.c.id.desc()).limit(limit + 1))
-        return DeliveryPage(deliveries=[delivery_of(row) for row in found[:limit]], has_more=len(found) > limit)
+        told = await with_attempts(self._database, [delivery_of(row) for row in found[:limit]])
+        return DeliveryPage(deliveries=told, has_more=len(found) > limit)
 
     async def resend(self, delivery_id: UUID, tenant: str | None, *, give_up_s: float) -> WebhookDelivery | None:
         async def again(connection: AsyncConnection) -> Row[Any] | None:
@@ -76,7 +79,7 @@ class DeliveryLog(Part):
             return (await connection.execute(_RESEND, values)).one_or_none()
 
         row = await self._database.transact(again)
-        return None if row is None else delivery_of(row)
+        return None if row is None else (await with_attempts(self._database, [delivery_of(row)]))[0]
 
     async def prune_deliveries(self, *, keep_s: float) -> int:
         return len(await self._database.fetch(_PRUNE, {"keep_s": keep_s}))
@@ -88,7 +91,7 @@ def delivery_columns() -> tuple[Any, ...]:
 
 
 def delivery_of(row: Row[Any]) -> WebhookDelivery:
-    """A delivery from such a row."""
+    """A delivery from such a row, without its attempts."""
     return WebhookDelivery(**{**row._mapping, "state": DeliveryState(row.state)})
 
 

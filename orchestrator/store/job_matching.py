@@ -36,7 +36,8 @@ _READ = tuple(
         "failure", "campaign",
     )
 )  # fmt: skip
-_LIVE = {JobState.HELD, JobState.QUEUED, JobState.RUNNING}
+# That have not ended.
+LIVE = {JobState.HELD, JobState.QUEUED, JobState.RUNNING}
 # An id has the clock of the process that made it, and `created_at` the database's.
 _SKEW = timedelta(minutes=10)
 
@@ -105,7 +106,7 @@ def as_it_stood(c: Columns, at: datetime) -> ColumnElement[str]:
 
 def live(wanted: JobFilter) -> bool:
     """Whether only jobs that have not ended are wanted: there are indexes of those alone."""
-    return bool(wanted.states) and wanted.states <= _LIVE
+    return bool(wanted.states) and wanted.states <= LIVE
 
 
 def live_ids(wanted: JobFilter, most: int) -> Select[Any]:

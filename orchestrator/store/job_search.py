@@ -23,8 +23,10 @@ from orchestrator.domain.states import JobState
 from orchestrator.ports.any_jobs import JobSeen
 from orchestrator.ports.job_search import MOST_COUNTED, WINDOW, Count, DeliveriesFound, JobsFound, JobWhole, Used
 from orchestrator.store.any_jobs import AnyJobs, seeing
+from orchestrator.store.delivery_attempts import with_attempts
 from orchestrator.store.delivery_log import delivery_columns, delivery_of
 from orchestrator.store.job_matching import (
+    LIVE,
     OF_ROWS,
     chosen,
     ended_ids,
@@ -39,8 +41,6 @@ from orchestrator.store.tables import deliveries, jobs, outbox
 
 # Ids are made by the clock of whoever announces an end, which is told by the database's.
 _CLOCKS_APART = timedelta(minutes=1)
-
-_LIVE = (JobState.HELD, JobState.QUEUED, JobState.RUNNING)
 
 _WHOLE = text("""
     SELECT cogmill_now() AS now, j.run_at, j.claimed_at, j.cancel_requested_at, j.made_by, j.trace,
@@ -120,7 +120,8 @@ class JobSearch(AnyJobs):
             select(deliveries.c.id).where(deliveries.c.tenant == tenant, deliveries.c.id >= since)
             .order_by(deliveries.c.id).offset(WINDOW).limit(1)
         )  # fmt: skip
-        return DeliveriesFound(deliveries=[delivery_of(row) for row in reversed(found)], complete=complete)
+        told = await with_attempts(self._database, [delivery_of(row) for row in reversed(found)])
+        return DeliveriesFound(deliveries=told, complete=complete)
 
     async def _narrow(self, wanted: JobFilter) -> Collection[UUID] | None:
         """The ids of a few jobs among which all that is wanted are; None where an index does not tell, or too many."""
@@ -157,7 +158,7 @@ class JobSearch(AnyJobs):
     async def _count(self, wanted: JobFilter, state: JobState, seen: int, share: float) -> Count:
         """Of one state: counted where an index has its jobs alone and they are few, else what the planner expects."""
         of = replace(wanted, states=frozenset({state}))
-        if state in _LIVE and (ids := await self._narrow(of)) is not None:
+        if state in LIVE and (ids := await self._narrow(of)) is not None:
             return (await self._by_state(_among(ids), of))[state]
         if state is JobState.FAILED and await self._stopped(of, None, True) is None:
             return (await self._by_state(_window(of), of))[state]

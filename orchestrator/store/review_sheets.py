@@ -12,7 +12,6 @@ from sqlalchemy import Row as SqlRow
 
 from orchestrator.domain.campaign import Campaign
 from orchestrator.ports.reviews import (
-    UNDECIDED,
     FailureGroup,
     ProgressPoint,
     ReviewCounts,
@@ -40,7 +39,7 @@ _STRETCH = text(f"""
     FROM (SELECT count(*) AS looked, max(place) AS last FROM stretch) AS went
     LEFT JOIN (stretch AS r LEFT JOIN LATERAL (
         SELECT * FROM reviews WHERE job_id = CAST(r.result ->> 'job' AS uuid) LIMIT 1) AS v ON true)
-    ON (:decision IS NULL OR coalesce(v.decision, '{UNDECIDED}') = :decision)
+    ON (:decision IS NULL OR v.decision = :decision OR :undecided AND v.decision IS NULL)
        AND (:rating IS NULL OR v.rating = :rating)
        AND (NOT :flagged OR coalesce(r.result -> 'flags', '[]') NOT IN ('[]', 'null'))
        AND (NOT :promoted OR r.result -> 'draft' IS NOT NULL)
@@ -49,6 +48,7 @@ _STRETCH = text(f"""
     ORDER BY r.place LIMIT :n
 """).bindparams(
     bindparam("decision", type_=Text),
+    bindparam("undecided", type_=Boolean),
     bindparam("rating", type_=Integer),
     bindparam("flagged", type_=Boolean),
     bindparam("promoted", type_=Boolean),
@@ -116,7 +116,8 @@ class ReviewSheets(Part):
     ) -> SheetPage:
         """The next rows that fit, and are free for this holder, of a bounded number that is looked at."""
         where = {"number": campaign.number, "after": after, "look": look, "n": limit + 1, "holder": holder}
-        found = await self._database.fetch(_STRETCH, where | asdict(wanted))
+        undecided = wanted.decision == "undecided"
+        found = await self._database.fetch(_STRETCH, where | asdict(wanted) | {"undecided": undecided})
         fitting = [row for row in found if row.place is not None]
         chosen = [_reviewed(campaign, row) for row in fitting[:limit]]
         if len(fitting) > limit:

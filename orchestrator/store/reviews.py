@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Text, Uuid, bindparam, text
+from sqlalchemy import ARRAY, BigInteger, Text, Uuid, bindparam, text
 from sqlalchemy import Row as SqlRow
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -38,7 +38,7 @@ _FIND = text(f"""
     LEFT JOIN campaign_rows AS r ON r.campaign = c.number AND r.place = :place
     LEFT JOIN reviews AS v ON v.job_id = j.id
     WHERE j.id = :id AND j.tenant = :tenant AND j.deleted_at IS NULL AND j.state = 'succeeded'
-""")
+""").bindparams(bindparam("place", type_=BigInteger))  # what a made-up id says of a place is no integer's size
 _HISTORY = text("""
     SELECT number, kind, version, back_to, rating, decision, reason, action, reviewer, at FROM review_entries
     WHERE job_id = :id AND tenant = :tenant ORDER BY number

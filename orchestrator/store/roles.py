@@ -58,6 +58,7 @@ GRANTS: Mapping[str, Mapping[Login, str]] = {
     "console_sessions": {_API: _ALL, _MAINTAIN: "SELECT, DELETE"},
     "dead_letters": {_API: _WRITTEN, _MAINTAIN: "SELECT, DELETE"},
     "deliveries": {_API: _WRITTEN, _MAINTAIN: _ALL},
+    "delivery_attempts": {_API: "SELECT", _MAINTAIN: "SELECT, INSERT, DELETE"},
     "deployment": {_API: _PROBED, _DISPATCH: _PROBED, _MAINTAIN: _PROBED},
     "dispatchers": {_DISPATCH: _WRITTEN},
     "erasure_rest": {_MAINTAIN: _ALL},

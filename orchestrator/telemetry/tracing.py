@@ -32,10 +32,10 @@ Value = str | int | float | bool
 # collector by a line that somebody adds.
 SAID = frozenset({
     "http.request.method", "http.route", "http.response.status_code", "error.type",
-    "cogmill.request_id", "cogmill.tenant", "cogmill.job", "cogmill.campaign", "cogmill.row", "cogmill.model",
-    "cogmill.pool", "cogmill.priority", "cogmill.attempt", "cogmill.outcome", "cogmill.state", "cogmill.cluster",
-    "cogmill.worker", "cogmill.gpu_seconds", "cogmill.step", "cogmill.resumed_at", "cogmill.stage",
-    "cogmill.delivery", "cogmill.event_type", "cogmill.delivery_attempt", "cogmill.delivery_fate",
+    "cogmill.request_id", "cogmill.tenant", "cogmill.job", "cogmill.campaign", "cogmill.model", "cogmill.pool",
+    "cogmill.priority", "cogmill.attempt", "cogmill.outcome", "cogmill.state", "cogmill.worker",
+    "cogmill.gpu_seconds", "cogmill.resumed_at", "cogmill.stage",
+    "cogmill.delivery", "cogmill.event_type", "cogmill.delivery_attempt",
 })  # fmt: skip
 
 

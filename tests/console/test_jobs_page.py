@@ -205,6 +205,9 @@ async def test_deliveries_are_listed_and_sent_again(console: Console) -> None:
     done, *_ = await three(console)
     await delivered(console, done)
     page = await console.page(f"/jobs/{done}")
+    await page.get_by_role("button", name="Show the tries").click()
+    await expect(page.get_by_role("dialog")).to_contain_text("204")
+    await page.keyboard.press("Escape")
     await page.get_by_role("button", name="Send again").click()
     await page.get_by_text("It is sent again").wait_for()
     await expect(page.get_by_text("Pending")).to_be_visible()
@@ -277,12 +280,17 @@ async def test_the_pages_can_be_read_by_everybody(console: Console, width: int, 
 async def delivered(console: Console, job: str) -> None:
     connection = await asyncpg.connect(console.api.settings.database_url)
     await connection.execute(
-        """INSERT INTO deliveries (id, event_id, tenant, url, host, event_type, body, give_up_at, state, ended_at)
+        """WITH sent AS (
+           INSERT INTO deliveries
+               (id, event_id, tenant, url, host, event_type, body, give_up_at, state, ended_at, attempts)
            SELECT (substr(j.id::text, 1, 9) || 'ffff-7000-8000-000000000001')::uuid, 'evt_1', j.tenant,
                   'https://r.example/hook', 'r.example:443', 'video.completed',
                   json_build_object('type', 'video.completed', 'data', json_build_object('id', $2::text)),
-                  now() + interval '1 day', 'delivered', now()
-           FROM jobs AS j WHERE j.id = $1""",
+                  now() + interval '1 day', 'delivered', now(), 1
+           FROM jobs AS j WHERE j.id = $1
+           RETURNING tenant, id)
+           INSERT INTO delivery_attempts (tenant, delivery, number, at, seconds, status)
+           SELECT tenant, id, 1, now(), 0.2, 204 FROM sent""",
         job.removeprefix("video_"),
         job,
     )

@@ -184,3 +184,12 @@ async def test_a_reader_sees_the_desk_and_says_nothing(console: Console, desks: 
     await page.keyboard.press("j")
     await expect(chosen(page)).to_contain_text("clip-0001")
     assert {review["version"] for review in (await reviews(console, campaign_id)).values()} == {0}
+
+
+@pytest.mark.parametrize("way", ["{}%2Fcancel%3F", "..%2Fcampaigns%2F{}%2Fcancel%3F", "..%2Fvideos%2F{}%2Fcancel%23"])
+async def test_a_link_has_the_desk_ask_nothing_but_the_desks_routes(console: Console, desks: Desks, way: str) -> None:
+    campaign_id = await desks.done(1)
+    page = await console.page("/parts")
+    async with page.expect_request(lambda request: request.method == "POST" and "/v1/" in request.url) as asked:
+        await page.goto(f"{console.url}/review?campaign={way.format(campaign_id)}")
+    assert (await asked.value).url.endswith("/v1/campaigns/-/reviews/hold")

@@ -104,6 +104,8 @@ async def test_a_delivery_that_failed_is_found_looked_at_and_sent_again(console:
         await page.get_by_text("video.failed").click()
         dialog = page.get_by_role("dialog")
         await dialog.get_by_text(video).wait_for()
+        tried = dialog.get_by_role("region", name="Its attempts").get_by_role("row")
+        await expect(tried.nth(1)).to_contain_text("the receiver answered 500")
         await shot(page, "delivery")
         await dialog.get_by_role("button", name="Send again").click()
         await page.get_by_text("It is being sent again").wait_for()

@@ -62,6 +62,8 @@ _ROWS = (
     " VALUES ('we_' || md5($1), $1, $1, 'http://receiver.example/', 'receiver.example:80', '[]')",
     "INSERT INTO deliveries (id, event_id, tenant, url, host, event_type, body, give_up_at)"
     " VALUES (gen_random_uuid(), 'e', $1, 'http://receiver.example/', 'receiver.example:80', 't', $1, 'infinity')",
+    "INSERT INTO delivery_attempts (tenant, delivery, number, at, seconds, error)"
+    " SELECT tenant, id, 1, now(), 0.1, $1 FROM deliveries WHERE tenant = $1",
     "INSERT INTO parked (kind, subject, tenant, error, detail) VALUES ('event', $1, $1, 'broke', '{}')",
     "INSERT INTO flow_samples (subject, name, at, accepted, waiting, running, ending, succeeded, failed, cancelled)"
     " VALUES ('tenant', $1, now(), 1, 1, 0, 0, 0, 0, 0)",

@@ -27,13 +27,14 @@ from orchestrator.store.tables.reviews import campaign_progress, review_entries,
 from orchestrator.store.tables.sessions import console_sessions
 from orchestrator.store.tables.tenants import deployment, keys, shares, tenants
 from orchestrator.store.tables.uploads import batch_items, batches, files, inputs, stored, stored_changes
-from orchestrator.store.tables.webhooks import deliveries, outbox, webhook_endpoints
+from orchestrator.store.tables.webhooks import deliveries, delivery_attempts, outbox, webhook_endpoints
 
 __all__ = [
     "attempts", "audit", "audit_checkpoints", "audit_seals", "batch_items", "batches", "budgets", "bulk_actions",
     "campaign_bad_rows", "campaign_jobs", "campaign_passes", "campaign_progress", "campaign_rows", "campaigns",
-    "console_sessions", "dead_letters", "deliveries", "deployment", "dispatchers", "erasure_rest", "erasures",
-    "files", "fleet_kinds", "flow_clock", "flow_samples", "forecasts", "gpu_samples", "inputs", "jobs", "keys",
+    "console_sessions", "dead_letters", "deliveries", "delivery_attempts", "deployment", "dispatchers",
+    "erasure_rest", "erasures", "files", "fleet_kinds", "flow_clock", "flow_samples", "forecasts", "gpu_samples",
+    "inputs", "jobs", "keys",
     "lane_forecasts", "lanes", "leaders", "learned_ratios", "metadata", "notes", "outbox", "parked", "pauses",
     "quarantines", "ray_clusters", "review_entries", "reviews", "saved_filters", "scale_decisions", "shares",
     "spending", "stored", "stored_changes", "tenants", "usage", "webhook_endpoints", "worker_loads",

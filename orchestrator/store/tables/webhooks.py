@@ -6,6 +6,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Double,
     Identity,
     Index,
     Integer,
@@ -107,3 +108,21 @@ Index(
     postgresql_where=text("endpoint_id IS NOT NULL"),
 )  # fmt: skip
 Index("deliveries_old", deliveries.c.ended_at, postgresql_where=text("ended_at IS NOT NULL"))
+
+# What became of each try of a delivery, the last few: `delivery_attempts.py`. A trigger drops them with their delivery.
+delivery_attempts = Table(
+    "delivery_attempts",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("delivery", Uuid, primary_key=True),
+    # From 1, and on where it is sent again.
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    # When it began.
+    moment("at", nullable=False),
+    Column("seconds", Double, nullable=False),
+    # The receiver's, if it answered.
+    Column("status", Integer),
+    # Why it did not deliver.
+    Column("error", Text),
+    CheckConstraint("num_nonnulls(status, error) >= 1", name="delivery_attempts_met"),
+)

@@ -20,7 +20,7 @@ from orchestrator.domain.request import VideoRequest
 from orchestrator.domain.webhooks import EventType
 from tests.support.api import Api, in_process, serving
 from tests.support.postgres import Server
-from tests.support.receivers import Post, posting, receiving, webhook_settings
+from tests.support.receivers import RESET, Post, posting, receiving, webhook_settings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -241,6 +241,26 @@ async def test_deliveries_are_listed_filtered_and_sent_again(api: Api, post: Pos
         for params in ({"state": "failed"}, {"endpoint": "whe_0"}, {"after": shown.id}):
             assert (await api.http.get("/v1/webhook_deliveries", params=params)).json()["data"] == []
         assert error(await api.http.get("/v1/webhook_deliveries", params={"after": "whd_0"}))[:2] == (404, "after")
+
+
+async def test_a_delivery_tells_of_each_of_its_attempts(api: Api, post: Post) -> None:
+    async with receiving(answer=lambda n: {1: 503, 2: RESET}.get(n, 204)) as receiver:
+        await cancel_a_video(api, webhook_url=receiver.url())
+        while len(receiver.received) < 3:
+            await post.round()
+        (listed,) = (await api.http.get("/v1/webhook_deliveries")).json()["data"]
+        shown = (await api.http.get(f"/v1/webhook_deliveries/{listed['id']}")).json()
+        assert listed == shown
+        delivery = schemas.DeliveryObject.model_validate(shown, extra="forbid")
+        assert [(each.number, each.status, each.error) for each in delivery.attempts_made] == [
+            (1, 503, "the receiver answered 503"),
+            (2, None, "the receiver broke off, or does not speak HTTP"),
+            (3, 204, None),
+        ]
+        times = [each.at for each in delivery.attempts_made]
+        assert times == sorted(times)
+        assert delivery.created_at - 1 <= times[0]
+        assert all(each.seconds >= 0 for each in delivery.attempts_made)
 
 
 async def test_what_was_for_an_endpoint_that_is_gone_is_not_sent_again(api: Api, post: Post) -> None:

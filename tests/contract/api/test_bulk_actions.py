@@ -167,6 +167,7 @@ async def test_a_tenant_has_only_so_many_at_a_time(api: Api) -> None:
         ({"action": "delete"}, "action"),
         ({"action": "priority"}, "priority"),
         ({"action": "cancel", "priority": 3}, "priority"),
+        ({"action": "priority", "priority": 101}, "priority"),
         ({"action": "cancel", "filter": {"state": ["failed"]}}, "filter.state"),
         ({"action": "cancel", "filter": {"prompt": "sea"}}, "filter.prompt"),
         ({"action": "cancel", "filter": None}, "filter"),
@@ -186,6 +187,8 @@ async def test_an_administrators_reaches_other_tenants_and_is_recorded(api: Api)
         assert (told["tenant"], told["done"]) == (api.tenant, 1)
         refused = await admin.post(path, json={"action": "cancel", "filter": {"text": "sea"}})
         assert refused.json()["error"]["param"] == "filter.text"
+        refused = await admin.post(path, json={"action": "cancel", "filter": {}, "tenant": "a\x00b"})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "tenant")
         entries = (await admin.get("/v1/admin/audit", params={"subject": f"bulk_action:{bulk['id']}"})).json()["data"]
         assert [entry["action"] for entry in entries] == ["bulk_action.complete", "bulk_action.create"]
         assert entries[0]["after"]["done"] == 1
@@ -212,6 +215,18 @@ async def test_a_cancelled_row_of_a_campaign_is_told_to_nobody_but_its_campaign(
     assert (await carried(api, await asked(api.http, "cancel")))["done"] == 2
     told = await run(api, "SELECT job_id FROM outbox WHERE tenant = $1 AND event = 'job.cancelled'", api.tenant)
     assert [f"video_{each['job_id'].hex}" for each in told] == [plain]
+
+
+async def test_the_end_of_a_cancelled_job_is_told_in_the_trace_that_it_was_asked_for_in(api: Api) -> None:
+    parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"
+    api.http.headers["traceparent"] = parent
+    try:
+        await made(api)
+    finally:
+        del api.http.headers["traceparent"]
+    await carried(api, await asked(api.http, "cancel"))
+    told = await run(api, "SELECT trace FROM outbox WHERE tenant = $1 AND event = 'job.cancelled'", api.tenant)
+    assert [each["trace"] for each in told] == [parent]
 
 
 async def run(api: Api, sql: str, *values: object) -> list[Any]:

@@ -116,6 +116,7 @@ COMPONENTS: dict[type[BaseModel], str] = {
     admin.FailureCount: "FailureCount",
     admin.TenantCampaignWhole: "TenantCampaignWhole",
     webhooks.Delivery: "DeliveryObject",
+    webhooks.DeliveryAttempt: "DeliveryAttempt",
     jobs.Job: "JobRow",
     jobs.WholeJob: "OwnJob",
     jobs.JobStory: "JobStoryObject",

@@ -339,7 +339,8 @@ async def test_a_promoted_video_is_looked_at_anew_beside_its_draft(desk: Desk) -
 
 async def test_a_video_of_no_campaign_is_rejected_and_rendered_again_once(api: Api) -> None:
     video_id = (await api.http.post("/v1/videos", json={"prompt": "a mill", "seed": 7})).json()["id"]
-    assert (await api.http.put(f"/v1/reviews/{video_id}", json={"version": 0, "rating": 3})).status_code == 404
+    for none in (video_id, f"video_{'f' * 32}"):
+        assert (await api.http.put(f"/v1/reviews/{none}", json={"version": 0, "rating": 3})).status_code == 404
     await api.succeed(video_id)
     said = {"version": 0, "decision": "reject", "reason": "no wind"}
     (await api.http.put(f"/v1/reviews/{video_id}", json=said)).raise_for_status()

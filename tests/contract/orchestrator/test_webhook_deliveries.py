@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
+from datetime import timedelta
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -13,6 +16,7 @@ from orchestrator.domain.errors import InvalidField, LimitExceeded
 from orchestrator.domain.job import public_id
 from orchestrator.domain.webhooks import EventType, Fate, Judgement
 from orchestrator.store import Store
+from orchestrator.store.delivery_attempts import MOST_ATTEMPTS, MOST_CHARS
 from tests.support.jobs import CLUSTER, POOL, new_job, success, worker
 from tests.support.postgres import Clock
 from tests.support.receivers import happen, posting, receiving, states, tenant_secret
@@ -98,6 +102,33 @@ async def test_a_failing_receiver_is_tried_again_after_a_pause_under_the_same_id
         assert len({each.headers["webhook-id"] for each in receiver.received}) == 1
         row = await database.fetchrow("SELECT state, attempts, last_status, last_error FROM deliveries")
         assert tuple(row) == ("delivered", 3, 200, None)
+
+
+async def test_what_became_of_each_try_is_kept_of_the_last_ones_and_over_sending_again(
+    database_url: str, database: asyncpg.Connection, clock: Clock
+) -> None:
+    async with posting(database_url) as post:
+        await happen(database, url="http://127.0.0.1:9/")
+        await post.announcer.run_once()
+        for made in range(1, MOST_ATTEMPTS + 4):
+            (attempt,) = await post.store.lease_deliveries(limit=1, per_host=1, per_tenant=1, lease_s=60)
+            stale = replace(attempt, lease=uuid4())
+            for each in (stale, attempt):
+                judged = Judgement(fate=Fate.RETRY, error=f"{made} " + "x" * 1000)
+                await post.store.record_try(each, judged, took_s=0.25, ago_s=2.0)
+            if made == 3:
+                await post.store.resend(attempt.id, "acme", give_up_s=HOUR_S)
+        (told,) = (await post.store.list_deliveries("acme", limit=5)).deliveries
+        assert [each.number for each in told.attempts_made] == list(range(4, MOST_ATTEMPTS + 4))
+        assert told.attempts == MOST_ATTEMPTS
+        last = told.attempts_made[-1]
+        assert (last.status, last.seconds, last.at) == (None, 0.25, await clock.now() - timedelta(seconds=2))
+        assert last.error is not None
+        assert last.error.startswith(f"{MOST_ATTEMPTS + 3} x")
+        assert len(last.error) == MOST_CHARS
+        # As the release before does, which knows nothing of attempts.
+        await database.execute("DELETE FROM deliveries")
+        assert await database.fetchval("SELECT count(*) FROM delivery_attempts") == 0
 
 
 async def test_a_receiver_may_ask_for_a_longer_pause(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import time
 from contextlib import AsyncExitStack
+from uuid import uuid4
 
 import asyncpg
 from sqlalchemy import text
@@ -15,7 +17,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from api.dialects import wording_of
 from orchestrator.config import MetricsSettings
 from orchestrator.processes.maintaining import run_maintainer
-from orchestrator.store import deliveries, delivery_log
+from orchestrator.store import deliveries, delivery_attempts, delivery_log
 from orchestrator.store.connecting import SESSION
 from tests.support.postgres import Clock, sqlalchemy_url
 from tests.support.receivers import happen, posting, receiving, states, webhook_settings
@@ -125,6 +127,8 @@ async def test_old_deliveries_are_pruned_and_pending_ones_never(
         assert await post.store.prune_deliveries(keep_s=61) == 0
         assert await post.store.prune_deliveries(keep_s=59) == 1
         assert await states(database) == {"pending": 1}
+        tried = "SELECT DISTINCT d.state FROM delivery_attempts AS a LEFT JOIN deliveries AS d ON d.id = a.delivery"
+        assert [row["state"] for row in await database.fetch(tried)] == ["pending"], "attempts go with their delivery"
 
 
 async def test_the_backlog_is_counted(database_url: str, database: asyncpg.Connection, clock: Clock) -> None:
@@ -160,11 +164,18 @@ async def test_the_maintainer_delivers_until_it_is_told_to_stop(
 async def test_no_statement_reads_more_deliveries_or_events_than_it_must(
     database_url: str, database: asyncpg.Connection
 ) -> None:
-    arguments = {"n": 64, "per_host": 4, "per_tenant": 8, "lease_s": 30.0, "keep_s": 60.0}
+    arguments = {
+        **{"n": 64, "per_host": 4, "per_tenant": 8, "lease_s": 30.0, "keep_s": 60.0},
+        **{"id": uuid4(), "lease": uuid4(), "fate": "retry", "status": 500, "error": "it broke", "delay_s": 5.0},
+        **{"took_s": 1.0, "ago_s": 1.0, "tenants": ["acme"], "ids": [uuid4()]},
+    }
     engine = create_async_engine(sqlalchemy_url(database_url), connect_args={"server_settings": SESSION})
     async with engine.connect() as connection:
-        for statement in (deliveries._TAKE, deliveries._LEASE, deliveries._BACKLOG, delivery_log._PRUNE):
-            given = {name: value for name, value in arguments.items() if f":{name}" in statement.text}
+        for statement in (
+            *(deliveries._TAKE, deliveries._LEASE, deliveries._BACKLOG, delivery_log._PRUNE),
+            *(deliveries._RECORD, delivery_attempts._ATTEMPTS),
+        ):
+            given = {name: value for name, value in arguments.items() if re.search(rf"(?<!:):{name}\b", statement.text)}
             plan = "\n".join(row[0] for row in await connection.execute(text(f"EXPLAIN {statement.text}"), given))
             assert "Seq Scan" not in plan, plan
     await engine.dispose()

@@ -81,7 +81,7 @@ _ARGUMENTS = {
     **dict.fromkeys(("token", "writer"), f"'{_ID}'"),
     **dict.fromkeys(("batch", "history", "estimate", "overrides", "made"), "'[]'"),
     **{"day": "'2026-01-01'", "variables": "'{}'"},
-    **dict.fromkeys(("again", "done", "put_off", "reseed", "unended", "flagged", "promoted"), "false"),
+    **dict.fromkeys(("again", "done", "put_off", "reseed", "unended", "flagged", "promoted", "undecided"), "false"),
     **{"duty": "'forecasts'", "lease_s": "30", "weeks": "4", "seconds": "3600"},
     **{"believed": "'10 minutes'", "pool": "'small'", "most": "9"},
     **{"kinds": "'[]'", "decisions": "'[]'", "cluster": "'default'", "kept": "1000", "stale": "'1 hour'"},

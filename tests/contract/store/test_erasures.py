@@ -81,7 +81,7 @@ async def test_who_asks_twice_asks_once_and_nobody_erases_who_is_not_there(
     assert (await store.next_erasure(hold_s=60)) is not None
 
 
-async def test_a_tenant_is_not_closed_while_anything_of_its_is_left(store: Store) -> None:
+async def test_a_tenant_is_not_closed_while_anything_of_its_is_left(store: Store, database: asyncpg.Connection) -> None:
     await store.add_key("key", "acme", "tests", master=1)
     await store.submit(new_job("acme"))
     await store.request_erasure("acme", by="tests", keep_usage=False)
@@ -93,6 +93,8 @@ async def test_a_tenant_is_not_closed_while_anything_of_its_is_left(store: Store
     assert key.erasing
     with pytest.raises(TenantErased):
         await store.add_key("another", "acme", "tests", master=1)
+    with pytest.raises(asyncpg.PostgresError, match="is being erased"):
+        await database.execute("INSERT INTO reviews (job_id, tenant) VALUES (gen_random_uuid(), 'acme')")
 
 
 @pytest.mark.parametrize("tenant", ["tenant7", "nobody"])

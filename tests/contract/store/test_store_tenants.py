@@ -22,7 +22,7 @@ from orchestrator.domain.job import Artifact, Job, public_id
 from orchestrator.domain.job_filter import JobFilter
 from orchestrator.domain.reviews import Opinion, Remedy, Verdict, before
 from orchestrator.domain.rights import Rights
-from orchestrator.domain.webhooks import EventType
+from orchestrator.domain.webhooks import EventType, Fate, Judgement
 from orchestrator.policy.limits import Limits
 from orchestrator.ports import NewDelivery, NewEndpoint, NewKey
 from orchestrator.ports.batches import NewBatch
@@ -65,7 +65,9 @@ class Things:
         endpoint = await store.add_endpoint(an_endpoint(f"endpoint-of-{tenant}", tenant), at_most=1)
         assert endpoint is not None
         delivery = a_delivery(tenant, endpoint.id)
-        assert await store.add_delivery(delivery, give_up_s=60)
+        assert await store.add_delivery(delivery, give_up_s=99)
+        (tried,) = await store.lease_deliveries(limit=9, per_host=9, per_tenant=9, lease_s=60)
+        await store.record_try(tried, Judgement(fate=Fate.RETRY, error=f"of {tenant}", delay_s=90))
         campaign = await store.add_campaign(a_campaign(f"campaign-of-{tenant}", tenant))
         await store.add_campaign(a_campaign(f"running-of-{tenant}", tenant, CampaignState.RUNNING, "another-key"))
         await store.set_budget(Budget(tenant=tenant, period="day", unit="gpu_seconds", amount=9))

@@ -46,6 +46,8 @@ def test_the_greeting_offers_no_model_that_cannot_be_loaded_and_says_why() -> No
     assert "\nNOT AVAILABLE: bad: /models/bad is not whole: vae has no config.json\n" in text
     assert "  bad " not in text
     assert "  good" in text
+    assert "http://a/console " in text
+    assert "  http://a/console " in text.replace("console    ", "  ")
 
 
 def test_a_stack_of_which_no_model_can_be_loaded_is_not_called_ready() -> None:

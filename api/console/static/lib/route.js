@@ -63,6 +63,13 @@ export function match(pattern, given) {
   return values;
 }
 
+/**
+ * An id of a link as one step of a path of the API. Ours are words: what else a link says, slashes and dots among it,
+ * is nothing's id, and must not have a page call another route with its reader's rights.
+ * @param {string} id
+ */
+export const step = (id) => (/^\w+$/.test(id) ? id : "-");
+
 function decoded(/** @type {string} */ text) {
   try {
     return decodeURIComponent(text);

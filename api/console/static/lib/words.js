@@ -1,4 +1,4 @@
-// Every text that people read, in their language: `t("jobs.title")`, `t("jobs.count", { count: 3 })`.
+// Every text that people read, in their language: `t("jobs.title")`, `t("table.shown", { count: 3 })`.
 import en from "../words/en.js";
 import { signal } from "./ui.js";
 

@@ -4,6 +4,7 @@ import { pageUrl } from "../lib/base.js";
 import { useData, useGet } from "../lib/data.js";
 import { listen } from "../lib/events.js";
 import { count, number } from "../lib/numbers.js";
+import { step } from "../lib/route.js";
 import { html, useEffect } from "../lib/ui.js";
 import { t } from "../lib/words.js";
 import { DateTime, TimeAgo } from "../parts/Amounts.js";
@@ -30,7 +31,8 @@ const SLOW_MS = 30_000;
 const PROGRESS_MS = 10_000;
 
 /** @param {{id: string}} props */
-export function Campaign({ id }) {
+export function Campaign({ id: asked }) {
+  const id = step(asked);
   const read = useData((signal) => readCampaign(id, signal), [id], { everyMs: SLOW_MS });
   const campaign = read.data;
   const over = campaign && ENDED.has(campaign.state) && campaign.ended_at !== null;

@@ -3,7 +3,7 @@ import { api } from "../lib/api.js";
 import { pageUrl } from "../lib/base.js";
 import { useGet } from "../lib/data.js";
 import { useDraft } from "../lib/draft.js";
-import { go, query } from "../lib/route.js";
+import { go, query, step } from "../lib/route.js";
 import { html, useEffect } from "../lib/ui.js";
 import { t } from "../lib/words.js";
 import { Card, Page } from "../parts/Card.js";
@@ -171,7 +171,7 @@ function useLike(
 ) {
   useEffect(() => {
     if (!like || kept) return;
-    api(`/v1/campaigns/${like}`).then(
+    api(`/v1/campaigns/${step(like)}`).then(
       (found) => {
         const { template, defaults, counts, variants } = found;
         const look = Object.fromEntries(

@@ -4,7 +4,7 @@ import { pageUrl } from "../lib/base.js";
 import { useGet } from "../lib/data.js";
 import { useShortcuts } from "../lib/keys.js";
 import { count } from "../lib/numbers.js";
-import { query, setQuery } from "../lib/route.js";
+import { query, setQuery, step } from "../lib/route.js";
 import { may } from "../lib/session.js";
 import { html, useEffect, useState } from "../lib/ui.js";
 import { t } from "../lib/words.js";
@@ -24,8 +24,9 @@ import { Reject } from "./review/Reject.js";
 import { Sheet } from "./review/Sheet.js";
 
 export function Review() {
-  const id = query.value.get("campaign");
-  if (!id) return html`<${Page} title=${t("review.title")} lead=${t("review.lead")}><${Choose} /></${Page}>`;
+  const asked = query.value.get("campaign");
+  if (!asked) return html`<${Page} title=${t("review.title")} lead=${t("review.lead")}><${Choose} /></${Page}>`;
+  const id = step(asked);
   const mode = query.value.get("show") ?? "queue";
   return html`<${Desk} key=${`${id} ${mode} ${JSON.stringify(filterValues(filters()))}`} id=${id} queue=${mode === "queue" && may("campaigns")} />`;
 }

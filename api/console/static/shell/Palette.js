@@ -2,7 +2,7 @@
 import { api } from "../lib/api.js";
 import { useShortcuts } from "../lib/keys.js";
 import { go } from "../lib/route.js";
-import { root, signOut } from "../lib/session.js";
+import { may, ofAll, root, signOut } from "../lib/session.js";
 import { chooseTheme, theme } from "../lib/theme.js";
 import { html, signal, useEffect, useRef, useState } from "../lib/ui.js";
 import { language, setLanguage, t } from "../lib/words.js";
@@ -143,6 +143,7 @@ function useCampaigns(typed) {
   const [found, setFound] = useState(/** @type {Found[]} */ ([]));
   const [name] = typed.split(/\s+/).sort((a, b) => b.length - a.length);
   useEffect(() => {
+    if (!ofAll() && !may("read")) return undefined;
     const stop = new AbortController();
     const read = () =>
       api(`${root()}/campaigns`, { query: { limit: 100, name: name.slice(0, 200) || null }, signal: stop.signal }).then(

@@ -73,6 +73,12 @@ def upgrade() -> None:
         ) WITH (fillfactor = 60, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
                 autovacuum_vacuum_cost_delay = 0)
     """)
+    # As in the migration 0026: nothing is said for a tenant that is being erased.
+    for table in ("reviews", "review_entries"):
+        op.execute(
+            f"CREATE TRIGGER refuse_erased AFTER INSERT ON {table} REFERENCING NEW TABLE AS added "
+            "FOR EACH STATEMENT EXECUTE FUNCTION cogmill_refuse_erased()"
+        )
 
 
 def downgrade() -> None:

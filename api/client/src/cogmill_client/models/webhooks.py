@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
 from cogmill_client.models.base import Answer, Identified, OrNewer
 
 EventType = Literal[
@@ -67,6 +69,16 @@ class Jwks(Answer):
     keys: list[Jwk]
 
 
+class DeliveryAttempt(Answer):
+    """One try of a delivery: what was answered, or why nothing was."""
+
+    number: int
+    at: int
+    seconds: float
+    status: int | None
+    error: str | None
+
+
 class Delivery(Identified):
     """One event sent to one URL, and what became of it."""
 
@@ -81,3 +93,5 @@ class Delivery(Identified):
     ended_at: int | None
     last_status: int | None
     last_error: str | None
+    # The last ones, the oldest first. A server of before tells of none.
+    attempts_made: list[DeliveryAttempt] = Field(default_factory=list)

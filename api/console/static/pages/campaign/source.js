@@ -2,9 +2,9 @@
 import { api } from "../../lib/api.js";
 import { may, ofAll, session } from "../../lib/session.js";
 
-/** A campaign whole where it is one's own, else as administrators see it. @param {string} id @param {AbortSignal} signal */
+/** A campaign whole where it is one's own, else as administrators see it. @param {string} id one step of a path @param {AbortSignal} signal */
 export async function readCampaign(id, signal) {
-  const path = `/campaigns/${encodeURIComponent(id)}`;
+  const path = `/campaigns/${id}`;
   const own = async () => ({ ...(await api(`/v1${path}`, { signal })), own: true });
   if (!ofAll()) return own();
   const seen = await api(`/v1/admin${path}`, { signal });

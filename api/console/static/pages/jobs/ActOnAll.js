@@ -42,7 +42,7 @@ export function ActOnAll({ filters, onClose }) {
       <${Form} onSubmit=${begin} action=${t(`jobs.all.do.${verb}`)} fields=${["priority"]} onCancel=${onClose}>
         ${(/** @type {(field: string) => string | null} */ wrong) => html`
           <${SelectField} label=${t("jobs.all.what")} value=${verb} onInput=${setVerb} options=${VERBS.map((each) => [each, t(`jobs.all.${each}`)])} />
-          ${verb === "priority" && html`<${TextField} label=${t("jobs.filter.priority")} hint=${t("jobs.all.priority.hint")} type="number" min="0" max="32767" value=${priority} onInput=${setPriority} wrong=${wrong("priority")} />`}
+          ${verb === "priority" && html`<${TextField} label=${t("jobs.filter.priority")} hint=${t("jobs.all.priority.hint")} type="number" min="0" max="100" value=${priority} onInput=${setPriority} wrong=${wrong("priority")} />`}
           <div>
             <div class="muted small">${t("jobs.all.which")}</div>
             ${words.length ? html`<ul class="plain">${words.map((each) => html`<li>${each}</li>`)}</ul>` : html`<p>${t("jobs.all.every")}</p>`}

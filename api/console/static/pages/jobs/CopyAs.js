@@ -37,7 +37,7 @@ const quoted = (/** @type {string} */ text) => `'${text.replaceAll("'", `'\\''`)
 export const asCurl = (request) =>
   [
     `curl ${quoted(`${location.origin}${BASE}/v1/videos`)}`,
-    `  -H "Authorization: Bearer $COGMILL_API_KEY"`,
+    `  -H "Authorization: Bearer $COGMILL_KEY"`,
     "  -H 'Content-Type: application/json'",
     `  -d ${quoted(JSON.stringify(request))}`,
   ].join(" \\\n");
@@ -61,7 +61,7 @@ export const asPython = (request) => {
     "import os",
     "from cogmill_client import Cogmill",
     "",
-    `with Cogmill(os.environ["COGMILL_API_KEY"], ${JSON.stringify(`${location.origin}${BASE}`)}) as cogmill:`,
+    `with Cogmill(os.environ["COGMILL_KEY"], ${JSON.stringify(`${location.origin}${BASE}`)}) as cogmill:`,
     "    video = cogmill.videos.create(",
     ...given,
     "    )",

@@ -1,7 +1,7 @@
 // A new video like this one, with changes: by a remix where only the prompt is another one, else as a new request.
 import { api } from "../../lib/api.js";
 import { go } from "../../lib/route.js";
-import { html, useState } from "../../lib/ui.js";
+import { html, useRef, useState } from "../../lib/ui.js";
 import { t } from "../../lib/words.js";
 import { Dialog } from "../../parts/Dialog.js";
 import { AreaField, Form, TextField } from "../../parts/Field.js";
@@ -27,7 +27,8 @@ export function RunAgain({ job, onClose }) {
   const [typed, setTyped] = useState(() =>
     Object.fromEntries(FIELDS.map((name) => [name, String(before[name] ?? "")])),
   );
-  const [key] = useState(() => crypto.randomUUID());
+  // The same sent again is the same request; with another letter it is another one.
+  const sent = useRef({ text: "", key: "" });
   const changed = FIELDS.filter((name) => typed[name] !== String(before[name] ?? ""));
   const send = async () => {
     const id = encodeURIComponent(job.id);
@@ -35,7 +36,9 @@ export function RunAgain({ job, onClose }) {
     const body = like
       ? { prompt: typed.prompt }
       : { ...before, ...Object.fromEntries(changed.map((name) => [name, value(name, typed[name])])) };
-    const headers = { "idempotency-key": `${key}-${JSON.stringify(body).length}-${changed.join()}` };
+    const text = JSON.stringify(body);
+    if (sent.current.text !== text) sent.current = { text, key: crypto.randomUUID() };
+    const headers = { "idempotency-key": sent.current.key };
     const made = await api(like ? `/v1/videos/${id}/remix` : "/v1/videos", { method: "POST", body, headers });
     toast(t("job.again.done"));
     onClose();

@@ -15,6 +15,7 @@ import { ProblemBox } from "../../parts/Problem.js";
 import { State } from "../../parts/State.js";
 import { Table } from "../../parts/Table.js";
 import { toast } from "../../parts/Toast.js";
+import { Attempts } from "./Attempts.js";
 
 const STATES = ["pending", "delivered", "failed"];
 
@@ -116,6 +117,7 @@ function Look(
           [t("webhooks.next"), of.next_attempt_at && dateTime(of.next_attempt_at)],
           [t("webhooks.ended"), of.ended_at && dateTime(of.ended_at)],
         ]} />
+        <${Attempts} of=${of} />
         <div><div class="row"><strong class="grow">${t("webhooks.body")}</strong><${CopyButton} text=${body} /></div><pre class="code" tabindex="0">${body}</pre></div>
         <${ProblemBox} problem=${problem} />
       </div>
