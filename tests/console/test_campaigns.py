@@ -227,6 +227,7 @@ async def test_the_palette_finds_a_campaign_that_is_not_among_the_newest(console
     finally:
         await connection.close()
     page = await console.page("/campaigns")
+    await page.get_by_role("link", name="new 100").wait_for()
     await page.keyboard.press("Control+k")
     await page.get_by_role("option", name="new 100").wait_for()
     await page.get_by_role("combobox", name="Find").fill("teapots forg")
