@@ -44,7 +44,7 @@ _HEIGHTS = {WIDE: 900, NARROW: 844}
 # Where `shot` puts pictures; without it, it takes none.
 _SHOTS = os.environ.get("COGMILL_SHOTS")
 # For what appears in a moment, on a machine that has others' work to do.
-_PATIENCE_MS = 30_000
+_PATIENCE_MS = 60_000
 _SERIOUS = {"serious", "critical"}
 
 
