@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, replace
 from typing import Protocol
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from orchestrator.domain import jsontext
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.job import Job, parse_public_id
 from orchestrator.domain.life import Life, Told
@@ -109,7 +109,7 @@ def no_job(job_id: str, param: str | None = None) -> NotFound:
 def _told(sent: WebhookDelivery) -> Told:
     return Told(
         host=urlsplit(sent.url).hostname or "",
-        event_type=json.loads(sent.body)["type"],
+        event_type=jsontext.own(sent.body)["type"],
         state=sent.state,
         attempts=sent.attempts,
         created_at=sent.created_at,
