@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from api import deps
-from api.native.bulk_actions import IdempotencyKey
+from api.native.bulk_actions import IdempotencyKey, asked
 from api.native.bulk_answers import (
     EXAMPLE,
     READS_OF_ANY,
@@ -17,7 +17,6 @@ from api.native.bulk_answers import (
     BulkPreview,
     CreateBulkOfAny,
     bulk_of,
-    preview_of,
 )
 from api.openai.errors import DOCS
 from api.wire.bodies import read_json, typed
@@ -43,19 +42,7 @@ async def create_bulk(request: Request, operator: deps.Key, idempotency_key: Ide
     Retried jobs are within their tenants' limits; of all tenants' jobs, those of one that is full fail.
     """
     fields = typed(CreateBulkOfAny, await read_json(request), nested=True)
-    wanted, bulks = _checked(fields), deps.services(request).bulks
-    if fields.dry_run:
-        return reply(preview_of(fields.action, await bulks.expected(fields.action, wanted)))
-    made = await bulks.ask(
-        operator.tenant,
-        fields.action,
-        wanted,
-        priority=fields.priority,
-        asked_by=deps.name_of(operator),
-        administrative=True,
-        idempotency_key=idempotency_key or None,
-    )
-    return reply(bulk_of(made))
+    return await asked(request, operator, fields, _checked(fields), idempotency_key, administrative=True)
 
 
 @router.get(

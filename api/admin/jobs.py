@@ -7,18 +7,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
-from pydantic import Field
 
 from api import deps
 from api.admin.job_answers import JOB_EXAMPLE, JobObject, job_of
 from api.admin.job_stories import STORY_EXAMPLE, JobStoryObject, story_of
-from api.native.job_answers import COUNTS_EXAMPLE, JobCounts, counts_of
+from api.native.job_answers import COUNTS_EXAMPLE, JobCounts, Searched, counts_of
 from api.native.job_queries import Common
 from api.openai.errors import DOCS
 from api.wire.docs import listed
-from api.wire.paging import After, Limit, Listing, Order
-from api.wire.replies import reply, unix
-from orchestrator.domain.job import public_id
+from api.wire.paging import After, Limit, Order
+from api.wire.replies import reply
 from orchestrator.domain.rights import Scope
 
 router = APIRouter(tags=["administration"])
@@ -29,12 +27,8 @@ QUEUED = JOB_EXAMPLE | {
 }  # fmt: skip
 
 
-class JobList(Listing[JobObject]):
-    """A page of jobs. `last_id` is where the next one goes on, which need not be the last job of this one."""
-
-    searched_until: int | None = Field(
-        None, description="All jobs created since (or until, in ascending order) were looked at; null: no need to say."
-    )
+class JobList(Searched[JobObject]):
+    """A page of jobs of all tenants."""
 
 
 IdempotencyKey = Annotated[
@@ -67,9 +61,7 @@ async def list_jobs(
     found = await deps.services(request).search.find(
         replace(wanted, tenant=tenant), limit=limit, after=after, newest_first=order == "desc"
     )
-    page = JobList.of([job_of(each) for each in found.jobs], has_more=found.has_more)
-    last = page.last_id if found.last is None else public_id(found.last)
-    return reply(page.model_copy(update={"last_id": last, "searched_until": unix(found.searched_until)}))
+    return reply(JobList.found(found, [job_of(each) for each in found.jobs]))
 
 
 @router.get(

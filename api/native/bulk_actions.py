@@ -24,7 +24,9 @@ from api.wire.bodies import read_json, typed
 from api.wire.docs import listed
 from api.wire.paging import After, Limit
 from api.wire.replies import reply
+from orchestrator.domain.job_filter import JobFilter
 from orchestrator.domain.rights import Scope
+from orchestrator.ports import ApiKey
 
 router = APIRouter(tags=["jobs"])
 
@@ -46,18 +48,8 @@ async def create_bulk(request: Request, key: deps.Key, idempotency_key: Idempote
     counted; retried rows of campaigns are passed over too: those are tried again there. Nothing is done twice.
     """
     fields = typed(CreateBulk, await read_json(request), nested=True)
-    wanted, bulks = replace(fields.filter.wanted(), tenant=key.tenant), deps.services(request).bulks
-    if fields.dry_run:
-        return reply(preview_of(fields.action, await bulks.expected(fields.action, wanted)))
-    made = await bulks.ask(
-        key.tenant,
-        fields.action,
-        wanted,
-        priority=fields.priority,
-        asked_by=deps.name_of(key),
-        idempotency_key=idempotency_key or None,
-    )
-    return reply(bulk_of(made))
+    wanted = replace(fields.filter.wanted(), tenant=key.tenant)
+    return await asked(request, key, fields, wanted, idempotency_key)
 
 
 @router.get(
@@ -92,3 +84,28 @@ async def retrieve_bulk(request: Request, bulk_id: str, tenant: deps.Tenant) -> 
 async def cancel_bulk(request: Request, bulk_id: str, tenant: deps.Tenant) -> Response:
     """Do no more of it. What was done stays done; one that has ended stays as it is."""
     return reply(bulk_of(await deps.services(request).bulks.cancel(bulk_id, tenant)))
+
+
+async def asked(
+    request: Request,
+    key: ApiKey,
+    fields: CreateBulk,
+    wanted: JobFilter,
+    idempotency_key: str | None,
+    *,
+    administrative: bool = False,
+) -> Response:
+    """The action that was asked for, or what it would be: `wanted` is the body's filter, as far as the key may look."""
+    bulks = deps.services(request).bulks
+    if fields.dry_run:
+        return reply(preview_of(fields.action, await bulks.expected(fields.action, wanted)))
+    made = await bulks.ask(
+        key.tenant,
+        fields.action,
+        wanted,
+        priority=fields.priority,
+        asked_by=deps.name_of(key),
+        administrative=administrative,
+        idempotency_key=idempotency_key or None,
+    )
+    return reply(bulk_of(made))

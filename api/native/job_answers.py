@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, Field, JsonValue
 
 from api.admin.job_answers import JOB_EXAMPLE, JobAttempt, JobFailure, attempt_of, failure_of
 from api.openai.schemas import VIDEO_EXAMPLE, Video
 from api.openai.translate import video_of
-from api.wire.paging import Identified, Listing
+from api.wire.paging import Identified, Item, Listing
 from api.wire.replies import unix
 from orchestrator.domain.job import public_id
 from orchestrator.domain.life import Happening, Span
@@ -112,8 +113,8 @@ class JobRow(Identified):
     video: Video
 
 
-class JobRows(Listing[JobRow]):
-    """A page of jobs.
+class Searched(Listing[Item]):
+    """A page of what was searched for.
 
     `last_id` is where the next page goes on, which need not be the last job of this one: a search reads so many rows
     and no more, and says by `searched_until` how far it has come.
@@ -122,6 +123,17 @@ class JobRows(Listing[JobRow]):
     searched_until: int | None = Field(
         None, description="All jobs created since (or until, in ascending order) were looked at; null: no need to say."
     )
+
+    @classmethod
+    def found(cls, found: JobsFound, items: Sequence[Item]) -> Self:
+        """The page of these objects of what was found."""
+        page = cls.of(items, has_more=found.has_more)
+        last = page.last_id if found.last is None else public_id(found.last)
+        return page.model_copy(update={"last_id": last, "searched_until": unix(found.searched_until)})
+
+
+class JobRows(Searched[JobRow]):
+    """A page of a tenant's jobs."""
 
 
 class OwnJob(JobRow):
@@ -177,9 +189,7 @@ def row_of(seen: JobSeen, *, keep_s: float) -> JobRow:
 
 def page_of(found: JobsFound, *, keep_s: float) -> JobRows:
     """A page of a search."""
-    page = JobRows.of([row_of(each, keep_s=keep_s) for each in found.jobs], has_more=found.has_more)
-    last = page.last_id if found.last is None else public_id(found.last)
-    return page.model_copy(update={"last_id": last, "searched_until": unix(found.searched_until)})
+    return JobRows.found(found, [row_of(each, keep_s=keep_s) for each in found.jobs])
 
 
 def own_of(story: JobStory, *, keep_s: float) -> OwnJob:
