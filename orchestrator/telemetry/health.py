@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,15 @@ class Pulse:
         """Loops that have not run for longer than the patience allows."""
         now = time.monotonic()
         return sorted(loop for loop, last in self._last.items() if now - last > self._patience_s)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A scraper that gave up before its answer is no event; anything else is told as usual."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 def lets_in(token: str | None, authorization: str | None) -> bool:
@@ -69,8 +79,7 @@ def serve(host: str, port: int, pulse: Pulse, token: str | None = None) -> Itera
         def log_message(self, format: str, *args: object) -> None:
             """Scrapes are not worth a line each."""
 
-    server = ThreadingHTTPServer((host, port), Handler)
-    server.daemon_threads = True
+    server = _Server((host, port), Handler)
     thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)
     thread.start()
     try:

@@ -22,6 +22,7 @@ from orchestrator.config import S3Settings
 from orchestrator.domain.batch import Batch, BatchStatus
 from orchestrator.domain.campaign import CampaignState
 from orchestrator.domain.errors import LeaseLost
+from orchestrator.intake.files import Files
 from orchestrator.objects.files import FileSweeper
 from orchestrator.ports.campaign_values import Change, Work
 from orchestrator.rows import engine
@@ -275,20 +276,23 @@ async def test_a_full_disk_only_delays_the_answers(scene: Scene, monkeypatch: py
 
 
 async def test_a_lease_is_renewed_for_as_long_as_a_step_takes(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "LEASE_S", 0.4)
+    monkeypatch.setattr(engine, "LEASE_S", 2.0)
     batch = await scene.create([line("a")])
-    release = asyncio.Event()
-    real = scene.files.get
+    begun, release = asyncio.Event(), asyncio.Event()
+    real = Files.get
 
     async def slow(*args: Any) -> Any:
-        await release.wait()
+        if not begun.is_set():
+            begun.set()
+            await release.wait()
         return await real(*args)
 
-    monkeypatch.setattr(scene.files, "get", slow)
+    monkeypatch.setattr(Files, "get", slow)
     running = asyncio.create_task(scene.run_once())
+    await asyncio.wait_for(begun.wait(), 60)
     other = a_scene(scene.store, scene.objects, scene.settings)
-    for _ in range(10):
-        await asyncio.sleep(0.1)
+    for _ in range(12):
+        await asyncio.sleep(0.25)
         assert await other.run_once() == 0, "somebody holds it"
     release.set()
     await running

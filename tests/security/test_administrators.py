@@ -104,7 +104,7 @@ async def test_a_stolen_viewers_key_shows_no_prompt_no_secret_and_changes_nothin
     known = id_of(api.http.headers["authorization"].removeprefix("Bearer "))
     secret = api.http.headers["authorization"].removeprefix(f"Bearer {known}.")
     there = {"tenant": api.tenant, "job_id": video_id, "key_id": known, "pool": POOL, "worker_id": "c:w"}
-    there |= {"period": "day", "unit": "money", "subject": "s", "erasure_id": "e"}
+    there |= {"period": "day", "unit": "money", "subject": "s", "erasure_id": "e", "bulk_id": "b", "campaign_id": "c"}
     async with holding(api, *ROLES[Role.VIEWER]) as http:
         seen = 0
         for path, item in document()["paths"].items():
