@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 
 from api import deps
 from api.dialects import DIALECTS
+from api.wire.routes import Router
 from orchestrator.telemetry import health
 
-router = APIRouter(tags=["operations"])
+router = Router(tags=["operations"])
 # Only where `/metrics` has no port of its own.
-measures = APIRouter(tags=["operations"])
+measures = Router(tags=["operations"])
 
 
 _OK: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {"example": {"status": "ok"}}}}}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 from pydantic import BaseModel, JsonValue
 
@@ -12,9 +12,10 @@ from api import deps
 from api.dialects import DIALECTS
 from api.wire.headers import sent_with
 from api.wire.replies import reply
+from api.wire.routes import Router
 from orchestrator.campaigns.signing import jwks_of
 
-router = APIRouter(tags=["operations"])
+router = Router(tags=["operations"])
 
 _EXAMPLE: JsonValue = {
     "keys": [

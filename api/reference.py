@@ -10,14 +10,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 
 from api import deps, llms
 from api.shared.dialect import Dialect
+from api.wire.routes import Router
 from orchestrator.domain.errors import NotFound
 
-router = APIRouter(include_in_schema=False)
+router = Router(include_in_schema=False)
 
 _PAGES = Path(__file__).parent / "pages"
 _HTML, _CSS, _JS, _PNG = "text/html", "text/css", "text/javascript", "image/png"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 from pydantic import Field, JsonValue
 
@@ -14,13 +14,14 @@ from api.openai.errors import DOCS
 from api.wire.docs import listed
 from api.wire.paging import After, Identified, Limit, Listing
 from api.wire.replies import reply, unix
+from api.wire.routes import Router
 from orchestrator.domain.audit_chain import Entry
 from orchestrator.domain.errors import InvalidField
 from orchestrator.domain.rights import Scope
 from orchestrator.ports.audit import AuditFilter
 from orchestrator.tenants.ledger import read_moment
 
-router = APIRouter(tags=["administration"])
+router = Router(tags=["administration"])
 
 _LARGEST_ID = 2**63 - 1
 # No more digits than that one has: Python refuses to read thousands, and zeros before it name no other entry.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 
 from api import deps
@@ -23,11 +23,12 @@ from api.wire.bodies import read_json, typed
 from api.wire.docs import listed
 from api.wire.paging import After, Limit
 from api.wire.replies import reply
+from api.wire.routes import Router
 from orchestrator.domain.errors import InvalidField
 from orchestrator.domain.job_filter import JobFilter
 from orchestrator.domain.rights import Scope
 
-router = APIRouter(tags=["administration"])
+router = Router(tags=["administration"])
 
 
 @router.post(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 
 from api import deps
@@ -21,9 +21,10 @@ from api.openai.errors import DOCS
 from api.wire.docs import listed
 from api.wire.paging import After, Limit
 from api.wire.replies import reply
+from api.wire.routes import Router
 from orchestrator.domain.rights import Scope
 
-router = APIRouter(tags=["administration"])
+router = Router(tags=["administration"])
 
 
 @router.get(

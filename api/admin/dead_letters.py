@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 
 from api import deps
@@ -12,10 +12,11 @@ from api.openai.errors import DOCS
 from api.wire.docs import listed
 from api.wire.paging import After, Limit
 from api.wire.replies import reply
+from api.wire.routes import Router
 from orchestrator.domain.rights import Scope
 from orchestrator.ports.any_jobs import Chosen
 
-router = APIRouter(tags=["administration"])
+router = Router(tags=["administration"])
 
 _FORGOTTEN = JOB_EXAMPLE | {
     "dead_letter": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -14,11 +14,12 @@ from api.wire.bodies import read_json, typed
 from api.wire.docs import Body, listed
 from api.wire.paging import After, Identified, Limit, Listing
 from api.wire.replies import reply, unix
+from api.wire.routes import Router
 from orchestrator.domain.rights import Scope
 from orchestrator.domain.texts import check_text
 from orchestrator.ports.erasures import Erasure
 
-router = APIRouter(tags=["administration"])
+router = Router(tags=["administration"])
 
 _EXAMPLE: dict[str, JsonValue] = {
     "id": "erasure_01998f0e1c2b7d3aa1b2c3d4e5f60718",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import Header, Query, Request
 from fastapi.responses import Response
 
 from api import deps
@@ -17,9 +17,10 @@ from api.openai.errors import DOCS
 from api.wire.docs import listed
 from api.wire.paging import After, Limit, Order
 from api.wire.replies import reply
+from api.wire.routes import Router
 from orchestrator.domain.rights import Scope
 
-router = APIRouter(tags=["administration"])
+router = Router(tags=["administration"])
 
 QUEUED = JOB_EXAMPLE | {
     "state": "queued", "started_at": None, "finished_at": None, "claims": 0, "failures": 0, "stage": None, "step": 0,

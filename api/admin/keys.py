@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 from pydantic import Field, JsonValue
 
@@ -15,12 +15,13 @@ from api.wire.bodies import read_json, read_optional, typed
 from api.wire.docs import Body, listed
 from api.wire.paging import After, Limit, Listing
 from api.wire.replies import reply
+from api.wire.routes import Router
 from orchestrator.domain.callers import read_networks
 from orchestrator.domain.rights import USUAL, Role, Scope, read_role, read_scopes, scopes_of
 from orchestrator.ports import ApiKey
 from orchestrator.tenants.issuing import Issued, Wanted
 
-router = APIRouter(tags=["administration"])
+router = Router(tags=["administration"])
 
 _EXAMPLE: dict[str, JsonValue] = {**own.EXAMPLE, "tenant": "acme"}
 _WHOLE: dict[str, JsonValue] = {**own.WHOLE, "tenant": "acme"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field, JsonValue
 
@@ -13,10 +13,11 @@ from api.native import overview as own
 from api.native import overview_answers as answers
 from api.openai.errors import DOCS
 from api.wire.replies import reply, unix
+from api.wire.routes import Router
 from orchestrator.domain.rights import Scope
 from orchestrator.ports.overview import Quarantine
 
-router = APIRouter(tags=["administration"])
+router = Router(tags=["administration"])
 
 _EXAMPLE: dict[str, JsonValue] = {
     "object": "list",

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field, JsonValue
 
 from api import deps
 from api.openai.errors import DOCS
 from api.wire.replies import reply, unix
+from api.wire.routes import Router
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.rights import Scope
 from orchestrator.ports.parked import ParkedKind
 
-router = APIRouter(tags=["administration"])
+router = Router(tags=["administration"])
 
 _EXAMPLE: dict[str, JsonValue] = {
     "object": "list",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
 from api.native import fleet, pools, predictions
 from api.openai.errors import DOCS
+from api.wire.routes import Router
 from orchestrator.domain.rights import Scope
 
-router = APIRouter(tags=["administration"])
+router = Router(tags=["administration"])
 
 router.get(
     "/v1/admin/pools",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -13,10 +13,11 @@ from api.openai.errors import DOCS
 from api.wire.bodies import Integer, read_json, typed
 from api.wire.docs import Body
 from api.wire.replies import reply
+from api.wire.routes import Router
 from orchestrator.domain.rights import Scope
 from orchestrator.ports import Share
 
-router = APIRouter(tags=["administration"])
+router = Router(tags=["administration"])
 
 _EXAMPLE: dict[str, JsonValue] = {
     "object": "tenant.share",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -18,12 +18,13 @@ from api.wire.bodies import Number, read_json, read_optional, typed
 from api.wire.docs import Body, listed
 from api.wire.paging import After, Identified, Limit, Listing
 from api.wire.replies import reply
+from api.wire.routes import Router
 from orchestrator.domain.rights import Scope
 from orchestrator.policy.limits import Limits
 from orchestrator.ports import Tenant
 from orchestrator.tenants.administering import LimitSeen
 
-router = APIRouter(tags=["administration"])
+router = Router(tags=["administration"])
 
 NAMES = tuple(field.name for field in fields(Limits))
 # A limit of one's own that says that there is none; and one that gives way to the deployment's.

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 
 from api import deps
 from api.native import usage as own
 from api.native import worker_usage
+from api.wire.routes import Router
 from orchestrator.domain.rights import Scope
 
-router = APIRouter(tags=["administration"])
+router = Router(tags=["administration"])
 
 
 @router.get(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -14,6 +14,7 @@ from api.wire.bodies import Number, read_optional, typed
 from api.wire.docs import Body, listed
 from api.wire.paging import After, Identified, Limit, Listing
 from api.wire.replies import reply, unix
+from api.wire.routes import Router
 from orchestrator.domain.loading import LoadState
 from orchestrator.domain.orders import MAX_GRACE_S, Order, OrderKind
 from orchestrator.domain.protocol import Stage
@@ -21,7 +22,7 @@ from orchestrator.domain.rights import Scope
 from orchestrator.ports import ApiKey
 from orchestrator.ports.orders import RenderSeen, WorkerSeen
 
-router = APIRouter(tags=["administration"])
+router = Router(tags=["administration"])
 
 _EXAMPLE: dict[str, JsonValue] = {
     "id": "default:main-0",

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
 from api.bigmodel.errors import DOCS
 from api.shared.files import file_routes
+from api.wire.routes import Router
 
-router = APIRouter(tags=["bigmodel"])
+router = Router(tags=["bigmodel"])
 router.include_router(file_routes("/api/paas/v4", DOCS))

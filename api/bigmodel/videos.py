@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 
 from api import deps
@@ -13,10 +13,11 @@ from api.services import Services
 from api.wire.bodies import read_json, typed
 from api.wire.docs import Body
 from api.wire.replies import reply
+from api.wire.routes import Router
 from orchestrator.domain.job import VideoResult, public_id
 from orchestrator.domain.rights import Scope
 
-router = APIRouter(tags=["bigmodel"])
+router = Router(tags=["bigmodel"])
 
 
 @router.post(

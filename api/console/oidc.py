@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import RedirectResponse, Response
 
 from api import deps
 from api.console import guard
 from api.wire.problem import problem_of
+from api.wire.routes import Router
 from orchestrator.domain.errors import Crowded, IssuerUnavailable, LimitExceeded, NoAccess, NotFound, Unauthenticated
 from orchestrator.telemetry import logs
 from orchestrator.tenants.signing_in import HOME, LIFE_S, Arrived
 
-router = APIRouter(include_in_schema=False)
+router = Router(include_in_schema=False)
 
 _log = logs.get("oidc")
 _NOBODYS = {"cache-control": "no-store", "referrer-policy": "no-referrer"}

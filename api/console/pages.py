@@ -5,15 +5,16 @@ from __future__ import annotations
 from functools import cache
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 
 from api import deps
 from api.console.files import INDEX, File, files, index, version
+from api.wire.routes import Router
 from orchestrator.domain.errors import NotFound, Unavailable
 from orchestrator.domain.job import Artifact
 
-router = APIRouter(include_in_schema=False)
+router = Router(include_in_schema=False)
 
 _HEADERS = {
     "x-content-type-options": "nosniff",

@@ -6,7 +6,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,12 +14,13 @@ from api import deps
 from api.console import guard
 from api.wire.bodies import read_json, typed
 from api.wire.replies import unix
+from api.wire.routes import Router
 from orchestrator.domain.errors import InvalidField, Unauthenticated
 from orchestrator.domain.rights import ROLES, Scope
 from orchestrator.tenants import keys
 from orchestrator.tenants.sessions import Opened
 
-router = APIRouter(include_in_schema=False)
+router = Router(include_in_schema=False)
 
 # Of a body: it is read before anybody is known.
 BODY_BYTES = 4096

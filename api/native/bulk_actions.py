@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Request
+from fastapi import Header, Request
 from fastapi.responses import Response
 
 from api import deps
@@ -24,11 +24,12 @@ from api.wire.bodies import read_json, typed
 from api.wire.docs import listed
 from api.wire.paging import After, Limit
 from api.wire.replies import reply
+from api.wire.routes import Router
 from orchestrator.domain.job_filter import JobFilter
 from orchestrator.domain.rights import Scope
 from orchestrator.ports import ApiKey
 
-router = APIRouter(tags=["jobs"])
+router = Router(tags=["jobs"])
 
 IdempotencyKey = Annotated[
     str | None, Header(description="A repeated request with the same key answers the first one's action.")

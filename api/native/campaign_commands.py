@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 from pydantic import BaseModel, JsonValue
 
@@ -17,11 +17,12 @@ from api.openai.errors import DOCS
 from api.wire.bodies import read_json, read_optional, typed
 from api.wire.docs import Body
 from api.wire.replies import reply
+from api.wire.routes import Router
 from orchestrator.campaigns.campaigns import Chosen
 from orchestrator.domain.errors import InvalidField
 from orchestrator.domain.rights import Scope
 
-router = APIRouter(tags=["campaigns"])
+router = Router(tags=["campaigns"])
 
 Fields = TypeVar("Fields", bound=BaseModel)
 _FAILED_ROWS: dict[str, JsonValue] = {"all": {}, "for a reason": {"code": "out_of_memory"}}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import Depends, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from api import deps
@@ -19,6 +19,7 @@ from api.native.campaign_translate import campaign_of, counts_of, forecast_of
 from api.openai.errors import DOCS
 from api.services import Services
 from api.wire.holding import held
+from api.wire.routes import Router
 from orchestrator.domain.campaign import Campaign, CampaignState, PauseReason
 from orchestrator.domain.campaign_waiting import waiting_for
 from orchestrator.domain.errors import InvalidField, Unavailable
@@ -26,7 +27,7 @@ from orchestrator.domain.outlooks import Subject
 from orchestrator.domain.rights import Scope
 from orchestrator.notify.campaign_feed import Watch
 
-router = APIRouter(tags=["campaigns"])
+router = Router(tags=["campaigns"])
 
 _ID = re.compile(r"(\d{1,10})\.(-1|\d{1,10})(\.end)?", re.ASCII)
 _EVENT = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 
 from api import deps
@@ -16,6 +16,7 @@ from api.openai.errors import DOCS
 from api.wire.bodies import content_type, read_optional, typed
 from api.wire.docs import Body, Raw
 from api.wire.replies import reply, unix
+from api.wire.routes import Router
 from api.wire.uploads import streamed
 from orchestrator.campaigns.commands import check_draft
 from orchestrator.campaigns.reading.formats import Format
@@ -23,7 +24,7 @@ from orchestrator.domain.errors import InvalidField, RequestError, Unsupported
 from orchestrator.domain.rights import Scope
 from orchestrator.intake.files import CAMPAIGN
 
-router = APIRouter(tags=["campaigns"])
+router = Router(tags=["campaigns"])
 
 INGESTING = CAMPAIGN_EXAMPLE | {"state": "ingesting", "plan_token": None, "approved_token": None}
 

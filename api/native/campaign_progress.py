@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field, JsonValue
 
@@ -15,6 +15,7 @@ from api.native.campaign_answers import CAMPAIGN_EXAMPLE, CampaignForecast
 from api.native.campaign_translate import forecast_of
 from api.openai.errors import DOCS
 from api.wire.replies import reply, unix
+from api.wire.routes import Router
 from orchestrator.campaigns.moves import spending_of
 from orchestrator.campaigns.reviewing import MOST_FAILURES
 from orchestrator.domain.campaign import Campaign
@@ -23,7 +24,7 @@ from orchestrator.domain.outlooks import Subject
 from orchestrator.domain.rights import Scope
 from orchestrator.ports.reviews import FailureGroup, ProgressPoint
 
-router = APIRouter(tags=["campaigns"])
+router = Router(tags=["campaigns"])
 
 PROGRESS_EXAMPLE: dict[str, JsonValue] = {
     "object": "campaign.progress",

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Annotated, Literal
 from urllib.parse import parse_qs, urlsplit
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from api import deps
@@ -16,6 +16,7 @@ from api.native.campaign_row_answers import SIGNATURE_EXAMPLE, ManifestSignature
 from api.openai.errors import DOCS
 from api.wire.holding import held
 from api.wire.replies import reply
+from api.wire.routes import Router
 from orchestrator.campaigns.manifest import CONTENT_TYPE, lines_of
 from orchestrator.domain import jsontext
 from orchestrator.domain.campaign import ManifestMark
@@ -27,7 +28,7 @@ from orchestrator.domain.rights import Scope
 from orchestrator.domain.spreadsheet import csv_of
 from orchestrator.ports import ObjectStore
 
-router = APIRouter(tags=["campaigns"])
+router = Router(tags=["campaigns"])
 
 # Characters that are sent at a time: so few that each piece is made well within a download's patience.
 _PIECE = 32 * 1024

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 from pydantic import JsonValue
 
@@ -20,11 +20,12 @@ from api.wire.holding import held
 from api.wire.line_files import streamed_lines
 from api.wire.paging import Limit
 from api.wire.replies import reply
+from api.wire.routes import Router
 from orchestrator.domain.errors import InvalidField
 from orchestrator.domain.rights import Scope
 from orchestrator.ports.reviews import SheetFilter
 
-router = APIRouter(tags=["campaigns"])
+router = Router(tags=["campaigns"])
 
 _PAGE_EXAMPLE: dict[str, JsonValue] = {
     "object": "list", "data": [schemas.SHEET_EXAMPLE], "first_id": "6", "last_id": "6", "has_more": True,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 
 from api import deps
@@ -17,6 +17,7 @@ from api.wire.holding import held
 from api.wire.line_files import streamed_lines
 from api.wire.paging import Limit
 from api.wire.replies import reply
+from api.wire.routes import Router
 from orchestrator.campaigns import finishing
 from orchestrator.domain import jsontext
 from orchestrator.domain.campaign import Campaign, Outcome
@@ -27,7 +28,7 @@ from orchestrator.domain.template import name_of
 from orchestrator.ports.campaign_values import EndedRow, RowFilter, RowPage, ShownRow
 from orchestrator.store.campaign_rows import state_of
 
-router = APIRouter(tags=["campaigns"])
+router = Router(tags=["campaigns"])
 
 # For so long a request goes on where a filter leaves nothing; then whoever asks comes again, from there.
 _LOOKS_S = 2.0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import Depends, Header, Query, Request
 from fastapi.responses import Response
 
 from api import deps
@@ -18,12 +18,13 @@ from api.wire.bodies import read_json, typed
 from api.wire.docs import Body, listed
 from api.wire.paging import After, Limit
 from api.wire.replies import reply
+from api.wire.routes import Router
 from orchestrator.domain.campaign import Campaign, CampaignState
 from orchestrator.domain.campaign_filter import MAX_NAME, CampaignFilter
 from orchestrator.domain.outlooks import Subject
 from orchestrator.domain.rights import Scope
 
-router = APIRouter(tags=["campaigns"])
+router = Router(tags=["campaigns"])
 
 # The headers of a campaign, as `shown` sends it.
 TAGGED = ("etag", "cache-control")

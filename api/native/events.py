@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import Depends, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from api import deps
@@ -15,6 +15,7 @@ from api.openai.translate import progress_of, video_of
 from api.services import Services
 from api.wire.holding import held
 from api.wire.problem import problem_of
+from api.wire.routes import Router
 from orchestrator.domain.errors import Forbidden, InvalidField, Unauthenticated, Unavailable
 from orchestrator.domain.events import Event, Kind, Place, gone, news, parse_id, stage_of
 from orchestrator.domain.job import public_id
@@ -22,7 +23,7 @@ from orchestrator.domain.rights import Scope
 from orchestrator.notify.feed import Watch
 from orchestrator.ports import EndedAttempt, Snapshot
 
-router = APIRouter(tags=["native"])
+router = Router(tags=["native"])
 
 HEARTBEAT_S = 15.0
 HEARTBEAT = ": still here\n\n"

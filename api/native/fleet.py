@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field, JsonValue
 
 from api import deps
 from api.openai.errors import DOCS
 from api.wire.replies import reply, unix
+from api.wire.routes import Router
 from orchestrator.capacity.fleets import FleetKind
 from orchestrator.domain.rights import Scope
 from orchestrator.ports.fleet import Basis, ScaleDecision
 
-router = APIRouter(tags=["operators"])
+router = Router(tags=["operators"])
 
 EXAMPLE: dict[str, JsonValue] = {
     "object": "fleet",

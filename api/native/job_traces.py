@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field, JsonValue
 
@@ -12,12 +12,13 @@ from api import deps
 from api.openai.errors import DOCS
 from api.wire.paging import Identified
 from api.wire.replies import reply
+from api.wire.routes import Router
 from orchestrator.domain.life import Life
 from orchestrator.domain.life_tree import document
 from orchestrator.domain.rights import Scope
 from orchestrator.domain.states import JobState
 
-router = APIRouter(tags=["jobs"])
+router = Router(tags=["jobs"])
 
 
 def _example(

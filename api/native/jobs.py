@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 
 from api import deps
@@ -26,9 +26,10 @@ from api.openai.errors import DOCS
 from api.wire.docs import listed
 from api.wire.paging import After, Limit, Order
 from api.wire.replies import reply
+from api.wire.routes import Router
 from orchestrator.domain.rights import Scope
 
-router = APIRouter(tags=["jobs"])
+router = Router(tags=["jobs"])
 
 
 @router.get(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -14,12 +14,13 @@ from api.wire.bodies import Moment, Number, read_optional, typed
 from api.wire.docs import Body, listed
 from api.wire.paging import After, Identified, Limit, Listing
 from api.wire.replies import reply, unix
+from api.wire.routes import Router
 from orchestrator.domain.callers import read_networks
 from orchestrator.domain.rights import MAX_NETWORKS, Scope, read_scopes
 from orchestrator.ports import ApiKey
 from orchestrator.tenants.issuing import MAX_NAME_CHARS, MAX_OVERLAP_S, OVERLAP_S, Issued, Wanted
 
-router = APIRouter(tags=["keys"])
+router = Router(tags=["keys"])
 
 EXAMPLE: dict[str, JsonValue] = {
     "id": "cgm_7Qd2kLx0VbT9sYwE",

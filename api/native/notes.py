@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -14,11 +14,12 @@ from api.wire.bodies import read_json, typed
 from api.wire.docs import Body, listed
 from api.wire.paging import After, Identified, Limit, Listing
 from api.wire.replies import reply, unix
+from api.wire.routes import Router
 from orchestrator.domain.rights import Scope
 from orchestrator.intake.notes import MAX_BODY_CHARS
 from orchestrator.ports.notes import Note
 
-router = APIRouter(tags=["jobs"])
+router = Router(tags=["jobs"])
 
 EXAMPLE: dict[str, JsonValue] = {
     "id": "note_019a2f6c5d3e7b1c8f4a9e2d6b0c1a53",

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 
 from api import deps
 from api.native import overview_answers as answers
 from api.openai.errors import DOCS
 from api.wire.replies import reply
+from api.wire.routes import Router
 from orchestrator.domain.rights import Scope
 
-router = APIRouter(tags=["overview"])
+router = Router(tags=["overview"])
 
 Since = Annotated[
     str | None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -13,13 +13,14 @@ from api.openai.errors import DOCS
 from api.wire.bodies import read_json, typed
 from api.wire.docs import Body
 from api.wire.replies import reply, unix
+from api.wire.routes import Router
 from orchestrator.capacity import pools
 from orchestrator.domain.outlooks import KeptOutlook, Subject
 from orchestrator.domain.pausing import EVERY
 from orchestrator.domain.rights import Scope
 from orchestrator.ports import ApiKey
 
-router = APIRouter(tags=["operators"])
+router = Router(tags=["operators"])
 
 EXAMPLE: dict[str, JsonValue] = {
     "id": "main",

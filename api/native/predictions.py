@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field, JsonValue
 
 from api import deps
 from api.openai.errors import DOCS
 from api.wire.replies import reply, unix
+from api.wire.routes import Router
 from orchestrator.domain.rights import Scope
 from orchestrator.learning.listing import Line, Speed
 
-router = APIRouter(tags=["operators"])
+router = Router(tags=["operators"])
 
 EXAMPLE: dict[str, JsonValue] = {
     "object": "predictions",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field, JsonValue
 
@@ -16,11 +16,12 @@ from api.openai.translate import flatten, forecast_of, request_of
 from api.wire.bodies import read_json, typed
 from api.wire.docs import Body
 from api.wire.replies import reply
+from api.wire.routes import Router
 from orchestrator.domain.rights import Scope
 from orchestrator.intake.planning import prediction_of
 from orchestrator.policy.cost import predict_finish_s
 
-router = APIRouter(tags=["videos"])
+router = Router(tags=["videos"])
 
 # What stands for a prompt that is still to be written.
 _ANYTHING = "a video"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 from pydantic import JsonValue
 
@@ -17,11 +17,12 @@ from api.wire.docs import Body, listed
 from api.wire.paging import After, Limit
 from api.wire.problem import Problem
 from api.wire.replies import reply
+from api.wire.routes import Router
 from orchestrator.domain.reviews import Opinion, Verdict
 from orchestrator.domain.rights import Scope
 from orchestrator.ports.reviews import Met, Reviewed
 
-router = APIRouter(tags=["reviews"])
+router = Router(tags=["reviews"])
 
 _CONFLICT = Problem(status=409, code="review_conflict", message="another has said something meanwhile", param="version")
 _ANSWERS: dict[int | str, dict[str, Any]] = {

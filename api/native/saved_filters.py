@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Request
+from fastapi import Path, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -15,10 +15,11 @@ from api.wire.bodies import read_json, typed
 from api.wire.docs import Body
 from api.wire.paging import Identified
 from api.wire.replies import reply, unix
+from api.wire.routes import Router
 from orchestrator.domain.rights import Scope
 from orchestrator.ports.notes import Saved
 
-router = APIRouter(tags=["jobs"])
+router = Router(tags=["jobs"])
 
 FILTER: dict[str, JsonValue] = {**FilterShown().model_dump(mode="json"), "state": ["failed"], "pool": "main"}
 EXAMPLE: dict[str, JsonValue] = {

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field, JsonValue
 
@@ -14,12 +14,13 @@ from api import deps
 from api.openai.errors import DOCS
 from api.wire.docs import binary
 from api.wire.replies import reply, unix
+from api.wire.routes import Router
 from orchestrator.domain.rights import Scope, need
 from orchestrator.domain.spreadsheet import rows_of
 from orchestrator.domain.usage import Used
 from orchestrator.tenants.ledger import Report
 
-router = APIRouter(tags=["usage"])
+router = Router(tags=["usage"])
 
 EVERY = "*"
 _SUMS = ("attempts", "gpu_seconds", "wasted_gpu_seconds")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, TypeVar
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, JsonValue
 
@@ -15,6 +15,7 @@ from api.wire.bodies import read_json, read_optional, typed
 from api.wire.docs import Body, listed
 from api.wire.paging import After, Limit
 from api.wire.replies import reply, unix
+from api.wire.routes import Router
 from orchestrator import ports
 from orchestrator.domain import jsontext
 from orchestrator.domain.rights import Scope
@@ -28,7 +29,7 @@ def _reads(fields: type[BaseModel], example: JsonValue, *, required: bool = True
     return Body(fields=fields, examples={"typical": example}, required=required)
 
 
-router = APIRouter(tags=["webhooks"])
+router = Router(tags=["webhooks"])
 
 
 # ---------------------------------------------------------------- endpoints

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field, JsonValue
 
@@ -14,12 +14,13 @@ from api.native.usage import Since, Until, as_csv, told_apart
 from api.openai.errors import DOCS
 from api.wire.docs import Route, binary
 from api.wire.replies import reply, unix
+from api.wire.routes import Router
 from orchestrator.domain.rights import Scope
 from orchestrator.domain.waste import Cause
 from orchestrator.domain.worker_time import WorkerHours
 from orchestrator.tenants.ledger import WasteReport, WorkerReport
 
-router = APIRouter(tags=["operators"])
+router = Router(tags=["operators"])
 
 _HOURS_EXAMPLE: dict[str, JsonValue] = {
     "busy_s": 331200.0,

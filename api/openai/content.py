@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from api import deps, errors
@@ -15,12 +15,13 @@ from api.wire.headers import sent_with
 from api.wire.holding import held
 from api.wire.problem import Problem
 from api.wire.ranges import NotSatisfiable, parse_range
+from api.wire.routes import Router
 from api.wire.scopes import keyed
 from orchestrator.domain.errors import NotFound, NotReady
 from orchestrator.domain.job import Artifact, Job, public_id
 from orchestrator.domain.rights import Scope
 
-router = APIRouter(tags=["openai"])
+router = Router(tags=["openai"])
 
 _KINDS = ("video/mp4", "image/webp", "image/png", "image/jpeg")
 

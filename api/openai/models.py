@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field, JsonValue
 
@@ -13,6 +13,7 @@ from api import deps
 from api.openai.errors import DOCS
 from api.openai.translate import DEFAULT_SECONDS
 from api.wire.replies import reply
+from api.wire.routes import Router
 from orchestrator.config import Settings
 from orchestrator.domain.catalog import Profile
 from orchestrator.domain.delivery import MAX_FPS
@@ -25,7 +26,7 @@ from orchestrator.intake.waiting import Known
 from orchestrator.policy.cost import predict_finish_s
 from orchestrator.policy.prediction import Predictions
 
-router = APIRouter(tags=["openai"])
+router = Router(tags=["openai"])
 
 _EXAMPLE: dict[str, JsonValue] = {
     "id": "cogvideox-2b",

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from fastapi import APIRouter
-
 from api import deps
 from api.openai.errors import DOCS
 from api.openai.schemas import OpenAIError
+from api.wire.routes import Router
 from orchestrator.domain.errors import Unsupported
 from orchestrator.domain.rights import Scope
 
-router = APIRouter(tags=["openai"])
+router = Router(tags=["openai"])
 
 # No answer but the refusal: 400 takes the place of the success that FastAPI would document.
 _REFUSED = DOCS.route(Scope.SUBMIT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Request
+from fastapi import Header, Request
 from fastapi.responses import Response
 
 from api import deps
@@ -23,10 +23,11 @@ from api.wire.bodies import content_type, read_form, read_json, typed
 from api.wire.docs import Body, listed
 from api.wire.paging import After, Limit, Order
 from api.wire.replies import reply
+from api.wire.routes import Router
 from orchestrator.domain.job import Job
 from orchestrator.domain.rights import Scope
 
-router = APIRouter(tags=["openai"])
+router = Router(tags=["openai"])
 
 _REMIXED = VIDEO_EXAMPLE | {"status": "queued", "remixed_from_video_id": "video_0198c5a7e3b97d6f8a0c1f2e3d4c5b00"}
 _RETRIED = VIDEO_EXAMPLE | {"status": "queued", "retry_of": "video_0198c5a7e3b97d6f8a0c1f2e3d4c5b00"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -15,6 +15,7 @@ from api.wire.bodies import read_json, typed
 from api.wire.docs import Body, Docs, listed
 from api.wire.paging import After, Identified, Limit, Listing
 from api.wire.replies import reply, unix
+from api.wire.routes import Router
 from orchestrator.domain import batch as domain
 from orchestrator.domain.errors import InvalidField
 from orchestrator.domain.rights import Scope
@@ -102,9 +103,9 @@ class BatchList(Listing[BatchObject]):
     """A page of batches."""
 
 
-def batch_routes(prefix: str, docs: Docs, *, dialect: str, endpoint: str, delete_input: bool) -> APIRouter:
+def batch_routes(prefix: str, docs: Docs, *, dialect: str, endpoint: str, delete_input: bool) -> Router:
     """The routes below `prefix`. Lines are of `dialect` and name `endpoint`; `delete_input` is its default."""
-    router = APIRouter()
+    router = Router()
     one = f"{prefix}/batches/{{batch_id}}"
     reads = Body(fields=CreateBatch, examples={"a day": {"input_file_id": "file-0", "endpoint": endpoint}})
     router.post(

@@ -6,7 +6,7 @@ import mimetypes
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -16,6 +16,7 @@ from api.wire.docs import Body, Docs, binary, listed
 from api.wire.holding import held
 from api.wire.paging import After, Identified, Listing, Order
 from api.wire.replies import reply, unix
+from api.wire.routes import Router
 from api.wire.uploads import received
 from orchestrator.domain.rights import Scope
 from orchestrator.intake.files import MAX_LIFETIME_S, MIN_LIFETIME_S
@@ -85,9 +86,9 @@ _FORM = Body(
 _DELETED: dict[str, JsonValue] = {"id": _EXAMPLE["id"], "object": "file", "deleted": True}
 
 
-def file_routes(prefix: str, docs: Docs) -> APIRouter:
+def file_routes(prefix: str, docs: Docs) -> Router:
     """The routes below `prefix`, documented in one dialect's words."""
-    router = APIRouter()
+    router = Router()
     one = f"{prefix}/files/{{file_id}}"
     router.post(
         f"{prefix}/files",
