@@ -28,7 +28,7 @@ from tests.support.builders import a_result
 from tests.support.console import Console
 from tests.support.many_jobs import fill
 from tests.support.postgres import Server
-from tests.support.tools import need
+from tests.support.tools import need_chromium
 
 TENANT = "acme"
 TIMES = 5
@@ -103,7 +103,7 @@ async def main(jobs: int) -> None:
     try:
         async with async_playwright() as playwright:
             browser = await playwright.chromium.launch(
-                executable_path=need("chromium"), args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+                executable_path=need_chromium(), args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
             )
             empty = await measure(server, 0, browser)
             full = await measure(server, jobs, browser)

@@ -31,7 +31,7 @@ from playwright.async_api import (
 )
 
 from tests.support.api import Api, api_settings, in_process, listening, serving
-from tests.support.tools import CACHE, need
+from tests.support.tools import CACHE, need_chromium
 
 if TYPE_CHECKING:
     from tests.support.postgres import Server as PostgresServer
@@ -148,7 +148,7 @@ async def browser() -> AsyncIterator[Browser]:
 async def launch(playwright: Playwright) -> AsyncIterator[Browser]:
     """The system's own Chromium."""
     opened = await playwright.chromium.launch(
-        executable_path=need("chromium"), args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        executable_path=need_chromium(), args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
     )
     yield opened
     await opened.close()
