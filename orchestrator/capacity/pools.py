@@ -11,10 +11,14 @@ from orchestrator.domain.errors import InvalidField, NotFound
 from orchestrator.domain.pausing import EVERY, Pause, pause_over
 from orchestrator.domain.states import JobState
 from orchestrator.domain.texts import check_text, is_blank
+from orchestrator.kit.readings import Reading
 from orchestrator.ports import QueueDepth
 from orchestrator.telemetry import logs, metrics
 
 _MAX_REASON_CHARS = 200
+# How old the counts may be that everybody who looks is shown, as each reading counts all that waits; and how long a
+# reader waits for newer.
+_FRESH_S, _PATIENCE_S = 2.0, 3.0
 
 _log = logs.get("pools")
 
@@ -48,6 +52,8 @@ class Pools:
     def __init__(self, settings: Settings, store: PauseStore) -> None:
         self._pools = settings.pools
         self._store = store
+        nothing: list[QueueDepth] | None = None
+        self._depth = Reading("pools", store.queue_depth, nothing, fresh_s=_FRESH_S, patience_s=_PATIENCE_S)
 
     async def pause(self, name: str, *, reason: str, by: str) -> None:
         """Claim nothing more of a pool, or of any (`EVERY`); what runs goes on. `reason` is shown to whoever waits."""
@@ -69,9 +75,12 @@ class Pools:
         return await self._store.resume(name, by=by)
 
     async def list(self) -> list[Pool]:
-        """Every configured pool, what is paused, and what waits and runs there."""
+        """Every configured pool, what is paused, and what waited and ran there at most seconds ago."""
         standing = [pause for pause in await self._store.pauses() if pause.stands]
-        depth = {(each.pool, each.state): each.count for each in await self._store.queue_depth()}
+        counted = await self._depth.now()
+        if counted is None:
+            counted = await self._store.queue_depth()
+        depth = {(each.pool, each.state): each.count for each in counted}
         return [
             Pool(
                 name=name,
