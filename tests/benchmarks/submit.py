@@ -45,7 +45,7 @@ from orchestrator.local.postgres import DATABASE
 from orchestrator.local.process import ProcessId
 from orchestrator.policy.limits import Limits
 from orchestrator.policy.prediction import Past
-from orchestrator.ports import ApiKey
+from orchestrator.ports import ApiKey, QueueDepth
 from orchestrator.telemetry import logs
 from orchestrator.tenants import keys
 from tests.support.api import MASTER_KEY, api_settings
@@ -98,6 +98,9 @@ class NoStore:
         return []
 
     async def learned(self) -> list[Past]:
+        return []
+
+    async def queue_depth(self) -> list[QueueDepth]:
         return []
 
     async def submit(self, job: NewJob) -> Job:

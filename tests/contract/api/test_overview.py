@@ -143,9 +143,8 @@ async def test_forecasts_pauses_and_alerts_are_told(api: Api, admin: httpx.Async
     await api.dispatching.record_loads(CLUSTER, [load])
     await api.services.store.pause(POOL, reason="it moves", by="tests")
     whole = await told(admin, "/v1/admin/overview")
-    assert [(alert["name"], alert["subject"]) for alert in whole["alerts"]] == [
-        ("NoReadyWorker", POOL), ("WorkerBroken", POOL), ("PoolPaused", POOL),
-    ]  # fmt: skip
+    of_pool = [alert["name"] for alert in whole["alerts"] if alert["subject"] == POOL]
+    assert of_pool == ["NoReadyWorker", "WorkerBroken", "PoolPaused"]
     (pool,) = whole["pools"]
     assert "it moves" in pool["paused"]
     assert 8 <= pool["next_start_at"] - now.timestamp() <= 11
