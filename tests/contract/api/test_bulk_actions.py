@@ -139,6 +139,12 @@ async def test_a_dry_run_begins_nothing(api: Api) -> None:
     assert (await api.http.get("/v1/bulk-actions")).json()["data"] == []
 
 
+async def test_jobs_until_the_last_second_that_there_is_are_counted(api: Api) -> None:
+    await made(api)
+    told = await asked(api.http, "cancel", dry_run=True, filter={"created_to": "9999-12-31T23:59:59Z"})
+    assert told["expected"]["count"] == 1
+
+
 async def test_one_that_is_called_off_goes_no_further_and_a_repeated_one_is_the_first(api: Api) -> None:
     job = await made(api)
     keyed = {"headers": {"idempotency-key": "all-of-them"}}
