@@ -205,3 +205,26 @@ async def test_an_api_that_is_stopped_and_started_again_loses_no_half_filled_for
         await page.locator("[data-secret]").wait_for()
     names = [each["name"] for each in (await console.api.http.get("/v1/keys")).json()["data"]]
     assert names.count("half a thou") == 1
+
+
+KEEPS_NOTHING = """
+    for (const name of ["localStorage", "sessionStorage"])
+        Object.defineProperty(window, name, { get() { throw new DOMException("told to keep nothing", "SecurityError"); } });
+"""
+
+
+async def test_a_browser_that_keeps_nothing_shows_the_console_and_says_what_it_lacks(console: Console) -> None:
+    page = await console.page("/new/video", spoilt=True)
+    await page.context.add_init_script(KEEPS_NOTHING)
+    await page.reload()
+    await page.get_by_label("Prompt", exact=True).fill("not kept")
+    await page.get_by_role("button", name="Make it").click()
+    await page.get_by_role("heading", name="not kept").wait_for()
+    await page.goto(f"{console.url}/review?campaign={await Desks.of(console.api).done(1)}&view=queue")
+    await page.get_by_role("option").first.wait_for()
+    await page.context.clear_cookies()
+    await page.context.add_init_script("Object.defineProperty(navigator, 'cookieEnabled', { value: false })")
+    await page.reload()
+    await page.get_by_label("API key").fill("cgm_any.key")
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.get_by_role("alert")).to_contain_text("keeps no cookies")

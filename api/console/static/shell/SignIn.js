@@ -53,6 +53,7 @@ export function SignInForm() {
     );
   }, []);
   const submit = async () => {
+    if (!navigator.cookieEnabled) throw new Problem({ status: 0, code: "no_cookies", message: "" });
     const answer = await fetch(`${BASE}/console/session`, {
       method: "POST",
       headers: { "content-type": "application/json" },

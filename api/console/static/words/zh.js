@@ -94,6 +94,7 @@ export default {
   "problem.missing_scope": "您的密钥没有执行此操作的权限。",
   "problem.rate_limit_exceeded": "请求过于频繁，请稍候。",
   "problem.csrf": "会话已更新，请重试。",
+  "problem.no_cookies": "此浏览器不为本站保存 Cookie，没有它就无法保持登录。请先允许 Cookie。",
   "problem.signin_no_access": "身份提供方认识您，但您在这里没有访问权限。请联系本部署的管理员。",
   "problem.signin_unavailable": "身份提供方没有响应，请稍后再试。",
   "problem.signin_api_key_expired": "用时过长，请重新开始。",
