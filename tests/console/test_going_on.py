@@ -228,3 +228,21 @@ async def test_a_browser_that_keeps_nothing_shows_the_console_and_says_what_it_l
     await page.get_by_label("API key").fill("cgm_any.key")
     await page.get_by_role("button", name="Sign in").click()
     await expect(page.get_by_role("alert")).to_contain_text("keeps no cookies")
+
+
+async def test_by_plain_http_videos_are_made_and_jobs_acted_on(console: Console) -> None:
+    """What a browser has by https and on its own machine alone: https://www.w3.org/TR/secure-contexts/."""
+    page = await console.page("/new/video", spoilt=True)
+    await page.context.add_init_script(
+        "delete Crypto.prototype.randomUUID; delete Navigator.prototype.clipboard; delete window.Notification;"
+    )
+    await page.reload()
+    await page.get_by_label("Prompt", exact=True).fill("by plain http")
+    await page.get_by_role("button", name="Make it").click()
+    await page.get_by_role("heading", name="by plain http").wait_for()
+    await page.goto(f"{console.url}/jobs?text=by+plain+http")
+    await page.get_by_role("button", name="Act on all that match").click()
+    await page.get_by_role("dialog").locator(".expected").wait_for()
+    await page.goto(f"{console.url}/review?campaign={await Desks.of(console.api).done(1)}")
+    await page.get_by_role("option").first.wait_for()
+    assert console.errors == []
