@@ -246,3 +246,23 @@ async def test_by_plain_http_videos_are_made_and_jobs_acted_on(console: Console)
     await page.goto(f"{console.url}/review?campaign={await Desks.of(console.api).done(1)}")
     await page.get_by_role("option").first.wait_for()
     assert console.errors == []
+
+
+async def test_what_was_typed_as_one_tenant_is_not_sent_as_another_who_signed_in_in_another_tab(
+    console: Console,
+) -> None:
+    page = await console.page("/new/video")
+    await page.get_by_label("Prompt", exact=True).fill("of this tenant alone")
+    while not await page.evaluate("Object.keys(localStorage).some((name) => name.startsWith('cogmill.draft'))"):
+        await asyncio.sleep(0.05)
+    other = await console.api.key(f"{console.api.tenant}-other")
+    await console.sign_in(page.context, other)
+    await page.get_by_role("button", name="Make it").click()
+    await expect(page.locator(".who")).to_contain_text(f"{console.api.tenant}-other")
+    await expect(page.get_by_label("Prompt", exact=True)).to_have_value("")
+    async with await console.api.client(f"{console.api.tenant}-other") as theirs:
+        assert (await theirs.get("/v1/jobs")).json()["data"] == []
+    await console.sign_in(page.context)
+    await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    await expect(page.locator(".who")).not_to_contain_text("-other")
+    await expect(page.get_by_label("Prompt", exact=True)).to_have_value("of this tenant alone")

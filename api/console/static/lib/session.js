@@ -44,8 +44,9 @@ export async function readSession() {
 /** A session has begun, or goes on after an interruption. @param {Session} next */
 export function begin(next) {
   const before = session.value;
-  // Another tenant's page must not show what the one before had loaded.
-  if (expired.value && before && before.tenant !== next.tenant) return location.reload();
+  // Another tenant's page must not show what the one before had loaded, nor send what was typed there: not after an
+  // interruption, and not where somebody else has signed in in another tab.
+  if (before && before.tenant !== next.tenant) return location.reload();
   session.value = next;
   expired.value = false;
   for (const go of waiting.splice(0)) go();
