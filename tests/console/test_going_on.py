@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
-from playwright.async_api import Locator, Page, Request, expect
+from playwright.async_api import Locator, Page, Request, Route, expect
 
 from orchestrator.config import Settings
 from orchestrator.domain.job import Artifact, Claim, Failure
@@ -209,7 +209,7 @@ async def test_an_api_that_is_stopped_and_started_again_loses_no_half_filled_for
 
 KEEPS_NOTHING = """
     for (const name of ["localStorage", "sessionStorage"])
-        Object.defineProperty(window, name, { get() { throw new DOMException("told to keep nothing", "SecurityError"); } });
+        Object.defineProperty(window, name, { get() { throw new DOMException("kept nothing", "SecurityError"); } });
 """
 
 
@@ -253,8 +253,9 @@ async def test_what_was_typed_as_one_tenant_is_not_sent_as_another_who_signed_in
 ) -> None:
     page = await console.page("/new/video")
     await page.get_by_label("Prompt", exact=True).fill("of this tenant alone")
-    while not await page.evaluate("Object.keys(localStorage).some((name) => name.startsWith('cogmill.draft'))"):
-        await asyncio.sleep(0.05)
+    # The page's policy forbids Playwright's own waiting for a function.
+    kept = "new Promise((go) => setInterval(() => JSON.stringify(localStorage).includes('of this') && go(), 50))"
+    await page.evaluate(kept)
     other = await console.api.key(f"{console.api.tenant}-other")
     await console.sign_in(page.context, other)
     await page.get_by_role("button", name="Make it").click()
@@ -266,3 +267,21 @@ async def test_what_was_typed_as_one_tenant_is_not_sent_as_another_who_signed_in
     await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     await expect(page.locator(".who")).not_to_contain_text("-other")
     await expect(page.get_by_label("Prompt", exact=True)).to_have_value("of this tenant alone")
+
+
+async def test_a_page_of_the_network_in_the_apis_place_is_an_api_that_is_away(console: Console) -> None:
+    page = await console.page("/new/video", spoilt=True)
+
+    async def instead(route: Route) -> None:
+        await route.fulfill(status=200, content_type="text/html", body="<title>Sign in to this network</title>")
+
+    await page.get_by_label("Prompt", exact=True).fill("not lost")
+    for path in ("**/v1/**", "**/console/session"):
+        await page.context.route(path, instead)
+    await page.get_by_role("button", name="Make it").click()
+    await expect(page.get_by_role("alert").first).to_contain_text("Cogmill cannot be reached")
+    await page.reload()
+    await page.locator(".banner").wait_for()
+    await page.context.unroute_all()
+    await page.get_by_role("button", name="Make it").wait_for()
+    await expect(page.locator(".banner")).to_have_count(0)
