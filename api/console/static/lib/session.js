@@ -1,6 +1,7 @@
 // Who is signed in, as the server says; no key and no token is ever kept by the browser's scripts.
 import { BASE } from "./base.js";
 import { computed, signal } from "./ui.js";
+import { t } from "./words.js";
 
 /**
  * @typedef {{tenant: string, name: string, key_id: string, person: string | null, rights: string[],
@@ -52,9 +53,14 @@ export function begin(next) {
   for (const go of waiting.splice(0)) go();
 }
 
-/** Ends the session here and on the server. */
+/** Ends this browser's session here and on the server, also one that has begun in another tab since. */
 export async function signOut() {
-  const csrf = session.value?.csrf ?? "";
-  await fetch(`${BASE}/console/session`, { method: "DELETE", headers: { "x-csrf-token": csrf } });
+  const url = `${BASE}/console/session`;
+  const now = await fetch(url)
+    .then((answer) => (answer.ok ? answer.json() : null))
+    .catch(() => null);
+  const headers = { "x-csrf-token": now?.csrf ?? "" };
+  const ended = await fetch(url, { method: "DELETE", headers }).catch(() => null);
+  if (ended?.status !== 204) throw new Error(t("signout.failed"));
   location.assign(`${BASE}/console`);
 }

@@ -14,6 +14,7 @@ export default {
   "nowhere.hint": "The address may be mistyped. Ctrl-K finds every page, and a job by its id.",
   save: "Save",
   signout: "Sign out",
+  "signout.failed": "You are still signed in: Cogmill did not answer. Try again.",
   skip: "Skip to the page",
   theme: "Theme",
   "theme.light": "Light",

@@ -14,6 +14,7 @@ export default {
   "nowhere.hint": "地址可能有误。按 Ctrl-K 可以查找任何页面，也可以用编号查找任务。",
   save: "保存",
   signout: "退出登录",
+  "signout.failed": "您仍处于登录状态：Cogmill 没有应答。请重试。",
   skip: "跳到页面内容",
   theme: "主题",
   "theme.light": "浅色",
