@@ -21,6 +21,8 @@ _REMEMBERED = text("interval '15 minutes'")
 # Of those that are over, in one sign-in.
 _SWEPT = 1_000
 _OF = console_sessions.c
+# Counting those of one holder and adding to them is one act.
+_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('cogmill:sessions:' || :holder, 0))")
 
 
 class Sessions(Part):
@@ -28,6 +30,7 @@ class Sessions(Part):
         self, session: NewSession, *, life_s: float, instead_of: str | None, at_most: int
     ) -> Session | None:
         async def add(connection: AsyncConnection) -> Session | None:
+            await connection.execute(_LOCK, {"holder": session.holder})
             await _sweep(connection)
             if instead_of is not None:
                 await _end(connection, instead_of)
