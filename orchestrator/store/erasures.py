@@ -76,6 +76,9 @@ _STOP = text("""
 """)
 _CHUNK = 1_000
 
+# Examples of what an administrator's bulk action over every tenant could not do: whose each is, only its job would say.
+_UNTELL = text("UPDATE bulk_actions SET examples = '[]' WHERE tenant IS NULL AND examples <> '[]'")
+
 _LEFT = text("""
     SELECT (SELECT count(*) FROM jobs
             WHERE tenant = :tenant AND coalesce(finished_at, 'infinity') = 'infinity') AS running,
@@ -189,6 +192,7 @@ class Erasures(Part):
             await count(connection, round_, **counts)
             if _CHUNK in counts.values():  # there may be more: another round goes on
                 return None
+            await connection.execute(_UNTELL)
             # Behind the tenant's row: whoever was changing it has recorded that by now.
             await count(connection, round_, audit_blanked=await blank(connection, round_.tenant, round_.erasure.id))
             found = await connection.execute(select(erasures).where(erasures.c.id == round_.erasure.id))

@@ -97,6 +97,23 @@ async def test_a_tenant_is_not_closed_while_anything_of_its_is_left(store: Store
         await database.execute("INSERT INTO reviews (job_id, tenant) VALUES (gen_random_uuid(), 'acme')")
 
 
+async def test_an_administrators_bulk_action_over_every_tenant_tells_no_erased_ones_jobs(
+    store: Store, database: asyncpg.Connection
+) -> None:
+    await store.add_key("key", "acme", "tests", master=1)
+    await database.execute(
+        """
+        INSERT INTO bulk_actions (id, owner, administrative, action, filter, actor, asked_by, expected, about, examples)
+        VALUES ('bulk_1', 'us', true, 'cancel', '{}', '{}', 'us', 1, false, '[{"job": "video_1"}]')
+        """
+    )
+    await store.request_erasure("acme", by="tests", keep_usage=False)
+    round_ = await store.next_erasure(hold_s=60)
+    assert round_ is not None
+    assert await store.close_tenant(round_) is not None
+    assert [tuple(row) for row in await database.fetch("SELECT id, examples FROM bulk_actions")] == [("bulk_1", "[]")]
+
+
 @pytest.mark.parametrize("tenant", ["tenant7", "nobody"])
 async def test_what_a_round_asks_of_the_jobs_is_found_by_index_however_many_others_have(
     store: Store, database_url: str, database: asyncpg.Connection, tenant: str
