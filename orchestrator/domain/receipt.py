@@ -25,8 +25,8 @@ REMAINS: Final = (
                 "go when their own retention is over"),
     ("logs", "lines with the tenant's name and ids of its jobs go when the collector's retention is over"),
     ("audit log", "entries stay without their values, so that the chain still verifies"),
-    ("bulk actions", "those of administrators over every tenant go when they are old, and until then have no example of "
-                     "its jobs; what their filters named stays in them"),
+    ("bulk actions", "those of administrators over every tenant go when they are old; until then they have no example "
+                     "of its jobs, and what their filters named"),
     ("workers' memory", "a loaded model keeps its last 32 prompts until others push them out or it ends; nothing of a "
                         "tenant's is on workers' disks once a render is over"),
     ("LoRA adapters", "are the deployment's, as configured; no tenant has any"),
