@@ -26,6 +26,7 @@ export default {
   "filters.clear": "Clear filters",
   "player.none": "No picture yet",
   "player.broken": "The video could not be played",
+  "gantt.legend": "What the bars mean",
   "table.empty": "Nothing here",
   "chart.time": "Time",
   "table.more": "More",

@@ -26,6 +26,7 @@ export default {
   "filters.clear": "清除筛选",
   "player.none": "还没有画面",
   "player.broken": "视频无法播放",
+  "gantt.legend": "图例",
   "table.empty": "这里没有内容",
   "chart.time": "时间",
   "table.more": "更多",

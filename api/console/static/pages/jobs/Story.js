@@ -9,18 +9,22 @@ import { Gantt } from "../../parts/Bars.js";
 import { Card, Facts } from "../../parts/Card.js";
 import { State, stateWord } from "../../parts/State.js";
 
-/** @type {Record<string, string>} */
-const TONES = {
-  waiting: "grey",
-  assigned: "amber",
-  encoding: "violet",
-  denoising: "blue",
-  rendering: "blue",
-  preempted: "red",
-  decoding: "accent",
-  finishing: "amber",
-  uploading: "green",
+/**
+ * The colour and the pattern of each stage: no two have the same pattern, for whoever cannot tell the colours apart.
+ * @type {Record<string, {tone: string, fill?: string}>}
+ */
+const LOOKS = {
+  waiting: { tone: "grey", fill: "slash" },
+  assigned: { tone: "amber", fill: "grid" },
+  encoding: { tone: "violet", fill: "dots" },
+  denoising: { tone: "blue" },
+  rendering: { tone: "blue", fill: "bars" },
+  preempted: { tone: "red", fill: "cross" },
+  decoding: { tone: "accent", fill: "back" },
+  finishing: { tone: "pink", fill: "lines" },
+  uploading: { tone: "green", fill: "checks" },
 };
+const OTHER = { tone: "grey", fill: "edge" };
 
 // The way to a worker is a part of the beginning that nobody waits for.
 /** @type {Record<string, string>} */
@@ -35,7 +39,7 @@ export function Life({ job }) {
     const lane = lanes.get(span.attempt) ?? [];
     const stage = SHOWN_AS[span.stage] ?? span.stage;
     const name = has(`job.stage.${stage}`) ? t(`job.stage.${stage}`) : stage;
-    lane.push({ name, tone: TONES[stage] ?? "grey", from: span.begins_at, to: span.ends_at ?? until });
+    lane.push({ name, ...(LOOKS[stage] ?? OTHER), from: span.begins_at, to: span.ends_at ?? until });
     lanes.set(span.attempt, lane);
   }
   const shown = [...lanes].map(([attempt, spans]) => ({ name: t("job.attempt", { attempt }), spans }));
