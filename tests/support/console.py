@@ -221,8 +221,14 @@ async def findings(page: Page) -> list[str]:
 
 
 async def overflow(page: Page) -> int:
-    """By how many pixels the page is wider than its window."""
-    return int(await page.evaluate("document.documentElement.scrollWidth - innerWidth"))
+    """By how many pixels the page is wider than its window, or a value in a card of a table larger than its place."""
+    return int(
+        await page.evaluate(
+            """Math.max(document.documentElement.scrollWidth - innerWidth,
+                ...[...document.querySelectorAll(".table.cards, .table.cards td")].map((each) =>
+                    Math.max(each.scrollWidth - each.clientWidth, each.scrollHeight - each.clientHeight - 1)))"""
+        )
+    )
 
 
 async def at_rest(page: Page) -> None:
