@@ -40,7 +40,7 @@ _POINTS = 240
 _EXAMPLES = 3
 # Counting looks at all reviews of a campaign: of so many videos, a count is good for so long.
 MANY_VIDEOS = 10_000
-_COUNT_S = 5.0
+COUNT_S = 5.0
 # Failed rows that are looked at for their reasons.
 MOST_FAILURES = 50_000
 
@@ -130,12 +130,12 @@ class Reviewing:
         """How far people have come."""
         campaign = await self._campaigns.get(tenant, campaign_id)
         known = self._counted.get(campaign.number)
-        if known is not None and time.monotonic() - known[0] < _COUNT_S:
+        if known is not None and time.monotonic() - known[0] < COUNT_S:
             return campaign, known[1]
         found = await self._store.count_reviews(campaign)
         if campaign.counts.succeeded >= MANY_VIDEOS:
             now = time.monotonic()
-            self._counted = {of: each for of, each in self._counted.items() if now - each[0] < _COUNT_S}
+            self._counted = {of: each for of, each in self._counted.items() if now - each[0] < COUNT_S}
             self._counted[campaign.number] = (now, found)
         return campaign, found
 
