@@ -130,6 +130,28 @@ async def apply(request: Request, campaign_id: str, tenant: deps.Tenant) -> Resp
     return reply(schemas.ReviewsApplied(new_seed=done.new_seed, drop=done.drop, campaign=told))
 
 
+@router.post(
+    "/v1/campaigns/{campaign_id}/reviews/promote",
+    response_model=schemas.ReviewsPromoted,
+    summary="Render what reviewers approved in full",
+    **DOCS.route(
+        Scope.CAMPAIGNS,
+        reads=Body(fields=schemas.PromoteReviews, examples={"typical": {}}, required=False),
+        errors=(404,),
+        example=schemas.PROMOTED_EXAMPLE,
+    ),
+)
+async def promote(request: Request, campaign_id: str, tenant: deps.Tenant) -> Response:
+    """All that is approved and was not rendered so yet, however many: again, with the seeds that they had.
+
+    What is about to be rendered so is not asked for twice. A campaign that was completed goes on.
+    """
+    fields = typed(schemas.PromoteReviews, await read_optional(request))
+    done = await deps.services(request).reviewing.promote(tenant, campaign_id, fields.profile or "exact")
+    told = await described(request, done.campaign)
+    return reply(schemas.ReviewsPromoted(rows=done.rows, campaign=told))
+
+
 @router.get(
     "/v1/campaigns/{campaign_id}/reviews/export",
     response_class=Response,

@@ -23,6 +23,7 @@ from orchestrator.ports.reviews import (
     FailureGroup,
     Met,
     ProgressPoint,
+    Promoted,
     ReviewCounts,
     Reviewed,
     ReviewStore,
@@ -154,7 +155,7 @@ class Reviewing:
             yield page.videos
 
     async def apply(self, tenant: str, campaign_id: str) -> Carried:
-        """Carry out what was rejected: rows are left out, or rendered again with another seed."""
+        """Carry out what was rejected, thousands at once: rows are left out, or rendered anew with another seed."""
         await self._campaigns.get(tenant, campaign_id)
         revisions = self._settings.revisions
 
@@ -163,7 +164,21 @@ class Reviewing:
 
         found = await self._store.apply_reviews(campaign_id, tenant, carry, reviewer())
         if found is None:
-            raise NotFound(f"no campaign with the id {campaign_id[:80]!r}")
+            raise _no_campaign(campaign_id)
+        self._counted.pop(found.campaign.number, None)
+        return found
+
+    async def promote(self, tenant: str, campaign_id: str, profile: str = "exact") -> Promoted:
+        """Render in full, with the seeds that they had, all that is approved and was not yet."""
+        await self._campaigns.get(tenant, campaign_id)
+
+        def promote(now: Campaign, places: tuple[int, ...]) -> Change:
+            return commands.promote(now, places, profile, datetime.now(UTC))
+
+        found = await self._store.promote_reviews(campaign_id, tenant, profile, promote)
+        if found is None:
+            raise _no_campaign(campaign_id)
+        self._counted.pop(found.campaign.number, None)
         return found
 
     # ------------------------------------------------------------ how it got on
@@ -192,6 +207,10 @@ def holder_of(holder: str | None) -> str:
     if not holder:
         raise InvalidField("must not be empty", param="holder")
     return f"{reviewer()}/{holder}"
+
+
+def _no_campaign(campaign_id: str) -> NotFound:
+    return NotFound(f"no campaign with the id {campaign_id[:80]!r}")
 
 
 def _not_found(video_id: str, param: str | None = None) -> NotFound:

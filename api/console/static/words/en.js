@@ -737,6 +737,7 @@ export default {
   "review.apply.do": "Carry them out",
   "review.apply.what": "{again} are rendered again with other seeds, {drop} are left out. That cannot be undone.",
   "review.applied": "{again} are rendered again, {drop} are left out",
+  "review.applying": "Rejections that are carried out",
   "review.promote": "Render approved in full",
   "review.promote.ask": "Render {count} approved videos in full?",
   "review.promote.ask.one": "Render {count} approved video in full?",
@@ -745,8 +746,6 @@ export default {
   "review.promote.nothing": "What is approved is rendered in full already",
   "review.promote.done": "{count} rows are rendered in full",
   "review.promote.done.one": "{count} row is rendered in full",
-  "review.promote.some":
-    "{count} rows are rendered in full, as many as go at once. More are approved: ask again for those.",
   "review.key.next": "Next video",
   "review.key.previous": "Video before",
   "review.key.1": "Rate 1",
