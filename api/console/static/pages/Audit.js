@@ -103,7 +103,7 @@ export function Audit() {
       name: "change",
       title: t("audit.change"),
       wide: true,
-      cell: (/** @type {any} */ row) => html`<span class="clip">${changed(row)}</span>`,
+      cell: (/** @type {any} */ row) => html`<span class="clip changed">${changed(row)}</span>`,
     },
   ];
   return html`

@@ -83,8 +83,9 @@ export function Table({
     };
     const row = rows[current.current];
     const step = /** @type {Record<string, number>} */ (steps)[event.key];
-    // Arrows scroll the page unless the table has the focus; j and k are the table's everywhere.
-    if (step && (event.key.length === 1 || box.current?.contains(document.activeElement)))
+    // Arrows scroll the page unless the table has the focus; j and k are everywhere that of one whose rows do something.
+    const acts = open || Object.keys(keys).length > 0;
+    if (step && ((acts && event.key.length === 1) || box.current?.contains(document.activeElement)))
       choose(current.current + step);
     else if (event.key === "Enter" && row && open && !(/** @type {Element} */ (event.target).closest("a, button")))
       open(row);
@@ -102,7 +103,7 @@ export function Table({
     return html`<div class="card">${empty ?? html`<div class="empty">${t("table.empty")}</div>`}</div>`;
   const shown = rows.slice(seen.from, seen.to);
   return html`
-    <div ref=${box} class=${classes("table", cards ? "cards" : rows.length > ALL_DRAWN && "tall")} tabindex="0" role="region" aria-label=${label}>
+    <div ref=${box} class=${classes("table", cards && "cards", rows.length > ALL_DRAWN && (cards ? "many" : "tall"))} tabindex="0" role="region" aria-label=${label}>
       <table role="table" aria-rowcount=${hasMore ? -1 : rows.length + 1}>
         <thead role="rowgroup">
           <tr role="row">${columns.map((column, j) => html`<th role="columnheader" aria-colindex=${j + 1} scope="col" class=${column.end ? "end" : ""} style=${{ width: column.width }}>${column.title}</th>`)}</tr>

@@ -1209,6 +1209,7 @@ export default {
   "make.profile.exact": "Nothing is approximated.",
   "make.profile.fast": "Steps reuse much of the one before: quicker, nearly the same.",
   "make.profile.draft": "Fewer steps at a smaller size: to look at, and to promote later.",
+  "make.frames.rule": "{low} to {high} frames in steps of {step}",
   "make.fps.hint": "{low} to {high}; frames between are interpolated.",
   "make.steps.hint": "1 to {most}",
   "make.guidance.hint": "0 to {most}",

@@ -1182,6 +1182,7 @@ export default {
   "make.profile.exact": "不做任何近似。",
   "make.profile.fast": "各步复用前一步的大部分结果：更快，几乎一致。",
   "make.profile.draft": "更少步数、更小尺寸：先看效果，之后再提升。",
+  "make.frames.rule": "{low} 至 {high} 帧，每 {step} 帧一档",
   "make.fps.hint": "{low} 至 {high}；中间帧由插值得到。",
   "make.steps.hint": "1 至 {most}",
   "make.guidance.hint": "0 至 {most}",
