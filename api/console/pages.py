@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import cache
 from urllib.parse import urlsplit
 
@@ -26,7 +27,9 @@ _HEADERS = {
 # The files of one release never change under their release's name. What is asked for by another's name is asked for
 # again: it comes from a page of a release before or after this process's.
 _FOR_EVER, _ASK_AGAIN = "public, max-age=31536000, immutable", "no-cache"
-# Signed to see where signed URLs lead; nothing lies there.
+# Signed to see where signed URLs lead; nothing lies there. What hands out S3's credentials may hang, and the console is
+# what one opens then.
+_PATIENCE_S = 1.0
 _NOTHING = Artifact(key="console", size=0, sha256="0" * 64, content_type="image/png")
 
 
@@ -58,12 +61,13 @@ def policy(storage: str) -> str:
 
 
 async def _storage(request: Request) -> str:
-    """The origin of signed URLs, found once; empty while it cannot be had."""
+    """The origin of signed URLs, found once; empty while it cannot be had, which no page waits for."""
     state = request.app.state
     if not hasattr(state, "storage_origin"):
         try:
-            url = urlsplit(await deps.services(request).downloads.sign(_NOTHING, lifetime_s=1))
-        except Unavailable:
+            async with asyncio.timeout(_PATIENCE_S):
+                url = urlsplit(await deps.services(request).downloads.sign(_NOTHING, lifetime_s=1))
+        except (Unavailable, TimeoutError):
             return ""
         state.storage_origin = f"{url.scheme}://{url.netloc}"
     origin: str = state.storage_origin

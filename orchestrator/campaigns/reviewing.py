@@ -13,7 +13,7 @@ from orchestrator.campaigns.campaigns import Campaigns
 from orchestrator.config import Settings
 from orchestrator.domain.campaign import Campaign
 from orchestrator.domain.errors import InvalidField, NotFound, WrongState
-from orchestrator.domain.job import parse_public_id
+from orchestrator.domain.job import parse_public_id, public_id
 from orchestrator.domain.reviews import MAX_REASON, Entry, Opinion, Remedy, Review, Verdict, before, checked
 from orchestrator.domain.texts import check_text
 from orchestrator.intake.jobs import Jobs
@@ -85,7 +85,11 @@ class Reviewing:
             seed = random.getrandbits(_SEED_BITS)
             job = await self._jobs.reseed(tenant, video_id, seed, idempotency_key=f"review-{video_id}-{version}")
             await self._store.note_applied(of, tenant, version, job.id, reviewer())
-        return (await self._of(tenant, video_id)).review
+            if (now := (await self._of(tenant, video_id)).review).applied_as != job.id:
+                # Nobody wants it any more, and no other call comes to it: its key has the version.
+                await self._jobs.cancel(tenant, public_id(job.id))
+                raise WrongState("what was asked for has been taken back meanwhile: no other video is made")
+        return now
 
     async def list(self, tenant: str, *, limit: int, after: str | None, decision: Verdict | None) -> Sequence[Review]:
         """A page of reviews, the newest video first."""

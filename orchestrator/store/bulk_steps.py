@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Row, Uuid, bindparam, func, select, text, update
+from sqlalchemy import ARRAY, Row, Select, Uuid, bindparam, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.domain.audit import Action
@@ -85,7 +86,20 @@ class BulkSteps(Part):
 
     async def next_of_bulk(self, bulk: Bulk, *, limit: int) -> Stretch:
         wanted = _as_asked(bulk)
-        rows = window(wanted, after=bulk.cursor, newest_first=False, size=WINDOW).subquery("seen")
+        look = partial(window, wanted, after=bulk.cursor, newest_first=False)
+        matches = await self._matching(bulk, wanted, look(size=WINDOW), limit)
+        if len(matches) == limit:
+            return Stretch(matches=matches, cursor=matches[-1].job_id)
+        # How far a window goes is known first, and then it is read up to there: where jobs are swept between two looks,
+        # the second goes further than the first, and what the first has not seen would be passed by.
+        stopped = await self._database.fetch(look(size=1).offset(WINDOW - 1).with_only_columns(jobs.c.id))
+        until = stopped[0].id if stopped else None
+        whole = look(size=2 * WINDOW)  # more than come between two looks
+        matches = await self._matching(bulk, wanted, whole if until is None else whole.where(jobs.c.id <= until), limit)
+        return Stretch(matches=matches, cursor=matches[-1].job_id if len(matches) == limit else until)
+
+    async def _matching(self, bulk: Bulk, wanted: JobFilter, among: Select[Any], limit: int) -> list[Match]:
+        rows = among.subquery("seen")
         query = (
             select(rows.c.id.label("job_id"), rows.c.tenant, rows.c.state, rows.c.campaign)
             .where(*chosen(wanted, rows.c, states=False))
@@ -94,12 +108,7 @@ class BulkSteps(Part):
             .limit(limit)
         )
         found = await self._database.fetch(query)
-        matches = [Match(**{**row._mapping, "state": JobState(row.state)}) for row in found]
-        if len(matches) == limit:
-            return Stretch(matches=matches, cursor=matches[-1].job_id)
-        last = window(wanted, after=bulk.cursor, newest_first=False, size=1).offset(WINDOW - 1)
-        stopped = await self._database.fetch(last.with_only_columns(jobs.c.id))
-        return Stretch(matches=matches, cursor=stopped[0].id if stopped else None)
+        return [Match(**{**row._mapping, "state": JobState(row.state)}) for row in found]
 
     async def carry_bulk(self, bulk: Bulk, token: UUID, stretch: Stretch) -> Progress | None:
         able = [match for match in stretch.matches if _passed(bulk, match) is None]

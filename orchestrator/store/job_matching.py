@@ -51,7 +51,7 @@ def window(wanted: JobFilter, *, after: UUID | None, newest_first: bool, size: i
         query = query.where(text("jobs.state = 'failed'"))  # as a word of the statement, for its partial index
     if wanted.created_to is not None:
         # No lower bound: the jobs of a campaign have ids of the moment when it was made.
-        query = query.where(jobs.c.id < first_id(wanted.created_to + _SKEW))
+        query = query.where(jobs.c.id < first_id(wanted.created_to, later=_SKEW))
     if after is not None:
         query = query.where(jobs.c.id < after if newest_first else jobs.c.id > after)
     return query.order_by(jobs.c.id.desc() if newest_first else jobs.c.id.asc()).limit(size)
@@ -155,7 +155,10 @@ OF_ROWS = text("""
 """).bindparams(bindparam("tenant", type_=Text), bindparam("custom_id", type_=Text))
 
 
-def first_id(moment: datetime) -> UUID:
-    """The least UUIDv7 of a moment (RFC 9562, section 5.7: milliseconds in the first 48 bits)."""
-    millis = max(0, min(2**48 - 1, int(moment.timestamp() * 1000)))
+def first_id(moment: datetime, *, later: timedelta = timedelta()) -> UUID:
+    """The least UUIDv7 of a moment (RFC 9562, section 5.7: milliseconds in the first 48 bits).
+
+    `later` is added to its seconds: no `datetime` lies behind the last one, which a filter may name.
+    """
+    millis = max(0, min(2**48 - 1, int((moment.timestamp() + later.total_seconds()) * 1000)))
     return UUID(int=millis << 80)

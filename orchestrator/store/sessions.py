@@ -21,6 +21,8 @@ _REMEMBERED = text("interval '15 minutes'")
 # Of those that are over, in one sign-in.
 _SWEPT = 1_000
 _OF = console_sessions.c
+# Counting those of one holder and adding to them is one act.
+_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('cogmill:sessions:' || :holder, 0))")
 
 
 class Sessions(Part):
@@ -28,13 +30,14 @@ class Sessions(Part):
         self, session: NewSession, *, life_s: float, instead_of: str | None, at_most: int
     ) -> Session | None:
         async def add(connection: AsyncConnection) -> Session | None:
+            await connection.execute(_LOCK, {"holder": session.holder})
             await _sweep(connection)
             if instead_of is not None:
                 await _end(connection, instead_of)
             row = await _insert(connection, session, life_s)
             if row is None:
                 return None
-            for old in (await connection.scalars(_beyond(session.holder, at_most))).all():
+            for old in (await connection.scalars(_beyond(row, at_most))).all():
                 await _end(connection, old)
             after = {"holder": session.holder, "expires_at": row.expires_at}
             await record(connection, _change(Action.SESSION_BEGIN, row, after=after))
@@ -95,10 +98,10 @@ async def _sweep(connection: AsyncConnection) -> None:
     )
 
 
-def _beyond(holder: str, at_most: int) -> Select[str]:
-    """The holder's open sessions but for the last that were begun."""
-    mine = select(_OF.id).where(_OF.holder == holder, _OF.expires_at > func.cogmill_now())
-    return mine.order_by(_OF.created_at.desc(), _OF.id).offset(at_most)
+def _beyond(new: Row[Any], at_most: int) -> Select[str]:
+    """The holder's open sessions but for the new one, whatever a clock that was set back says of it, and the last."""
+    mine = select(_OF.id).where(_OF.holder == new.holder, _OF.id != new.id, _OF.expires_at > func.cogmill_now())
+    return mine.order_by(_OF.created_at.desc(), _OF.id).offset(at_most - 1)
 
 
 def _change(action: Action, row: Row[Any], **values: Any) -> Change:

@@ -12,8 +12,9 @@ import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import requests
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
@@ -37,7 +38,7 @@ class Otlp:
 
     def __init__(self, settings: TracingSettings, process: str) -> None:
         # What is None here, OpenTelemetry's own variables say.
-        exporter = OTLPSpanExporter(endpoint=settings.traces_url, headers=settings.header_fields)
+        exporter = OTLPSpanExporter(endpoint=settings.traces_url, headers=settings.header_fields, session=_session())
         self._exporter = _Counted(exporter)
         ratio = settings.ratio
         self._provider = TracerProvider(
@@ -101,6 +102,28 @@ class _Made:
         if self._span.is_recording():
             metrics.spans.labels("made").inc()
         self._span.end(_nanoseconds(at))
+
+
+def _session() -> requests.Session | None:
+    """None where a provider of credentials is named, which brings its own."""
+    names = ("OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER",
+             "OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER")  # fmt: skip
+    return None if any(map(os.environ.get, names)) else _Statuses()
+
+
+class _Statuses(requests.Session):
+    """Looks at the status of an answer alone. A body without an end would fill the memory, and one that comes slowly
+    hold up all that is sent later: the time limit is for each piece of it.
+
+    A redirect, which the SDK neither follows nor takes for a failure, is one.
+    """
+
+    def send(self, request: requests.PreparedRequest, **how: Any) -> requests.Response:
+        response = super().send(request, **{**how, "stream": True})
+        response.close()
+        if 300 <= response.status_code < 400:
+            raise requests.RequestException(f"redirected ({response.status_code}): name the collector's own address")
+        return response
 
 
 class _Counted(SpanExporter):

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
-from playwright.async_api import Locator, Page, Request, expect
+from playwright.async_api import Locator, Page, Request, Route, expect
 
 from orchestrator.config import Settings
 from orchestrator.domain.job import Artifact, Claim, Failure
@@ -205,3 +205,83 @@ async def test_an_api_that_is_stopped_and_started_again_loses_no_half_filled_for
         await page.locator("[data-secret]").wait_for()
     names = [each["name"] for each in (await console.api.http.get("/v1/keys")).json()["data"]]
     assert names.count("half a thou") == 1
+
+
+KEEPS_NOTHING = """
+    for (const name of ["localStorage", "sessionStorage"])
+        Object.defineProperty(window, name, { get() { throw new DOMException("kept nothing", "SecurityError"); } });
+"""
+
+
+async def test_a_browser_that_keeps_nothing_shows_the_console_and_says_what_it_lacks(console: Console) -> None:
+    page = await console.page("/new/video", spoilt=True)
+    await page.context.add_init_script(KEEPS_NOTHING)
+    await page.reload()
+    await page.get_by_label("Prompt", exact=True).fill("not kept")
+    await page.get_by_role("button", name="Make it").click()
+    await page.get_by_role("heading", name="not kept").wait_for()
+    await page.goto(f"{console.url}/review?campaign={await Desks.of(console.api).done(1)}&view=queue")
+    await page.get_by_role("option").first.wait_for()
+    await page.context.clear_cookies()
+    await page.context.add_init_script("Object.defineProperty(navigator, 'cookieEnabled', { value: false })")
+    await page.reload()
+    await page.get_by_label("API key").fill("cgm_any.key")
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.get_by_role("alert")).to_contain_text("keeps no cookies")
+
+
+async def test_by_plain_http_videos_are_made_and_jobs_acted_on(console: Console) -> None:
+    """What a browser has by https and on its own machine alone: https://www.w3.org/TR/secure-contexts/."""
+    page = await console.page("/new/video", spoilt=True)
+    await page.context.add_init_script(
+        "delete Crypto.prototype.randomUUID; delete Navigator.prototype.clipboard; delete window.Notification;"
+    )
+    await page.reload()
+    await page.get_by_label("Prompt", exact=True).fill("by plain http")
+    await page.get_by_role("button", name="Make it").click()
+    await page.get_by_role("heading", name="by plain http").wait_for()
+    await page.goto(f"{console.url}/jobs?text=by+plain+http")
+    await page.get_by_role("button", name="Act on all that match").click()
+    await page.get_by_role("dialog").locator(".expected").wait_for()
+    await page.goto(f"{console.url}/review?campaign={await Desks.of(console.api).done(1)}")
+    await page.get_by_role("option").first.wait_for()
+    assert console.errors == []
+
+
+async def test_what_was_typed_as_one_tenant_is_not_sent_as_another_who_signed_in_in_another_tab(
+    console: Console,
+) -> None:
+    page = await console.page("/new/video")
+    await page.get_by_label("Prompt", exact=True).fill("of this tenant alone")
+    # The page's policy forbids Playwright's own waiting for a function.
+    kept = "new Promise((go) => setInterval(() => JSON.stringify(localStorage).includes('of this') && go(), 50))"
+    await page.evaluate(kept)
+    other = await console.api.key(f"{console.api.tenant}-other")
+    await console.sign_in(page.context, other)
+    await page.get_by_role("button", name="Make it").click()
+    await expect(page.locator(".who")).to_contain_text(f"{console.api.tenant}-other")
+    await expect(page.get_by_label("Prompt", exact=True)).to_have_value("")
+    async with await console.api.client(f"{console.api.tenant}-other") as theirs:
+        assert (await theirs.get("/v1/jobs")).json()["data"] == []
+    await console.sign_in(page.context)
+    await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    await expect(page.locator(".who")).not_to_contain_text("-other")
+    await expect(page.get_by_label("Prompt", exact=True)).to_have_value("of this tenant alone")
+
+
+async def test_a_page_of_the_network_in_the_apis_place_is_an_api_that_is_away(console: Console) -> None:
+    page = await console.page("/new/video", spoilt=True)
+
+    async def instead(route: Route) -> None:
+        await route.fulfill(status=200, content_type="text/html", body="<title>Sign in to this network</title>")
+
+    await page.get_by_label("Prompt", exact=True).fill("not lost")
+    for path in ("**/v1/**", "**/console/session"):
+        await page.context.route(path, instead)
+    await page.get_by_role("button", name="Make it").click()
+    await expect(page.get_by_role("alert").first).to_contain_text("Cogmill cannot be reached")
+    await page.reload()
+    await page.locator(".banner").wait_for()
+    await page.context.unroute_all()
+    await page.get_by_role("button", name="Make it").wait_for()
+    await expect(page.locator(".banner")).to_have_count(0)

@@ -27,6 +27,11 @@ async def sign_in(page: Page, key: str) -> None:
     await page.get_by_role("button", name="Sign in", exact=True).click()
 
 
+async def sign_out(page: Page) -> None:
+    await page.get_by_role("button", name="Account").click()
+    await page.get_by_role("menuitem", name="Sign out").click()
+
+
 async def test_a_key_signs_in_and_out_a_wrong_one_is_told_so_and_none_is_kept_in_the_browser(console: Console) -> None:
     page = await console.page("/parts?tab=empty", signed_in=False)
     await sign_in(page, "cgm_wrong.key")
@@ -38,8 +43,11 @@ async def test_a_key_signs_in_and_out_a_wrong_one_is_told_so_and_none_is_kept_in
     assert page.url.endswith("/console/parts?tab=empty"), "what was asked for is not where one is led"
     kept = await page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])")
     assert key_of(console) not in kept
-    await page.get_by_role("button", name="Account").click()
-    await page.get_by_role("menuitem", name="Sign out").click()
+    async with away(page):
+        await sign_out(page)
+        await page.get_by_text("You are still signed in").wait_for()
+    await console.sign_in(page.context)  # anew, in another tab: that is what ends, too
+    await sign_out(page)
     await expect(page.get_by_label("API key")).to_be_visible()
 
 

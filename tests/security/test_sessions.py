@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -225,6 +226,21 @@ class TestItsEnd:
             async with signed_in(api.app, key) as http:
                 made.append(http.cookies[COOKIE])
         assert [await stands(api, cookie) for cookie in made] == [401, *[200] * 20]
+        # As after a clock that ran an hour fast: those that were begun then are the younger ones for ever.
+        later = "SET created_at = created_at + interval '1 hour', used_at = used_at + interval '1 hour'"
+        await sql(api, f"UPDATE console_sessions {later} WHERE tenant = $1", api.tenant)
+        async with signed_in(api.app, key) as http:
+            assert await stands(api, http.cookies[COOKIE]) == 200
+
+    async def test_nor_are_there_more_where_all_sign_in_at_once(self, api: Api) -> None:
+        key = await api.key()
+
+        async def begun() -> str:
+            async with signed_in(api.app, key) as http:
+                return http.cookies[COOKIE]
+
+        made = await asyncio.gather(*(begun() for _ in range(50)))
+        assert [await stands(api, cookie) for cookie in made].count(200) == 20
 
     async def test_what_is_long_over_leaves_the_database_with_the_next_sign_in(self, api: Api) -> None:
         async with signed_in(api.app, await api.key()):

@@ -34,7 +34,10 @@ class Seen:
 
 @dataclass
 class Collector:
-    """`status` is what it answers; while `open` is cleared requests hang. `raw` is all that came, as it came."""
+    """`status` is what it answers; while `open` is cleared requests hang, and while `brief` is its answers have no end.
+
+    `raw` is all that came, as it came.
+    """
 
     status: int = 200
     port: int = 0
@@ -42,6 +45,7 @@ class Collector:
     raw: list[bytes] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     open: threading.Event = field(default_factory=threading.Event)
+    brief: threading.Event = field(default_factory=threading.Event)
     came: threading.Condition = field(default_factory=threading.Condition)
 
     @property
@@ -108,6 +112,7 @@ def collecting() -> Iterator[Collector]:
     """A collector for the block."""
     collector = Collector()
     collector.open.set()
+    collector.brief.set()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -119,8 +124,10 @@ def collecting() -> Iterator[Collector]:
             if collector.status == 200:
                 collector.take({name.lower(): value for name, value in self.headers.items()}, body)
             self.send_response(collector.status)
-            self.send_header("content-length", "0")
+            if collector.brief.is_set():
+                self.send_header("content-length", "0")
             self.end_headers()
+            collector.brief.wait(60)
 
         def log_message(self, format: str, *args: object) -> None: ...
 
@@ -133,6 +140,7 @@ def collecting() -> Iterator[Collector]:
         yield collector
     finally:
         collector.open.set()
+        collector.brief.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -187,12 +187,27 @@ def seeded_data_dir(tiny_checkpoint: Callable[[str], Path]) -> Iterator[Callable
         yield make
 
 
+_SHARED = pytest.StashKey[Up]()
+
+
 @pytest.fixture(scope="session")
-def _shared_stack(seeded_data_dir: Callable[[str], Path], collector: Collector) -> Iterator[Up]:
+def _shared_stack(
+    request: pytest.FixtureRequest, seeded_data_dir: Callable[[str], Path], collector: Collector
+) -> Iterator[Up]:
     running = Up.start(seeded_data_dir("shared"), "--port", "0", traces_to=collector.url)
+    request.config.stash[_SHARED] = running
     try:
         yield running
     finally:
+        running.end()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """A folder's last test stops the session's stack: a tenth of a core is for the other tests again."""
+    running = item.config.stash.get(_SHARED, None)
+    leaves = nextitem is not None and nextitem.path.parent != item.path.parent
+    if leaves and running is not None and running.process.poll() is None:
         running.end()
 
 

@@ -9,9 +9,12 @@ import httpx
 import pytest
 
 from orchestrator.config.logins import Login
+from orchestrator.domain.job import parse_public_id
 from orchestrator.domain.rights import ROLES, Role
 from orchestrator.intake.bulk import MOST_RUNNING, BulkCarrier
-from orchestrator.store import Store
+from orchestrator.ports.bulk import Match
+from orchestrator.store import Store, bulk_steps
+from orchestrator.store.bulk_steps import BulkSteps
 from tests.contract.api.test_jobs import admin_of, made, row_of
 from tests.support.api import Api
 from tests.support.logins import acting
@@ -137,6 +140,29 @@ async def test_a_dry_run_begins_nothing(api: Api) -> None:
         "object": "bulk_action.preview", "action": "cancel", "expected": {"count": 1, "about": False},
     }  # fmt: skip
     assert (await api.http.get("/v1/bulk-actions")).json()["data"] == []
+
+
+async def test_jobs_until_the_last_second_that_there_is_are_counted(api: Api) -> None:
+    await made(api)
+    told = await asked(api.http, "cancel", dry_run=True, filter={"created_to": "9999-12-31T23:59:59Z"})
+    assert told["expected"]["count"] == 1
+
+
+async def test_jobs_that_are_swept_meanwhile_hide_no_others(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [await made(api) for _ in range(7)]
+    bulk = await asked(api.http, "cancel")
+    monkeypatch.setattr(bulk_steps, "WINDOW", 3)
+    matching, swept = BulkSteps._matching, iter(jobs[:2])
+
+    async def then_sweep(self: BulkSteps, *args: Any) -> list[Match]:
+        found = await matching(self, *args)
+        for job in swept:
+            await run(api, "DELETE FROM jobs WHERE id = $1", parse_public_id(job))
+        return found
+
+    monkeypatch.setattr(BulkSteps, "_matching", then_sweep)
+    await carried(api, bulk)
+    assert await states(api) == dict.fromkeys(jobs[2:], "cancelled")
 
 
 async def test_one_that_is_called_off_goes_no_further_and_a_repeated_one_is_the_first(api: Api) -> None:

@@ -19,6 +19,8 @@ import pytest_asyncio
 
 from orchestrator.campaigns import campaigns, reviewing
 from orchestrator.domain.campaign import CampaignState
+from orchestrator.domain.job import Job
+from orchestrator.intake.jobs import Jobs
 from orchestrator.store import review_sheets, reviews
 from tests.support.api import Api
 from tests.support.campaigns import FAILS, PROMPT, CampaignScene, a_campaign_scene
@@ -421,6 +423,26 @@ async def test_a_video_of_no_campaign_is_rejected_and_rendered_again_once(api: A
     made = (await api.http.get(f"/v1/videos/{first['applied_as']}")).json()
     assert (made["retry_of"], made["prompt"], made["seed"] != 7) == (video_id, "a mill", True)
     assert await api.rows() == 2
+
+
+async def test_who_takes_a_rejection_back_while_it_is_carried_out_has_no_video_made(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video_id = (await api.http.post("/v1/videos", json={"prompt": "a mill"})).json()["id"]
+    await api.succeed(video_id)
+    path = f"/v1/reviews/{video_id}"
+    (await api.http.put(path, json={"version": 0, "decision": "reject"})).raise_for_status()
+    reseed = Jobs.reseed
+
+    async def slowly(self: Jobs, *args: Any, **kwargs: Any) -> Job:
+        made = await reseed(self, *args, **kwargs)
+        (await api.http.post(f"{path}/undo", json={"version": 1})).raise_for_status()
+        return made
+
+    monkeypatch.setattr(Jobs, "reseed", slowly)
+    assert blamed(await api.http.post(f"{path}/render_again", json={"version": 1})) == (400, "wrong_state", None)
+    states = [job["state"] for job in (await api.http.get("/v1/jobs")).json()["data"]]
+    assert states == ["cancelled", "succeeded"]
 
 
 # ---------------------------------------------------------------- how it got on

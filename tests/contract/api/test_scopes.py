@@ -11,7 +11,7 @@ from starlette.routing import Route
 from api.app import create_app
 from api.wire.scopes import scope_of
 from orchestrator.domain.rights import Scope
-from tests.support.api import Api, api_settings, in_process
+from tests.support.api import Api, api_settings, document, in_process
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -25,7 +25,7 @@ def _security(operation: dict[str, Any]) -> str:
 
 
 APP = create_app(api_settings("postgresql://nowhere/none"))
-DOCUMENT: dict[str, Any] = APP.openapi()
+DOCUMENT: dict[str, Any] = document()
 # What needs no key at all, of the document's routes.
 OPEN = {"/healthz", "/readyz", "/metrics", "/.well-known/jwks.json"}
 # The console's: its page and files are everybody's, its sessions need a cookie (`tests/security/test_sessions.py`).

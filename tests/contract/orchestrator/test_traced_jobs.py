@@ -277,6 +277,24 @@ async def test_a_collector_that_hangs_or_refuses_costs_spans_and_no_job(scene: S
     await until(collector, trace_id, "submit", "attempt 1")
 
 
+async def test_an_answer_without_an_end_holds_up_no_span_and_a_redirect_is_a_refusal(collector: Collector) -> None:
+    collector.brief.clear()
+    try:
+        for _ in range(2):  # the second is sent once the first is answered
+            with tracing.span("unending", root=True) as span:
+                pass
+            assert span.context is not None
+            await until(collector, span.context.trace_id, "unending")
+    finally:
+        collector.brief.set()
+    lost = spans_of("refused")
+    collector.status = 307
+    with tracing.span("elsewhere", root=True):
+        pass
+    await asyncio.to_thread(eventually, lambda: spans_of("refused") > lost)
+    collector.status = 200
+
+
 def eventually(true: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 30
     while not true():

@@ -76,9 +76,14 @@ async function reach(/** @type {string} */ path, /** @type {string} */ method, /
   }
 }
 
-/** A proxy's answer for an API that is not there; the API's own 503 has its request id and is a problem of one call. */
-const isAway = (/** @type {Response} */ answer) =>
-  [502, 503, 504].includes(answer.status) && !answer.headers.has("x-request-id");
+/**
+ * Another's answer for an API that is not there: a proxy's error, or a page, such as a network's own for signing in. The
+ * API's own 503 has its request id and is a problem of one call.
+ */
+export const isAway = (/** @type {Response} */ answer) =>
+  answer.ok
+    ? (answer.headers.get("content-type") ?? "").startsWith("text/html")
+    : [502, 503, 504].includes(answer.status) && !answer.headers.has("x-request-id");
 
 function request(/** @type {string} */ method, /** @type {any} */ how) {
   const headers = new Headers(how.headers);

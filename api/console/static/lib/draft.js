@@ -1,4 +1,5 @@
 // What somebody types into a form, kept in this browser until it is sent: a reload, or an API that is away, loses none.
+import { keep, kept as keptText } from "./kept.js";
 import { session } from "./session.js";
 import { useCallback, useEffect, useState } from "./ui.js";
 
@@ -22,14 +23,13 @@ export function useDraft(name, initial) {
     [],
   );
   const forget = useCallback(() => {
-    localStorage.removeItem(key);
+    keep(key, null);
     setValues(initial);
   }, []);
   useEffect(() => {
     const timer = setTimeout(() => {
       const changed = Object.entries(values).filter(([field, value]) => value !== initial[field]);
-      if (changed.length) localStorage.setItem(key, JSON.stringify(Object.fromEntries(changed)));
-      else localStorage.removeItem(key);
+      keep(key, changed.length ? JSON.stringify(Object.fromEntries(changed)) : null);
     }, AFTER_MS);
     return () => clearTimeout(timer);
   }, [values]);
@@ -38,7 +38,7 @@ export function useDraft(name, initial) {
 
 function read(/** @type {string} */ key) {
   try {
-    return JSON.parse(localStorage.getItem(key) ?? "null");
+    return JSON.parse(keptText(key) ?? "null");
   } catch {
     return null;
   }

@@ -1,6 +1,7 @@
 // Who is signed in, as the server says; no key and no token is ever kept by the browser's scripts.
 import { BASE } from "./base.js";
 import { computed, signal } from "./ui.js";
+import { t } from "./words.js";
 
 /**
  * @typedef {{tenant: string, name: string, key_id: string, person: string | null, rights: string[],
@@ -44,16 +45,22 @@ export async function readSession() {
 /** A session has begun, or goes on after an interruption. @param {Session} next */
 export function begin(next) {
   const before = session.value;
-  // Another tenant's page must not show what the one before had loaded.
-  if (expired.value && before && before.tenant !== next.tenant) return location.reload();
+  // Another tenant's page must not show what the one before had loaded, nor send what was typed there: not after an
+  // interruption, and not where somebody else has signed in in another tab.
+  if (before && before.tenant !== next.tenant) return location.reload();
   session.value = next;
   expired.value = false;
   for (const go of waiting.splice(0)) go();
 }
 
-/** Ends the session here and on the server. */
+/** Ends this browser's session here and on the server, also one that has begun in another tab since. */
 export async function signOut() {
-  const csrf = session.value?.csrf ?? "";
-  await fetch(`${BASE}/console/session`, { method: "DELETE", headers: { "x-csrf-token": csrf } });
+  const url = `${BASE}/console/session`;
+  const now = await fetch(url)
+    .then((answer) => (answer.ok ? answer.json() : null))
+    .catch(() => null);
+  const headers = { "x-csrf-token": now?.csrf ?? "" };
+  const ended = await fetch(url, { method: "DELETE", headers }).catch(() => null);
+  if (ended?.status !== 204) throw new Error(t("signout.failed"));
   location.assign(`${BASE}/console`);
 }

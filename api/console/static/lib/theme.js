@@ -1,4 +1,5 @@
 // Light or dark: as the system has it, until somebody chooses.
+import { keep, kept } from "./kept.js";
 import { computed, effect, signal } from "./ui.js";
 
 const KEPT = "cogmill.theme";
@@ -7,8 +8,8 @@ const system = signal(dark.matches);
 dark.addEventListener("change", () => (system.value = dark.matches));
 
 /** @typedef {"light" | "dark" | "system"} Choice */
-const kept = localStorage.getItem(KEPT);
-export const choice = signal(/** @type {Choice} */ (kept === "light" || kept === "dark" ? kept : "system"));
+const before = kept(KEPT);
+export const choice = signal(/** @type {Choice} */ (before === "light" || before === "dark" ? before : "system"));
 
 /** The theme that is seen. */
 export const theme = computed(() => (choice.value === "system" ? (system.value ? "dark" : "light") : choice.value));
@@ -20,6 +21,5 @@ effect(() => {
 /** @param {Choice} next */
 export function chooseTheme(next) {
   choice.value = next;
-  if (next === "system") localStorage.removeItem(KEPT);
-  else localStorage.setItem(KEPT, next);
+  keep(KEPT, next === "system" ? null : next);
 }

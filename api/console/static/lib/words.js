@@ -1,5 +1,6 @@
 // Every text that people read, in their language: `t("jobs.title")`, `t("table.shown", { count: 3 })`.
 import en from "../words/en.js";
+import { keep as keepText, kept } from "./kept.js";
 import { signal } from "./ui.js";
 
 export const LANGUAGES = /** @type {const} */ ({ en: "English", zh: "中文" });
@@ -17,9 +18,8 @@ export const locale = () => (language.value === "zh" ? "zh-CN" : "en-GB");
 
 /** Chooses the language that was chosen before, or the browser's. */
 export async function readLanguage() {
-  const kept =
-    localStorage.getItem(KEPT) ?? navigator.languages.map((tag) => tag.slice(0, 2)).find((tag) => tag in LANGUAGES);
-  await setLanguage(kept && kept in LANGUAGES ? /** @type {Language} */ (kept) : "en", { keep: false });
+  const wanted = kept(KEPT) ?? navigator.languages.map((tag) => tag.slice(0, 2)).find((tag) => tag in LANGUAGES);
+  await setLanguage(wanted && wanted in LANGUAGES ? /** @type {Language} */ (wanted) : "en", { keep: false });
 }
 
 /** @param {Language} next */
@@ -27,7 +27,7 @@ export async function setLanguage(next, { keep = true } = {}) {
   known[next] ??= (await import(`../words/${next}.js`)).default;
   language.value = next;
   document.documentElement.lang = next === "zh" ? "zh-CN" : next;
-  if (keep) localStorage.setItem(KEPT, next);
+  if (keep) keepText(KEPT, next);
 }
 
 /**

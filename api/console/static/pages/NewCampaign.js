@@ -3,6 +3,7 @@ import { api } from "../lib/api.js";
 import { pageUrl } from "../lib/base.js";
 import { useGet } from "../lib/data.js";
 import { useDraft } from "../lib/draft.js";
+import { newId } from "../lib/ids.js";
 import { go, query, step } from "../lib/route.js";
 import { html, useEffect } from "../lib/ui.js";
 import { t } from "../lib/words.js";
@@ -104,7 +105,7 @@ function Fields(/** @type {{models: any[]}} */ { models }) {
   const each = Math.max(1, Number(values.variants) || 1);
   const send = async () => {
     checkUploaded();
-    const token = values.token || crypto.randomUUID();
+    const token = values.token || newId();
     set({ token });
     try {
       const made = await api("/v1/campaigns", {

@@ -3,6 +3,7 @@ import { api, urlOf } from "../lib/api.js";
 import { pageUrl } from "../lib/base.js";
 import { useGet } from "../lib/data.js";
 import { useDraft } from "../lib/draft.js";
+import { newId } from "../lib/ids.js";
 import { go, query } from "../lib/route.js";
 import { html, useRef, useState } from "../lib/ui.js";
 import { t } from "../lib/words.js";
@@ -71,7 +72,7 @@ function Fields(/** @type {{models: any[]}} */ { models }) {
   const send = async () => {
     checkUploaded();
     // Kept with the draft: whoever sends it again after an answer that was lost gets the same video.
-    const token = values.token || crypto.randomUUID();
+    const token = values.token || newId();
     set({ token });
     try {
       const made = await api("/v1/videos", { method: "POST", body, headers: { "idempotency-key": token } });

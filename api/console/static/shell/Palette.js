@@ -7,6 +7,7 @@ import { chooseTheme, theme } from "../lib/theme.js";
 import { html, signal, useEffect, useRef, useState } from "../lib/ui.js";
 import { language, setLanguage, t } from "../lib/words.js";
 import { Icon } from "../parts/Icon.js";
+import { toastProblem } from "../parts/Toast.js";
 import { keysOpen } from "./Keys.js";
 import { visibleRoutes } from "./Navigation.js";
 
@@ -116,7 +117,7 @@ const actions = () => {
       act: () => setLanguage(language.value === "en" ? "zh" : "en"),
     },
     { title: t("keys.title"), kind, icon: "keyboard", act: () => (keysOpen.value = true) },
-    { title: t("signout"), kind, icon: "out", act: signOut },
+    { title: t("signout"), kind, icon: "out", act: () => signOut().catch(toastProblem) },
   ];
 };
 

@@ -1,5 +1,5 @@
 // Signing in: with a key, or with one of the organisations that the deployment trusts.
-import { goAway, Problem, problemOf } from "../lib/api.js";
+import { goAway, isAway, Problem, problemOf } from "../lib/api.js";
 import { BASE } from "../lib/base.js";
 import { go, path, query } from "../lib/route.js";
 import { begin } from "../lib/session.js";
@@ -53,14 +53,16 @@ export function SignInForm() {
     );
   }, []);
   const submit = async () => {
+    if (!navigator.cookieEnabled) throw new Problem({ status: 0, code: "no_cookies", message: "" });
     const answer = await fetch(`${BASE}/console/session`, {
       method: "POST",
       headers: { "content-type": "application/json" },
       body: JSON.stringify({ key: key.trim() }),
-    }).catch(() => {
+    }).catch(() => null);
+    if (!answer || isAway(answer)) {
       goAway();
       throw new Problem({ status: 0, code: "away", message: "" });
-    });
+    }
     if (!answer.ok) throw await problemOf(answer);
     setKey("");
     if (path.value === SIGN_IN) go("/", { replace: true });

@@ -6,6 +6,7 @@ import { html } from "../lib/ui.js";
 import { LANGUAGES, language, setLanguage, t } from "../lib/words.js";
 import { Icon } from "../parts/Icon.js";
 import { Menu } from "../parts/Menu.js";
+import { toastProblem } from "../parts/Toast.js";
 import { keysOpen } from "./Keys.js";
 import { paletteOpen } from "./Palette.js";
 
@@ -30,7 +31,7 @@ export function Top({ onMenu }) {
         icon="user"
         items=${[
           { title: t("keys.title"), icon: "keyboard", act: () => (keysOpen.value = true) },
-          { title: t("signout"), icon: "out", act: signOut },
+          { title: t("signout"), icon: "out", act: () => signOut().catch(toastProblem) },
         ]}
       />
     </header>

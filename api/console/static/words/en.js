@@ -14,6 +14,7 @@ export default {
   "nowhere.hint": "The address may be mistyped. Ctrl-K finds every page, and a job by its id.",
   save: "Save",
   signout: "Sign out",
+  "signout.failed": "You are still signed in: Cogmill did not answer. Try again.",
   skip: "Skip to the page",
   theme: "Theme",
   "theme.light": "Light",
@@ -96,6 +97,8 @@ export default {
   "problem.missing_scope": "Your key does not have the right to do this.",
   "problem.rate_limit_exceeded": "Too many requests at once. Wait a moment.",
   "problem.csrf": "The session was renewed meanwhile. Try again.",
+  "problem.no_cookies":
+    "This browser keeps no cookies for this site, and without one nobody stays signed in. Allow them first.",
   "problem.signin_no_access": "The issuer knows you, but you have no access here. Ask whoever runs this deployment.",
   "problem.signin_unavailable": "The issuer does not answer. Try again in a moment.",
   "problem.signin_api_key_expired": "That took too long. Begin once more.",

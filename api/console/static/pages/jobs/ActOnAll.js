@@ -1,6 +1,7 @@
 // Asks what to do to all jobs that match, says how many these are, and begins it.
 import { api } from "../../lib/api.js";
 import { useData } from "../../lib/data.js";
+import { newId } from "../../lib/ids.js";
 import { count } from "../../lib/numbers.js";
 import { html, useState } from "../../lib/ui.js";
 import { t } from "../../lib/words.js";
@@ -18,7 +19,7 @@ const VERBS = /** @type {Verb[]} */ (["cancel", "retry", "priority"]);
 export function ActOnAll({ filters, onClose }) {
   const [verb, setVerb] = useState(/** @type {Verb} */ (filters.state?.[0] === "failed" ? "retry" : "cancel"));
   const [priority, setPriority] = useState("20");
-  const [key] = useState(() => crypto.randomUUID());
+  const [key] = useState(() => newId());
   const { tenant } = filters;
   const body = {
     action: verb,

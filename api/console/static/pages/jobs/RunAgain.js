@@ -1,5 +1,6 @@
 // A new video like this one, with changes: by a remix where only the prompt is another one, else as a new request.
 import { api } from "../../lib/api.js";
+import { newId } from "../../lib/ids.js";
 import { go } from "../../lib/route.js";
 import { html, useRef, useState } from "../../lib/ui.js";
 import { t } from "../../lib/words.js";
@@ -37,7 +38,7 @@ export function RunAgain({ job, onClose }) {
       ? { prompt: typed.prompt }
       : { ...before, ...Object.fromEntries(changed.map((name) => [name, value(name, typed[name])])) };
     const text = JSON.stringify(body);
-    if (sent.current.text !== text) sent.current = { text, key: crypto.randomUUID() };
+    if (sent.current.text !== text) sent.current = { text, key: newId() };
     const headers = { "idempotency-key": sent.current.key };
     const made = await api(like ? `/v1/videos/${id}/remix` : "/v1/videos", { method: "POST", body, headers });
     toast(t("job.again.done"));

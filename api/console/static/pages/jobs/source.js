@@ -1,5 +1,6 @@
 // Where jobs come from: a tenant's own routes, or those of administrators, who see all tenants' and no prompts.
 import { api } from "../../lib/api.js";
+import { newId } from "../../lib/ids.js";
 import { may, ofAll, session } from "../../lib/session.js";
 
 export { ofAll, root } from "../../lib/session.js";
@@ -33,7 +34,7 @@ export const mayChange = (job) => (job.own ? may("submit") : may("operate"));
 export const change = (job, verb) =>
   api(`${job.own ? "/v1/videos" : "/v1/admin/jobs"}/${encodeURIComponent(job.id)}/${verb}`, {
     method: "POST",
-    headers: verb === "retry" ? { "idempotency-key": crypto.randomUUID() } : {},
+    headers: verb === "retry" ? { "idempotency-key": newId() } : {},
   });
 
 export const live = (/** @type {any} */ job) => ["held", "queued", "running"].includes(job.state);

@@ -1,5 +1,6 @@
 // One reviewer's desk: which videos lie on it, what is said of them, sent at once and taken back; without any markup.
 import { api, awaySince } from "../../lib/api.js";
+import { newId } from "../../lib/ids.js";
 import { batch, computed, signal } from "../../lib/ui.js";
 import { t } from "../../lib/words.js";
 import { toast, toastProblem } from "../../parts/Toast.js";
@@ -9,12 +10,19 @@ const HELD = 30;
 const RENEW_MS = 120_000;
 const COUNT_MS = 5_000;
 
+let desk = "";
+
 /** Tells this tab's desk from others of the same key: what one is given, the others are not. */
 function holder() {
   const name = "cogmill.desk";
-  const known = sessionStorage.getItem(name) ?? crypto.randomUUID().slice(0, 8);
-  sessionStorage.setItem(name, known);
-  return known;
+  desk ||= newId().slice(0, 8);
+  try {
+    desk = sessionStorage.getItem(name) ?? desk;
+    sessionStorage.setItem(name, desk);
+  } catch {
+    // a browser that keeps nothing: another desk after each reload
+  }
+  return desk;
 }
 
 /**
