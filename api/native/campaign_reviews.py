@@ -30,7 +30,7 @@ router = Router(tags=["campaigns"])
 _PAGE_EXAMPLE: dict[str, JsonValue] = {
     "object": "list", "data": [schemas.SHEET_EXAMPLE], "first_id": "6", "last_id": "6", "has_more": True,
 }  # fmt: skip
-_MOST = 100
+MOST_HELD = 100
 _USUAL = 20
 _EXPORT_EXAMPLE = '{"custom_id": "mug-7", "place": 6, "rating": 4, "decision": "approve"}\n'
 
@@ -78,8 +78,8 @@ async def hold(request: Request, campaign_id: str, tenant: deps.Tenant) -> Respo
     """The next videos that nobody has decided on. For five minutes nobody else is given them; ask again for longer."""
     fields = typed(schemas.HoldVideos, await read_optional(request))
     limit = _USUAL if fields.limit is None else fields.limit
-    if not 1 <= limit <= _MOST:
-        raise InvalidField(f"must be between 1 and {_MOST}", param="limit")
+    if not 1 <= limit <= MOST_HELD:
+        raise InvalidField(f"must be between 1 and {MOST_HELD}", param="limit")
     reviewing, after = deps.services(request).reviewing, place_after(fields.after)
     campaign, page = await reviewing.hold(tenant, campaign_id, fields.holder, after=after, limit=limit)
     return reply(page_of(campaign, page))
@@ -128,6 +128,28 @@ async def apply(request: Request, campaign_id: str, tenant: deps.Tenant) -> Resp
     done = await deps.services(request).reviewing.apply(tenant, campaign_id)
     told = await described(request, done.campaign)
     return reply(schemas.ReviewsApplied(new_seed=done.new_seed, drop=done.drop, campaign=told))
+
+
+@router.post(
+    "/v1/campaigns/{campaign_id}/reviews/promote",
+    response_model=schemas.ReviewsPromoted,
+    summary="Render what reviewers approved in full",
+    **DOCS.route(
+        Scope.CAMPAIGNS,
+        reads=Body(fields=schemas.PromoteReviews, examples={"typical": {}}, required=False),
+        errors=(404,),
+        example=schemas.PROMOTED_EXAMPLE,
+    ),
+)
+async def promote(request: Request, campaign_id: str, tenant: deps.Tenant) -> Response:
+    """All that is approved and was not rendered so yet, however many: again, with the seeds that they had.
+
+    What is about to be rendered so is not asked for twice. A campaign that was completed goes on.
+    """
+    fields = typed(schemas.PromoteReviews, await read_optional(request))
+    done = await deps.services(request).reviewing.promote(tenant, campaign_id, fields.profile or "exact")
+    told = await described(request, done.campaign)
+    return reply(schemas.ReviewsPromoted(rows=done.rows, campaign=told))
 
 
 @router.get(

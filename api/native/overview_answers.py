@@ -54,6 +54,7 @@ EXAMPLE: dict[str, JsonValue] = {
             "severity": "warning",
             "subject": "main",
             "summary": "1 worker cannot load the model: there is not enough memory for it.",
+            "values": {"count": 1, "detail": "there is not enough memory for it"},
         }
     ],
 }
@@ -151,6 +152,9 @@ class OverviewAlert(BaseModel):
     severity: Severity
     subject: str = Field(description="The pool, the campaign or the tenant that it is about; empty where it is all.")
     summary: str
+    values: dict[str, str | int | float] = Field(
+        description="What the summary tells, for words of your own; `detail` is a sentence of somebody else."
+    )
 
 
 class Overview(OverviewAmounts):
@@ -241,7 +245,13 @@ def _ended(ends: Ends | None) -> Ended | None:
 
 
 def _alert(alert: Alert) -> OverviewAlert:
-    return OverviewAlert(name=alert.name, severity=alert.severity, subject=alert.subject, summary=alert.summary)
+    return OverviewAlert(
+        name=alert.name,
+        severity=alert.severity,
+        subject=alert.subject,
+        summary=alert.summary,
+        values=dict(alert.values),
+    )
 
 
 def _point(point: FlowPoint, busy: bool) -> OverviewPoint:

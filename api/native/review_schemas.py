@@ -74,6 +74,13 @@ APPLIED_EXAMPLE: dict[str, JsonValue] = {
 }
 
 
+PROMOTED_EXAMPLE: dict[str, JsonValue] = {
+    "object": "campaign.reviews_promoted",
+    "rows": 212,
+    "campaign": CAMPAIGN_EXAMPLE,
+}
+
+
 class _Fields(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -96,6 +103,12 @@ class Versioned(_Fields):
     """Of which version it is meant."""
 
     version: Integer = Field(description="That was looked at.")
+
+
+class PromoteReviews(_Fields):
+    """How what is approved is rendered again."""
+
+    profile: Literal["exact", "fast"] | None = Field(None, description="`exact` when it is left out.")
 
 
 class HoldVideos(_Fields):
@@ -209,6 +222,14 @@ class ReviewsApplied(BaseModel):
     object: Literal["campaign.reviews_applied"] = "campaign.reviews_applied"
     new_seed: int
     drop: int
+    campaign: CampaignObject
+
+
+class ReviewsPromoted(BaseModel):
+    """How many rows are rendered again in full."""
+
+    object: Literal["campaign.reviews_promoted"] = "campaign.reviews_promoted"
+    rows: int
     campaign: CampaignObject
 
 

@@ -21,8 +21,8 @@ from orchestrator.policy import failing
 from orchestrator.policy.order import ARRIVAL, SPREAD
 
 _MAX_NAME = 200
-_MAX_SAMPLE = 10_000
-_MAX_VARIANTS = 1_000
+MAX_SAMPLE = 10_000
+MAX_VARIANTS = 1_000
 # Times behind it are nobody's wish, and near the last one that there is, none can be reckoned with.
 _LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 _DEADLINES, _MISSES = ("continue", "stop"), ("warn", "refuse")
@@ -65,14 +65,14 @@ def check(wish: Wish, settings: Settings, tenant: str) -> None:
     """Raise a `RequestError` that names the first field that cannot be meant."""
     check_text(wish.name or "", "name", max_chars=_MAX_NAME)
     template_of(wish, version=1)
-    _within(wish.variants, "variants", 1, _MAX_VARIANTS)
+    _within(wish.variants, "variants", 1, MAX_VARIANTS)
     for seed in wish.seeds or ():
         _within(seed, "seeds", 0, MAX_SEED)
-    if wish.seeds is not None and not 1 <= len(wish.seeds) <= _MAX_VARIANTS:
-        raise InvalidField(f"must be between 1 and {_MAX_VARIANTS} seeds", param="seeds")
+    if wish.seeds is not None and not 1 <= len(wish.seeds) <= MAX_VARIANTS:
+        raise InvalidField(f"must be between 1 and {MAX_VARIANTS} seeds", param="seeds")
     if wish.seeds and wish.variants not in (1, len(wish.seeds)):
         raise InvalidField("must be as many as there are seeds, or left out", param="variants")
-    _within(wish.sample or 0, "sample", 0, _MAX_SAMPLE)
+    _within(wish.sample or 0, "sample", 0, MAX_SAMPLE)
     _one_of(wish.order, "order", (ARRIVAL, SPREAD))
     _one_of(wish.on_deadline, "on_deadline", _DEADLINES)
     _one_of(wish.on_miss, "on_miss", _MISSES)

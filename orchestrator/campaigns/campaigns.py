@@ -37,7 +37,7 @@ from orchestrator.telemetry import acting, tracing
 from orchestrator.tenants.rates import TenantLimits
 
 # Rows that one command may name. A body of the API may hold some more values.
-_MAX_NAMED = 9_000
+MAX_NAMED = 9_000
 _MAX_REASON = 200
 
 Decide = Callable[[Campaign], Change | None]
@@ -252,8 +252,8 @@ class Campaigns:
         """The places of what is chosen, where it has ended so; None is all that the command fits."""
         campaign = await self.get(tenant, campaign_id)
         if chosen.rows is not None:
-            if not 1 <= len(chosen.rows) <= _MAX_NAMED:
-                raise InvalidField(f"must name between 1 and {_MAX_NAMED} rows", param="rows")
+            if not 1 <= len(chosen.rows) <= MAX_NAMED:
+                raise InvalidField(f"must name between 1 and {MAX_NAMED} rows", param="rows")
             for name in chosen.rows:
                 check_text(name, "rows", max_chars=MAX_CUSTOM_ID)
             return commands.found_all(chosen.rows, await self._store.places_of(campaign, chosen.rows), of)

@@ -23,6 +23,7 @@ from orchestrator.ports.reviews import (
     FailureGroup,
     Met,
     ProgressPoint,
+    Promoted,
     ReviewCounts,
     Reviewed,
     ReviewStore,
@@ -40,7 +41,7 @@ _POINTS = 240
 _EXAMPLES = 3
 # Counting looks at all reviews of a campaign: of so many videos, a count is good for so long.
 MANY_VIDEOS = 10_000
-_COUNT_S = 5.0
+COUNT_S = 5.0
 # Failed rows that are looked at for their reasons.
 MOST_FAILURES = 50_000
 
@@ -134,12 +135,12 @@ class Reviewing:
         """How far people have come."""
         campaign = await self._campaigns.get(tenant, campaign_id)
         known = self._counted.get(campaign.number)
-        if known is not None and time.monotonic() - known[0] < _COUNT_S:
+        if known is not None and time.monotonic() - known[0] < COUNT_S:
             return campaign, known[1]
         found = await self._store.count_reviews(campaign)
         if campaign.counts.succeeded >= MANY_VIDEOS:
             now = time.monotonic()
-            self._counted = {of: each for of, each in self._counted.items() if now - each[0] < _COUNT_S}
+            self._counted = {of: each for of, each in self._counted.items() if now - each[0] < COUNT_S}
             self._counted[campaign.number] = (now, found)
         return campaign, found
 
@@ -158,7 +159,7 @@ class Reviewing:
             yield page.videos
 
     async def apply(self, tenant: str, campaign_id: str) -> Carried:
-        """Carry out what was rejected: rows are left out, or rendered again with another seed."""
+        """Carry out what was rejected, thousands at once: rows are left out, or rendered anew with another seed."""
         await self._campaigns.get(tenant, campaign_id)
         revisions = self._settings.revisions
 
@@ -167,7 +168,21 @@ class Reviewing:
 
         found = await self._store.apply_reviews(campaign_id, tenant, carry, reviewer())
         if found is None:
-            raise NotFound(f"no campaign with the id {campaign_id[:80]!r}")
+            raise _no_campaign(campaign_id)
+        self._counted.pop(found.campaign.number, None)
+        return found
+
+    async def promote(self, tenant: str, campaign_id: str, profile: str = "exact") -> Promoted:
+        """Render in full, with the seeds that they had, all that is approved and was not yet."""
+        await self._campaigns.get(tenant, campaign_id)
+
+        def promote(now: Campaign, places: tuple[int, ...]) -> Change:
+            return commands.promote(now, places, profile, datetime.now(UTC))
+
+        found = await self._store.promote_reviews(campaign_id, tenant, profile, promote)
+        if found is None:
+            raise _no_campaign(campaign_id)
+        self._counted.pop(found.campaign.number, None)
         return found
 
     # ------------------------------------------------------------ how it got on
@@ -196,6 +211,10 @@ def holder_of(holder: str | None) -> str:
     if not holder:
         raise InvalidField("must not be empty", param="holder")
     return f"{reviewer()}/{holder}"
+
+
+def _no_campaign(campaign_id: str) -> NotFound:
+    return NotFound(f"no campaign with the id {campaign_id[:80]!r}")
 
 
 def _not_found(video_id: str, param: str | None = None) -> NotFound:

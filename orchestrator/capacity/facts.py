@@ -13,9 +13,9 @@ from orchestrator.config import Settings
 from orchestrator.domain.failure import FailureCode
 from orchestrator.domain.loading import LoadState, WorkerLoad
 from orchestrator.domain.outlooks import KeptOutlook
-from orchestrator.domain.pausing import Pause, pause_over, told
+from orchestrator.domain.pausing import EVERY, Pause, pause_over, told
 from orchestrator.kit.readings import Reading
-from orchestrator.policy.alerting import IDLE_MINUTES, Alert, Facts, PoolSigns, alerts
+from orchestrator.policy.alerting import IDLE_MINUTES, Alert, Facts, PoolSigns, Spent, alerts
 from orchestrator.ports.campaign_values import Budget
 from orchestrator.ports.fleet import KindState
 from orchestrator.ports.overview import Ends, FlowSubject, OverviewStore, QueuedLane, Quiet, Signs
@@ -51,7 +51,7 @@ class _Known:
     loads: Sequence[WorkerLoad] = ()
     kinds: Sequence[KindState] = ()
     pauses: Sequence[Pause] = ()
-    exhausted: Sequence[tuple[str, str]] = ()
+    exhausted: Sequence[Spent] = ()
     forecasts_at: datetime | None = None
 
 
@@ -116,6 +116,8 @@ class Facting:
         ended, quiet = known.half_hour.get(name, Ends()), known.quiet.get(name)
         return PoolSigns(
             paused=None if pause is None else told(pause),
+            pause_reason="" if pause is None else pause.reason,
+            all_paused=pause is not None and pause.pool == EVERY,
             waiting=sum(lane.waiting for lane in mine),
             oldest_wait_s=max(waits, default=None),
             claimed_s=known.signs.claimed_s.get(name),
@@ -137,11 +139,10 @@ class Facting:
         return own + sum(kind.wanted for kind in known.kinds if kind.pool == name)
 
 
-def spent(budgets: Iterable[Budget]) -> list[tuple[str, str]]:
-    """Budgets that nothing can be reserved from any more: whose, and in words which."""
-    units = {"gpu_seconds": "GPU seconds", "money": "money"}
+def spent(budgets: Iterable[Budget]) -> list[Spent]:
+    """Budgets that nothing can be reserved from any more."""
     return [
-        (it.tenant, f"{'today' if it.period == 'day' else 'this month'}'s budget of {it.amount:g} {units[it.unit]}")
+        Spent(tenant=it.tenant, period=it.period, unit=it.unit, amount=it.amount)
         for it in budgets
         if it.used + it.reserved >= it.amount * (1 - _ROUNDING)
     ]

@@ -31,15 +31,53 @@ class Severity(StrEnum):
     INFO = "info"
 
 
+class Name(StrEnum):
+    """Every alert that there is; the console has words for each in its languages."""
+
+    POOL_PAUSED = "PoolPaused"
+    QUEUE_STUCK = "QueueStuck"
+    NO_READY_WORKER = "NoReadyWorker"
+    WORKER_BROKEN = "WorkerBroken"
+    WORKERS_QUARANTINED = "WorkersQuarantined"
+    JOBS_FAILING = "JobsFailing"
+    GPUS_IDLE = "GpusIdle"
+    CAMPAIGN_AT_RISK = "CampaignAtRisk"
+    BUDGET_EXHAUSTED = "BudgetExhausted"
+    FORECASTS_STALE = "ForecastsStale"
+    OUTBOX_STUCK = "OutboxStuck"
+    WEBHOOKS_GIVEN_UP = "WebhooksGivenUp"
+    AUDIT_UNSEALED = "AuditUnsealed"
+    DEAD_LETTERS = "DeadLetters"
+    PARKED = "Parked"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
     """A condition that holds now."""
 
-    name: str
+    name: Name
     severity: Severity
     summary: str
     # The pool, the tenant or the campaign that it is about; empty where it is about all.
     subject: str = ""
+    # What the summary tells, for whoever words it otherwise. `detail` is a sentence of somebody else.
+    values: Mapping[str, str | int | float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """A budget that has nothing left."""
+
+    tenant: str
+    # `day` or `month`, and `gpu_seconds` or `money`.
+    period: str
+    unit: str
+    amount: float
+
+    @property
+    def words(self) -> str:
+        period = "today" if self.period == "day" else "this month"
+        return f"{period}'s budget of {self.amount:g} {self.unit.replace('gpu_', 'GPU ')}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +85,9 @@ class PoolSigns:
     """What is known of one pool."""
 
     paused: str | None = None
+    pause_reason: str = ""
+    # Not this pool alone, but the whole queue.
+    all_paused: bool = False
     waiting: int = 0
     # None where nothing waits.
     oldest_wait_s: float | None = None
@@ -74,8 +115,7 @@ class Facts:
     pools: Mapping[str, PoolSigns] = field(default_factory=dict)
     # Campaigns that will miss a deadline or be ended by a budget, and what would help.
     at_risk: Mapping[str, str] = field(default_factory=dict)
-    # Budgets that have nothing left: whose, and in words which.
-    exhausted: Sequence[tuple[str, str]] = ()
+    exhausted: Sequence[Spent] = ()
     # None: no forecast is there at all.
     forecasts_s: float | None = None
     given_up: int = 0
@@ -94,60 +134,66 @@ def alerts(facts: Facts) -> list[Alert]:
 
 
 def _of_pool(pool: str, it: PoolSigns) -> Iterable[Alert]:
-    def fires(name: str, severity: Severity, summary: str) -> Alert:
-        return Alert(name=name, severity=severity, summary=summary, subject=pool)
+    def fires(name: Name, severity: Severity, summary: str, **values: str | float) -> Alert:
+        return Alert(name=name, severity=severity, summary=summary, subject=pool, values=values)
 
     if it.paused is not None:
-        yield fires("PoolPaused", Severity.INFO, f"Nothing begins: {it.paused}")
+        scope = "queue" if it.all_paused else "pool"
+        words = f"Nothing begins: {it.paused}"
+        yield fires(Name.POOL_PAUSED, Severity.INFO, words, scope=scope, detail=it.pause_reason)
     idle_s = min(it.oldest_wait_s or 0.0, STUCK_S if it.claimed_s is None else it.claimed_s)
     if it.paused is None and it.waiting and idle_s >= STUCK_S and not it.ended_lately:
-        yield fires(
-            "QueueStuck",
-            Severity.CRITICAL,
-            f"{_many(it.waiting, 'job')} in the queue, and none has begun for 15 minutes.",
-        )
+        minutes = round(STUCK_S / 60)
+        words = f"{_many(it.waiting, 'job')} in the queue, and none has begun for {minutes} minutes."
+        yield fires(Name.QUEUE_STUCK, Severity.CRITICAL, words, count=it.waiting, minutes=minutes)
     if it.ready == 0 and it.wanted:
-        yield fires("NoReadyWorker", Severity.CRITICAL, f"None is ready, and there should be {it.wanted}.")
+        words = f"None is ready, and there should be {it.wanted}."
+        yield fires(Name.NO_READY_WORKER, Severity.CRITICAL, words, count=it.wanted)
     if it.broken:
         why = f": {it.reason}" if it.reason else ""
-        yield fires("WorkerBroken", Severity.WARNING, f"{_many(it.broken, 'worker')} cannot load the model{why}.")
+        words = f"{_many(it.broken, 'worker')} cannot load the model{why}."
+        yield fires(Name.WORKER_BROKEN, Severity.WARNING, words, count=it.broken, detail=it.reason)
     if it.quarantined > QUARANTINES:
-        yield fires(
-            "WorkersQuarantined", Severity.WARNING, f"{_many(it.quarantined, 'worker')} given up within 6 hours."
-        )
+        words = f"{_many(it.quarantined, 'worker')} given up within 6 hours."
+        yield fires(Name.WORKERS_QUARANTINED, Severity.WARNING, words, count=it.quarantined, hours=6)
     if it.failed > FAILING_LEAST and it.failed > FAILING_SHARE * it.ended:
-        share = f"{100 * it.failed / it.ended:.0f}%"
-        yield fires("JobsFailing", Severity.WARNING, f"{share} of what ended within 30 minutes has failed.")
+        share = it.failed / it.ended
+        words = f"{100 * share:.0f}% of what ended within 30 minutes has failed."
+        yield fires(Name.JOBS_FAILING, Severity.WARNING, words, share=round(share, 3), minutes=30)
     if it.paused is None and it.least_waiting and it.busy_share is not None and it.busy_share < IDLE_SHARE:
-        share = f"{100 * it.busy_share:.0f}%"
-        yield fires("GpusIdle", Severity.WARNING, f"GPUs were busy for {share} of 15 minutes while jobs waited.")
+        words = f"GPUs were busy for {100 * it.busy_share:.0f}% of {IDLE_MINUTES} minutes while jobs waited."
+        yield fires(Name.GPUS_IDLE, Severity.WARNING, words, share=round(it.busy_share, 3), minutes=IDLE_MINUTES)
 
 
 def _of_all(facts: Facts) -> Iterable[Alert]:
-    def warns(name: str, summary: str, subject: str = "") -> Alert:
-        return Alert(name=name, severity=Severity.WARNING, summary=summary, subject=subject)
+    def warns(name: Name, summary: str, subject: str = "", **values: str | float) -> Alert:
+        return Alert(name=name, severity=Severity.WARNING, summary=summary, subject=subject, values=values)
 
     for campaign, advice in facts.at_risk.items():
-        words = f" {advice}" if advice else ""
-        yield warns("CampaignAtRisk", f"It will miss its deadline, or be ended by a budget.{words}", campaign)
-    for tenant, which in facts.exhausted:
-        yield warns("BudgetExhausted", f"Nothing is left of {which}.", tenant)
+        words = "It will miss its deadline, or be ended by a budget."
+        yield warns(Name.CAMPAIGN_AT_RISK, f"{words} {advice}".strip(), campaign, detail=advice)
+    for it in facts.exhausted:
+        words = f"Nothing is left of {it.words}."
+        yield warns(Name.BUDGET_EXHAUSTED, words, it.tenant, period=it.period, unit=it.unit, amount=it.amount)
     if facts.forecasts_s is not None and facts.forecasts_s > STALE_S:
-        yield warns("ForecastsStale", f"No forecast has been made for {facts.forecasts_s / 60:.0f} minutes.")
+        minutes = round(facts.forecasts_s / 60)
+        yield warns(Name.FORECASTS_STALE, f"No forecast has been made for {minutes} minutes.", minutes=minutes)
     if facts.outbox_s > OUTBOX_S:
-        yield warns("OutboxStuck", f"An event has waited {facts.outbox_s / 60:.0f} minutes to become webhooks.")
+        minutes = round(facts.outbox_s / 60)
+        yield warns(Name.OUTBOX_STUCK, f"An event has waited {minutes} minutes to become webhooks.", minutes=minutes)
     if facts.given_up:
-        yield warns("WebhooksGivenUp", f"{_many(facts.given_up, 'webhook')} given up within the hour.")
+        words = f"{_many(facts.given_up, 'webhook')} given up within the hour."
+        yield warns(Name.WEBHOOKS_GIVEN_UP, words, count=facts.given_up)
     if facts.unsealed_s > UNSEALED_S:
-        yield warns(
-            "AuditUnsealed", f"An entry of the audit log has no seal after {facts.unsealed_s / 60:.0f} minutes."
-        )
+        minutes = round(facts.unsealed_s / 60)
+        words = f"An entry of the audit log has no seal after {minutes} minutes."
+        yield warns(Name.AUDIT_UNSEALED, words, minutes=minutes)
     if facts.dead_letters:
-        yield warns(
-            "DeadLetters", f"{_many(facts.dead_letters, 'job')} failed for the service's fault: somebody should look."
-        )
+        words = f"{_many(facts.dead_letters, 'job')} failed for the service's fault: somebody should look."
+        yield warns(Name.DEAD_LETTERS, words, count=facts.dead_letters)
     if facts.parked:
-        yield warns("Parked", f"{_many(facts.parked, 'thing')} broke the loop that met it, and was put aside.")
+        words = f"{_many(facts.parked, 'thing')} broke the loop that met it, and was put aside."
+        yield warns(Name.PARKED, words, count=facts.parked)
 
 
 def _many(count: int, what: str) -> str:

@@ -21,6 +21,8 @@ from orchestrator.domain.errors import InvalidField
 # Sums of floats: a budget of three times 0.1 has room for three rows of 0.1.
 _ROUNDING = 1e-9
 _MAX_ACTIONS = 10
+# Of its amount, at which an action is taken. Beyond 100: what runs at its end may use more than was reserved for it.
+PERCENTS = (1, 1000)
 
 # The deployment's currency is money's.
 UNITS = ("gpu_seconds", "money")
@@ -56,8 +58,8 @@ def check(budget: BudgetAsk) -> None:
     for action in budget.actions:
         if action.do not in ACTIONS:
             raise InvalidField(f"must be one of {', '.join(ACTIONS)}", param="budget.actions.do")
-        if not 1 <= action.percent <= 1000:
-            raise InvalidField("must be from 1 to 1000", param="budget.actions.percent")
+        if not PERCENTS[0] <= action.percent <= PERCENTS[1]:
+            raise InvalidField(f"must be from {PERCENTS[0]} to {PERCENTS[1]}", param="budget.actions.percent")
     if len({action.percent for action in budget.actions}) < len(budget.actions):
         raise InvalidField("must be different in each action", param="budget.actions.percent")
 

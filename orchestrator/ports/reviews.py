@@ -82,6 +82,14 @@ class Carried:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Promoted:
+    """How many rows are rendered again in full."""
+
+    campaign: Campaign
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProgressPoint:
     """How a campaign's rows stood at a moment."""
 
@@ -103,6 +111,8 @@ class FailureGroup:
 
 # Of the rows to drop and of those to render again, what becomes of the campaign.
 Carry = Callable[[Campaign, tuple[int, ...], tuple[int, ...]], Change]
+# Of the rows to render in full, what becomes of the campaign.
+Promote = Callable[[Campaign, tuple[int, ...]], Change]
 Undo = Callable[[Sequence[Entry], int], tuple[int, Opinion]]
 
 
@@ -149,6 +159,13 @@ class ReviewStore(Protocol):
 
     async def apply_reviews(self, campaign_id: str, tenant: str, carry: Carry, reviewer: str) -> Carried | None:
         """Carry out what was rejected and waits for that, in one transaction; None where there is no such campaign."""
+        ...
+
+    async def promote_reviews(self, campaign_id: str, tenant: str, profile: str, promote: Promote) -> Promoted | None:
+        """Have all be rendered in a profile that are approved, were not yet and are not about to, in one transaction.
+
+        None where there is no such campaign.
+        """
         ...
 
     async def note_applied(self, of: Reviewed, tenant: str, version: int, made: UUID | None, reviewer: str) -> bool:

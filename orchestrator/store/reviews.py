@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import ARRAY, BigInteger, Text, Uuid, bindparam, text
 from sqlalchemy import Row as SqlRow
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.domain.campaign import Outcome, Row
@@ -15,7 +16,7 @@ from orchestrator.domain.campaign_ids import place_of
 from orchestrator.domain.errors import WrongState
 from orchestrator.domain.reviews import Entry, EntryKind, Opinion, Remedy, Review, Verdict
 from orchestrator.ports.campaign_values import EndedRow
-from orchestrator.ports.reviews import Carried, Carry, Met, Reviewed, Undo
+from orchestrator.ports.reviews import Carried, Carry, Met, Promote, Promoted, Reviewed, Undo
 from orchestrator.store.campaign_values import COLUMNS, LIVE, campaign
 from orchestrator.store.changes import apply
 from orchestrator.store.part import Part
@@ -89,6 +90,21 @@ _DUE = text("""
       AND NOT EXISTS (SELECT FROM campaign_jobs AS w WHERE w.campaign = r.campaign AND w.place = r.place)
     ORDER BY v.place LIMIT :n FOR UPDATE OF v
 """)
+# What a pass that goes on will come to is not asked for twice.
+_PROMOTABLE = text("""
+    SELECT v.place FROM reviews AS v
+    JOIN campaign_rows AS r ON r.campaign = v.campaign AND r.place = v.place
+    WHERE v.campaign = :number AND v.decision = 'approve' AND r.outcome = 'succeeded'
+      AND CAST(r.result ->> 'job' AS uuid) = v.job_id AND NOT r.result @> :made
+      AND NOT EXISTS (SELECT FROM campaign_jobs AS w WHERE w.campaign = r.campaign AND w.place = r.place)
+      AND NOT EXISTS (
+          SELECT FROM campaign_passes
+          WHERE campaign = :number AND kind = 'promote' AND NOT done AND places IS NULL)
+      AND v.place NOT IN (
+          SELECT unnest(places) FROM campaign_passes
+          WHERE campaign = :number AND kind = 'promote' AND NOT done AND places IS NOT NULL)
+    ORDER BY v.place
+""").bindparams(bindparam("made", type_=JSONB))
 _APPLIED = text("""
     WITH done AS (
         UPDATE reviews SET applied_at = cogmill_now(), applied_as = :made
@@ -200,6 +216,27 @@ class Reviews(Part):
         if carried is not None:
             self._notifier.announce()
         return carried
+
+    async def promote_reviews(self, campaign_id: str, tenant: str, profile: str, promote: Promote) -> Promoted | None:
+        owned = {"id": campaign_id, "tenant": tenant}
+
+        async def turn(connection: AsyncConnection) -> Promoted | None:
+            if (await connection.execute(_LOCK_CAMPAIGN, owned)).one_or_none() is None:
+                return None
+            before = campaign((await connection.execute(_READ_CAMPAIGN, owned)).one())
+            where = {"number": before.number, "made": {"profile": profile}}
+            places = tuple((await connection.execute(_PROMOTABLE, where)).scalars())
+            change = promote(before, places)  # refuses also where there is nothing to do
+            if not places:
+                return Promoted(campaign=before, rows=0)
+            await apply(connection, before, change, rested=False)
+            after = campaign((await connection.execute(_READ_CAMPAIGN, owned)).one())
+            return Promoted(campaign=after, rows=len(places))
+
+        promoted = await self._database.transact(turn)
+        if promoted is not None:
+            self._notifier.announce()
+        return promoted
 
     async def note_applied(self, of: Reviewed, tenant: str, version: int, made: UUID | None, reviewer: str) -> bool:
         where = {"ids": [of.review.job_id], "tenant": tenant, "made": made, "reviewer": reviewer}

@@ -44,6 +44,8 @@ async def test_a_video_is_priced_as_one_types_and_made(console: Console) -> None
         await page.locator(".price .total").wait_for()
         await at_rest(page)
         await shot(page, f"new-video-{width}-{theme}", whole=True)
+        rule = {"en": "9 to 49 frames in steps of 8", "zh": "9 至 49 帧，每 8 帧一档"}[language]
+        await expect(page.get_by_text(rule)).to_be_visible()
         assert await findings(page) == []
         assert await overflow(page) <= 0
     page = await console.page("/new/video", width=NARROW)

@@ -9,10 +9,11 @@ import asyncpg
 import av
 import pytest
 from PIL import Image
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from orchestrator.config.logins import Login
 from orchestrator.domain.job import Artifact
+from orchestrator.domain.protocol import Stage
 from orchestrator.domain.rights import ROLES, USUAL, Role
 from orchestrator.intake.bulk import BulkCarrier
 from orchestrator.ports import Progress
@@ -259,6 +260,55 @@ async def test_a_reader_is_offered_nothing_that_changes(console: Console) -> Non
     await page.get_by_text("The render did not fit into").wait_for()
     for name in ("Try again", "Run again with changes…", "Write"):
         assert await page.get_by_role("button", name=name).count() == 0
+
+
+# Of every bar of an attempt, and of every line below: colour, pattern, and how its colour stands out of what is behind.
+_LOOKS_OF_SPANS = """() => {
+    const brightness = (colour) => colour.match(/[\\d.]+/g).slice(0, 3).map((each) => each / 255)
+        .map((each) => (each <= 0.04045 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4))
+        .reduce((sum, each, i) => sum + each * [0.2126, 0.7152, 0.0722][i], 0.05);
+    const card = brightness(getComputedStyle(document.querySelector(".gantt").closest(".card")).backgroundColor);
+    const all = (where) => [...document.querySelectorAll(where)];
+    const look = (element, part) => {
+        const { backgroundColor, backgroundImage } = getComputedStyle(element, part);
+        const [one, other] = [brightness(backgroundColor), card].sort((a, b) => a - b);
+        return [backgroundColor, backgroundImage, other / one];
+    };
+    return [
+        all(".gantt .lane i").map((each) => [each.title.split(":")[0], ...look(each)]),
+        all(".legend.patterns li").map((each) => [each.innerText, ...look(each, "::before")]),
+    ];
+}"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+async def test_every_kind_of_span_is_told_apart_also_without_its_colour(console: Console, theme: str) -> None:
+    done, *_ = await three(console)
+    stages = ["waiting", "claim", *(stage for stage in Stage if stage is not Stage.ENDED), "rendering", "newer"]
+
+    async def lived_through_all(route: Route) -> None:
+        answer = await route.fetch()
+        spans = [
+            {"attempt": 1 + at // 8, "stage": stage, "begins_at": 1.7e9 + 60 * at, "ends_at": 1.7e9 + 60 * at + 60}
+            for at, stage in enumerate(stages)
+        ]
+        await route.fulfill(response=answer, json={**await answer.json(), "spans": spans})
+
+    page = await console.page(theme=theme)
+    await page.route(f"**/v1/jobs/{done}", lived_through_all)
+    await page.goto(f"{console.url}/jobs/{done}")
+    await page.get_by_role("list", name="What the bars mean").get_by_text("newer").wait_for()
+    await shot(page, f"job-spans-{theme}", whole=True)
+    spans, legend = await page.evaluate(_LOOKS_OF_SPANS)
+    kinds = {tuple(each) for each in spans}
+    assert {tuple(each) for each in legend} == kinds
+    assert len(spans) == len(stages)
+    assert len(kinds) == len(stages) - 1, "the way to a worker is a part of loading"
+    patterns = [pattern for _, _, pattern, _ in kinds]
+    assert len(set(patterns)) == len(patterns)
+    assert len({colour for _, colour, _, _ in kinds}) == len(kinds) - 2, "two more share a colour"
+    assert min(contrast for *_, contrast in kinds) >= 3
+    assert await findings(page) == []
 
 
 @pytest.mark.parametrize(("width", "theme", "language"), LOOKS)

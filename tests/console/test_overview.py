@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from orchestrator.domain.rights import ROLES, USUAL, Role
 from tests.support.api import POOL
@@ -91,6 +91,26 @@ async def test_the_overview_tells_how_it_stands_and_goes_on_by_itself(console: C
     await page.get_by_role("search").get_by_label("Time").select_option("24")
     await page.wait_for_url("**hours=24")
     assert console.errors == []
+
+
+async def test_alerts_are_told_in_the_readers_language_and_new_ones_as_the_api_words_them(console: Console) -> None:
+    await much(console)
+
+    async def one_more(route: Route) -> None:
+        answer = await route.fetch()
+        told = await answer.json()
+        newer = {"name": "Newer", "severity": "warning", "subject": "", "summary": "It is <b>new</b>.", "values": {}}
+        await route.fulfill(response=answer, json={**told, "alerts": [*told["alerts"], newer]})
+
+    page = await admin(console, "/fleet", language="zh")
+    await page.route("**/v1/admin/overview", one_more)
+    await page.goto(console.url)
+    alerts = page.get_by_role("list", name=re.compile("告警"))
+    await alerts.get_by_text("1 个工作进程无法加载模型。").wait_for()
+    await expect(alerts).to_contain_text("there is not enough memory for it")
+    await expect(alerts).to_contain_text("It is <b>new</b>.")
+    await expect(alerts).not_to_contain_text("cannot load the model")
+    await shot(page, "overview-alerts-zh")
 
 
 async def test_a_tenant_sees_its_own_and_nobody_elses(console: Console) -> None:

@@ -10,6 +10,7 @@ import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from orchestrator.domain.campaign import CampaignState
+from orchestrator.store import reviews as kept_reviews
 from tests.support.console import NARROW, WIDE, Console, at_rest, away, findings, overflow, shot
 from tests.support.desks import Desks
 
@@ -150,6 +151,25 @@ async def test_rejections_are_carried_out_and_what_is_approved_is_promoted(conso
         await page.get_by_role("button", name="Export").click()
         await page.get_by_role("menuitem", name="Decisions as CSV").click()
     assert (await download.value).suggested_filename == f"{campaign_id}-reviews.csv"
+
+
+async def test_one_press_carries_out_all_rejections_however_many(
+    console: Console, desks: Desks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign_id = await desks.done(4)
+    for review in list((await reviews(console, campaign_id)).values())[:3]:
+        said = {"version": 0, "decision": "reject", "reason": "too dark", "action": "drop"}
+        (await console.api.http.put(f"/v1/reviews/{review['id']}", json=said)).raise_for_status()
+    monkeypatch.setattr(kept_reviews, "_AT_ONCE", 1)
+    page = await open_desk(console, campaign_id)
+    seen: list[str] = []
+    page.on("request", lambda request: seen.append(request.url) if request.url.endswith("/reviews/apply") else None)
+    await page.get_by_role("button", name="Carry out 3 rejections").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Carry them out").click()
+    await page.get_by_text("0 are rendered again, 3 are left out").wait_for()
+    assert len(seen) == 3
+    assert len(await reviews(console, campaign_id)) == 1
+    assert console.errors == []
 
 
 async def test_thousands_are_a_sheet_of_which_only_what_is_in_sight_is_drawn(console: Console, desks: Desks) -> None:

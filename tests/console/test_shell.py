@@ -10,7 +10,7 @@ from playwright.async_api import Page, expect
 from orchestrator.domain.rights import ROLES, USUAL, Role
 from orchestrator.tenants import keys
 from tests.support.api import MASTER_KEY
-from tests.support.console import LOOKS, Console, at_rest, away, findings, overflow, shot
+from tests.support.console import LOOKS, NARROW, WIDE, Console, at_rest, away, findings, overflow, shot
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -89,6 +89,55 @@ async def test_everything_is_reached_by_keys_alone(console: Console) -> None:
     await page.keyboard.press("Escape")
     await page.keyboard.type("gw")
     await expect(page).to_have_url(re.compile(r"/console/webhooks$"))
+
+
+async def test_on_a_phone_a_row_is_a_card_and_still_a_row_for_keys_and_for_who_listens(console: Console) -> None:
+    page = await console.page("/parts?rows=200", width=NARROW)
+    table = page.get_by_role("table").first
+    row = table.get_by_role("row", name=re.compile("^video_1 Queued"))
+    await row.wait_for()
+    # Its heads are out of sight and there, and a value's label is read once, as its column's name.
+    heads = ["Id", "State", "Progress", "Took"]
+    assert await table.get_by_role("columnheader").all_inner_texts() == heads
+    assert await row.get_by_role("cell").count() == len(heads)
+    labels = "row => [...row.cells].map((cell) => getComputedStyle(cell, '::before').content.split('\"')[1])"
+    assert await row.evaluate(labels) == heads
+    box = await row.bounding_box()
+    assert box is not None
+    assert box["width"] <= NARROW
+    assert box["height"] > 60, "the values are beside each other"
+    assert await overflow(page) <= 0
+
+    await page.keyboard.type("jjjk")
+    chosen = table.locator("[aria-selected=true]")
+    await expect(chosen).to_contain_text("video_1")
+    await expect(chosen).to_be_in_viewport(ratio=1)
+    await shot(page, "table-cards")
+    await page.get_by_role("region", name="Rows").focus()
+    await page.keyboard.press("End")
+    await expect(chosen).to_contain_text("video_199")
+    await expect(chosen).to_be_in_viewport(ratio=1)
+    assert await findings(page) == []
+    # The same table, once there is room.
+    await page.set_viewport_size({"width": WIDE, "height": 900})
+    await expect(page.locator(".table.cards")).to_have_count(0)
+    await page.keyboard.press("Enter")
+    await expect(page).to_have_url(re.compile(r"opened=video_199"))
+
+
+async def test_on_a_phone_more_rows_come_only_as_one_gets_near_their_end(console: Console) -> None:
+    for n in range(120):
+        await console.video(f"mill {n}")
+    page = await console.page("/jobs", width=NARROW)
+    cards = page.get_by_role("region", name="Jobs").locator("tbody tr")
+    await expect(cards).to_have_count(50)
+    await at_rest(page)
+    await page.keyboard.type("jj")
+    await expect(page.locator("[aria-selected=true]")).to_have_count(1)
+    await expect(cards).to_have_count(50)
+    await cards.last.scroll_into_view_if_needed()
+    await expect(cards).to_have_count(100)
+    assert console.errors == []
 
 
 async def test_a_window_keeps_the_focus_and_gives_it_back_and_what_destroys_asks_for_the_name(console: Console) -> None:

@@ -221,8 +221,19 @@ async def findings(page: Page) -> list[str]:
 
 
 async def overflow(page: Page) -> int:
-    """By how many pixels the page is wider than its window."""
-    return int(await page.evaluate("document.documentElement.scrollWidth - innerWidth"))
+    """By how many pixels the page is wider than its window, or what is in a table larger than its place.
+
+    In a wide window a table has all its columns in sight; on a phone it has cards, and their values are whole.
+    """
+    return int(
+        await page.evaluate(
+            """Math.max(document.documentElement.scrollWidth - innerWidth,
+                ...[...document.querySelectorAll(".table")].map((each) =>
+                    innerWidth < 1400 ? 0 : each.scrollWidth - each.clientWidth),
+                ...[...document.querySelectorAll(".table.cards, .table.cards td")].map((each) =>
+                    Math.max(each.scrollWidth - each.clientWidth, each.scrollHeight - each.clientHeight - 1)))"""
+        )
+    )
 
 
 async def at_rest(page: Page) -> None:

@@ -153,6 +153,7 @@ COMPONENTS: dict[type[BaseModel], str] = {
     reviews.SheetVideo: "SheetVideo",
     reviews.ReviewCounts: "ReviewCountsObject",
     reviews.ReviewsApplied: "ReviewsApplied",
+    reviews.ReviewsPromoted: "ReviewsPromoted",
     reviews.ProgressPoint: "CampaignPoint",
     reviews.Threshold: "BudgetThreshold",
     reviews.BudgetStanding: "BudgetStanding",
@@ -416,6 +417,8 @@ async def test_a_video_is_priced_reviewed_and_rendered_again(api: Api, cogmill: 
     assert (await cogmill.campaigns.failures(draft.id)).data == []
     with pytest.raises(module.BadRequest, match="draft"):
         await cogmill.reviews.apply(draft.id)
+    with pytest.raises(module.BadRequest, match="promoted"):
+        await cogmill.reviews.promote(draft.id)
 
 
 async def test_rows_are_sent_again_after_an_answer_that_was_lost(api: Api, base_url: str, tmp_path: Path) -> None:

@@ -255,6 +255,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/campaigns/{campaign_id}/reviews/hold": {},
     "/v1/campaigns/{campaign_id}/reviews/release": {},
     "/v1/campaigns/{campaign_id}/reviews/apply": {},
+    "/v1/campaigns/{campaign_id}/reviews/promote": {},
     "/v1/reviews/{video_id}": {"json": REVIEW},
     "/v1/reviews/{video_id}/undo": {"json": {"version": 1}},
     "/v1/reviews/{video_id}/render_again": {"json": {"version": 1}},

@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, cast
 from uuid import uuid4
 
@@ -16,10 +17,11 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from orchestrator.campaigns import campaigns, reviewing
 from orchestrator.domain.campaign import CampaignState
 from orchestrator.domain.job import Job
 from orchestrator.intake.jobs import Jobs
-from orchestrator.store import review_sheets
+from orchestrator.store import review_sheets, reviews
 from tests.support.api import Api
 from tests.support.campaigns import FAILS, PROMPT, CampaignScene, a_campaign_scene
 
@@ -337,6 +339,75 @@ async def test_a_promoted_video_is_looked_at_anew_beside_its_draft(desk: Desk) -
     [final] = await desk.sheet(promoted=True)
     assert (final["draft_id"], final["review"]["version"]) == (draft["id"], 0)
     assert blamed(await desk.decide(draft, 1, rating=1)) == (400, "wrong_state", None)
+
+
+async def test_all_that_is_approved_is_rendered_in_full_at_once_however_many_and_only_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(campaigns, "MAX_NAMED", 1)  # nobody has to name them
+    drafts = await desk.sheet()
+    promote = f"{desk.path}/promote"
+    assert (await desk.api.http.post(promote)).raise_for_status().json()["rows"] == 0
+    for draft in drafts[:3]:
+        (await desk.decide(draft, decision="approve")).raise_for_status()
+    first = (await desk.api.http.post(promote)).raise_for_status().json()
+    assert (first["rows"], first["campaign"]["state"]) == (3, "running")
+    # Before any of them is begun, and with one more approved.
+    (await desk.decide(drafts[4], decision="approve")).raise_for_status()
+    assert [(await desk.api.http.post(promote)).json()["rows"] for _ in range(2)] == [1, 0]
+    await desk.done()
+    finals = await desk.sheet(promoted=True)
+    assert [final["draft_id"] for final in finals] == [drafts[n]["id"] for n in (0, 1, 2, 4)]
+    # A final is looked at anew, and is rendered in full already.
+    (await desk.decide(finals[0], decision="approve")).raise_for_status()
+    assert (await desk.api.http.post(promote, json={"profile": "exact"})).json()["rows"] == 0
+    assert blamed(await desk.api.http.post(promote, json={"profile": "draft"}))[2] == "profile"
+
+
+async def test_while_all_are_promoted_none_is_asked_for_twice(desk: Desk) -> None:
+    (await desk.decide((await desk.sheet())[0], decision="approve")).raise_for_status()
+    (await desk.api.http.post(f"/v1/campaigns/{desk.id}/promote")).raise_for_status()
+    assert (await desk.api.http.post(f"{desk.path}/promote")).json()["rows"] == 0
+
+
+async def test_rejections_beyond_what_is_carried_out_at_once_wait_for_the_next_time(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reviews, "_AT_ONCE", 2)
+    for video in (await desk.sheet())[:5]:
+        (await desk.decide(video, decision="reject", reason="too dark", action="drop")).raise_for_status()
+    assert [(await desk.apply())["drop"] for _ in range(4)] == [2, 2, 1, 0]
+    assert (await desk.counts())["rejected"] == 0
+    assert len(await desk.sheet()) == 1
+
+
+async def test_counts_of_many_are_some_seconds_old_at_most_and_new_after_what_is_carried_out(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(reviewing, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    videos = await desk.sheet()
+
+    async def approved() -> int:
+        return int((await desk.counts())["approved"])
+
+    # Of few it is counted each time.
+    assert await approved() == 0
+    (await desk.decide(videos[0], decision="approve")).raise_for_status()
+    assert await approved() == 1
+    monkeypatch.setattr(reviewing, "MANY_VIDEOS", len(videos))
+    assert await approved() == 1
+    (await desk.decide(videos[1], decision="approve")).raise_for_status()
+    clock[0] += reviewing.COUNT_S - 0.1
+    assert await approved() == 1
+    clock[0] += 0.2
+    assert await approved() == 2
+    (await desk.decide(videos[2], decision="reject", reason="dark", action="drop")).raise_for_status()
+    assert (await desk.counts())["rejected"] == 0
+    assert (await desk.apply())["drop"] == 1
+    told = await desk.counts()
+    assert (told["rejected"], told["applied"], told["videos"]) == (0, 1, len(videos) - 1)
+    assert told["undecided"] == len(videos) - 3
 
 
 async def test_a_video_of_no_campaign_is_rejected_and_rendered_again_once(api: Api) -> None:

@@ -126,6 +126,10 @@ def a_campaign(
     )
 
 
+def promote_nothing(campaign: Campaign, places: tuple[int, ...]) -> Change:
+    return Change()
+
+
 def carry_nothing(campaign: Campaign, drops: tuple[int, ...], again: tuple[int, ...]) -> Change:
     return Change()
 
@@ -209,6 +213,7 @@ ABOUT_THINGS: dict[str, Asking] = {
     "review_history": lambda store, its, tenant: store.review_history(its.ended, tenant),
     "list_reviews": lambda store, its, tenant: store.list_reviews(tenant, limit=9, after=None, decision=None),
     "apply_reviews": lambda store, its, tenant: store.apply_reviews(its.campaign, tenant, carry_nothing, tenant),
+    "promote_reviews": lambda store, its, tenant: store.promote_reviews(its.campaign, tenant, "exact", promote_nothing),
     "note_applied": lambda store, its, tenant: store.note_applied(its.review, tenant, 1, None, tenant),
     "delete": lambda store, its, tenant: store.delete(its.ended, tenant),
     "disable_endpoint": lambda store, its, tenant: store.disable_endpoint(its.endpoint, tenant),

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
@@ -21,6 +22,8 @@ from api.services import Services
 from orchestrator.config import Settings
 from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.job import Artifact
+from orchestrator.policy.alerting import Facts, Name, PoolSigns, Spent, alerts
+from orchestrator.policy.budget import PERIODS, UNITS
 from tests.support.api import api_settings, in_process
 
 _IMPORTED = re.compile(
@@ -205,3 +208,27 @@ def test_every_text_that_a_page_asks_for_is_there() -> None:
         code = re.sub(r"^\s*(//|/?\*).*$", "", path.read_text(), flags=re.MULTILINE)
         for key in re.findall(r"""\bt\(\s*["']([\w.]+)["']""", code):
             assert key in english, f"{path.name} asks for {key}"
+
+
+def test_every_alert_has_a_title_and_words_in_both_languages_made_of_what_the_api_tells_of_it() -> None:
+    trouble = PoolSigns(
+        waiting=9, oldest_wait_s=3600, ready=0, wanted=2, broken=1, reason="no memory", quarantined=2, ended=9,
+        failed=9, least_waiting=3, busy_share=0.2,
+    )  # fmt: skip
+    paused = PoolSigns(paused="pool b is paused: it moves", pause_reason="it moves")
+    found = alerts(
+        Facts(
+            pools={"a": trouble, "b": paused, "c": replace(paused, all_paused=True)}, at_risk={"campaign_1": "wait"},
+            exhausted=[Spent(tenant="t", period=p, unit=u, amount=1) for p in PERIODS for u in UNITS],
+            forecasts_s=9e3, given_up=1, outbox_s=9e3, unsealed_s=9e3, dead_letters=1, parked=1,
+        )
+    )  # fmt: skip
+    assert {alert.name for alert in found} == set(Name)
+    for words in (_words("en"), _words("zh")):
+        for alert in found:
+            assert f"overview.alert.{alert.name}" in words
+            wanted = set(re.findall(r"\{(\w+)\}", words[f"overview.alert.{alert.name}.what"]))
+            assert wanted == set(alert.values) - {"detail"}, alert.name
+            for name, value in alert.values.items():
+                if isinstance(value, str) and name != "detail":
+                    assert f"overview.value.{name}.{value}" in words

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.capacity.facts import spent
 from orchestrator.capacity.overviews import read_span
 from orchestrator.domain.errors import InvalidField
-from orchestrator.policy.alerting import Alert, Facts, PoolSigns, alerts
+from orchestrator.policy.alerting import Alert, Facts, PoolSigns, Spent, alerts
 from orchestrator.policy.sampling import STEPS_S, finest, step_for
 from orchestrator.ports.campaign_values import Budget
 
@@ -20,6 +20,7 @@ WELL = PoolSigns(
     least_waiting=3, busy_share=0.9,
 )  # fmt: skip
 STUCK = replace(WELL, claimed_s=None, ended_lately=0)
+SPENT = Spent(tenant="acme", period="day", unit="gpu_seconds", amount=0.3)
 NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
 
 
@@ -63,7 +64,7 @@ def test_a_pools_alert_fires_on_its_condition_alone(signs: PoolSigns, fires: lis
     ("facts", "fires"),
     [
         (Facts(at_risk={"campaign_1": "6 workers"}), ["CampaignAtRisk"]),
-        (Facts(exhausted=[("acme", "today's budget")]), ["BudgetExhausted"]),
+        (Facts(exhausted=[SPENT]), ["BudgetExhausted"]),
         (Facts(forecasts_s=301), ["ForecastsStale"]),
         (Facts(forecasts_s=299), []),
         (Facts(outbox_s=301), ["OutboxStuck"]),
@@ -89,7 +90,8 @@ def test_the_most_severe_come_first_and_say_what_they_are_about() -> None:
 
 def test_a_budget_is_exhausted_once_nothing_can_be_reserved() -> None:
     budget = Budget(tenant="acme", period="day", unit="gpu_seconds", amount=0.3, used=0.2, reserved=0.1)
-    assert spent([budget]) == [("acme", "today's budget of 0.3 GPU seconds")]
+    assert spent([budget]) == [SPENT]
+    assert SPENT.words == "today's budget of 0.3 GPU seconds"
     assert spent([replace(budget, reserved=0.05)]) == []
 
 

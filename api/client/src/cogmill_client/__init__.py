@@ -31,6 +31,7 @@ from cogmill_client.models.reviews import (
     Review,
     ReviewCounts,
     ReviewsApplied,
+    ReviewsPromoted,
     ReviewWithHistory,
     SheetVideo,
     VideoQuote,
@@ -45,7 +46,7 @@ __all__ = [
     "CampaignProgress", "ChecksumMismatch", "Cogmill", "CogmillError", "ConfigurationError", "Conflict",
     "ConnectionFailed", "Downloaded", "FileObject", "Fleet", "FleetKind", "Forbidden", "InvalidSignature", "Key",
     "KeyWithSecret", "Link", "ManifestSignature", "NotFound", "Plan", "PreconditionFailed", "RateLimited", "Review",
-    "ReviewCounts", "ReviewWithHistory", "ReviewsApplied", "Row", "ScaleDecision", "ServerError", "SheetVideo",
-    "Timeout", "TooLarge", "Unauthenticated", "Upload", "Usage", "UsageLine", "Video", "VideoQuote", "WasteLine",
-    "WasteUsage", "WebhookEvent", "WorkerLine", "WorkerUsage",
+    "ReviewCounts", "ReviewWithHistory", "ReviewsApplied", "ReviewsPromoted", "Row", "ScaleDecision", "ServerError",
+    "SheetVideo", "Timeout", "TooLarge", "Unauthenticated", "Upload", "Usage", "UsageLine", "Video", "VideoQuote",
+    "WasteLine", "WasteUsage", "WebhookEvent", "WorkerLine", "WorkerUsage",
 ]  # fmt: skip

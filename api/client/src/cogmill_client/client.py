@@ -117,6 +117,7 @@ class Reviews(Resource):
     release = Does(reviews.release)
     counts = Does(reviews.counts)
     apply = Does(reviews.apply)
+    promote = Does(reviews.promote)
     export = Does(reviews.export)
 
 
@@ -299,6 +300,7 @@ class AsyncReviews(AsyncResource):
     release = AsyncDoes(reviews.release)
     counts = AsyncDoes(reviews.counts)
     apply = AsyncDoes(reviews.apply)
+    promote = AsyncDoes(reviews.promote)
     export = AsyncDoes(reviews.export)
 
 

@@ -102,7 +102,8 @@ export function Audit() {
     {
       name: "change",
       title: t("audit.change"),
-      cell: (/** @type {any} */ row) => html`<span class="clip">${changed(row)}</span>`,
+      wide: true,
+      cell: (/** @type {any} */ row) => html`<span class="clip changed">${changed(row)}</span>`,
     },
   ];
   return html`

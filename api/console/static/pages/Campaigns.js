@@ -41,6 +41,7 @@ const columns = (all) => [
   {
     name: "progress",
     title: t("campaigns.progress"),
+    wide: true,
     width: "180px",
     cell: (row) => html`<${RowShares} counts=${row.counts} />`,
   },
@@ -51,7 +52,7 @@ const columns = (all) => [
     end: true,
     cell: (row) => html`<span class=${row.counts.failed ? "bad" : "faint"}>${count(row.counts.failed)}</span>`,
   },
-  { name: "finish", title: t("campaigns.finish"), cell: (row) => html`<${Finish} campaign=${row} />` },
+  { name: "finish", title: t("campaigns.finish"), wide: true, cell: (row) => html`<${Finish} campaign=${row} />` },
   { name: "spent", title: t("campaigns.spent"), end: true, cell: (row) => spentOf(row.spent) },
   { name: "created", title: t("campaigns.created"), cell: (row) => html`<${TimeAgo} at=${row.created_at} />` },
 ];

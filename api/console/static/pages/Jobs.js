@@ -109,8 +109,8 @@ function columns(all, cancel, retry) {
           column("id", (job) => html`<${Id} id=${job.id} href=${pageUrl(`/jobs/${job.id}`)} />`),
           column("tenant", (job) => job.tenant),
         ]
-      : [column("prompt", name, { width: "38%" })]),
-    column("progress", (job) => html`<${Stands} job=${job} />`, { width: "170px" }),
+      : [column("prompt", name, { width: "38%", wide: true })]),
+    column("progress", (job) => html`<${Stands} job=${job} />`, { width: "170px", wide: true }),
     column("model", (job) => html`<span class="nowrap">${job.model}</span>`),
     column("pool", (job) => job.pool),
     column("priority", (job) => job.priority, { end: true }),
@@ -145,7 +145,7 @@ function Stands({ job }) {
     return html`<${Progress} value=${job.steps ? job.step / job.steps : 0} label=${job.id} text="${job.step}/${job.steps}" />`;
   const code = job.failure?.code;
   const said = code ? failureWord(code) : (job.queue_reason ?? "");
-  return html`<span class="muted small clip" title=${job.failure?.message ?? said}>${said}</span>`;
+  return said && html`<span class="muted small clip" title=${job.failure?.message ?? said}>${said}</span>`;
 }
 
 /** @param {{filtered: boolean}} props */

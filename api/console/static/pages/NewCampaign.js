@@ -144,8 +144,8 @@ function Fields(/** @type {{models: any[]}} */ { models }) {
           <${Card} title=${t("make.look")}><${Look} models=${models} values=${values} set=${set} wrong=${wrong} /></${Card}>
           <${Card} title=${t("newcampaign.money")}>
             <div class="grid fields">
-              <${TextField} ...${field("variants", wrong)} type="number" min="1" placeholder="1" />
-              <${TextField} ...${field("sample", wrong)} type="number" min="0" placeholder="0" hint=${t("make.sample.hint")} />
+              <${TextField} ...${field("variants", wrong)} type="number" min="1" max="1000" placeholder="1" />
+              <${TextField} ...${field("sample", wrong)} type="number" min="0" max="10000" placeholder="0" hint=${t("make.sample.hint")} />
               <${TextField} ...${field("budget", wrong)} type="number" min="0" hint=${t("make.budget.hint")} wrong=${wrong("budget") ?? wrong("budget.amount")} />
               <${SelectField} ...${field("unit", wrong)} options=${[["gpu_seconds", t("make.unit.gpu_seconds")], ["money", t("make.unit.money")]]} />
               <${TextField} ...${field("deadline", wrong)} type="datetime-local" />

@@ -15,7 +15,7 @@ import { Filters, filterValues } from "../parts/Filters.js";
 import { Icon } from "../parts/Icon.js";
 import { Menu } from "../parts/Menu.js";
 import { Loading, ProblemBox } from "../parts/Problem.js";
-import { Shares } from "../parts/Progress.js";
+import { Progress, Shares } from "../parts/Progress.js";
 import { toast } from "../parts/Toast.js";
 import { Choose } from "./review/Choose.js";
 import { openDesk } from "./review/desk.js";
@@ -168,41 +168,35 @@ function Actions({ id, counts, ask }) {
 
 /** @param {{id: string, desk: ReturnType<typeof openDesk>, close: () => void}} props */
 function Apply({ id, desk, close }) {
-  const counts = desk.counts.value;
+  // As it was asked for: what is carried out meanwhile is counted no more.
+  const [counts] = useState(() => desk.counts.value);
+  const [done, setDone] = useState(0);
+  // Some thousand are carried out at once. Where this ends early, the rest waits and is carried out the next time.
   const apply = async () => {
-    const done = await api(`/v1/campaigns/${id}/reviews/apply`, { method: "POST" });
-    toast(t("review.applied", { again: count(done.new_seed), drop: count(done.drop) }));
+    const all = { again: 0, drop: 0 };
+    for (let more = true; more; ) {
+      const part = await api(`/v1/campaigns/${id}/reviews/apply`, { method: "POST" });
+      all.again += part.new_seed;
+      all.drop += part.drop;
+      setDone(all.again + all.drop);
+      more = part.new_seed + part.drop > 0 && all.again + all.drop < counts.rejected;
+    }
+    toast(t("review.applied", { again: count(all.again), drop: count(all.drop) }));
     desk.videos.value = desk.videos.value.filter((video) => video.review.decision !== "reject");
     desk.move(0);
     desk.count();
   };
   return html`<${Confirm} title=${t("review.apply", { count: count(counts.rejected) })} action=${t("review.apply.do")} danger=${true} onClose=${close} onConfirm=${apply}>
     ${t("review.apply.what", { again: count(counts.new_seed), drop: count(counts.drop) })}
+    ${done > 0 && html`<${Progress} value=${done / counts.rejected} label=${t("review.applying")} text="${count(done)}/${count(counts.rejected)}" />`}
   </${Confirm}>`;
 }
-
-const MOST_NAMED = 9_000;
 
 /** @param {{id: string, counts: any, close: () => void}} props */
 function Promote({ id, counts, close }) {
   const promote = async () => {
-    const rows = [];
-    let more = true;
-    for (let after = null; more && rows.length <= MOST_NAMED; ) {
-      const page = await api(`/v1/campaigns/${id}/reviews`, { query: { decision: "approve", limit: 100, after } });
-      rows.push(
-        ...page.data
-          .filter((/** @type {any} */ video) => !video.draft_id)
-          .map((/** @type {any} */ video) => video.custom_id),
-      );
-      after = page.last_id;
-      more = page.has_more;
-    }
-    const left = more || rows.length > MOST_NAMED;
-    rows.length = Math.min(rows.length, MOST_NAMED);
-    if (!rows.length) return toast(t("review.promote.nothing"));
-    await api(`/v1/campaigns/${id}/promote`, { method: "POST", body: { rows } });
-    toast(t(left ? "review.promote.some" : "review.promote.done", { count: count(rows.length) }));
+    const { rows } = await api(`/v1/campaigns/${id}/reviews/promote`, { method: "POST" });
+    toast(rows ? t("review.promote.done", { count: count(rows) }) : t("review.promote.nothing"));
   };
   return html`<${Confirm} title=${t("review.promote.ask", { count: count(counts.approved) })} action=${t("review.promote")} onClose=${close} onConfirm=${promote}>${t("review.promote.what")}</${Confirm}>`;
 }

@@ -58,6 +58,7 @@ function All() {
     {
       name: "own",
       title: t("tenants.ownlimits"),
+      wide: true,
       cell: (/** @type {any} */ row) =>
         html`<span class="clip">${ownLimits(row) || html`<span class="faint">${t("tenants.defaults")}</span>`}</span>`,
     },

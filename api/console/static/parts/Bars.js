@@ -1,7 +1,8 @@
 // Horizontal bars for a few amounts, and lanes of spans over time.
 import { short } from "../lib/numbers.js";
 import { clock, duration } from "../lib/time.js";
-import { html } from "../lib/ui.js";
+import { classes, html } from "../lib/ui.js";
+import { t } from "../lib/words.js";
 
 /**
  * One bar for each amount, the largest as long as there is room.
@@ -23,7 +24,8 @@ export function Bars({ label, bars }) {
 }
 
 /**
- * @typedef {{name: string, tone: string, from: number, to: number}} Span `from` and `to` in seconds since 1970
+ * @typedef {{name: string, tone: string, fill?: string, from: number, to: number}} Span
+ *   `from` and `to` in seconds since 1970; `fill`: a pattern that tells it apart without its colour (style/parts.css)
  * @param {{label: string, lanes: {name: string, spans: Span[]}[], from?: number, to?: number}} props
  */
 export function Gantt({ label, lanes, from, to }) {
@@ -33,7 +35,8 @@ export function Gantt({ label, lanes, from, to }) {
   const end = Math.max(to ?? Math.max(...spans.map((span) => span.to)), begin + 0.001);
   const place = (/** @type {number} */ at) => `${((at - begin) / (end - begin)) * 100}%`;
   const words = (/** @type {Span} */ span) => `${span.name}: ${duration(span.to - span.from)}`;
-  const kinds = new Map(spans.map((span) => [span.name, span.tone]));
+  const look = (/** @type {Span} */ span) => classes(`tone-${span.tone}`, span.fill && `fill-${span.fill}`);
+  const kinds = new Map(spans.map((span) => [span.name, look(span)]));
   return html`
     <div class="stack">
       <div class="gantt" role="group" aria-label=${label}>
@@ -41,14 +44,14 @@ export function Gantt({ label, lanes, from, to }) {
           (lane) => html`
             <span class="muted">${lane.name}</span>
             <span class="lane" role="img" aria-label="${lane.name}: ${lane.spans.map(words).join(", ")}">
-              ${lane.spans.map((span) => html`<i class="tone-${span.tone}" title=${words(span)} style=${{ left: place(span.from), width: `${((span.to - span.from) / (end - begin)) * 100}%` }}></i>`)}
+              ${lane.spans.map((span) => html`<i class=${look(span)} title=${words(span)} style=${{ left: place(span.from), width: `${((span.to - span.from) / (end - begin)) * 100}%` }}></i>`)}
             </span>
           `,
         )}
         <span></span>
         <span class="axis">${[0, 0.25, 0.5, 0.75, 1].map((part) => html`<span style=${{ left: `${part * 100}%` }}>${part ? `+${duration((end - begin) * part)}` : clock(begin)}</span>`)}</span>
       </div>
-      <ul class="legend">${[...kinds].map(([name, tone]) => html`<li class="tone-${tone}">${name}</li>`)}</ul>
+      <ul class="legend patterns" aria-label=${t("gantt.legend")}>${[...kinds].map(([name, kind]) => html`<li class=${kind}>${name}</li>`)}</ul>
     </div>
   `;
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from cogmill_client.models.admin import PoolForecast
@@ -60,6 +61,7 @@ class OverviewAlert(Answer):
     severity: Annotated[Literal["critical", "warning", "info"], OrNewer]
     subject: str
     summary: str
+    values: Mapping[str, str | int | float] = {}
 
 
 class Overview(OverviewAmounts):

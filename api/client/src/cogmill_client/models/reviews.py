@@ -92,6 +92,14 @@ class ReviewsApplied(Answer):
     campaign: Campaign
 
 
+class ReviewsPromoted(Answer):
+    """How many rows are rendered again in full."""
+
+    object: Literal["campaign.reviews_promoted"]
+    rows: int
+    campaign: Campaign
+
+
 class ProgressPoint(Answer):
     """How many rows had ended by then, and what they had cost."""
 

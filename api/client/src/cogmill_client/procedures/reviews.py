@@ -18,6 +18,7 @@ from cogmill_client.models.reviews import (
     Review,
     ReviewCounts,
     ReviewsApplied,
+    ReviewsPromoted,
     ReviewWithHistory,
     SheetVideo,
 )
@@ -108,6 +109,12 @@ def apply(campaign_id: str) -> Steps[ReviewsApplied]:
     """Carry out what was rejected: rows are left out, or rendered again with other seeds."""
     url = at("/v1/campaigns/{}/reviews/apply", campaign_id)
     return answer_of(Request(method="POST", url=url, json={}), reads(ReviewsApplied))
+
+
+def promote(campaign_id: str, *, profile: str | None = None) -> Steps[ReviewsPromoted]:
+    """Render what is approved again in another profile, `exact` unless said, with the seeds that it had."""
+    url = at("/v1/campaigns/{}/reviews/promote", campaign_id)
+    return answer_of(Request(method="POST", url=url, json=without_none(profile=profile)), reads(ReviewsPromoted))
 
 
 def export(campaign_id: str, path: str | os.PathLike[str], *, format: Literal["jsonl", "csv"] = "jsonl") -> Steps[Path]:

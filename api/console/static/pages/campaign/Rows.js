@@ -60,11 +60,13 @@ const columns = (act) => [
   {
     name: "prompt",
     title: t("campaign.row.prompt"),
+    wide: true,
     cell: (row) => html`<span title=${row.prompt}>${row.prompt ?? "–"}</span>`,
   },
   {
     name: "why",
     title: t("campaign.row.why"),
+    wide: true,
     cell: (row) =>
       row.error
         ? html`<span title=${`${row.error.code}: ${row.error.message}`}>${failureWord(row.error.code)}</span>`

@@ -39,7 +39,7 @@ export function Kinds({ kinds }) {
       end: true,
       cell: (/** @type {any} */ row) => (row.price_per_gpu_hour === null ? "–" : number(row.price_per_gpu_hour)),
     },
-    { name: "why", title: t("fleet.why"), cell: (/** @type {any} */ row) => html`<${Why} kind=${row} />` },
+    { name: "why", title: t("fleet.why"), wide: true, cell: (/** @type {any} */ row) => html`<${Why} kind=${row} />` },
   ];
   const empty = html`<${Empty} icon="fleet" title=${t("fleet.kinds.none")} />`;
   return html`<${Table} label=${t("fleet.kinds")} rows=${kinds} id=${(/** @type {any} */ row) => `${row.pool}/${row.kind}`} columns=${columns} empty=${empty} />`;
@@ -72,6 +72,7 @@ export function Decisions({ decisions }) {
     {
       name: "stood",
       title: t("fleet.stood"),
+      wide: true,
       cell: (/** @type {any} */ row) => (row.standing ? t("fleet.standing", row.standing) : "–"),
     },
     {
@@ -83,6 +84,7 @@ export function Decisions({ decisions }) {
     {
       name: "why",
       title: t("fleet.why"),
+      wide: true,
       cell: (/** @type {any} */ row) => html`<span class="why small">${row.why}</span>`,
     },
   ];

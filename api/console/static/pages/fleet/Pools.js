@@ -42,6 +42,7 @@ export function Pools({ pools, reload }) {
     {
       name: "state",
       title: t("fleet.state"),
+      wide: true,
       cell: (/** @type {any} */ row) => html`<${Paused} pauses=${row.pauses} />`,
     },
     { name: "waiting", title: t("overview.waiting"), end: true, cell: (/** @type {any} */ row) => count(row.queued) },

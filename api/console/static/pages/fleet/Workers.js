@@ -51,10 +51,16 @@ export function Workers({ list }) {
       cell: (/** @type {any} */ row) =>
         html`<strong>${row.name}</strong> <span class="muted small">${row.pool} · ${row.cluster}</span>`,
     },
-    { name: "state", title: t("fleet.does"), cell: (/** @type {any} */ row) => html`<${Doing} worker=${row} />` },
+    {
+      name: "state",
+      title: t("fleet.does"),
+      wide: true,
+      cell: (/** @type {any} */ row) => html`<${Doing} worker=${row} />`,
+    },
     {
       name: "renders",
       title: t("fleet.renders"),
+      wide: true,
       cell: (/** @type {any} */ row) => html`<${Renders} renders=${row.renders} />`,
     },
     {

@@ -8,19 +8,24 @@ import { DateTime, Duration } from "../../parts/Amounts.js";
 import { Gantt } from "../../parts/Bars.js";
 import { Card, Facts } from "../../parts/Card.js";
 import { State, stateWord } from "../../parts/State.js";
+import { Table } from "../../parts/Table.js";
 
-/** @type {Record<string, string>} */
-const TONES = {
-  waiting: "grey",
-  assigned: "amber",
-  encoding: "violet",
-  denoising: "blue",
-  rendering: "blue",
-  preempted: "red",
-  decoding: "accent",
-  finishing: "amber",
-  uploading: "green",
+/**
+ * The colour and the pattern of each stage: no two have the same pattern, for whoever cannot tell the colours apart.
+ * @type {Record<string, {tone: string, fill?: string}>}
+ */
+const LOOKS = {
+  waiting: { tone: "grey", fill: "slash" },
+  assigned: { tone: "amber", fill: "grid" },
+  encoding: { tone: "violet", fill: "dots" },
+  denoising: { tone: "blue" },
+  rendering: { tone: "blue", fill: "bars" },
+  preempted: { tone: "red", fill: "cross" },
+  decoding: { tone: "accent", fill: "back" },
+  finishing: { tone: "pink", fill: "lines" },
+  uploading: { tone: "green", fill: "checks" },
 };
+const OTHER = { tone: "grey", fill: "edge" };
 
 // The way to a worker is a part of the beginning that nobody waits for.
 /** @type {Record<string, string>} */
@@ -35,7 +40,7 @@ export function Life({ job }) {
     const lane = lanes.get(span.attempt) ?? [];
     const stage = SHOWN_AS[span.stage] ?? span.stage;
     const name = has(`job.stage.${stage}`) ? t(`job.stage.${stage}`) : stage;
-    lane.push({ name, tone: TONES[stage] ?? "grey", from: span.begins_at, to: span.ends_at ?? until });
+    lane.push({ name, ...(LOOKS[stage] ?? OTHER), from: span.begins_at, to: span.ends_at ?? until });
     lanes.set(span.attempt, lane);
   }
   const shown = [...lanes].map(([attempt, spans]) => ({ name: t("job.attempt", { attempt }), spans }));
@@ -46,21 +51,43 @@ export function Life({ job }) {
 export function Attempts({ job }) {
   if (!job.attempts.length) return null;
   return html`<${Card} title=${t("job.attempts")} bare=${true}>
-    <div class="table" tabindex="0" role="region" aria-label=${t("job.attempts")}><table>
-      <thead><tr>${["attempt", "outcome", "worker", "took", "gpu", "why"].map((name) => html`<th scope="col" class=${["took", "gpu"].includes(name) ? "end" : ""}>${t(`job.attempts.${name}`)}</th>`)}</tr></thead>
-      <tbody>${job.attempts.map(
-        (/** @type {any} */ each) => html`<tr key=${each.number}>
-          <td>${each.number}</td>
-          <td><${State} state=${each.outcome} tone=${each.outcome === "lost" ? "red" : undefined}>${outcomeWord(each.outcome)}</${State}></td>
-          <td class="mono small">${each.worker}</td>
-          <td class="end"><${Duration} seconds=${each.ended_at - each.claimed_at} /></td>
-          <td class="end number">${number(each.gpu_seconds, 1)}</td>
-          <td class="muted small">${each.failure?.message}</td>
-        </tr>`,
-      )}</tbody>
-    </table></div>
+    <${Table} label=${t("job.attempts")} rows=${job.attempts} id=${(/** @type {any} */ each) => each.number} columns=${columns()} />
   </${Card}>`;
 }
+
+/** @type {() => import("../../parts/Table.js").Column<any>[]} */
+const columns = () => [
+  { name: "attempt", title: t("job.attempts.attempt"), cell: (each) => each.number },
+  {
+    name: "outcome",
+    title: t("job.attempts.outcome"),
+    cell: (each) =>
+      html`<${State} state=${each.outcome} tone=${each.outcome === "lost" ? "red" : undefined}>${outcomeWord(each.outcome)}</${State}>`,
+  },
+  {
+    name: "worker",
+    title: t("job.attempts.worker"),
+    cell: (each) => html`<span class="mono small">${each.worker}</span>`,
+  },
+  {
+    name: "took",
+    title: t("job.attempts.took"),
+    end: true,
+    cell: (each) => html`<${Duration} seconds=${each.ended_at - each.claimed_at} />`,
+  },
+  {
+    name: "gpu",
+    title: t("job.attempts.gpu"),
+    end: true,
+    cell: (each) => html`<span class="number">${number(each.gpu_seconds, 1)}</span>`,
+  },
+  {
+    name: "why",
+    title: t("job.attempts.why"),
+    wide: true,
+    cell: (each) => each.failure && html`<span class="muted small">${each.failure.message}</span>`,
+  },
+];
 
 const outcomeWord = (/** @type {string} */ word) =>
   has(`job.outcome.${word}`) ? t(`job.outcome.${word}`) : stateWord(word);

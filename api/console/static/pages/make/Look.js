@@ -27,6 +27,14 @@ export function parameters(values) {
   return Object.fromEntries(found.map(([name, value]) => [name, numbers.has(name) ? Number(value) : value]));
 }
 
+/** Which numbers of frames there are, in words. @param {any} model */
+function framesRule({ frames, frames_rule }) {
+  const [low, next] = frames;
+  const step = next - low;
+  const even = frames.every((/** @type {number} */ each, /** @type {number} */ i) => each === low + i * (step || 0));
+  return even && step ? t("make.frames.rule", { low, high: frames.at(-1), step }) : frames_rule;
+}
+
 /**
  * @param {{models: any[], values: Record<string, any>, set: (changes: Record<string, any>) => void, wrong: (field: string) => any, picture?: boolean}} props
  */
@@ -47,7 +55,7 @@ export function Look({ models, values, set, wrong, picture = false }) {
       <${SelectField} ...${field("model")} value=${model.id} onInput=${change} hint=${model.available ? null : model.unavailable_reason} options=${own.map((each) => [each.id, each.id])} />
       <${SelectField} ...${field("profile")} hint=${t(`make.profile.${values.profile || model.profiles[0]}`)} options=${[usual(t(`make.profile.word.${model.profiles[0]}`)), ...model.profiles.slice(1).map((/** @type {string} */ each) => [each, t(`make.profile.word.${each}`)])]} />
       <${SelectField} ...${field("size")} hint=${shown.sizes_rule} options=${[usual(shown.sizes[0]), ...shown.sizes.slice(1).map((/** @type {string} */ each) => [each, each])]} />
-      <${SelectField} ...${field("num_frames")} hint=${shown.frames_rule} options=${[["", t("make.length.usual")], ...shown.frames.map((/** @type {number} */ each) => [String(each), t("make.length", { seconds: number(each / shown.fps, 2), frames: each })])]} />
+      <${SelectField} ...${field("num_frames")} hint=${framesRule(shown)} options=${[["", t("make.length.usual")], ...shown.frames.map((/** @type {number} */ each) => [String(each), t("make.length", { seconds: number(each / shown.fps, 2), frames: each })])]} />
       <${TextField} ...${field("fps")} type="number" min=${shown.fps} max=${shown.max_fps} placeholder=${String(shown.fps)} hint=${t("make.fps.hint", { low: shown.fps, high: shown.max_fps })} />
       <${TextField} ...${field("num_inference_steps")} type="number" min="1" max=${model.max_steps} placeholder=${String(model.steps[values.profile || model.profiles[0]])} hint=${t("make.steps.hint", { most: model.max_steps })} />
       <${TextField} ...${field("guidance_scale")} type="number" step="0.5" min="0" max=${model.max_guidance_scale} placeholder=${String(model.default_guidance_scale)} hint=${t("make.guidance.hint", { most: model.max_guidance_scale })} />

@@ -1,5 +1,6 @@
 // The alerts that fire, the most severe first, each with what it is about and where to look.
 import { pageUrl } from "../../lib/base.js";
+import { number, percent } from "../../lib/numbers.js";
 import { html } from "../../lib/ui.js";
 import { has, t } from "../../lib/words.js";
 import { Card } from "../../parts/Card.js";
@@ -21,7 +22,9 @@ const PLACES = {
 };
 const FLEET = new Set(["NoReadyWorker", "WorkerBroken", "WorkersQuarantined", "GpusIdle", "PoolPaused"]);
 
-/** @param {{alerts: {name: string, severity: string, subject: string, summary: string}[]}} props */
+/** @typedef {{name: string, severity: string, subject: string, summary: string, values: Record<string, string | number>}} Alert */
+
+/** @param {{alerts: Alert[]}} props */
 export function Alerts({ alerts }) {
   if (!alerts.length)
     return html`<div class="row calm" role="status"><${Icon} name="check" />${t("overview.calm")}</div>`;
@@ -34,7 +37,7 @@ export function Alerts({ alerts }) {
               <${State} state=${alert.severity} tone=${TONES[alert.severity] ?? "grey"}>${t(`overview.severity.${alert.severity}`)}</${State}>
               <div class="grow">
                 <strong>${nameOf(alert.name)}</strong>${alert.subject && html` <span class="mono small">${alert.subject}</span>`}
-                <div class="muted small">${alert.summary}</div>
+                <div class="muted small">${told(alert)}</div>
               </div>
               ${placeOf(alert) && html`<a class="button small" href=${pageUrl(placeOf(alert) ?? "/")} aria-label=${t("overview.look.at", { name: nameOf(alert.name) })}>${t("overview.look")}</a>`}
             </li>
@@ -46,4 +49,19 @@ export function Alerts({ alerts }) {
 }
 
 const nameOf = (/** @type {string} */ name) => (has(`overview.alert.${name}`) ? t(`overview.alert.${name}`) : name);
+/** What it tells, in the reader's language; of an alert that this console does not know, as the API words it. */
+function told(/** @type {Alert} */ { name, summary, values }) {
+  const key = `overview.alert.${name}.what`;
+  if (!has(key) || !values) return summary;
+  const words = Object.fromEntries(Object.entries(values).map(([what, value]) => [what, worded(what, value)]));
+  // Who has written the detail has written it in a language of their own.
+  return values.detail ? html`${t(key, words)} <q>${values.detail}</q>` : t(key, words);
+}
+
+function worded(/** @type {string} */ what, /** @type {string | number} */ value) {
+  if (what === "share") return percent(Number(value));
+  if (typeof value === "number") return number(value);
+  return has(`overview.value.${what}.${value}`) ? t(`overview.value.${what}.${value}`) : value;
+}
+
 const placeOf = (/** @type {any} */ { name, subject }) => (FLEET.has(name) ? "/fleet" : PLACES[name]?.(subject));

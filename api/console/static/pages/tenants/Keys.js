@@ -59,6 +59,7 @@ export function Keys({ tenant, all = false }) {
     {
       name: "scopes",
       title: t("tenants.key.scopes"),
+      wide: true,
       cell: (/** @type {any} */ key) =>
         html`<span class="clip scopes" title=${key.scopes.join(", ")}>${key.scopes.join(", ")}</span>`,
     },

@@ -44,6 +44,7 @@ export function Workers({ workers, waste }) {
     {
       name: "spells",
       title: t("usage.spells"),
+      wide: true,
       cell: (/** @type {any} */ row) => html`<${Shares} label=${row.pool} total=${all(row)} shares=${shares(row)} />`,
     },
     {

@@ -50,6 +50,7 @@ export function Deliveries() {
     {
       name: "to",
       title: t("webhooks.to"),
+      wide: true,
       cell: (/** @type {any} */ each) =>
         html`<span class="clip" title=${each.url}>${named[each.endpoint] ?? each.url}</span>`,
     },
@@ -67,6 +68,7 @@ export function Deliveries() {
     {
       name: "last",
       title: t("webhooks.last"),
+      wide: true,
       cell: (/** @type {any} */ each) =>
         html`<span class="clip" title=${each.last_error ?? ""}>${each.last_error ?? each.last_status ?? "–"}</span>`,
     },

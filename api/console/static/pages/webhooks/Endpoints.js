@@ -64,6 +64,7 @@ export function Endpoints() {
     {
       name: "url",
       title: t("webhooks.url"),
+      wide: true,
       cell: (/** @type {any} */ each) => html`<span class="mono clip" title=${each.url}>${each.url}</span>`,
     },
     {
@@ -77,6 +78,7 @@ export function Endpoints() {
     {
       name: "events",
       title: t("webhooks.events"),
+      wide: true,
       cell: (/** @type {any} */ each) =>
         html`<span class="clip" title=${each.event_types.join(", ")}>${each.event_types.join(", ")}</span>`,
     },
