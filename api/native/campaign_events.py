@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
 from fastapi import Depends, Header, Query, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 
 from api import deps
 from api.native import events
@@ -20,6 +20,7 @@ from api.openai.errors import DOCS
 from api.services import Services
 from api.wire.holding import held
 from api.wire.routes import Router
+from api.wire.streaming import Streamed
 from orchestrator.domain.campaign import Campaign, CampaignState, PauseReason
 from orchestrator.domain.campaign_waiting import waiting_for
 from orchestrator.domain.errors import InvalidField, Unavailable
@@ -121,7 +122,7 @@ async def follow(
     if _over(campaign) and known.over and known.version == campaign.version:
         return Response(status_code=204)
     stream = _stream(deps.services(request), watch, known, events.ended_by_key(request))
-    return StreamingResponse(stream, 200, events.HEADERS, "text/event-stream")
+    return Streamed(stream, 200, events.HEADERS, "text/event-stream")
 
 
 @dataclass(slots=True)
@@ -132,7 +133,9 @@ class _Told:
     counts: CampaignCounts | None = None
 
 
-async def _stream(services: Services, watch: Watch, known: Place, ended_by_key: events.Ended) -> AsyncIterator[str]:
+async def _stream(
+    services: Services, watch: Watch, known: Place, ended_by_key: events.Ended
+) -> AsyncGenerator[str, None]:
     told = _Told()
     while True:
         moved = await watch.changed(events.HEARTBEAT_S)

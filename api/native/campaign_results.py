@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from urllib.parse import parse_qs, urlsplit
 
 from fastapi import Query, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 
 from api import deps
 from api.native.campaign_row_answers import SIGNATURE_EXAMPLE, ManifestSignatureObject
@@ -17,6 +17,7 @@ from api.openai.errors import DOCS
 from api.wire.holding import held
 from api.wire.replies import reply
 from api.wire.routes import Router
+from api.wire.streaming import Streamed
 from orchestrator.campaigns.manifest import CONTENT_TYPE, lines_of
 from orchestrator.domain import jsontext
 from orchestrator.domain.campaign import ManifestMark
@@ -87,7 +88,7 @@ async def manifest(
     headers = {"content-disposition": f'attachment; filename="{name}.{ending}"', "cache-control": "no-store"}
     if format == "jsonl":
         headers["etag"] = f'"{mark.sha256}"'
-    return StreamingResponse(pieces, 200, headers, kind)
+    return Streamed(pieces, 200, headers, kind)
 
 
 @router.get(

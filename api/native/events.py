@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Query, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 
 from api import deps
 from api.openai.errors import DOCS
@@ -16,6 +16,7 @@ from api.services import Services
 from api.wire.holding import held
 from api.wire.problem import problem_of
 from api.wire.routes import Router
+from api.wire.streaming import Streamed
 from orchestrator.domain.errors import Forbidden, InvalidField, Unauthenticated, Unavailable
 from orchestrator.domain.events import Event, Kind, Place, gone, news, parse_id, stage_of
 from orchestrator.domain.job import public_id
@@ -101,7 +102,7 @@ async def events(
     if first is not None and first.job.state.terminal and not any(news(first.job, known)):
         return Response(status_code=204)
     stream = _stream(services, watch, known, ended_by_key(request))
-    return StreamingResponse(stream, 200, HEADERS, "text/event-stream")
+    return Streamed(stream, 200, HEADERS, "text/event-stream")
 
 
 def _known(event_id: str | None) -> Place:
@@ -133,7 +134,7 @@ def ended_by_key(request: Request) -> Ended:
     return look
 
 
-async def _stream(services: Services, watch: Watch, known: Place, ended: Ended) -> AsyncIterator[str]:
+async def _stream(services: Services, watch: Watch, known: Place, ended: Ended) -> AsyncGenerator[str, None]:
     reason: str | None = None
     while True:
         moved = await watch.changed(HEARTBEAT_S)

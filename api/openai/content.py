@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from fastapi import Query, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 
 from api import deps, errors
 from api.openai.errors import DOCS
@@ -17,6 +17,7 @@ from api.wire.problem import Problem
 from api.wire.ranges import NotSatisfiable, parse_range
 from api.wire.routes import Router
 from api.wire.scopes import keyed
+from api.wire.streaming import Streamed
 from orchestrator.domain.errors import NotFound, NotReady
 from orchestrator.domain.job import Artifact, Job, public_id
 from orchestrator.domain.rights import Scope
@@ -90,7 +91,7 @@ async def content(
     held(request).take(services.rooms.downloads)
     # Opened before the status goes out, so that a missing object or a silent S3 is an error and not a torn 200.
     chunks = await services.downloads.open(artifact, part)
-    return StreamingResponse(chunks, status, headers, artifact.content_type)
+    return Streamed(chunks, status, headers, artifact.content_type)
 
 
 def _artifact(job: Job, variant: Variant) -> Artifact:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import Query, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from api import deps
@@ -17,6 +17,7 @@ from api.wire.holding import held
 from api.wire.paging import After, Identified, Listing, Order
 from api.wire.replies import reply, unix
 from api.wire.routes import Router
+from api.wire.streaming import Streamed
 from api.wire.uploads import received
 from orchestrator.domain.rights import Scope
 from orchestrator.intake.files import MAX_LIFETIME_S, MIN_LIFETIME_S
@@ -181,7 +182,7 @@ async def content(request: Request, file_id: str, tenant: deps.Tenant) -> Respon
         "content-disposition": f"attachment; filename*=UTF-8''{quote(file.filename, safe='')}",
         "x-content-type-options": "nosniff",
     }
-    return StreamingResponse(chunks, 200, headers, "application/octet-stream")
+    return Streamed(chunks, 200, headers, "application/octet-stream")
 
 
 async def delete(request: Request, file_id: str, tenant: deps.Tenant) -> Response:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 from api.wire.ranges import ByteRange
 from orchestrator.domain.errors import IntegrityError, InvalidField, NotFound, ObjectsUnavailable
@@ -39,13 +40,13 @@ class Downloads:
         with _in_time():
             await self._reading.run(self._check, artifact)
 
-    async def open(self, artifact: Artifact, part: ByteRange | None) -> AsyncIterator[bytes]:
+    async def open(self, artifact: Artifact, part: ByteRange | None) -> AsyncGenerator[bytes, None]:
         """The object's bytes, or those of one range, in chunks; checked, and the first chunk already there."""
         with _in_time():
             first, rest = await self._reading.run(self._begin, artifact, part)
         return self._go_on(first, rest)
 
-    async def made(self, make: Callable[[ObjectStore], Iterator[bytes]], *, gone: str) -> AsyncIterator[bytes]:
+    async def made(self, make: Callable[[ObjectStore], Iterator[bytes]], *, gone: str) -> AsyncGenerator[bytes, None]:
         """What is made of objects, piece by piece, none of them empty; the first one is already there.
 
         Raises `NotFound` with `gone` where an object is.
@@ -86,11 +87,42 @@ class Downloads:
         except InvalidField as error:
             raise IntegrityError(str(error)) from error
 
-    async def _go_on(self, first: bytes, rest: Iterator[bytes]) -> AsyncIterator[bytes]:
-        yield first
-        with _in_time():
-            while chunk := await self._reading.run(next, rest, b""):
-                yield chunk
+    async def _go_on(self, first: bytes, rest: Iterator[bytes]) -> AsyncGenerator[bytes, None]:
+        pieces = _Pieces(rest)
+        try:
+            yield first
+            with _in_time():
+                while chunk := await self._reading.run(pieces.next):
+                    yield chunk
+        finally:
+            pieces.close()
+
+
+class _Pieces:
+    """What threads read piece by piece, closed as soon as nobody wants more of it: it may hold a connection to S3."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._reading = Lock()
+        self._unwanted = False
+
+    def next(self) -> bytes:
+        """The next one; empty at the end."""
+        with self._reading:
+            piece = b"" if self._unwanted else next(self._pieces, b"")
+        if self._unwanted:  # meanwhile: then it could not be closed
+            self.close()
+        return piece
+
+    def close(self) -> None:
+        """Let go of it now, or once the thread that reads a piece has it. Never waits."""
+        self._unwanted = True
+        if self._reading.acquire(blocking=False):
+            try:
+                if isinstance(self._pieces, Generator):
+                    self._pieces.close()
+            finally:
+                self._reading.release()
 
 
 @contextmanager

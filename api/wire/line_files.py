@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any, Literal
 
-from fastapi.responses import StreamingResponse
-
+from api.wire.streaming import Streamed
 from orchestrator.domain.spreadsheet import rows_of
 
 Format = Literal["jsonl", "csv"]
@@ -17,19 +16,19 @@ _TYPES: Mapping[Format, str] = {"jsonl": "application/jsonl", "csv": "text/csv; 
 
 async def streamed_lines(
     pages: AsyncIterator[_Page], columns: Sequence[str], form: Format, *, filename: str
-) -> StreamingResponse:
+) -> Streamed:
     """A download of all pages. No cell of the CSV, which begins with the columns' names, runs in a spreadsheet.
 
     The first page is waited for: a database that is silent is an error, before the status goes out.
     """
     first: _Page = await anext(pages, [])
     headers = {"content-disposition": f'attachment; filename="{filename}"'}
-    return StreamingResponse(_written(first, pages, columns, form), 200, headers, _TYPES[form])
+    return Streamed(_written(first, pages, columns, form), 200, headers, _TYPES[form])
 
 
 async def _written(
     first: _Page, rest: AsyncIterator[_Page], columns: Sequence[str], form: Format
-) -> AsyncIterator[str]:
+) -> AsyncGenerator[str, None]:
     if form == "csv":
         yield "".join(rows_of([columns]))
     yield _text(first, columns, form)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -124,11 +125,12 @@ class Keyring:
         check_good(key, datetime.fromtimestamp(self._wall(), UTC))
         await self._people.check_tenant(key.tenant)
 
-    async def while_good(self, key: ApiKey, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def while_good(self, key: ApiKey, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         """These pieces of an answer, each only if the key is good when it has come. Raises as `check_still` does."""
-        async for piece in pieces:
-            await self.check_still(key)
-            yield piece
+        async with aclosing(pieces):
+            async for piece in pieces:
+                await self.check_still(key)
+                yield piece
 
     def forget(self, key_id: str) -> None:
         """Ask about it again, whenever it was last asked about: it has been changed here."""

@@ -124,6 +124,19 @@ async def test_what_is_said_while_the_api_is_away_is_sent_when_it_is_back(consol
     assert (first["rating"], first["decision"]) == (5, "approve")
 
 
+async def test_what_is_said_of_a_video_that_was_deleted_meanwhile_does_not_look_as_if_it_held(
+    console: Console, desks: Desks
+) -> None:
+    campaign_id = await desks.done(2)
+    page = await open_desk(console, campaign_id)
+    video_id = (await reviews(console, campaign_id))["clip-0000"]["id"]
+    assert (await console.api.http.delete(f"/v1/videos/{video_id}")).status_code == 200
+    await page.keyboard.press("a")
+    await page.get_by_text("no finished video").wait_for()
+    await expect(page.locator(".tile.approve")).to_have_count(0)
+    console.errors[:] = [error for error in console.errors if "404" not in error]
+
+
 async def test_rejections_are_carried_out_and_what_is_approved_is_promoted(console: Console, desks: Desks) -> None:
     campaign_id = await desks.done(4, defaults={"profile": "draft"})
     before = await reviews(console, campaign_id)

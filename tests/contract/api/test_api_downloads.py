@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import httpx
@@ -139,6 +140,33 @@ async def test_who_reads_a_little_now_and_then_holds_a_download_no_longer_than_w
     async with listening(api.app) as port:
         assert await read_slowly(port, path, await api.key(api.tenant), pause_s=0.08) is whole
     assert api.services.rooms.downloads.of(api.tenant) == 0
+
+
+async def test_who_goes_away_amid_a_download_leaves_nothing_of_it_open_at_s3(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = await uploaded(api, bytes(16 * 2**20))
+    stream, closed = api.services.objects.stream, threading.Event()
+
+    def watched(key: str, *, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        try:
+            yield from stream(key, start=start, end=end)
+        finally:
+            closed.set()
+
+    monkeypatch.setattr(api.services.objects, "stream", watched)
+    gc.disable()  # it is not what lets go of it
+    try:
+        async with listening(api.app) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            key = await api.key(api.tenant)
+            writer.write(f"GET {path} HTTP/1.1\r\nhost: api\r\nauthorization: Bearer {key}\r\n\r\n".encode())
+            assert (await reader.readline()).split()[1] == b"200"
+            assert not closed.is_set()
+            writer.transport.abort()
+            assert await asyncio.to_thread(closed.wait, 10)
+    finally:
+        gc.enable()
 
 
 async def test_downloads_beyond_a_tenants_share_are_refused_by_name_and_room_comes_back(api: Api) -> None:

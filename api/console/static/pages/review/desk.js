@@ -93,6 +93,7 @@ export function openDesk(campaign, { queue, filters }) {
   /** Shows what is said at once, and sends it as it was meant then, after what was said before of the same video. */
   const say = (/** @type {any} */ video, /** @type {Record<string, any>} */ words) => {
     const meant = { ...reviewOf(video.id), ...words };
+    lineOf(video.id); // with what the API told, before something else is in sight
     put(video.id, meant);
     said.push(video.id);
     const { rating, decision, reason, action } = meant;
@@ -113,20 +114,24 @@ export function openDesk(campaign, { queue, filters }) {
   };
 
   /**
-   * What is still to be sent of each video, and the version that the API told last.
-   * @type {Map<string, {done: Promise<any>, waiting: number, version: number, round: number}>}
+   * What is still to be sent of each video, and the review that the API told last.
+   * @type {Map<string, {done: Promise<any>, waiting: number, told: any, round: number}>}
    */
   const sending = new Map();
+  const lineOf = (/** @type {string} */ id) => {
+    const line = sending.get(id) ?? { done: Promise.resolve(), waiting: 0, told: reviewOf(id), round: 0 };
+    sending.set(id, line);
+    return line;
+  };
 
   /** One thing after the other; what was said before one knew that another was quicker is not sent. */
   const ordered = (/** @type {string} */ id, /** @type {(version: number) => Promise<any>} */ act) => {
-    const line = sending.get(id) ?? { done: Promise.resolve(), waiting: 0, version: reviewOf(id).version, round: 0 };
-    sending.set(id, line);
+    const line = lineOf(id);
     const { round } = line;
     line.waiting += 1;
     line.done = line.done.then(async () => {
       line.waiting -= 1;
-      return round === line.round ? act(line.version) : null;
+      return round === line.round ? act(line.told.version) : null;
     });
     return line.done;
   };
@@ -137,10 +142,10 @@ export function openDesk(campaign, { queue, filters }) {
     /** @type {string} */ method,
     /** @type {any} */ body,
   ) => {
-    const line = /** @type {any} */ (sending.get(id));
+    const line = lineOf(id);
     try {
       const review = await patiently(() => api(path, { method, body }));
-      line.version = review.version;
+      line.told = review;
       // What was said since stays in sight until it is answered too.
       put(id, line.waiting ? { ...reviewOf(id), version: review.version } : review);
       count();
@@ -150,10 +155,8 @@ export function openDesk(campaign, { queue, filters }) {
       line.round += 1;
       said.splice(0, said.length, ...said.filter((each) => each !== id));
       const holds = await api(`/v1/reviews/${id}`).catch(() => null);
-      if (holds) {
-        line.version = holds.version;
-        put(id, holds);
-      }
+      line.told = holds ?? line.told;
+      put(id, line.told); // what was not taken is not left in sight as if it held
       if (problem.status === 409 && holds)
         toast(t("review.conflict", { who: holds.reviewer ?? "", what: told(holds) }));
       else toastProblem(problem);
