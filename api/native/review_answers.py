@@ -92,7 +92,7 @@ def page_of(campaign: Campaign, page: SheetPage) -> schemas.SheetPageObject:
 
 def counts_of(campaign: Campaign, counts: ReviewCounts) -> schemas.ReviewCountsObject:
     """How far reviewers have come."""
-    videos = campaign.counts.succeeded
+    videos = max(0, campaign.counts.succeeded - counts.gone)
     return schemas.ReviewCountsObject(
         campaign=campaign.id,
         videos=videos,

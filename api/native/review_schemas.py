@@ -205,7 +205,7 @@ class ReviewCountsObject(BaseModel):
 
     object: Literal["campaign.review_counts"] = "campaign.review_counts"
     campaign: str
-    videos: int
+    videos: int = Field(description="Those that were deleted left out.")
     undecided: int
     approved: int
     rejected: int

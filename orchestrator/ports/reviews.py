@@ -58,6 +58,8 @@ class ReviewCounts:
     held: int = 0
     # Carried out by now, of videos that are no more.
     applied: int = 0
+    # Rows whose video was deleted: nobody has anything to look at.
+    gone: int = 0
 
     @property
     def decided(self) -> int:

@@ -27,6 +27,8 @@ _LOOK = 5_000
 # So often what others took first is looked for anew; each time somebody else has got something.
 _TAKES = 10
 
+# The row's video, where it was not deleted.
+_VIDEO = "SELECT id FROM jobs WHERE id = CAST(r.result ->> 'job' AS uuid) AND deleted_at IS NULL LIMIT 1"
 # The key of rows gives a stretch of them, what is thought of each is found by its key, and what fits is kept; with how
 # far the stretch went, which is told also where nothing fits. LATERAL and LIMIT hold the planner to the key: in
 # sessions without the store's settings, as behind some poolers, it would hash the reviews of all tenants for a page.
@@ -38,12 +40,13 @@ _STRETCH = text(f"""
     SELECT went.looked, went.last, r.*, {REVIEW}
     FROM (SELECT count(*) AS looked, max(place) AS last FROM stretch) AS went
     LEFT JOIN (stretch AS r LEFT JOIN LATERAL (
-        SELECT * FROM reviews WHERE job_id = CAST(r.result ->> 'job' AS uuid) LIMIT 1) AS v ON true)
+        SELECT * FROM reviews WHERE job_id = CAST(r.result ->> 'job' AS uuid) LIMIT 1) AS v ON true
+        LEFT JOIN LATERAL ({_VIDEO}) AS j ON :holder IS NOT NULL)
     ON (:decision IS NULL OR v.decision = :decision OR :undecided AND v.decision IS NULL)
        AND (:rating IS NULL OR v.rating = :rating)
        AND (NOT :flagged OR coalesce(r.result -> 'flags', '[]') NOT IN ('[]', 'null'))
        AND (NOT :promoted OR r.result -> 'draft' IS NOT NULL)
-       AND (:holder IS NULL OR (v.decision IS NULL
+       AND (:holder IS NULL OR (v.decision IS NULL AND j.id IS NOT NULL
             AND (v.held_by = :holder OR coalesce(v.held_until <= cogmill_now(), true))))
     ORDER BY r.place LIMIT :n
 """).bindparams(
@@ -69,7 +72,7 @@ _RELEASE = text("""
     UPDATE reviews SET held_by = NULL, held_until = NULL
     WHERE campaign = :number AND held_by = :holder RETURNING 1
 """)
-_COUNT = text("""
+_COUNT = text(f"""
     SELECT count(*) FILTER (WHERE now AND decision = 'approve') AS approved,
            count(*) FILTER (WHERE now AND action = 'new_seed') AS new_seed,
            count(*) FILTER (WHERE now AND action = 'drop') AS drop,
@@ -78,11 +81,15 @@ _COUNT = text("""
            count(*) FILTER (WHERE now AND rating = 5) AS five,
            count(*) FILTER (WHERE now AND decision IS NULL AND held_until > cogmill_now()) AS held,
            count(*) FILTER (WHERE applied_at IS NOT NULL) AS applied
-    FROM (SELECT v.*, r.outcome = 'succeeded' AND CAST(r.result ->> 'job' AS uuid) = v.job_id
-                      AND v.applied_at IS NULL AS now
+    FROM (SELECT v.*, r.outcome = 'succeeded' AND j.id = v.job_id AND v.applied_at IS NULL AS now
           FROM reviews AS v CROSS JOIN LATERAL (
               SELECT outcome, result FROM campaign_rows WHERE campaign = v.campaign AND place = v.place LIMIT 1) AS r
+          LEFT JOIN LATERAL ({_VIDEO}) AS j ON true
           WHERE v.campaign = :number) AS known
+""")
+_GONE = text(f"""
+    SELECT count(*) AS rows FROM campaign_rows AS r LEFT JOIN LATERAL ({_VIDEO}) AS j ON true
+    WHERE r.campaign = :number AND r.outcome = 'succeeded' AND j.id IS NULL
 """)
 # The last moment of each stretch of time.
 _PROGRESS = text("""
@@ -160,6 +167,7 @@ class ReviewSheets(Part):
 
     async def count_reviews(self, campaign: Campaign) -> ReviewCounts:
         (row,) = await self._database.fetch(_COUNT, {"number": campaign.number})
+        (gone,) = await self._database.fetch(_GONE, {"number": campaign.number})
         return ReviewCounts(
             approved=row.approved,
             new_seed=row.new_seed,
@@ -167,6 +175,7 @@ class ReviewSheets(Part):
             ratings=(row.one, row.two, row.three, row.four, row.five),
             held=row.held,
             applied=row.applied,
+            gone=gone.rows,
         )
 
     async def progress_of(self, campaign: Campaign, *, points: int) -> list[ProgressPoint]:

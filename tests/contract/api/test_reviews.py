@@ -231,6 +231,19 @@ async def test_what_somebody_held_is_given_to_others_once_that_time_is_over(desk
 # ---------------------------------------------------------------- listed
 
 
+async def test_a_video_that_was_deleted_is_nobodys_to_decide_on(desk: Desk) -> None:
+    one, two, *rest = await desk.sheet()
+    (await desk.decide(one, decision="approve")).raise_for_status()
+    for video in (one, two):
+        (await desk.api.http.delete(f"/v1/videos/{video['id']}")).raise_for_status()
+    answer = await desk.api.http.post(f"{desk.path}/hold", json={"holder": "a", "limit": 10})
+    assert [video["id"] for video in answer.raise_for_status().json()["data"]] == [video["id"] for video in rest]
+    for video in rest:
+        (await desk.decide(video, decision="approve")).raise_for_status()
+    counts = await desk.counts()
+    assert (counts["videos"], counts["approved"], counts["undecided"]) == (len(rest), len(rest), 0)
+
+
 async def test_a_sheet_is_filtered_and_exported_and_no_cell_of_it_runs(desk: Desk) -> None:
     videos = await desk.sheet()
     assert [video["custom_id"] for video in videos] == [f"clip-{n}" for n in range(6)]
