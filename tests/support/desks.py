@@ -110,8 +110,12 @@ def picture(seed: int) -> bytes:
 _MANY = """
     WITH of AS (SELECT * FROM campaigns WHERE id = $1),
     first AS (SELECT r.* FROM campaign_rows AS r, of WHERE r.campaign = of.number AND r.outcome = 'succeeded' LIMIT 1),
-    job AS (SELECT j.* FROM jobs AS j, first WHERE j.id = CAST(first.result ->> 'job' AS uuid)),
     made AS (SELECT n, gen_random_uuid() AS id FROM generate_series(1, $2) AS n),
+    jobs AS (
+        INSERT INTO jobs
+        SELECT (jsonb_populate_record(j, jsonb_build_object('id', made.id, 'idempotency_key', NULL))).*
+        FROM made, first, jobs AS j WHERE j.id = CAST(first.result ->> 'job' AS uuid)
+    ),
     rows AS (
         INSERT INTO campaign_rows (campaign, place, line, custom_id, body, outcome, result)
         SELECT first.campaign, of.rows + n - 1, of.rows + n, 'more-' || lpad(n::text, 6, '0'), first.body, 'succeeded',
