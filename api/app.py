@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from api import deps, errors, health, jwks, reference, services
@@ -20,6 +20,7 @@ from api.middleware import BasePath, BodyLimit, Edge
 from api.shared.dialect import Bound, Dialect
 from api.wire.docs import complete
 from api.wire.holding import Holding
+from api.wire.routes import Router
 from orchestrator.audit.refusals import FLUSH_EVERY_S as REFUSALS_EVERY_S
 from orchestrator.config import Settings
 from orchestrator.domain.errors import Unavailable
@@ -107,7 +108,7 @@ def _surround(app: FastAPI, settings: Settings, dialects: Sequence[Dialect]) -> 
         )
 
 
-def _routers(dialects: Sequence[Dialect]) -> Iterator[APIRouter]:
+def _routers(dialects: Sequence[Dialect]) -> Iterator[Router]:
     for dialect in dialects:
         yield from dialect.routers
 

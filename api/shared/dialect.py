@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fastapi import APIRouter
-
 from api.wire.docs import Docs
+from api.wire.routes import Router
 from orchestrator.config import Settings
 from orchestrator.ports.batches import Lines
 
@@ -35,7 +34,7 @@ class Dialect:
     # How it words a problem, and documents its routes.
     docs: Docs
     # Matched in this order: busiest first, but what is spelled out before what takes an id.
-    routers: Sequence[APIRouter]
+    routers: Sequence[Router]
     # Bytes of the bodies that may be larger than `api.max_body_bytes`, by the beginnings of their paths, or by
     # whole paths with one `{name}` in place of an id.
     bodies: Mapping[str, Bound] = field(default_factory=dict)

@@ -20,6 +20,7 @@ class Router(APIRouter):
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         return super().matches(scope) if scope["path"].startswith(self._beginning) else (Match.NONE, {})
 
+    # What it includes says no path of its own here, and may have any.
     @cached_property
     def _beginning(self) -> str:
         return commonpath(str(getattr(route, "path", "/")).partition("{")[0] for route in self.routes)

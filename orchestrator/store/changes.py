@@ -149,17 +149,14 @@ class Changes(Part):
         self, campaign_id: str, tenant: str, decide: Decide, *, action: Action | None = None
     ) -> Campaign | None:
         async def turn(connection: AsyncConnection) -> Campaign | None:
-            owned = {"id": campaign_id, "tenant": tenant}
-            row = (await connection.execute(_LOCK_OWNED, owned)).one_or_none()
-            if row is None:
+            before = await owned(connection, campaign_id, tenant)
+            if before is None:
                 return None
-            # Counts of its window are read with the lock held, so that what is decided on them holds.
-            before = campaign((await connection.execute(_READ, {"id": campaign_id})).one())
             change = decide(before)
             if change is not None:
                 # Whoever works on it works on what is no more: the lease is over, and somebody looks at once.
                 await apply(connection, before, change, rested=False)
-            after = campaign((await connection.execute(_READ, {"id": campaign_id})).one())
+            after = await read(connection, campaign_id)
             if action is not None:
                 of = f"campaign:{campaign_id}"
                 await record_difference(connection, action, of, recorded(before), recorded(after), tenant=tenant)
@@ -193,6 +190,21 @@ class Changes(Part):
             values["manifest"] = manifest
         new = None if hold.campaign.state is state else state
         await self.change_held(hold, Change(state=new, values=values, events=[(f"campaign.{state}", {})]))
+
+
+async def owned(connection: AsyncConnection, campaign_id: str, tenant: str) -> Campaign | None:
+    """Lock a tenant's campaign until the transaction ends; None where it has no such.
+
+    Counts of its window are read with the lock held, so that what is decided on them holds.
+    """
+    if (await connection.execute(_LOCK_OWNED, {"id": campaign_id, "tenant": tenant})).one_or_none() is None:
+        return None
+    return await read(connection, campaign_id)
+
+
+async def read(connection: AsyncConnection, campaign_id: str) -> Campaign:
+    """A campaign as this transaction has it by now."""
+    return campaign((await connection.execute(_READ, {"id": campaign_id})).one())
 
 
 async def held(connection: AsyncConnection, hold: Hold) -> Campaign:

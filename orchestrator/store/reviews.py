@@ -17,8 +17,7 @@ from orchestrator.domain.errors import WrongState
 from orchestrator.domain.reviews import Entry, EntryKind, Opinion, Remedy, Review, Verdict
 from orchestrator.ports.campaign_values import EndedRow
 from orchestrator.ports.reviews import Carried, Carry, Met, Promote, Promoted, Reviewed, Undo
-from orchestrator.store.campaign_values import COLUMNS, LIVE, campaign
-from orchestrator.store.changes import apply
+from orchestrator.store.changes import apply, owned, read
 from orchestrator.store.part import Part
 
 # Words that are kept of one video; and rejections that are carried out at once.
@@ -76,11 +75,6 @@ _TRIM = text("""
         SELECT max(number) - :most FROM review_entries WHERE job_id = :id)
 """)
 
-_LOCK_CAMPAIGN = text(f"""
-    SELECT {COLUMNS} FROM campaigns AS c
-    WHERE c.id = :id AND c.tenant = :tenant AND c.kind = 'campaign' AND c.deleted_at IS NULL FOR UPDATE
-""")
-_READ_CAMPAIGN = text(f"SELECT {COLUMNS}, live.* FROM campaigns AS c, {LIVE} WHERE c.id = :id")
 # Of a row that is being rendered again nothing is carried out until it has ended.
 _DUE = text("""
     SELECT v.job_id, v.place, v.action FROM reviews AS v
@@ -194,12 +188,10 @@ class Reviews(Part):
         return [review(row, row.job_id) for row in await self._database.fetch(_LIST, where)]
 
     async def apply_reviews(self, campaign_id: str, tenant: str, carry: Carry, reviewer: str) -> Carried | None:
-        owned = {"id": campaign_id, "tenant": tenant}
-
         async def turn(connection: AsyncConnection) -> Carried | None:
-            if (await connection.execute(_LOCK_CAMPAIGN, owned)).one_or_none() is None:
+            before = await owned(connection, campaign_id, tenant)
+            if before is None:
                 return None
-            before = campaign((await connection.execute(_READ_CAMPAIGN, owned)).one())
             due = (await connection.execute(_DUE, {"number": before.number, "n": _AT_ONCE})).all()
             drops = tuple(row.place for row in due if row.action == Remedy.DROP)
             again = tuple(row.place for row in due if row.action == Remedy.NEW_SEED)
@@ -209,7 +201,7 @@ class Reviews(Part):
             await apply(connection, before, change, rested=False)
             done = {"ids": [row.job_id for row in due], "tenant": tenant, "made": None, "reviewer": reviewer}
             await connection.execute(_APPLIED, done)
-            after = campaign((await connection.execute(_READ_CAMPAIGN, owned)).one())
+            after = await read(connection, campaign_id)
             return Carried(campaign=after, new_seed=len(again), drop=len(drops))
 
         carried = await self._database.transact(turn)
@@ -218,19 +210,17 @@ class Reviews(Part):
         return carried
 
     async def promote_reviews(self, campaign_id: str, tenant: str, profile: str, promote: Promote) -> Promoted | None:
-        owned = {"id": campaign_id, "tenant": tenant}
-
         async def turn(connection: AsyncConnection) -> Promoted | None:
-            if (await connection.execute(_LOCK_CAMPAIGN, owned)).one_or_none() is None:
+            before = await owned(connection, campaign_id, tenant)
+            if before is None:
                 return None
-            before = campaign((await connection.execute(_READ_CAMPAIGN, owned)).one())
             where = {"number": before.number, "made": {"profile": profile}}
             places = tuple((await connection.execute(_PROMOTABLE, where)).scalars())
             change = promote(before, places)  # refuses also where there is nothing to do
             if not places:
                 return Promoted(campaign=before, rows=0)
             await apply(connection, before, change, rested=False)
-            after = campaign((await connection.execute(_READ_CAMPAIGN, owned)).one())
+            after = await read(connection, campaign_id)
             return Promoted(campaign=after, rows=len(places))
 
         promoted = await self._database.transact(turn)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,6 +19,7 @@ from api.wire.bodies import read_json, typed
 from api.wire.docs import Body, Docs
 from api.wire.problem import Problem
 from api.wire.replies import reply
+from api.wire.routes import Router
 from orchestrator.config import Settings
 from orchestrator.domain.batch import Batch, Item, ItemError
 from orchestrator.domain.job import Job, public_id
@@ -70,7 +71,7 @@ DOCS = Docs(Oops, body)
 
 # ------------------------------------------------------------ films.py
 
-router = APIRouter(tags=["films"])
+router = Router(tags=["films"])
 
 
 @router.post(

@@ -27,7 +27,7 @@ def need(program: str, *others: str) -> Path:
 
 
 def need_chromium() -> Path:
-    """Its headless shell where there is one: the same engine for 0.6 of the CPU time, as it draws no window."""
+    """Its headless shell where there is one: the same engine for less CPU time, as it draws no window."""
     return need("chromium-headless-shell", "chromium")
 
 
